@@ -1,0 +1,48 @@
+# plait_add_library(NAME [TORCH] DEPS a b ... [PRIVATE_DEPS c ...]): the static library plait_NAME from all
+# .cpp files of the current folder and below. TORCH gives it LibTorch and the shared precompiled header.
+# plait_add_tests(NAME [TORCH] DEPS ...): the GoogleTest binary plait_NAME_tests from the current folder's *Test.cpp.
+
+add_library(plait_flags INTERFACE)
+target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
+target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
+target_link_libraries(plait_flags INTERFACE LLVMSupport Threads::Threads)
+
+if(PLAIT_WITH_TORCH)
+  # One precompiled header for every file that includes torch: parsing it costs ten seconds a file otherwise.
+  add_library(plait_torch INTERFACE)
+  target_include_directories(plait_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+  target_link_libraries(plait_torch INTERFACE ${TORCH_LIBRARIES})
+  file(WRITE ${PROJECT_BINARY_DIR}/TorchPch.cpp "// Compiled only for its precompiled header.\n")
+  add_library(plait_torch_pch OBJECT ${PROJECT_BINARY_DIR}/TorchPch.cpp)
+  target_link_libraries(plait_torch_pch PRIVATE plait_flags plait_torch)
+  target_precompile_headers(plait_torch_pch PRIVATE <torch/csrc/jit/api/module.h> <ATen/ATen.h>)
+endif()
+
+function(plait_add_library name)
+  cmake_parse_arguments(ARG "TORCH" "" "DEPS;PRIVATE_DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/Main\\.cpp$")
+  add_library(plait_${name} STATIC ${sources})
+  target_link_libraries(plait_${name} PUBLIC plait_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  if(ARG_TORCH)
+    target_link_libraries(plait_${name} PUBLIC plait_torch)
+    target_precompile_headers(plait_${name} REUSE_FROM plait_torch_pch)
+  endif()
+endfunction()
+
+function(plait_add_tests name)
+  cmake_parse_arguments(ARG "TORCH" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*Test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(plait_${name}_tests ${sources})
+  target_link_libraries(plait_${name}_tests PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(plait_${name}_tests PRIVATE PLAIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(ARG_TORCH)
+    target_precompile_headers(plait_${name}_tests REUSE_FROM plait_torch_pch)
+  endif()
+  include(GoogleTest)
+  gtest_discover_tests(plait_${name}_tests DISCOVERY_TIMEOUT 60 PROPERTIES LABELS ${name})
+endfunction()

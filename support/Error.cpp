@@ -1,0 +1,12 @@
+// Context for errors that cross a module boundary.
+#include "support/Error.h"
+
+namespace plait {
+
+Error addContext(Error error, const llvm::Twine &prefix) {
+  if (!error)
+    return Error::success();
+  return makeError("{0}: {1}", prefix.str(), llvm::toString(std::move(error)));
+}
+
+} // namespace plait
