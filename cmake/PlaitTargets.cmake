@@ -7,6 +7,10 @@ target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
 target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
 target_link_libraries(plait_flags INTERFACE LLVMSupport Threads::Threads)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # ccache can reuse objects built from a precompiled header only if the header's own time is not in it.
+  target_compile_options(plait_flags INTERFACE "SHELL:-Xclang -fno-pch-timestamp")
+endif()
 
 if(PLAIT_WITH_TORCH)
   # One precompiled header for every file that includes torch: parsing it costs ten seconds a file otherwise.
@@ -23,6 +27,11 @@ function(plait_add_library name)
   cmake_parse_arguments(ARG "TORCH" "" "DEPS;PRIVATE_DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/Main\\.cpp$")
+  if(NOT sources) # a library of headers only
+    add_library(plait_${name} INTERFACE)
+    target_link_libraries(plait_${name} INTERFACE plait_flags ${ARG_DEPS})
+    return()
+  endif()
   add_library(plait_${name} STATIC ${sources})
   target_link_libraries(plait_${name} PUBLIC plait_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
   if(ARG_TORCH)
