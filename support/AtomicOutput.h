@@ -1,0 +1,41 @@
+// A directory that appears at its target complete or not at all: it is filled beside the target
+// under a temporary name and then takes the target's place in one step. Where the target existed,
+// the two are exchanged and the old one removed. On any failure the temporary directory is removed
+// and the target is as it was.
+#pragma once
+
+#include "support/Error.h"
+#include "llvm/ADT/StringRef.h"
+#include <string>
+
+namespace plait {
+
+class AtomicDirectory {
+public:
+  /// Creates an empty temporary directory beside `target` (a symbolic link is followed, trailing
+  /// slashes are ignored). The parent of `target` must exist; `target` may.
+  static Expected<AtomicDirectory> create(llvm::StringRef target);
+
+  AtomicDirectory(AtomicDirectory &&other) noexcept;
+  AtomicDirectory &operator=(AtomicDirectory &&) = delete;
+  /// Removes the temporary directory unless commit() succeeded.
+  ~AtomicDirectory();
+
+  /// Where to write until commit().
+  llvm::StringRef path() const { return temporary; }
+  /// The target, absolute.
+  llvm::StringRef target() const { return destination; }
+
+  /// Puts the directory in its target's place. With `flush`, contents reach the disk first, so that
+  /// not even a power failure leaves a torn target; it costs the time of the disk.
+  Error commit(bool flush);
+
+private:
+  AtomicDirectory(std::string temporary, std::string destination)
+      : temporary(std::move(temporary)), destination(std::move(destination)) {}
+
+  std::string temporary;
+  std::string destination;
+};
+
+} // namespace plait

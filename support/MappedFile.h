@@ -1,0 +1,42 @@
+// A file mapped read-only into memory, shared by everything that holds a slice of it. Weights are
+// read through such mappings and never copied; pages already streamed out are handed back, so that
+// resident memory stays small whatever the size of the file.
+#pragma once
+
+#include "support/Error.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/FileSystem.h"
+#include <memory>
+#include <string>
+
+namespace plait {
+
+class MappedFile {
+public:
+  /// Maps the whole of `path`. The file must not shrink while it is mapped. An empty file gives
+  /// empty bytes.
+  static Expected<std::shared_ptr<const MappedFile>> open(const llvm::Twine &path);
+
+  llvm::ArrayRef<uint8_t> bytes() const { return {data, size}; }
+  llvm::StringRef path() const { return name; }
+
+  /// Whether all of `range` lies in this mapping.
+  bool contains(llvm::ArrayRef<uint8_t> range) const {
+    return range.data() >= data && range.data() + range.size() <= data + size;
+  }
+
+  /// Lets the system drop the pages that lie wholly inside `range` from resident memory; a later
+  /// access reads them again. Never changes contents. A `range` outside the mapping is ignored.
+  void release(llvm::ArrayRef<uint8_t> range) const;
+
+private:
+  MappedFile() = default;
+
+  std::string name;
+  llvm::sys::fs::mapped_file_region region;
+  const uint8_t *data = nullptr;
+  size_t size = 0;
+};
+
+} // namespace plait
