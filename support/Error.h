@@ -1,5 +1,5 @@
-// Errors as values: llvm::Error and llvm::Expected at every module boundary. A message starts in lower
-// case and says what went wrong, where, and what to do about it.
+// Errors as values: llvm::Error and llvm::Expected at every module boundary. A message starts in
+// lower case and says what went wrong, where, and what to do about it.
 #pragma once
 
 #include "llvm/Support/Error.h"
@@ -12,8 +12,8 @@ using llvm::Expected;
 
 /// An error whose text is llvm::formatv(format, args...): `makeError("{0}: no such file", path)`.
 template <typename... Args> Error makeError(const char *format, Args &&...args) {
-  return llvm::make_error<llvm::StringError>(llvm::formatv(format, std::forward<Args>(args)...).str(),
-                                             llvm::inconvertibleErrorCode());
+  return llvm::make_error<llvm::StringError>(
+      llvm::formatv(format, std::forward<Args>(args)...).str(), llvm::inconvertibleErrorCode());
 }
 
 /// `prefix: message` for each error in `error`; success stays success.

@@ -1,0 +1,48 @@
+# Sourced by the other scripts: where things are, and how to configure and build a preset.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/build/venv
+PYTHON=$VENV/bin/python
+JOBS=${PLAIT_JOBS:-$(getconf _NPROCESSORS_ONLN)}
+
+# ccache sees through the precompiled header and through the place of the checkout.
+if [[ -z ${PLAIT_COMPILER_LAUNCHER+set} ]] && command -v ccache > /dev/null; then
+  export PLAIT_COMPILER_LAUNCHER=ccache
+fi
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$ROOT}
+export CCACHE_NOHASHDIR=1
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+
+say() { printf '== %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Runs a command with its output in build/logs/NAME.log; shows the log's end if it fails.
+logged() {
+  local name=$1 log=$ROOT/build/logs/$1.log; shift
+  mkdir -p "$ROOT/build/logs"
+  "$@" < /dev/null > "$log" 2>&1 && return
+  tail -n "${PLAIT_LOG_LINES:-80}" "$log"
+  printf 'error: %s failed; the whole log is build/logs/%s.log\n' "$name" "$name" >&2
+  return 1
+}
+
+# The prefixes of the third parties that CMake would not find by itself.
+prefix_path() {
+  local prefixes=("$VENV"/lib/python3*/site-packages/torch/share/cmake)
+  if [[ $(uname) == Darwin ]]; then
+    prefixes+=("$(brew --prefix llvm@19)" "$(brew --prefix)")
+  fi
+  (IFS=';'; printf '%s' "${prefixes[*]}")
+}
+
+# build_preset NAME [CMAKE-OPTION...]: configures build/NAME when its options changed, then builds it.
+build_preset() {
+  local preset=$1; shift
+  local dir=$ROOT/build/$preset options
+  options="$PLAIT_COMPILER_LAUNCHER $(prefix_path) $*"
+  if [[ ! -f $dir/build.ninja || $(cat "$dir/.options" 2> /dev/null) != "$options" ]]; then
+    (cd "$ROOT" && logged "configure-$preset" \
+      cmake --preset "$preset" "-DCMAKE_PREFIX_PATH=$(prefix_path)" "$@") || return
+    printf '%s\n' "$options" > "$dir/.options"
+  fi
+  logged "build-$preset" ninja -C "$dir" -j "$JOBS"
+}

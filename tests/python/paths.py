@@ -1,0 +1,7 @@
+"""Where things are."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PLAIT = pathlib.Path(os.environ.get("PLAIT", ROOT / "build" / "release" / "bin" / "plait"))

@@ -1,0 +1,131 @@
+"""The sources keep the project's layers, format and manners."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from paths import ROOT
+
+FOLDERS = ("support", "mil", "passes", "frontend", "backend", "runtime", "driver")
+MAY_INCLUDE = {
+    "plait": {"plait"},
+    "support": {"support"},
+    "mil": {"support", "mil"},
+    "passes": {"support", "mil", "passes"},
+    "frontend": {"support", "mil", "frontend"},
+    "backend": {"support", "mil", "backend"},
+    "runtime": {"support", "mil", "runtime"},
+    "driver": {"plait", *FOLDERS},
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
+TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
+
+
+def sources(*folders):
+    return [path for folder in folders for pattern in ("*.h", "*.cpp", "*.def", "*.inc")
+            for path in sorted((ROOT / folder).rglob(pattern))]
+
+
+def includes(path):
+    return INCLUDE.findall(path.read_text())
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def reaches_torch(path, seen=()):
+    """The chain of files by which `path` includes LibTorch, or None."""
+    for header in includes(path):
+        if TORCH.match(header):
+            return [name(path), header]
+        inner = ROOT / header
+        if inner.is_file() and inner not in seen:
+            chain = reaches_torch(inner, (*seen, inner))
+            if chain:
+                return [name(path), *chain]
+    return None
+
+
+def test_every_layer_includes_only_layers_below():
+    wrong = []
+    for layer, allowed in MAY_INCLUDE.items():
+        for path in sources(layer):
+            for header in includes(path):
+                folder = header.split("/")[0]
+                if folder in MAY_INCLUDE and "/" in header and folder not in allowed:
+                    wrong.append(f"{name(path)} includes {header}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_project_headers_are_included_by_path_from_the_root():
+    wrong = [f"{name(path)} includes {header}" for path in sources(*FOLDERS, "plait")
+             for header in includes(path)
+             if not (ROOT / header).is_file() and (path.parent / header).is_file()]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_torch_stays_in_frontend_and_runtime():
+    """plait/torch.h and the driver's files named Torch* are the entry points that take torch's types."""
+    wrong = []
+    for path in sources(*FOLDERS, "plait"):
+        folder = path.relative_to(ROOT).parts[0]
+        entry = folder in ("driver", "plait") and path.name.lower().startswith("torch")
+        chain = None if folder in ("frontend", "runtime") or entry else reaches_torch(path)
+        if chain:
+            wrong.append(" -> ".join(chain))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_headers_stand_alone():
+    """plait/plait.h needs the standard library only."""
+    wrong = [f"{name(path)} includes {header}" for path in sources("plait")
+             for header in includes(path)
+             if re.match(r"(llvm|google|fmt)/", header)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_generated_messages_stay_in_backend_sources():
+    wrong = [f"{name(path)} includes {header}" for path in sources(*FOLDERS, "plait", "tests")
+             for header in includes(path)
+             if (header.endswith(".pb.h") or header.startswith("google/protobuf"))
+             and not (path.suffix == ".cpp" and path.relative_to(ROOT).parts[0] == "backend")]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_sees_both_torch_and_protobuf():
+    """LibTorch's wheel ships an older protobuf's headers."""
+    wrong = [name(path) for path in sources(*FOLDERS, "tests")
+             if any(header.endswith(".pb.h") or header.startswith("google/protobuf")
+                    for header in includes(path)) and reaches_torch(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_source_opens_with_a_comment():
+    wrong = [name(path) for path in sources(*FOLDERS, "plait", "tests")
+             if not path.read_text().lstrip().startswith(("//", "/*"))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_is_left_to_do():
+    wrong = []
+    for path in sources(*FOLDERS, "plait", "tests"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", line):
+                wrong.append(f"{name(path)}:{number}: {line.strip()}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_sources_are_formatted():
+    tool = shutil.which("clang-format-19") or shutil.which("clang-format")
+    assert tool, "clang-format is missing: run scripts/setup"
+    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
+    if not re.search(r"version (19|2\d)\.", version):
+        pytest.skip(f"clang-format 19 or newer decides the format, this is {version.strip()}")
+    files = [name(path) for path in sources(*FOLDERS, "plait", "tests", "examples", "bench")
+             if path.suffix in (".h", ".cpp")]
+    result = subprocess.run([tool, "--dry-run", "-Werror", *files], cwd=ROOT, capture_output=True,
+                            text=True)
+    badly = sorted({line.split(":")[0] for line in result.stderr.splitlines() if ": error:" in line})
+    assert result.returncode == 0, f"run {tool} -i on: " + " ".join(badly)
