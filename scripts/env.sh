@@ -34,15 +34,15 @@ prefix_path() {
   (IFS=';'; printf '%s' "${prefixes[*]}")
 }
 
-# build_preset NAME [CMAKE-OPTION...]: configures build/NAME when its options changed, then builds it.
+# build_preset NAME [TARGET...]: configures build/NAME when its options changed, then builds it.
 build_preset() {
   local preset=$1; shift
   local dir=$ROOT/build/$preset options
-  options="$PLAIT_COMPILER_LAUNCHER $(prefix_path) $*"
+  options="${PLAIT_COMPILER_LAUNCHER-} $(prefix_path)"
   if [[ ! -f $dir/build.ninja || $(cat "$dir/.options" 2> /dev/null) != "$options" ]]; then
     (cd "$ROOT" && logged "configure-$preset" \
-      cmake --preset "$preset" "-DCMAKE_PREFIX_PATH=$(prefix_path)" "$@") || return
+      cmake --preset "$preset" "-DCMAKE_PREFIX_PATH=$(prefix_path)") || return
     printf '%s\n' "$options" > "$dir/.options"
   fi
-  logged "build-$preset" ninja -C "$dir" -j "$JOBS"
+  logged "build-$preset" ninja -C "$dir" -j "$JOBS" "$@"
 }

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# One feature extractor with two heads, compiled into one package. README.md says what to expect.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
+plait=${PLAIT:-$ROOT/build/release/bin/plait}
+work=${1:-$ROOT/build/examples/shared_backbone}
+mkdir -p "$work"
+
+show() { printf '\n$ plait'; printf ' %q' "$@"; printf '\n'; "$plait" "$@"; }
+
+say "making the models (once)"
+[[ -f $work/regressor.pt ]] || "$PYTHON" "$ROOT/examples/shared_backbone/make_models.py" "$work"
+cd "$work"
+rm -rf heads.mlpackage
+
+show compile -o heads.mlpackage --default classifier \
+  --function classifier=classifier.pt --input 'image=[1, 3, 64, 64]' --output probabilities \
+  --function regressor=regressor.pt --input 'image=[1, 3, 64, 64]' --output box
+show inspect heads.mlpackage
+show verify heads.mlpackage --function classifier --against classifier.pt
+show verify heads.mlpackage --function regressor --against regressor.pt
