@@ -5,7 +5,7 @@
 add_library(plait_flags INTERFACE)
 target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
-target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
+target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off)
 target_link_libraries(plait_flags INTERFACE LLVMSupport Threads::Threads)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # ccache can reuse objects built from a precompiled header only if the header's own time is not in it.

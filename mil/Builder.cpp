@@ -1,0 +1,206 @@
+// Creation of operations from arguments, literals and defaults.
+#include "mil/Builder.h"
+
+#include "mil/Infer.h"
+
+namespace plait::mil {
+
+Builder Builder::before(Op *op) {
+  Builder builder(*op->parent(), op->getIterator());
+  builder.location_ = op->location;
+  return builder;
+}
+
+void Builder::fail(Error error) {
+  std::string text = llvm::toString(std::move(error));
+  if (!error_)
+    error_ = std::move(text);
+}
+
+Error Builder::takeError() {
+  if (!error_)
+    return Error::success();
+  std::string text = std::move(*error_);
+  error_.reset();
+  return makeError("{0}", text);
+}
+
+Value *Builder::poison() {
+  if (!poison_)
+    poison_ = std::make_unique<Value>(Type(), "poison");
+  return poison_.get();
+}
+
+Value *Builder::constant(Attr value, llvm::StringRef hint) {
+  auto op = std::make_unique<Op>(OpKind::const_);
+  op->name = function().uniqueName(hint.empty() ? "const" : hint);
+  op->location = location_;
+  Type type = value.type();
+  op->setVal(std::move(value));
+  std::string name = op->name;
+  Value *result = op->addResult(std::move(type), std::move(name));
+  block_->insert(position_, std::move(op));
+  return result;
+}
+
+Value *Builder::scalar(DType dtype, double value, llvm::StringRef hint) {
+  return constant(TensorData::splat(dtype, {}, value), hint);
+}
+
+Value *Builder::emit(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint) {
+  Op *op = create(kind, args, hint);
+  return op ? op->result() : poison();
+}
+
+Op *Builder::create(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint) {
+  for (const Arg &arg : args)
+    for (Value *value : arg.values)
+      if (isPoison(value))
+        return nullptr;
+
+  auto owned = std::make_unique<Op>(kind);
+  owned->location = location_;
+  Op *op = owned.get();
+  std::string base = hint.empty() ? op->info().name : hint.str();
+  op->name = function().uniqueName(base);
+  for (const Arg &arg : args) {
+    assert(arg.param < op->numParams());
+    if (arg.values.size() != 1 || arg.values[0])
+      op->set(arg.param, arg.values);
+  }
+  // In the block from here on, so that literals go before it.
+  op = block_->insert(position_, std::move(owned));
+  Block::iterator after = position_;
+  position_ = op->getIterator();
+  bool ok = true;
+  for (const Arg &arg : args)
+    if (!std::holds_alternative<std::monostate>(arg.literal))
+      ok &= bindLiteral(*op, arg);
+  if (ok)
+    fillDefaults(*op);
+  position_ = after;
+  if (!ok) {
+    op->erase();
+    return nullptr;
+  }
+
+  auto types = inferTypes(*op);
+  if (!types) {
+    fail(types.takeError());
+    op->erase();
+    return nullptr;
+  }
+  for (auto [i, type] : llvm::enumerate(*types))
+    op->addResult(type, i == 0 ? op->name : function().uniqueName(base + "_" + std::to_string(i)));
+  return op;
+}
+
+/// The element type for a literal: that of another operand bound to the same type variable, else
+/// the preferred one where the domain allows it, else the domain's only choice.
+DType Builder::dtypeFor(const Op &op, unsigned param, DType preferred) const {
+  const OpInfo &row = op.info();
+  const ParamInfo &info = row.params[param];
+  auto dtypeOf = [&](char var) -> std::optional<DType> {
+    for (unsigned i = 0; i < row.params.size(); ++i)
+      if (i != param && (var == 0 || row.params[i].var == var) && op[i] && op[i]->type.isTensor())
+        return op[i]->type.dtype();
+    return std::nullopt;
+  };
+  if (info.var != '_')
+    if (auto dtype = dtypeOf(info.var))
+      return *dtype;
+  // Norm parameters and the like follow x where they may.
+  if (isFloat(preferred))
+    if (auto first = dtypeOf(row.params[0].var);
+        first && isFloat(*first) && contains(info.domain, *first))
+      return *first;
+  if (contains(info.domain, preferred))
+    return preferred;
+  for (DType candidate :
+       {DType::F32, DType::I32, DType::Bool, DType::F16, DType::U32, DType::String})
+    if (contains(info.domain, candidate))
+      return candidate;
+  return preferred;
+}
+
+bool Builder::bindLiteral(Op &op, const Arg &arg) {
+  const ParamInfo &param = op.info().params[arg.param];
+  Attr value;
+  if (const auto *attr = std::get_if<Attr>(&arg.literal)) {
+    value = *attr;
+    // Index lists follow the parameter's element type where it is not int32 (uint32 of resize).
+    if (const TensorData *tensor = value.tensor(); tensor && tensor->dtype() == DType::I32)
+      value = tensor->cast(dtypeFor(op, arg.param, DType::I32));
+  } else if (const auto *integer = std::get_if<int64_t>(&arg.literal)) {
+    DType dtype = dtypeFor(op, arg.param, DType::I32);
+    if (!isFloat(dtype) && (*integer < INT32_MIN || *integer > INT32_MAX)) {
+      fail(makeError("{0}: {1} = {2} does not fit int32", op.info().name, param.name, *integer));
+      return false;
+    }
+    value = TensorData::splat(dtype, {}, double(*integer));
+  } else if (const auto *number = std::get_if<double>(&arg.literal)) {
+    value = TensorData::splat(dtypeFor(op, arg.param, DType::F32), {}, *number);
+  } else if (const auto *boolean = std::get_if<bool>(&arg.literal)) {
+    value = Attr::boolean(*boolean);
+  } else {
+    value = Attr::string(std::get<std::string>(arg.literal));
+  }
+  op.set(arg.param, constant(std::move(value), op.name + "_" + param.name));
+  return true;
+}
+
+void Builder::fillDefaults(Op &op) {
+  const OpInfo &row = op.info();
+  for (unsigned i = 0; i < row.params.size(); ++i) {
+    const ParamInfo &param = row.params[i];
+    if (param.def.kind == Default::None || op[i])
+      continue;
+    // Sizes follow x, or the kernel where the operation pools.
+    unsigned rank = op[0] && op[0]->type.isTensor() ? op[0]->type.rank() : 0;
+    int64_t spatial = rank >= 2 ? rank - 2 : 0;
+    if (auto kernel = row.findParam("kernel_sizes"))
+      if (auto sizes = constInts(op[*kernel]))
+        spatial = sizes->size();
+    Arg arg(i, static_cast<Value *>(nullptr));
+    switch (param.def.kind) {
+    case Default::None:
+      continue;
+    case Default::Int:
+      arg.literal = int64_t(param.def.number);
+      break;
+    case Default::Float:
+      arg.literal = param.def.number;
+      break;
+    case Default::Bool:
+      arg.literal = param.def.number != 0;
+      break;
+    case Default::String:
+      arg.literal = std::string(param.def.text);
+      break;
+    case Default::Ones:
+      arg.literal = Attr(TensorData::splat(DType::I32, {spatial}, 1));
+      break;
+    case Default::Zeros:
+      arg.literal = Attr(TensorData::splat(DType::I32, {2 * spatial}, 0));
+      break;
+    case Default::AllAxes: {
+      llvm::SmallVector<int64_t, 6> axes;
+      for (unsigned axis = 0; axis < rank; ++axis)
+        axes.push_back(axis);
+      arg.literal = Attr(TensorData::ints(axes));
+      break;
+    }
+    case Default::ZeroBias: {
+      auto weight = row.findParam("weight");
+      const Value *w = weight ? op[*weight] : nullptr;
+      if (!w || !w->type.isTensor() || w->type.rank() == 0 || !w->type.shape()[0].isConst())
+        continue;
+      arg.literal = Attr(TensorData::splat(w->type.dtype(), {w->type.shape()[0].value()}, 0));
+      break;
+    }
+    }
+    bindLiteral(op, arg);
+  }
+}
+
+} // namespace plait::mil

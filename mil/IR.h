@@ -1,0 +1,306 @@
+// The intermediate representation: Program, Function, Block, Op, Value.
+//
+// A Program owns named functions; a Function has one Block; a Block has arguments, operations in
+// order, and outputs, which are the operands of its implicit terminator. Control-flow operations
+// own nested blocks, which see the values of the enclosing ones. Every literal is the result of a
+// `const` operation. Values know their uses.
+//
+// Nothing here is thread-safe for writing; distinct functions of one program may be changed by
+// distinct threads.
+#pragma once
+
+#include "mil/Attr.h"
+#include "mil/OpInfo.h"
+
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/ilist.h"
+#include "llvm/ADT/ilist_node.h"
+#include "llvm/ADT/iterator_range.h"
+
+#include <map>
+#include <memory>
+
+namespace plait::mil {
+
+class Block;
+class Function;
+class Op;
+class Program;
+class Value;
+
+/// One use of a value: an operand of an operation. Links itself into the value's list of uses.
+class Operand {
+public:
+  Operand(Op *owner, Value *value) : owner_(owner) { link(value); }
+  Operand(Operand &&other) noexcept;
+  Operand &operator=(Operand &&other) noexcept;
+  ~Operand() { unlink(); }
+
+  Value *get() const { return value_; }
+  operator Value *() const { return value_; }
+  Value *operator->() const { return value_; }
+  void set(Value *value) {
+    unlink();
+    link(value);
+  }
+  Op *owner() const { return owner_; }
+  Operand *nextUse() const { return next_; }
+
+private:
+  void link(Value *value);
+  void unlink();
+
+  Op *owner_;
+  Value *value_ = nullptr;
+  Operand *next_ = nullptr;
+  Operand **previous_ = nullptr; // what points at this: the value's head or another operand's next_
+};
+
+/// A result of an operation or an argument of a block. Its name is unique within the function.
+class Value {
+public:
+  Value(Type type, std::string name) : type(std::move(type)), name(std::move(name)) {}
+  Value(const Value &) = delete;
+  ~Value();
+
+  Type type;
+  std::string name;
+
+  /// The operation that computes it; null for a block argument.
+  Op *def() const { return def_; }
+  /// Which result of def(), or which argument of its block.
+  unsigned index() const { return index_; }
+  /// The block it is defined in.
+  Block *block() const;
+
+  bool hasUses() const { return uses_ != nullptr; }
+  bool hasOneUse() const { return uses_ && !uses_->nextUse(); }
+  /// Most recent first; terminators that return the value are among the owners.
+  class UseIterator {
+  public:
+    explicit UseIterator(Operand *use) : use_(use) {}
+    Operand &operator*() const { return *use_; }
+    UseIterator &operator++() {
+      use_ = use_->nextUse();
+      return *this;
+    }
+    bool operator!=(const UseIterator &other) const { return use_ != other.use_; }
+
+  private:
+    Operand *use_;
+  };
+  llvm::iterator_range<UseIterator> uses() const {
+    return {UseIterator(uses_), UseIterator(nullptr)};
+  }
+  /// The distinct operations that use it, in program order where they share a block.
+  llvm::SmallVector<Op *, 4> users() const;
+  void replaceAllUsesWith(Value *other);
+  /// A block output: some terminator returns it.
+  bool isOutput() const;
+
+private:
+  friend class Operand;
+  friend class Op;
+  friend class Block;
+  Op *def_ = nullptr;
+  Block *owner_ = nullptr;
+  unsigned index_ = 0;
+  Operand *uses_ = nullptr;
+};
+
+/// An operation: a row of Ops.def applied to operands, grouped by parameter.
+class Op : public llvm::ilist_node<Op> {
+public:
+  explicit Op(OpKind kind);
+  ~Op();
+
+  OpKind kind() const { return kind_; }
+  const OpInfo &info() const { return mil::info(kind_); }
+  bool is(OpKind kind) const { return kind_ == kind; }
+
+  /// The `name` attribute: unique within the function, a name space of its own.
+  std::string name;
+  /// Where it comes from (module path, source line), interned in the program; may be null.
+  const std::string *location = nullptr;
+  /// Attributes other than `name` and `val`.
+  llvm::SmallVector<std::pair<std::string, Attr>, 0> attributes;
+
+  /// The single value bound to a parameter, or null when absent. `op[linear::weight]`.
+  Value *operator[](unsigned param) const;
+  /// All values bound to a parameter.
+  llvm::ArrayRef<Operand> operands(unsigned param) const;
+  /// All operands, in the order of parameters. Of a terminator: the block's outputs.
+  llvm::ArrayRef<Operand> operands() const { return operands_; }
+  llvm::MutableArrayRef<Operand> operands() { return operands_; }
+  unsigned numParams() const { return segments_.size(); }
+  /// Binds a parameter to one value (null: to none) or to several.
+  void set(unsigned param, Value *value);
+  void set(unsigned param, llvm::ArrayRef<Value *> values);
+
+  unsigned numResults() const { return results_.size(); }
+  Value *result(unsigned index = 0) const { return results_[index].get(); }
+  llvm::ArrayRef<std::unique_ptr<Value>> results() const { return results_; }
+  Value *addResult(Type type, std::string name);
+
+  llvm::ArrayRef<std::unique_ptr<Block>> blocks() const { return blocks_; }
+  Block *addBlock();
+
+  /// Of a `const`: what it holds.
+  const Attr &val() const { return *val_; }
+  void setVal(Attr val) { val_ = std::make_unique<Attr>(std::move(val)); }
+
+  Block *parent() const { return parent_; }
+  /// The function it is in; null while detached.
+  Function *function() const;
+  void moveBefore(Op *other);
+  /// Unlinks and deletes; no result may have uses.
+  void erase();
+  bool isTerminator() const { return kind_ == OpKind::block_return; }
+  /// No result is used.
+  bool isUnused() const;
+
+private:
+  friend class Block;
+  OpKind kind_;
+  Block *parent_ = nullptr;
+  std::vector<Operand> operands_;
+  llvm::SmallVector<uint32_t, 6> segments_; // end of each parameter's operands
+  std::vector<std::unique_ptr<Value>> results_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::unique_ptr<Attr> val_;
+};
+
+/// A list of operations with arguments and outputs.
+class Block {
+public:
+  Block(Function *function, Op *parentOp);
+  Block(const Block &) = delete;
+  ~Block();
+
+  Function *function() const { return function_; }
+  /// The control-flow operation it belongs to; null for a function's body.
+  Op *parentOp() const { return parentOp_; }
+
+  llvm::ArrayRef<std::unique_ptr<Value>> args() const { return args_; }
+  Value *addArg(Type type, std::string name);
+  void eraseArg(unsigned index);
+
+  using iterator = llvm::simple_ilist<Op>::iterator;
+  /// Operations in order, without the terminator.
+  iterator begin() const { return ops_.begin(); }
+  iterator end() const { return ops_.end(); }
+  bool empty() const { return ops_.empty(); }
+  Op &front() const { return ops_.front(); }
+  Op &back() const { return ops_.back(); }
+  /// Takes ownership and inserts before `position`.
+  Op *insert(iterator position, std::unique_ptr<Op> op);
+  /// Unlinks without deleting.
+  std::unique_ptr<Op> remove(Op *op);
+
+  /// The outputs: uses like any other, held by the terminator.
+  llvm::ArrayRef<Operand> outputs() const { return terminator_->operands(); }
+  llvm::MutableArrayRef<Operand> outputs() { return terminator_->operands(); }
+  void setOutputs(llvm::ArrayRef<Value *> values);
+  Op *terminator() const { return terminator_.get(); }
+
+private:
+  Function *function_;
+  Op *parentOp_;
+  std::vector<std::unique_ptr<Value>> args_;
+  mutable llvm::simple_ilist<Op> ops_;
+  std::unique_ptr<Op> terminator_;
+};
+
+/// Calls `callback` for each operation of the block in order, nested blocks included (after their
+/// operation). The callback may erase the operation it is given.
+void walk(Block &block, llvm::function_ref<void(Op &)> callback);
+
+/// What the interface says of one input beyond its type.
+struct InputInfo {
+  /// The shapes allowed where the user enumerated them; the first is the default.
+  std::vector<llvm::SmallVector<int64_t, 5>> enumeratedShapes;
+  /// The default shape of a flexible input; empty when the type is static.
+  llvm::SmallVector<int64_t, 5> defaultShape;
+};
+
+/// A named entry point. Inputs are the arguments of its body (states among them), outputs the
+/// body's outputs; their names are the interface's.
+class Function {
+public:
+  Function(Program *program, std::string name, Opset opset);
+
+  std::string name;
+  Opset opset;
+  std::vector<InputInfo> inputInfo; ///< parallel to inputs(); may be shorter
+  std::vector<std::pair<std::string, Attr>> attributes;
+
+  Program *program() const { return program_; }
+  Block &body() { return body_; }
+  const Block &body() const { return body_; }
+  llvm::ArrayRef<std::unique_ptr<Value>> inputs() const { return body_.args(); }
+  llvm::ArrayRef<Operand> outputs() const { return body_.outputs(); }
+  Value *addInput(Type type, llvm::StringRef name);
+
+  /// A name that no value or operation of the function has yet: `hint`, made a legal identifier, or
+  /// hint_N.
+  std::string uniqueName(llvm::StringRef hint);
+  /// Marks a name as taken.
+  void reserveName(llvm::StringRef name) { names_[name]; }
+
+private:
+  Program *program_;
+  llvm::StringMap<unsigned> names_; // name -> next suffix to try
+  Block body_;
+};
+
+/// What the model description says of the whole package.
+struct Metadata {
+  std::string author, license, version, description;
+  std::map<std::string, std::string> userDefined;
+};
+
+/// One model: functions in the order they were added.
+class Program {
+public:
+  Program() = default;
+  Program(const Program &) = delete;
+
+  Function *addFunction(llvm::StringRef name, Opset opset = Opset::iOS18);
+  /// Null when there is none.
+  Function *function(llvm::StringRef name) const;
+  llvm::ArrayRef<std::unique_ptr<Function>> functions() const { return functions_; }
+  void eraseFunction(Function *function);
+
+  /// The name that a multifunction package gives as its default; empty for a plain one-function
+  /// package.
+  std::string defaultFunction;
+  Metadata metadata;
+  std::vector<std::pair<std::string, Attr>> attributes;
+
+  /// A string kept as long as the program.
+  const std::string *intern(llvm::StringRef text);
+
+private:
+  std::vector<std::unique_ptr<Function>> functions_;
+  std::map<std::string, std::unique_ptr<std::string>, std::less<>> strings_;
+};
+
+/// `text` made an identifier [A-Za-z_][A-Za-z0-9_]* that is no word of MIL's grammar.
+std::string legalName(llvm::StringRef text);
+bool isLegalName(llvm::StringRef text);
+
+// What a value holds where it is the result of a `const`; null or nullopt otherwise, for null
+// values too.
+const Attr *constAttr(const Value *value);
+const TensorData *constTensor(const Value *value);
+std::optional<int64_t> constInt(const Value *value);
+std::optional<llvm::SmallVector<int64_t, 8>> constInts(const Value *value);
+std::optional<double> constFloat(const Value *value);
+std::optional<bool> constBool(const Value *value);
+std::optional<llvm::StringRef> constString(const Value *value);
+/// The result of a const or of a constexpr_* operation: what may be bound to a Const parameter.
+bool isCompileTime(const Value *value);
+
+} // namespace plait::mil

@@ -1,0 +1,114 @@
+// The table of operations: Ops.def expanded into an enumeration, one namespace of parameter indices
+// an operation
+// (`op[linear::weight]`) and constexpr descriptions that everything else derives from.
+#pragma once
+
+#include "mil/Type.h"
+#include "support/Error.h"
+
+namespace plait::mil {
+
+class Op;
+class InferContext;
+
+/// Every MIL operation, and `block_return`: the implicit terminator that holds a block's outputs.
+enum class OpKind : uint16_t {
+#define OP(NAME, ...) NAME,
+#define OP_KEYWORD(NAME, TEXT, ...) NAME,
+#include "mil/Ops.def"
+  block_return,
+};
+inline constexpr unsigned kNumOps = unsigned(OpKind::block_return);
+
+enum class Opset : uint8_t { iOS15 = 5, iOS16, iOS17, iOS18 };
+/// "ios18", as in MIL text; "CoreML8", as in packages.
+llvm::StringRef name(Opset opset);
+llvm::StringRef packageName(Opset opset);
+std::optional<Opset> parseOpset(llvm::StringRef name);
+
+/// What an operation does besides computing its results.
+enum Trait : uint8_t {
+  Pure = 0,             ///< removable when unused, mergeable when repeated
+  Effect = 1,           ///< writes a state or list: never removed, reads are not moved across it
+  ReadsMemory = 2,      ///< reads a state: removable when unused, not merged across a write
+  NonDeterministic = 4, ///< random without a seed: removable, never merged or folded
+  Constexpr = 8, ///< constexpr_*: compile-time weight decompression, operands are inline literals
+};
+
+/// What --precision fp16 does with an operation's fp32 operands.
+enum class HalfPolicy : uint8_t {
+  Cast, ///< computes in fp16
+  Keep, ///< left in fp32: control flow, lists, states, dtype-carrying operations
+};
+
+enum ParamFlags : uint8_t {
+  None = 0,
+  Const = 1,    ///< must be a const or constexpr_* result
+  Opt = 2,      ///< may be absent
+  Variadic = 4, ///< one or more values
+  ListOnly = 8, ///< a list, not a tensor
+  StateOnly = 16,
+};
+
+/// The value that an absent optional parameter stands for, as coremltools writes it. The shapes of
+/// `Ones`, `Zeros`, `AllAxes` and `ZeroBias` depend on the operation's other operands;
+/// defaultValue() in Builder.cpp gives them.
+struct Default {
+  enum Kind : uint8_t {
+    None,
+    Int,
+    Float,
+    Bool,
+    String,
+    Ones,     ///< int32 ones, one a spatial dimension
+    Zeros,    ///< int32 zeros, two a spatial dimension
+    AllAxes,  ///< int32 [0 .. rank)
+    ZeroBias, ///< zeros of the weight's first dimension
+  } kind = None;
+  double number = 0;
+  const char *text = nullptr;
+};
+
+struct ParamInfo {
+  const char *name;
+  char var;        ///< parameters of one type variable have one element type; '_' stands alone
+  DTypeSet domain; ///< element types allowed; 0 for lists, states and literals that are no tensors
+  uint8_t flags;
+  Default def;
+
+  bool isConst() const { return flags & Const; }
+  bool isOptional() const { return flags & Opt; }
+  bool isVariadic() const { return flags & Variadic; }
+};
+
+/// Computes the result types of `context`'s operation or says why it is ill-formed.
+using InferFn = Error (*)(InferContext &context);
+
+struct OpInfo {
+  const char *name;
+  Opset since;
+  uint8_t traits;
+  HalfPolicy half;
+  InferFn infer;
+  llvm::ArrayRef<ParamInfo> params;
+
+  bool isPure() const { return !(traits & (Effect | NonDeterministic)); }
+  std::optional<unsigned> findParam(llvm::StringRef name) const;
+};
+
+const OpInfo &info(OpKind kind);
+inline llvm::StringRef name(OpKind kind) { return info(kind).name; }
+std::optional<OpKind> parseOpKind(llvm::StringRef name);
+
+// One namespace an operation, holding its parameter indices.
+#define IN(NAME, VAR, DOMAIN, FLAGS) NAME,
+#define DEF(NAME, VAR, DOMAIN, FLAGS, DEFAULT) NAME,
+#define OP(NAME, SINCE, TRAITS, HALF, INFER, ...)                                                  \
+  namespace NAME {                                                                                 \
+  enum In : unsigned { __VA_ARGS__ };                                                              \
+  }
+#define OP_KEYWORD(NAME, TEXT, SINCE, TRAITS, HALF, INFER, ...)                                    \
+  OP(NAME, SINCE, TRAITS, HALF, INFER, __VA_ARGS__)
+#include "mil/Ops.def"
+
+} // namespace plait::mil

@@ -1,0 +1,333 @@
+// Canonical trees of lazy transforms: how they are built, compared and hashed. Reading is in
+// TensorReader.cpp.
+#include "mil/TensorData.h"
+
+#include "mil/Attr.h"
+#include "mil/OpInfo.h"
+
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/bit.h"
+#include "llvm/Support/xxhash.h"
+#include <cassert>
+#include <cstring>
+
+namespace plait::mil {
+
+/// Tensors of up to this many stored elements are transformed at once: trees over scalars would
+/// only cost.
+static constexpr int64_t kEagerElements = 64;
+/// Owned storage of up to this many bytes is compared and hashed by content.
+static constexpr size_t kContentBytes = 4096;
+
+std::shared_ptr<const Storage> Storage::owned(std::vector<uint8_t> bytes) {
+  auto owner = std::make_shared<const std::vector<uint8_t>>(std::move(bytes));
+  auto storage = std::make_shared<Storage>();
+  storage->bytes = *owner;
+  storage->owner = owner;
+  return storage;
+}
+
+static llvm::SmallVector<int64_t, 4> rowMajor(llvm::ArrayRef<int64_t> shape) {
+  llvm::SmallVector<int64_t, 4> strides(shape.size());
+  int64_t step = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
+
+static bool isRowMajor(const TensorData::Node &node) {
+  int64_t step = 1;
+  for (size_t i = node.shape.size(); i-- > 0;) {
+    if (node.shape[i] != 1 && node.strides[i] != step)
+      return false;
+    step *= node.shape[i];
+  }
+  return true;
+}
+
+static bool isSplat(const TensorData::Node &node) {
+  return node.kind == TensorData::Kind::Strided &&
+         llvm::all_of(llvm::zip(node.shape, node.strides),
+                      [](auto pair) { return std::get<0>(pair) == 1 || std::get<1>(pair) == 0; });
+}
+
+static uint64_t hashAttr(const Attr &attr) {
+  if (const TensorData *tensor = attr.tensor())
+    return tensor->treeHash();
+  uint64_t hash = 0;
+  if (const auto *strings = attr.strings())
+    for (const std::string &s : *strings)
+      hash = llvm::hash_combine(hash, llvm::xxh3_64bits(s));
+  if (const auto *elements = attr.elements())
+    for (const Attr &element : *elements)
+      hash = llvm::hash_combine(hash, hashAttr(element));
+  return hash;
+}
+
+/// The bytes that decide a small owned view: equal ones are equal trees wherever they live.
+static llvm::ArrayRef<uint8_t> contentOf(const TensorData::Node &node) {
+  if (node.kind != TensorData::Kind::Strided || node.storage->release ||
+      node.storage->bytes.size() > kContentBytes)
+    return {};
+  return node.storage->bytes.drop_front(node.byteOffset);
+}
+
+TensorData TensorData::make(Node node) {
+  uint64_t hash =
+      llvm::hash_combine(unsigned(node.kind), unsigned(node.dtype),
+                         llvm::hash_combine_range(node.shape.begin(), node.shape.end()),
+                         llvm::bit_cast<uint64_t>(node.factor), unsigned(node.op), node.index,
+                         llvm::hash_combine_range(node.strides.begin(), node.strides.end()),
+                         llvm::hash_combine_range(node.perm.begin(), node.perm.end()));
+  if (node.storage) {
+    if (llvm::ArrayRef<uint8_t> content = contentOf(node); !content.empty())
+      hash = llvm::hash_combine(hash, llvm::xxh3_64bits(content));
+    else
+      hash = llvm::hash_combine(hash, node.storage->bytes.data(), node.byteOffset);
+  }
+  for (const TensorData &input : node.inputs)
+    hash = llvm::hash_combine(hash, input.treeHash());
+  for (const auto &operand : node.operands) {
+    hash = llvm::hash_combine(hash, operand.size());
+    for (const Attr &attr : operand)
+      hash = llvm::hash_combine(hash, hashAttr(attr));
+  }
+  node.hash = hash;
+  return TensorData(std::make_shared<const Node>(std::move(node)));
+}
+
+TensorData TensorData::view(std::shared_ptr<const Storage> storage, uint64_t byteOffset,
+                            DType dtype, llvm::ArrayRef<int64_t> shape,
+                            llvm::ArrayRef<int64_t> strides) {
+  Node node(Kind::Strided, dtype);
+  node.shape.assign(shape.begin(), shape.end());
+  node.strides.assign(strides.begin(), strides.end());
+  if (strides.empty())
+    node.strides = rowMajor(shape);
+  assert(node.strides.size() == shape.size());
+  // One spelling for one view: row-major where it is, no stride where there is nothing to step
+  // over.
+  if (isRowMajor(node))
+    node.strides = rowMajor(shape);
+  else
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (shape[i] == 1)
+        node.strides[i] = 0;
+  assert((!isSubByte(dtype) || isRowMajor(node) || isSplat(node)) &&
+         "sub-byte views are row-major");
+  node.storage = std::move(storage);
+  node.byteOffset = byteOffset;
+  return make(std::move(node));
+}
+
+TensorData TensorData::fromBytes(DType dtype, llvm::ArrayRef<int64_t> shape,
+                                 std::vector<uint8_t> bytes) {
+  assert(bytes.size() == mil::byteSize(dtype, mil::numElements(shape)));
+  return view(Storage::owned(std::move(bytes)), 0, dtype, shape);
+}
+
+TensorData TensorData::splat(DType dtype, llvm::ArrayRef<int64_t> shape, double value) {
+  // One stored element, seen with strides of zero.
+  TensorData one = from<double>(DType::F64, {}, value).cast(dtype);
+  llvm::SmallVector<int64_t, 4> strides(shape.size(), 0);
+  return view(one.node_->storage, one.node_->byteOffset, dtype, shape, strides);
+}
+
+TensorData TensorData::ints(llvm::ArrayRef<int64_t> values) {
+  std::vector<int32_t> narrow;
+  for (int64_t v : values) // bounds such as "to the end" saturate: no MIL dimension is larger
+    narrow.push_back(int32_t(std::clamp<int64_t>(v, INT32_MIN, INT32_MAX)));
+  return from<int32_t>(DType::I32, {int64_t(values.size())}, narrow);
+}
+
+TensorData TensorData::bools(llvm::ArrayRef<bool> values) {
+  return from<uint8_t>(DType::Bool, {int64_t(values.size())}, llvm::to_vector_of<uint8_t>(values));
+}
+
+/// Every value of `from` has an equal one in `to`.
+static bool widens(DType from, DType to) {
+  if (from == to)
+    return true;
+  if (isFloat(from))
+    return isFloat(to) && bitWidth(to) > bitWidth(from);
+  if (from == DType::Bool)
+    return to != DType::String;
+  if (isFloat(to))
+    return bitWidth(from) <= (to == DType::F64   ? 32
+                              : to == DType::F32 ? 16
+                                                 : 8) &&
+           to != DType::BF16;
+  return isInteger(from) && isInteger(to) && bitWidth(to) > bitWidth(from) &&
+         (isUnsigned(from) || !isUnsigned(to));
+}
+
+TensorData TensorData::cast(DType dtype) const {
+  if (dtype == this->dtype())
+    return *this;
+  const Node &n = *node_;
+  if (n.kind == Kind::Cast && widens(n.inputs[0].dtype(), n.dtype))
+    return n.inputs[0].cast(dtype);
+  Node node(Kind::Cast, dtype);
+  node.shape = n.shape;
+  node.inputs.push_back(*this);
+  if (n.kind == Kind::Strided && (isSplat(n) || numElements() <= kEagerElements)) {
+    bool splat = isSplat(n) && numElements() > 0;
+    TensorData source = splat ? view(n.storage, n.byteOffset, n.dtype, {}) : *this;
+    Node eager(Kind::Cast, dtype);
+    eager.shape = source.node_->shape;
+    eager.inputs.push_back(source);
+    auto bytes = make(std::move(eager)).bytes();
+    assert(bytes && "a cast of a view needs no evaluator");
+    llvm::SmallVector<int64_t, 4> strides(n.shape.size(), 0);
+    auto storage = Storage::owned(std::move(*bytes));
+    return splat ? view(storage, 0, dtype, n.shape, strides) : view(storage, 0, dtype, n.shape);
+  }
+  return make(std::move(node));
+}
+
+TensorData TensorData::reshape(llvm::ArrayRef<int64_t> shape) const {
+  const Node &n = *node_;
+  assert(mil::numElements(shape) == numElements());
+  if (llvm::ArrayRef<int64_t>(n.shape) == shape)
+    return *this;
+  switch (n.kind) {
+  case Kind::Strided: {
+    if (isRowMajor(n))
+      return view(n.storage, n.byteOffset, n.dtype, shape);
+    if (isSplat(n))
+      return view(n.storage, n.byteOffset, n.dtype, shape,
+                  llvm::SmallVector<int64_t, 4>(shape.size(), 0));
+    break;
+  }
+  case Kind::Cast:
+    return n.inputs[0].reshape(shape).cast(n.dtype);
+  case Kind::Scale:
+    return n.inputs[0].reshape(shape).scale(n.factor);
+  case Kind::Reshape:
+    return n.inputs[0].reshape(shape);
+  default:
+    break;
+  }
+  Node node(Kind::Reshape, n.dtype);
+  node.shape.assign(shape.begin(), shape.end());
+  node.inputs.push_back(*this);
+  return make(std::move(node));
+}
+
+TensorData TensorData::permute(llvm::ArrayRef<int64_t> perm) const {
+  const Node &n = *node_;
+  assert(perm.size() == n.shape.size());
+  if (llvm::all_of(llvm::enumerate(perm),
+                   [](auto it) { return int64_t(it.index()) == it.value(); }))
+    return *this;
+  llvm::SmallVector<int64_t, 4> shape;
+  for (int64_t axis : perm)
+    shape.push_back(n.shape[axis]);
+  switch (n.kind) {
+  case Kind::Strided: {
+    if (isSubByte(n.dtype) && !isSplat(n))
+      break;
+    llvm::SmallVector<int64_t, 4> strides;
+    for (int64_t axis : perm)
+      strides.push_back(n.strides[axis]);
+    return view(n.storage, n.byteOffset, n.dtype, shape, strides);
+  }
+  case Kind::Cast:
+    return n.inputs[0].permute(perm).cast(n.dtype);
+  case Kind::Scale:
+    return n.inputs[0].permute(perm).scale(n.factor);
+  case Kind::LoraMerge: // (W + s B A)' = W' + s A' B'
+    return n.inputs[0].permute(perm).loraMerge(n.inputs[2].permute({1, 0}),
+                                               n.inputs[1].permute({1, 0}), n.factor);
+  case Kind::Permute: {
+    llvm::SmallVector<int64_t, 4> combined;
+    for (int64_t axis : perm)
+      combined.push_back(n.perm[axis]);
+    return n.inputs[0].permute(combined);
+  }
+  default:
+    break;
+  }
+  Node node(Kind::Permute, n.dtype);
+  node.shape = std::move(shape);
+  node.perm.assign(perm.begin(), perm.end());
+  node.inputs.push_back(*this);
+  return make(std::move(node));
+}
+
+TensorData TensorData::scale(double factor) const {
+  if (factor == 1)
+    return *this;
+  Node node(Kind::Scale, dtype());
+  node.shape = node_->shape;
+  node.factor = factor;
+  node.inputs.push_back(*this);
+  return make(std::move(node));
+}
+
+TensorData TensorData::loraMerge(const TensorData &b, const TensorData &a, double factor) const {
+  assert(rank() == 2 && b.rank() == 2 && a.rank() == 2 && b.shape()[0] == shape()[0] &&
+         a.shape()[1] == shape()[1] && b.shape()[1] == a.shape()[0]);
+  Node node(Kind::LoraMerge, dtype());
+  node.shape = node_->shape;
+  node.factor = factor;
+  node.inputs = {*this, b, a};
+  return make(std::move(node));
+}
+
+TensorData TensorData::recipe(OpKind kind, std::vector<std::vector<Attr>> operands,
+                              const Type &type, unsigned index) {
+  Node node(Kind::Recipe, type.dtype());
+  for (const Dim &d : type.shape())
+    node.shape.push_back(d.value());
+  node.op = kind;
+  node.operands = std::move(operands);
+  node.index = index;
+  return make(std::move(node));
+}
+
+TensorData::Kind TensorData::kind() const { return node_->kind; }
+DType TensorData::dtype() const { return node_->dtype; }
+llvm::ArrayRef<int64_t> TensorData::shape() const { return node_->shape; }
+int64_t TensorData::numElements() const { return mil::numElements(shape()); }
+uint64_t TensorData::treeHash() const { return node_->hash; }
+
+llvm::ArrayRef<uint8_t> TensorData::contiguousBytes() const {
+  const Node &n = *node_;
+  if (n.kind != Kind::Strided || !isRowMajor(n))
+    return {};
+  return n.storage->bytes.slice(n.byteOffset, byteSize());
+}
+
+std::optional<uint32_t> TensorData::crc() const {
+  llvm::ArrayRef<uint8_t> bytes = contiguousBytes();
+  if (bytes.empty() || bytes.size() != node_->storage->bytes.size())
+    return std::nullopt;
+  return node_->storage->crc;
+}
+
+bool TensorData::sameTree(const TensorData &other) const {
+  if (node_ == other.node_)
+    return true;
+  const Node &a = *node_, &b = *other.node_;
+  if (a.hash != b.hash || a.kind != b.kind || a.dtype != b.dtype || a.shape != b.shape ||
+      a.strides != b.strides || a.perm != b.perm ||
+      std::memcmp(&a.factor, &b.factor, sizeof a.factor) || a.op != b.op || a.index != b.index ||
+      a.inputs.size() != b.inputs.size() || a.operands != b.operands)
+    return false;
+  if (a.storage) {
+    llvm::ArrayRef<uint8_t> p = contentOf(a), q = contentOf(b);
+    bool sameContent = !p.empty() && p == q;
+    bool samePlace =
+        a.storage->bytes.data() == b.storage->bytes.data() && a.byteOffset == b.byteOffset;
+    if (!sameContent && !samePlace)
+      return false;
+  }
+  return llvm::all_of(llvm::zip(a.inputs, b.inputs),
+                      [](auto pair) { return std::get<0>(pair).sameTree(std::get<1>(pair)); });
+}
+
+} // namespace plait::mil

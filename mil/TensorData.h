@@ -1,0 +1,152 @@
+// Constant tensors that never move: a slice of immutable storage plus a tree of lazy transforms.
+//
+// Nothing is copied or computed until a TensorReader reads elements, tile by tile, in row-major
+// order of the final tensor, in its final dtype. Trees are kept canonical, so equal trees prove
+// equal contents without reading.
+#pragma once
+
+#include "mil/Type.h"
+#include "support/Error.h"
+
+#include <functional>
+
+namespace plait::mil {
+
+class Attr;
+class Evaluator;
+enum class OpKind : uint16_t;
+
+/// Immutable bytes with an owner: a record of a mapped file, or owned memory.
+struct Storage {
+  llvm::ArrayRef<uint8_t> bytes;
+  std::shared_ptr<const void> owner;
+  /// CRC-32 of `bytes` where the file states one.
+  std::optional<uint32_t> crc;
+  /// Gives the pages of [offset, offset + size) back to the system; empty for owned memory.
+  std::function<void(size_t offset, size_t size)> release;
+
+  static std::shared_ptr<const Storage> owned(std::vector<uint8_t> bytes);
+};
+
+/// A handle on an immutable tensor; copies share. Thread-safe.
+class TensorData {
+public:
+  enum class Kind : uint8_t {
+    Strided, ///< a view of storage: byte offset and strides (0 where broadcast)
+    Cast, ///< elementwise conversion, as `cast` does it (fp32 to fp16 rounds to nearest even, may
+          ///< give inf)
+    Reshape,   ///< the same elements in row-major order under another shape
+    Permute,   ///< axes permuted; only over what permutation cannot be pushed through
+    Scale,     ///< times a scalar, computed in fp32 (fp64 for fp64), rounded to the dtype
+    LoraMerge, ///< W + s * B A: fp32, each sum over the rank in ascending order
+    Recipe,    ///< the result of a MIL operation on constants, computed by an Evaluator when read
+  };
+  struct Node;
+
+  TensorData() = default;
+  /// Row-major bytes owned by the tensor; `bytes` has byteSize(dtype, elements) bytes.
+  static TensorData fromBytes(DType dtype, llvm::ArrayRef<int64_t> shape,
+                              std::vector<uint8_t> bytes);
+  /// A view: strides in elements, row-major when empty; sub-byte types must be row-major.
+  static TensorData view(std::shared_ptr<const Storage> storage, uint64_t byteOffset, DType dtype,
+                         llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<int64_t> strides = {});
+  /// Every element the same.
+  static TensorData splat(DType dtype, llvm::ArrayRef<int64_t> shape, double value);
+  template <typename T>
+  static TensorData from(DType dtype, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<T> values) {
+    auto *begin = reinterpret_cast<const uint8_t *>(values.data());
+    return fromBytes(dtype, shape, {begin, begin + values.size() * sizeof(T)});
+  }
+  static TensorData scalar(int32_t value) { return from<int32_t>(DType::I32, {}, value); }
+  static TensorData scalar(bool value) { return from<uint8_t>(DType::Bool, {}, uint8_t(value)); }
+  static TensorData ints(llvm::ArrayRef<int64_t> values);
+  static TensorData bools(llvm::ArrayRef<bool> values);
+
+  /// Lazy transforms. Each returns a canonical tree: casts of casts, reshapes of reshapes and
+  /// permutations of leaves collapse where that is exact.
+  TensorData cast(DType dtype) const;
+  TensorData reshape(llvm::ArrayRef<int64_t> shape) const;
+  TensorData permute(llvm::ArrayRef<int64_t> perm) const;
+  TensorData scale(double factor) const;
+  /// this + factor * b a, for this [out, in], b [out, rank] and a [rank, in], result in this
+  /// tensor's dtype.
+  TensorData loraMerge(const TensorData &b, const TensorData &a, double factor) const;
+  /// Result `index` of `kind` on constant operands, one list of attributes a parameter.
+  static TensorData recipe(OpKind kind, std::vector<std::vector<Attr>> operands, const Type &type,
+                           unsigned index = 0);
+
+  explicit operator bool() const { return node_ != nullptr; }
+  Kind kind() const;
+  const Node &node() const { return *node_; }
+  DType dtype() const;
+  llvm::ArrayRef<int64_t> shape() const;
+  unsigned rank() const { return shape().size(); }
+  int64_t numElements() const;
+  uint64_t byteSize() const { return mil::byteSize(dtype(), numElements()); }
+  Type type() const { return Type::tensor(dtype(), shape()); }
+
+  /// The bytes where the tensor is a row-major view of storage; empty when it is lazy (and when it
+  /// has no elements).
+  llvm::ArrayRef<uint8_t> contiguousBytes() const;
+
+  /// True when the trees prove equal contents; false proves nothing.
+  bool sameTree(const TensorData &other) const;
+  /// Equal for equal trees; includes dtype and shape.
+  uint64_t treeHash() const;
+  /// A view whose storage records a CRC over exactly these bytes.
+  std::optional<uint32_t> crc() const;
+
+  /// All elements in row-major order. For small tensors: the whole is materialised.
+  Expected<std::vector<uint8_t>> bytes(Evaluator *evaluator = nullptr) const;
+  /// Elements of an integer or bool tensor, or of a float one (as double).
+  Expected<llvm::SmallVector<int64_t, 8>> intValues(Evaluator *evaluator = nullptr) const;
+  Expected<std::vector<double>> floatValues(Evaluator *evaluator = nullptr) const;
+
+private:
+  explicit TensorData(std::shared_ptr<const Node> node) : node_(std::move(node)) {}
+  static TensorData make(Node node);
+  std::shared_ptr<const Node> node_;
+};
+
+struct TensorData::Node {
+  Node(Kind kind, DType dtype) : kind(kind), dtype(dtype) {}
+
+  Kind kind;
+  DType dtype;
+  llvm::SmallVector<int64_t, 4> shape;
+  // Strided:
+  std::shared_ptr<const Storage> storage;
+  uint64_t byteOffset = 0;
+  llvm::SmallVector<int64_t, 4> strides;
+  // The others: W, B, A of LoraMerge, else one input.
+  std::vector<TensorData> inputs;
+  llvm::SmallVector<int64_t, 4> perm;
+  double factor = 1;
+  // Recipe:
+  OpKind op{};
+  std::vector<std::vector<Attr>> operands;
+  unsigned index = 0;
+
+  uint64_t hash = 0;
+};
+
+/// Reads a tensor tile by tile. Recipes inside are evaluated once, when the reader is made;
+/// everything else is computed for the requested elements alone. Reading is thread-safe.
+class TensorReader {
+public:
+  static Expected<TensorReader> create(const TensorData &tensor, Evaluator *evaluator);
+
+  /// Elements [begin, begin + count) of the row-major tensor into out, which has byteSize(dtype,
+  /// count) bytes. For sub-byte types begin must be a multiple of 8.
+  void read(int64_t begin, int64_t count, uint8_t *out) const;
+  /// Gives mapped pages behind elements [begin, begin + count) back to the system, where the tree
+  /// is elementwise over a row-major view.
+  void release(int64_t begin, int64_t count) const;
+  const TensorData &tensor() const { return tensor_; }
+
+private:
+  explicit TensorReader(TensorData tensor) : tensor_(std::move(tensor)) {}
+  TensorData tensor_;
+};
+
+} // namespace plait::mil

@@ -1,0 +1,530 @@
+// Reading elements of lazy constants: views are gathered, transforms computed tile by tile in a
+// fixed order of operations, so that the bytes are the same on every machine and for every tiling.
+#include "mil/Evaluator.h"
+#include "mil/TensorData.h"
+
+#include "mil/OpInfo.h"
+#include "support/Half.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/bit.h"
+#include <cassert>
+#include <cmath>
+#include <cstring>
+
+namespace plait::mil {
+
+using Node = TensorData::Node;
+using Kind = TensorData::Kind;
+
+namespace {
+
+/// Elements handled at once by the transforms: small enough for the cache, large enough for the
+/// vector code.
+constexpr int64_t kChunk = 16 * 1024;
+
+// ---- Sub-byte elements --------------------------------------------------------------------------
+
+uint64_t unpackBits(const uint8_t *bytes, int64_t index, unsigned width) {
+  uint64_t value = 0;
+  for (unsigned bit = 0; bit < width; ++bit) {
+    uint64_t position = uint64_t(index) * width + bit;
+    value |= uint64_t((bytes[position / 8] >> (position % 8)) & 1) << bit;
+  }
+  return value;
+}
+
+void packBits(uint8_t *bytes, int64_t index, unsigned width, uint64_t value) {
+  for (unsigned bit = 0; bit < width; ++bit) {
+    uint64_t position = uint64_t(index) * width + bit;
+    uint8_t mask = uint8_t(1u << (position % 8));
+    bytes[position / 8] =
+        (value >> bit) & 1 ? bytes[position / 8] | mask : bytes[position / 8] & ~mask;
+  }
+}
+
+// ---- One element at a time
+// ------------------------------------------------------------------------
+
+template <typename T> T load(const uint8_t *bytes, int64_t index) {
+  T value;
+  std::memcpy(&value, bytes + index * sizeof(T), sizeof(T));
+  return value;
+}
+template <typename T> void store(uint8_t *bytes, int64_t index, T value) {
+  std::memcpy(bytes + index * sizeof(T), &value, sizeof(T));
+}
+
+/// Round to nearest even; NaN stays a quiet NaN.
+uint16_t floatToBfloat16(float value) {
+  uint32_t bits = llvm::bit_cast<uint32_t>(value);
+  if (std::isnan(value))
+    return 0x7FC0;
+  return uint16_t((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+int64_t loadInt(DType dtype, const uint8_t *bytes, int64_t i) {
+  switch (dtype) {
+  case DType::Bool:
+  case DType::U8:
+    return bytes[i];
+  case DType::I8:
+    return load<int8_t>(bytes, i);
+  case DType::I16:
+    return load<int16_t>(bytes, i);
+  case DType::U16:
+    return load<uint16_t>(bytes, i);
+  case DType::I32:
+    return load<int32_t>(bytes, i);
+  case DType::U32:
+    return load<uint32_t>(bytes, i);
+  case DType::I64:
+    return load<int64_t>(bytes, i);
+  case DType::U64:
+    return int64_t(load<uint64_t>(bytes, i));
+  default: {
+    assert(isSubByte(dtype));
+    unsigned width = bitWidth(dtype);
+    uint64_t raw = unpackBits(bytes, i, width);
+    return dtype == DType::I4 && (raw & 8) ? int64_t(raw) - 16 : int64_t(raw);
+  }
+  }
+}
+
+void storeInt(DType dtype, uint8_t *bytes, int64_t i, int64_t value) {
+  switch (dtype) {
+  case DType::Bool:
+    bytes[i] = value != 0;
+    return;
+  case DType::U8:
+  case DType::I8:
+    bytes[i] = uint8_t(value);
+    return;
+  case DType::I16:
+  case DType::U16:
+    return store(bytes, i, uint16_t(value));
+  case DType::I32:
+  case DType::U32:
+    return store(bytes, i, uint32_t(value));
+  case DType::I64:
+  case DType::U64:
+    return store(bytes, i, value);
+  default:
+    assert(isSubByte(dtype));
+    packBits(bytes, i, bitWidth(dtype), uint64_t(value));
+  }
+}
+
+double loadFloat(DType dtype, const uint8_t *bytes, int64_t i) {
+  switch (dtype) {
+  case DType::F64:
+    return load<double>(bytes, i);
+  case DType::F32:
+    return load<float>(bytes, i);
+  case DType::F16:
+    return halfToFloat(load<uint16_t>(bytes, i));
+  case DType::BF16: {
+    uint16_t raw = load<uint16_t>(bytes, i);
+    float value;
+    bfloat16ToFloat(&raw, &value, 1);
+    return value;
+  }
+  default:
+    return double(loadInt(dtype, bytes, i));
+  }
+}
+
+void storeFloat(DType dtype, uint8_t *bytes, int64_t i, double value) {
+  switch (dtype) {
+  case DType::F64:
+    return store(bytes, i, value);
+  case DType::F32:
+    return store(bytes, i, float(value));
+  case DType::F16:
+    return store(bytes, i, floatToHalf(float(value)));
+  case DType::BF16: {
+    return store(bytes, i, floatToBfloat16(float(value)));
+  }
+  case DType::Bool:
+    bytes[i] = value != 0;
+    return;
+  default: {
+    // Towards zero; what does not fit saturates at the type's bounds, NaN becomes 0.
+    unsigned width = bitWidth(dtype);
+    double lowest = isUnsigned(dtype) ? 0 : -std::ldexp(1.0, int(width) - 1);
+    double limit = std::ldexp(1.0, int(isUnsigned(dtype) ? width : width - 1));
+    if (std::isnan(value))
+      return storeInt(dtype, bytes, i, 0);
+    if (value < lowest)
+      return storeInt(dtype, bytes, i, int64_t(lowest));
+    if (value >= limit)
+      return storeInt(dtype, bytes, i,
+                      dtype == DType::U64
+                          ? -1
+                          : int64_t((uint64_t(1) << (isUnsigned(dtype) ? width : width - 1)) - 1));
+    return storeInt(dtype, bytes, i,
+                    dtype == DType::U64 ? int64_t(uint64_t(value)) : int64_t(value));
+  }
+  }
+}
+
+// ---- Arrays
+// -----------------------------------------------------------------------------------------
+
+void toFloats(DType dtype, const uint8_t *in, float *out, int64_t count) {
+  if (dtype == DType::F32)
+    std::memcpy(out, in, count * sizeof(float));
+  else if (dtype == DType::F16)
+    halfToFloat(reinterpret_cast<const uint16_t *>(in), out, count);
+  else if (dtype == DType::BF16)
+    bfloat16ToFloat(reinterpret_cast<const uint16_t *>(in), out, count);
+  else
+    for (int64_t i = 0; i < count; ++i)
+      out[i] = float(loadFloat(dtype, in, i));
+}
+
+void fromFloats(DType dtype, const float *in, uint8_t *out, int64_t count) {
+  if (dtype == DType::F32)
+    std::memcpy(out, in, count * sizeof(float));
+  else if (dtype == DType::F16)
+    floatToHalf(in, reinterpret_cast<uint16_t *>(out), count);
+  else if (dtype == DType::BF16)
+    for (int64_t i = 0; i < count; ++i)
+      store(out, i, floatToBfloat16(in[i]));
+  else
+    for (int64_t i = 0; i < count; ++i)
+      storeFloat(dtype, out, i, in[i]);
+}
+
+void convert(DType from, const uint8_t *in, DType to, uint8_t *out, int64_t count) {
+  bool through32 = (from == DType::F32 || from == DType::F16 || from == DType::BF16) &&
+                   (to == DType::F32 || to == DType::F16 || to == DType::BF16);
+  if (from == DType::F32 && to == DType::F16) {
+    floatToHalf(reinterpret_cast<const float *>(in), reinterpret_cast<uint16_t *>(out), count);
+  } else if (through32) {
+    std::vector<float> buffer(count);
+    toFloats(from, in, buffer.data(), count);
+    fromFloats(to, buffer.data(), out, count);
+  } else if (isFloat(from) || isFloat(to)) {
+    for (int64_t i = 0; i < count; ++i)
+      storeFloat(to, out, i, loadFloat(from, in, i));
+  } else {
+    for (int64_t i = 0; i < count; ++i)
+      storeInt(to, out, i, loadInt(from, in, i));
+  }
+}
+
+void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out);
+
+void readFloats(const TensorData &tensor, int64_t begin, int64_t count, float *out) {
+  if (tensor.dtype() == DType::F32)
+    return readNode(tensor.node(), begin, count, reinterpret_cast<uint8_t *>(out));
+  std::vector<uint8_t> raw(byteSize(tensor.dtype(), count));
+  readNode(tensor.node(), begin, count, raw.data());
+  toFloats(tensor.dtype(), raw.data(), out, count);
+}
+
+/// Copies `count` elements of `width` bytes, `step` elements apart.
+template <typename T> void gatherRun(const uint8_t *in, int64_t step, int64_t count, uint8_t *out) {
+  const T *source = reinterpret_cast<const T *>(in);
+  T *target = reinterpret_cast<T *>(out);
+  for (int64_t i = 0; i < count; ++i)
+    target[i] = source[i * step];
+}
+
+void readStrided(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  const uint8_t *base = node.storage->bytes.data() + node.byteOffset;
+  if (isSubByte(node.dtype)) {
+    unsigned width = bitWidth(node.dtype);
+    bool splat =
+        llvm::all_of(node.strides, [](int64_t s) { return s == 0; }) && !node.shape.empty();
+    std::memset(out, 0, byteSize(node.dtype, count));
+    for (int64_t i = 0; i < count; ++i)
+      packBits(out, i, width, unpackBits(base, splat ? 0 : begin + i, width));
+    return;
+  }
+  int64_t width = bitWidth(node.dtype) / 8;
+  size_t rank = node.shape.size();
+  if (rank == 0) {
+    std::memcpy(out, base, width);
+    return;
+  }
+  // The position of element `begin`, then runs along the last axis.
+  llvm::SmallVector<int64_t, 6> index(rank);
+  int64_t rest = begin, offset = 0;
+  for (size_t i = rank; i-- > 0;) {
+    index[i] = rest % node.shape[i];
+    rest /= node.shape[i];
+    offset += index[i] * node.strides[i];
+  }
+  int64_t step = node.strides[rank - 1];
+  while (count > 0) {
+    int64_t run = std::min(count, node.shape[rank - 1] - index[rank - 1]);
+    const uint8_t *source = base + offset * width;
+    if (step == 1)
+      std::memcpy(out, source, run * width);
+    else if (width == 4)
+      gatherRun<uint32_t>(source, step, run, out);
+    else if (width == 2)
+      gatherRun<uint16_t>(source, step, run, out);
+    else if (width == 1)
+      gatherRun<uint8_t>(source, step, run, out);
+    else
+      gatherRun<uint64_t>(source, step, run, out);
+    out += run * width;
+    count -= run;
+    offset += run * step;
+    index[rank - 1] += run;
+    for (size_t i = rank; i-- > 0 && index[i] == node.shape[i];) {
+      offset -= index[i] * node.strides[i];
+      index[i] = 0;
+      if (i == 0)
+        break;
+      ++index[i - 1];
+      offset += node.strides[i - 1];
+    }
+  }
+}
+
+void readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  const TensorData &w = node.inputs[0], &b = node.inputs[1], &a = node.inputs[2];
+  int64_t columns = node.shape[1], rank = a.shape()[0];
+  float factor = float(node.factor);
+  std::vector<float> aValues(rank * columns), bRow(rank), row(columns), delta(columns);
+  readFloats(a, 0, rank * columns, aValues.data());
+  int64_t width = bitWidth(node.dtype) / 8;
+  while (count > 0) {
+    int64_t line = begin / columns, first = begin % columns;
+    int64_t run = std::min(count, columns - first);
+    readFloats(b, line * rank, rank, bRow.data());
+    readFloats(w, begin, run, row.data());
+    std::fill_n(delta.begin(), run, 0.0f);
+    for (int64_t r = 0; r < rank; ++r) {
+      const float *aRow = aValues.data() + r * columns + first;
+      float weight = bRow[r];
+      for (int64_t i = 0; i < run; ++i)
+        delta[i] += weight * aRow[i];
+    }
+    for (int64_t i = 0; i < run; ++i)
+      row[i] += factor * delta[i];
+    fromFloats(node.dtype, row.data(), out, run);
+    out += run * width;
+    begin += run;
+    count -= run;
+  }
+}
+
+/// Random access into what permutation cannot be pushed through: the input is read whole, once a
+/// tile.
+void readPermute(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  const TensorData &input = node.inputs[0];
+  std::vector<uint8_t> whole(input.byteSize());
+  readNode(input.node(), 0, input.numElements(), whole.data());
+  TensorData permuted = TensorData::fromBytes(input.dtype(), input.shape(), std::move(whole));
+  if (isSubByte(node.dtype)) {
+    unsigned width = bitWidth(node.dtype);
+    const uint8_t *bytes = permuted.contiguousBytes().data();
+    llvm::SmallVector<int64_t, 6> strides(node.shape.size());
+    int64_t step = 1;
+    for (size_t i = node.shape.size(); i-- > 0; step *= input.shape()[i])
+      strides[i] = step;
+    for (int64_t n = 0; n < count; ++n) {
+      int64_t rest = begin + n, offset = 0;
+      for (size_t i = node.shape.size(); i-- > 0; rest /= node.shape[i])
+        offset += rest % node.shape[i] * strides[node.perm[i]];
+      packBits(out, n, width, unpackBits(bytes, offset, width));
+    }
+    return;
+  }
+  readNode(permuted.permute(node.perm).node(), begin, count, out);
+}
+
+void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  if (count == 0)
+    return;
+  switch (node.kind) {
+  case Kind::Strided:
+    return readStrided(node, begin, count, out);
+  case Kind::Reshape:
+    return readNode(node.inputs[0].node(), begin, count, out);
+  case Kind::Permute:
+    return readPermute(node, begin, count, out);
+  case Kind::LoraMerge:
+    return readLoraMerge(node, begin, count, out);
+  case Kind::Cast: {
+    const TensorData &input = node.inputs[0];
+    // A contiguous view is converted where it lies.
+    if (llvm::ArrayRef<uint8_t> bytes = input.contiguousBytes();
+        !bytes.empty() && !isSubByte(input.dtype()) && !isSubByte(node.dtype))
+      return convert(input.dtype(), bytes.data() + byteSize(input.dtype(), begin), node.dtype, out,
+                     count);
+    std::vector<uint8_t> raw(byteSize(input.dtype(), std::min(count, kChunk)));
+    for (int64_t done = 0; done < count; done += kChunk) {
+      int64_t n = std::min(kChunk, count - done);
+      readNode(input.node(), begin + done, n, raw.data());
+      convert(input.dtype(), raw.data(), node.dtype, out + byteSize(node.dtype, done), n);
+    }
+    return;
+  }
+  case Kind::Scale: {
+    const TensorData &input = node.inputs[0];
+    if (node.dtype == DType::F64) {
+      readNode(input.node(), begin, count, out);
+      for (int64_t i = 0; i < count; ++i)
+        store(out, i, load<double>(out, i) * node.factor);
+      return;
+    }
+    float factor = float(node.factor);
+    std::vector<float> values(std::min(count, kChunk));
+    for (int64_t done = 0; done < count; done += kChunk) {
+      int64_t n = std::min(kChunk, count - done);
+      readFloats(input, begin + done, n, values.data());
+      for (int64_t i = 0; i < n; ++i)
+        values[i] *= factor;
+      fromFloats(node.dtype, values.data(), out + byteSize(node.dtype, done), n);
+    }
+    return;
+  }
+  case Kind::Recipe:
+    assert(false && "recipes are evaluated when the reader is made");
+  }
+}
+
+// ---- Recipes
+// ----------------------------------------------------------------------------------------
+
+using Evaluated = llvm::DenseMap<const Node *, TensorData>;
+Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evaluator,
+                                     Evaluated &done);
+
+Expected<Attr> evaluateRecipes(const Attr &attr, Evaluator *evaluator, Evaluated &done) {
+  if (const TensorData *tensor = attr.tensor()) {
+    auto value = evaluateRecipes(*tensor, evaluator, done);
+    if (!value)
+      return value.takeError();
+    return Attr(*value);
+  }
+  return attr;
+}
+
+Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evaluator,
+                                     Evaluated &done) {
+  const Node &node = tensor.node();
+  if (node.kind == Kind::Strided)
+    return tensor;
+  if (auto it = done.find(&node); it != done.end())
+    return it->second;
+  TensorData result = tensor;
+  if (node.kind == Kind::Recipe) {
+    if (!evaluator)
+      return makeError("a constant is computed by '{0}', and nothing here evaluates operations",
+                       name(node.op));
+    std::vector<std::vector<Attr>> operands;
+    for (const auto &operand : node.operands) {
+      operands.emplace_back();
+      for (const Attr &attr : operand) {
+        auto value = evaluateRecipes(attr, evaluator, done);
+        if (!value)
+          return value.takeError();
+        operands.back().push_back(std::move(*value));
+      }
+    }
+    auto results = evaluator->evaluate(node.op, operands, {tensor.type()});
+    if (!results)
+      return results.takeError();
+    assert(node.index < results->size());
+    result = (*results)[node.index];
+  } else {
+    llvm::SmallVector<TensorData, 3> inputs;
+    bool changed = false;
+    for (const TensorData &input : node.inputs) {
+      auto value = evaluateRecipes(input, evaluator, done);
+      if (!value)
+        return value.takeError();
+      changed |= &value->node() != &input.node();
+      inputs.push_back(std::move(*value));
+    }
+    if (changed) {
+      switch (node.kind) {
+      case Kind::Cast:
+        result = inputs[0].cast(node.dtype);
+        break;
+      case Kind::Reshape:
+        result = inputs[0].reshape(node.shape);
+        break;
+      case Kind::Permute:
+        result = inputs[0].permute(node.perm);
+        break;
+      case Kind::Scale:
+        result = inputs[0].scale(node.factor);
+        break;
+      default:
+        result = inputs[0].loraMerge(inputs[1], inputs[2], node.factor);
+      }
+    }
+  }
+  done[&node] = result;
+  return result;
+}
+
+} // namespace
+
+Expected<TensorReader> TensorReader::create(const TensorData &tensor, Evaluator *evaluator) {
+  Evaluated done;
+  auto ready = evaluateRecipes(tensor, evaluator, done);
+  if (!ready)
+    return ready.takeError();
+  return TensorReader(std::move(*ready));
+}
+
+void TensorReader::read(int64_t begin, int64_t count, uint8_t *out) const {
+  assert(begin >= 0 && begin + count <= tensor_.numElements());
+  assert(!isSubByte(tensor_.dtype()) || begin % 8 == 0);
+  readNode(tensor_.node(), begin, count, out);
+}
+
+void TensorReader::release(int64_t begin, int64_t count) const {
+  const TensorData *tensor = &tensor_;
+  while (tensor->kind() == Kind::Cast || tensor->kind() == Kind::Scale ||
+         tensor->kind() == Kind::Reshape || tensor->kind() == Kind::LoraMerge)
+    tensor = &tensor->node().inputs[0];
+  const Node &node = tensor->node();
+  if (node.kind == Kind::Strided && node.storage->release && !tensor->contiguousBytes().empty())
+    node.storage->release(node.byteOffset + byteSize(node.dtype, begin),
+                          byteSize(node.dtype, count));
+}
+
+// ---- Whole tensors
+// ----------------------------------------------------------------------------------
+
+Expected<std::vector<uint8_t>> TensorData::bytes(Evaluator *evaluator) const {
+  auto reader = TensorReader::create(*this, evaluator);
+  if (!reader)
+    return reader.takeError();
+  std::vector<uint8_t> out(byteSize());
+  reader->read(0, numElements(), out.data());
+  return out;
+}
+
+Expected<llvm::SmallVector<int64_t, 8>> TensorData::intValues(Evaluator *evaluator) const {
+  auto raw = bytes(evaluator);
+  if (!raw)
+    return raw.takeError();
+  llvm::SmallVector<int64_t, 8> values(numElements());
+  for (int64_t i = 0; i < numElements(); ++i)
+    values[i] = isFloat(dtype()) ? int64_t(loadFloat(dtype(), raw->data(), i))
+                                 : loadInt(dtype(), raw->data(), i);
+  return values;
+}
+
+Expected<std::vector<double>> TensorData::floatValues(Evaluator *evaluator) const {
+  auto raw = bytes(evaluator);
+  if (!raw)
+    return raw.takeError();
+  std::vector<double> values(numElements());
+  for (int64_t i = 0; i < numElements(); ++i)
+    values[i] = loadFloat(dtype(), raw->data(), i);
+  return values;
+}
+
+} // namespace plait::mil
