@@ -1,0 +1,449 @@
+// The weight writer: sources, groups of candidates, and rounds that write and compare in one pass.
+#include "backend/WeightWriter.h"
+
+#include "support/OutputFile.h"
+#include "support/Parallel.h"
+
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/xxhash.h"
+#include <atomic>
+#include <cstring>
+#include <map>
+
+namespace plait {
+
+using mil::TensorData;
+using mil::TensorReader;
+
+namespace {
+
+/// Larger tiles, or a mapped output, are no faster.
+constexpr uint64_t tileBytes = 1 << 20;
+
+/// One distinct tree; the requests with that tree share it. Without a reader until a recipe in it
+/// is wanted.
+struct Source {
+  TensorData tensor;
+  unsigned scope;
+  std::optional<TensorReader> reader;
+};
+
+/// One blob: the source that is written, and those that hold the same bytes unless the comparison
+/// says otherwise.
+struct Group {
+  uint32_t blob;
+  uint32_t primary;
+  llvm::SmallVector<uint32_t, 1> candidates;
+};
+
+/// A piece of the file that is written at once: several small blobs with their metadata, or a tile
+/// of a large one.
+struct Chunk {
+  size_t group, endGroup;
+  int64_t begin, count; ///< elements, of a tile; count is 0 for whole blobs
+  uint64_t offset, size;
+};
+
+int64_t tileElements(mil::DType dtype) {
+  return int64_t(llvm::alignDown(tileBytes * 8 / mil::bitWidth(dtype), 64));
+}
+
+/// Trees with a recipe hold its whole result while they have a reader, so they get one late and one
+/// at a time.
+bool hasRecipe(const TensorData &tensor) {
+  return tensor.kind() == TensorData::Kind::Recipe || llvm::any_of(tensor.node().inputs, hasRecipe);
+}
+
+/// The views that two trees read, where they are equal but for these and work element by element:
+/// equal bytes of the views then give equal bytes of the trees. `exact` is set when unequal bytes
+/// give unequal ones too.
+std::optional<std::pair<TensorData, TensorData>> comparableLeaves(TensorData a, TensorData b,
+                                                                  bool &exact) {
+  exact = true;
+  while (a.kind() == b.kind() && a.dtype() == b.dtype()) {
+    switch (a.kind()) {
+    case TensorData::Kind::Strided:
+      if (a.contiguousBytes().empty() || b.contiguousBytes().empty() || mil::isSubByte(a.dtype()))
+        return std::nullopt;
+      return std::pair(a, b);
+    case TensorData::Kind::Scale:
+      if (a.node().factor != b.node().factor)
+        return std::nullopt;
+      exact = false;
+      break;
+    case TensorData::Kind::Cast:
+      exact = false;
+      break;
+    default:
+      return std::nullopt;
+    }
+    // Copies first: assigning to `a` may free the node that the input lives in.
+    TensorData nextA = a.node().inputs[0], nextB = b.node().inputs[0];
+    a = std::move(nextA);
+    b = std::move(nextB);
+  }
+  return std::nullopt;
+}
+
+/// Known to differ without reading either.
+bool differByChecksum(const TensorData &a, const TensorData &b) {
+  bool exact;
+  auto leaves = comparableLeaves(a, b, exact);
+  if (!leaves || !exact)
+    return false;
+  std::optional<uint32_t> crcA = leaves->first.crc(), crcB = leaves->second.crc();
+  return crcA && crcB && *crcA != *crcB;
+}
+
+/// Hash of a few short runs spread over the tensor (all of a small one). Different hashes:
+/// different bytes.
+uint64_t sampleHash(const TensorReader &reader) {
+  constexpr int64_t runs = 5, length = 64;
+  const TensorData &tensor = reader.tensor();
+  int64_t elements = tensor.numElements();
+  std::vector<uint8_t> bytes;
+  auto add = [&](int64_t begin, int64_t count) {
+    size_t old = bytes.size();
+    bytes.resize(old + mil::byteSize(tensor.dtype(), count));
+    reader.read(begin, count, bytes.data() + old);
+  };
+  if (elements <= runs * length) {
+    add(0, elements);
+  } else {
+    for (int64_t run = 0; run < runs; ++run)
+      add(int64_t(llvm::alignDown(uint64_t((elements - length) / (runs - 1) * run), 8)), length);
+    reader.release(0, elements);
+  }
+  return llvm::xxh3_64bits(bytes);
+}
+
+class Writer {
+public:
+  Writer(OutputFile file, llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+         mil::Evaluator *evaluator)
+      : file(std::move(file)), requests(requests), threads(threads ? threads : defaultThreads()),
+        evaluator(evaluator) {}
+
+  Expected<WeightLayout> run();
+
+private:
+  using Key = std::tuple<unsigned, unsigned, uint64_t, uint64_t>; // scope, dtype, bytes, sample
+
+  void collectSources();
+  Error collectGroups(std::vector<Group> &groups);
+  uint32_t appendBlob(const TensorData &tensor);
+  void assign(uint32_t source, uint32_t blob) { blobOfSource[source] = blob; }
+  /// Writes the groups' blobs and settles their candidates; returns the groups of refuted ones.
+  Expected<std::vector<Group>> writeRound(llvm::ArrayRef<Group> groups);
+  std::vector<Chunk> cut(llvm::ArrayRef<Group> groups) const;
+  void compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
+               std::vector<uint8_t> &scratch);
+  Error writeRounds(std::vector<Group> groups);
+  Error writeDeferred(uint32_t source);
+  Expected<bool> equalsBlob(const TensorReader &reader, const WeightBlob &blob);
+
+  OutputFile file;
+  llvm::ArrayRef<WeightRequest> requests;
+  unsigned threads;
+  mil::Evaluator *evaluator;
+
+  std::vector<Source> sources;
+  std::vector<uint32_t> sourceOf; // of each request
+  std::vector<uint32_t> deferred; // sources with recipes, in order
+  std::vector<uint32_t> blobOfSource;
+  std::vector<std::atomic<bool>> refuted; // of each source, in the round that it is a candidate of
+  std::map<Key, llvm::SmallVector<uint32_t, 1>> blobsOf;
+  WeightLayout layout;
+  uint64_t end = weightAlignment;
+};
+
+void Writer::collectSources() {
+  std::map<std::pair<unsigned, uint64_t>, llvm::SmallVector<uint32_t, 1>> byTree;
+  std::map<std::tuple<unsigned, unsigned, const uint8_t *, size_t>, uint32_t> byPlace;
+  sourceOf.reserve(requests.size());
+  for (const WeightRequest &request : requests) {
+    const TensorData &tensor = request.tensor;
+    uint32_t next = uint32_t(sources.size()), found = next;
+    llvm::SmallVector<uint32_t, 1> &alike = byTree[{request.scope, tensor.treeHash()}];
+    for (uint32_t source : alike)
+      if (sources[source].tensor.sameTree(tensor)) {
+        found = source;
+        break;
+      }
+    // The same bytes under another shape.
+    if (llvm::ArrayRef<uint8_t> bytes = tensor.contiguousBytes(); found == next && !bytes.empty())
+      found = byPlace
+                  .try_emplace(
+                      {request.scope, unsigned(tensor.dtype()), bytes.data(), bytes.size()}, next)
+                  .first->second;
+    if (found == next) {
+      sources.push_back({tensor, request.scope, std::nullopt});
+      alike.push_back(next);
+    }
+    sourceOf.push_back(found);
+  }
+  blobOfSource.resize(sources.size());
+  refuted = std::vector<std::atomic<bool>>(sources.size());
+}
+
+uint32_t Writer::appendBlob(const TensorData &tensor) {
+  end = llvm::alignTo(end, weightAlignment);
+  WeightLayout::Blob blob;
+  blob.dtype = tensor.dtype();
+  blob.metadataOffset = end;
+  blob.dataOffset = end + weightAlignment;
+  blob.byteSize = tensor.byteSize();
+  blob.paddingBits =
+      unsigned(blob.byteSize * 8 - uint64_t(tensor.numElements()) * mil::bitWidth(blob.dtype));
+  end = blob.dataOffset + blob.byteSize;
+  layout.blobs.push_back(blob);
+  return uint32_t(layout.blobs.size() - 1);
+}
+
+Error Writer::collectGroups(std::vector<Group> &groups) {
+  std::map<Key, llvm::SmallVector<uint32_t, 1>> groupsOf;
+  for (uint32_t index = 0; index < sources.size(); ++index) {
+    Source &source = sources[index];
+    if (hasRecipe(source.tensor)) {
+      deferred.push_back(index);
+      continue;
+    }
+    Expected<TensorReader> reader = TensorReader::create(source.tensor, evaluator);
+    if (!reader)
+      return reader.takeError();
+    source.reader = std::move(*reader);
+    Key key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
+            sampleHash(*source.reader)};
+    llvm::SmallVector<uint32_t, 1> &alike = groupsOf[key];
+    auto group = llvm::find_if(alike, [&](uint32_t candidate) {
+      return !differByChecksum(sources[groups[candidate].primary].tensor, source.tensor);
+    });
+    if (group != alike.end()) {
+      groups[*group].candidates.push_back(index);
+      continue;
+    }
+    alike.push_back(uint32_t(groups.size()));
+    groups.push_back({0, index, {}});
+  }
+  return Error::success();
+}
+
+std::vector<Chunk> Writer::cut(llvm::ArrayRef<Group> groups) const {
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const WeightBlob &blob = layout.blobs[groups[i].blob];
+    uint64_t whole = llvm::alignTo(weightAlignment + blob.byteSize, weightAlignment);
+    if (whole <= tileBytes) {
+      // The blobs of a round follow one another.
+      if (!chunks.empty() && chunks.back().count == 0 &&
+          blob.metadataOffset + whole - chunks.back().offset <= tileBytes) {
+        chunks.back().endGroup = i + 1;
+        chunks.back().size = blob.metadataOffset + whole - chunks.back().offset;
+      } else {
+        chunks.push_back({i, i + 1, 0, 0, blob.metadataOffset, whole});
+      }
+      continue;
+    }
+    int64_t elements = blob.numElements(), step = tileElements(blob.dtype);
+    for (int64_t begin = 0; begin < elements; begin += step) {
+      int64_t count = std::min(step, elements - begin);
+      uint64_t size = mil::byteSize(blob.dtype, count);
+      if (begin == 0)
+        chunks.push_back({i, i + 1, begin, count, blob.metadataOffset, weightAlignment + size});
+      else
+        chunks.push_back(
+            {i, i + 1, begin, count, blob.dataOffset + mil::byteSize(blob.dtype, begin), size});
+    }
+  }
+  return chunks;
+}
+
+void Writer::compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
+                     std::vector<uint8_t> &scratch) {
+  const Source &primary = sources[group.primary];
+  for (uint32_t candidate : group.candidates) {
+    if (refuted[candidate])
+      continue;
+    const Source &other = sources[candidate];
+    bool exact, equal = false;
+    if (auto leaves = comparableLeaves(primary.tensor, other.tensor, exact)) {
+      mil::DType dtype = leaves->first.dtype();
+      uint64_t first = mil::byteSize(dtype, begin), size = mil::byteSize(dtype, count);
+      equal = std::memcmp(leaves->first.contiguousBytes().data() + first,
+                          leaves->second.contiguousBytes().data() + first, size) == 0;
+    }
+    if (!equal) {
+      uint64_t size = mil::byteSize(other.tensor.dtype(), count);
+      scratch.resize(std::max<size_t>(scratch.size(), size));
+      other.reader->read(begin, count, scratch.data());
+      equal = std::memcmp(data, scratch.data(), size) == 0;
+    }
+    other.reader->release(begin, count);
+    if (!equal)
+      refuted[candidate] = true;
+  }
+}
+
+Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
+  struct Worker {
+    std::vector<uint8_t> output, scratch;
+  };
+  std::vector<Worker> workers(threads);
+  std::vector<Chunk> chunks = cut(groups);
+
+  Error error = parallelFor(threads, chunks.size(), [&](unsigned index, size_t item) -> Error {
+    Worker &worker = workers[index];
+    const Chunk &chunk = chunks[item];
+    worker.output.resize(std::max<size_t>(worker.output.size(), chunk.size));
+    uint8_t *out = worker.output.data();
+    for (size_t i = chunk.group; i < chunk.endGroup; ++i) {
+      const Group &group = groups[i];
+      const WeightBlob &blob = layout.blobs[group.blob];
+      const TensorReader &reader = *sources[group.primary].reader;
+      int64_t count = chunk.count ? chunk.count : blob.numElements();
+      if (chunk.begin == 0) {
+        WeightRecord record = encodeWeightMetadata(blob);
+        out = llvm::copy(record, out);
+      }
+      reader.read(chunk.begin, count, out);
+      compare(group, chunk.begin, count, out, worker.scratch);
+      reader.release(chunk.begin, count);
+      out += mil::byteSize(blob.dtype, count);
+      if (chunk.count == 0) {
+        uint8_t *aligned = worker.output.data() +
+                           llvm::alignTo(uint64_t(out - worker.output.data()), weightAlignment);
+        std::fill(out, aligned, 0);
+        out = aligned;
+      }
+    }
+    return file.writeAt(chunk.offset, llvm::ArrayRef(worker.output).take_front(chunk.size));
+  });
+  if (error)
+    return error;
+
+  std::vector<Group> next;
+  for (const Group &group : groups) {
+    assign(group.primary, group.blob);
+    std::optional<size_t> successor;
+    for (uint32_t candidate : group.candidates) {
+      if (!refuted[candidate]) {
+        assign(candidate, group.blob);
+        continue;
+      }
+      refuted[candidate] = false;
+      // What differs from the primary may still agree among itself.
+      if (!successor) {
+        successor = next.size();
+        next.push_back({0, candidate, {}});
+      } else {
+        next[*successor].candidates.push_back(candidate);
+      }
+    }
+  }
+  return next;
+}
+
+Error Writer::writeRounds(std::vector<Group> groups) {
+  while (!groups.empty()) {
+    for (Group &group : groups)
+      group.blob = appendBlob(sources[group.primary].tensor);
+    Expected<std::vector<Group>> next = writeRound(groups);
+    if (!next)
+      return next.takeError();
+    groups = std::move(*next);
+  }
+  return Error::success();
+}
+
+Expected<bool> Writer::equalsBlob(const TensorReader &reader, const WeightBlob &blob) {
+  auto written = MappedFile::open(file.path());
+  if (!written)
+    return written.takeError();
+  llvm::ArrayRef<uint8_t> bytes = (*written)->bytes().slice(blob.dataOffset, blob.byteSize);
+  std::vector<uint8_t> scratch(tileBytes);
+  int64_t elements = blob.numElements(), step = tileElements(blob.dtype);
+  for (int64_t begin = 0; begin < elements; begin += step) {
+    int64_t count = std::min(step, elements - begin);
+    uint64_t first = mil::byteSize(blob.dtype, begin), size = mil::byteSize(blob.dtype, count);
+    reader.read(begin, count, scratch.data());
+    if (std::memcmp(scratch.data(), bytes.data() + first, size) != 0)
+      return false;
+    (*written)->release(bytes.slice(first, size));
+  }
+  return true;
+}
+
+Error Writer::writeDeferred(uint32_t index) {
+  Source &source = sources[index];
+  Expected<TensorReader> reader = TensorReader::create(source.tensor, evaluator);
+  if (!reader)
+    return reader.takeError();
+  source.reader = std::move(*reader);
+  // The result exists now, so it is compared with what is in the file rather than with other
+  // sources.
+  Key key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
+          sampleHash(*source.reader)};
+  llvm::SmallVector<uint32_t, 1> &alike = blobsOf[key];
+  for (uint32_t blob : alike) {
+    Expected<bool> equal = equalsBlob(*source.reader, layout.blobs[blob]);
+    if (!equal)
+      return equal.takeError();
+    if (*equal) {
+      assign(index, blob);
+      source.reader.reset();
+      return Error::success();
+    }
+  }
+  Error error = writeRounds({{0, index, {}}});
+  alike.push_back(blobOfSource[index]);
+  source.reader.reset();
+  return error;
+}
+
+Expected<WeightLayout> Writer::run() {
+  collectSources();
+  std::vector<Group> groups;
+  if (Error error = collectGroups(groups))
+    return error;
+  if (Error error = writeRounds(std::move(groups)))
+    return error;
+  if (!deferred.empty()) {
+    llvm::DenseSet<uint32_t> seen;
+    for (const auto &[index, source] : llvm::enumerate(sources))
+      if (source.reader && seen.insert(blobOfSource[index]).second)
+        blobsOf[{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
+                 sampleHash(*source.reader)}]
+            .push_back(blobOfSource[index]);
+    for (uint32_t index : deferred)
+      if (Error error = writeDeferred(index))
+        return error;
+  }
+
+  layout.fileBytes = end;
+  if (Error error = file.writeAt(0, encodeWeightHeader(uint32_t(layout.blobs.size()))))
+    return error;
+  if (Error error = file.resize(layout.fileBytes))
+    return error;
+  if (Error error = file.close())
+    return error;
+  layout.blobOf.reserve(requests.size());
+  for (uint32_t source : sourceOf) {
+    layout.blobOf.push_back(blobOfSource[source]);
+    ++layout.blobs[blobOfSource[source]].users;
+  }
+  return std::move(layout);
+}
+
+} // namespace
+
+Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
+                                    unsigned threads, mil::Evaluator *evaluator) {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  return Writer(std::move(*file), requests, threads, evaluator).run();
+}
+
+} // namespace plait

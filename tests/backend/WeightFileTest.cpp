@@ -1,0 +1,333 @@
+// Weight files: what is written can be read back and is shared exactly, and no damaged file does
+// harm.
+#include "backend/WeightWriter.h"
+#include "mil/OpInfo.h"
+#include "support/Half.h"
+#include "support/OutputFile.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/CRC.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace plait;
+using namespace plait::mil;
+namespace fs = llvm::sys::fs;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+class WeightFileTest : public testing::Test {
+protected:
+  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-weights", folder)); }
+  void TearDown() override { fs::remove_directories(folder); }
+
+  std::string at(llvm::StringRef name) const { return (folder + "/" + name).str(); }
+  std::string contents(llvm::StringRef name) const {
+    return llvm::cantFail(llvm::errorOrToExpected(llvm::MemoryBuffer::getFile(at(name))))
+        ->getBuffer()
+        .str();
+  }
+  void put(llvm::StringRef name, llvm::StringRef bytes) const {
+    OutputFile file = llvm::cantFail(OutputFile::create(at(name)));
+    llvm::cantFail(file.writeAt(0, bytes));
+  }
+
+  /// Writes, then reads every request back and compares it with what the tensor says of itself.
+  WeightLayout write(llvm::ArrayRef<WeightRequest> requests, unsigned threads = 2,
+                     Evaluator *evaluator = nullptr) {
+    WeightLayout layout = llvm::cantFail(writeWeights(at("w"), requests, threads, evaluator));
+    auto file = llvm::cantFail(WeightFile::open(at("w")));
+    EXPECT_EQ(file->count(), layout.blobs.size());
+    EXPECT_EQ(file->fileBytes(), layout.fileBytes);
+    auto blobs = llvm::cantFail(file->blobs());
+    EXPECT_EQ(blobs.size(), layout.blobs.size());
+    for (size_t i = 0; i < std::min(blobs.size(), layout.blobs.size()); ++i)
+      EXPECT_EQ(blobs[i].metadataOffset, layout.blobs[i].metadataOffset);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const TensorData &tensor = requests[i].tensor;
+      auto back = file->tensorAt(layout.offset(i), tensor.dtype(), tensor.shape());
+      if (!back) {
+        ADD_FAILURE() << llvm::toString(back.takeError());
+        continue;
+      }
+      EXPECT_EQ(llvm::cantFail(back->bytes()), llvm::cantFail(tensor.bytes(evaluator)))
+          << "request " << i;
+    }
+    return layout;
+  }
+
+  static std::vector<float> noise(size_t count, unsigned seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(count);
+    for (float &value : values)
+      value = normal(random);
+    return values;
+  }
+  static TensorData floats(llvm::ArrayRef<int64_t> shape, const std::vector<float> &values) {
+    return TensorData::from<float>(DType::F32, shape, values);
+  }
+
+  llvm::SmallString<128> folder;
+};
+
+/// A storage that pretends to be a record of an archive: it knows its CRC and counts what is handed
+/// back.
+std::shared_ptr<Storage> record(const std::vector<float> &values) {
+  auto storage = std::make_shared<Storage>(
+      *TensorData::from<float>(DType::F32, {int64_t(values.size())}, values).node().storage);
+  storage->crc = llvm::crc32(storage->bytes);
+  return storage;
+}
+
+TEST_F(WeightFileTest, BytesOfASmallFile) {
+  std::vector<WeightRequest> requests = {
+      {TensorData::from<float>(DType::F32, {3}, {1, 2, 3})},
+      {TensorData::fromBytes(DType::U3, {5}, {0xD1, 0x58})},
+      {TensorData::fromBytes(DType::I4, {3}, {0xE1, 0x03})},
+  };
+  WeightLayout layout = write(requests);
+  // Offsets and padding as coremltools' writer gives them for the same three blobs.
+  EXPECT_EQ(layout.offset(0), 64u);
+  EXPECT_EQ(layout.offset(1), 192u);
+  EXPECT_EQ(layout.offset(2), 320u);
+  std::string bytes = contents("w");
+  EXPECT_EQ(bytes.size(), 386u);
+  EXPECT_EQ(llvm::toHex(bytes.substr(0, 8)), "0300000002000000");
+  EXPECT_EQ(llvm::toHex(bytes.substr(192, 32)), "EFBEADDE0C00000002000000000000000001000000000000"
+                                                "0100000000000000");
+  EXPECT_EQ(llvm::toHex(bytes.substr(320, 32)), "EFBEADDE0800000002000000000000008001000000000000"
+                                                "0400000000000000");
+}
+
+TEST_F(WeightFileTest, EveryElementType) {
+  std::vector<WeightRequest> requests;
+  for (unsigned i = 0; i < kNumDTypes; ++i)
+    if (blobCode(DType(i))) {
+      EXPECT_EQ(blobDType(*blobCode(DType(i))), DType(i));
+      std::vector<uint8_t> bytes(byteSize(DType(i), 24));
+      for (size_t k = 0; k < bytes.size(); ++k)
+        bytes[k] = uint8_t(k * 37 + i);
+      requests.push_back({TensorData::fromBytes(DType(i), {2, 12}, bytes)});
+    }
+  EXPECT_EQ(requests.size(), 15u);
+  EXPECT_EQ(write(requests).blobs.size(), 15u);
+}
+
+TEST_F(WeightFileTest, NoWeightsGiveAHeader) {
+  WeightLayout layout = write({});
+  EXPECT_EQ(layout.fileBytes, 64u);
+}
+
+TEST_F(WeightFileTest, SharesEqualContentWhateverItsSource) {
+  std::vector<float> values = noise(100, 1);
+  std::vector<uint16_t> halves(values.size());
+  floatToHalf(values.data(), halves.data(), values.size());
+  TensorData first = floats({10, 10}, values), second = floats({10, 10}, values);
+  TensorData half = TensorData::from<uint16_t>(DType::F16, {100}, halves);
+  WeightLayout layout = write({{first.cast(DType::F16)},
+                               {second.cast(DType::F16)},
+                               {half},
+                               {first.cast(DType::F16).reshape({1, 100})},
+                               {first}});
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 0, 1));
+  EXPECT_EQ(layout.blobs[0].users, 4u);
+}
+
+TEST_F(WeightFileTest, DoesNotShareAcrossTypesOrScopes) {
+  TensorData bytes = TensorData::fromBytes(DType::U8, {16}, std::vector<uint8_t>(16, 7));
+  TensorData signedBytes = TensorData::fromBytes(DType::I8, {16}, std::vector<uint8_t>(16, 7));
+  WeightLayout layout = write({{bytes, 0}, {signedBytes, 0}, {bytes, 1}, {bytes, 1}});
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 1, 2, 2));
+}
+
+TEST_F(WeightFileTest, RefutedCandidatesMoveToTheEndAndShareAmongThemselves) {
+  // Equal samples, one element apart where no sample looks.
+  std::vector<float> values = noise(3'000'000, 2), other = values;
+  other[777'777] += 1;
+  std::vector<float> third = values;
+  third[2'000'001] += 1;
+  std::vector<WeightRequest> requests = {{floats({3'000'000}, values).cast(DType::F16)},
+                                         {floats({3'000'000}, other).cast(DType::F16)},
+                                         {floats({20}, noise(20, 3)).cast(DType::F16)},
+                                         {floats({3'000'000}, other).cast(DType::F16)},
+                                         {floats({3'000'000}, values).cast(DType::F16)},
+                                         {floats({3'000'000}, third).cast(DType::F16)}};
+  WeightLayout layout = write(requests);
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 2, 1, 2, 0, 3));
+}
+
+TEST_F(WeightFileTest, ChecksumsRefuteWithoutReading) {
+  std::vector<float> values = noise(5000, 4), other = values;
+  other[4321] += 1;
+  TensorData a = TensorData::view(record(values), 0, DType::F32, {5000});
+  TensorData b = TensorData::view(record(other), 0, DType::F32, {5000});
+  TensorData c = TensorData::view(record(values), 0, DType::F32, {50, 100});
+  EXPECT_THAT(write({{a}, {b}, {c}}).blobOf, ElementsAre(0, 1, 0));
+  // A lie about equality is found out; CRCs only ever name candidates.
+  auto liar = record(other);
+  liar->crc = *a.crc();
+  TensorData d = TensorData::view(liar, 0, DType::F32, {5000});
+  EXPECT_THAT(write({{a}, {d}}).blobOf, ElementsAre(0, 1));
+}
+
+TEST_F(WeightFileTest, DifferentSourcesThatRoundToTheSameHalvesShare) {
+  std::vector<float> values = noise(4000, 5), other = values;
+  for (float &value : values)
+    value = halfToFloat(floatToHalf(value));
+  other = values;
+  for (float &value : other)
+    value *= 1 + 1e-6f;
+  TensorData a = TensorData::view(record(values), 0, DType::F32, {4000});
+  TensorData b = TensorData::view(record(other), 0, DType::F32, {4000});
+  EXPECT_THAT(write({{a.cast(DType::F16)}, {b.cast(DType::F16)}}).blobOf, ElementsAre(0, 0));
+  EXPECT_THAT(write({{a}, {b}}).blobOf, ElementsAre(0, 1));
+}
+
+TEST_F(WeightFileTest, LazyTreesAreWrittenAsTheyRead) {
+  TensorData w = floats({70, 90}, noise(6300, 6));
+  TensorData b = floats({70, 4}, noise(280, 7)), a = floats({4, 90}, noise(360, 8));
+  write({{w.permute({1, 0}).cast(DType::F16)},
+         {w.loraMerge(b, a, 0.25).cast(DType::F16)},
+         {w.scale(3).permute({1, 0})},
+         {TensorData::splat(DType::F16, {6000}, 0)},
+         {TensorData::splat(DType::F16, {60, 100}, 0)}});
+}
+
+TEST_F(WeightFileTest, TheFileDoesNotDependOnTheNumberOfThreads) {
+  std::vector<WeightRequest> requests;
+  for (unsigned i = 0; i < 40; ++i) {
+    std::vector<float> values = noise(i % 3 == 0 ? 600'000 : 1000 + i / 4, i / 2 % 7);
+    if (i % 5 == 0)
+      values[values.size() / 3] += 1;
+    requests.push_back(
+        {floats({int64_t(values.size())}, values).cast(i % 4 ? DType::F16 : DType::F32)});
+  }
+  write(requests, 1);
+  std::string first = contents("w");
+  for (unsigned threads : {2u, 3u, 8u}) {
+    write(requests, threads);
+    EXPECT_EQ(contents("w"), first) << threads << " threads";
+  }
+}
+
+/// Adds two constants: enough of an interpreter to see recipes evaluated.
+struct Adder : Evaluator {
+  Expected<std::vector<TensorData>> evaluate(OpKind kind,
+                                             llvm::ArrayRef<std::vector<Attr>> operands,
+                                             llvm::ArrayRef<Type> resultTypes) override {
+    ++calls;
+    auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
+    if (!x || !y)
+      return makeError("no values");
+    std::vector<float> sum;
+    for (size_t i = 0; i < x->size(); ++i)
+      sum.push_back(float((*x)[i] + (*y)[i]));
+    return std::vector<TensorData>{
+        TensorData::from<float>(DType::F32, operands[0][0].tensor()->shape(), sum)};
+  }
+  int calls = 0;
+};
+
+TEST_F(WeightFileTest, RecipesAreEvaluatedOnceAndSharedWithEqualContent) {
+  std::vector<float> values(2000, 1.5f), twice(2000, 3.0f);
+  TensorData x = floats({2000}, values), sum = floats({2000}, twice);
+  auto recipe = [&](const TensorData &y) {
+    return TensorData::recipe(OpKind::add, {{Attr(x)}, {Attr(y)}},
+                              Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
+  };
+  Adder adder;
+  WeightLayout layout = llvm::cantFail(writeWeights(
+      at("w"), {{recipe(x)}, {sum}, {recipe(x)}, {recipe(sum)}, {recipe(floats({2000}, values))}},
+      2, &adder));
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 0));
+  EXPECT_LE(adder.calls, 3);
+  write({{recipe(x)}, {recipe(sum).cast(DType::F16)}}, 2, &adder);
+  EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{recipe(x)}}, 2, nullptr).takeError()),
+              HasSubstr("add"));
+}
+
+TEST_F(WeightFileTest, UnwritablePathIsAnError) {
+  EXPECT_THAT(llvm::toString(writeWeights(at("no/w"), {}, 1, nullptr).takeError()),
+              HasSubstr("No such file"));
+}
+
+// ---- Damage -------------------------------------------------------------------------------------
+
+TEST_F(WeightFileTest, TruncationAtEveryByteIsNoticed) {
+  std::vector<WeightRequest> requests = {
+      {floats({10}, noise(10, 1))},
+      {TensorData::fromBytes(DType::U6, {11}, std::vector<uint8_t>(9, 0x55))}};
+  WeightLayout layout = write(requests);
+  std::string whole = contents("w");
+  for (size_t size = 0; size < whole.size(); ++size) {
+    put("cut", llvm::StringRef(whole).take_front(size));
+    auto file = WeightFile::open(at("cut"));
+    if (!file) {
+      EXPECT_LT(size, 64u) << llvm::toString(file.takeError());
+      continue;
+    }
+    auto blobs = (*file)->blobs();
+    EXPECT_FALSE(blobs) << size;
+    llvm::consumeError(blobs.takeError());
+    auto last = (*file)->tensorAt(layout.offset(1), DType::U6, {11});
+    EXPECT_FALSE(last) << size;
+    llvm::consumeError(last.takeError());
+  }
+}
+
+TEST_F(WeightFileTest, FlippedBytesNeverCrash) {
+  std::vector<WeightRequest> requests = {
+      {floats({10}, noise(10, 1))},
+      {TensorData::fromBytes(DType::I4, {11}, std::vector<uint8_t>(6, 0x55))}};
+  WeightLayout layout = write(requests);
+  std::string whole = contents("w");
+  unsigned noticed = 0;
+  for (size_t i = 0; i < whole.size(); ++i)
+    for (uint8_t flip : {0x01, 0x80, 0xFF}) {
+      std::string damaged = whole;
+      damaged[i] = char(damaged[i] ^ flip);
+      put("bad", damaged);
+      auto file = WeightFile::open(at("bad"));
+      if (!file) {
+        ++noticed;
+        llvm::consumeError(file.takeError());
+        continue;
+      }
+      if (auto blobs = (*file)->blobs(); !blobs) {
+        ++noticed;
+        llvm::consumeError(blobs.takeError());
+      }
+      for (size_t request : {0, 1}) {
+        auto tensor = (*file)->tensorAt(layout.offset(request), requests[request].tensor.dtype(),
+                                        requests[request].tensor.shape());
+        if (!tensor)
+          llvm::consumeError(tensor.takeError());
+        else
+          llvm::cantFail(tensor->bytes());
+      }
+    }
+  EXPECT_GT(noticed, 100u);
+}
+
+TEST_F(WeightFileTest, SaysWhatIsWrong) {
+  write({{floats({10}, noise(10, 1))}, {floats({20}, noise(20, 2))}});
+  auto file = llvm::cantFail(WeightFile::open(at("w")));
+  auto message = [&](uint64_t offset, DType dtype, llvm::ArrayRef<int64_t> shape) {
+    return llvm::toString(file->tensorAt(offset, dtype, shape).takeError());
+  };
+  EXPECT_THAT(message(64, DType::F16, {10}), HasSubstr("it holds fp32, but the model says fp16"));
+  EXPECT_THAT(message(64, DType::F32, {11}),
+              HasSubstr("it holds 10 elements, but the model says 11"));
+  EXPECT_THAT(message(64, DType::F32, {1LL << 40, 1LL << 40}), HasSubstr("impossible shape"));
+  EXPECT_THAT(message(65, DType::F32, {10}), HasSubstr("multiples of 64"));
+  EXPECT_THAT(message(128, DType::F32, {10}), HasSubstr("no metadata record"));
+  EXPECT_THAT(message(1ULL << 63, DType::F32, {10}), HasSubstr("beyond the end"));
+}
+
+} // namespace
