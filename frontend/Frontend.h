@@ -1,0 +1,55 @@
+// TorchScript files and modules become functions of a mil::Program. No LibTorch type appears here.
+#pragma once
+
+#include "mil/IR.h"
+
+namespace plait::frontend {
+
+/// What the user declares of one of forward's tensor arguments.
+struct InputSpec {
+  /// The interface's name; "" takes the argument's own.
+  std::string name;
+  /// F16, F32, I32 or Bool; nullopt: floating-point of the requested precision.
+  std::optional<mil::DType> dtype;
+  /// One dimension: fixed (lower = upper) or a range.
+  struct Range {
+    int64_t lower, upper;
+  };
+  llvm::SmallVector<Range, 5> shape;
+  /// Several static shapes instead; the first is the default. Empty where `shape` says all.
+  std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
+};
+
+/// One function to make from one model.
+struct FunctionRequest {
+  std::string name;
+  std::string path; ///< the TorchScript file
+  std::string method = "forward";
+  std::vector<InputSpec> inputs;          ///< in the order of the method's tensor arguments
+  std::vector<std::string> outputs;       ///< names in order; missing ones get default names
+  mil::DType floatType = mil::DType::F16; ///< of inputs and outputs that do not say: the precision
+};
+
+/// Models that have been opened: one mapping and one set of weights a file, however many functions
+/// use it. LibTorch modules are freed once lowered; the mappings live as long as the weights that
+/// point into them.
+class Models {
+public:
+  Models();
+  ~Models();
+
+  /// Lowers one model to a function added to the program. On error the program is as before. Every
+  /// operation that is not supported is reported in one error, with count, module path and source
+  /// line.
+  Error lower(mil::Program &program, const FunctionRequest &request,
+              std::vector<std::string> &warnings);
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The names of all operations that have a lowering, sorted.
+std::vector<std::string> supportedOperations();
+
+} // namespace plait::frontend

@@ -1,0 +1,144 @@
+// What a TorchScript value is while its graph is lowered.
+//
+//   known value    int, float, bool, None, string, device … (a c10::IValue)
+//   number         an int, float or bool that is only known at run time: a rank-0 MIL value
+//   symbolic int   a mil::Dim
+//   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer or a MIL
+//   value list, tuple, dict of these; lists and dicts are shared, mutable objects object         a
+//   module or another TorchScript class instance poison         what a node gives that could not be
+//   lowered; it flows on silently
+#pragma once
+
+#include "mil/IR.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+namespace plait::frontend {
+
+using mil::Dim;
+using mil::Shape;
+
+/// One step of a view, from its base towards the view. Sizes and positions are non-negative and in
+/// range.
+struct ViewStep {
+  enum Kind : uint8_t {
+    Slice,   ///< dim `dim`: elements start, start + step, … ; `shape` is the result's
+    Select,  ///< dim `dim` dropped at `start`
+    Permute, ///< axes in the order `perm`
+    Reshape, ///< the same elements in row-major order: view, flatten, squeeze, unsqueeze
+    Expand,  ///< broadcast to `shape`; cannot be written through
+  } kind;
+  int64_t dim = 0;
+  Dim start = 0;
+  int64_t step = 1;
+  llvm::SmallVector<int64_t, 5> perm;
+  Shape shape; ///< of the result, for every kind
+};
+
+/// The storage behind tensors: what is written by one alias is seen by all. Its content is
+/// row-major in `shape`.
+struct Cell {
+  /// A tensor known while compiling: never written (its memory may be a read-only file); replaced
+  /// instead.
+  struct Known {
+    at::Tensor tensor;
+    bool fromWeight =
+        false; ///< a parameter, a buffer or a constant of the model, or derived from one
+  };
+  std::variant<Known, Dim, mil::Value *> content;
+  Shape shape;
+  at::ScalarType dtype;
+  uint64_t version = 0; ///< counts writes
+  std::string
+      attribute; ///< the module attribute it is, "" where none: writes would have to persist
+  bool mayBeAliased = false; ///< some tensor may or may not share its memory: a write is refused
+};
+
+/// A tensor object. Distinct objects may view one cell; in-place metadata operations (unsqueeze_)
+/// change the object.
+struct TensorObj {
+  std::shared_ptr<Cell> cell;
+  std::vector<ViewStep> view;
+  Shape shape;
+  /// As LibTorch would have them, in elements; nullopt where they depend on what only LibTorch's
+  /// kernels know.
+  std::optional<Shape> strides;
+  // What the view of a MIL value was last read as, valid for this version of the cell and in this
+  // block.
+  mil::Value *cached = nullptr;
+  uint64_t cachedVersion = 0;
+  size_t cachedSteps = 0;
+
+  at::ScalarType dtype() const { return cell->dtype; }
+};
+
+struct ListObj;
+struct DictObj;
+struct TupleObj;
+
+/// A value of the environment.
+class Val {
+public:
+  struct Poison {};
+  /// A run-time int (int32 in MIL), float (fp32) or bool.
+  struct Number {
+    mil::Value *value;
+    c10::TypeKind kind; ///< IntType, FloatType or BoolType
+  };
+  using TensorPtr = std::shared_ptr<TensorObj>;
+  using ListPtr = std::shared_ptr<ListObj>;
+  using TuplePtr = std::shared_ptr<TupleObj>;
+  using DictPtr = std::shared_ptr<DictObj>;
+
+  Val() : data_(Poison{}) {}
+  /// A known value that is no tensor, list, tuple or dict (those have objects of their own), or a
+  /// class instance.
+  explicit Val(c10::IValue value) : data_(std::move(value)) {}
+  /// Constant Dims become known ints.
+  explicit Val(Dim dim);
+  explicit Val(Number number) : data_(number) {}
+  explicit Val(TensorPtr tensor) : data_(std::move(tensor)) {}
+  explicit Val(ListPtr list) : data_(std::move(list)) {}
+  explicit Val(TuplePtr tuple) : data_(std::move(tuple)) {}
+  explicit Val(DictPtr dict) : data_(std::move(dict)) {}
+
+  bool isPoison() const { return std::holds_alternative<Poison>(data_); }
+  bool isNone() const { return known() && known()->isNone(); }
+  const c10::IValue *known() const { return std::get_if<c10::IValue>(&data_); }
+  const Dim *dim() const { return std::get_if<Dim>(&data_); }
+  const Number *number() const { return std::get_if<Number>(&data_); }
+  TensorPtr tensor() const { return get<TensorPtr>(); }
+  ListPtr list() const { return get<ListPtr>(); }
+  TuplePtr tuple() const { return get<TuplePtr>(); }
+  DictPtr dict() const { return get<DictPtr>(); }
+  bool isTensor() const { return std::holds_alternative<TensorPtr>(data_); }
+  /// A known int, or a symbolic one.
+  std::optional<Dim> asDim() const;
+
+private:
+  template <typename T> T get() const {
+    const T *p = std::get_if<T>(&data_);
+    return p ? *p : T();
+  }
+  std::variant<Poison, c10::IValue, Dim, Number, TensorPtr, ListPtr, TuplePtr, DictPtr> data_;
+};
+
+struct ListObj {
+  c10::TypePtr elementType;
+  std::vector<Val> values;
+};
+struct TupleObj {
+  c10::TypePtr type; ///< named tuples keep their field names here
+  std::vector<Val> values;
+};
+struct DictObj {
+  c10::TypePtr keyType, valueType;
+  std::vector<std::pair<c10::IValue, Val>> entries; ///< in order of insertion
+};
+
+} // namespace plait::frontend
