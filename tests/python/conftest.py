@@ -1,8 +1,12 @@
-"""Options of this test suite and the fixtures that run the command."""
+"""Options of this test suite and where it finds the models."""
 
 import re
+import sys
 
 import pytest
+from paths import PLAIT, ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "models"))
 
 
 def pytest_addoption(parser):
@@ -22,3 +26,10 @@ def pytest_collection_modifyitems(config, items):
     dropped = [item for item in items if item not in chosen]
     config.hook.pytest_deselected(items=dropped)
     items[:] = chosen
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_exists(request):
+    """Tests on the sources alone run without a build."""
+    if any("test_sources" not in item.nodeid for item in request.session.items):
+        assert PLAIT.is_file(), f"{PLAIT} is missing: build the release preset, or set PLAIT"
