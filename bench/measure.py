@@ -1,0 +1,82 @@
+"""Runs a command in a process of its own and says what it took."""
+
+import dataclasses
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PLAIT = pathlib.Path(os.environ.get("PLAIT", ROOT / "build" / "release" / "bin" / "plait"))
+MB = 1e6
+
+
+@dataclasses.dataclass
+class Cost:
+    wall: float  # seconds, process start and end included
+    cpu: float  # seconds, user and system
+    peak: int  # bytes, peak resident
+    anonymous: int  # bytes, peak of anonymous resident memory; 0 where not sampled
+
+
+def _anonymous(status):
+    """RssAnon of /proc/PID/status in bytes; 0 when the process is gone."""
+    try:
+        status.seek(0)
+        for line in status.read().splitlines():
+            if line.startswith(b"RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def run(command, sample=False, limit=None, expect=0):
+    """One run. Sampling reads /proc every half millisecond, which disturbs timing: time and sample in separate runs."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, preexec_fn=limit)
+    anonymous = 0
+    if sample and sys.platform == "linux":
+        with open(f"/proc/{process.pid}/status", "rb", buffering=0) as status:
+            while (now := _anonymous(status)) or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                anonymous = max(anonymous, now)
+                time.sleep(0.0005)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != expect:
+        raise SystemExit(f"{' '.join(map(str, command))}\nexit status {process.returncode}\n{output.decode()[-4000:]}")
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, anonymous)
+
+
+def measure(command, repeats=1):
+    """Medians of time over `repeats` runs, and memory from one more that is sampled (the only one if repeats is 0)."""
+    runs = [run(command) for _ in range(repeats)]
+    sampled = run(command, sample=True)
+    runs = runs or [sampled]
+    return Cost(statistics.median(cost.wall for cost in runs), statistics.median(cost.cpu for cost in runs),
+                max(cost.peak for cost in runs), sampled.anonymous)
+
+
+def warm(paths):
+    """Reads files so that every run finds them in the page cache."""
+    for path in paths:
+        with open(path, "rb") as file:
+            while file.read(1 << 24):
+                pass
+
+
+def size(path):
+    path = pathlib.Path(path)
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def libtorch_baseline():
+    """What LibTorch takes when it is started and does nothing more (bench/libtorch_start.cpp)."""
+    subprocess.run(["ninja", "-C", ROOT / "build" / "release", "libtorch_start"], check=True, stdout=subprocess.DEVNULL)
+    return measure([ROOT / "build" / "release" / "bin" / "libtorch_start"], repeats=5)
