@@ -9,7 +9,8 @@ namespace fs = llvm::sys::fs;
 
 namespace plait {
 
-Expected<std::shared_ptr<const MappedFile>> MappedFile::open(const llvm::Twine &path) {
+Expected<std::shared_ptr<const MappedFile>> MappedFile::open(const llvm::Twine &path,
+                                                             Access access) {
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->name = path.str();
 
@@ -27,12 +28,16 @@ Expected<std::shared_ptr<const MappedFile>> MappedFile::open(const llvm::Twine &
   if (status.type() != fs::file_type::regular_file)
     return makeError("cannot open '{0}': it is not a regular file", file->name);
   file->size = status.getSize();
+  file->identity = status.getUniqueID();
+  file->releasable = access == Access::ReadOnly;
   if (file->size == 0)
     return file;
 
   std::error_code ec;
-  file->region =
-      fs::mapped_file_region(*handle, fs::mapped_file_region::readonly, file->size, 0, ec);
+  file->region = fs::mapped_file_region(
+      *handle,
+      access == Access::ReadOnly ? fs::mapped_file_region::readonly : fs::mapped_file_region::priv,
+      file->size, 0, ec);
   if (ec)
     return makeError("cannot map '{0}' into memory: {1}", file->name, ec.message());
   file->data = reinterpret_cast<const uint8_t *>(file->region.const_data());
@@ -40,7 +45,7 @@ Expected<std::shared_ptr<const MappedFile>> MappedFile::open(const llvm::Twine &
 }
 
 void MappedFile::release(llvm::ArrayRef<uint8_t> range) const {
-  if (range.empty() || !contains(range))
+  if (!releasable || range.empty() || !contains(range))
     return;
   static const uintptr_t page = llvm::sys::Process::getPageSizeEstimate();
   uintptr_t begin = reinterpret_cast<uintptr_t>(range.data());

@@ -14,12 +14,22 @@ namespace plait {
 
 class MappedFile {
 public:
+  enum class Access {
+    ReadOnly,    ///< A write to the mapping is a crash.
+    CopyOnWrite, ///< A write goes to a private copy of the page, never to the file; nothing is
+                 ///< released.
+  };
+
   /// Maps the whole of `path`. The file must not shrink while it is mapped. An empty file gives
   /// empty bytes.
-  static Expected<std::shared_ptr<const MappedFile>> open(const llvm::Twine &path);
+  static Expected<std::shared_ptr<const MappedFile>> open(const llvm::Twine &path,
+                                                          Access access = Access::ReadOnly);
 
   llvm::ArrayRef<uint8_t> bytes() const { return {data, size}; }
   llvm::StringRef path() const { return name; }
+
+  /// Equal for two mappings exactly if they are of one file, whatever the paths.
+  llvm::sys::fs::UniqueID id() const { return identity; }
 
   /// Whether all of `range` lies in this mapping.
   bool contains(llvm::ArrayRef<uint8_t> range) const {
@@ -34,9 +44,11 @@ private:
   MappedFile() = default;
 
   std::string name;
+  llvm::sys::fs::UniqueID identity;
   llvm::sys::fs::mapped_file_region region;
   const uint8_t *data = nullptr;
   size_t size = 0;
+  bool releasable = true;
 };
 
 } // namespace plait
