@@ -3,6 +3,8 @@
 
 #include "mil/Infer.h"
 
+#include <numeric>
+
 namespace plait::mil {
 
 Builder Builder::before(Op *op) {
@@ -53,6 +55,28 @@ Value *Builder::emit(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint
 }
 
 Op *Builder::create(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint) {
+  Op *op = insert(kind, args, hint);
+  return op && addResults(op) ? op : nullptr;
+}
+
+Op *Builder::openControlFlow(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint) {
+  assert(kind == OpKind::cond || kind == OpKind::while_loop);
+  Op *op = insert(kind, args, hint);
+  if (!op)
+    return nullptr;
+  for (int i = 0; i < 2; ++i) {
+    Block *block = op->addBlock();
+    if (kind == OpKind::while_loop)
+      for (const Operand &var : op->operands(while_loop::loop_vars))
+        block->addArg(var->type, function().uniqueName(var->name));
+  }
+  return op;
+}
+
+bool Builder::closeControlFlow(Op *op) { return addResults(op); }
+
+/// The operation with operands and defaults, without results; null after an error.
+Op *Builder::insert(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint) {
   for (const Arg &arg : args)
     for (Value *value : arg.values)
       if (isPoison(value))
@@ -84,15 +108,20 @@ Op *Builder::create(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint)
     return nullptr;
   }
 
+  return op;
+}
+
+bool Builder::addResults(Op *op) {
   auto types = inferTypes(*op);
   if (!types) {
     fail(types.takeError());
     op->erase();
-    return nullptr;
+    return false;
   }
   for (auto [i, type] : llvm::enumerate(*types))
-    op->addResult(type, i == 0 ? op->name : function().uniqueName(base + "_" + std::to_string(i)));
-  return op;
+    op->addResult(type,
+                  i == 0 ? op->name : function().uniqueName(op->name + "_" + std::to_string(i)));
+  return true;
 }
 
 /// The element type for a literal: that of another operand bound to the same type variable, else
@@ -190,6 +219,20 @@ void Builder::fillDefaults(Op &op) {
       arg.literal = Attr(TensorData::ints(axes));
       break;
     }
+    case Default::BoxIndices: {
+      const Value *boxes = op[crop_resize::boxes];
+      if (!boxes || boxes->type.rank() != 2 || !boxes->type.shape()[0].isConst())
+        continue;
+      llvm::SmallVector<int64_t, 8> indices(boxes->type.shape()[0].value());
+      std::iota(indices.begin(), indices.end(), 0);
+      arg.literal = Attr(TensorData::ints(indices));
+      break;
+    }
+    case Default::IndicesDType:
+      if (!constBool(op[topk::return_indices]).value_or(true))
+        continue;
+      arg.literal = std::string("int32");
+      break;
     case Default::ZeroBias: {
       auto weight = row.findParam("weight");
       const Value *w = weight ? op[*weight] : nullptr;

@@ -61,6 +61,13 @@ public:
   /// The single result of create(), or poison.
   Value *emit(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint = "");
 
+  /// A `cond` or `while_loop` with empty blocks, to be filled through builders of their own; the
+  /// blocks of a loop have one argument a loop variable, of its type. Results come with
+  /// closeControlFlow(). Null after an error.
+  Op *openControlFlow(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint = "");
+  /// Infers the results once both blocks have their outputs. On an error the operation is erased.
+  bool closeControlFlow(Op *op);
+
   Value *constant(Attr value, llvm::StringRef hint = "");
   Value *constant(TensorData value, llvm::StringRef hint = "") {
     return constant(Attr(std::move(value)), hint);
@@ -81,6 +88,8 @@ public:
   static bool isPoison(const Value *value) { return value && !value->type.isValid(); }
 
 private:
+  Op *insert(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint);
+  bool addResults(Op *op);
   bool bindLiteral(Op &op, const Arg &arg);
   void fillDefaults(Op &op);
   DType dtypeFor(const Op &op, unsigned param, DType preferred) const;

@@ -220,6 +220,14 @@ void walk(Block &block, llvm::function_ref<void(Op &)> callback) {
   }
 }
 
+uint8_t traitsOf(const Op &op) {
+  uint8_t traits = op.info().traits;
+  for (const auto &block : op.blocks())
+    for (const Op &inner : *block)
+      traits |= traitsOf(inner) & (Effect | ReadsMemory | NonDeterministic);
+  return traits;
+}
+
 // ---- Function and Program ----------------------------------------------------------------------
 
 Function::Function(Program *program, std::string name, Opset opset)

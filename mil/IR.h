@@ -217,6 +217,9 @@ private:
 /// operation). The callback may erase the operation it is given.
 void walk(Block &block, llvm::function_ref<void(Op &)> callback);
 
+/// The traits of the operation and of all in its nested blocks: what a pass may do with the whole.
+uint8_t traitsOf(const Op &op);
+
 /// What the interface says of one input beyond its type.
 struct InputInfo {
   /// The shapes allowed where the user enumerated them; the first is the default.

@@ -76,9 +76,10 @@ Expected<Shape> broadcast(llvm::ArrayRef<Dim> a, llvm::ArrayRef<Dim> b) {
       shape.push_back(y);
     else if (x.isConst() && y.isConst())
       return makeError("shapes {0} and {1} do not broadcast", str(a), str(b));
+    else if (x.isConst() || y.isConst())
+      shape.push_back(x.isConst() ? x : y); // above 1, so the dynamic one is that or 1
     else
-      // One of them is dynamic: a constant above 1 decides, else either does.
-      shape.push_back(y.isConst() ? y : x);
+      shape.push_back(max(x, y)); // equal, or one of them is 1
   }
   return shape;
 }

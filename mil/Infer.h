@@ -6,6 +6,10 @@
 
 namespace plait::mil {
 
+/// What is known of the elements of an int32 vector or scalar: constants, and what `shape`, gather,
+/// slices, concat and integer arithmetic make of dimensions. nullopt when nothing is.
+std::optional<llvm::SmallVector<Dim, 8>> dimValues(const Value *value);
+
 /// An operation under inference. Operands are read by parameter; constants among them by value.
 class InferContext {
 public:
@@ -27,8 +31,18 @@ public:
   std::optional<llvm::StringRef> constString(unsigned param) const {
     return mil::constString(op_[param]);
   }
+  /// The elements of an integer operand as far as they are known: constants, and arithmetic on
+  /// shapes of other values. nullopt when nothing is known.
+  std::optional<llvm::SmallVector<Dim, 8>> dims(unsigned param) const {
+    return has(param) ? dimValues(op_[param]) : std::nullopt;
+  }
   /// An axis constant brought into [0, rank); an error when out of range. `fallback` when absent.
   Expected<int64_t> axis(unsigned param, unsigned rank, int64_t fallback) const;
+
+  /// An error that names the operation.
+  template <typename... Args> Error fail(const char *format, Args &&...args) const {
+    return addContext(makeError(format, std::forward<Args>(args)...), op_.info().name);
+  }
 
   /// Appends a result.
   Error result(Type type) {

@@ -20,18 +20,25 @@ constexpr DTypeSet Bool = setOf(DType::Bool), Str = setOf(DType::String), F16 = 
                    U1 = setOf(DType::U1), U2 = setOf(DType::U2), U3 = setOf(DType::U3),
                    U4 = setOf(DType::U4), U6 = setOf(DType::U6), U8 = setOf(DType::U8),
                    U16 = setOf(DType::U16), U32 = setOf(DType::U32);
+// Families of domains: data movement, the same without bool, the older operations' data, index
+// types, index types of shapes, values of compressed constants, indices into look-up tables.
+constexpr DTypeSet Num = Fp | I8 | I16 | I32 | U8 | U16, Data = Num | Bool, Basic = Fp | I32 | Bool,
+                   Idx = I8 | I16 | I32 | U8 | U16, Int = I8 | I16 | I32,
+                   Packed = Fp | I4 | I8 | U4 | U8, Lut = U1 | U2 | U3 | U4 | U6 | U8;
 /// Any tensor element type, and none: lists, states and literals.
-[[maybe_unused]] constexpr DTypeSet Any = ~DTypeSet(0), NoTensor = 0;
+constexpr DTypeSet Any = ~DTypeSet(0), NoTensor = 0;
 using enum Opset;
 using enum HalfPolicy;
-[[maybe_unused]] constexpr Default i(int v) { return {Default::Int, double(v)}; }
-[[maybe_unused]] constexpr Default f(double v) { return {Default::Float, v}; }
-[[maybe_unused]] constexpr Default b(bool v) { return {Default::Bool, double(v)}; }
-[[maybe_unused]] constexpr Default s(const char *v) { return {Default::String, 0, v}; }
-[[maybe_unused]] constexpr Default ones() { return {Default::Ones}; }
-[[maybe_unused]] constexpr Default zeros() { return {Default::Zeros}; }
-[[maybe_unused]] constexpr Default allAxes() { return {Default::AllAxes}; }
-[[maybe_unused]] constexpr Default zeroBias() { return {Default::ZeroBias}; }
+constexpr Default i(int v) { return {Default::Int, double(v)}; }
+constexpr Default f(double v) { return {Default::Float, v}; }
+constexpr Default b(bool v) { return {Default::Bool, double(v)}; }
+constexpr Default s(const char *v) { return {Default::String, 0, v}; }
+constexpr Default ones() { return {Default::Ones}; }
+constexpr Default zeros() { return {Default::Zeros}; }
+constexpr Default allAxes() { return {Default::AllAxes}; }
+constexpr Default zeroBias() { return {Default::ZeroBias}; }
+constexpr Default boxIndices() { return {Default::BoxIndices}; }
+constexpr Default indicesDType() { return {Default::IndicesDType}; }
 
 // A sentinel keeps the array of an operation without parameters legal.
 #define IN(NAME, VAR, DOMAIN, FLAGS) ParamInfo{#NAME, VAR, DOMAIN, uint8_t(FLAGS), {}},

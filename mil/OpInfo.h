@@ -48,11 +48,11 @@ enum ParamFlags : uint8_t {
   Variadic = 4, ///< one or more values
   ListOnly = 8, ///< a list, not a tensor
   StateOnly = 16,
+  Inline = 32, ///< written as a literal in the operation itself, never as a named const
 };
 
-/// The value that an absent optional parameter stands for, as coremltools writes it. The shapes of
-/// `Ones`, `Zeros`, `AllAxes` and `ZeroBias` depend on the operation's other operands;
-/// defaultValue() in Builder.cpp gives them.
+/// The value that an absent optional parameter stands for, as coremltools writes it. Values of
+/// `Ones` and those below depend on the operation's other operands; Builder.cpp gives them.
 struct Default {
   enum Kind : uint8_t {
     None,
@@ -60,10 +60,12 @@ struct Default {
     Float,
     Bool,
     String,
-    Ones,     ///< int32 ones, one a spatial dimension
-    Zeros,    ///< int32 zeros, two a spatial dimension
-    AllAxes,  ///< int32 [0 .. rank)
-    ZeroBias, ///< zeros of the weight's first dimension
+    Ones,         ///< int32 ones, one a spatial dimension
+    Zeros,        ///< int32 zeros, two a spatial dimension
+    AllAxes,      ///< int32 [0 .. rank)
+    ZeroBias,     ///< zeros of the weight's first dimension
+    BoxIndices,   ///< int32 [0 .. number of boxes)
+    IndicesDType, ///< "int32" where return_indices is true, else absent
   } kind = None;
   double number = 0;
   const char *text = nullptr;
