@@ -15,14 +15,15 @@ export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file
 say() { printf '== %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Runs a command with its output in build/logs/NAME.log; shows the log's end if it fails.
+# logged NAME COMMAND...: runs it with its output in build/logs/NAME.log; shows the log's end if it fails.
 logged() {
-  local name=$1 log=$ROOT/build/logs/$1.log; shift
+  local name=$1 log=$ROOT/build/logs/$1.log status=0; shift
   mkdir -p "$ROOT/build/logs"
-  "$@" < /dev/null > "$log" 2>&1 && return
+  "$@" < /dev/null > "$log" 2>&1 || status=$?
+  ((status)) || return 0
   tail -n "${PLAIT_LOG_LINES:-80}" "$log"
   printf 'error: %s failed; the whole log is build/logs/%s.log\n' "$name" "$name" >&2
-  return 1
+  return "$status"
 }
 
 # The prefixes of the third parties that CMake would not find by itself.

@@ -66,7 +66,7 @@ TEST_F(BadArchive, OtherKindsOfFile) {
   EXPECT_THAT(errorOf("x"), HasSubstr("this is a text file"));
   EXPECT_THAT(errorOf(llvm::StringRef("\x80\x02\x8a\nl\xfc\x9c", 7)),
               HasSubstr("this is a pickle"));
-  EXPECT_THAT(errorOf(std::string("\x10\0\0\0\0\0\0\0{\"a\": 123456789}", 26)),
+  EXPECT_THAT(errorOf(std::string("\x10\0\0\0\0\0\0\0{\"a\": 123456789}", 24)),
               HasSubstr("safetensors"));
   EXPECT_THAT(errorOf(std::string("\x10\0\0\0PTMF\0\0\0\0", 12)), HasSubstr("flatbuffer"));
   EXPECT_THAT(errorOf(std::string("\x7f"
