@@ -123,6 +123,10 @@ public:
   /// A list of tensors as one result.
   void resultList(llvm::ArrayRef<Tensor> tensors);
   std::vector<Val> takeResults() { return std::move(results_); }
+  /// Whether anything reads a result: what nothing reads may be left out (give Val()).
+  bool isUsed(unsigned index) const {
+    return index >= node_->outputs().size() || node_->output(index)->hasUses();
+  }
 
   /// This node cannot be lowered: what, where (added by the engine) and what to do.
   void refuse(Error error);
