@@ -1,0 +1,222 @@
+// fold-batch-norm: multiplies batch norm and per-channel factors into the weights before them.
+//
+//   %a = conv(x = %x, weight = const W, bias = const b)                     before
+//   %b = batch_norm(x = %a, mean, variance, gamma, beta, epsilon)
+//
+//   %b = conv(x = %x, weight = const W s, bias = const (b - mean) s + beta) after,
+//                                               s = gamma / sqrt(variance + epsilon)
+//
+// The producer is conv, conv_transpose or linear with constant weights; what follows is batch_norm
+// or mul by a constant per channel. A weight that several operations or functions use is replaced
+// only if all of them change it alike; else the factor stays where it is, since folding would store
+// the weight once for each of them.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+#include "passes/Sharing.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/xxhash.h"
+
+#include <cmath>
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+/// y * scale + shift, per channel.
+struct Affine {
+  std::vector<double> scale, shift;
+};
+
+struct Candidate {
+  Op *op;       ///< the batch_norm or mul
+  Op *producer; ///< what it is folded into
+  Affine affine;
+  std::vector<double> bias;
+  uint64_t weight; ///< content key of the weight
+  uint64_t change; ///< equal where the weight changes alike
+};
+
+unsigned weightParam(const Op &op) {
+  return op.is(OpKind::linear) ? unsigned(linear::weight)
+         : op.is(OpKind::conv) ? unsigned(conv::weight)
+                               : unsigned(conv_transpose::weight);
+}
+unsigned biasParam(const Op &op) {
+  return op.is(OpKind::linear) ? unsigned(linear::bias)
+         : op.is(OpKind::conv) ? unsigned(conv::bias)
+                               : unsigned(conv_transpose::bias);
+}
+
+bool isProducer(const Op *op) {
+  return op && (op->is(OpKind::conv) || op->is(OpKind::conv_transpose) || op->is(OpKind::linear));
+}
+
+/// The producer of a value used once; a linear also behind what appends dimensions of one, as
+/// batch norm of features is written.
+Op *producerOf(Value *value, bool channelsSecond) {
+  Op *op = value->hasOneUse() ? value->def() : nullptr;
+  if (op && channelsSecond && (op->is(OpKind::expand_dims) || op->is(OpKind::reshape))) {
+    Value *features = (*op)[0];
+    auto from = features->type.shape(), to = value->type.shape();
+    bool appended = from.size() == 2 && to.size() > 2 && from[0] == to[0] && from[1] == to[1] &&
+                    llvm::all_of(to.drop_front(2), [](const Dim &d) { return d == Dim(1); });
+    op = appended && features->hasOneUse() ? definedBy(features, OpKind::linear) : nullptr;
+  } else if (op && op->is(OpKind::linear) && channelsSecond) {
+    return nullptr;
+  }
+  return isProducer(op) ? op : nullptr;
+}
+
+std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {
+  namespace n = batch_norm;
+  auto mean = smallFloats(op[n::mean], context), variance = smallFloats(op[n::variance], context);
+  auto epsilon = constFloat(op[n::epsilon]);
+  auto gamma = op[n::gamma] ? smallFloats(op[n::gamma], context) : std::nullopt;
+  auto beta = op[n::beta] ? smallFloats(op[n::beta], context) : std::nullopt;
+  if (!mean || !variance || !epsilon || (op[n::gamma] && !gamma) || (op[n::beta] && !beta))
+    return std::nullopt;
+  Affine affine;
+  for (size_t i = 0; i < mean->size(); ++i) {
+    double scale = (gamma ? (*gamma)[i] : 1) / std::sqrt((*variance)[i] + *epsilon);
+    affine.scale.push_back(scale);
+    affine.shift.push_back((beta ? (*beta)[i] : 0) - (*mean)[i] * scale);
+  }
+  return affine;
+}
+
+std::optional<Candidate> candidate(Op &op, const PassContext &context) {
+  Candidate found{&op, nullptr, {}, {}, 0, 0};
+  if (op.is(OpKind::batch_norm)) {
+    found.producer = producerOf(op[batch_norm::x], true);
+    auto affine = found.producer ? batchNorm(op, context) : std::nullopt;
+    if (!affine)
+      return std::nullopt;
+    found.affine = std::move(*affine);
+  } else if (op.is(OpKind::mul)) {
+    for (unsigned side : {0, 1}) {
+      Op *producer = producerOf(op[side], false);
+      if (!producer || !(op[side]->type == op.result()->type))
+        continue;
+      auto shape = op.result()->type.shape();
+      unsigned axis = producer->is(OpKind::linear) ? shape.size() - 1 : 1;
+      auto scale = alongAxis(op[1 - side], shape, axis, context);
+      if (!scale)
+        continue;
+      found.producer = producer;
+      found.affine.shift.assign(scale->size(), 0);
+      found.affine.scale = std::move(*scale);
+      break;
+    }
+  }
+  if (!found.producer)
+    return std::nullopt;
+  const TensorData *weight = constTensor((*found.producer)[weightParam(*found.producer)]);
+  Value *bias = (*found.producer)[biasParam(*found.producer)];
+  auto biasValues = bias ? smallFloats(bias, context)
+                         : std::optional(std::vector<double>(found.affine.scale.size()));
+  if (!weight || !isFloat(weight->dtype()) || !biasValues ||
+      biasValues->size() != found.affine.scale.size())
+    return std::nullopt;
+  found.bias = std::move(*biasValues);
+  const auto &scale = found.affine.scale;
+  found.change = llvm::hash_combine(
+      unsigned(found.producer->kind()),
+      llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t *>(scale.data()),
+                                       scale.size() * sizeof(double))));
+  return found;
+}
+
+/// The scale as a tensor that broadcasts over the weight.
+TensorData overWeight(const Candidate &c, const TensorData &weight) {
+  llvm::SmallVector<int64_t, 5> shape(weight.rank(), 1);
+  std::vector<double> values = c.affine.scale;
+  if (!c.producer->is(OpKind::conv_transpose)) {
+    shape[0] = values.size();
+  } else {
+    // [in, out / groups, …]: output channel j of group g belongs to the inputs of that group.
+    int64_t groups = constInt((*c.producer)[conv_transpose::groups]).value_or(1);
+    int64_t inputs = weight.shape()[0], perGroup = weight.shape()[1];
+    shape[0] = groups == 1 ? 1 : inputs;
+    shape[1] = perGroup;
+    values.clear();
+    for (int64_t i = 0; i < shape[0]; ++i)
+      for (int64_t j = 0; j < perGroup; ++j)
+        values.push_back(c.affine.scale[i / (inputs / groups) * perGroup + j]);
+  }
+  return floats(weight.dtype(), shape, values);
+}
+
+void apply(Candidate &c, const PassContext &context) {
+  Op &producer = *c.producer;
+  Value *oldWeight = producer[weightParam(producer)], *oldBias = producer[biasParam(producer)];
+  const TensorData &weight = *constTensor(oldWeight);
+  bool shifts = false;
+  for (auto [bias, scale, shift] : llvm::zip(c.bias, c.affine.scale, c.affine.shift)) {
+    bias = bias * scale + shift;
+    shifts |= bias != 0;
+  }
+  Builder builder = Builder::before(&producer);
+  producer.set(weightParam(producer),
+               builder.constant(multiply(weight, overWeight(c, weight), context), oldWeight->name));
+  if (shifts) // else it is absent or zero, and stays so
+    producer.set(biasParam(producer),
+                 builder.constant(floats(weight.dtype(), {int64_t(c.bias.size())}, c.bias),
+                                  oldBias ? oldBias->name : producer.name + "_bias"));
+  eraseDead(oldWeight->def());
+  if (oldBias)
+    eraseDead(oldBias->def());
+  Value *through =
+      c.op->is(OpKind::mul) && (*c.op)[mul::x] != producer.result() ? (*c.op)[mul::y] : (*c.op)[0];
+  replaceOp(c.op, through);
+}
+
+bool round(Program &program, PassContext &context) {
+  std::vector<Candidate> candidates;
+  llvm::DenseMap<const Op *, bool> taken;
+  walk(program, [&](Op &op) {
+    auto found = candidate(op, context);
+    if (found && taken.try_emplace(found->producer, true).second)
+      candidates.push_back(std::move(*found));
+  });
+  if (candidates.empty())
+    return false;
+  struct Group {
+    unsigned count = 0;
+    uint64_t change = 0;
+    bool alike = true;
+  };
+  Sharing sharing(program);
+  llvm::DenseMap<uint64_t, Group> groups;
+  for (Candidate &c : candidates) {
+    c.weight = sharing.key(*constTensor((*c.producer)[weightParam(*c.producer)]));
+    Group &group = groups[c.weight];
+    group.alike &= !group.count || group.change == c.change;
+    group.change = c.change;
+    ++group.count;
+  }
+  bool changed = false;
+  for (Candidate &c : candidates) {
+    const Group &group = groups[c.weight];
+    if (context.options.share && (!group.alike || group.count < sharing.uses(c.weight)))
+      continue;
+    apply(c, context);
+    changed = true;
+  }
+  return changed;
+}
+
+} // namespace
+
+bool foldBatchNorm(Program &program, PassContext &context) {
+  bool changed = false;
+  while (round(program, context))
+    changed = true;
+  return changed;
+}
+
+} // namespace plait::passes

@@ -1,0 +1,175 @@
+// fuse-activation: finds activations in their pieces.
+//
+//   %a = sigmoid(x = %x)                        before
+//   %b = mul(x = %x, y = %a)
+//
+//   %b = silu(x = %x)                           after
+//
+// gelu in its exact form (erf) and its tanh approximation, in every association of the factors;
+// silu; relu from maximum or clip; relu6 and clip from minimum and maximum; leaky_relu; softplus.
+// Constants are recognised to three digits: a model in half precision holds no more.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+// Slot 0 is the activation's input throughout.
+
+auto cube() {
+  auto x = value(0);
+  auto squared = either(binary(OpKind::mul, x, x),
+                        either(unary(OpKind::square, x), binary(OpKind::pow, x, splat(2))));
+  return either(binary(OpKind::pow, x, splat(3)), commutative(OpKind::mul, squared, x));
+}
+
+/// x/2 * gate, in any association.
+template <typename Gate> auto halfTimes(Gate gate) {
+  auto x = value(0);
+  return either(commutative(OpKind::mul, commutative(OpKind::mul, x, splat(0.5)), gate),
+                either(commutative(OpKind::mul, commutative(OpKind::mul, gate, x), splat(0.5)),
+                       commutative(OpKind::mul, commutative(OpKind::mul, gate, splat(0.5)), x)));
+}
+
+auto geluExact() {
+  auto scaled = either(commutative(OpKind::mul, value(0), splat(1 / std::numbers::sqrt2)),
+                       binary(OpKind::real_div, value(0), splat(std::numbers::sqrt2)));
+  return halfTimes(commutative(OpKind::add, unary(OpKind::erf, scaled), splat(1)));
+}
+
+auto geluTanh() {
+  const double factor = std::sqrt(2 / std::numbers::pi);
+  auto x = value(0);
+  auto sum = commutative(OpKind::add, x, commutative(OpKind::mul, cube(), splat(0.044715)));
+  // x (1 + 0.044715 x^2), as some write it.
+  auto squared = either(binary(OpKind::mul, x, x), unary(OpKind::square, x));
+  auto product = commutative(
+      OpKind::mul, commutative(OpKind::mul, x, splat(factor)),
+      commutative(OpKind::add, commutative(OpKind::mul, squared, splat(0.044715)), splat(1)));
+  auto inner = either(commutative(OpKind::mul, sum, splat(factor)), product);
+  return halfTimes(commutative(OpKind::add, unary(OpKind::tanh, inner), splat(1)));
+}
+
+auto silu() { return commutative(OpKind::mul, value(0), unary(OpKind::sigmoid, value(0))); }
+
+auto softplus() {
+  return unary(OpKind::log, commutative(OpKind::add, unary(OpKind::exp, value(0)), splat(1)));
+}
+
+Value *fromMul(Op &op, Captures &c) {
+  Builder builder = Builder::before(&op);
+  if (match(op.result(), geluExact(), c))
+    return builder.emit(OpKind::gelu, {{gelu::x, c[0]}, {gelu::mode, "EXACT"}});
+  c = {};
+  if (match(op.result(), geluTanh(), c))
+    return builder.emit(OpKind::gelu, {{gelu::x, c[0]}, {gelu::mode, "TANH_APPROXIMATION"}});
+  c = {};
+  if (match(op.result(), silu(), c))
+    return builder.emit(OpKind::silu, {{mil::silu::x, c[0]}});
+  return nullptr;
+}
+
+/// maximum(x, 0), maximum(x, a x), maximum(minimum(x, b), a).
+Value *fromMaximum(Op &op, Captures &c) {
+  Builder builder = Builder::before(&op);
+  if (match(op.result(), commutative(OpKind::maximum, value(0), anySplat(1)), c)) {
+    double low = *splatValue(c[1]);
+    if (low == 0)
+      return builder.emit(OpKind::relu, {{relu::x, c[0]}});
+    Captures inner{};
+    if (match(c[0], commutative(OpKind::minimum, value(0), anySplat(1)), inner) &&
+        inner[0]->type == op.result()->type)
+      return builder.emit(
+          OpKind::clip,
+          {{clip::x, inner[0]}, {clip::alpha, low}, {clip::beta, *splatValue(inner[1])}});
+    return nullptr;
+  }
+  c = {};
+  if (match(op.result(),
+            commutative(OpKind::maximum, value(0), commutative(OpKind::mul, value(0), anySplat(1))),
+            c))
+    if (double slope = *splatValue(c[1]); slope > 0 && slope < 1)
+      return builder.emit(OpKind::leaky_relu, {{leaky_relu::x, c[0]}, {leaky_relu::alpha, slope}});
+  return nullptr;
+}
+
+/// minimum(relu(x), 6), minimum(maximum(x, a), b).
+Value *fromMinimum(Op &op, Captures &c) {
+  Builder builder = Builder::before(&op);
+  if (match(op.result(), commutative(OpKind::minimum, unary(OpKind::relu, value(0)), anySplat(1)),
+            c)) {
+    double high = *splatValue(c[1]);
+    if (high == 6)
+      return builder.emit(OpKind::relu6, {{relu6::x, c[0]}});
+    return builder.emit(OpKind::clip, {{clip::x, c[0]}, {clip::alpha, 0.0}, {clip::beta, high}});
+  }
+  c = {};
+  if (match(op.result(),
+            commutative(OpKind::minimum, commutative(OpKind::maximum, value(0), anySplat(1)),
+                        anySplat(2)),
+            c) &&
+      *splatValue(c[1]) <= *splatValue(c[2]))
+    return builder.emit(
+        OpKind::clip,
+        {{clip::x, c[0]}, {clip::alpha, *splatValue(c[1])}, {clip::beta, *splatValue(c[2])}});
+  return nullptr;
+}
+
+Value *fromClip(Op &op, Captures &c) {
+  c[0] = op[clip::x];
+  Builder builder = Builder::before(&op);
+  auto high = constFloat(op[clip::beta]);
+  if (!isSplat(op[clip::alpha], 0) || !high)
+    return nullptr;
+  if (*high == 6)
+    return builder.emit(OpKind::relu6, {{relu6::x, c[0]}});
+  return std::isinf(*high) ? builder.emit(OpKind::relu, {{relu::x, c[0]}}) : nullptr;
+}
+
+Value *fused(Op &op, Captures &c) {
+  switch (op.kind()) {
+  case OpKind::mul:
+    return fromMul(op, c);
+  case OpKind::maximum:
+    return fromMaximum(op, c);
+  case OpKind::minimum:
+    return fromMinimum(op, c);
+  case OpKind::clip:
+    return fromClip(op, c);
+  case OpKind::log:
+    return match(op.result(), softplus(), c)
+               ? Builder::before(&op).emit(OpKind::softplus, {{mil::softplus::x, c[0]}})
+               : nullptr;
+  default:
+    return nullptr;
+  }
+}
+
+} // namespace
+
+bool fuseActivation(Program &program, PassContext &) {
+  bool changed = false;
+  walk(program, [&](Op &op) {
+    if (op.numResults() != 1 || !op.result()->hasUses() || !isFloat(op.result()->type.dtype()))
+      return;
+    Captures c{};
+    Value *activation = fused(op, c);
+    if (!activation)
+      return;
+    if (!(activation->type == op.result()->type)) { // a constant that broadcasts raises the rank
+      eraseDead(activation->def());
+      return;
+    }
+    replaceOp(&op, activation);
+    changed = true;
+  });
+  return changed;
+}
+
+} // namespace plait::passes

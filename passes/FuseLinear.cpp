@@ -1,0 +1,87 @@
+// fuse-linear: makes linear of a matmul by a constant, and takes an added vector as its bias.
+//
+//   %a = matmul(x = %x, y = const W [in, out])  before: %x has rank 2 or 3
+//   %b = add(x = %a, y = const b [out])
+//
+//   %b = linear(x = %x, weight = const W' [out, in], bias = const b)   after: W' is W through
+//                                                                      swapped strides
+//
+// With transpose_y the weight is taken as it is, compressed ones too. A constant that has other
+// uses in its untransposed form stays with its matmul: it would be stored twice. Integers stay with
+// matmul: Core ML refuses them in linear.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+namespace plait::passes {
+
+using namespace mil;
+
+/// Every use of the constant is the untransposed second operand of a matmul, so that all change
+/// alike.
+static bool onlyMultiplies(const Value *constant) {
+  for (Operand &use : constant->uses()) {
+    Op *user = use.owner();
+    if (!user->is(OpKind::matmul) || (*user)[matmul::y] != constant ||
+        (*user)[matmul::x] == constant || constBool((*user)[matmul::transpose_y]) != false)
+      return false;
+  }
+  return true;
+}
+
+static bool makeLinear(Op &op) {
+  Value *x = op[matmul::x], *y = op[matmul::y];
+  if (!isCompileTime(y) || isCompileTime(x) || y->type.rank() != 2 || x->type.rank() < 2 ||
+      x->type.rank() > 3 || !isFloat(x->type.dtype()) || !isFloat(y->type.dtype()) ||
+      constBool(op[matmul::transpose_x]) != false)
+    return false;
+  auto transposed = constBool(op[matmul::transpose_y]);
+  if (!transposed)
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *weight = y;
+  if (!*transposed) {
+    const TensorData *tensor = constTensor(y);
+    if (!tensor || !onlyMultiplies(y))
+      return false;
+    weight = builder.constant(tensor->permute({1, 0}), y->name);
+  }
+  Value *result = builder.emit(OpKind::linear, {{linear::x, x}, {linear::weight, weight}}, op.name);
+  if (Builder::isPoison(result))
+    return false;
+  replaceOp(&op, result);
+  return true;
+}
+
+static bool takeBias(Op &op, PassContext &context) {
+  for (unsigned side : {0, 1}) {
+    Op *producer = definedBy(op[side], OpKind::linear);
+    if (!producer || !producer->result()->hasOneUse() || (op.is(OpKind::sub) && side == 1) ||
+        !(producer->result()->type == op.result()->type))
+      continue;
+    llvm::ArrayRef<Dim> shape = op.result()->type.shape();
+    auto bias = addToBias((*producer)[linear::bias], op[1 - side], op.is(OpKind::sub), shape,
+                          shape.size() - 1, context);
+    if (!bias || bias->dtype() != (*producer)[linear::weight]->type.dtype())
+      continue;
+    Op *old = (*producer)[linear::bias] ? (*producer)[linear::bias]->def() : nullptr;
+    producer->set(linear::bias, Builder::before(producer).constant(*bias, op[1 - side]->name));
+    if (old)
+      eraseDead(old);
+    replaceOp(&op, producer->result());
+    return true;
+  }
+  return false;
+}
+
+bool fuseLinear(Program &program, PassContext &context) {
+  bool changed = false;
+  walk(program, [&](Op &op) {
+    if (op.is(OpKind::matmul))
+      changed |= makeLinear(op);
+    else if (op.is(OpKind::add) || op.is(OpKind::sub))
+      changed |= takeBias(op, context);
+  });
+  return changed;
+}
+
+} // namespace plait::passes

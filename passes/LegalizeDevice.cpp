@@ -1,0 +1,377 @@
+// legalize-device: rewrites what Core ML refuses or gets wrong into what it runs.
+//
+//   %a = reshape(x = %x, shape = [1, 7, 2, 7, 2, 8])       before: rank 6
+//   %b = transpose(x = %a, perm = [0, 1, 3, 2, 4, 5])
+//   %c = reshape(x = %b, shape = [49, 4, 8])
+//
+//   %a = reshape(x = %x, shape = [7, 2, 7, 16])            after: what moves together is one axis
+//   %b = transpose(x = %a, perm = [0, 2, 1, 3])
+//   %c = reshape(x = %b, shape = [49, 4, 8])
+//
+// Each rule says what the device does with the form that it replaces.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <numbers>
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+using Sizes = llvm::SmallVector<int64_t, 8>;
+
+Arg ints(unsigned param, llvm::ArrayRef<int64_t> values) { return Arg(param, values); }
+
+Value *reshaped(Builder &builder, Value *x, llvm::ArrayRef<int64_t> shape) {
+  return builder.emit(OpKind::reshape, {{reshape::x, x}, ints(reshape::shape, shape)});
+}
+
+// ---- Tensors of rank 6 and more are refused -----------------------------------------------------
+
+/// The transposition with axes of one element dropped and axes that stay neighbours joined.
+void coarsen(Sizes &shape, Sizes &perm) {
+  Sizes kept;
+  for (int64_t axis : perm)
+    if (shape[axis] != 1)
+      kept.push_back(axis);
+  llvm::SmallVector<Sizes, 8> groups; // runs of input axes, in output order
+  for (int64_t axis : kept) {
+    bool follows = !groups.empty();
+    for (int64_t between = follows ? groups.back().back() + 1 : 0; follows && between <= axis;
+         ++between)
+      follows = between == axis || shape[between] == 1;
+    if (follows && axis > groups.back().back())
+      groups.back().push_back(axis);
+    else
+      groups.push_back({axis});
+  }
+  Sizes order(groups.size());
+  for (size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  llvm::sort(order, [&](int64_t a, int64_t b) { return groups[a][0] < groups[b][0]; });
+  Sizes coarse, position(groups.size());
+  for (auto [i, group] : llvm::enumerate(order)) {
+    int64_t size = 1;
+    for (int64_t axis : groups[group])
+      size *= shape[axis];
+    coarse.push_back(size);
+    position[group] = i;
+  }
+  shape = coarse;
+  perm.assign(position.begin(), position.end());
+}
+
+int64_t product(llvm::ArrayRef<int64_t> sizes) { return numElements(sizes); }
+
+/// Transposes `x` seen as `shape` in steps of rank 4, each moving one axis to its place.
+Value *transposeInSteps(Builder &builder, Value *x, Sizes shape, llvm::ArrayRef<int64_t> perm) {
+  Sizes current(perm.size());
+  for (size_t i = 0; i < current.size(); ++i)
+    current[i] = i;
+  for (size_t i = 0; i < perm.size(); ++i) {
+    size_t from = llvm::find(current, perm[i]) - current.begin();
+    if (from == i)
+      continue;
+    auto sizes = [&](size_t begin, size_t end) {
+      int64_t size = 1;
+      for (size_t k = begin; k < end; ++k)
+        size *= shape[current[k]];
+      return size;
+    };
+    x = reshaped(
+        builder, x,
+        {sizes(0, i), sizes(i, from), shape[current[from]], sizes(from + 1, current.size())});
+    x = builder.emit(OpKind::transpose, {{transpose::x, x}, ints(transpose::perm, {0, 2, 1, 3})});
+    int64_t moved = current[from];
+    current.erase(current.begin() + from);
+    current.insert(current.begin() + i, moved);
+  }
+  return x;
+}
+
+/// reshape(transpose(reshape(x))), with a transpose of rank 6 or more.
+bool lowerHighRankTranspose(Op &op) {
+  if (!op.is(OpKind::reshape) && !op.is(OpKind::squeeze) && !op.is(OpKind::expand_dims))
+    return false;
+  Op *transposed = definedBy(op[0], OpKind::transpose);
+  Op *split = transposed ? definedBy((*transposed)[transpose::x], OpKind::reshape) : nullptr;
+  auto result = staticShape(op.result());
+  if (!split || op[0]->type.rank() < 6 || !result || result->empty() || result->size() > 5 ||
+      (*split)[reshape::x]->type.rank() > 5)
+    return false;
+  auto shape = staticShape(split->result());
+  auto constPerm = constInts((*transposed)[transpose::perm]);
+  if (!shape || !constPerm)
+    return false;
+  Sizes sizes(shape->begin(), shape->end()), perm;
+  for (int64_t axis : *constPerm)
+    perm.push_back(normalAxis(axis, shape->size()));
+  coarsen(sizes, perm);
+  Builder builder = Builder::before(&op);
+  Value *x = (*split)[reshape::x];
+  if (perm.size() > 5) {
+    x = transposeInSteps(builder, x, sizes, perm);
+  } else if (perm.size() > 1) {
+    x = reshaped(builder, x, sizes);
+    x = builder.emit(OpKind::transpose, {{transpose::x, x}, ints(transpose::perm, perm)});
+  }
+  replaceOp(&op, reshaped(builder, x, *result));
+  return true;
+}
+
+// ---- linear on int32 is refused at run time -----------------------------------------------------
+
+bool lowerIntegerLinear(Op &op) {
+  if (!op.is(OpKind::linear) || op[linear::x]->type.dtype() != DType::I32)
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *x = op[linear::x];
+  bool vector = x->type.rank() == 1; // matmul takes rank 2 or more
+  if (vector)
+    x = builder.emit(OpKind::expand_dims, {{expand_dims::x, x}, {expand_dims::axes, {0}}});
+  Value *result =
+      builder.emit(OpKind::matmul,
+                   {{matmul::x, x}, {matmul::y, op[linear::weight]}, {matmul::transpose_y, true}});
+  if (op[linear::bias] && !isSplat(op[linear::bias], 0))
+    result = builder.emit(OpKind::add, {{add::x, result}, {add::y, op[linear::bias]}});
+  if (vector)
+    result = builder.emit(OpKind::squeeze, {{squeeze::x, result}, {squeeze::axes, {0}}});
+  replaceOp(&op, result);
+  return true;
+}
+
+// ---- layer_norm wants its axes sorted, and not negative -----------------------------------------
+
+bool sortLayerNormAxes(Op &op) {
+  if (!op.is(OpKind::layer_norm))
+    return false;
+  auto axes = constInts(op[layer_norm::axes]);
+  if (!axes)
+    return false;
+  unsigned rank = op[layer_norm::x]->type.rank();
+  Sizes normal;
+  for (int64_t axis : *axes)
+    normal.push_back(normalAxis(axis, rank));
+  Sizes order(normal.size());
+  for (size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  llvm::sort(order, [&](int64_t a, int64_t b) { return normal[a] < normal[b]; });
+  Sizes sorted;
+  for (int64_t i : order)
+    sorted.push_back(normal[i]);
+  if (llvm::equal(sorted, *axes))
+    return false;
+  Builder builder = Builder::before(&op);
+  for (unsigned param : {layer_norm::gamma, layer_norm::beta})
+    if (const TensorData *tensor = constTensor(op[param]); tensor && tensor->rank() == order.size())
+      op.set(param, builder.constant(tensor->permute(order), op[param]->name));
+  op.set(layer_norm::axes, builder.ints(sorted, op[layer_norm::axes]->name));
+  return true;
+}
+
+// ---- Negative indices are out of bounds, unchecked ----------------------------------------------
+
+struct IndexParams {
+  unsigned data, indices, axis;
+};
+
+std::optional<IndexParams> indexParams(const Op &op) {
+  switch (op.kind()) {
+  case OpKind::gather:
+    return IndexParams{gather::x, gather::indices, gather::axis};
+  case OpKind::gather_along_axis:
+    return IndexParams{gather_along_axis::x, gather_along_axis::indices, gather_along_axis::axis};
+  case OpKind::scatter:
+    return IndexParams{scatter::data, scatter::indices, scatter::axis};
+  case OpKind::scatter_along_axis:
+    return IndexParams{scatter_along_axis::data, scatter_along_axis::indices,
+                       scatter_along_axis::axis};
+  default:
+    return std::nullopt;
+  }
+}
+
+bool countFromStart(Op &op) {
+  auto params = indexParams(op);
+  if (!params)
+    return false;
+  const TensorData *indices = constTensor(op[params->indices]);
+  auto axis = constInt(op[params->axis]);
+  if (!indices || !axis || indices->byteSize() > kSmallBytes || indices->dtype() != DType::I32)
+    return false;
+  const Value *data = op[params->data];
+  auto extent = data->type.shape()[normalAxis(*axis, data->type.rank())].tryValue();
+  auto values = constInts(op[params->indices]);
+  if (!extent || !values || llvm::none_of(*values, [](int64_t v) { return v < 0; }))
+    return false;
+  std::vector<int32_t> positive;
+  for (int64_t v : *values)
+    positive.push_back(int32_t(v < 0 ? v + *extent : v));
+  if (llvm::any_of(positive, [](int32_t v) { return v < 0; }))
+    return false;
+  op.set(params->indices, Builder::before(&op).constant(
+                              TensorData::from<int32_t>(DType::I32, indices->shape(), positive),
+                              op[params->indices]->name));
+  return true;
+}
+
+// ---- gather by a scalar is wrong on other axes than 0, and crashes on rank 5 --------------------
+
+bool gatherByVector(Op &op) {
+  if (!op.is(OpKind::gather) || op[gather::indices]->type.rank() != 0)
+    return false;
+  Value *x = op[gather::x];
+  auto axis = constInt(op[gather::axis]);
+  if (!axis || x->type.rank() < 2)
+    return false;
+  int64_t along = normalAxis(*axis, x->type.rank());
+  if (along == 0 && x->type.rank() < 5)
+    return false;
+  Builder builder = Builder::before(&op);
+  const TensorData *constant = constTensor(op[gather::indices]);
+  Value *index =
+      constant ? builder.constant(constant->reshape({1}), op[gather::indices]->name)
+               : builder.emit(OpKind::expand_dims,
+                              {{expand_dims::x, op[gather::indices]}, {expand_dims::axes, {0}}});
+  Value *slice = builder.emit(OpKind::gather, {{gather::x, x},
+                                               {gather::indices, index},
+                                               {gather::axis, along},
+                                               {gather::validate_indices, false}});
+  replaceOp(&op,
+            builder.emit(OpKind::squeeze, {{squeeze::x, slice}, ints(squeeze::axes, {along})}));
+  return true;
+}
+
+// ---- In packages of several functions select fails to load where it broadcasts ------------------
+
+Value *broadcastTo(Builder &builder, Value *value, llvm::ArrayRef<int64_t> shape) {
+  auto from = staticShape(value);
+  if (!from)
+    return nullptr;
+  if (llvm::ArrayRef<int64_t>(*from) == shape)
+    return value;
+  if (const TensorData *tensor = constTensor(value); tensor && tensor->numElements() == 1)
+    if (tensor->dtype() != DType::Bool || product(shape) <= int64_t(kSmallBytes))
+      return tensor->dtype() == DType::Bool
+                 ? builder.constant(TensorData::splat(DType::Bool, shape, *splatValue(*tensor)),
+                                    value->name)
+                 : builder.emit(OpKind::fill, {ints(fill::shape, shape),
+                                               {fill::value, Attr(tensor->reshape({}))}});
+  Sizes full(shape.size() - from->size(), 1), reps;
+  full.append(from->begin(), from->end());
+  for (auto [have, want] : llvm::zip(full, shape))
+    reps.push_back(want / have);
+  if (full.size() != from->size())
+    value = reshaped(builder, value, full);
+  if (llvm::all_of(reps, [](int64_t r) { return r == 1; }))
+    return value;
+  return builder.emit(OpKind::tile, {{tile::x, value}, ints(tile::reps, reps)});
+}
+
+bool broadcastSelect(Op &op) {
+  if (!op.is(OpKind::select) || op.function()->program()->functions().size() < 2)
+    return false;
+  auto shape = staticShape(op.result());
+  if (!shape || llvm::is_contained(*shape, 0))
+    return false;
+  bool changed = false;
+  Builder builder = Builder::before(&op);
+  for (unsigned param : {mil::select::cond, mil::select::a, mil::select::b}) {
+    Value *operand = op[param];
+    Value *full = broadcastTo(builder, operand, *shape);
+    if (!full || full == operand)
+      continue;
+    op.set(param, full);
+    if (operand->def())
+      eraseDead(operand->def());
+    changed = true;
+  }
+  return changed;
+}
+
+// ---- pow with a constant base 2 gives y squared -------------------------------------------------
+
+bool lowerPowOfTwo(Op &op) {
+  if (!op.is(OpKind::pow) || !isSplat(op[mil::pow::x], 2) ||
+      !isFloat(op[mil::pow::y]->type.dtype()) || !(op[mil::pow::y]->type == op.result()->type))
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *exponent =
+      builder.emit(OpKind::mul, {{mul::x, op[mil::pow::y]}, {mul::y, std::numbers::ln2}});
+  replaceOp(&op, builder.emit(OpKind::exp, {{mil::exp::x, exponent}}));
+  return true;
+}
+
+// ---- batch_norm of rank 5 crashes off the CPU ---------------------------------------------------
+
+bool flattenBatchNorm(Op &op) {
+  if (!op.is(OpKind::batch_norm) || op[batch_norm::x]->type.rank() != 5)
+    return false;
+  auto shape = staticShape(op[batch_norm::x]);
+  if (!shape)
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *flat = reshaped(builder, op[batch_norm::x],
+                         {(*shape)[0], (*shape)[1], (*shape)[2], (*shape)[3] * (*shape)[4]});
+  Value *norm = builder.emit(OpKind::batch_norm, {{batch_norm::x, flat},
+                                                  {batch_norm::mean, op[batch_norm::mean]},
+                                                  {batch_norm::variance, op[batch_norm::variance]},
+                                                  {batch_norm::gamma, op[batch_norm::gamma]},
+                                                  {batch_norm::beta, op[batch_norm::beta]},
+                                                  {batch_norm::epsilon, op[batch_norm::epsilon]}});
+  replaceOp(&op, reshaped(builder, norm, *shape));
+  return true;
+}
+
+// ---- Dimensions of size 0 are not supported: concat drops such operands -------------------------
+
+bool dropEmptyOperands(Op &op) {
+  if (!op.is(OpKind::concat) || constBool(op[concat::interleave]) != false)
+    return false;
+  llvm::SmallVector<Value *, 8> kept;
+  for (const Operand &operand : op.operands(concat::values)) {
+    auto shape = staticShape(operand.get());
+    if (!shape || !llvm::is_contained(*shape, 0))
+      kept.push_back(operand.get());
+  }
+  if (kept.empty() || kept.size() == op.operands(concat::values).size())
+    return false;
+  llvm::SmallVector<Op *, 4> dropped;
+  for (const Operand &operand : op.operands(concat::values))
+    if (!llvm::is_contained(kept, operand.get()) && operand->def() &&
+        !llvm::is_contained(dropped, operand->def()))
+      dropped.push_back(operand->def());
+  op.set(concat::values, kept);
+  for (Op *source : dropped)
+    eraseDead(source);
+  return true;
+}
+
+using Rule = bool (*)(Op &);
+constexpr Rule kRules[] = {lowerHighRankTranspose, lowerIntegerLinear, sortLayerNormAxes,
+                           countFromStart,         gatherByVector,     broadcastSelect,
+                           lowerPowOfTwo,          flattenBatchNorm,   dropEmptyOperands};
+
+} // namespace
+
+bool legalizeDevice(Program &program, PassContext &) {
+  bool changed = false, again = true;
+  while (again) {
+    again = false;
+    walk(program, [&](Op &op) {
+      for (Rule rule : kRules)
+        if (rule(op)) {
+          again = true;
+          return;
+        }
+    });
+    changed |= again;
+  }
+  return changed;
+}
+
+} // namespace plait::passes

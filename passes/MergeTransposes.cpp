@@ -1,0 +1,192 @@
+// merge-transposes: makes one of a chain of transposes, moves them together through elementwise
+// operations.
+//
+//   %a = transpose(x = %x, perm = [0, 2, 3, 1]) before
+//   %b = relu(x = %a)
+//   %c = transpose(x = %b, perm = [0, 3, 1, 2])
+//
+//   %b = relu(x = %x)                           after
+//
+// A transpose is moved down only where it meets another one, or where both operands of a binary
+// operation are transposed alike, so that the number of transposes always falls. Constants on the
+// way are permuted in place.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+using Perm = llvm::SmallVector<int64_t, 8>;
+
+bool isUnaryElementwise(OpKind kind) {
+  switch (kind) {
+  case OpKind::relu:
+  case OpKind::relu6:
+  case OpKind::sigmoid:
+  case OpKind::silu:
+  case OpKind::softplus:
+  case OpKind::softsign:
+  case OpKind::elu:
+  case OpKind::leaky_relu:
+  case OpKind::gelu:
+  case OpKind::tanh:
+  case OpKind::clip:
+  case OpKind::erf:
+  case OpKind::exp:
+  case OpKind::log:
+  case OpKind::abs:
+  case OpKind::sqrt:
+  case OpKind::rsqrt:
+  case OpKind::square:
+  case OpKind::inverse:
+  case OpKind::sin:
+  case OpKind::cos:
+  case OpKind::sign:
+  case OpKind::floor:
+  case OpKind::ceil:
+  case OpKind::round:
+  case OpKind::logical_not:
+  case OpKind::cast:
+    return true;
+  default:
+    return false;
+  }
+}
+
+bool isBinaryElementwise(OpKind kind) {
+  switch (kind) {
+  case OpKind::add:
+  case OpKind::sub:
+  case OpKind::mul:
+  case OpKind::real_div:
+  case OpKind::maximum:
+  case OpKind::minimum:
+  case OpKind::pow:
+    return true;
+  default:
+    return false;
+  }
+}
+
+std::optional<Perm> permOf(const Op *op) {
+  auto perm = constInts((*op)[transpose::perm]);
+  if (perm)
+    for (int64_t &axis : *perm)
+      axis = normalAxis(axis, perm->size());
+  return perm;
+}
+
+/// The operand that a chain of elementwise operations continues with: the only one that is no
+/// constant; constants must not raise the rank.
+std::optional<unsigned> passesThrough(const Op *op) {
+  if (!op || op->numResults() != 1)
+    return std::nullopt;
+  if (isUnaryElementwise(op->kind()))
+    return 0;
+  if (!isBinaryElementwise(op->kind()))
+    return std::nullopt;
+  unsigned through = constTensor((*op)[0]) ? 1 : 0;
+  const TensorData *other = constTensor((*op)[1 - through]);
+  bool fits = other && !constTensor((*op)[through]) && (*op)[through]->type == op->result()->type &&
+              other->rank() <= op->result()->type.rank();
+  return fits ? std::optional(through) : std::nullopt;
+}
+
+/// `constant`, which broadcasts with a tensor transposed by `perm`, as it broadcasts with the
+/// tensor before.
+TensorData untransposed(const TensorData &constant, llvm::ArrayRef<int64_t> perm) {
+  if (constant.numElements() == 1)
+    return constant;
+  llvm::SmallVector<int64_t, 6> shape(perm.size() - constant.rank(), 1);
+  shape.append(constant.shape().begin(), constant.shape().end());
+  Perm inverse(perm.size());
+  for (auto [i, axis] : llvm::enumerate(perm))
+    inverse[axis] = i;
+  return constant.reshape(shape).permute(inverse);
+}
+
+/// The transpose `op`, joined with another one above it.
+bool joinUpwards(Op &op) {
+  auto outer = permOf(&op);
+  llvm::SmallVector<Op *, 4> chain; // from the one nearest to `op` upwards
+  Value *source = op[transpose::x];
+  while (!definedBy(source, OpKind::transpose)) {
+    auto through = passesThrough(source->def());
+    if (!through || !source->hasOneUse())
+      return false;
+    chain.push_back(source->def());
+    source = (*source->def())[*through];
+  }
+  Op *above = source->def();
+  auto inner = permOf(above);
+  if (!outer || !inner)
+    return false;
+  Perm joined;
+  for (int64_t axis : *outer)
+    joined.push_back((*inner)[axis]);
+  bool cancels = llvm::all_of(llvm::enumerate(joined),
+                              [](auto it) { return int64_t(it.index()) == it.value(); });
+  // Through a chain only if one transpose less remains.
+  if (!chain.empty() && !cancels && !source->hasOneUse())
+    return false;
+  Value *result = op.result(), *x = (*above)[transpose::x];
+  if (chain.empty() && cancels && !canReplace(result, x))
+    return false;
+  for (Op *link : llvm::reverse(chain)) {
+    unsigned through = *passesThrough(link);
+    if (isBinaryElementwise(link->kind())) {
+      Value *constant = (*link)[1 - through];
+      TensorData moved = untransposed(*constTensor(constant), *inner);
+      link->set(1 - through, Builder::before(link).constant(moved, constant->name));
+    }
+    link->set(through, x);
+    [[maybe_unused]] bool typed = retype(link);
+    assert(typed && "an elementwise operation takes any shape");
+    x = link->result();
+  }
+  if (!cancels)
+    x = Builder::before(&op).emit(
+        OpKind::transpose, {{transpose::x, x}, {transpose::perm, llvm::ArrayRef<int64_t>(joined)}});
+  replaceOp(&op, x);
+  eraseDead(above);
+  return true;
+}
+
+/// op(transpose(x), transpose(y)) as transpose(op(x, y)).
+bool joinOperands(Op &op) {
+  Op *x = definedBy(op[0], OpKind::transpose), *y = definedBy(op[1], OpKind::transpose);
+  if (!x || !y || x == y || !x->result()->hasOneUse() || !y->result()->hasOneUse())
+    return false;
+  auto perm = permOf(x);
+  if (!perm || perm != permOf(y))
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *joined =
+      builder.emit(op.kind(), {{0, (*x)[transpose::x]}, {1, (*y)[transpose::x]}}, op.name + "_pre");
+  replaceOp(&op,
+            builder.emit(OpKind::transpose, {{transpose::x, joined},
+                                             {transpose::perm, llvm::ArrayRef<int64_t>(*perm)}}));
+  return true;
+}
+
+} // namespace
+
+bool mergeTransposes(Program &program, PassContext &) {
+  bool changed = false;
+  walk(program, [&](Op &op) {
+    if (op.numResults() != 1 || !op.result()->hasUses())
+      return;
+    if (op.is(OpKind::transpose))
+      changed |= joinUpwards(op);
+    else if (isBinaryElementwise(op.kind()))
+      changed |= joinOperands(op);
+  });
+  return changed;
+}
+
+} // namespace plait::passes

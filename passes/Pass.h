@@ -1,0 +1,64 @@
+// What a pass is: a function over a whole program that returns whether it changed anything.
+//
+// Passes never fail: what they do not recognise they leave alone. They keep the interface of every
+// function: the names and types of its inputs and outputs (legalize-interface and legalize-names
+// change what no package could hold). Weights are replaced by lazy transforms, never read whole.
+#pragma once
+
+#include "mil/Evaluator.h"
+#include "mil/IR.h"
+
+#include "llvm/Support/FormatVariadic.h"
+#include <functional>
+
+namespace plait::passes {
+
+enum class Precision : uint8_t { F16, F32 };
+/// What becomes of W x + s B (A x): the branch stays beside a shared W, or is merged into a weight
+/// of the function's own.
+enum class LoraMode : uint8_t { Keep, Fold };
+
+struct Options {
+  Precision precision = Precision::F16;
+  LoraMode lora = LoraMode::Keep;
+  /// The mode of functions that differ from the others.
+  llvm::StringMap<LoraMode> loraOf;
+  /// Weights of several functions are kept equal: no pass replaces one unless all its users change
+  /// alike. Off: each function is optimised by itself.
+  bool share = true;
+};
+
+struct PassContext {
+  /// Computes small constants; null leaves them lazy. Borrowed.
+  mil::Evaluator *evaluator = nullptr;
+  Options options;
+  /// Called with one line a warning; empty drops them.
+  std::function<void(llvm::StringRef)> warn;
+
+  template <typename... Args> void warning(const char *format, Args &&...args) {
+    if (warn)
+      warn(llvm::formatv(format, std::forward<Args>(args)...).str());
+  }
+  LoraMode lora(llvm::StringRef function) const {
+    auto it = options.loraOf.find(function);
+    return it == options.loraOf.end() ? options.lora : it->second;
+  }
+};
+
+using PassFn = bool (*)(mil::Program &, PassContext &);
+
+#define PASS(FUNCTION, NAME, SUMMARY) bool FUNCTION(mil::Program &program, PassContext &context);
+#include "passes/Passes.def"
+
+struct PassInfo {
+  llvm::StringRef name;
+  llvm::StringRef summary;
+  PassFn run;
+};
+
+/// All passes, in the order of Passes.def.
+llvm::ArrayRef<PassInfo> allPasses();
+/// Null when there is none of that name.
+const PassInfo *findPass(llvm::StringRef name);
+
+} // namespace plait::passes

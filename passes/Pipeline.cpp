@@ -1,0 +1,160 @@
+// The compilation pipeline, top to bottom, with the reason for each place.
+#include "passes/Pipeline.h"
+
+#include <iterator>
+
+namespace plait::passes {
+
+static const PassInfo kPasses[] = {
+#define PASS(FUNCTION, NAME, SUMMARY) {NAME, SUMMARY, FUNCTION},
+#include "passes/Passes.def"
+};
+
+llvm::ArrayRef<PassInfo> allPasses() { return kPasses; }
+
+const PassInfo *findPass(llvm::StringRef name) {
+  for (const PassInfo &pass : kPasses)
+    if (pass.name == name)
+      return &pass;
+  return nullptr;
+}
+
+namespace {
+
+/// Groups reach their fixed point in a few rounds; this bounds a pair of passes that undo each
+/// other.
+constexpr int kMaxRounds = 50;
+
+class Runner {
+public:
+  Runner(mil::Program &program, PassContext &context, const PipelineHooks &hooks)
+      : program_(program), context_(context), hooks_(hooks) {}
+
+  /// Runs one pass; after an error nothing runs any more.
+  bool run(const PassInfo &pass) {
+    if (failure_)
+      return false;
+    bool changed = pass.run(program_, context_);
+    if (hooks_.after)
+      hooks_.after(pass, program_, changed);
+    if (changed && hooks_.verify)
+      if (Error error = hooks_.verify(program_))
+        failure_ = llvm::toString(std::move(error)), failedPass_ = pass.name;
+    return changed;
+  }
+
+  bool run(PassFn fn) {
+    for (const PassInfo &pass : kPasses)
+      if (pass.run == fn)
+        return run(pass);
+    llvm_unreachable("a pass that Passes.def does not list");
+  }
+
+  void toFixedPoint(std::initializer_list<PassFn> group) {
+    for (int round = 0; round < kMaxRounds; ++round) {
+      bool changed = false;
+      for (PassFn pass : group)
+        changed |= run(pass);
+      if (!changed)
+        return;
+    }
+  }
+
+  Error takeError() {
+    if (!failure_)
+      return Error::success();
+    return makeError("pass {0} made the program ill-formed; this is a bug in plait: {1}",
+                     failedPass_, *failure_);
+  }
+
+private:
+  mil::Program &program_;
+  PassContext &context_;
+  const PipelineHooks &hooks_;
+  std::optional<std::string> failure_;
+  llvm::StringRef failedPass_;
+};
+
+} // namespace
+
+/// What any pass may leave work for.
+static void cleanUp(Runner &runner) {
+  runner.toFixedPoint({
+      dce,                // first: the others need not look at what nobody uses
+      foldConstants,      // gives removeNoops and the merges their literals
+      removeNoops,        //
+      mergeCasts,         // before the others: a cast in a chain hides it
+      mergeReshapes,      //
+      mergeTransposes,    //
+      simplifyArithmetic, //
+      cse,                // last: it needs equal operations in their final spelling
+  });
+}
+
+Error runPipeline(mil::Program &program, PassContext &context, const PipelineHooks &hooks) {
+  Runner runner(program, context, hooks);
+
+  // Shape arithmetic, masks and transposed weights become constants, so that patterns see literals.
+  cleanUp(runner);
+
+  // Patterns of many operations first, before their pieces are taken into neighbours.
+  runner.run(fuseActivation);
+  runner.run(fuseLayerNorm);
+
+  // A transpose that is a flag is no obstacle to linear.
+  runner.run(fuseTransposeMatmul);
+  runner.run(fuseLinear);
+
+  // LoRA branches are pairs of linears by now. Before fold-batch-norm, which would take a scale
+  // into the factor next to it and not into the one that no other function uses.
+  runner.run(foldLora);
+
+  // Each makes work for the others: a bias before a batch norm, a factor before a bias.
+  runner.toFixedPoint({fuseConvBias, fuseLinear, foldBatchNorm});
+  cleanUp(runner);
+
+  // Still in fp32, so that to-half treats what it inserts like everything else; after the merges,
+  // which often remove what it would have to rewrite.
+  runner.run(legalizeDevice);
+
+  // After every pass that computes with weights: those compute in fp32 and are rounded once.
+  runner.run(toHalf);
+  cleanUp(runner);
+
+  // Last: cleanup would remove the identities that the interface needs.
+  runner.run(legalizeInterface);
+  runner.run(legalizeNames);
+  return runner.takeError();
+}
+
+Expected<bool> runPasses(mil::Program &program, PassContext &context,
+                         llvm::ArrayRef<const PassInfo *> passes, const PipelineHooks &hooks) {
+  Runner runner(program, context, hooks);
+  bool changed = false;
+  for (const PassInfo *pass : passes)
+    changed |= runner.run(*pass);
+  if (Error error = runner.takeError())
+    return error;
+  return changed;
+}
+
+Expected<std::vector<const PassInfo *>> parsePassList(llvm::StringRef list) {
+  std::vector<const PassInfo *> passes;
+  llvm::SmallVector<llvm::StringRef, 8> names;
+  list.split(names, ',', -1, /*KeepEmpty=*/false);
+  for (llvm::StringRef name : names) {
+    name = name.trim();
+    if (const PassInfo *pass = findPass(name)) {
+      passes.push_back(pass);
+      continue;
+    }
+    const PassInfo *nearest = std::begin(kPasses);
+    for (const PassInfo &pass : kPasses)
+      if (name.edit_distance(pass.name) < name.edit_distance(nearest->name))
+        nearest = &pass;
+    return makeError("there is no pass '{0}'; did you mean '{1}'?", name, nearest->name);
+  }
+  return passes;
+}
+
+} // namespace plait::passes

@@ -1,0 +1,45 @@
+// Replacing and deleting operations without losing names: the names of a function's outputs are
+// its interface.
+#pragma once
+
+#include "mil/Builder.h"
+#include "passes/Pass.h"
+
+namespace plait::passes {
+
+/// Each operation of each function, in order, nested blocks included. The callback may erase the
+/// operation it is given and those before it.
+void walk(mil::Program &program, llvm::function_ref<void(mil::Op &)> callback);
+
+/// Whether all uses of `from` may become uses of `to`: an output of a function needs a value that
+/// can carry its name, so not an input, a constant or another output; an output of a nested block
+/// one of that block.
+bool canReplace(const mil::Value *from, const mil::Value *to);
+
+/// Makes all uses of `from` uses of `to`. Requires canReplace(). `to` takes over the name where
+/// `from` is an output of the function, or where `to` is new (without uses).
+void replaceUses(mil::Value *from, mil::Value *to);
+
+/// replaceUses() of the single result, then eraseDead(op).
+void replaceOp(mil::Op *op, mil::Value *with);
+
+/// Deletes the operation if nothing uses it and it may be deleted, then likewise what computed its
+/// operands. Returns whether it was deleted.
+bool eraseDead(mil::Op *op);
+
+/// Neither it nor anything nested in it has an effect.
+bool isRemovable(const mil::Op &op);
+
+/// Recomputes the result types after operands changed. Returns false, changing nothing, when the
+/// operation would be ill-formed.
+bool retype(mil::Op *op);
+
+/// A static shape as plain integers.
+inline std::optional<llvm::SmallVector<int64_t, 6>> staticShape(const mil::Value *value) {
+  return value->type.isTensor() ? mil::constShape(value->type.shape()) : std::nullopt;
+}
+
+/// An axis constant brought into [0, rank).
+inline int64_t normalAxis(int64_t axis, unsigned rank) { return axis < 0 ? axis + rank : axis; }
+
+} // namespace plait::passes

@@ -1,0 +1,50 @@
+// Which weights more than one function uses, decided without reading mapped files: by the CRC that
+// an archive states for each record, else by a hash of the bytes.
+//
+// A decision taken here is about size and speed only, never about correctness: a hash that lies
+// would cost a shared blob, not a wrong result. Writing proves equality on the bytes.
+#pragma once
+
+#include "passes/Pass.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+namespace plait::passes {
+
+/// Equal for constants of equal content, dtype, shape and transforms, whichever file they are in.
+class ContentKeys {
+public:
+  uint64_t operator()(const mil::TensorData &tensor);
+  uint64_t operator()(const mil::Attr &attr);
+
+private:
+  /// The tensor is kept beside its key, so that no other one can come to lie at its address.
+  llvm::DenseMap<const mil::TensorData::Node *, std::pair<mil::TensorData, uint64_t>> nodes_;
+  llvm::DenseMap<const mil::Storage *, uint64_t> storages_;
+};
+
+/// The uses of every tensor constant of a program, by content. A snapshot: made anew after a
+/// change.
+class Sharing {
+public:
+  explicit Sharing(mil::Program &program);
+
+  uint64_t key(const mil::TensorData &tensor) { return keys_(tensor); }
+  /// How often constants of this content are used, by all functions together.
+  unsigned uses(uint64_t key) const { return uses_.lookup(key).count; }
+  /// Whether a function other than `function` uses a constant of this content.
+  bool usedElsewhere(uint64_t key, const mil::Function *function) const;
+  /// Whether the constant is used once in its own function and by no other.
+  bool isPrivate(const mil::Value *constant);
+
+private:
+  struct Uses {
+    unsigned count = 0;
+    const mil::Function *first = nullptr;
+    bool several = false;
+  };
+  ContentKeys keys_;
+  llvm::DenseMap<uint64_t, Uses> uses_;
+};
+
+} // namespace plait::passes

@@ -1,0 +1,274 @@
+// to-half: computes in fp16 what is allowed to (--precision fp16).
+//
+//   %a = linear(x = %x, weight = const W, bias = const b)           before: all fp32
+//   %y = relu(x = %a)
+//
+//   %x_to_fp16 = cast(x = %x, dtype = "fp16")                       after
+//   %a = linear(x = %x_to_fp16, weight = const W', bias = const b') W' is W cast lazily
+//   %r = relu(x = %a)
+//   %y = cast(x = %r, dtype = "fp32")
+//
+// Types of inputs and outputs stay as they are declared. Which operations and parameters stay in
+// fp32 follows coremltools: control flow, lists and states; parameters whose domain has no fp16;
+// alpha and beta of activations and the epsilon of inverse, log and rsqrt, which may differ in type
+// from x.
+//
+// Constants: a finite value beyond fp16 saturates with a warning; a value that would vanish becomes
+// the smallest that does not, in constants of less than 400 elements (an epsilon must not become
+// zero); an additive mask saturates to -3e4, since -65504 plus a score is -inf, and a row of these
+// NaN after softmax. Weights in mapped files are not read for this: the writer counts what
+// overflows in them.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/PointerIntPair.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SetVector.h"
+
+#include <cmath>
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+constexpr double kLargest = 65504, kSmallest = 0x1p-24, kMasked = -3e4;
+/// Owned constants of up to this many elements are looked through.
+constexpr int64_t kCheckedElements = 4 << 20;
+/// As in coremltools: larger ones may well hold values that vanish.
+constexpr int64_t kVanishingElements = 400;
+
+/// Reading the tensor costs little: it is small, or its bytes are in memory already.
+bool isCheap(const TensorData &tensor) {
+  const TensorData::Node &node = tensor.node();
+  if (node.kind == TensorData::Kind::Recipe)
+    return false;
+  if (tensor.byteSize() <= kSmallBytes)
+    return true;
+  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
+    return false;
+  return llvm::all_of(node.inputs, isCheap);
+}
+
+bool keepsFloat32(const Op &op, unsigned param) {
+  switch (op.kind()) {
+  case OpKind::elu:
+  case OpKind::leaky_relu:
+  case OpKind::prelu:
+  case OpKind::thresholded_relu:
+  case OpKind::clamped_relu:
+  case OpKind::linear_activation:
+  case OpKind::scaled_tanh:
+  case OpKind::sigmoid_hard:
+  case OpKind::softplus_parametric:
+  case OpKind::inverse:
+  case OpKind::log:
+  case OpKind::rsqrt:
+    return param != 0;
+  default: {
+    DTypeSet domain = op.info().params[param].domain;
+    return domain && !contains(domain, DType::F16);
+  }
+  }
+}
+
+bool isFloat32(const Value *value) {
+  return value->type.isTensor() && value->type.dtype() == DType::F32;
+}
+
+/// The constant is added to attention scores, or chosen in their stead.
+bool isMask(const Op &op, unsigned param) {
+  if (op.is(OpKind::add))
+    return true;
+  if (op.is(OpKind::scaled_dot_product_attention))
+    return param == scaled_dot_product_attention::attn_mask;
+  if (!op.is(OpKind::select))
+    return false;
+  for (Operand &use : op.result()->uses()) {
+    const Op *user = use.owner();
+    if (user->is(OpKind::cast) && user->result()->hasOneUse())
+      user = (*user->result()->uses().begin()).owner();
+    if (user->is(OpKind::softmax) || user->is(OpKind::add) ||
+        user->is(OpKind::scaled_dot_product_attention))
+      return true;
+  }
+  return false;
+}
+
+class Halver {
+public:
+  explicit Halver(PassContext &context) : context_(context) {}
+
+  bool run(Function &function) {
+    visit(function.body());
+    for (Op *cast : casts_)
+      if (cast->isUnused())
+        cast->erase();
+    for (Op *constant : constants_)
+      eraseDead(constant);
+    return changed_;
+  }
+
+private:
+  void visit(Block &block) {
+    for (auto it = block.begin(); it != block.end();) {
+      Op &op = *it++;
+      for (const auto &inner : op.blocks())
+        visit(*inner);
+      if (op.info().half == HalfPolicy::Cast)
+        convert(op);
+    }
+  }
+
+  void convert(Op &op) {
+    llvm::SmallVector<Operand *, 4> wide;
+    llvm::SmallVector<unsigned, 4> params;
+    for (unsigned param = 0; param < op.numParams(); ++param) {
+      if (keepsFloat32(op, param))
+        continue;
+      for (const Operand &operand : op.operands(param)) {
+        if (!isFloat32(operand.get()))
+          continue;
+        // What is decompressed to fp32 cannot be cast and stay a constant.
+        if (isCompileTime(operand.get()) && !constTensor(operand.get()))
+          return;
+        wide.push_back(&op.operands()[&operand - op.operands().data()]);
+        params.push_back(param);
+      }
+    }
+    if (wide.empty())
+      return;
+    llvm::SmallVector<Value *, 4> before;
+    for (auto [operand, param] : llvm::zip(wide, params)) {
+      before.push_back(operand->get());
+      operand->set(half(operand->get(), isMask(op, param)));
+    }
+    llvm::SmallVector<Type, 2> types;
+    for (const auto &result : op.results())
+      types.push_back(result->type);
+    if (!retype(&op)) {
+      for (auto [operand, value] : llvm::zip(wide, before))
+        operand->set(value);
+      return;
+    }
+    changed_ = true;
+    for (auto [result, type] : llvm::zip(op.results(), types))
+      if (!(result->type == type))
+        widen(op, result.get());
+  }
+
+  /// Gives the users of an fp16 result the fp32 they expect; those that are converted later take
+  /// the result itself.
+  void widen(Op &op, Value *result) {
+    if (!result->hasUses())
+      return;
+    Builder builder(*op.parent(), std::next(op.getIterator()));
+    builder.setLocation(op.location);
+    Value *wide = builder.emit(OpKind::cast, {{cast::x, result}, {cast::dtype, "fp32"}},
+                               result->name + "_to_fp32");
+    for (Operand &use : result->uses())
+      if (use.owner()->isTerminator() && !use.owner()->parent()->parentOp()) {
+        std::swap(result->name, wide->name);
+        break;
+      }
+    result->replaceAllUsesWith(wide);
+    wide->def()->set(cast::x, result);
+    remember(wide);
+    halves_[{wide, false}] = halves_[{wide, true}] = result;
+  }
+
+  void remember(Value *made) {
+    casts_.push_back(made->def());
+    constants_.insert((*made->def())[cast::dtype]->def());
+  }
+
+  Value *half(Value *value, bool mask) {
+    Value *&known = halves_[{value, mask}];
+    if (known)
+      return known;
+    Op *def = value->def();
+    Block &block = *value->block();
+    Builder builder(block, def ? std::next(def->getIterator()) : block.begin());
+    std::string name = value->name + "_to_fp16";
+    if (const TensorData *tensor = constTensor(value)) {
+      constants_.insert(def);
+      return known = builder.constant(narrowed(*tensor, mask, value, *block.function()), name);
+    }
+    Value *source = value;
+    if (Op *inner = definedBy(value, OpKind::cast)) {
+      DType dtype = (*inner)[cast::x]->type.dtype();
+      if (dtype == DType::F16)
+        return known = (*inner)[cast::x];
+      // To fp32 and on to fp16 is to fp16 at once: integers that fp32 rounds are beyond fp16.
+      source = (*inner)[cast::x];
+    }
+    Value *made = builder.emit(OpKind::cast, {{cast::x, source}, {cast::dtype, "fp16"}}, name);
+    remember(made);
+    return known = made;
+  }
+
+  TensorData narrowed(const TensorData &tensor, bool mask, const Value *value, Function &function) {
+    std::vector<double> values;
+    bool splat = false;
+    if (std::optional<double> same = splatValue(tensor)) {
+      values = {*same};
+      splat = true;
+    } else if (isCheap(tensor)) {
+      auto read = tensor.floatValues();
+      if (!read) {
+        llvm::consumeError(read.takeError());
+        return tensor.cast(DType::F16);
+      }
+      values = std::move(*read);
+    } else {
+      return tensor.cast(DType::F16);
+    }
+    bool masks = mask && llvm::any_of(values, [](double v) { return v <= -kLargest; });
+    bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
+    std::optional<double> saturated;
+    bool differs = false;
+    for (double &v : values) {
+      double was = v;
+      if (masks && v < kMasked)
+        v = kMasked;
+      else if (std::abs(v) > kLargest && std::isfinite(v)) {
+        v = std::copysign(kLargest, v);
+        saturated = was;
+      } else if (v != 0 && std::abs(v) <= kSmallest / 2 && mayNotVanish) {
+        v = std::copysign(kSmallest, v);
+      }
+      differs |= v != was && !std::isnan(was);
+    }
+    if (saturated)
+      context_.warning(
+          "function {0}: constant '{1}' holds {2}, beyond the range of fp16: it becomes "
+          "{3}; --precision fp32 keeps it",
+          function.name, value->name, *saturated, std::copysign(kLargest, *saturated));
+    if (!differs)
+      return tensor.cast(DType::F16);
+    return splat ? TensorData::splat(DType::F16, tensor.shape(), values.front())
+                 : floats(DType::F16, tensor.shape(), values);
+  }
+
+  PassContext &context_;
+  /// The fp16 form of a value; of a constant as a mask and otherwise.
+  llvm::DenseMap<llvm::PointerIntPair<Value *, 1, bool>, Value *> halves_;
+  std::vector<Op *> casts_;
+  llvm::SetVector<Op *> constants_; ///< that may have lost their last use
+  bool changed_ = false;
+};
+
+} // namespace
+
+bool toHalf(Program &program, PassContext &context) {
+  bool changed = false;
+  if (context.options.precision != Precision::F16)
+    return changed;
+  for (const auto &function : program.functions())
+    changed |= Halver(context).run(*function);
+  return changed;
+}
+
+} // namespace plait::passes
