@@ -226,6 +226,10 @@ struct InputInfo {
   std::vector<llvm::SmallVector<int64_t, 5>> enumeratedShapes;
   /// The default shape of a flexible input; empty when the type is static.
   llvm::SmallVector<int64_t, 5> defaultShape;
+  /// The description of an input that came from a package and says more than the type and the above
+  /// (an image, a default value, a text): a serialised FeatureDescription, written back as it is.
+  /// Empty otherwise.
+  std::string feature;
 };
 
 /// A named entry point. Inputs are the arguments of its body (states among them), outputs the
@@ -237,6 +241,8 @@ public:
   std::string name;
   Opset opset;
   std::vector<InputInfo> inputInfo; ///< parallel to inputs(); may be shorter
+  std::vector<std::string>
+      outputFeatures; ///< as InputInfo::feature; parallel to outputs(), may be shorter
   std::vector<std::pair<std::string, Attr>> attributes;
 
   Program *program() const { return program_; }

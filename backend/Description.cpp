@@ -1,0 +1,310 @@
+// Model descriptions: features with fixed and flexible shapes, states, metadata.
+#include "backend/Description.h"
+
+#include "Model.pb.h"
+#include "backend/ProtoFunction.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+namespace plait {
+
+using mil::Dim;
+using mil::DType;
+using mil::Type;
+using mil::Value;
+
+bool isPlain(const mil::Program &program) {
+  return program.defaultFunction.empty() && program.functions().size() == 1 &&
+         program.functions()[0]->name == "main";
+}
+
+// ---- Features -----------------------------------------------------------------------------------
+
+namespace {
+
+Expected<spec::ArrayFeatureType::ArrayDataType> arrayDataType(const Value &value) {
+  switch (value.type.dtype()) {
+  case DType::F32:
+    return spec::ArrayFeatureType::FLOAT32;
+  case DType::F16:
+    return spec::ArrayFeatureType::FLOAT16;
+  case DType::I32:
+    return spec::ArrayFeatureType::INT32;
+  default:
+    return makeError(
+        "'{0}' is {1}, but inputs and outputs are fp16, fp32 or int32; cast it inside the function",
+        value.name, mil::name(value.type.dtype()));
+  }
+}
+
+/// The default size of a dynamic dimension that names none.
+int64_t defaultSize(const Dim &dim) {
+  return dim.tryValue().value_or(std::max<int64_t>(dim.lower(), 1));
+}
+
+Error encodeArray(const Value &value, spec::ArrayFeatureType &out) {
+  auto dataType = arrayDataType(value);
+  if (!dataType)
+    return dataType.takeError();
+  out.set_datatype(*dataType);
+  return Error::success();
+}
+
+Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
+  if (!info.feature.empty() && out.ParseFromString(info.feature)) {
+    out.set_name(value.name);
+    return Error::success();
+  }
+  out.set_name(value.name);
+  if (!value.type.isTensor())
+    return makeError("input '{0}' has the type {1}; only tensors and states can be inputs",
+                     value.name, value.type.str());
+  if (value.type.rank() == 0)
+    return makeError(
+        "input '{0}' is a scalar, which Core ML has no input for; give it the shape [1]",
+        value.name);
+  spec::ArrayFeatureType &array = *out.mutable_type()->mutable_multiarraytype();
+  if (Error error = encodeArray(value, array))
+    return error;
+
+  llvm::ArrayRef<Dim> dims = value.type.shape();
+  bool isStatic = value.type.hasStaticShape();
+  llvm::ArrayRef<int64_t> given = info.defaultShape;
+  if (given.empty() && !info.enumeratedShapes.empty())
+    given = info.enumeratedShapes[0];
+  if (!isStatic && !given.empty() && given.size() != dims.size())
+    return makeError("input '{0}' of type {1} has a default shape of another rank", value.name,
+                     value.type.str());
+  for (auto [index, dim] : llvm::enumerate(dims))
+    array.add_shape(isStatic || given.empty() ? defaultSize(dim) : given[index]);
+  if (isStatic)
+    return Error::success();
+
+  if (!info.enumeratedShapes.empty()) {
+    for (const auto &shape : info.enumeratedShapes) {
+      spec::ArrayFeatureType::Shape &entry = *array.mutable_enumeratedshapes()->add_shapes();
+      for (int64_t size : shape)
+        entry.add_shape(size);
+    }
+    return Error::success();
+  }
+  for (const Dim &dim : dims) {
+    spec::SizeRange &range = *array.mutable_shaperange()->add_sizeranges();
+    range.set_lowerbound(uint64_t(dim.isConst() ? dim.value() : std::max<int64_t>(dim.lower(), 1)));
+    range.set_upperbound(dim.isConst() ? dim.value() : dim.upper() == INT64_MAX ? -1 : dim.upper());
+  }
+  return Error::success();
+}
+
+Error encodeState(const Value &value, spec::FeatureDescription &out) {
+  out.set_name(value.name);
+  if (!value.type.element().hasStaticShape() || value.type.rank() == 0)
+    return makeError("state '{0}' has the type {1}; a state has a fixed shape of rank 1 or more",
+                     value.name, value.type.element().str());
+  spec::ArrayFeatureType &array = *out.mutable_type()->mutable_statetype()->mutable_arraytype();
+  if (Error error = encodeArray(value, array))
+    return error;
+  for (const Dim &dim : value.type.shape())
+    array.add_shape(dim.value());
+  return Error::success();
+}
+
+/// Whether the value is the label or the probabilities of a classifier.
+bool isClassifierOutput(const Value &value, unsigned index) {
+  return value.def() && value.def()->is(mil::OpKind::classify) && value.index() == index;
+}
+
+Error encodeOutput(const Value &value, llvm::StringRef feature, spec::FeatureDescription &out) {
+  if (!feature.empty() && out.ParseFromString(feature.str())) {
+    out.set_name(value.name);
+    return Error::success();
+  }
+  out.set_name(value.name);
+  spec::FeatureType &type = *out.mutable_type();
+  if (value.type.kind() == Type::Kind::Dict) {
+    if (value.type.elements()[0].dtype() == DType::String)
+      type.mutable_dictionarytype()->mutable_stringkeytype();
+    else
+      type.mutable_dictionarytype()->mutable_int64keytype();
+    return Error::success();
+  }
+  if (!value.type.isTensor())
+    return makeError("output '{0}' has the type {1}; only tensors can be outputs", value.name,
+                     value.type.str());
+  if (isClassifierOutput(value, 0)) {
+    if (value.type.dtype() == DType::String)
+      type.mutable_stringtype();
+    else
+      type.mutable_int64type();
+    return Error::success();
+  }
+  spec::ArrayFeatureType &array = *type.mutable_multiarraytype();
+  if (Error error = encodeArray(value, array))
+    return error;
+  // A dynamic output declares no shape: Core ML pads the result where one differs from it.
+  if (value.type.hasStaticShape())
+    for (const Dim &dim : value.type.shape())
+      array.add_shape(dim.value());
+  return Error::success();
+}
+
+/// `Out` is a FunctionDescription, or the ModelDescription of a plain package: their fields have
+/// equal names.
+template <typename Out> Error encodeInterface(const mil::Function &function, Out &out) {
+  static const mil::InputInfo nothing;
+  for (auto [index, input] : llvm::enumerate(function.inputs())) {
+    const mil::InputInfo &info =
+        index < function.inputInfo.size() ? function.inputInfo[index] : nothing;
+    Error error = input->type.isState() ? encodeState(*input, *out.add_state())
+                                        : encodeInput(*input, info, *out.add_input());
+    if (error)
+      return addContext(std::move(error), "function '" + function.name + "'");
+  }
+  for (auto [index, output] : llvm::enumerate(function.outputs())) {
+    llvm::StringRef feature;
+    if (index < function.outputFeatures.size())
+      feature = function.outputFeatures[index];
+    if (Error error = encodeOutput(*output.get(), feature, *out.add_output()))
+      return addContext(std::move(error), "function '" + function.name + "'");
+    if (isClassifierOutput(*output.get(), 0))
+      out.set_predictedfeaturename(output->name);
+    if (isClassifierOutput(*output.get(), 1))
+      out.set_predictedprobabilitiesname(output->name);
+  }
+  if (function.outputs().empty())
+    return makeError("function '{0}' has no output; Core ML needs one", function.name);
+  return Error::success();
+}
+
+} // namespace
+
+// ---- Writing ------------------------------------------------------------------------------------
+
+Error encodeDescription(const mil::Program &program, spec::ModelDescription &out) {
+  const mil::Metadata &metadata = program.metadata;
+  spec::Metadata &target = *out.mutable_metadata();
+  target.set_author(metadata.author);
+  target.set_license(metadata.license);
+  target.set_versionstring(metadata.version);
+  target.set_shortdescription(metadata.description);
+  for (const auto &[key, value] : metadata.userDefined)
+    (*target.mutable_userdefined())[key] = value;
+
+  if (isPlain(program))
+    return encodeInterface(*program.functions()[0], out);
+  if (program.functions().empty())
+    return makeError("the program has no function");
+  if (program.defaultFunction.empty())
+    return makeError(
+        "no default function is named; a package without one has a single function, `main`");
+  if (!program.function(program.defaultFunction))
+    return makeError("the default function '{0}' is not a function of the program",
+                     program.defaultFunction);
+  out.set_defaultfunctionname(program.defaultFunction);
+  for (const auto &function : program.functions()) {
+    spec::FunctionDescription &description = *out.add_functions();
+    description.set_name(function->name);
+    if (Error error = encodeInterface(*function, description))
+      return error;
+  }
+  return Error::success();
+}
+
+// ---- Reading ------------------------------------------------------------------------------------
+
+void decodeDescription(const spec::ModelDescription &in, mil::Program &out) {
+  out.metadata.author = in.metadata().author();
+  out.metadata.license = in.metadata().license();
+  out.metadata.version = in.metadata().versionstring();
+  out.metadata.description = in.metadata().shortdescription();
+  for (const auto &[key, value] : in.metadata().userdefined())
+    out.metadata.userDefined[key] = value;
+  out.defaultFunction = in.defaultfunctionname();
+}
+
+std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescription &in) {
+  if (in.functions_size() != 0)
+    return {in.functions().begin(), in.functions().end()};
+  spec::FunctionDescription main;
+  main.set_name("main");
+  *main.mutable_input() = in.input();
+  *main.mutable_output() = in.output();
+  *main.mutable_state() = in.state();
+  return {main};
+}
+
+template <typename Features>
+static const spec::FeatureDescription *findFeature(const Features &features, llvm::StringRef name) {
+  auto it = llvm::find_if(features, [&](const auto &feature) { return feature.name() == name; });
+  return it == features.end() ? nullptr : &*it;
+}
+
+mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, Type type) {
+  if (!type.isTensor() || type.hasStaticShape())
+    return type;
+  const spec::FeatureDescription *feature = findFeature(in.input(), name);
+  mil::Shape shape(type.shape());
+  for (unsigned i = 0; i < shape.size(); ++i) {
+    if (shape[i].isConst())
+      continue;
+    int64_t lower = 1, upper = INT64_MAX;
+    if (feature) {
+      const spec::ArrayFeatureType &array = feature->type().multiarraytype();
+      if (array.shaperange().sizeranges_size() == int(shape.size())) {
+        const spec::SizeRange &range = array.shaperange().sizeranges(int(i));
+        lower = int64_t(std::clamp<uint64_t>(range.lowerbound(), 1, INT64_MAX));
+        upper = range.upperbound() < 0 ? INT64_MAX : std::max(range.upperbound(), lower);
+      } else if (array.enumeratedshapes().shapes_size() != 0) {
+        lower = INT64_MAX;
+        upper = 1;
+        for (const auto &entry : array.enumeratedshapes().shapes()) {
+          int64_t size =
+              i < unsigned(entry.shape_size()) ? std::max<int64_t>(entry.shape(int(i)), 1) : 1;
+          lower = std::min(lower, size);
+          upper = std::max(upper, size);
+        }
+      }
+    }
+    shape[i] = Dim::symbol((name + "_" + llvm::Twine(i)).str(), lower, upper);
+  }
+  return Type::tensor(type.dtype(), shape);
+}
+
+void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
+  out.inputInfo.resize(out.inputs().size());
+  for (auto [index, input] : llvm::enumerate(out.inputs())) {
+    const spec::FeatureDescription *feature = findFeature(in.input(), input->name);
+    if (!feature)
+      continue;
+    mil::InputInfo &info = out.inputInfo[index];
+    const spec::ArrayFeatureType &array = feature->type().multiarraytype();
+    if (!input->type.hasStaticShape() && array.shape_size() == int(input->type.rank())) {
+      info.defaultShape.assign(array.shape().begin(), array.shape().end());
+      for (const auto &shape : array.enumeratedshapes().shapes())
+        info.enumeratedShapes.emplace_back(shape.shape().begin(), shape.shape().end());
+    }
+    // Kept as it is where writing what was understood would lose something.
+    spec::FeatureDescription again;
+    std::string original, written;
+    appendDeterministic(original, *feature);
+    bool isWritable = !errorToBool(encodeInput(*input, info, again));
+    appendDeterministic(written, again);
+    if (!isWritable || written != original)
+      info.feature = original;
+  }
+  out.outputFeatures.resize(out.outputs().size());
+  for (auto [index, output] : llvm::enumerate(out.outputs())) {
+    const spec::FeatureDescription *feature = findFeature(in.output(), output->name);
+    if (!feature)
+      continue;
+    spec::FeatureDescription again;
+    std::string original, written;
+    appendDeterministic(original, *feature);
+    bool isWritable = !errorToBool(encodeOutput(*output.get(), "", again));
+    appendDeterministic(written, again);
+    if (!isWritable || written != original)
+      out.outputFeatures[index] = original;
+  }
+}
+
+} // namespace plait

@@ -1,0 +1,39 @@
+// The interface of a model between MIL and Core ML's ModelDescription. Private to the backend.
+//
+// A plain one-function package states the interface of its function `main` at the top level; every
+// other package states those of all functions, and the name of the default one.
+#pragma once
+
+#include "mil/IR.h"
+#include "support/Error.h"
+
+namespace CoreML::Specification {
+class FunctionDescription;
+class ModelDescription;
+} // namespace CoreML::Specification
+
+namespace plait {
+
+namespace spec = CoreML::Specification;
+
+/// Whether the program is written in the plain form: no default function, one function `main`.
+bool isPlain(const mil::Program &program);
+
+/// Fails where the interface of Core ML has no such type, or a state or name is not possible.
+Error encodeDescription(const mil::Program &program, spec::ModelDescription &out);
+
+/// Metadata and the default function.
+void decodeDescription(const spec::ModelDescription &in, mil::Program &out);
+
+/// The interfaces by function, in the order of the description; `main` for the plain form.
+std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescription &in);
+
+/// The type of the input `name`, its dynamic dimensions made symbols (`name_0` for the first) with
+/// the bounds that the description states; `type` where it states nothing.
+mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, mil::Type type);
+
+/// What the description says of inputs and outputs beyond their types, into inputInfo and
+/// outputFeatures.
+void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out);
+
+} // namespace plait

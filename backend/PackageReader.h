@@ -1,0 +1,25 @@
+// Reads a Core ML package (.mlpackage) whose model is an mlprogram, of specification versions 6 to
+// 9 and whoever wrote it, into a program. Weights stay in the mapped weight file. Nothing in a
+// package is trusted: what does not fit is an error.
+#pragma once
+
+#include "mil/IR.h"
+#include "support/Error.h"
+
+namespace plait {
+
+class WeightFile;
+
+/// A program and the weight files that its constants view, in order of their paths.
+struct Package {
+  std::unique_ptr<mil::Program> program;
+  std::vector<std::shared_ptr<const WeightFile>> weights;
+  int specificationVersion = 0;
+};
+
+Expected<Package> openPackage(llvm::StringRef path);
+
+/// The program alone; its constants keep the files alive.
+Expected<std::unique_ptr<mil::Program>> readPackage(llvm::StringRef path);
+
+} // namespace plait

@@ -1,0 +1,237 @@
+// Packages: weights first, since their offsets are final only then, then the model around them.
+#include "backend/PackageWriter.h"
+
+#include "Model.pb.h"
+#include "backend/Description.h"
+#include "backend/Manifest.h"
+#include "backend/ProtoFunction.h"
+#include "support/AtomicOutput.h"
+#include "support/OutputFile.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+namespace fs = llvm::sys::fs;
+
+namespace plait {
+
+namespace {
+
+/// Protobuf's limit on a message, and so on the model file.
+constexpr uint64_t maxModelBytes = INT32_MAX;
+
+int specificationVersion(mil::Opset opset) { return int(opset) - int(mil::Opset::iOS15) + 6; }
+
+/// Bytes appended to a file.
+class Appender {
+public:
+  explicit Appender(OutputFile file) : file(std::move(file)) {}
+  Error append(llvm::StringRef bytes) {
+    Error error = file.writeAt(size, bytes);
+    size += bytes.size();
+    return error;
+  }
+  Error close() { return file.close(); }
+
+  uint64_t size = 0;
+
+private:
+  OutputFile file;
+};
+
+Error checkProgram(const mil::Program &program) {
+  for (const auto &function : program.functions())
+    if (function->opset != program.functions()[0]->opset)
+      return makeError(
+          "functions '{0}' and '{1}' have different opsets ({2} and {3}); a package has one",
+          program.functions()[0]->name, function->name, mil::name(program.functions()[0]->opset),
+          mil::name(function->opset));
+  if (!program.functions().empty() && !isPlain(program) &&
+      program.functions()[0]->opset < mil::Opset::iOS18)
+    return makeError("a package of named functions needs the opset ios18, not {0}",
+                     mil::name(program.functions()[0]->opset));
+  return Error::success();
+}
+
+/// All constants that go to the weight file, in program order.
+void collectWeights(const mil::Program &program, bool share, WriteReport &report,
+                    std::vector<WeightRequest> &requests) {
+  for (auto [index, function] : llvm::enumerate(program.functions()))
+    mil::walk(function->body(), [&, scope = share ? 0 : unsigned(index)](mil::Op &op) {
+      if (!op.is(mil::OpKind::const_) || !wantsBlob(op.val(), function->opset))
+        return;
+      report.weights.push_back({function.get(), &op, 0});
+      requests.push_back({*op.val().tensor(), scope});
+    });
+}
+
+/// The functions' map entries, in order of their names, into the file `path`.
+Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
+                                  mil::Evaluator *evaluator, llvm::StringRef path) {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  Appender out(std::move(*file));
+  std::vector<const mil::Function *> functions;
+  for (const auto &function : program.functions())
+    functions.push_back(function.get());
+  llvm::sort(functions, [](const auto *a, const auto *b) { return a->name < b->name; });
+  for (const mil::Function *function : functions) {
+    Expected<std::string> body = encodeFunction(*function, offsets, evaluator);
+    if (!body)
+      return body.takeError();
+    std::string entry, header;
+    appendStringField(entry, 1, function->name);
+    appendLengthField(entry, 2, body->size());
+    appendLengthField(header, 2, entry.size() + body->size());
+    if (out.size + body->size() > maxModelBytes)
+      return makeError("the model without its weights is larger than 2 GiB at function '{0}'",
+                       function->name);
+    for (llvm::StringRef part :
+         {llvm::StringRef(header), llvm::StringRef(entry), llvm::StringRef(*body)})
+      if (Error error = out.append(part))
+        return error;
+  }
+  if (Error error = out.close())
+    return error;
+  return out.size;
+}
+
+/// model.mlmodel: the fields of Model and Program around the functions in `spool`, which are
+/// copied.
+Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evaluator,
+                              llvm::StringRef spool, uint64_t spoolBytes, llvm::StringRef path) {
+  spec::Model head;
+  head.set_specificationversion(specificationVersion(program.functions()[0]->opset));
+  if (Error error = encodeDescription(program, *head.mutable_description()))
+    return error;
+  wire::Program program0;
+  program0.set_version(1);
+  std::string version, attributes, bytes;
+  appendDeterministic(version, program0);
+  program0.clear_version();
+  for (const auto &[name, value] : program.attributes)
+    if (Error error = encodeImmediate(value, evaluator, (*program0.mutable_attributes())[name]))
+      return error;
+  appendDeterministic(attributes, program0);
+
+  appendDeterministic(bytes, head);
+  appendLengthField(bytes, spec::Model::kMlProgramFieldNumber,
+                    version.size() + spoolBytes + attributes.size());
+  bytes += version;
+  uint64_t total = bytes.size() + spoolBytes + attributes.size();
+  if (total > maxModelBytes)
+    return makeError("the model without its weights is larger than 2 GiB");
+
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  Appender out(std::move(*file));
+  if (Error error = out.append(bytes))
+    return error;
+  auto functions = MappedFile::open(spool);
+  if (!functions)
+    return functions.takeError();
+  for (llvm::ArrayRef<uint8_t> rest = (*functions)->bytes(); !rest.empty();) {
+    llvm::ArrayRef<uint8_t> piece = rest.take_front(1 << 20);
+    if (Error error = out.append(llvm::toStringRef(piece)))
+      return error;
+    (*functions)->release(piece);
+    rest = rest.drop_front(piece.size());
+  }
+  if (Error error = out.append(attributes))
+    return error;
+  if (Error error = out.close())
+    return error;
+  return total;
+}
+
+Error writeText(llvm::StringRef path, llvm::StringRef text) {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  if (Error error = file->writeAt(0, text))
+    return error;
+  return file->close();
+}
+
+/// Nothing but a package is ever replaced.
+Error checkTarget(llvm::StringRef target) {
+  if (!fs::exists(target) || isPackage(target))
+    return Error::success();
+  std::error_code ec;
+  if (fs::is_directory(target) && fs::directory_iterator(target, ec) == fs::directory_iterator() &&
+      !ec)
+    return Error::success();
+  return makeError(
+      "cannot write '{0}': it exists and is not a package; remove it or choose another name",
+      target);
+}
+
+} // namespace
+
+Error writePackage(const mil::Program &program, llvm::StringRef path, const WriteOptions &options,
+                   WriteReport *report) {
+  if (Error error = checkProgram(program))
+    return error;
+  // What the description refuses is found before the weights are written.
+  {
+    spec::ModelDescription description;
+    if (Error error = encodeDescription(program, description))
+      return error;
+  }
+  Expected<AtomicDirectory> output = AtomicDirectory::create(path);
+  if (!output)
+    return output.takeError();
+  if (Error error = checkTarget(output->target()))
+    return error;
+  auto inside = [&](const llvm::Twine &name) {
+    llvm::SmallString<256> result(output->path());
+    llvm::sys::path::append(result, "Data", packageAuthor, name);
+    return result.str().str();
+  };
+  std::string weights = inside(weightPath);
+  if (std::error_code ec = fs::create_directories(llvm::sys::path::parent_path(weights)))
+    return makeError("cannot write '{0}': {1}", path, ec.message());
+
+  WriteReport local;
+  WriteReport &written = report ? *report : local;
+  written = {};
+  std::vector<WeightRequest> requests;
+  collectWeights(program, options.share, written, requests);
+  Expected<WeightLayout> layout =
+      writeWeights(weights, requests, options.threads, options.evaluator);
+  if (!layout)
+    return layout.takeError();
+  written.layout = std::move(*layout);
+  requests = {};
+
+  BlobOffsets offsets;
+  offsets.reserve(written.weights.size());
+  for (auto [index, weight] : llvm::enumerate(written.weights)) {
+    weight.blob = written.layout.blobOf[index];
+    offsets[weight.op] = written.layout.offset(index);
+  }
+
+  std::string spool = inside("functions");
+  Expected<uint64_t> spooled = writeFunctions(program, offsets, options.evaluator, spool);
+  if (!spooled)
+    return spooled.takeError();
+  Expected<uint64_t> modelBytes =
+      writeModel(program, options.evaluator, spool, *spooled, inside("model.mlmodel"));
+  if (!modelBytes)
+    return modelBytes.takeError();
+  written.modelBytes = *modelBytes;
+  if (std::error_code ec = fs::remove(spool))
+    return makeError("cannot write '{0}': {1}", path, ec.message());
+
+  llvm::SmallString<256> manifest(output->path());
+  llvm::sys::path::append(manifest, "Manifest.json");
+  if (Error error = writeText(manifest, makeManifest()))
+    return error;
+  // An older package is given up only once the new one is safe on the disk.
+  return output->commit(/*flush=*/fs::exists(output->target()));
+}
+
+} // namespace plait
