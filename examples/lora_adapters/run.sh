@@ -17,8 +17,8 @@ show compile -o combined_adapter_models.mlpackage --default adapter_1 \
   --function adapter_1=adapted_model_1.pt --input 'input_adapted_model_1=[1, 6000]' --output out_adapted_model_1 \
   --function adapter_2=adapted_model_2.pt --input 'input_adapted_model_2=[1, 6000]' --output out_adapted_model_2
 show inspect combined_adapter_models.mlpackage
-show verify combined_adapter_models.mlpackage --function adapter_1 --against adapted_model_1.pt
-show verify combined_adapter_models.mlpackage --function adapter_2 --against adapted_model_2.pt
+show verify combined_adapter_models.mlpackage \
+  --function adapter_1 --against adapted_model_1.pt --function adapter_2 --against adapted_model_2.pt
 
 printf '\n%s' "on disk: the two models "
 cat adapted_model_1.pt adapted_model_2.pt | wc -c | tr -d '\n '

@@ -13,9 +13,7 @@ say "making the models (once)"
 cd "$work"
 rm -rf heads.mlpackage
 
-show compile -o heads.mlpackage --default classifier \
-  --function classifier=classifier.pt --input 'image=[1, 3, 64, 64]' --output probabilities \
-  --function regressor=regressor.pt --input 'image=[1, 3, 64, 64]' --output box
+cp "$ROOT/examples/shared_backbone/recipe.yaml" .
+show compile recipe.yaml
 show inspect heads.mlpackage
-show verify heads.mlpackage --function classifier --against classifier.pt
-show verify heads.mlpackage --function regressor --against regressor.pt
+show verify heads.mlpackage --function classifier --against classifier.pt --function regressor --against regressor.pt
