@@ -1,0 +1,26 @@
+// Seeded random inputs for a function: the same numbers on every machine.
+#pragma once
+
+#include "runtime/Runner.h"
+
+namespace plait::runtime {
+
+/// Inclusive bounds of an input that holds integers.
+struct Range {
+  int64_t low = 0;
+  int64_t high = 1;
+};
+
+/// The bounds that an input's values must keep for every gather, embedding and one_hot that they
+/// reach (through casts, reshapes, slices, selects and additions of constants); nullopt when they
+/// reach none.
+std::optional<Range> indexBounds(const mil::Value &input);
+
+/// Floats are drawn from the normal distribution and rounded to their type, bools from both values,
+/// integers from `ranges` by input name, else from indexBounds(), else from {0, 1}: what masks and
+/// flags hold. A float input that reaches an index is drawn as an integer. Dynamic dimensions take
+/// the default shape, else their lower bound.
+Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
+                                                const llvm::StringMap<Range> &ranges = {});
+
+} // namespace plait::runtime

@@ -1,0 +1,132 @@
+// TorchScript models as references.
+#include "runtime/Reference.h"
+
+#include "runtime/Tensors.h"
+
+#include <torch/script.h>
+
+namespace plait::runtime {
+
+using mil::DType;
+using mil::TensorData;
+
+static std::optional<DType> milType(at::ScalarType type) {
+  switch (type) {
+  case at::kFloat:
+    return DType::F32;
+  case at::kDouble:
+    return DType::F64;
+  case at::kHalf:
+    return DType::F16;
+  case at::kLong:
+    return DType::I64;
+  case at::kInt:
+    return DType::I32;
+  case at::kShort:
+    return DType::I16;
+  case at::kChar:
+    return DType::I8;
+  case at::kByte:
+    return DType::U8;
+  case at::kBool:
+    return DType::Bool;
+  default:
+    return std::nullopt;
+  }
+}
+
+static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs) {
+  if (value.isTensor()) {
+    at::Tensor tensor = value.toTensor().detach();
+    if (tensor.scalar_type() == at::kBFloat16)
+      tensor = tensor.to(at::kFloat);
+    auto dtype = milType(tensor.scalar_type());
+    if (!dtype)
+      return makeError("the model returns a tensor of {0}", c10::toString(tensor.scalar_type()));
+    outputs.push_back(toTensorData(tensor, *dtype));
+    return Error::success();
+  }
+  if (value.isInt() || value.isDouble() || value.isBool())
+    return flatten(at::scalar_tensor(value.toScalar(), value.isInt()      ? at::kLong
+                                                       : value.isDouble() ? at::kDouble
+                                                                          : at::kBool),
+                   outputs);
+  if (value.isTuple() || value.isList()) {
+    auto elements = value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
+    for (const c10::IValue &element : elements)
+      if (Error error = flatten(element, outputs))
+        return error;
+    return Error::success();
+  }
+  if (value.isGenericDict()) {
+    for (const auto &entry : value.toGenericDict())
+      if (Error error = flatten(entry.value(), outputs))
+        return error;
+    return Error::success();
+  }
+  return value.isNone() ? Error::success() : makeError("the model returns a {0}", value.tagKind());
+}
+
+static Expected<std::vector<TensorData>>
+forward(torch::jit::Module &module, llvm::ArrayRef<NamedTensor> inputs, at::ScalarType integers) {
+  std::vector<c10::IValue> arguments;
+  for (const NamedTensor &input : inputs) {
+    auto tensor = toTensor(input.value, Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    bool narrow = tensor->scalar_type() == at::kHalf;
+    // A copy: the model may write to its input.
+    arguments.emplace_back(tensor->to(narrow                              ? at::kFloat
+                                      : tensor->scalar_type() == at::kInt ? integers
+                                                                          : tensor->scalar_type(),
+                                      /*non_blocking=*/false, /*copy=*/true));
+  }
+  std::vector<TensorData> outputs;
+  try {
+    c10::InferenceMode guard;
+    if (Error error = flatten(module.forward(std::move(arguments)), outputs))
+      return error;
+  } catch (const std::exception &error) { // c10::Error and what TorchScript's interpreter throws
+    llvm::StringRef text = error.what();
+    return makeError("the model fails: {0}", text.rtrim().rsplit('\n').second);
+  }
+  return outputs;
+}
+
+Expected<Reference> loadReference(llvm::StringRef path) {
+  std::shared_ptr<torch::jit::Module> module;
+  try {
+    module = std::make_shared<torch::jit::Module>(torch::jit::load(path.str(), at::kCPU));
+    module->eval();
+    for (const at::Tensor &parameter : module->parameters())
+      if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
+        module->to(at::kFloat);
+        break;
+      }
+  } catch (const c10::Error &error) {
+    return makeError("{0}: it cannot be loaded as a TorchScript model: {1}", path,
+                     llvm::StringRef(error.what_without_backtrace()).split('\n').first);
+  }
+  return Reference([module, path = path.str()](
+                       llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
+    auto outputs = forward(*module, inputs, at::kLong);
+    bool integers = llvm::any_of(
+        inputs, [](const NamedTensor &input) { return input.value.dtype() == DType::I32; });
+    for (at::ScalarType type : {at::kInt, at::kBool}) {
+      if (outputs || !integers)
+        break;
+      auto again = forward(*module, inputs, type);
+      if (again) {
+        llvm::consumeError(outputs.takeError());
+        outputs = std::move(again);
+      } else {
+        llvm::consumeError(again.takeError());
+      }
+    }
+    if (!outputs)
+      return addContext(outputs.takeError(), path);
+    return outputs;
+  });
+}
+
+} // namespace plait::runtime

@@ -1,0 +1,112 @@
+// Between constants and the interpreter.
+#include "runtime/Runner.h"
+
+#include "runtime/Interpreter.h"
+
+#include "llvm/ADT/StringSet.h"
+
+namespace plait::runtime {
+
+using mil::TensorData;
+
+struct Runner::Impl {
+  const mil::Function *function;
+  std::unique_ptr<Interpreter> interpreter;
+  llvm::MapVector<const mil::Value *, TensorData> traced;
+};
+
+Runner::Runner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Runner::Runner(Runner &&) noexcept = default;
+Runner::~Runner() = default;
+
+Expected<Runner> Runner::create(const mil::Function &function, RunOptions options) {
+  auto impl = std::make_unique<Impl>();
+  impl->function = &function;
+  Interpreter::Options inner;
+  inner.compute = options.compute;
+  inner.profile = options.profile;
+  if (options.traceAll || !options.trace.empty()) {
+    llvm::StringSet<> wanted, known;
+    for (const std::string &name : options.trace)
+      wanted.insert(name);
+    mil::walk(const_cast<mil::Block &>(function.body()), [&](mil::Op &op) {
+      for (const auto &result : op.results())
+        known.insert(result->name);
+    });
+    std::string unknown;
+    for (const std::string &name : options.trace)
+      if (!known.contains(name))
+        unknown += (unknown.empty() ? "'" : ", '") + name + "'";
+    if (!unknown.empty())
+      return makeError("function '{0}' computes no value named {1}", function.name, unknown);
+    inner.observer = [impl = impl.get(), wanted, all = options.traceAll](const mil::Value &value,
+                                                                         const Datum &datum) {
+      if (datum.tensor.defined() && (all || wanted.contains(value.name)))
+        impl->traced[&value] = toTensorData(datum.tensor, value.type.dtype());
+    };
+  }
+  auto interpreter = Interpreter::create(function, std::move(inner));
+  if (!interpreter)
+    return interpreter.takeError();
+  impl->interpreter = std::move(*interpreter);
+  return Runner(std::move(impl));
+}
+
+Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> inputs) {
+  impl_->traced.clear();
+  Interpreter::Inputs tensors;
+  for (const NamedTensor &input : inputs) {
+    for (const auto &declared : impl_->function->inputs())
+      if (declared->name == input.name && declared->type.dtype() != input.value.dtype())
+        return makeError("input '{0}' is {1} where the function takes {2}; convert it first",
+                         input.name, input.value.type().str(), declared->type.str());
+    auto tensor = toTensor(input.value, Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    if (!tensors.emplace(input.name, *tensor).second)
+      return makeError("input '{0}' is given twice", input.name);
+  }
+  auto outputs = impl_->interpreter->run(tensors);
+  if (!outputs)
+    return outputs.takeError();
+  std::vector<NamedResult> results;
+  for (auto [value, datum] : llvm::zip(impl_->function->outputs(), *outputs)) {
+    if (datum.literal)
+      results.push_back({value->name, *datum.literal});
+    else if (datum.tensor.defined())
+      results.push_back({value->name, toTensorData(datum.tensor, value->type.dtype())});
+    else
+      return makeError("output '{0}' is a list: only tensors can be given back", value->name);
+  }
+  return results;
+}
+
+std::vector<NamedTensor> Runner::traced() const {
+  std::vector<NamedTensor> tensors;
+  for (const auto &[value, tensor] : impl_->traced)
+    tensors.push_back({value->name, tensor});
+  return tensors;
+}
+
+std::vector<ProfileRow> Runner::profile() const {
+  std::vector<ProfileRow> rows;
+  for (const auto &[kind, timing] : impl_->interpreter->timings())
+    rows.push_back({kind, timing.calls, double(timing.nanoseconds) / 1e6});
+  llvm::stable_sort(rows, [](const ProfileRow &a, const ProfileRow &b) {
+    return a.milliseconds > b.milliseconds;
+  });
+  return rows;
+}
+
+std::vector<NamedTensor> Runner::states() const {
+  std::vector<NamedTensor> tensors;
+  for (const auto &input : impl_->function->inputs())
+    if (auto it = impl_->interpreter->states.find(input->name);
+        input->type.isState() && it != impl_->interpreter->states.end())
+      tensors.push_back({input->name, toTensorData(it->second, input->type.dtype())});
+  return tensors;
+}
+
+void Runner::resetStates() { impl_->interpreter->states.clear(); }
+
+} // namespace plait::runtime

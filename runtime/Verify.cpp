@@ -1,0 +1,151 @@
+// Comparing a function with its model, and in step with itself in fp32.
+#include "runtime/Verify.h"
+
+#include "runtime/Interpreter.h"
+
+namespace plait::runtime {
+
+using mil::DType;
+using mil::TensorData;
+
+static bool usesHalf(const mil::Function &function) {
+  auto half = [](const auto &value) {
+    return value->type.isTensor() && value->type.dtype() == DType::F16;
+  };
+  bool found = llvm::any_of(function.inputs(), half);
+  mil::walk(const_cast<mil::Block &>(function.body()),
+            [&](mil::Op &op) { found |= llvm::any_of(op.results(), half); });
+  return found;
+}
+
+static Error replaceGiven(std::vector<NamedTensor> &inputs, const mil::Function &function,
+                          llvm::ArrayRef<NamedTensor> given) {
+  for (const NamedTensor &tensor : given) {
+    auto it = llvm::find_if(inputs, [&](const NamedTensor &i) { return i.name == tensor.name; });
+    if (it == inputs.end())
+      return makeError("function '{0}' has no input '{1}'", function.name, tensor.name);
+    it->value = tensor.value;
+  }
+  return Error::success();
+}
+
+static bool isWorse(const Comparison &a, const Comparison &b) {
+  if (a.nonFinite != b.nonFinite)
+    return a.nonFinite > b.nonFinite;
+  return a.maxAbsolute * (b.peak + 1e-30) > b.maxAbsolute * (a.peak + 1e-30);
+}
+
+Expected<VerifyReport> verifyFunction(const mil::Function &function, const Reference &reference,
+                                      const VerifyOptions &options) {
+  bool half = usesHalf(function);
+  VerifyReport report;
+  report.tolerance = {options.absolute.value_or(half ? 1e-3 : 1e-5),
+                      options.relative.value_or(half ? 1e-2 : 1e-4)};
+  RunOptions runOptions;
+  runOptions.compute = options.compute;
+  auto runner = Runner::create(function, std::move(runOptions));
+  if (!runner)
+    return runner.takeError();
+  for (; report.draws < options.draws; ++report.draws) {
+    auto inputs = randomInputs(function, options.seed + report.draws, options.ranges);
+    if (!inputs)
+      return inputs.takeError();
+    if (Error error = replaceGiven(*inputs, function, options.inputs))
+      return error;
+    runner->resetStates();
+    auto actual = runner->run(*inputs);
+    if (!actual)
+      return actual.takeError();
+    auto expected = reference(*inputs);
+    if (!expected)
+      return expected.takeError();
+    if (actual->size() != expected->size())
+      return makeError("function '{0}' has {1} outputs where the model returns {2}", function.name,
+                       actual->size(), expected->size());
+    bool failed = false;
+    for (size_t i = 0; i < actual->size(); ++i) {
+      const NamedResult &output = (*actual)[i];
+      const TensorData *tensor = output.value.tensor();
+      if (!tensor)
+        return makeError("output '{0}' is no tensor and cannot be compared", output.name);
+      // The interface has no rank 0: the model's scalar stands beside a [1].
+      TensorData wanted = (*expected)[i];
+      if (wanted.rank() == 0 && tensor->rank() == 1 && tensor->numElements() == 1)
+        wanted = wanted.reshape({1});
+      auto comparison = compare(*tensor, wanted);
+      if (!comparison)
+        return addContext(comparison.takeError(), "output '" + output.name + "'");
+      bool passed = report.tolerance.accepts(*comparison);
+      failed |= !passed;
+      OutputReport current{output.name, *comparison, report.draws, passed};
+      if (report.draws == 0)
+        report.outputs.push_back(current);
+      else if (isWorse(*comparison, report.outputs[i].comparison))
+        report.outputs[i] = current;
+      report.outputs[i].passed &= passed;
+    }
+    if (failed && report.passed && options.bisect) {
+      auto found = findDivergence(function, *inputs, report.tolerance, options.compute);
+      if (!found)
+        return found.takeError();
+      std::tie(report.divergence, report.overflow) = *found;
+    }
+    report.passed &= !failed;
+  }
+  return report;
+}
+
+static bool allFinite(const at::Tensor &tensor) {
+  return !tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>();
+}
+
+Expected<std::pair<std::optional<Divergence>, std::optional<Divergence>>>
+findDivergence(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
+               Tolerance tolerance, Compute compute) {
+  std::pair<std::optional<Divergence>, std::optional<Divergence>> found;
+  Interpreter::Options rounded, exact;
+  rounded.compute = compute;
+  exact.compute = Compute::Exact;
+  auto a = Interpreter::create(function, rounded), b = Interpreter::create(function, exact);
+  if (!a || !b)
+    return llvm::joinErrors(a.takeError(), b.takeError());
+  Interpreter::Inputs tensors;
+  for (const NamedTensor &input : inputs) {
+    auto tensor = toTensor(input.value, Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    tensors[input.name] = *tensor;
+  }
+  c10::InferenceMode guard;
+  if (Error error = (*a)->start(tensors))
+    return error;
+  if (Error error = (*b)->start(tensors))
+    return error;
+  while (const mil::Op *op = (*a)->next()) {
+    auto x = (*a)->step(), y = (*b)->step();
+    if (!x || !y)
+      return llvm::joinErrors(x.takeError(), y.takeError());
+    for (size_t i = 0; i < x->size(); ++i) {
+      const at::Tensor &left = (*x)[i].tensor, &right = (*y)[i].tensor;
+      if (!left.defined() || !right.defined() || left.sizes() != right.sizes())
+        continue;
+      bool overflow = !found.second && !allFinite(left) && allFinite(right);
+      if (found.first && !overflow)
+        continue;
+      auto comparison = compare(toTensorData(left.to(at::kFloat), DType::F32),
+                                toTensorData(right.to(at::kFloat), DType::F32));
+      if (!comparison)
+        return comparison.takeError();
+      Divergence divergence{describe(*op), op->result(unsigned(i))->name, *comparison};
+      if (!found.first && !tolerance.accepts(*comparison))
+        found.first = divergence;
+      if (overflow)
+        found.second = divergence;
+    }
+    if (found.first && found.second)
+      break;
+  }
+  return found;
+}
+
+} // namespace plait::runtime
