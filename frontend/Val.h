@@ -35,6 +35,7 @@ struct ViewStep {
   } kind;
   int64_t dim = 0;
   Dim start = 0;
+  mil::Value *dynamicStart = nullptr; ///< instead of `start`: an int32 scalar known at run time only
   int64_t step = 1;
   llvm::SmallVector<int64_t, 5> perm;
   Shape shape; ///< of the result, for every kind
@@ -77,6 +78,11 @@ struct TensorObj {
   at::ScalarType dtype() const { return cell->dtype; }
 };
 
+/// Row-major, as far as is known.
+bool isContiguous(const TensorObj &tensor);
+/// Row-major strides in elements.
+Shape contiguousStrides(llvm::ArrayRef<Dim> shape);
+
 struct ListObj;
 struct DictObj;
 struct TupleObj;
@@ -85,6 +91,7 @@ struct TupleObj;
 class Val {
 public:
   struct Poison {};
+  struct Uninitialized {};
   /// A run-time int (int32 in MIL), float (fp32) or bool.
   struct Number {
     mil::Value *value;
@@ -96,6 +103,7 @@ public:
   using DictPtr = std::shared_ptr<DictObj>;
 
   Val() : data_(Poison{}) {}
+  Val(Uninitialized u) : data_(u) {}
   /// A known value that is no tensor, list, tuple or dict (those have objects of their own), or a
   /// class instance.
   explicit Val(c10::IValue value) : data_(std::move(value)) {}
@@ -108,6 +116,7 @@ public:
   explicit Val(DictPtr dict) : data_(std::move(dict)) {}
 
   bool isPoison() const { return std::holds_alternative<Poison>(data_); }
+  bool isUninitialized() const { return std::holds_alternative<Uninitialized>(data_); }
   bool isNone() const { return known() && known()->isNone(); }
   const c10::IValue *known() const { return std::get_if<c10::IValue>(&data_); }
   const Dim *dim() const { return std::get_if<Dim>(&data_); }
@@ -125,12 +134,14 @@ private:
     const T *p = std::get_if<T>(&data_);
     return p ? *p : T();
   }
-  std::variant<Poison, c10::IValue, Dim, Number, TensorPtr, ListPtr, TuplePtr, DictPtr> data_;
+  std::variant<Poison, Uninitialized, c10::IValue, Dim, Number, TensorPtr, ListPtr, TuplePtr, DictPtr> data_;
 };
 
 struct ListObj {
   c10::TypePtr elementType;
   std::vector<Val> values;
+  uint64_t serial = 0;
+  std::string attribute; ///< as of a Cell
 };
 struct TupleObj {
   c10::TypePtr type; ///< named tuples keep their field names here
@@ -139,6 +150,8 @@ struct TupleObj {
 struct DictObj {
   c10::TypePtr keyType, valueType;
   std::vector<std::pair<c10::IValue, Val>> entries; ///< in order of insertion
+  uint64_t serial = 0;
+  std::string attribute;
 };
 
 } // namespace plait::frontend

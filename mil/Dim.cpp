@@ -321,6 +321,17 @@ Dim::evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> valueO
   return sum;
 }
 
+std::vector<Dim::Term> Dim::terms() const {
+  std::vector<Term> terms;
+  for (const auto &[product, coefficient] : toExpr(*this).terms) {
+    Term term{coefficient, {}};
+    for (const AtomRef &atom : product)
+      term.factors.push_back({Factor::Kind(atom->kind), atom->kind == Symbol ? atom->text : "", atom->a, atom->b});
+    terms.push_back(std::move(term));
+  }
+  return terms;
+}
+
 std::string Dim::str() const {
   if (!expr_)
     return std::to_string(value_);

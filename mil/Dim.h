@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace plait::mil {
 
@@ -54,6 +55,14 @@ public:
   std::optional<int64_t>
   evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> valueOf) const;
 
+  /// What a Dim is made of: a sum of terms, each a coefficient times factors. For emitting it as operations.
+  struct Factor;
+  struct Term {
+    int64_t coefficient;
+    std::vector<Factor> factors;
+  };
+  std::vector<Term> terms() const;
+
   /// "128", "s0", "2*s0 + 1", "floordiv(s0, 2)".
   std::string str() const;
 
@@ -67,6 +76,13 @@ private:
 
   int64_t value_ = 0;
   std::shared_ptr<const Expr> expr_;
+};
+
+/// A symbol by name, or a binary operation on a and b.
+struct Dim::Factor {
+  enum Kind { Symbol, FloorDiv, Mod, Min, Max } kind;
+  std::string name;
+  Dim a, b;
 };
 
 /// A static shape if every dimension is constant.

@@ -1,0 +1,186 @@
+// Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL constants.
+#include "frontend/Engine.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+namespace plait::frontend {
+
+/// Known tensors of up to this size are computed with; what derives from larger weights stays a lazy recipe: it is
+/// lowered, and the passes decide.
+static constexpr int64_t kEagerBytes = 64 * 1024;
+
+std::optional<c10::IValue> Engine::toKnown(const Val &val) { return knownArgument(val, nullptr); }
+
+std::optional<c10::IValue> Engine::knownArgument(const Val &val, const c10::TypePtr &type) {
+  if (const c10::IValue *known = val.known()) {
+    if (known->isObject())
+      return std::nullopt;
+    return *known;
+  }
+  if (auto tensor = val.tensor()) {
+    at::Tensor known = readKnown(*tensor);
+    return known.defined() ? std::optional<c10::IValue>(known) : std::nullopt;
+  }
+  if (auto list = val.list()) {
+    c10::impl::GenericList values(list->elementType);
+    for (const Val &element : list->values) {
+      auto known = knownArgument(element, list->elementType);
+      if (!known)
+        return std::nullopt;
+      values.push_back(std::move(*known));
+    }
+    return c10::IValue(std::move(values));
+  }
+  if (auto tuple = val.tuple()) {
+    std::vector<c10::IValue> values;
+    for (const Val &element : tuple->values) {
+      auto known = knownArgument(element, nullptr);
+      if (!known)
+        return std::nullopt;
+      values.push_back(std::move(*known));
+    }
+    return c10::IValue(c10::ivalue::Tuple::create(std::move(values)));
+  }
+  if (auto dict = val.dict()) {
+    c10::impl::GenericDict values(dict->keyType, dict->valueType);
+    for (const auto &[key, element] : dict->entries) {
+      auto known = knownArgument(element, dict->valueType);
+      if (!known)
+        return std::nullopt;
+      values.insert(key, std::move(*known));
+    }
+    return c10::IValue(std::move(values));
+  }
+  return std::nullopt;
+}
+
+namespace {
+/// What the known tensors among the arguments weigh, and whether large ones come from the model's weights.
+struct Load {
+  bool fromWeight = false, largeWeight = false;
+
+  void add(const Val &val) {
+    if (auto tensor = val.tensor()) {
+      const auto *known = std::get_if<Cell::Known>(&tensor->cell->content);
+      if (known && known->fromWeight) {
+        fromWeight = true;
+        auto shape = mil::constShape(tensor->shape);
+        int64_t bytes = shape ? mil::numElements(*shape) * int64_t(known->tensor.element_size()) : 0;
+        largeWeight |= bytes > kEagerBytes;
+      }
+    } else if (auto list = val.list()) {
+      for (const Val &element : list->values)
+        add(element);
+    } else if (auto tuple = val.tuple()) {
+      for (const Val &element : tuple->values)
+        add(element);
+    }
+  }
+};
+
+bool isUninitializedMemory(llvm::StringRef name) {
+  return name == "aten::empty" || name == "aten::empty_like" || name == "aten::new_empty" ||
+         name == "aten::empty_strided" || name == "aten::new_empty_strided" || name == "aten::empty_permuted";
+}
+} // namespace
+
+Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments, bool force) {
+  if (schema.is_mutable())
+    return std::nullopt;
+  Load load;
+  for (const Val &argument : arguments)
+    load.add(argument);
+  if (load.largeWeight && !force)
+    return std::nullopt;
+  std::vector<c10::IValue> stack;
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    auto known = knownArgument(argument, schema.arguments()[i].type());
+    if (!known)
+      return std::nullopt;
+    stack.push_back(std::move(*known));
+  }
+  auto operation = torch::jit::findOperatorFor(schema.operator_name());
+  if (!operation)
+    return std::nullopt;
+  if (auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
+      handle && handle->hasTag(at::Tag::nondeterministic_seeded))
+    return std::nullopt;
+  operation->getOperation()(stack);
+  std::vector<Val> results;
+  for (c10::IValue &value : stack) {
+    if (value.isTensor() && isUninitializedMemory(schema.name()))
+      value.toTensor().zero_();
+    Val result = fromIValue(value);
+    if (auto tensor = result.tensor())
+      std::get<Cell::Known>(tensor->cell->content).fromWeight = load.fromWeight;
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+// ---- Constants ---------------------------------------------------------------------------------
+
+static std::optional<mil::DType> storedType(at::ScalarType dtype) {
+  switch (dtype) {
+  case at::kFloat:
+    return mil::DType::F32;
+  case at::kDouble:
+    return mil::DType::F64;
+  case at::kHalf:
+    return mil::DType::F16;
+  case at::kBFloat16:
+    return mil::DType::BF16;
+  case at::kLong:
+    return mil::DType::I64;
+  case at::kInt:
+    return mil::DType::I32;
+  case at::kShort:
+    return mil::DType::I16;
+  case at::kChar:
+    return mil::DType::I8;
+  case at::kByte:
+    return mil::DType::U8;
+  case at::kBool:
+    return mil::DType::Bool;
+  default:
+    return std::nullopt;
+  }
+}
+
+mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint) {
+  at::Tensor tensor = original.resolve_conj().resolve_neg();
+  auto stored = storedType(tensor.scalar_type());
+  if (!stored || tensor.layout() != at::kStrided) {
+    fail(makeError("a {0} constant {1} cannot be expressed in Core ML; convert it to float32 before saving the model",
+                   at::toString(tensor.scalar_type()), hint.empty() ? "" : "'" + hint.str() + "'"));
+    return builder_.poison();
+  }
+  if (tensor.scalar_type() == at::kLong && tensor.numel() > 0) {
+    int64_t low = tensor.min().item<int64_t>(), high = tensor.max().item<int64_t>();
+    if (low < INT32_MIN || high > INT32_MAX) {
+      fail(makeError("an int64 constant holds {0}, which does not fit Core ML's int32", low < INT32_MIN ? low : high));
+      return builder_.poison();
+    }
+  }
+  std::shared_ptr<const mil::Storage> storage = options_.storageOf ? options_.storageOf(tensor) : nullptr;
+  if (!storage) {
+    auto &owned = ownedStorages_[tensor.storage().unsafeGetStorageImpl()];
+    if (!owned) {
+      auto made = std::make_shared<mil::Storage>();
+      made->bytes = {static_cast<const uint8_t *>(tensor.storage().data()), tensor.storage().nbytes()};
+      made->owner = std::make_shared<const c10::Storage>(tensor.storage());
+      owned = std::move(made);
+    }
+    storage = owned;
+  }
+  // The view may start anywhere in the storage that the record holds.
+  uint64_t offset = static_cast<const uint8_t *>(tensor.const_data_ptr()) - storage->bytes.data();
+  if (tensor.numel() == 0)
+    offset = 0;
+  mil::TensorData data = mil::TensorData::view(storage, offset, *stored, tensor.sizes().vec(), tensor.strides().vec());
+  return builder_.constant(data.cast(milTypeOf(tensor.scalar_type())), hint);
+}
+
+} // namespace plait::frontend
