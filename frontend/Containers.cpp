@@ -1,5 +1,5 @@
-// Lists, tuples and dictionaries: Python's containers, decided while compiling. Lists and dictionaries are shared
-// objects: what one name appends, every name sees.
+// Lists, tuples and dictionaries: Python's containers, decided while compiling. Lists and
+// dictionaries are shared objects: what one name appends, every name sees.
 #include "frontend/Engine.h"
 
 #include <ATen/core/jit_type.h>
@@ -13,7 +13,8 @@ using Results = std::vector<Val>;
 /// Equality of known values, as `==`, `in` and `index` see it; nullopt where it is not decided.
 static std::optional<bool> knownEqual(const Val &a, const Val &b) {
   if (a.known() && b.known()) {
-    if (a.known()->tagKind() != b.known()->tagKind() && !(a.known()->isScalar() && b.known()->isScalar()))
+    if (a.known()->tagKind() != b.known()->tagKind() &&
+        !(a.known()->isScalar() && b.known()->isScalar()))
       return false;
     return *a.known() == *b.known();
   }
@@ -25,7 +26,8 @@ static std::optional<bool> knownEqual(const Val &a, const Val &b) {
 Engine::Handled Engine::containerPrimitive(Node &node, Arguments arguments) {
   c10::Symbol kind = node.kind();
   if (kind == prim::ListConstruct)
-    return Results{makeList(node.output()->type()->expect<c10::ListType>()->getElementType(), arguments.vec())};
+    return Results{makeList(node.output()->type()->expect<c10::ListType>()->getElementType(),
+                            arguments.vec())};
   if (kind == prim::TupleConstruct)
     return Results{makeTuple(node.output()->type(), arguments.vec())};
   if (kind == prim::DictConstruct) {
@@ -53,7 +55,8 @@ Engine::Handled Engine::containerPrimitive(Node &node, Arguments arguments) {
     else
       return Results();
     if (values.size() != node.outputs().size()) {
-      fail(makeError("{0} values are unpacked into {1} names", values.size(), node.outputs().size()));
+      fail(makeError("{0} values are unpacked into {1} names", values.size(),
+                     node.outputs().size()));
       return Results();
     }
     return values;
@@ -72,7 +75,8 @@ Engine::Handled Engine::containerPrimitive(Node &node, Arguments arguments) {
     if (!tuple)
       return Results();
     int64_t begin = node.i(c10::attr::beg), end = node.i(c10::attr::end);
-    return Results{makeTuple(node.output()->type(), {tuple->values.begin() + begin, tuple->values.begin() + end})};
+    return Results{makeTuple(node.output()->type(),
+                             {tuple->values.begin() + begin, tuple->values.begin() + end})};
   }
   if (kind == prim::isinstance) {
     bool decided = false;
@@ -120,7 +124,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
   }
   auto integer = [&](unsigned i) -> int64_t {
     auto dim = dimOf(arguments[i]);
-    TORCH_CHECK(dim && dim->isConst(), "a list is indexed by a value that is only known at run time; use a tensor");
+    TORCH_CHECK(dim && dim->isConst(),
+                "a list is indexed by a value that is only known at run time; use a tensor");
     return dim->value();
   };
 
@@ -128,7 +133,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     auto &values = list->values;
     auto wrap = [&](int64_t index) {
       int64_t size = values.size(), i = index < 0 ? index + size : index;
-      TORCH_CHECK(i >= 0 && i < size, "list index ", index, " is out of range for a list of ", size);
+      TORCH_CHECK(i >= 0 && i < size, "list index ", index, " is out of range for a list of ",
+                  size);
       return i;
     };
     if (name == "len")
@@ -185,7 +191,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     if (!schema.is_mutable() || schema.arguments()[0].type()->kind() != c10::TypeKind::ListType)
       return std::nullopt;
     if (!list->attribute.empty()) {
-      fail(makeError("the model changes its attribute '{0}': what a Core ML function computes does not persist "
+      fail(makeError("the model changes its attribute '{0}': what a Core ML function computes does "
+                     "not persist "
                      "between calls",
                      list->attribute));
       return Results();
@@ -197,7 +204,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     }
     if (name == "insert") {
       int64_t size = values.size(), at = integer(1);
-      values.insert(values.begin() + std::clamp<int64_t>(at < 0 ? at + size : at, 0, size), arguments[2]);
+      values.insert(values.begin() + std::clamp<int64_t>(at < 0 ? at + size : at, 0, size),
+                    arguments[2]);
       return Results();
     }
     if (name == "pop") {
@@ -229,7 +237,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     }
     if (name == "sort") {
       // Only what is known can be put in order.
-      bool descending = arguments.size() > 1 && arguments[1].known() && arguments[1].known()->toBool();
+      bool descending =
+          arguments.size() > 1 && arguments[1].known() && arguments[1].known()->toBool();
       for (const Val &value : values)
         if (!value.known() || !value.known()->isScalar())
           return std::nullopt;
@@ -252,7 +261,9 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
           return &entry;
       return nullptr;
     };
-    auto erase = [&](std::pair<c10::IValue, Val> *entry) { entries.erase(entries.begin() + (entry - entries.data())); };
+    auto erase = [&](std::pair<c10::IValue, Val> *entry) {
+      entries.erase(entries.begin() + (entry - entries.data()));
+    };
     auto set = [&](const Val &key, const Val &value) {
       touch(dict);
       if (auto *entry = find(key))
@@ -272,18 +283,23 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     }
     if (name == "get") {
       auto *entry = find(arguments[1]);
-      return Results{entry ? entry->second : arguments.size() > 2 ? arguments[2] : Val(c10::IValue())};
+      return Results{entry                  ? entry->second
+                     : arguments.size() > 2 ? arguments[2]
+                                            : Val(c10::IValue())};
     }
     if (name == "keys" || name == "values" || name == "items") {
       std::vector<Val> values;
       for (const auto &entry : entries)
-        values.push_back(name == "keys"     ? keyed(entry)
-                         : name == "values" ? entry.second
-                                            : makeTuple(c10::TupleType::create({dict->keyType, dict->valueType}),
-                                                        {keyed(entry), entry.second}));
-      c10::TypePtr type = name == "keys"     ? dict->keyType
-                          : name == "values" ? dict->valueType
-                                             : c10::TypePtr(c10::TupleType::create({dict->keyType, dict->valueType}));
+        values.push_back(name == "keys" ? keyed(entry)
+                         : name == "values"
+                             ? entry.second
+                             : makeTuple(c10::TupleType::create({dict->keyType, dict->valueType}),
+                                         {keyed(entry), entry.second}));
+      c10::TypePtr type =
+          name == "keys" ? dict->keyType
+          : name == "values"
+              ? dict->valueType
+              : c10::TypePtr(c10::TupleType::create({dict->keyType, dict->valueType}));
       return Results{makeList(std::move(type), std::move(values))};
     }
     if (name == "copy") {
@@ -295,7 +311,8 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     if (!schema.is_mutable())
       return std::nullopt;
     if (!dict->attribute.empty()) {
-      fail(makeError("the model changes its attribute '{0}': what a Core ML function computes does not persist "
+      fail(makeError("the model changes its attribute '{0}': what a Core ML function computes does "
+                     "not persist "
                      "between calls",
                      dict->attribute));
       return Results();

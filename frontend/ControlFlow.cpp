@@ -1,6 +1,6 @@
-// `if`: decided while compiling where the condition is known; otherwise both branches are lowered into the blocks of
-// a `cond`, and whatever they leave different becomes a result of it: the node's outputs, and every tensor, list,
-// dictionary and attribute that either branch wrote.
+// `if`: decided while compiling where the condition is known; otherwise both branches are lowered
+// into the blocks of a `cond`, and whatever they leave different becomes a result of it: the node's
+// outputs, and every tensor, list, dictionary and attribute that either branch wrote.
 #include "frontend/Region.h"
 
 #include <ATen/Functions.h>
@@ -13,7 +13,8 @@ using mil::OpKind;
 
 /// A block that always raises: unreachable for inputs that the model accepts.
 static bool raises(torch::jit::Block &block) {
-  return llvm::any_of(block.nodes(), [](torch::jit::Node *node) { return node->kind() == prim::RaiseException; });
+  return llvm::any_of(block.nodes(),
+                      [](torch::jit::Node *node) { return node->kind() == prim::RaiseException; });
 }
 
 class IfLowering {
@@ -41,7 +42,8 @@ public:
     a_ = regions[0].get();
     b_ = regions[1].get();
     if (a_->changedMetadata() || b_->changedMetadata())
-      engine_.fail(makeError("a branch of an if changes the shape of an outer tensor in place; assign it instead"));
+      engine_.fail(makeError(
+          "a branch of an if changes the shape of an outer tensor in place; assign it instead"));
 
     std::vector<std::function<Val()>> merged;
     for (auto [x, y] : llvm::zip(outputs[0], outputs[1]))
@@ -79,7 +81,8 @@ private:
   }
 
   std::function<Val()> refuse(const llvm::Twine &what) {
-    engine_.fail(makeError("the branches of an if that is decided at run time give {0}", what.str()));
+    engine_.fail(
+        makeError("the branches of an if that is decided at run time give {0}", what.str()));
     return [] { return Val(); };
   }
 
@@ -131,7 +134,8 @@ private:
                              in(b_, [&] { return engine_.scalar(y, type); }));
       if (!index)
         return [] { return Val(); };
-      return [this, index = *index, kind = *kx] { return Val(Val::Number{op_->result(index), kind}); };
+      return
+          [this, index = *index, kind = *kx] { return Val(Val::Number{op_->result(index), kind}); };
     }
     if (x.tensor() && y.tensor())
       return mergeTensors(x, y);
@@ -164,7 +168,8 @@ private:
     return refuse("values of different kinds");
   }
 
-  /// A variable that one path leaves unset is only read after the other path: any value of its type will do.
+  /// A variable that one path leaves unset is only read after the other path: any value of its type
+  /// will do.
   std::function<Val()> mergeUninitialized(const Val &x, const Val &y) {
     const Val &set = x.isUninitialized() ? y : x;
     if (set.known() || set.dim())
@@ -176,14 +181,19 @@ private:
     if (!value || !value->type.hasStaticShape())
       return refuse("a value and nothing");
     auto zeros = in(other, [&] {
-      return engine_.builder_.constant(mil::TensorData::splat(value->type.dtype(), *mil::constShape(value->type.shape()), 0));
+      return engine_.builder_.constant(
+          mil::TensorData::splat(value->type.dtype(), *mil::constShape(value->type.shape()), 0));
     });
     auto index = x.isUninitialized() ? addResult(zeros, value) : addResult(value, zeros);
     if (!index)
       return [] { return Val(); };
     if (set.number())
-      return [this, index = *index, kind = set.number()->kind] { return Val(Val::Number{op_->result(index), kind}); };
-    return [this, index = *index, dtype = set.tensor()->dtype()] { return engine_.makeTensor(op_->result(index), dtype); };
+      return [this, index = *index, kind = set.number()->kind] {
+        return Val(Val::Number{op_->result(index), kind});
+      };
+    return [this, index = *index, dtype = set.tensor()->dtype()] {
+      return engine_.makeTensor(op_->result(index), dtype);
+    };
   }
 
   std::function<Val()> mergeTensors(const Val &x, const Val &y) {
@@ -191,13 +201,15 @@ private:
     if (p == q) // what its cell holds is merged with the effects
       return [x] { return x; };
     if (p->dtype() != q->dtype())
-      return refuse(llvm::Twine("tensors of ") + at::toString(p->dtype()) + " and " + at::toString(q->dtype()));
+      return refuse(llvm::Twine("tensors of ") + at::toString(p->dtype()) + " and " +
+                    at::toString(q->dtype()));
     if (p->shape.size() != q->shape.size())
       return refuse("tensors of shapes " + mil::str(p->shape) + " and " + mil::str(q->shape));
     at::Tensor known = engine_.readKnown(*p), other = engine_.readKnown(*q);
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))
       return [x] { return x; };
-    auto index = addResult(in(a_, [&] { return engine_.read(*p); }), in(b_, [&] { return engine_.read(*q); }));
+    auto index = addResult(in(a_, [&] { return engine_.read(*p); }),
+                           in(b_, [&] { return engine_.read(*q); }));
     if (!index)
       return [] { return Val(); };
     return [this, index = *index, p, q] {
@@ -211,7 +223,8 @@ private:
     };
   }
 
-  std::vector<std::function<Val()>> mergeLists(const std::vector<Val> &x, const std::vector<Val> &y) {
+  std::vector<std::function<Val()>> mergeLists(const std::vector<Val> &x,
+                                               const std::vector<Val> &y) {
     std::vector<std::function<Val()>> values;
     if (x.size() != y.size()) {
       refuse("lists of " + llvm::Twine(x.size()) + " and " + llvm::Twine(y.size()) + " elements");
@@ -252,12 +265,15 @@ private:
     }
     for (const auto &cell : cells) {
       Cell x = after(a_->cells(), cell, *cell), y = after(b_->cells(), cell, *cell);
-      auto index = addResult(in(a_, [&] { return engine_.cellValue(x); }), in(b_, [&] { return engine_.cellValue(y); }));
+      auto index = addResult(in(a_, [&] { return engine_.cellValue(x); }),
+                             in(b_, [&] { return engine_.cellValue(y); }));
       if (index)
-        effects.push_back([this, cell, index = *index] { engine_.setContent(cell, op_->result(index)); });
+        effects.push_back(
+            [this, cell, index = *index] { engine_.setContent(cell, op_->result(index)); });
     }
     for (const auto &list : lists) {
-      auto values = mergeLists(after(a_->lists(), list, list->values), after(b_->lists(), list, list->values));
+      auto values = mergeLists(after(a_->lists(), list, list->values),
+                               after(b_->lists(), list, list->values));
       effects.push_back([this, list, values] {
         engine_.touch(list);
         list->values.clear();
@@ -266,7 +282,8 @@ private:
       });
     }
     for (const auto &dict : dicts) {
-      const auto &x = after(a_->dicts(), dict, dict->entries), &y = after(b_->dicts(), dict, dict->entries);
+      const auto &x = after(a_->dicts(), dict, dict->entries),
+                 &y = after(b_->dicts(), dict, dict->entries);
       std::vector<std::pair<c10::IValue, std::function<Val()>>> entries;
       bool sameKeys = x.size() == y.size();
       for (size_t i = 0; sameKeys && i < x.size(); ++i) {
@@ -287,7 +304,8 @@ private:
       auto now = engine_.slots_.find(key);
       Val before = now == engine_.slots_.end() ? Val(Val::Uninitialized{}) : now->second;
       auto x = a_->slots().find(key), y = b_->slots().find(key);
-      auto value = merge(x == a_->slots().end() ? before : x->second, y == b_->slots().end() ? before : y->second);
+      auto value = merge(x == a_->slots().end() ? before : x->second,
+                         y == b_->slots().end() ? before : y->second);
       effects.push_back([this, key = key, value] { engine_.slots_[key] = value(); });
     }
     return effects;

@@ -1,4 +1,5 @@
-// Conversions among MIL values that the engine and lowerings share: casts, reshapes, broadcasts, sizes as values.
+// Conversions among MIL values that the engine and lowerings share: casts, reshapes, broadcasts,
+// sizes as values.
 #include "frontend/Engine.h"
 
 #include <ATen/Functions.h>
@@ -42,11 +43,13 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   if (from == dtype)
     return Val(tensor);
   if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true)) {
-    fail(makeError("a tensor is converted to {0}, which Core ML does not have", at::toString(dtype)));
+    fail(makeError("a tensor is converted to {0}, which Core ML does not have",
+                   at::toString(dtype)));
     return Val();
   }
   at::Tensor known = readKnown(*tensor);
-  if (known.defined() && (known.nbytes() <= 65536 || !std::get<Cell::Known>(tensor->cell->content).fromWeight))
+  if (known.defined() &&
+      (known.nbytes() <= 65536 || !std::get<Cell::Known>(tensor->cell->content).fromWeight))
     return makeKnown(known.to(dtype), std::get<Cell::Known>(tensor->cell->content).fromWeight);
   if (auto dim = readDim(*tensor); dim && tensor->shape.empty() && at::isIntegralType(dtype, false))
     return makeDimTensor(*dim, dtype);
@@ -57,7 +60,8 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   return makeTensor(value, dtype);
 }
 
-/// The axes of `longer` that are 1 and whose removal gives `shorter`; nullopt if that is not all the difference.
+/// The axes of `longer` that are 1 and whose removal gives `shorter`; nullopt if that is not all
+/// the difference.
 static std::optional<llvm::SmallVector<int64_t, 5>> onesBetween(llvm::ArrayRef<Dim> shorter,
                                                                 llvm::ArrayRef<Dim> longer) {
   llvm::SmallVector<int64_t, 5> axes;
@@ -80,12 +84,14 @@ mil::Value *Engine::reshape(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   mil::Value *result = nullptr;
   if (shape.size() > x->type.rank()) {
     if (auto axes = onesBetween(x->type.shape(), shape))
-      result = builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, x},
-                                                   {mil::expand_dims::axes, llvm::ArrayRef<int64_t>(*axes)}});
+      result = builder_.emit(
+          OpKind::expand_dims,
+          {{mil::expand_dims::x, x}, {mil::expand_dims::axes, llvm::ArrayRef<int64_t>(*axes)}});
   } else if (shape.size() < x->type.rank()) {
     if (auto axes = onesBetween(shape, x->type.shape()))
-      result = builder_.emit(OpKind::squeeze,
-                             {{mil::squeeze::x, x}, {mil::squeeze::axes, llvm::ArrayRef<int64_t>(*axes)}});
+      result =
+          builder_.emit(OpKind::squeeze, {{mil::squeeze::x, x},
+                                          {mil::squeeze::axes, llvm::ArrayRef<int64_t>(*axes)}});
   }
   if (!result) {
     // One symbolic size can be left to the operation.
@@ -107,8 +113,8 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   if (Builder::isPoison(x) || x->type.shape() == shape)
     return x;
   if (x->type.rank() > shape.size()) {
-    builder_.fail(makeError("a tensor of shape {0} does not fit into shape {1}", mil::str(x->type.shape()),
-                            mil::str(shape)));
+    builder_.fail(makeError("a tensor of shape {0} does not fit into shape {1}",
+                            mil::str(x->type.shape()), mil::str(shape)));
     return builder_.poison();
   }
   Shape padded(shape.size() - x->type.rank(), Dim(1));
@@ -119,8 +125,8 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   for (auto [from, to] : llvm::zip(padded, shape)) {
     bool repeat = from == Dim(1) && !(to == Dim(1));
     if (!repeat && from.isConst() && to.isConst() && !(from == to)) {
-      builder_.fail(makeError("a tensor of shape {0} does not broadcast to shape {1}", mil::str(padded),
-                              mil::str(shape)));
+      builder_.fail(makeError("a tensor of shape {0} does not broadcast to shape {1}",
+                              mil::str(padded), mil::str(shape)));
       return builder_.poison();
     }
     reps.push_back(repeat ? to : Dim(1));
@@ -144,7 +150,8 @@ mil::Value *Engine::materialise(const Dim &dim) {
     return builder_.constant(mil::TensorData::scalar(int32_t(dim.value())));
   }
   auto binary = [&](OpKind kind, mil::Value *a, mil::Value *b) {
-    return builder_.emit(kind, {{mil::add::x, a}, {mil::add::y, b}}); // all binary rows have x and y first
+    return builder_.emit(
+        kind, {{mil::add::x, a}, {mil::add::y, b}}); // all binary rows have x and y first
   };
   mil::Value *sum = nullptr;
   for (const Dim::Term &term : dim.terms()) {
@@ -169,8 +176,8 @@ mil::Value *Engine::materialise(const Dim &dim) {
           return builder_.poison();
         }
       } else {
-        static constexpr OpKind kinds[] = {OpKind::floor_div, OpKind::floor_div, OpKind::mod, OpKind::minimum,
-                                           OpKind::maximum};
+        static constexpr OpKind kinds[] = {OpKind::floor_div, OpKind::floor_div, OpKind::mod,
+                                           OpKind::minimum, OpKind::maximum};
         value = binary(kinds[factor.kind], materialise(factor.a), materialise(factor.b));
       }
       product = product ? binary(OpKind::mul, product, value) : value;
@@ -189,9 +196,10 @@ mil::Value *Engine::materialise(llvm::ArrayRef<Dim> shape) {
     return builder_.ints(*sizes);
   llvm::SmallVector<mil::Value *, 5> parts;
   for (const Dim &d : shape)
-    parts.push_back(d.isConst() ? builder_.ints({d.value()})
-                                : builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, materialise(d)},
-                                                                      {mil::expand_dims::axes, {0}}}));
+    parts.push_back(d.isConst()
+                        ? builder_.ints({d.value()})
+                        : builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, materialise(d)},
+                                                              {mil::expand_dims::axes, {0}}}));
   if (parts.size() == 1)
     return parts[0];
   return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
@@ -202,7 +210,9 @@ mil::Value *Engine::scalar(const Val &val, DType dtype) {
     if (known->isInt() && dtype == DType::I32)
       return materialise(Dim(known->toInt()));
     if (known->isInt() || known->isDouble() || known->isBool()) {
-      double number = known->isInt() ? double(known->toInt()) : known->isBool() ? known->toBool() : known->toDouble();
+      double number = known->isInt()    ? double(known->toInt())
+                      : known->isBool() ? known->toBool()
+                                        : known->toDouble();
       return builder_.scalar(dtype, number);
     }
   } else if (const Dim *dim = val.dim()) {

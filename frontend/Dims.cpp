@@ -1,5 +1,6 @@
-// Integers that are sizes: size(), dim(), numel() and the arithmetic on them, as Python ints and as the 0-d integer
-// tensors that tracing makes of them. Symbolic sizes stay symbolic; run-time numbers become rank-0 MIL values.
+// Integers that are sizes: size(), dim(), numel() and the arithmetic on them, as Python ints and as
+// the 0-d integer tensors that tracing makes of them. Symbolic sizes stay symbolic; run-time
+// numbers become rank-0 MIL values.
 #include "frontend/Engine.h"
 
 #include "llvm/ADT/StringSet.h"
@@ -23,7 +24,8 @@ Engine::Handled Engine::tensorProperty(const c10::FunctionSchema &schema, Argume
     if (!val.known() || !val.known()->isInt())
       return std::nullopt;
     int64_t rank = self->shape.size(), dim = val.known()->toInt();
-    TORCH_CHECK(dim >= -rank && dim < rank, "dimension ", dim, " is out of range for a tensor of rank ", rank);
+    TORCH_CHECK(dim >= -rank && dim < rank, "dimension ", dim,
+                " is out of range for a tensor of rank ", rank);
     return dim < 0 ? dim + rank : dim;
   };
   auto listOf = [&](llvm::ArrayRef<Dim> dims) {
@@ -51,7 +53,8 @@ Engine::Handled Engine::tensorProperty(const c10::FunctionSchema &schema, Argume
     return Results{Val(mil::numElements(self->shape))};
   if (name == "aten::_shape_as_tensor") {
     if (auto sizes = mil::constShape(self->shape))
-      return Results{makeKnown(at::tensor(llvm::ArrayRef<int64_t>(*sizes).vec(), at::kLong), false)};
+      return Results{
+          makeKnown(at::tensor(llvm::ArrayRef<int64_t>(*sizes).vec(), at::kLong), false)};
     return Results{makeTensor(materialise(self->shape), at::kLong)};
   }
   if (name == "aten::stride" && self->strides) {
@@ -78,21 +81,57 @@ Engine::Handled Engine::tensorProperty(const c10::FunctionSchema &schema, Argume
   if (name == "aten::is_complex")
     return Results{Val(c10::IValue(at::isComplexType(self->dtype())))};
   static const llvm::StringSet<> never = {
-      "prim::is_cuda",  "prim::is_quantized", "prim::is_sparse", "prim::is_sparse_csr", "prim::is_mkldnn",
-      "prim::is_mps",   "prim::is_vulkan",    "prim::is_meta",   "prim::is_xpu",        "prim::is_nested",
-      "prim::is_ipu",   "prim::is_xla",       "prim::is_ort",    "prim::is_maia",       "aten::is_leaf",
-      "prim::requires_grad", "aten::is_conj", "aten::is_neg",    "aten::is_inference"};
+      "prim::is_cuda",   "prim::is_quantized", "prim::is_sparse",   "prim::is_sparse_csr",
+      "prim::is_mkldnn", "prim::is_mps",       "prim::is_vulkan",   "prim::is_meta",
+      "prim::is_xpu",    "prim::is_nested",    "prim::is_ipu",      "prim::is_xla",
+      "prim::is_ort",    "prim::is_maia",      "aten::is_leaf",     "prim::requires_grad",
+      "aten::is_conj",   "aten::is_neg",       "aten::is_inference"};
   if (never.contains(name))
     return Results{Val(c10::IValue(false))};
   return std::nullopt;
 }
 
-// ---- Arithmetic ----------------------------------------------------------------------------------
+// ---- Arithmetic
+// ----------------------------------------------------------------------------------
 
 namespace {
 enum class Scalar {
-  None, Add, Sub, RSub, Mul, Div, DivMode, FloorDiv, Mod, Neg, Min, Max, Eq, Ne, Lt, Le, Gt, Ge, And, Or, Xor, Not,
-  Int, Float, Bool, Item, ToTensor, RangeLength, DeriveIndex, Abs, Sqrt, Exp, Log, Pow, Floor, Ceil,
+  None,
+  Add,
+  Sub,
+  RSub,
+  Mul,
+  Div,
+  DivMode,
+  FloorDiv,
+  Mod,
+  Neg,
+  Min,
+  Max,
+  Eq,
+  Ne,
+  Lt,
+  Le,
+  Gt,
+  Ge,
+  And,
+  Or,
+  Xor,
+  Not,
+  Int,
+  Float,
+  Bool,
+  Item,
+  ToTensor,
+  RangeLength,
+  DeriveIndex,
+  Abs,
+  Sqrt,
+  Exp,
+  Log,
+  Pow,
+  Floor,
+  Ceil,
 };
 
 Scalar classify(llvm::StringRef name) {
@@ -121,7 +160,8 @@ Scalar classify(llvm::StringRef name) {
       .Cases("aten::Float", "aten::FloatImplicit", Scalar::Float)
       .Case("aten::Bool", Scalar::Bool)
       .Cases("aten::item", "aten::ScalarImplicit", "aten::_local_scalar_dense", Scalar::Item)
-      .Cases("prim::NumToTensor", "aten::scalar_tensor", "aten::tensor", "aten::as_tensor", Scalar::ToTensor)
+      .Cases("prim::NumToTensor", "aten::scalar_tensor", "aten::tensor", "aten::as_tensor",
+             Scalar::ToTensor)
       .Case("aten::__range_length", Scalar::RangeLength)
       .Case("aten::__derive_index", Scalar::DeriveIndex)
       .Cases("prim::abs", "aten::abs", Scalar::Abs)
@@ -140,7 +180,9 @@ std::optional<bool> compare(Scalar op, const Dim &a, const Dim &b) {
   int64_t low = d.lower(), high = d.upper();
   switch (op) {
   case Scalar::Eq:
-    return low == 0 && high == 0 ? std::optional(true) : low > 0 || high < 0 ? std::optional(false) : std::nullopt;
+    return low == 0 && high == 0 ? std::optional(true)
+           : low > 0 || high < 0 ? std::optional(false)
+                                 : std::nullopt;
   case Scalar::Ne:
     if (auto equal = compare(Scalar::Eq, a, b))
       return !*equal;
@@ -170,7 +212,8 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
   bool symbolic = false, runTime = false, tensors = false;
   auto look = [&](const Val &val) {
     auto tensor = val.tensor();
-    symbolic |= val.dim() != nullptr || (tensor && std::holds_alternative<Dim>(tensor->cell->content));
+    symbolic |=
+        val.dim() != nullptr || (tensor && std::holds_alternative<Dim>(tensor->cell->content));
     runTime |= val.number() != nullptr;
     tensors |= tensor && !std::holds_alternative<Dim>(tensor->cell->content);
   };
@@ -179,24 +222,28 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
     if (auto list = argument.list())
       llvm::for_each(list->values, look);
   }
-  auto returns = schema.returns().size() == 1 ? schema.returns()[0].type()->kind() : c10::TypeKind::NoneType;
+  auto returns =
+      schema.returns().size() == 1 ? schema.returns()[0].type()->kind() : c10::TypeKind::NoneType;
 
   // A number out of a tensor.
-  if (auto tensor = arguments[0].tensor();
-      tensor && (op == Scalar::Int || op == Scalar::Float || op == Scalar::Bool || op == Scalar::Item)) {
+  if (auto tensor = arguments[0].tensor(); tensor && (op == Scalar::Int || op == Scalar::Float ||
+                                                      op == Scalar::Bool || op == Scalar::Item)) {
     at::ScalarType dtype = tensor->dtype();
     if (auto dim = readDim(*tensor); dim && (op == Scalar::Int || op == Scalar::Item))
       return Results{Val(*dim)};
     if (readKnown(*tensor).defined())
       return std::nullopt; // LibTorch's to run
-    c10::TypeKind kind = op == Scalar::Int     ? c10::TypeKind::IntType
-                         : op == Scalar::Float ? c10::TypeKind::FloatType
-                         : op == Scalar::Bool  ? c10::TypeKind::BoolType
-                         : dtype == at::kBool  ? c10::TypeKind::BoolType
+    c10::TypeKind kind = op == Scalar::Int                  ? c10::TypeKind::IntType
+                         : op == Scalar::Float              ? c10::TypeKind::FloatType
+                         : op == Scalar::Bool               ? c10::TypeKind::BoolType
+                         : dtype == at::kBool               ? c10::TypeKind::BoolType
                          : at::isIntegralType(dtype, false) ? c10::TypeKind::IntType
                                                             : c10::TypeKind::FloatType;
-    DType type = kind == c10::TypeKind::IntType ? DType::I32 : kind == c10::TypeKind::BoolType ? DType::Bool : DType::F32;
-    TORCH_CHECK(!mil::numElements(tensor->shape).isConst() || mil::numElements(tensor->shape) == Dim(1),
+    DType type = kind == c10::TypeKind::IntType    ? DType::I32
+                 : kind == c10::TypeKind::BoolType ? DType::Bool
+                                                   : DType::F32;
+    TORCH_CHECK(!mil::numElements(tensor->shape).isConst() ||
+                    mil::numElements(tensor->shape) == Dim(1),
                 "a tensor of shape ", mil::str(tensor->shape), " is no number");
     return Results{Val(Val::Number{scalar(arguments[0], type), kind})};
   }
@@ -240,7 +287,8 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
     }
     std::optional<Dim> result;
     Scalar kind = op;
-    if (kind == Scalar::Div && schema.operator_name().overload_name.find("mode") != std::string::npos) {
+    if (kind == Scalar::Div &&
+        schema.operator_name().overload_name.find("mode") != std::string::npos) {
       const c10::IValue *mode = arguments[2].known();
       kind = mode && mode->isString() && mode->toStringRef() == "floor" ? Scalar::FloorDiv
              : mode && mode->isString() && dims[0].lower() >= 0 && dims[1].lower() > 0
@@ -308,17 +356,22 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
       return Results{Val(*result)};
     }
   }
-  // Tensors are for lowerings; what is left are Python numbers of which one is known at run time only.
+  // Tensors are for lowerings; what is left are Python numbers of which one is known at run time
+  // only.
   if (returns == c10::TypeKind::TensorType || tensors || arguments[0].list())
     return std::nullopt;
   auto isFloat = [](const Val &val) {
-    return (val.number() && val.number()->kind == c10::TypeKind::FloatType) || (val.known() && val.known()->isDouble());
+    return (val.number() && val.number()->kind == c10::TypeKind::FloatType) ||
+           (val.known() && val.known()->isDouble());
   };
-  bool floats = op == Scalar::Div || op == Scalar::Float || op == Scalar::Sqrt || op == Scalar::Exp ||
-                op == Scalar::Log || op == Scalar::Floor || op == Scalar::Ceil || llvm::any_of(arguments, isFloat);
+  bool floats = op == Scalar::Div || op == Scalar::Float || op == Scalar::Sqrt ||
+                op == Scalar::Exp || op == Scalar::Log || op == Scalar::Floor ||
+                op == Scalar::Ceil || llvm::any_of(arguments, isFloat);
   bool logical = op >= Scalar::And && op <= Scalar::Not;
   DType type = logical || op == Scalar::Bool ? DType::Bool : floats ? DType::F32 : DType::I32;
-  auto operand = [&](unsigned i) { return scalar(arguments[i], op == Scalar::Int ? DType::I32 : type); };
+  auto operand = [&](unsigned i) {
+    return scalar(arguments[i], op == Scalar::Int ? DType::I32 : type);
+  };
   auto unary = [&](OpKind kind) { return builder_.emit(kind, {{mil::abs::x, operand(0)}}); };
   auto binary = [&](OpKind kind, mil::Value *a, mil::Value *b) {
     return builder_.emit(kind, {{mil::add::x, a}, {mil::add::y, b}});
@@ -357,7 +410,8 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
     break;
   case Scalar::RangeLength: { // max(ceil((end - start) / step), 0)
     mil::Value *span = binary(OpKind::sub, operand(0), operand(1)); // -(end - start)
-    value = binary(OpKind::mul, binary(OpKind::floor_div, span, operand(2)), builder_.scalar(DType::I32, -1));
+    value = binary(OpKind::mul, binary(OpKind::floor_div, span, operand(2)),
+                   builder_.scalar(DType::I32, -1));
     value = binary(OpKind::maximum, value, builder_.scalar(DType::I32, 0));
     break;
   }
@@ -403,8 +457,9 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
     break;
   default:
     if (isComparison(op)) {
-      static constexpr OpKind kinds[] = {OpKind::equal,      OpKind::not_equal, OpKind::less,
-                                         OpKind::less_equal, OpKind::greater,   OpKind::greater_equal};
+      static constexpr OpKind kinds[] = {OpKind::equal,   OpKind::not_equal,
+                                         OpKind::less,    OpKind::less_equal,
+                                         OpKind::greater, OpKind::greater_equal};
       value = binary(kinds[int(op) - int(Scalar::Eq)], operand(0), operand(1));
       type = DType::Bool;
     }

@@ -141,7 +141,8 @@ bool Engine::hasPoison(const Val &val) {
 // ---- Diagnostics -------------------------------------------------------------------------------
 
 void Engine::addProblem(std::string what, bool isUnsupported) {
-  std::string location = node_ && options_.describeLocation ? options_.describeLocation(*node_) : "";
+  std::string location =
+      node_ && options_.describeLocation ? options_.describeLocation(*node_) : "";
   problems_.push_back({std::move(what), isUnsupported, modulePath(), std::move(location)});
 }
 
@@ -178,8 +179,8 @@ Error Engine::takeError() {
     text = llvm::formatv("{0} operation{1} not supported:", unsupportedOps.size(),
                          unsupportedOps.size() == 1 ? " is" : "s are");
     for (const auto &[name, group] : unsupportedOps)
-      text += llvm::formatv("\n  {0} ({1} use{2}), first{3}", name, group.count, group.count == 1 ? "" : "s",
-                            whereOf(*group.first));
+      text += llvm::formatv("\n  {0} ({1} use{2}), first{3}", name, group.count,
+                            group.count == 1 ? "" : "s", whereOf(*group.first));
     text += "\nrewrite the model with supported operations, or move this part out of it";
   }
   for (const auto &[message, group] : refusals) {
@@ -209,13 +210,15 @@ std::vector<Val> Engine::callFunction(torch::jit::Function &function, std::vecto
   try {
     graph = torch::jit::toGraphFunction(function).graph();
   } catch (const c10::Error &error) {
-    fail(makeError("the code of '{0}' cannot be read: {1}", function.name(), error.what_without_backtrace()));
+    fail(makeError("the code of '{0}' cannot be read: {1}", function.name(),
+                   error.what_without_backtrace()));
     return {Val()};
   }
   unsigned depth = 0;
   for (Frame *frame = frame_; frame; frame = frame->caller)
     if (++depth > 500) {
-      fail(makeError("calls nest too deeply at '{0}': recursion cannot be compiled", function.name()));
+      fail(makeError("calls nest too deeply at '{0}': recursion cannot be compiled",
+                     function.name()));
       return {Val()};
     }
   Frame frame;
@@ -274,26 +277,38 @@ void Engine::runNode(Node &node) {
 }
 
 /// Nodes that do nothing in inference: their value is an argument, or they have none.
-static std::optional<std::vector<Val>> ignored(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
+static std::optional<std::vector<Val>> ignored(const c10::FunctionSchema &schema,
+                                               llvm::ArrayRef<Val> arguments) {
   llvm::StringRef name = schema.name();
   auto knownFalse = [&](llvm::StringRef argument) {
     for (auto [i, arg] : llvm::enumerate(schema.arguments()))
       if (arg.name() == argument.str())
-        return arguments[i].known() && arguments[i].known()->isBool() && !arguments[i].known()->toBool();
+        return arguments[i].known() && arguments[i].known()->isBool() &&
+               !arguments[i].known()->toBool();
     return false;
   };
-  static const llvm::StringSet<> dropouts = {
-      "aten::dropout",       "aten::dropout_",       "aten::feature_dropout",       "aten::feature_dropout_",
-      "aten::alpha_dropout", "aten::alpha_dropout_", "aten::feature_alpha_dropout", "aten::feature_alpha_dropout_"};
+  static const llvm::StringSet<> dropouts = {"aten::dropout",
+                                             "aten::dropout_",
+                                             "aten::feature_dropout",
+                                             "aten::feature_dropout_",
+                                             "aten::alpha_dropout",
+                                             "aten::alpha_dropout_",
+                                             "aten::feature_alpha_dropout",
+                                             "aten::feature_alpha_dropout_"};
   if (dropouts.contains(name) && knownFalse("train"))
     return std::vector<Val>{arguments[0]};
-  static const llvm::StringSet<> statements = {"aten::warn",          "aten::_assert_async",
-                                               "aten::_assert_scalar", "aten::_assert_tensor_metadata",
-                                               "aten::sym_constrain_range", "aten::sym_constrain_range_for_size",
-                                               "aten::manual_seed", "aten::_print"};
+  static const llvm::StringSet<> statements = {"aten::warn",
+                                               "aten::_assert_async",
+                                               "aten::_assert_scalar",
+                                               "aten::_assert_tensor_metadata",
+                                               "aten::sym_constrain_range",
+                                               "aten::sym_constrain_range_for_size",
+                                               "aten::manual_seed",
+                                               "aten::_print"};
   if (statements.contains(name))
     return std::vector<Val>{};
-  static const llvm::StringSet<> identities = {"aten::requires_grad_", "aten::cuda", "aten::cpu", "aten::pin_memory"};
+  static const llvm::StringSet<> identities = {"aten::requires_grad_", "aten::cuda", "aten::cpu",
+                                               "aten::pin_memory"};
   if (identities.contains(name))
     return std::vector<Val>{arguments[0]};
   return std::nullopt;
@@ -311,7 +326,8 @@ std::vector<Val> Engine::dispatch(Node &node, std::vector<Val> arguments) {
   return results ? std::move(*results) : std::vector<Val>();
 }
 
-std::optional<std::vector<Val>> Engine::call(const c10::FunctionSchema &schema, std::vector<Val> arguments) {
+std::optional<std::vector<Val>> Engine::call(const c10::FunctionSchema &schema,
+                                             std::vector<Val> arguments) {
   // Arguments that an older graph does not have take the schema's defaults.
   for (size_t i = arguments.size(); i < schema.arguments().size(); ++i) {
     const auto &value = schema.arguments()[i].default_value();
@@ -359,8 +375,8 @@ std::optional<std::vector<Val>> Engine::call(const c10::FunctionSchema &schema, 
     for (Val &result : *results)
       if (auto tensor = result.tensor(); tensor && tensor->shape.size() > 1)
         tensor->strides.reset();
-  // A result that the schema says may share memory with an argument was computed as a copy: writes to either are
-  // refused from here on.
+  // A result that the schema says may share memory with an argument was computed as a copy: writes
+  // to either are refused from here on.
   for (auto [i, ret] : llvm::enumerate(schema.returns()))
     if (ret.alias_info() && i < results->size())
       for (auto [k, arg] : llvm::enumerate(schema.arguments()))
@@ -378,7 +394,8 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
     if (node.output()->type()->kind() == c10::TypeKind::FunctionType)
       return Results{Val(c10::IValue())}; // read by CallFunction from the node itself
     auto value = torch::jit::toIValue(node.output());
-    return Results{value ? fromIValue(*value, "", /*fromWeight=*/value->isTensor()) : Val(c10::IValue())};
+    return Results{value ? fromIValue(*value, "", /*fromWeight=*/value->isTensor())
+                         : Val(c10::IValue())};
   }
   if (kind == prim::GetAttr)
     return Results{getAttr(node, arguments[0])};
@@ -401,18 +418,21 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
       return Results{};
     }
     auto path = objectPaths_.find(object.get());
-    return callFunction(*method, arguments.vec(), path == objectPaths_.end() ? modulePath() : path->second);
+    return callFunction(*method, arguments.vec(),
+                        path == objectPaths_.end() ? modulePath() : path->second);
   }
   if (kind == prim::CreateObject) {
     auto type = node.output()->type()->expect<c10::ClassType>();
-    auto object = c10::ivalue::Object::create(c10::StrongTypePtr(nullptr, type), type->numAttributes());
+    auto object =
+        c10::ivalue::Object::create(c10::StrongTypePtr(nullptr, type), type->numAttributes());
     localObjects_.insert(object.get());
     localObjectsKept_.emplace_back(object);
     return Results{Val(c10::IValue(object))};
   }
   if (kind == prim::Uninitialized)
     return Results{Val(Val::Uninitialized{})};
-  if (kind == prim::unchecked_cast || kind == prim::data || kind == prim::AutogradZero)
+  if (kind == prim::unchecked_cast || kind == c10::Symbol::fromQualString("prim::data") ||
+      kind == prim::AutogradZero)
     return Results{arguments[0]};
   if (kind == prim::RaiseException) {
     std::string message = arguments[0].known() && arguments[0].known()->isString()
@@ -458,7 +478,8 @@ void Engine::setAttr(Node &node, const Val &object, const Val &value) {
   auto &instance = const_cast<c10::ivalue::Object &>(self->toObjectRef());
   const std::string &name = node.s(attr::name);
   if (!localObjects_.contains(&instance)) {
-    fail(makeError("'{0}' is assigned to: what a Core ML function computes does not persist between calls; make it "
+    fail(makeError("'{0}' is assigned to: what a Core ML function computes does not persist "
+                   "between calls; make it "
                    "an input and an output of the model",
                    name));
     return;
@@ -466,7 +487,8 @@ void Engine::setAttr(Node &node, const Val &object, const Val &value) {
   std::pair<c10::ivalue::Object *, size_t> key{&instance, instance.type()->getAttributeSlot(name)};
   auto it = slots_.find(key);
   if (!journals_.empty())
-    journals_.back()->slots.emplace_back(key, it == slots_.end() ? std::nullopt : std::optional(it->second));
+    journals_.back()->slots.emplace_back(key, it == slots_.end() ? std::nullopt
+                                                                 : std::optional(it->second));
   slots_[key] = value;
 }
 

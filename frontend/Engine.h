@@ -1,6 +1,7 @@
-// The lowering engine: walks a TorchScript graph once with an environment from TorchScript values to Vals, and emits
-// MIL. Nodes whose inputs are all known run on LibTorch itself; views, in-place writes, containers, calls and control
-// flow are handled here, once, so that lowerings are plain functions of values.
+// The lowering engine: walks a TorchScript graph once with an environment from TorchScript values
+// to Vals, and emits MIL. Nodes whose inputs are all known run on LibTorch itself; views, in-place
+// writes, containers, calls and control flow are handled here, once, so that lowerings are plain
+// functions of values.
 //
 //   Engine.cpp       the walk, dispatch of one node, calls, attributes, diagnostics
 //   Known.cpp        known values: running nodes on LibTorch, constants for MIL
@@ -48,7 +49,8 @@ public:
 
   /// Runs a method of `self` on arguments (self excluded); the value of its return, or poison.
   Val run(const c10::IValue &self, torch::jit::Function &method, std::vector<Val> arguments);
-  /// Everything that went wrong, as one error: each unsupported operation once, with count, module path and line.
+  /// Everything that went wrong, as one error: each unsupported operation once, with count, module
+  /// path and line.
   Error takeError();
   std::vector<std::string> takeWarnings() { return std::move(warnings_); }
 
@@ -67,13 +69,15 @@ public:
 
   /// The MIL value of a tensor through its view; constants are made where it is known.
   mil::Value *read(TensorObj &tensor);
-  /// The tensor if its cell is known; undefined otherwise. A view of the cell's memory: never to be written.
+  /// The tensor if its cell is known; undefined otherwise. A view of the cell's memory: never to be
+  /// written.
   at::Tensor readKnown(const TensorObj &tensor);
   /// The symbolic integer that a 0-d (or one-element) tensor holds.
   std::optional<Dim> readDim(const TensorObj &tensor);
   /// Stores through the view: casts and broadcasts `value` as copy_ does; all aliases see it.
   void write(TensorObj &target, const Val &value);
-  /// A new tensor object that views `base` through one more step; `value` is what it reads as, where that is at hand.
+  /// A new tensor object that views `base` through one more step; `value` is what it reads as,
+  /// where that is at hand.
   Val::TensorPtr view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
                       mil::Value *value = nullptr);
   /// An int of any kind as a Dim: a run-time one becomes a symbol of its own.
@@ -98,7 +102,8 @@ public:
   std::optional<c10::IValue> toKnown(const Val &val);
   static bool hasPoison(const Val &val);
   /// Runs one operation on values, as a node would: known values, lowering table, fallback.
-  std::optional<std::vector<Val>> call(const c10::FunctionSchema &schema, std::vector<Val> arguments);
+  std::optional<std::vector<Val>> call(const c10::FunctionSchema &schema,
+                                       std::vector<Val> arguments);
 
   void fail(Error error);
   void warn(const llvm::Twine &message);
@@ -117,7 +122,8 @@ private:
     std::string modulePath;
   };
 
-  /// What a speculative region changed among the objects that existed before it, to undo or to merge.
+  /// What a speculative region changed among the objects that existed before it, to undo or to
+  /// merge.
   struct Journal {
     uint64_t start; ///< objects of this serial or later are local to the region
     std::vector<std::pair<std::shared_ptr<Cell>, Cell>> cells;
@@ -132,7 +138,8 @@ private:
   void runNode(Node &node);
   std::vector<Val> dispatch(Node &node, std::vector<Val> arguments);
   Handled primitive(Node &node, Arguments arguments);
-  std::vector<Val> callFunction(torch::jit::Function &function, std::vector<Val> arguments, std::string modulePath);
+  std::vector<Val> callFunction(torch::jit::Function &function, std::vector<Val> arguments,
+                                std::string modulePath);
   Val getAttr(Node &node, const Val &object);
   void setAttr(Node &node, const Val &object, const Val &value);
   Val lookup(const torch::jit::Value *value);
@@ -158,7 +165,8 @@ private:
   Handled viewOperation(const c10::FunctionSchema &schema, Arguments arguments);
   Val reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlias);
   Val permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> perm);
-  Val sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end, int64_t step);
+  Val sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end,
+                  int64_t step);
   Val selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index);
   Val splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind);
 
@@ -198,7 +206,8 @@ private:
   std::vector<uint64_t> scopes_{0}; ///< open MIL blocks, by a number never used again
   uint64_t nextScope_ = 1, nextSerial_ = 1, nextVersion_ = 1;
   size_t unrolled_ = 0;
-  /// Values whose shape shows a symbol (or, where axis is -1, that are its value), for materialising it.
+  /// Values whose shape shows a symbol (or, where axis is -1, that are its value), for
+  /// materialising it.
   struct SymbolSource {
     mil::Value *value;
     int axis;
@@ -208,8 +217,9 @@ private:
   llvm::DenseMap<const void *, std::shared_ptr<Cell>> attributeCells_; ///< by TensorImpl
   std::vector<at::Tensor> kept_; ///< keeps the TensorImpls that key attributeCells_ alive
   llvm::DenseMap<const void *, std::string> objectPaths_;
-  std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_; ///< attributes that were read as objects or set
-  llvm::DenseSet<const void *> localObjects_;                     ///< made by the model's own code
+  std::map<std::pair<c10::ivalue::Object *, size_t>, Val>
+      slots_;                                 ///< attributes that were read as objects or set
+  llvm::DenseSet<const void *> localObjects_; ///< made by the model's own code
   std::vector<c10::IValue> localObjectsKept_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> ownedStorages_;
 };

@@ -1,4 +1,5 @@
-// What speculative regions change among older objects: recorded at the first write, undone by rollback.
+// What speculative regions change among older objects: recorded at the first write, undone by
+// rollback.
 #include "frontend/Engine.h"
 
 namespace plait::frontend {
@@ -6,7 +7,8 @@ namespace plait::frontend {
 /// Records `object` in the innermost journal once, if it is older than the region.
 template <typename Ptr, typename Entries>
 static void record(const Ptr &object, uint64_t start, Entries &entries) {
-  if (object->serial < start && llvm::none_of(entries, [&](const auto &entry) { return entry.first == object; }))
+  if (object->serial < start &&
+      llvm::none_of(entries, [&](const auto &entry) { return entry.first == object; }))
     entries.emplace_back(object, *object);
 }
 

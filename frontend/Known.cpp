@@ -1,4 +1,5 @@
-// Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL constants.
+// Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL
+// constants.
 #include "frontend/Engine.h"
 
 #include <ATen/Functions.h>
@@ -7,8 +8,8 @@
 
 namespace plait::frontend {
 
-/// Known tensors of up to this size are computed with; what derives from larger weights stays a lazy recipe: it is
-/// lowered, and the passes decide.
+/// Known tensors of up to this size are computed with; what derives from larger weights stays a
+/// lazy recipe: it is lowered, and the passes decide.
 static constexpr int64_t kEagerBytes = 64 * 1024;
 
 std::optional<c10::IValue> Engine::toKnown(const Val &val) { return knownArgument(val, nullptr); }
@@ -57,7 +58,8 @@ std::optional<c10::IValue> Engine::knownArgument(const Val &val, const c10::Type
 }
 
 namespace {
-/// What the known tensors among the arguments weigh, and whether large ones come from the model's weights.
+/// What the known tensors among the arguments weigh, and whether large ones come from the model's
+/// weights.
 struct Load {
   bool fromWeight = false, largeWeight = false;
 
@@ -67,7 +69,8 @@ struct Load {
       if (known && known->fromWeight) {
         fromWeight = true;
         auto shape = mil::constShape(tensor->shape);
-        int64_t bytes = shape ? mil::numElements(*shape) * int64_t(known->tensor.element_size()) : 0;
+        int64_t bytes =
+            shape ? mil::numElements(*shape) * int64_t(known->tensor.element_size()) : 0;
         largeWeight |= bytes > kEagerBytes;
       }
     } else if (auto list = val.list()) {
@@ -82,11 +85,13 @@ struct Load {
 
 bool isUninitializedMemory(llvm::StringRef name) {
   return name == "aten::empty" || name == "aten::empty_like" || name == "aten::new_empty" ||
-         name == "aten::empty_strided" || name == "aten::new_empty_strided" || name == "aten::empty_permuted";
+         name == "aten::empty_strided" || name == "aten::new_empty_strided" ||
+         name == "aten::empty_permuted";
 }
 } // namespace
 
-Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments, bool force) {
+Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments,
+                                 bool force) {
   if (schema.is_mutable())
     return std::nullopt;
   Load load;
@@ -153,33 +158,39 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint) {
   at::Tensor tensor = original.resolve_conj().resolve_neg();
   auto stored = storedType(tensor.scalar_type());
   if (!stored || tensor.layout() != at::kStrided) {
-    fail(makeError("a {0} constant {1} cannot be expressed in Core ML; convert it to float32 before saving the model",
+    fail(makeError("a {0} constant {1} cannot be expressed in Core ML; convert it to float32 "
+                   "before saving the model",
                    at::toString(tensor.scalar_type()), hint.empty() ? "" : "'" + hint.str() + "'"));
     return builder_.poison();
   }
   if (tensor.scalar_type() == at::kLong && tensor.numel() > 0) {
     int64_t low = tensor.min().item<int64_t>(), high = tensor.max().item<int64_t>();
     if (low < INT32_MIN || high > INT32_MAX) {
-      fail(makeError("an int64 constant holds {0}, which does not fit Core ML's int32", low < INT32_MIN ? low : high));
+      fail(makeError("an int64 constant holds {0}, which does not fit Core ML's int32",
+                     low < INT32_MIN ? low : high));
       return builder_.poison();
     }
   }
-  std::shared_ptr<const mil::Storage> storage = options_.storageOf ? options_.storageOf(tensor) : nullptr;
+  std::shared_ptr<const mil::Storage> storage =
+      options_.storageOf ? options_.storageOf(tensor) : nullptr;
   if (!storage) {
     auto &owned = ownedStorages_[tensor.storage().unsafeGetStorageImpl()];
     if (!owned) {
       auto made = std::make_shared<mil::Storage>();
-      made->bytes = {static_cast<const uint8_t *>(tensor.storage().data()), tensor.storage().nbytes()};
+      made->bytes = {static_cast<const uint8_t *>(tensor.storage().data()),
+                     tensor.storage().nbytes()};
       made->owner = std::make_shared<const c10::Storage>(tensor.storage());
       owned = std::move(made);
     }
     storage = owned;
   }
   // The view may start anywhere in the storage that the record holds.
-  uint64_t offset = static_cast<const uint8_t *>(tensor.const_data_ptr()) - storage->bytes.data();
+  uint64_t offset = static_cast<const uint8_t *>(tensor.const_data_ptr()) -
+                    static_cast<const uint8_t *>(tensor.storage().data());
   if (tensor.numel() == 0)
     offset = 0;
-  mil::TensorData data = mil::TensorData::view(storage, offset, *stored, tensor.sizes().vec(), tensor.strides().vec());
+  mil::TensorData data =
+      mil::TensorData::view(storage, offset, *stored, tensor.sizes().vec(), tensor.strides().vec());
   return builder_.constant(data.cast(milTypeOf(tensor.scalar_type())), hint);
 }
 

@@ -1,11 +1,13 @@
-// Loops: unrolled while the trip count and the condition are known (within a budget); what remains becomes a
-// `while_loop` that carries the node's loop-carried values and every outer tensor and list that the body writes.
+// Loops: unrolled while the trip count and the condition are known (within a budget); what remains
+// becomes a `while_loop` that carries the node's loop-carried values and every outer tensor and
+// list that the body writes.
 //
 //     while_loop(loop_vars = (i, cond, carried…, cells…))
-//       cond block: i < trips and cond        body block: the body; i + 1, its condition, new values
+//       cond block: i < trips and cond        body block: the body; i + 1, its condition, new
+//       values
 //
-// Which values vary is found by dry runs of the body: everything starts as invariant and is promoted until a run
-// leaves all invariants as they were. Promotion is monotone, so this ends.
+// Which values vary is found by dry runs of the body: everything starts as invariant and is
+// promoted until a run leaves all invariants as they were. Promotion is monotone, so this ends.
 #include "frontend/Region.h"
 
 #include <ATen/Functions.h>
@@ -18,10 +20,10 @@ using mil::OpKind;
 
 class LoopLowering {
 public:
-  LoopLowering(Engine &engine, torch::jit::Node &node, Val trips, Val condition, std::vector<Val> carried,
-               int64_t firstIndex)
-      : engine_(engine), node_(node), body_(*node.blocks()[0]), trips_(std::move(trips)), carried_(std::move(carried)),
-        firstIndex_(firstIndex) {
+  LoopLowering(Engine &engine, torch::jit::Node &node, Val trips, Val condition,
+               std::vector<Val> carried, int64_t firstIndex)
+      : engine_(engine), node_(node), body_(*node.blocks()[0]), trips_(std::move(trips)),
+        carried_(std::move(carried)), firstIndex_(firstIndex) {
     for (const Val &val : carried_)
       flatten(val);
     conditionSlot_ = slots_.size();
@@ -29,7 +31,8 @@ public:
   }
 
   bool run() {
-    // One promotion a run at least; a slot is promoted at most three times: varying, then dynamic sizes.
+    // One promotion a run at least; a slot is promoted at most three times: varying, then dynamic
+    // sizes.
     for (unsigned attempt = 0;; ++attempt) {
       mil::Block scratch(&engine_.function_, nullptr);
       size_t problems = engine_.problems_.size(), slots = slots_.size();
@@ -73,18 +76,26 @@ private:
   };
 
   void flatten(const Val &val) {
-    if (auto tuple = val.tuple())
-      return llvm::for_each(tuple->values, [&](const Val &v) { flatten(v); });
-    if (auto list = val.list())
-      return llvm::for_each(list->values, [&](const Val &v) { flatten(v); });
-    slots_.push_back({.initial = val});
+    if (auto tuple = val.tuple()) {
+      for (const Val &v : tuple->values)
+        flatten(v);
+    } else if (auto list = val.list()) {
+      for (const Val &v : list->values)
+        flatten(v);
+    } else {
+      slots_.push_back({.initial = val});
+    }
   }
   static void flattenInto(const Val &val, std::vector<Val> &leaves) {
-    if (auto tuple = val.tuple())
-      return llvm::for_each(tuple->values, [&](const Val &v) { flattenInto(v, leaves); });
-    if (auto list = val.list())
-      return llvm::for_each(list->values, [&](const Val &v) { flattenInto(v, leaves); });
-    leaves.push_back(val);
+    if (auto tuple = val.tuple()) {
+      for (const Val &v : tuple->values)
+        flattenInto(v, leaves);
+    } else if (auto list = val.list()) {
+      for (const Val &v : list->values)
+        flattenInto(v, leaves);
+    } else {
+      leaves.push_back(val);
+    }
   }
   /// `like` with its leaves replaced, in order.
   Val rebuild(const Val &like, llvm::ArrayRef<Val> &leaves) {
@@ -104,10 +115,13 @@ private:
     return leaf;
   }
 
-  bool unlimited() const { return trips_.known() && trips_.known()->isInt() && trips_.known()->toInt() == INT64_MAX; }
+  bool unlimited() const {
+    return trips_.known() && trips_.known()->isInt() && trips_.known()->toInt() == INT64_MAX;
+  }
 
   void refuse(const llvm::Twine &what) {
-    engine_.fail(makeError("a loop whose number of turns is only known at run time {0}", what.str()));
+    engine_.fail(
+        makeError("a loop whose number of turns is only known at run time {0}", what.str()));
     failed_ = true;
   }
 
@@ -140,7 +154,8 @@ private:
         continue;
       mil::Value *arg = args[index++];
       if (i == conditionSlot_)
-        go = go ? builder.emit(OpKind::logical_and, {{mil::logical_and::x, go}, {mil::logical_and::y, arg}})
+        go = go ? builder.emit(OpKind::logical_and,
+                               {{mil::logical_and::x, go}, {mil::logical_and::y, arg}})
                 : builder.emit(OpKind::identity, {{mil::identity::x, arg}});
     }
     if (!go)
@@ -158,7 +173,8 @@ private:
     return args;
   }
 
-  /// Lowers the body once. A dry run promotes what did not stay as it was and says whether there was any.
+  /// Lowers the body once. A dry run promotes what did not stay as it was and says whether there
+  /// was any.
   bool lowerBody(mil::Block &block, bool final) {
     auto args = addArguments(block);
     Region region(engine_, block);
@@ -213,7 +229,8 @@ private:
   static bool sameLeaf(const Val &before, const Val &after) {
     if (before.known() && after.known())
       return before.known()->tagKind() == after.known()->tagKind() &&
-             (before.known()->isObject() ? before.known()->is(*after.known()) : *before.known() == *after.known());
+             (before.known()->isObject() ? before.known()->is(*after.known())
+                                         : *before.known() == *after.known());
     if (before.asDim() && after.asDim())
       return *before.asDim() == *after.asDim();
     if (before.tensor() && after.tensor())
@@ -263,12 +280,20 @@ private:
         slot.type = mil::Type::tensor(milTypeOf(slot.dtype), tensor->shape);
       } else {
         const c10::IValue *known = slot.initial.known();
-        bool isInt = slot.initial.asDim() || (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::IntType);
-        bool isBool = (known && known->isBool()) || (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::BoolType);
-        bool isFloat = (known && known->isDouble()) || (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::FloatType);
+        bool isInt =
+            slot.initial.asDim() ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::IntType);
+        bool isBool =
+            (known && known->isBool()) ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::BoolType);
+        bool isFloat =
+            (known && known->isDouble()) ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::FloatType);
         if (!isInt && !isBool && !isFloat)
           return refuse("changes a variable that is neither a tensor nor a number"), false;
-        slot.kind = isInt ? c10::TypeKind::IntType : isBool ? c10::TypeKind::BoolType : c10::TypeKind::FloatType;
+        slot.kind = isInt    ? c10::TypeKind::IntType
+                    : isBool ? c10::TypeKind::BoolType
+                             : c10::TypeKind::FloatType;
         slot.type = mil::Type::tensor(isInt ? DType::I32 : isBool ? DType::Bool : DType::F32);
       }
       slot.varies = changed = true;
@@ -282,10 +307,12 @@ private:
       refuse("writes to a dictionary or an attribute");
     for (const auto &[list, values] : region.lists()) {
       bool same = values.size() == list->values.size() &&
-                  llvm::all_of(llvm::zip(values, list->values),
-                               [](auto pair) { return sameLeaf(std::get<0>(pair), std::get<1>(pair)); });
+                  llvm::all_of(llvm::zip(values, list->values), [](auto pair) {
+                    return sameLeaf(std::get<0>(pair), std::get<1>(pair));
+                  });
       if (!same)
-        refuse("changes a list; stack its values into a tensor of known size and write its elements instead");
+        refuse("changes a list; stack its values into a tensor of known size and write its "
+               "elements instead");
     }
     for (const auto &[cell, after] : region.cells()) {
       if (llvm::any_of(slots_, [&, c = cell](const Slot &slot) { return slot.cell == c; }))
@@ -302,7 +329,8 @@ private:
 
   void emitOutputs(mil::Block &block, mil::Value *counter, llvm::ArrayRef<Val> after) {
     Builder &builder = engine_.builder_;
-    llvm::SmallVector<mil::Value *, 8> outputs{builder.emit(OpKind::add, {{mil::add::x, counter}, {mil::add::y, 1}})};
+    llvm::SmallVector<mil::Value *, 8> outputs{
+        builder.emit(OpKind::add, {{mil::add::x, counter}, {mil::add::y, 1}})};
     size_t leaf = 0;
     for (Slot &slot : slots_) {
       const Val *result = slot.cell ? nullptr : &after[leaf++];

@@ -1,10 +1,11 @@
 // In-place and out= forms, from the schema's alias annotations:
 //
-//     x.add_(y)            aten::add_(Tensor(a!) self, …)      lowers aten::add, stores the result through x's view
-//     torch.add(x, y, out=z)  aten::add.out(…, Tensor(a!) out)  the same, through z's view
+//     x.add_(y)            aten::add_(Tensor(a!) self, …)      lowers aten::add, stores the result
+//     through x's view torch.add(x, y, out=z)  aten::add.out(…, Tensor(a!) out)  the same, through
+//     z's view
 //
-// The functional twin is found among the operation's overloads by the names of its arguments, so no in-place
-// operation needs code of its own. What writes and has no twin is refused, never dropped.
+// The functional twin is found among the operation's overloads by the names of its arguments, so no
+// in-place operation needs code of its own. What writes and has no twin is refused, never dropped.
 #include "frontend/Engine.h"
 
 #include "llvm/ADT/StringSet.h"
@@ -17,9 +18,10 @@ static bool isWritten(const c10::Argument &argument) {
   return argument.alias_info() && argument.alias_info()->isWrite();
 }
 
-/// The overload of `name` whose arguments are those of `schema`, written-to `out` arguments left out.
-static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema, const std::string &name,
-                                                 bool isOut) {
+/// The overload of `name` whose arguments are those of `schema`, written-to `out` arguments left
+/// out.
+static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema,
+                                                 const std::string &name, bool isOut) {
   std::vector<const c10::Argument *> wanted;
   for (const c10::Argument &argument : schema.arguments())
     if (!isOut || !isWritten(argument))
@@ -65,8 +67,9 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
     return Results{arguments[0]};
   }
   // Forms that change what the object views, not what it holds.
-  static const llvm::StringSet<> metadata = {"aten::squeeze_",   "aten::unsqueeze_", "aten::t_",       "aten::transpose_",
-                                             "aten::swapaxes_", "aten::swapdims_",  "aten::detach_"};
+  static const llvm::StringSet<> metadata = {
+      "aten::squeeze_",  "aten::unsqueeze_", "aten::t_",     "aten::transpose_",
+      "aten::swapaxes_", "aten::swapdims_",  "aten::detach_"};
   bool isOut = name.back() != '_';
   std::string base = isOut ? name : name.substr(0, name.size() - 1);
   const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
@@ -96,7 +99,8 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
       return refuse("and its functional form gives no tensor for it");
     bool sameShape = llvm::ArrayRef<Dim>(target->shape) == llvm::ArrayRef<Dim>(value->shape);
     if (isOut && !sameShape) {
-      // LibTorch resizes `out`; that is only sound to follow where nothing else can see the old storage.
+      // LibTorch resizes `out`; that is only sound to follow where nothing else can see the old
+      // storage.
       bool empty = mil::numElements(target->shape) == Dim(0);
       if (!target->view.empty() || !empty)
         return refuse("an `out` of another shape than the result");

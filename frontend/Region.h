@@ -1,5 +1,6 @@
-// A MIL block that is lowered into on its own: a branch, a loop body, or a dry run of either. What it changes among
-// the objects that existed before is journalled, so that it can be undone and merged.
+// A MIL block that is lowered into on its own: a branch, a loop body, or a dry run of either. What
+// it changes among the objects that existed before is journalled, so that it can be undone and
+// merged.
 #pragma once
 
 #include "frontend/Engine.h"
@@ -9,7 +10,8 @@ namespace plait::frontend {
 class Region {
 public:
   /// Lowers into `block` until close(). Objects made from here on are local to the region.
-  Region(Engine &engine, mil::Block &block) : engine_(engine), block_(block), saved_(engine.builder_.block()),
+  Region(Engine &engine, mil::Block &block)
+      : engine_(engine), block_(block), saved_(engine.builder_.block()),
         position_(engine.builder_.position()) {
     journal_.start = engine.nextSerial_;
     scope_ = engine.nextScope_++;
@@ -18,7 +20,8 @@ public:
   }
   Region(const Region &) = delete;
 
-  /// Ends lowering: the engine's objects are as they were before the region. What was changed stays in changes().
+  /// Ends lowering: the engine's objects are as they were before the region. What was changed stays
+  /// in changes().
   void close() {
     leave();
     engine_.journals_.pop_back();
@@ -53,11 +56,12 @@ public:
   const auto &dicts() const { return dictsAfter_; }
   const auto &slots() const { return slotsAfter_; }
 
-  /// A value that leaves the region, safe against the roll-back: tensors whose outer cell the region wrote are read
-  /// now. To be called before close().
+  /// A value that leaves the region, safe against the roll-back: tensors whose outer cell the
+  /// region wrote are read now. To be called before close().
   Val freeze(const Val &val) {
     if (auto tensor = val.tensor()) {
-      bool written = llvm::any_of(journal_.cells, [&](const auto &entry) { return entry.first == tensor->cell; });
+      bool written = llvm::any_of(journal_.cells,
+                                  [&](const auto &entry) { return entry.first == tensor->cell; });
       return written ? engine_.copy(tensor) : val;
     }
     if (auto tuple = val.tuple()) {

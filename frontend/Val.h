@@ -35,26 +35,30 @@ struct ViewStep {
   } kind;
   int64_t dim = 0;
   Dim start = 0;
-  mil::Value *dynamicStart = nullptr; ///< instead of `start`: an int32 scalar known at run time only
+  mil::Value *dynamicStart =
+      nullptr; ///< instead of `start`: an int32 scalar known at run time only
   int64_t step = 1;
-  llvm::SmallVector<int64_t, 5> perm;
-  Shape shape; ///< of the result, for every kind
+  llvm::SmallVector<int64_t, 5> perm = {};
+  Shape shape = {}; ///< of the result, for every kind
+};
+
+/// A tensor known while compiling: never written (its memory may be a read-only file); replaced
+/// instead.
+struct KnownTensor {
+  at::Tensor tensor;
+  /// A parameter, a buffer or a constant of the model, or derived from one.
+  bool fromWeight = false;
 };
 
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is
 /// row-major in `shape`.
 struct Cell {
-  /// A tensor known while compiling: never written (its memory may be a read-only file); replaced
-  /// instead.
-  struct Known {
-    at::Tensor tensor;
-    bool fromWeight =
-        false; ///< a parameter, a buffer or a constant of the model, or derived from one
-  };
+  using Known = KnownTensor;
   std::variant<Known, Dim, mil::Value *> content;
   Shape shape;
   at::ScalarType dtype;
   uint64_t version = 0; ///< counts writes
+  uint64_t serial = 0;  ///< order of creation among all cells and containers
   std::string
       attribute; ///< the module attribute it is, "" where none: writes would have to persist
   bool mayBeAliased = false; ///< some tensor may or may not share its memory: a write is refused
@@ -69,11 +73,12 @@ struct TensorObj {
   /// As LibTorch would have them, in elements; nullopt where they depend on what only LibTorch's
   /// kernels know.
   std::optional<Shape> strides;
-  // What the view of a MIL value was last read as, valid for this version of the cell and in this
-  // block.
+  uint64_t serial = 0;
+  // What it was last read as: valid for this version of the cell, while the scope it was made in is
+  // open.
   mil::Value *cached = nullptr;
   uint64_t cachedVersion = 0;
-  size_t cachedSteps = 0;
+  uint64_t cachedScope = 0;
 
   at::ScalarType dtype() const { return cell->dtype; }
 };
@@ -134,7 +139,9 @@ private:
     const T *p = std::get_if<T>(&data_);
     return p ? *p : T();
   }
-  std::variant<Poison, Uninitialized, c10::IValue, Dim, Number, TensorPtr, ListPtr, TuplePtr, DictPtr> data_;
+  std::variant<Poison, Uninitialized, c10::IValue, Dim, Number, TensorPtr, ListPtr, TuplePtr,
+               DictPtr>
+      data_;
 };
 
 struct ListObj {

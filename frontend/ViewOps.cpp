@@ -1,9 +1,9 @@
-// The operations whose result shares memory with their argument: each becomes a step of a view, for known and run-time
-// tensors alike. Which of them alias is LibTorch's rule: `view` always, `reshape` where the strides allow it,
-// `contiguous` and `to` where nothing is to be done.
+// The operations whose result shares memory with their argument: each becomes a step of a view, for
+// known and run-time tensors alike. Which of them alias is LibTorch's rule: `view` always,
+// `reshape` where the strides allow it, `contiguous` and `to` where nothing is to be done.
 #include "frontend/Engine.h"
 
-#include "llvm/ADT/StringSwitch.h"
+#include "llvm/ADT/Sequence.h"
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
@@ -14,7 +14,8 @@ namespace {
 /// Arguments by schema name.
 class Named {
 public:
-  Named(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) : schema_(schema), arguments_(arguments) {}
+  Named(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments)
+      : schema_(schema), arguments_(arguments) {}
 
   const Val *find(llvm::StringRef name) const {
     for (auto [i, argument] : llvm::enumerate(schema_.arguments()))
@@ -29,7 +30,8 @@ public:
   }
   std::optional<int64_t> integer(llvm::StringRef name) const {
     const Val *val = find(name);
-    return val && val->known() && val->known()->isInt() ? std::optional(val->known()->toInt()) : std::nullopt;
+    return val && val->known() && val->known()->isInt() ? std::optional(val->known()->toInt())
+                                                        : std::nullopt;
   }
 
 private:
@@ -39,14 +41,17 @@ private:
 
 int64_t wrapAxis(int64_t axis, int64_t rank) {
   int64_t bound = std::max<int64_t>(rank, 1);
-  TORCH_CHECK(axis >= -bound && axis < bound, "dimension ", axis, " is out of range for a tensor of rank ", rank);
+  TORCH_CHECK(axis >= -bound && axis < bound, "dimension ", axis,
+              " is out of range for a tensor of rank ", rank);
   return axis < 0 ? axis + bound : axis;
 }
 
 enum class Alias { Yes, No, Unknown };
 
-/// Whether a reshape of a strided tensor is a view, and its strides: LibTorch's rule, on symbolic sizes.
-Alias reshapeStrides(const TensorObj &tensor, llvm::ArrayRef<Dim> shape, std::optional<Shape> &result) {
+/// Whether a reshape of a strided tensor is a view, and its strides: LibTorch's rule, on symbolic
+/// sizes.
+Alias reshapeStrides(const TensorObj &tensor, llvm::ArrayRef<Dim> shape,
+                     std::optional<Shape> &result) {
   if (!tensor.strides)
     return Alias::Unknown;
   if (isContiguous(tensor)) {
@@ -54,7 +59,8 @@ Alias reshapeStrides(const TensorObj &tensor, llvm::ArrayRef<Dim> shape, std::op
     return Alias::Yes;
   }
   const Shape &strides = *tensor.strides;
-  bool allConst = mil::constShape(tensor.shape) && mil::constShape(shape) && mil::constShape(strides);
+  bool allConst =
+      mil::constShape(tensor.shape) && mil::constShape(shape) && mil::constShape(strides);
   Alias no = allConst ? Alias::No : Alias::Unknown;
   Shape newStrides(shape.size());
   int64_t target = int64_t(shape.size()) - 1;
@@ -148,9 +154,10 @@ Val Engine::reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlia
     return Val(view(self, ViewStep{.kind = ViewStep::Reshape, .shape = shape}, std::move(strides)));
   at::Tensor known = readKnown(*self);
   auto sizes = mil::constShape(shape);
-  Val result = known.defined() && sizes
-                   ? makeKnown(known.reshape(*sizes), std::get<Cell::Known>(self->cell->content).fromWeight)
-                   : makeTensor(reshape(read(*self), shape), self->dtype());
+  Val result =
+      known.defined() && sizes
+          ? makeKnown(known.reshape(*sizes), std::get<Cell::Known>(self->cell->content).fromWeight)
+          : makeTensor(reshape(read(*self), shape), self->dtype());
   if (alias == Alias::Unknown)
     mayAlias(result, Val(self));
   return result;
@@ -170,7 +177,8 @@ Val Engine::permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> pe
   return Val(view(self, std::move(step), std::move(strides)));
 }
 
-Val Engine::sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end, int64_t step) {
+Val Engine::sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end,
+                        int64_t step) {
   TORCH_CHECK(step > 0, "a slice has step ", step, ": it must be positive");
   const Dim size = self->shape[dim];
   // None and "to the end" before symbolic clamping.
@@ -213,7 +221,8 @@ Val Engine::selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &ind
   if (position) {
     if (position->isConst() && size.isConst())
       TORCH_CHECK(position->value() >= -size.value() && position->value() < size.value(), "index ",
-                  position->value(), " is out of range for dimension ", dim, " of size ", size.value());
+                  position->value(), " is out of range for dimension ", dim, " of size ",
+                  size.value());
     step.start = position->isConst() && position->value() < 0 ? size + *position : *position;
   } else {
     mil::Value *value = scalar(index, mil::DType::I32);
@@ -221,7 +230,8 @@ Val Engine::selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &ind
         builder_.emit(OpKind::add, {{mil::add::x, value}, {mil::add::y, materialise(size)}});
     mil::Value *negative = builder_.emit(OpKind::less, {{mil::less::x, value}, {mil::less::y, 0}});
     step.dynamicStart = builder_.emit(
-        OpKind::select, {{mil::select::cond, negative}, {mil::select::a, wrapped}, {mil::select::b, value}});
+        OpKind::select,
+        {{mil::select::cond, negative}, {mil::select::a, wrapped}, {mil::select::b, value}});
   }
   step.shape = self->shape;
   step.shape.erase(step.shape.begin() + dim);
@@ -231,15 +241,17 @@ Val Engine::selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &ind
   return Val(view(self, std::move(step), std::move(strides)));
 }
 
-Val Engine::splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind) {
+Val Engine::splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes,
+                        bool unbind) {
   // One `split` serves every piece of a run-time tensor.
   mil::Op *split = nullptr;
   auto lengths = mil::constShape(sizes);
   if (std::holds_alternative<mil::Value *>(self->cell->content) && lengths && sizes.size() > 1 &&
       llvm::all_of(*lengths, [](int64_t n) { return n > 0; }))
-    split = builder_.create(OpKind::split, {{mil::split::x, read(*self)},
-                                            {mil::split::split_sizes, llvm::ArrayRef<int64_t>(*lengths)},
-                                            {mil::split::axis, dim}});
+    split = builder_.create(OpKind::split,
+                            {{mil::split::x, read(*self)},
+                             {mil::split::split_sizes, llvm::ArrayRef<int64_t>(*lengths)},
+                             {mil::split::axis, dim}});
   std::vector<Val> pieces;
   Dim start = 0;
   for (auto [i, size] : llvm::enumerate(sizes)) {
@@ -252,7 +264,8 @@ Val Engine::splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<
       if (strides)
         strides->erase(strides->begin() + dim);
       if (value)
-        value = builder_.emit(OpKind::squeeze, {{mil::squeeze::x, value}, {mil::squeeze::axes, {dim}}});
+        value =
+            builder_.emit(OpKind::squeeze, {{mil::squeeze::x, value}, {mil::squeeze::axes, {dim}}});
     } else {
       step.shape[dim] = size;
     }
@@ -290,7 +303,9 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     auto tensor = result.tensor();
     return Results{copies && tensor ? copy(tensor) : std::move(result)};
   };
-  auto axis = [&](llvm::StringRef argument) { return wrapAxis(arg[argument].known()->toInt(), rank); };
+  auto axis = [&](llvm::StringRef argument) {
+    return wrapAxis(arg[argument].known()->toInt(), rank);
+  };
   auto swap = [&](int64_t a, int64_t b) {
     auto perm = llvm::to_vector<5>(llvm::seq<int64_t>(0, rank));
     if (rank > 1)
@@ -347,7 +362,8 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     if (const Val *dim = arg.find("dim")) {
       drop.assign(rank, false);
       auto list = dim->list();
-      for (const Val &value : list ? llvm::ArrayRef<Val>(list->values) : llvm::ArrayRef<Val>(*dim)) {
+      for (const Val &value :
+           list ? llvm::ArrayRef<Val>(list->values) : llvm::ArrayRef<Val>(*dim)) {
         if (!value.known() || !value.known()->isInt())
           return std::nullopt;
         int64_t d = wrapAxis(value.known()->toInt(), rank);
@@ -374,7 +390,8 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     step.shape.insert(step.shape.begin() + dim, Dim(1));
     std::optional<Shape> strides = self->strides;
     if (strides)
-      strides->insert(strides->begin() + dim, dim < rank ? (*self->strides)[dim] * self->shape[dim] : Dim(1));
+      strides->insert(strides->begin() + dim,
+                      dim < rank ? (*self->strides)[dim] * self->shape[dim] : Dim(1));
     return one(Val(view(self, std::move(step), std::move(strides))));
   }
   if (name == "permute") {
@@ -436,8 +453,9 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     for (int64_t i = 0; i < int64_t(shape->size()); ++i) {
       Dim from = i < added ? Dim(1) : self->shape[i - added];
       Dim to = (*shape)[i] == Dim(-1) ? from : (*shape)[i];
-      TORCH_CHECK(from == to || from == Dim(1) || !from.isConst() || !to.isConst(), "a tensor of shape ",
-                  mil::str(self->shape), " cannot expand to shape ", mil::str(*shape));
+      TORCH_CHECK(from == to || from == Dim(1) || !from.isConst() || !to.isConst(),
+                  "a tensor of shape ", mil::str(self->shape), " cannot expand to shape ",
+                  mil::str(*shape));
       step.shape.push_back(to);
       if (strides)
         strides->push_back(i < added || !(from == to) ? Dim(0) : (*self->strides)[i - added]);
@@ -507,8 +525,9 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     }
     return Results{splitTensor(self, dim, sizes, false)};
   }
-  if (name == "detach" || name == "alias" || name == "lift" || name == "lift_fresh" || name == "_conj" ||
-      name == "resolve_conj" || name == "resolve_neg" || name == "positive" || name == "real")
+  if (name == "detach" || name == "alias" || name == "lift" || name == "lift_fresh" ||
+      name == "_conj" || name == "resolve_conj" || name == "resolve_neg" || name == "positive" ||
+      name == "real")
     return one(reshapeTensor(self, self->shape, true));
   if (name == "contiguous") {
     if (isContiguous(*self))
@@ -520,15 +539,16 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
   }
   if (name == "clone")
     return Results{copy(self)};
-  if (name == "to" || name == "type_as" || name == "_to_copy" || name == "_autocast_to_reduced_precision" ||
-      name == "_autocast_to_full_precision") {
+  if (name == "to" || name == "type_as" || name == "_to_copy" ||
+      name == "_autocast_to_reduced_precision" || name == "_autocast_to_full_precision") {
     at::ScalarType dtype = self->dtype();
     if (const Val *to = arg.find("dtype"); to && to->known() && to->known()->isInt())
       dtype = at::ScalarType(to->known()->toInt());
     else if (const Val *other = arg.find("other"); other && other->tensor())
       dtype = other->tensor()->dtype();
     const Val *flag = arg.find("copy");
-    bool forced = name == "_to_copy" || (flag && flag->known() && flag->known()->isBool() && flag->known()->toBool());
+    bool forced = name == "_to_copy" ||
+                  (flag && flag->known() && flag->known()->isBool() && flag->known()->toBool());
     if (dtype == self->dtype())
       return Results{forced ? copy(self) : Val(self)};
     Val result = castTensor(self, dtype);
@@ -546,9 +566,9 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     Val result = copy(self);
     auto target = result.tensor();
     int64_t dim = axis("dim");
-    Val part = name == "select_scatter"
-                   ? selectTensor(target, dim, arg["index"])
-                   : sliceTensor(target, dim, arg["start"], arg["end"], arg.integer("step").value_or(1));
+    Val part = name == "select_scatter" ? selectTensor(target, dim, arg["index"])
+                                        : sliceTensor(target, dim, arg["start"], arg["end"],
+                                                      arg.integer("step").value_or(1));
     if (part.tensor())
       write(*part.tensor(), arg["src"]);
     return Results{result};

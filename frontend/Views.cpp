@@ -1,5 +1,6 @@
-// Reading and writing through views. A tensor is a chain of steps from its cell: reading applies them in order;
-// writing replaces the cell's content by undoing them, from the view back to the base:
+// Reading and writing through views. A tensor is a chain of steps from its cell: reading applies
+// them in order; writing replaces the cell's content by undoing them, from the view back to the
+// base:
 //
 //     y = x.t()[1:]; y.copy_(v)     x' = transpose(slice_update(transpose(x), v, begin=[1, 0]))
 #include "frontend/Engine.h"
@@ -24,7 +25,8 @@ static at::Tensor applyKnown(const at::Tensor &base, const ViewStep &step) {
   switch (step.kind) {
   case ViewStep::Slice: {
     int64_t start = step.start.value(), count = (*shape)[step.dim];
-    return base.slice(step.dim, start, count ? start + (count - 1) * step.step + 1 : start, step.step);
+    return base.slice(step.dim, start, count ? start + (count - 1) * step.step + 1 : start,
+                      step.step);
   }
   case ViewStep::Select:
     return base.select(step.dim, step.start.value());
@@ -102,18 +104,20 @@ mil::Value *Engine::beginVector(mil::Value *base, const ViewStep &step) {
   }
   llvm::SmallVector<mil::Value *, 4> parts;
   for (unsigned i = 0; i < begin.size(); ++i)
-    parts.push_back(i == unsigned(step.dim)
-                        ? builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, step.dynamicStart},
-                                                              {mil::expand_dims::axes, {0}}})
-                        : builder_.ints({0}));
+    parts.push_back(
+        i == unsigned(step.dim)
+            ? builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, step.dynamicStart},
+                                                  {mil::expand_dims::axes, {0}}})
+            : builder_.ints({0}));
   if (parts.size() == 1)
     return parts[0];
   return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
 }
 
 /// The arguments begin, end, stride and end_mask that take `count` elements from the step's start.
-static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base, const ViewStep &step,
-                                                const Dim &count, mil::Value *begin) {
+static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base,
+                                                const ViewStep &step, const Dim &count,
+                                                mil::Value *begin) {
   unsigned rank = base->type.rank();
   llvm::SmallVector<Arg, 6> args{Arg(slice_by_index::begin, begin)};
   std::unique_ptr<bool[]> mask(new bool[rank]);
@@ -124,7 +128,8 @@ static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base
     mask[step.dim] = false;
     llvm::SmallVector<Dim, 5> lengths(rank, Dim(0));
     lengths[step.dim] = (count - 1) * step.step + 1;
-    end = engine.builder().emit(OpKind::add, {{mil::add::x, begin}, {mil::add::y, engine.materialise(lengths)}});
+    end = engine.builder().emit(OpKind::add,
+                                {{mil::add::x, begin}, {mil::add::y, engine.materialise(lengths)}});
   } else {
     mask[step.dim] = step.start + count * step.step == size && step.step == 1;
     Shape ends(base->type.shape().begin(), base->type.shape().end());
@@ -164,22 +169,26 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
   case ViewStep::Select: {
     mil::Value *picked;
     if (step.dynamicStart) {
-      mil::Value *index = builder_.emit(OpKind::expand_dims,
-                                        {{mil::expand_dims::x, step.dynamicStart}, {mil::expand_dims::axes, {0}}});
-      picked = builder_.emit(OpKind::gather, {{mil::gather::x, base},
-                                              {mil::gather::indices, index},
-                                              {mil::gather::axis, step.dim}});
+      mil::Value *index =
+          builder_.emit(OpKind::expand_dims,
+                        {{mil::expand_dims::x, step.dynamicStart}, {mil::expand_dims::axes, {0}}});
+      picked = builder_.emit(
+          OpKind::gather,
+          {{mil::gather::x, base}, {mil::gather::indices, index}, {mil::gather::axis, step.dim}});
     } else {
       auto args = sliceArguments(*this, base, step, 1, beginVector(base, step));
       args.push_back(Arg(slice_by_index::x, base));
-      picked = base->type.shape()[step.dim] == Dim(1) ? base : builder_.emit(OpKind::slice_by_index, args);
+      picked = base->type.shape()[step.dim] == Dim(1) ? base
+                                                      : builder_.emit(OpKind::slice_by_index, args);
     }
-    result = builder_.emit(OpKind::squeeze, {{mil::squeeze::x, picked}, {mil::squeeze::axes, {step.dim}}});
+    result = builder_.emit(OpKind::squeeze,
+                           {{mil::squeeze::x, picked}, {mil::squeeze::axes, {step.dim}}});
     break;
   }
   case ViewStep::Permute:
-    return builder_.emit(OpKind::transpose, {{mil::transpose::x, base},
-                                             {mil::transpose::perm, llvm::ArrayRef<int64_t>(step.perm)}});
+    return builder_.emit(
+        OpKind::transpose,
+        {{mil::transpose::x, base}, {mil::transpose::perm, llvm::ArrayRef<int64_t>(step.perm)}});
   case ViewStep::Reshape:
     return reshape(base, step.shape);
   case ViewStep::Expand:
@@ -199,8 +208,10 @@ mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Valu
     bool select = step.kind == ViewStep::Select;
     Dim count = select ? Dim(1) : step.shape[step.dim];
     if (select)
-      part = builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, part}, {mil::expand_dims::axes, {step.dim}}});
-    if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 && count == base->type.shape()[step.dim])
+      part = builder_.emit(OpKind::expand_dims,
+                           {{mil::expand_dims::x, part}, {mil::expand_dims::axes, {step.dim}}});
+    if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
+        count == base->type.shape()[step.dim])
       return part;
     // The parameters of slice_by_index by name: slice_update numbers them differently.
     llvm::SmallVector<Arg, 6> args{Arg(slice_update::x, base), Arg(slice_update::update, part)};
@@ -217,14 +228,16 @@ mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Valu
     llvm::SmallVector<int64_t, 5> inverse(step.perm.size());
     for (auto [i, axis] : llvm::enumerate(step.perm))
       inverse[axis] = i;
-    return builder_.emit(OpKind::transpose, {{mil::transpose::x, part},
-                                             {mil::transpose::perm, llvm::ArrayRef<int64_t>(inverse)}});
+    return builder_.emit(
+        OpKind::transpose,
+        {{mil::transpose::x, part}, {mil::transpose::perm, llvm::ArrayRef<int64_t>(inverse)}});
   }
   case ViewStep::Reshape:
     return reshape(part, base->type.shape());
   case ViewStep::Expand:
-    builder_.fail(makeError("an expanded tensor is written to: several of its elements share one place in memory; "
-                            "clone it first"));
+    builder_.fail(makeError(
+        "an expanded tensor is written to: several of its elements share one place in memory; "
+        "clone it first"));
     return builder_.poison();
   }
   return part;
@@ -281,13 +294,15 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
 void Engine::write(TensorObj &target, const Val &value) {
   Cell &cell = *target.cell;
   if (!cell.attribute.empty()) {
-    fail(makeError("the model writes to its attribute '{0}': what a Core ML function computes does not persist "
+    fail(makeError("the model writes to its attribute '{0}': what a Core ML function computes does "
+                   "not persist "
                    "between calls; make it an input and an output of the model",
                    cell.attribute));
     return;
   }
   if (cell.mayBeAliased) {
-    fail(makeError("a tensor is written to that may or may not share memory with another one; clone it before the "
+    fail(makeError("a tensor is written to that may or may not share memory with another one; "
+                   "clone it before the "
                    "write"));
     return;
   }
