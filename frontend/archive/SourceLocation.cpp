@@ -1,5 +1,6 @@
 // Decoding of .debug_pkl records; the format is in the header.
 #include "frontend/archive/SourceLocation.h"
+#include "frontend/archive/PickleCheck.h"
 #include "torch/csrc/jit/serialization/pickle.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -122,7 +123,7 @@ std::optional<SourceRange> DebugRanges::findSourceRangeThatGenerated(const Sourc
 void DebugRanges::load() {
   auto bytes = read();
   read = nullptr;
-  if (!bytes)
+  if (!bytes || llvm::errorToBool(checkPickle(*bytes)))
     return;
   IValue root = torch::jit::unpickle(bytes->data(), bytes->size());
   const auto &top = root.toTupleRef().elements();

@@ -4,8 +4,10 @@
 #include "frontend/archive/TorchArchive.h"
 #include "ATen/core/function.h"
 #include "caffe2/serialize/inline_container.h"
+#include "frontend/archive/PickleCheck.h"
 #include "frontend/archive/SourceLocation.h"
 #include "frontend/archive/TensorChecks.h"
+#include "torch/csrc/jit/operator_upgraders/upgraders.h"
 #include "torch/csrc/jit/operator_upgraders/upgraders_entry.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "torch/csrc/jit/serialization/import_source.h"
@@ -199,8 +201,7 @@ public:
       }
       result.mapping = std::move(*file);
       result.layout = std::make_shared<const ArchiveLayout>(std::move(*layout));
-      TorchArchiveLoader loader(result.mapping, result.layout);
-      result.module = loader.loadModule();
+      result.module = loadMapped(result);
       return result;
     } catch (const std::exception &error) {
       return makeError("LibTorch cannot load it: {0}", explain(error));
@@ -208,6 +209,20 @@ public:
   }
 
 private:
+  /// Operators that changed their meaning are replaced by their old form, as the archive's version
+  /// asks. LibTorch compiles those forms first, which takes 20 ms, and few archives need one:
+  /// compiling an archive that does fails as long as they are missing.
+  static torch::jit::Module loadMapped(const LoadedModule &target) {
+    if (!torch::jit::is_upgraders_map_populated()) {
+      try {
+        return TorchArchiveLoader(target.mapping, target.layout).loadModule();
+      } catch (const std::exception &) {
+        torch::jit::populate_upgraders_graph_map();
+      }
+    }
+    return TorchArchiveLoader(target.mapping, target.layout).loadModule();
+  }
+
   TorchArchiveLoader(const std::shared_ptr<const MappedFile> &file,
                      const std::shared_ptr<const ArchiveLayout> &layout)
       : records(std::make_shared<RecordReader>(file, layout)), version(layout->version),
@@ -217,8 +232,6 @@ private:
             [this](const std::string &qualifier) { return findSource(qualifier); }, version) {}
 
   torch::jit::Module loadModule() {
-    // Operators that changed their meaning are replaced by their old form, as the version asks.
-    torch::jit::populate_upgraders_graph_map();
     IValue table = unpickle("constants");
     constants = table.toTupleRef().elements().vec();
     torch::jit::Module module(unpickle("data").toObject());
@@ -243,6 +256,8 @@ private:
     auto pickle = records->text(name + ".pkl");
     if (!pickle)
       throw std::runtime_error("record '" + name + ".pkl' is missing");
+    if (auto error = checkPickle(*pickle))
+      throw std::runtime_error(name + ".pkl: " + llvm::toString(std::move(error)));
     StringRef rest = *pickle;
     auto read = [&rest](char *buffer, size_t count) {
       count = std::min(count, rest.size());

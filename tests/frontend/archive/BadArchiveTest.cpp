@@ -127,6 +127,16 @@ TEST_F(BadArchive, TensorsBeyondTheirStorage) {
   }
 }
 
+TEST_F(BadArchive, PicklesThatClaimTooMuch) {
+  // A string, a long integer, a memo slot, the name of a global.
+  for (llvm::StringRef bytes : {"\x80\2X\xff\xff\xff\x7f"
+                                "abc.",
+                                "\x80\2\x8a\xff"
+                                "abc.",
+                                "\x80\2Nr\xff\xff\xff\xff.", "\x80\2c__torch__\nM", "\x80\2M\1"})
+    EXPECT_THAT(errorWith("data.pkl", bytes.str()), HasSubstr("claims more than there is"));
+}
+
 TEST_F(BadArchive, UnknownOperators) {
   for (const TestRecord &record : recordsOf(saveSmall())) {
     if (record.name != "m/code/__torch__.py")

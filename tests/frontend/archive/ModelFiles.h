@@ -1,6 +1,7 @@
 // Archives for the loader's tests: modules made in C++, and archives put together record by record.
 #pragma once
 
+#include "ATen/ATen.h"
 #include "TestZip.h"
 #include "caffe2/serialize/inline_container.h"
 #include "frontend/archive/TorchArchive.h"
