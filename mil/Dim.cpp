@@ -15,6 +15,16 @@ namespace plait::mil {
 namespace {
 enum AtomKind { Symbol, FloorDiv, Mod, Min, Max };
 
+// Sizes from corrupt input may be anything: arithmetic stops at the ends of the range.
+int64_t saturatingSum(int64_t a, int64_t b) {
+  int64_t r;
+  return llvm::AddOverflow(a, b, r) ? (a < 0 ? INT64_MIN : INT64_MAX) : r;
+}
+int64_t saturatingProduct(int64_t a, int64_t b) {
+  int64_t r;
+  return llvm::MulOverflow(a, b, r) ? ((a < 0) != (b < 0) ? INT64_MIN : INT64_MAX) : r;
+}
+
 int64_t floorDivide(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
 /// Saturating arithmetic on bounds, where INT64_MIN and INT64_MAX mean "not known".
@@ -93,10 +103,10 @@ bool Dim::isSymbol() const {
 
 Dim operator+(const Dim &a, const Dim &b) {
   if (a.isConst() && b.isConst())
-    return Dim(a.value_ + b.value_);
+    return Dim(saturatingSum(a.value_, b.value_));
   Dim::Expr e = Dim::toExpr(a);
   for (const auto &[product, coefficient] : Dim::toExpr(b).terms)
-    e.terms[product] += coefficient;
+    e.terms[product] = saturatingSum(e.terms[product], coefficient);
   return Dim::fromExpr(std::move(e));
 }
 
@@ -104,7 +114,7 @@ Dim operator-(const Dim &a, const Dim &b) { return a + b * Dim(-1); }
 
 Dim operator*(const Dim &a, const Dim &b) {
   if (a.isConst() && b.isConst())
-    return Dim(a.value_ * b.value_);
+    return Dim(saturatingProduct(a.value_, b.value_));
   Dim::Expr e;
   for (const auto &[p, x] : Dim::toExpr(a).terms)
     for (const auto &[q, y] : Dim::toExpr(b).terms) {
@@ -112,7 +122,7 @@ Dim operator*(const Dim &a, const Dim &b) {
       product.insert(product.end(), q.begin(), q.end());
       std::sort(product.begin(), product.end(),
                 [](const AtomRef &s, const AtomRef &t) { return s->text < t->text; });
-      e.terms[product] += x * y;
+      e.terms[product] = saturatingSum(e.terms[product], saturatingProduct(x, y));
     }
   return Dim::fromExpr(std::move(e));
 }
@@ -373,7 +383,7 @@ Dim numElements(llvm::ArrayRef<Dim> shape) {
 int64_t numElements(llvm::ArrayRef<int64_t> shape) {
   int64_t n = 1;
   for (int64_t d : shape)
-    n *= d;
+    n = saturatingProduct(n, d);
   return n;
 }
 

@@ -358,6 +358,43 @@ std::optional<llvm::StringRef> constString(const Value *value) {
   return text ? std::optional<llvm::StringRef>(*text) : std::nullopt;
 }
 
+bool writesInline(const Op &op, unsigned param) {
+  return !op.isTerminator() &&
+         ((op.info().traits & Constexpr) || (op.info().params[param].flags & Inline));
+}
+
+bool isInlineOnly(const Op &constant) {
+  const Value &value = *constant.result();
+  if (!constant.is(OpKind::const_) || !value.hasUses())
+    return false;
+  for (const Operand &use : value.uses()) {
+    const Op &op = *use.owner();
+    if (op.isTerminator())
+      return false;
+    bool inlined = false;
+    for (unsigned param = 0; param < op.numParams() && !inlined; ++param) {
+      auto bound = op.operands(param);
+      inlined = bound.begin() <= &use && &use < bound.end() && writesInline(op, param);
+    }
+    if (!inlined)
+      return false;
+  }
+  return true;
+}
+
+bool keepsOperandsInAttributes(const Op &op) {
+  switch (op.kind()) {
+  case OpKind::constexpr_affine_dequantize:
+    return true;
+  case OpKind::constexpr_lut_to_dense:
+    return op[constexpr_lut_to_dense::shape] != nullptr;
+  case OpKind::constexpr_sparse_to_dense:
+    return op[constexpr_sparse_to_dense::shape] != nullptr;
+  default:
+    return false;
+  }
+}
+
 bool isCompileTime(const Value *value) {
   return value && value->def() &&
          (value->def()->is(OpKind::const_) || (value->def()->info().traits & Constexpr));

@@ -309,6 +309,13 @@ std::optional<llvm::SmallVector<int64_t, 8>> constInts(const Value *value);
 std::optional<double> constFloat(const Value *value);
 std::optional<bool> constBool(const Value *value);
 std::optional<llvm::StringRef> constString(const Value *value);
+/// Operands of `param` that are constants are written as literals inside `op`, in text and in
+/// packages: those of constexpr_* operations and of parameters that the table marks Inline.
+bool writesInline(const Op &op, unsigned param);
+/// All uses of the constant are written inline, so that it needs no statement of its own.
+bool isInlineOnly(const Op &constant);
+/// constexpr_* operations of iOS16's form keep their literals in attributes, not in operands.
+bool keepsOperandsInAttributes(const Op &op);
 /// The result of a const or of a constexpr_* operation: what may be bound to a Const parameter.
 bool isCompileTime(const Value *value);
 

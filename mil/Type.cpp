@@ -106,6 +106,8 @@ std::string Type::str() const {
   case Kind::Invalid:
     return "<invalid>";
   case Kind::Tensor:
+    if (shape_.empty())
+      return name(dtype_).str();
     text = "tensor<" + name(dtype_).str() + ", [";
     for (size_t i = 0; i < shape_.size(); ++i)
       text += (i ? ", " : "") + dimension(shape_[i]);

@@ -19,6 +19,9 @@ public:
   Type() = default;
   static Type tensor(DType dtype, llvm::ArrayRef<Dim> shape = {});
   static Type tensor(DType dtype, llvm::ArrayRef<int64_t> shape);
+  static Type tensor(DType dtype, std::initializer_list<int64_t> shape) {
+    return tensor(dtype, llvm::ArrayRef<int64_t>(shape));
+  }
   /// A list of `length` elements ("?" where unknown).
   static Type list(Type element, Dim length);
   static Type tuple(std::vector<Type> elements);
@@ -51,7 +54,7 @@ public:
   /// Equal kinds, element types and dimensions proved equal.
   friend bool operator==(const Type &a, const Type &b);
 
-  /// As in MIL text: "tensor<fp16, [1, 6000]>"; a dynamic dimension is "?".
+  /// As in MIL text: "tensor<fp16, [1, 6000]>", "fp16" for a scalar; a dynamic dimension is "?".
   std::string str() const;
 
 private:

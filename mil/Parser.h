@@ -1,0 +1,43 @@
+// MIL text to programs: the syntax of the model.mil of compiled Core ML models, program versions
+// 1.0 to 1.3.
+//
+//   program   := "program" "(" NUMBER ")" attrs? "{" function* "}"
+//   function  := "func" ID "<" OPSET ">" params attrs? body
+//   params    := "(" (type ID attrs?),* ")"
+//   body      := "{" statement* "}" "->" "(" ID,* ")" ";"
+//   statement := results? ID "(" (ID "=" operand),* ")" attrs? blocks? ";"
+//   results   := type ID "=" | "(" (type ID),* ")" "="
+//   operand   := ID | literal | "(" operand,* ")"
+//   attrs     := "[" (ID "=" literal),* "]"
+//   blocks    := "{" (ID params body)* "}"
+//   literal   := type "(" contents ")"
+//   contents  := NUMBER | STRING | "true" | "false" | blob | "[" contents,* "]"
+//              | "(" contents,* ")" | "{" ("{" contents "," contents "}"),* "}" | literal
+//   blob      := "BLOBFILE" "(" "path" "=" literal "," "offset" "=" literal ")"
+//   type      := ELEMENT | "tensor" "<" ELEMENT "," "[" dim,* "]" ">" | "list" "<" type "," dim ">"
+//              | "tuple" "<" type,* ">" | "dict" "<" type "," type ">" | "state" "<" type ">"
+//   dim       := NUMBER | "?" | ID
+//
+// A dimension that is an identifier is plait's own: a named dynamic dimension. How Core ML spells
+// nested blocks is not published; `blocks` is plait's own too. A comment runs from "//" to the end
+// of the line. Version 1.0 writes scalars as tensors of no dimensions: tensor<string, []>("x").
+#pragma once
+
+#include "mil/IR.h"
+
+namespace plait::mil {
+
+struct ParseOptions {
+  /// Stands in messages before the line number.
+  std::string fileName = "<text>";
+  /// The tensor of `type` at a BLOBFILE's place; without it such constants are errors.
+  std::function<Expected<TensorData>(llvm::StringRef path, uint64_t offset, const Type &type)> blob;
+};
+
+/// Messages are "file:line:column: what" with the source line and a caret. Checks syntax and names
+/// only: verify() checks the rest. Result types are inferred where the text has "?" and the shape
+/// function knows better; where inference fails the stated types stay.
+Expected<std::unique_ptr<Program>> parseProgram(llvm::StringRef text,
+                                                const ParseOptions &options = {});
+
+} // namespace plait::mil

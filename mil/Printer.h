@@ -1,0 +1,39 @@
+// Programs as text, in the syntax of the model.mil of compiled Core ML models (program version
+// 1.3). The grammar stands in Parser.h.
+//
+// Deterministic: names are kept, operands stand in the order of the table. Constants of up to 64
+// elements, all strings and all bools are written with their elements, floats in hexadecimal so
+// that they read back exactly; larger constants name a place in a weight file, with a digest of
+// their contents in a comment. Lazy constants are evaluated for it.
+#pragma once
+
+#include "mil/IR.h"
+
+namespace plait::mil {
+
+/// A place in a weight file, as BLOBFILE states it.
+struct BlobLocation {
+  std::string path = "@model_path/weights/weight.bin";
+  uint64_t offset = 0; ///< of the metadata record
+};
+
+struct PrintOptions {
+  /// Computes recipes; without one they are printed as blobs that a comment calls not computed.
+  Evaluator *evaluator = nullptr;
+  int64_t maxInlineElements = 64;
+  /// Whether blobs carry a digest (reads them whole) and how named dynamic dimensions are written:
+  /// by name, which only plait reads, or "?".
+  bool digests = true, symbols = false;
+  /// Where a constant lies in a weight file; by default offsets are assigned in order, as if the
+  /// constants were written one after the other.
+  std::function<BlobLocation(const TensorData &)> blob;
+};
+
+void print(const Program &program, llvm::raw_ostream &os, const PrintOptions &options = {});
+void print(const Function &function, llvm::raw_ostream &os, const PrintOptions &options = {});
+/// One statement, for messages and debugging.
+void print(const Op &op, llvm::raw_ostream &os, const PrintOptions &options = {});
+std::string toString(const Program &program, const PrintOptions &options = {});
+std::string toString(const Op &op);
+
+} // namespace plait::mil

@@ -1,0 +1,208 @@
+// The well-formedness of programs. The device profile is in DeviceProfile.cpp.
+#include "mil/Verifier.h"
+
+#include "mil/Infer.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+namespace plait::mil {
+
+namespace {
+
+constexpr unsigned kMaxErrors = 10;
+
+class Verifier {
+public:
+  void program(const Program &program);
+  void function(const Function &function);
+  Error take() { return std::move(error_); }
+
+private:
+  template <typename... Args> void fail(const char *format, Args &&...args) {
+    if (count_++ < kMaxErrors)
+      error_ = llvm::joinErrors(std::move(error_),
+                                addContext(makeError(format, std::forward<Args>(args)...),
+                                           where_.empty() ? "program" : where_));
+  }
+  bool full() const { return count_ >= kMaxErrors; }
+
+  void block(const Block &block);
+  void operation(const Op &op);
+  void operands(const Op &op);
+  void results(const Op &op);
+  void define(const Value &value, const Block *block);
+  void states(const Function &function);
+
+  Error error_ = Error::success();
+  unsigned count_ = 0;
+  std::string where_;
+  llvm::DenseSet<const Value *> visible_;
+  llvm::StringSet<> valueNames_, opNames_;
+};
+
+std::string describe(const Op &op) {
+  return "operation '" + op.name + "' (" + op.info().name + ")";
+}
+
+void Verifier::define(const Value &value, const Block *block) {
+  visible_.insert(&value);
+  if (!isLegalName(value.name))
+    fail("the value name '{0}' is no identifier, or a word of MIL's grammar", value.name);
+  else if (!valueNames_.insert(value.name).second)
+    fail("the value name '{0}' is not unique", value.name);
+  if (!value.type.isValid())
+    fail("value '{0}' has no type", value.name);
+  if (value.block() != block)
+    fail("value '{0}' belongs to another block", value.name);
+}
+
+void Verifier::operands(const Op &op) {
+  for (const Operand &operand : op.operands()) {
+    if (!operand.get())
+      fail("an operand is null");
+    else if (!visible_.contains(operand.get()))
+      fail("uses '{0}', which is not defined before it", operand->name);
+  }
+}
+
+void Verifier::results(const Op &op) {
+  auto inferred = inferTypes(op);
+  if (!inferred) {
+    fail("{0}", llvm::toString(inferred.takeError()));
+    return;
+  }
+  if (inferred->size() != op.numResults()) {
+    fail("has {0} results, {1} are needed", op.numResults(), inferred->size());
+    return;
+  }
+  for (auto [type, result] : llvm::zip(*inferred, op.results()))
+    if (!compatible(type, result->type))
+      fail("result '{0}' is {1}; the operands make it {2}", result->name, result->type.str(),
+           type.str());
+}
+
+void Verifier::operation(const Op &op) {
+  std::string outer = std::move(where_);
+  where_ = outer + ": " + describe(op);
+  if (op.isTerminator()) {
+    fail("a terminator among the operations");
+    where_ = std::move(outer);
+    return;
+  }
+  if (!op.name.empty() && !opNames_.insert(op.name).second)
+    fail("the operation name is not unique");
+  unsigned before = count_;
+  operands(op);
+  bool hasBlocks = op.is(OpKind::cond) || op.is(OpKind::while_loop);
+  if (!hasBlocks && !op.blocks().empty())
+    fail("has {0} nested blocks", op.blocks().size());
+  for (const auto &inner : op.blocks()) {
+    std::string here = where_;
+    block(*inner);
+    where_ = std::move(here);
+  }
+  // Inference reads operands and blocks: only where these are sound.
+  if (count_ == before)
+    results(op);
+  for (const auto &result : op.results())
+    define(*result, op.parent());
+  where_ = std::move(outer);
+}
+
+void Verifier::block(const Block &block) {
+  for (const auto &arg : block.args())
+    define(*arg, &block);
+  for (const Op &op : block) {
+    if (full())
+      return;
+    operation(op);
+  }
+  for (const Operand &output : block.outputs())
+    if (!output.get() || !visible_.contains(output.get()))
+      fail("returns '{0}', which is not defined in it", output.get() ? output->name : "");
+  // Values of a nested block end with it; blocks beside it may use the names again.
+  if (!block.parentOp())
+    return;
+  auto forget = [&](const Value &value) {
+    visible_.erase(&value);
+    valueNames_.erase(value.name);
+  };
+  for (const auto &arg : block.args())
+    forget(*arg);
+  for (const Op &op : block)
+    for (const auto &result : op.results())
+      forget(*result);
+}
+
+void Verifier::states(const Function &function) {
+  for (const auto &input : function.inputs())
+    if (input->type.isState())
+      for (const Operand &use : input->uses())
+        if (!use.owner()->is(OpKind::read_state) && !use.owner()->is(OpKind::write_state))
+          fail("state '{0}' is used by {1}; only read_state and write_state take states",
+               input->name,
+               use.owner()->isTerminator() ? std::string("an output") : describe(*use.owner()));
+}
+
+void Verifier::function(const Function &function) {
+  visible_.clear();
+  valueNames_.clear();
+  opNames_.clear();
+  where_ = "function '" + function.name + "'";
+  if (!isLegalName(function.name))
+    fail("the name is no identifier, or a word of MIL's grammar");
+  if (function.outputs().empty())
+    fail("has no outputs");
+  for (const auto &input : function.inputs())
+    if (!input->type.isTensor() && !input->type.isState())
+      fail("input '{0}' is {1}; inputs are tensors and states", input->name, input->type.str());
+  if (function.inputInfo.size() > function.inputs().size())
+    fail("describes {0} inputs of {1}", function.inputInfo.size(), function.inputs().size());
+  for (auto [info, input] : llvm::zip(function.inputInfo, function.inputs()))
+    for (const auto &shape : info.enumeratedShapes)
+      if (!input->type.isTensor() ||
+          !compatible(input->type, Type::tensor(input->type.dtype(), shape)))
+        fail("input '{0}' is {1} and cannot have the enumerated shape {2}", input->name,
+             input->type.str(), str(Shape(shape.begin(), shape.end())));
+  block(function.body());
+  states(function);
+}
+
+void Verifier::program(const Program &program) {
+  if (program.functions().empty())
+    fail("the program has no functions");
+  llvm::StringSet<> names;
+  for (const auto &f : program.functions()) {
+    if (!names.insert(f->name).second) {
+      where_ = "program";
+      fail("the function '{0}' is there twice", f->name);
+    }
+    if (!full())
+      function(*f);
+    if (f->opset != program.functions().front()->opset) {
+      where_ = "function '" + f->name + "'";
+      fail("has opset {0} where '{1}' has {2}; all functions need one", name(f->opset),
+           program.functions().front()->name, name(program.functions().front()->opset));
+    }
+  }
+  if (!program.defaultFunction.empty() && !names.contains(program.defaultFunction)) {
+    where_ = "program";
+    fail("the default function '{0}' does not exist", program.defaultFunction);
+  }
+}
+
+} // namespace
+
+Error verify(const Program &program) {
+  Verifier verifier;
+  verifier.program(program);
+  return verifier.take();
+}
+
+Error verify(const Function &function) {
+  Verifier verifier;
+  verifier.function(function);
+  return verifier.take();
+}
+
+} // namespace plait::mil

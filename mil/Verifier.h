@@ -1,0 +1,38 @@
+// Whether a program is well-formed MIL, and whether devices take it.
+//
+// The two levels are apart: a program that is well-formed has a meaning and can be transformed,
+// run and written; the device profile holds what Core ML is known to refuse or get wrong although
+// it type-checks.
+#pragma once
+
+#include "mil/IR.h"
+
+namespace plait::mil {
+
+/// What the table and the shape functions state: every operand is defined before its use and
+/// visible there, required parameters are bound and constant ones constant, stored types agree with
+/// the inferred ones, names are legal and unique, blocks have the arguments and outputs that their
+/// operation asks for, states are only read and written, the interface is complete. The error holds
+/// up to ten messages, a line each, that name function and operation. Linear in the operations.
+Error verify(const Program &program);
+Error verify(const Function &function);
+
+/// A rule of the device profile.
+struct Rule {
+  enum Severity : uint8_t { Refused, Risky };
+  const char *id;     ///< "rank-limit": stable, for options and messages
+  Severity severity;  ///< refused at load, or known to fail or to be wrong in places
+  const char *text;   ///< what is allowed
+  const char *source; ///< who says so
+};
+
+/// One place that breaks a rule.
+struct Violation {
+  const Rule *rule;
+  std::string message; ///< "main: operation 'y' (transpose): …", with what to do where it is known
+};
+
+llvm::ArrayRef<Rule> listRules();
+std::vector<Violation> checkDeviceProfile(const Program &program);
+
+} // namespace plait::mil

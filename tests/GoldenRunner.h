@@ -1,0 +1,345 @@
+// Golden tests of passes: text in, pass, text out.
+//
+// A golden file holds cases separated by lines "// -----". A case opens with comment lines, of
+// which "// key: value" are settings, then an input program, a line "// ---- expected" and the
+// exact text of the result; "// ---- unchanged" stands for a pass that changes nothing:
+//
+//     // A scalar factor goes into the weight.
+//     // tolerance: 1e-3
+//     program(1.3)
+//     { … }
+//     // ---- expected
+//     program(1.3)
+//     { … }
+//     // -----
+//
+// UPDATE_GOLDEN=1 writes what the pass gives into the file. For each case the runner checks:
+//   1. the input parses;
+//   2. it verifies before and after;
+//   3. print-parse-print is a fixed point, before and after;
+//   4. the changed flag is honest;
+//   5. a second run changes nothing;
+//   6. given a ProgramRunner, the functions compute the same before and after on seeded inputs.
+// Settings known here: `tolerance` (relative and absolute, default 0: equal), `integers: LOW HIGH`
+// (the range of integer inputs, default 0 4), `symbol NAME: VALUE` (the size of a dynamic
+// dimension in 6., default 3), `idempotent: no` (leaves out 5.). Others are for the pass.
+//
+// BLOBFILE constants need no file: their contents are made from path and offset, weights of the
+// scale of a trained layer. Constants that the pass makes get offsets above all those in use.
+#pragma once
+
+#include "mil/Evaluator.h"
+#include "mil/Parser.h"
+#include "mil/Printer.h"
+#include "mil/ProgramRunner.h"
+#include "mil/Verifier.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <random>
+
+namespace plait::golden {
+
+/// One case of a golden file.
+struct Case {
+  std::string file, header, input, expected;
+  unsigned line = 1; ///< of the header in the file
+  bool unchanged = false;
+  std::map<std::string, std::string> settings;
+
+  /// A setting, or "" when the case has none.
+  std::string setting(const std::string &key) const {
+    auto it = settings.find(key);
+    return it == settings.end() ? "" : it->second;
+  }
+};
+
+/// Runs the pass under test and says whether it changed the program.
+using Pass = std::function<Expected<bool>(mil::Program &, const Case &)>;
+
+inline constexpr const char *kSeparator = "// -----", *kExpected = "// ---- expected",
+                            *kUnchanged = "// ---- unchanged";
+
+inline std::vector<Case> readCases(const std::string &path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
+  if (!buffer) {
+    ADD_FAILURE() << path << ": " << buffer.getError().message();
+    return {};
+  }
+  std::vector<Case> cases(1);
+  enum { Header, Input, Expected } part = Header;
+  unsigned number = 0;
+  llvm::StringRef rest = (*buffer)->getBuffer();
+  while (!rest.empty()) {
+    auto [line, tail] = rest.split('\n');
+    rest = tail;
+    ++number;
+    Case &c = cases.back();
+    llvm::StringRef trimmed = line.rtrim();
+    if (trimmed == kSeparator) {
+      cases.emplace_back();
+      cases.back().line = number + 1;
+      part = Header;
+    } else if (trimmed == kExpected || trimmed == kUnchanged) {
+      c.unchanged = trimmed == kUnchanged;
+      part = Expected;
+    } else {
+      if (part == Header && !trimmed.empty() && !trimmed.starts_with("//"))
+        part = Input;
+      if (part == Header) {
+        c.header += (trimmed + "\n").str();
+        auto [key, value] = trimmed.ltrim("/ ").split(": ");
+        if (!value.empty())
+          c.settings[key.str()] = value.trim().str();
+      } else {
+        (part == Input ? c.input : c.expected) += (trimmed + "\n").str();
+      }
+    }
+  }
+  for (Case &c : cases) {
+    c.file = path;
+    c.expected = llvm::StringRef(c.expected).rtrim().str();
+    if (!c.expected.empty())
+      c.expected += '\n';
+  }
+  // A separator at the end opens no case.
+  llvm::erase_if(cases, [](const Case &c) {
+    return c.input.empty() && llvm::StringRef(c.header).trim().empty();
+  });
+  return cases;
+}
+
+/// Weight files that exist only in name.
+class Blobs {
+public:
+  Expected<mil::TensorData> read(llvm::StringRef path, uint64_t offset, const mil::Type &type) {
+    for (auto &[data, location] : known_)
+      if (location.path == path && location.offset == offset && data.type() == type)
+        return data;
+    auto shape = mil::constShape(type.shape());
+    int64_t count = mil::numElements(llvm::ArrayRef<int64_t>(*shape));
+    if (count > (int64_t(1) << 26))
+      return makeError("{0} is too large for a golden test", type.str());
+    std::mt19937_64 random(std::hash<std::string>()(path.str()) * 31 + offset);
+    std::vector<double> values(count);
+    // Sums of uniform numbers: the same on every platform, unlike std::normal_distribution.
+    for (double &value : values) {
+      double sum = 0;
+      for (int i = 0; i < 4; ++i)
+        sum += double(random() >> 11) / double(uint64_t(1) << 53) - 0.5;
+      value = mil::isFloat(type.dtype()) ? sum * 0.25 : double(int64_t(sum * 4));
+    }
+    auto bytes =
+        mil::TensorData::from<double>(mil::DType::F64, *shape, values).cast(type.dtype()).bytes();
+    if (!bytes)
+      return bytes.takeError();
+    auto data = mil::TensorData::fromBytes(type.dtype(), *shape, std::move(*bytes));
+    known_.push_back({data, {path.str(), offset}});
+    next_ = std::max(next_, offset + 64);
+    return data;
+  }
+
+  mil::BlobLocation locate(const mil::TensorData &data) {
+    for (auto &[other, location] : known_)
+      if (data.sameTree(other))
+        return location;
+    known_.push_back({data, {"@model_path/weights/weight.bin", next_}});
+    next_ += 64;
+    return known_.back().second;
+  }
+
+  Expected<std::unique_ptr<mil::Program>> parse(llvm::StringRef text, const std::string &name) {
+    mil::ParseOptions options;
+    options.fileName = name;
+    options.blob = [this](llvm::StringRef path, uint64_t offset, const mil::Type &type) {
+      return read(path, offset, type);
+    };
+    return mil::parseProgram(text, options);
+  }
+
+  std::string print(const mil::Program &program, mil::Evaluator *evaluator) {
+    mil::PrintOptions options;
+    options.evaluator = evaluator;
+    options.symbols = true;
+    options.blob = [this](const mil::TensorData &data) { return locate(data); };
+    return mil::toString(program, options);
+  }
+
+private:
+  std::vector<std::pair<mil::TensorData, mil::BlobLocation>> known_;
+  uint64_t next_ = 64;
+};
+
+/// A seeded input for each input of the function.
+inline std::vector<mil::TensorData> makeInputs(const mil::Function &function, const Case &c) {
+  int64_t low = 0, high = 4;
+  if (auto range = c.setting("integers"); !range.empty()) {
+    auto [a, b] = llvm::StringRef(range).split(' ');
+    a.getAsInteger(10, low);
+    b.getAsInteger(10, high);
+  }
+  std::vector<mil::TensorData> inputs;
+  for (const auto &input : function.inputs()) {
+    llvm::SmallVector<int64_t, 5> shape;
+    for (const mil::Dim &d : input->type.shape()) {
+      int64_t size = 3;
+      if (auto value = c.setting("symbol " + d.str()); !value.empty())
+        llvm::StringRef(value).getAsInteger(10, size);
+      shape.push_back(d.isConst() ? d.value() : size);
+    }
+    std::mt19937_64 random(std::hash<std::string>()(input->name));
+    std::vector<double> values(mil::numElements(llvm::ArrayRef<int64_t>(shape)));
+    mil::DType dtype = input->type.dtype();
+    for (double &value : values)
+      value = mil::isFloat(dtype)         ? double(random() >> 12) / double(1ll << 51) - 1
+              : dtype == mil::DType::Bool ? double(random() & 1)
+                                          : double(low + int64_t(random() % uint64_t(high - low)));
+    inputs.push_back(mil::TensorData::from<double>(mil::DType::F64, shape, values).cast(dtype));
+  }
+  return inputs;
+}
+
+/// The largest excess of |a - b| over the tolerance; negative when all agree.
+inline bool agree(const mil::TensorData &a, const mil::TensorData &b, double tolerance) {
+  if (a.dtype() != b.dtype() || a.shape() != b.shape())
+    return false;
+  auto x = a.floatValues(), y = b.floatValues();
+  if (!x || !y) {
+    llvm::consumeError(x.takeError());
+    llvm::consumeError(y.takeError());
+    return false;
+  }
+  for (auto [p, q] : llvm::zip(*x, *y)) {
+    bool same = p == q || (std::isnan(p) && std::isnan(q)) ||
+                std::abs(p - q) <= tolerance * (1 + std::abs(q));
+    if (!same)
+      return false;
+  }
+  return true;
+}
+
+inline void compareRuns(const Case &c, const mil::Program &before, const mil::Program &after,
+                        mil::ProgramRunner &runner) {
+  double tolerance = 0;
+  llvm::StringRef(c.setting("tolerance")).getAsDouble(tolerance);
+  for (const auto &function : before.functions()) {
+    const mil::Function *other = after.function(function->name);
+    if (!other) {
+      ADD_FAILURE() << "the function '" << function->name << "' is gone";
+      continue;
+    }
+    auto inputs = makeInputs(*function, c);
+    auto x = runner.run(*function, inputs), y = runner.run(*other, inputs);
+    if (!x || !y) {
+      ADD_FAILURE() << (x ? "" : llvm::toString(x.takeError())) << " "
+                    << (y ? "" : llvm::toString(y.takeError()));
+      continue;
+    }
+    EXPECT_EQ(x->size(), y->size());
+    for (size_t i = 0; i < std::min(x->size(), y->size()); ++i)
+      EXPECT_TRUE(agree((*x)[i], (*y)[i], tolerance))
+          << "output " << i << " of '" << function->name << "' changed";
+  }
+}
+
+/// Checks 1 to 5, and 6 given a runner. Returns what the pass made of the input, for updates;
+/// nullopt after a failure that leaves nothing to write.
+inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
+                                            mil::Evaluator *evaluator, mil::ProgramRunner *runner,
+                                            bool compareText) {
+  SCOPED_TRACE(c.file + ":" + std::to_string(c.line) + ": " +
+               llvm::StringRef(c.header).split('\n').first.str());
+  Blobs blobs;
+  auto fixedPoint = [&](const std::string &text, const char *what) {
+    auto again = blobs.parse(text, what);
+    if (!again) {
+      ADD_FAILURE() << "what is printed does not parse: " << llvm::toString(again.takeError());
+      return;
+    }
+    EXPECT_EQ(blobs.print(**again, evaluator), text) << what << ": print-parse-print differs";
+  };
+  auto program = blobs.parse(c.input, c.file);
+  if (!program) {
+    ADD_FAILURE() << llvm::toString(program.takeError());
+    return std::nullopt;
+  }
+  if (Error error = mil::verify(**program)) {
+    ADD_FAILURE() << "before the pass: " << llvm::toString(std::move(error));
+    return std::nullopt;
+  }
+  std::string before = blobs.print(**program, evaluator);
+  fixedPoint(before, "before");
+  auto original = llvm::cantFail(blobs.parse(before, "before"));
+
+  auto changed = pass(**program, c);
+  if (!changed) {
+    ADD_FAILURE() << "the pass failed: " << llvm::toString(changed.takeError());
+    return std::nullopt;
+  }
+  if (Error error = mil::verify(**program))
+    ADD_FAILURE() << "after the pass: " << llvm::toString(std::move(error)) << "\n"
+                  << blobs.print(**program, evaluator);
+  std::string after = blobs.print(**program, evaluator);
+  fixedPoint(after, "after");
+  EXPECT_EQ(*changed, before != after) << "the changed flag lies";
+  if (compareText) {
+    EXPECT_EQ(after, c.unchanged ? before : c.expected);
+  }
+
+  if (runner)
+    compareRuns(c, *original, **program, *runner);
+  if (c.setting("idempotent") != "no") {
+    auto second = pass(**program, c);
+    if (!second)
+      ADD_FAILURE() << "the second run failed: " << llvm::toString(second.takeError());
+    else
+      EXPECT_FALSE(*second) << "the second run says that it changed something";
+    EXPECT_EQ(blobs.print(**program, evaluator), after) << "the second run changed something";
+  }
+  return before == after ? kUnchanged + std::string("\n") : kExpected + ("\n" + after);
+}
+
+/// Checks all cases of a golden file; with UPDATE_GOLDEN set in the environment rewrites the
+/// expected texts first. `evaluator` folds constants where the pass needs it, and prints them.
+inline void runFile(const std::string &path, const Pass &pass, mil::Evaluator *evaluator = nullptr,
+                    mil::ProgramRunner *runner = nullptr) {
+  std::vector<Case> cases = readCases(path);
+  EXPECT_FALSE(cases.empty()) << path << " has no cases";
+  const char *update = std::getenv("UPDATE_GOLDEN");
+  bool updates = update && *update && std::string(update) != "0";
+  std::string text;
+  bool complete = true;
+  for (const Case &c : cases) {
+    auto result = checkCase(c, pass, evaluator, runner, !updates);
+    complete &= result.has_value();
+    if (!text.empty())
+      text += std::string(kSeparator) + "\n";
+    text += c.header + c.input + result.value_or("");
+  }
+  if (!updates || !complete)
+    return;
+  std::error_code error;
+  llvm::raw_fd_ostream os(path, error);
+  if (error)
+    ADD_FAILURE() << path << ": " << error.message();
+  else
+    os << text;
+}
+
+/// All *.mil files of a folder, sorted.
+inline std::vector<std::string> filesIn(const std::string &folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (llvm::sys::fs::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error))
+    if (llvm::StringRef(it->path()).ends_with(".mil"))
+      files.push_back(it->path());
+  llvm::sort(files);
+  return files;
+}
+
+} // namespace plait::golden
