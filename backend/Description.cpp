@@ -5,6 +5,7 @@
 #include "backend/ProtoFunction.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/JSON.h"
 
 namespace plait {
 
@@ -180,8 +181,27 @@ template <typename Out> Error encodeInterface(const mil::Function &function, Out
 
 // ---- Writing ------------------------------------------------------------------------------------
 
+static Error checkMetadata(const mil::Metadata &metadata) {
+  auto check = [](llvm::StringRef key, llvm::StringRef text) -> Error {
+    if (llvm::json::isUTF8(text) && llvm::json::isUTF8(key))
+      return Error::success();
+    return makeError("the metadata '{0}' is not text in UTF-8", llvm::json::fixUTF8(key));
+  };
+  for (auto [key, text] :
+       {std::pair("author", &metadata.author), std::pair("license", &metadata.license),
+        std::pair("version", &metadata.version), std::pair("description", &metadata.description)})
+    if (Error error = check(key, *text))
+      return error;
+  for (const auto &[key, text] : metadata.userDefined)
+    if (Error error = check(key, text))
+      return error;
+  return Error::success();
+}
+
 Error encodeDescription(const mil::Program &program, spec::ModelDescription &out) {
   const mil::Metadata &metadata = program.metadata;
+  if (Error error = checkMetadata(metadata))
+    return error;
   spec::Metadata &target = *out.mutable_metadata();
   target.set_author(metadata.author);
   target.set_license(metadata.license);

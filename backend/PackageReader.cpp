@@ -10,6 +10,9 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
 #include <google/protobuf/io/coded_stream.h>
+#if GOOGLE_PROTOBUF_VERSION < 4022000
+#include <google/protobuf/stubs/logging.h>
+#endif
 
 namespace plait {
 
@@ -75,6 +78,14 @@ private:
   bool good = true;
 };
 
+/// Protobuf before its version 22 reports damaged text on stderr by itself; the error returned here
+/// says enough.
+struct QuietProtobuf {
+#if GOOGLE_PROTOBUF_VERSION < 4022000
+  google::protobuf::LogSilencer silencer;
+#endif
+};
+
 /// The parts of a model file, as slices of it.
 struct ModelParts {
   int64_t version = 0;
@@ -87,6 +98,7 @@ struct ModelParts {
 };
 
 bool parse(google::protobuf::MessageLite &message, StringRef bytes) {
+  [[maybe_unused]] QuietProtobuf quiet;
   return message.ParseFromArray(bytes.data(), int(bytes.size()));
 }
 

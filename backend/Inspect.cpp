@@ -1,0 +1,153 @@
+// Summaries of packages.
+#include "backend/Inspect.h"
+
+#include "backend/PackageReader.h"
+#include "backend/WeightFile.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+namespace json = llvm::json;
+
+namespace plait {
+
+uint64_t PackageSummary::sharedBytes(unsigned a, unsigned b) const {
+  uint64_t bytes = 0;
+  for (const Blob &blob : blobs)
+    if (llvm::is_contained(blob.functions, a) && llvm::is_contained(blob.functions, b))
+      bytes += blob.bytes;
+  return bytes;
+}
+
+Expected<PackageSummary> inspectPackage(llvm::StringRef path) {
+  Expected<Package> package = openPackage(path);
+  if (!package)
+    return package.takeError();
+  const mil::Program &program = *package->program;
+  PackageSummary summary;
+  summary.specificationVersion = package->specificationVersion;
+  summary.defaultFunction = program.defaultFunction;
+  if (summary.defaultFunction.empty() && !program.functions().empty())
+    summary.defaultFunction = program.functions()[0]->name;
+  summary.metadata = program.metadata;
+
+  // A blob is known by where its data is mapped.
+  llvm::DenseMap<const uint8_t *, unsigned> blobAt;
+  auto addWeight = [&](PackageSummary::Function &function, unsigned index, const mil::Op &op) {
+    const mil::TensorData *tensor = op.val().tensor();
+    if (!tensor || tensor->kind() != mil::TensorData::Kind::Strided ||
+        !tensor->node().storage->release)
+      return;
+    llvm::ArrayRef<uint8_t> bytes = tensor->contiguousBytes();
+    auto [it, isNew] = blobAt.try_emplace(bytes.data(), unsigned(summary.blobs.size()));
+    if (isNew) {
+      summary.blobs.push_back({tensor->node().byteOffset, bytes.size(), tensor->dtype(), {}});
+      summary.uniqueBytes += bytes.size();
+    }
+    PackageSummary::Blob &blob = summary.blobs[it->second];
+    if (blob.functions.empty() || blob.functions.back() != index) {
+      blob.functions.push_back(index);
+      function.weightBytes += bytes.size();
+      summary.referencedBytes += bytes.size();
+    }
+    function.weights.push_back({op.name, op.result()->type, it->second});
+  };
+
+  for (const auto &source : program.functions()) {
+    unsigned index = unsigned(summary.functions.size());
+    PackageSummary::Function &function = summary.functions.emplace_back();
+    function.name = source->name;
+    for (const auto &input : source->inputs())
+      (input->type.isState() ? function.states : function.inputs)
+          .push_back({input->name, input->type});
+    for (const mil::Operand &output : source->outputs())
+      function.outputs.push_back({output->name, output->type});
+    mil::walk(source->body(), [&](mil::Op &op) {
+      if (op.is(mil::OpKind::const_))
+        addWeight(function, index, op);
+      else
+        ++function.operations[op.info().name];
+    });
+  }
+  for (const auto &file : package->weights) {
+    summary.fileBytes += file->fileBytes();
+    summary.blobCount += file->count();
+  }
+  return summary;
+}
+
+/// A dynamic dimension is a string: its range where it has one, "?" otherwise.
+static json::Value toJson(const mil::Dim &dim) {
+  if (std::optional<int64_t> size = dim.tryValue())
+    return *size;
+  if (dim.upper() == INT64_MAX)
+    return "?";
+  return llvm::formatv("{0}..{1}", dim.lower(), dim.upper()).str();
+}
+
+static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
+  json::Array result;
+  for (const PackageSummary::Feature &feature : features) {
+    json::Object object{{"name", feature.name}};
+    if (feature.type.isTensor() || feature.type.isState()) {
+      json::Array shape;
+      for (const mil::Dim &dim : feature.type.shape())
+        shape.push_back(toJson(dim));
+      object["dtype"] = mil::name(feature.type.dtype());
+      object["shape"] = std::move(shape);
+    } else {
+      object["type"] = feature.type.str();
+    }
+    result.push_back(std::move(object));
+  }
+  return result;
+}
+
+json::Value toJson(const PackageSummary &summary) {
+  json::Array functions;
+  for (const PackageSummary::Function &function : summary.functions) {
+    json::Object operations;
+    for (const auto &[name, count] : function.operations)
+      operations[name] = count;
+    json::Object object{{"name", function.name},
+                        {"inputs", toJson(function.inputs)},
+                        {"outputs", toJson(function.outputs)},
+                        {"operations", std::move(operations)},
+                        {"weight_bytes", function.weightBytes}};
+    if (!function.states.empty())
+      object["states"] = toJson(function.states);
+    functions.push_back(std::move(object));
+  }
+  json::Object metadata;
+  auto add = [&](llvm::StringRef key, const std::string &value) {
+    if (!value.empty())
+      metadata[key] = value;
+  };
+  add("author", summary.metadata.author);
+  add("license", summary.metadata.license);
+  add("version", summary.metadata.version);
+  add("description", summary.metadata.description);
+  if (!summary.metadata.userDefined.empty()) {
+    json::Object userDefined;
+    for (const auto &[key, value] : summary.metadata.userDefined)
+      userDefined[key] = value;
+    metadata["user_defined"] = std::move(userDefined);
+  }
+  json::Array sharing;
+  for (unsigned a = 0; a < summary.functions.size(); ++a) {
+    json::Array row;
+    for (unsigned b = 0; b < summary.functions.size(); ++b)
+      row.push_back(summary.sharedBytes(a, b));
+    sharing.push_back(std::move(row));
+  }
+  return json::Object{{"specification_version", summary.specificationVersion},
+                      {"default_function", summary.defaultFunction},
+                      {"metadata", std::move(metadata)},
+                      {"functions", std::move(functions)},
+                      {"weights", json::Object{{"file_bytes", summary.fileBytes},
+                                               {"blobs", summary.blobCount},
+                                               {"unique_bytes", summary.uniqueBytes},
+                                               {"referenced_bytes", summary.referencedBytes},
+                                               {"shared_bytes", std::move(sharing)}}}};
+}
+
+} // namespace plait

@@ -1,0 +1,57 @@
+// What a package holds, as plain data: functions with their interfaces and operations, weights and
+// who shares them.
+#pragma once
+
+#include "mil/IR.h"
+
+#include "llvm/Support/JSON.h"
+
+namespace plait {
+
+struct PackageSummary {
+  struct Feature {
+    std::string name;
+    mil::Type type;
+  };
+  /// A constant that lies in a weight file.
+  struct Weight {
+    std::string name; ///< of the `const` operation
+    mil::Type type;
+    unsigned blob; ///< index into `blobs`
+  };
+  struct Function {
+    std::string name;
+    std::vector<Feature> inputs, states, outputs;
+    std::map<std::string, unsigned>
+        operations;              ///< how many of each, nested blocks included, without `const`
+    std::vector<Weight> weights; ///< in program order
+    uint64_t weightBytes = 0;    ///< of the distinct blobs that it uses
+  };
+  struct Blob {
+    uint64_t offset = 0; ///< of the data in its weight file
+    uint64_t bytes = 0;
+    mil::DType dtype = mil::DType::F16;
+    std::vector<unsigned> functions; ///< those that use it, ascending
+  };
+
+  int specificationVersion = 0;
+  std::string defaultFunction; ///< the only function of a plain package
+  mil::Metadata metadata;
+  std::vector<Function> functions; ///< in the order of the model description
+  std::vector<Blob> blobs;         ///< those that a function uses, in order of first use
+
+  uint64_t fileBytes = 0;       ///< of all weight files
+  uint64_t blobCount = 0;       ///< as the files' headers say
+  uint64_t uniqueBytes = 0;     ///< of all `blobs`
+  uint64_t referencedBytes = 0; ///< the same, a blob once for each function that uses it
+
+  /// Bytes of the blobs that both functions use; for one function, those it uses.
+  uint64_t sharedBytes(unsigned a, unsigned b) const;
+};
+
+Expected<PackageSummary> inspectPackage(llvm::StringRef path);
+
+/// `plait inspect --json`.
+llvm::json::Value toJson(const PackageSummary &summary);
+
+} // namespace plait
