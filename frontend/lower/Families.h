@@ -5,18 +5,26 @@
 
 #define PLAIT_LOWERING_FAMILIES(F)                                                                 \
   F(Direct)                                                                                        \
-  F(Arithmetic)                                                                                    \
   F(Activation)                                                                                    \
+  F(Arithmetic)                                                                                    \
   F(Attention)                                                                                     \
   F(Comparison)                                                                                    \
   F(Convolution)                                                                                   \
   F(Creation)                                                                                      \
-  F(Embedding)                                                                                     \
+  F(Distance)                                                                                      \
+  F(Einsum)                                                                                        \
+  F(Exponential)                                                                                   \
+  F(Indexing)                                                                                      \
+  F(Joining)                                                                                       \
   F(Linear)                                                                                        \
   F(Normalization)                                                                                 \
+  F(Ordering)                                                                                      \
+  F(Padding)                                                                                       \
+  F(Patches)                                                                                       \
   F(Pooling)                                                                                       \
   F(Reduction)                                                                                     \
-  F(Shaping)
+  F(Resizing)                                                                                      \
+  F(Scattering)
 
 namespace plait::frontend {
 #define F(NAME) void register##NAME(Table &table);

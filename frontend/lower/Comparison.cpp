@@ -1,0 +1,234 @@
+// Comparisons, logic, tests of special values and choices by a mask. Bool operands of a comparison
+// are compared as int32.
+#include "frontend/lower/Expr.h"
+#include "frontend/lower/Families.h"
+
+#include <cfloat>
+#include <cmath>
+
+namespace plait::frontend {
+
+using namespace mil;
+
+namespace {
+template <OpKind Kind> void lowerCompare(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  if (dtype == at::kBool)
+    dtype = at::kInt;
+  Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
+  if (!c.failed())
+    c.result(binary(Kind, Expr(c, x), Expr(c, y)), at::kBool);
+}
+
+void lowerIsClose(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  if (!at::isFloatingType(dtype))
+    dtype = at::kFloat;
+  Tensor a = c.operand("self", dtype), b = c.operand("other", dtype);
+  double rtol = c.number("rtol"), atol = c.number("atol");
+  bool equalNan = c.boolean("equal_nan");
+  if (c.failed())
+    return;
+  Expr x(c, a), y(c, b);
+  Expr near = lessEqual(absolute(x - y), absolute(y) * rtol + atol);
+  // Equal infinities have no finite difference; a finite value is not close to an infinite one.
+  Expr result = logicalOr(equal(x, y), logicalAnd(near, lessEqual(absolute(y), FLT_MAX)));
+  if (equalNan)
+    result = logicalOr(result, logicalAnd(notEqual(x, x), notEqual(y, y)));
+  c.result(result, at::kBool);
+}
+
+template <OpKind Kind> void lowerLogical(Call &c) {
+  Tensor x = c.cast(c.tensor("self"), at::kBool), y = c.cast(c.tensor("other"), at::kBool);
+  if (!c.failed())
+    c.result(binary(Kind, Expr(c, x), Expr(c, y)), at::kBool);
+}
+
+void lowerLogicalNot(Call &c) {
+  Tensor x = c.cast(c.tensor("self"), at::kBool);
+  if (!c.failed())
+    c.result(logicalNot(Expr(c, x)), at::kBool);
+}
+
+/// Bitwise operations are logic on bools; on integers MIL has none, so that only those with a known
+/// mask of low bits can be written in arithmetic.
+template <OpKind Kind> void lowerBitwise(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
+  if (c.failed())
+    return;
+  if (dtype == at::kBool)
+    return c.result(binary(Kind, Expr(c, x), Expr(c, y)), dtype);
+  if (Kind == OpKind::logical_and) {
+    for (auto [value, mask] : {std::pair(x, y), std::pair(y, x)}) {
+      auto bits = constInt(mask.value);
+      if (bits && *bits >= 0 && ((*bits + 1) & *bits) == 0)
+        return c.result(
+            remainderOf(Expr(c, value), Expr(c, c.builder().scalar(DType::I32, *bits + 1))), dtype);
+    }
+  }
+  c.refuse("{0} of integers has no counterpart in Core ML (only an 'and' with a constant mask of "
+           "low bits, like 0xff, does); compute it before the model",
+           c.name());
+}
+
+void lowerBitwiseNot(Call &c) {
+  Tensor x = c.tensor("self");
+  if (c.failed())
+    return;
+  Expr e(c, x);
+  c.result(x.isBool() ? logicalNot(e) : -1 - e, x.dtype);
+}
+
+/// Shifts by a known count are products and quotients by a power of two.
+template <bool Left> void lowerShift(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
+  if (c.failed())
+    return;
+  auto count = constInt(y.value);
+  if (!count || *count < 0 || *count > 30)
+    return c.refuse("{0}: only a shift by a known count in [0, 30] can be lowered; Core ML has no "
+                    "shift operation",
+                    c.name());
+  Expr factor(c, c.builder().scalar(DType::I32, double(int64_t(1) << *count)));
+  c.result(Left ? Expr(c, x) * factor : floorDivide(Expr(c, x), factor), dtype);
+}
+
+/// A test of a float; integers are all finite and no NaN.
+template <typename Test> void lowerTest(Call &c, bool ofInteger, Test test) {
+  Tensor x = c.tensor("self");
+  if (c.failed())
+    return;
+  if (!x.isFloat())
+    return c.result(c.full(x.shape(), DType::Bool, ofInteger), at::kBool);
+  c.result(test(Expr(c, x)), at::kBool);
+}
+
+void lowerIsNan(Call &c) {
+  lowerTest(c, false, [](Expr x) { return notEqual(x, x); });
+}
+// Infinite is what exceeds the largest finite value: the bound saturates with the precision.
+void lowerIsInf(Call &c) {
+  lowerTest(c, false, [](Expr x) { return greater(absolute(x), FLT_MAX); });
+}
+void lowerIsFinite(Call &c) {
+  lowerTest(c, true, [](Expr x) { return lessEqual(absolute(x), FLT_MAX); });
+}
+void lowerIsPosInf(Call &c) {
+  lowerTest(c, false, [](Expr x) { return greater(x, FLT_MAX); });
+}
+void lowerIsNegInf(Call &c) {
+  lowerTest(c, false, [](Expr x) { return less(x, -FLT_MAX); });
+}
+void lowerSignbit(Call &c) {
+  Tensor x = c.tensor("self");
+  if (!c.failed())
+    c.result(x.isBool() ? Expr(c, c.full(x.shape(), DType::Bool, 0)) : less(Expr(c, x), 0),
+             at::kBool);
+}
+
+void lowerNanToNum(Call &c) {
+  Tensor x = c.tensor("self");
+  double nan = c.optionalNumber("nan").value_or(0),
+         high = c.optionalNumber("posinf").value_or(FLT_MAX),
+         low = c.optionalNumber("neginf").value_or(-FLT_MAX);
+  if (c.failed())
+    return;
+  if (!x.isFloat())
+    return c.result(x);
+  Expr e(c, x);
+  Expr y = select(notEqual(e, e), nan, e);
+  y = select(greater(e, FLT_MAX), high, y);
+  c.result(select(less(e, -FLT_MAX), low, y), x.dtype);
+}
+
+/// A Scalar or tensor argument as a side of a choice: a number where it is known.
+Term choice(Call &c, llvm::StringRef name, at::ScalarType dtype) {
+  if (auto number = knownNumber(c, name))
+    return *number;
+  return Expr(c, c.operand(name, dtype));
+}
+
+void lowerWhere(Call &c) {
+  Tensor condition = c.cast(c.tensor("condition"), at::kBool);
+  at::ScalarType dtype = c.promote({"self", "other"});
+  if (c.failed())
+    return;
+  Term a = choice(c, "self", dtype), b = choice(c, "other", dtype);
+  if (!a.value && !b.value)
+    b = Expr(c, c.operand("other", dtype));
+  if (!c.failed())
+    c.result(select(Expr(c, condition), a, b), dtype);
+}
+
+void lowerMaskedFill(Call &c) {
+  Tensor x = c.tensor("self"), mask = c.cast(c.tensor("mask"), at::kBool);
+  if (c.failed())
+    return;
+  Term value = choice(c, "value", x.dtype);
+  if (!c.failed())
+    c.result(select(Expr(c, mask), value, Expr(c, x)), x.dtype);
+}
+
+void lowerWhereIndices(Call &c) {
+  c.refuse(
+      "{0} gives a tensor whose size depends on run-time data, which Core ML's fixed and ranged "
+      "shapes cannot describe; use torch.where with three arguments or a mask",
+      c.name());
+}
+} // namespace
+
+void registerComparison(Table &table) {
+  table.add({"aten::eq.Tensor", "aten::eq.Scalar"}, lowerCompare<OpKind::equal>);
+  table.add(
+      {"aten::ne.Tensor", "aten::ne.Scalar", "aten::not_equal.Tensor", "aten::not_equal.Scalar"},
+      lowerCompare<OpKind::not_equal>);
+  table.add({"aten::lt.Tensor", "aten::lt.Scalar", "aten::less.Tensor", "aten::less.Scalar"},
+            lowerCompare<OpKind::less>);
+  table.add(
+      {"aten::le.Tensor", "aten::le.Scalar", "aten::less_equal.Tensor", "aten::less_equal.Scalar"},
+      lowerCompare<OpKind::less_equal>);
+  table.add({"aten::gt.Tensor", "aten::gt.Scalar", "aten::greater.Tensor", "aten::greater.Scalar"},
+            lowerCompare<OpKind::greater>);
+  table.add({"aten::ge.Tensor", "aten::ge.Scalar", "aten::greater_equal.Tensor",
+             "aten::greater_equal.Scalar"},
+            lowerCompare<OpKind::greater_equal>);
+  table.add({"aten::isclose"}, lowerIsClose);
+  table.add({"aten::logical_and"}, lowerLogical<OpKind::logical_and>);
+  table.add({"aten::logical_or"}, lowerLogical<OpKind::logical_or>);
+  table.add({"aten::logical_xor"}, lowerLogical<OpKind::logical_xor>);
+  table.add({"aten::logical_not"}, lowerLogicalNot);
+  table.add({"aten::bitwise_and.Tensor", "aten::bitwise_and.Scalar",
+             "aten::bitwise_and.Scalar_Tensor", "aten::__and__.Tensor", "aten::__and__.Scalar"},
+            lowerBitwise<OpKind::logical_and>);
+  table.add({"aten::bitwise_or.Tensor", "aten::bitwise_or.Scalar", "aten::bitwise_or.Scalar_Tensor",
+             "aten::__or__.Tensor", "aten::__or__.Scalar"},
+            lowerBitwise<OpKind::logical_or>);
+  table.add({"aten::bitwise_xor.Tensor", "aten::bitwise_xor.Scalar",
+             "aten::bitwise_xor.Scalar_Tensor", "aten::__xor__.Tensor", "aten::__xor__.Scalar"},
+            lowerBitwise<OpKind::logical_xor>);
+  table.add({"aten::bitwise_not"}, lowerBitwiseNot);
+  table.add({"aten::bitwise_left_shift.Tensor", "aten::bitwise_left_shift.Tensor_Scalar",
+             "aten::__lshift__.Tensor", "aten::__lshift__.Scalar"},
+            lowerShift<true>);
+  table.add({"aten::bitwise_right_shift.Tensor", "aten::bitwise_right_shift.Tensor_Scalar",
+             "aten::__rshift__.Tensor", "aten::__rshift__.Scalar"},
+            lowerShift<false>);
+  table.add({"aten::isnan"}, lowerIsNan);
+  table.add({"aten::isinf"}, lowerIsInf);
+  table.add({"aten::isfinite"}, lowerIsFinite);
+  table.add({"aten::isposinf"}, lowerIsPosInf);
+  table.add({"aten::isneginf"}, lowerIsNegInf);
+  table.add({"aten::signbit"}, lowerSignbit);
+  table.add({"aten::nan_to_num"}, lowerNanToNum);
+  table.add({"aten::where.self", "aten::where.ScalarOther", "aten::where.ScalarSelf",
+             "aten::where.Scalar"},
+            lowerWhere);
+  table.add({"aten::masked_fill.Scalar", "aten::masked_fill.Tensor"}, lowerMaskedFill);
+  table.add({"aten::where", "aten::nonzero", "aten::nonzero_numpy", "aten::masked_select",
+             "aten::unique_consecutive", "aten::_unique2", "aten::argwhere"},
+            lowerWhereIndices);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,247 @@
+// Linear layers and products of matrices and vectors. A constant right-hand matrix becomes the
+// (lazily transposed) weight of MIL's linear, which is what Core ML optimises for.
+#include "frontend/lower/Contract.h"
+#include "frontend/lower/Families.h"
+
+namespace plait::frontend {
+
+using namespace mil;
+
+static bool isFloatConstant(Value *value, unsigned rank) {
+  return constTensor(value) && value->type.rank() == rank && value->type.dtype() == DType::F32;
+}
+
+/// MIL's linear documents x of rank 1 to 3; more are flattened into rows.
+static Expr linearOp(const Expr &x, Value *weight, Value *bias) {
+  Call &c = x.call();
+  if (!x.valid())
+    return x;
+  Value *rows = x;
+  Dim in = x.shape().back();
+  if (x.rank() > 3)
+    rows = c.reshape(x, {sizeOfAxes(x.shape(), allAxes(x.rank() - 1)), in});
+  Value *y =
+      c.emit(OpKind::linear, {{linear::x, rows}, {linear::weight, weight}, {linear::bias, bias}});
+  if (x.rank() > 3 && y->type.isTensor()) {
+    Shape shape(x.shape());
+    shape.back() = weight->type.shape()[0];
+    y = c.reshape(y, shape);
+  }
+  return Expr(c, y);
+}
+
+Expr linearLayer(const Expr &x, Value *weight, Value *bias) {
+  Call &c = x.call();
+  if (!x.valid() || !weight->type.isTensor())
+    return Expr(c, c.builder().poison());
+  bool constantWeight =
+      isCompileTime(weight) && weight->type.rank() == 2 && x.dtype() == DType::F32;
+  // A bias of one element or a computed one is added on its own.
+  bool fused =
+      !bias || (isCompileTime(bias) && bias->type.rank() == 1 && weight->type.rank() == 2 &&
+                bias->type.shape()[0] == weight->type.shape()[0]);
+  Value *own = constantWeight && fused ? bias : nullptr;
+  Expr w(c, weight);
+  Expr y = constantWeight ? linearOp(x, weight, own)
+           : weight->type.rank() == 2 && x.rank() >= 2
+               ? matmul(x, w, false, /*transposeY=*/true)
+               : matrixProduct(x, weight->type.rank() == 2 ? Expr(c, c.permute(w, {1, 0})) : w);
+  return bias && !own ? y + Expr(c, bias) : y;
+}
+
+Expr matrixProduct(const Expr &x, const Expr &y) {
+  Call &c = x.call();
+  if (!x.valid() || !y.valid())
+    return Expr(c, c.builder().poison());
+  if (x.rank() == 0 || y.rank() == 0) {
+    c.refuse("{0}: both operands need rank 1 or more", c.name());
+    return Expr(c, c.builder().poison());
+  }
+  if (x.rank() == 1 && y.rank() == 1)
+    return reduce(OpKind::reduce_sum, x * y, {0}, false);
+  if (isFloatConstant(y, 2) && x.dtype() == DType::F32 && !isCompileTime(x))
+    return linearOp(x, c.builder().constant(constTensor(y)->permute({1, 0}), y.value()->name),
+                    nullptr);
+  // Vectors become matrices of one row or column, which goes again.
+  Expr a = x.rank() == 1 ? expandDims(x, {0}) : x;
+  Expr b = y.rank() == 1 ? expandDims(y, {1}) : y;
+  Expr product = matmul(a, b);
+  if (!product.valid())
+    return product;
+  if (x.rank() == 1)
+    return squeeze(product, {product.rank() - 2});
+  if (y.rank() == 1)
+    return squeeze(product, {product.rank() - 1});
+  return product;
+}
+
+namespace {
+/// Two float or two integer operands of one element type.
+std::pair<Tensor, Tensor> factors(Call &c, llvm::StringRef first, llvm::StringRef second) {
+  return {c.tensor(first), c.tensor(second)};
+}
+
+void lowerLinear(Call &c) {
+  Tensor x = c.tensor("input"), weight = c.tensor("weight"), bias = c.optionalTensor("bias");
+  if (!c.failed())
+    c.result(linearLayer(Expr(c, x), weight.value, bias.value), x.dtype);
+}
+
+void multiply(Call &c, llvm::StringRef first, llvm::StringRef second) {
+  auto [x, y] = factors(c, first, second);
+  if (c.failed())
+    return;
+  c.result(matrixProduct(Expr(c, x), Expr(c, y)),
+           c.has("out_dtype") ? *c.optionalDType("out_dtype") : x.dtype);
+}
+
+void lowerMatmul(Call &c) { multiply(c, "self", "other"); }
+void lowerMm(Call &c) { multiply(c, "self", "mat2"); }
+void lowerMv(Call &c) { multiply(c, "self", "vec"); }
+void lowerDot(Call &c) {
+  multiply(c, "self", c.schema().argumentIndexWithName("tensor") ? "tensor" : "other");
+}
+
+bool isNumber(Call &c, llvm::StringRef name, double number) {
+  return knownNumber(c, name) == number;
+}
+
+/// beta * self + alpha * product; self is not read where beta is 0.
+void giveSum(Call &c, Expr product, at::ScalarType dtype) {
+  Expr scaled = timesArgument(c, product, "alpha");
+  if (isNumber(c, "beta", 0))
+    return c.result(scaled, dtype);
+  c.result(timesArgument(c, Expr(c, c.tensor("self")), "beta") + scaled, dtype);
+}
+
+/// A linear layer in disguise: mat2 is a constant matrix, self a constant row.
+void lowerAddmm(Call &c) {
+  auto [x, y] = factors(c, "mat1", "mat2");
+  Tensor self = c.tensor("self");
+  if (c.failed())
+    return;
+  Expr a(c, x), b(c, y);
+  bool row = isFloatConstant(self.value, 1) && self.size(0) == y.size(1);
+  if (row && isFloatConstant(y.value, 2) && x.isFloat() && isNumber(c, "alpha", 1) &&
+      isNumber(c, "beta", 1)) {
+    Value *weight = c.builder().constant(constTensor(y.value)->permute({1, 0}), y.value->name);
+    return c.result(linearOp(a, weight, self.value), x.dtype);
+  }
+  giveSum(c, matrixProduct(a, b), x.dtype);
+}
+
+void lowerBaddbmm(Call &c) {
+  auto [x, y] = factors(c, "batch1", "batch2");
+  if (!c.failed())
+    giveSum(c, matmul(Expr(c, x), Expr(c, y)), x.dtype);
+}
+
+void lowerAddbmm(Call &c) {
+  auto [x, y] = factors(c, "batch1", "batch2");
+  if (!c.failed())
+    giveSum(c, reduce(OpKind::reduce_sum, matmul(Expr(c, x), Expr(c, y)), {0}, false), x.dtype);
+}
+
+void lowerAddmv(Call &c) {
+  auto [x, y] = factors(c, "mat", "vec");
+  if (!c.failed())
+    giveSum(c, matrixProduct(Expr(c, x), Expr(c, y)), x.dtype);
+}
+
+Expr outerProduct(const Expr &x, const Expr &y) { return expandDims(x, {1}) * expandDims(y, {0}); }
+
+void lowerOuter(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "vec2"});
+  Tensor x = c.operand("self", dtype), y = c.operand("vec2", dtype);
+  if (!c.failed())
+    c.result(outerProduct(Expr(c, x), Expr(c, y)), dtype);
+}
+
+void lowerAddr(Call &c) {
+  auto [x, y] = factors(c, "vec1", "vec2");
+  if (!c.failed())
+    giveSum(c, outerProduct(Expr(c, x), Expr(c, y)), x.dtype);
+}
+
+/// inner(x, y): the last axes against each other, whatever the other axes are.
+void lowerInner(Call &c) {
+  auto [x, y] = factors(c, "self", "other");
+  if (c.failed())
+    return;
+  if (x.rank() == 0 || y.rank() == 0)
+    return c.result(Expr(c, x) * Expr(c, y), x.dtype);
+  std::string left, right;
+  for (int64_t i = 0; i + 1 < x.rank(); ++i)
+    left += char('a' + i);
+  for (int64_t i = 0; i + 1 < y.rank(); ++i)
+    right += char('A' + i);
+  c.result(contract(c, {{Expr(c, x), left + "z"}, {Expr(c, y), right + "z"}}, left + right),
+           x.dtype);
+}
+
+void lowerChain(Call &c) {
+  llvm::StringRef name = c.schema().argumentIndexWithName("matrices") ? "matrices" : "tensors";
+  auto matrices = c.tensors(name);
+  if (c.failed())
+    return;
+  Expr product(c, matrices[0]);
+  for (const Tensor &matrix : llvm::drop_begin(matrices))
+    product = matrixProduct(product, Expr(c, matrix));
+  c.result(product, matrices[0].dtype);
+}
+
+void lowerVecdot(Call &c) {
+  auto [x, y] = factors(c, "x", "y");
+  if (c.failed())
+    return;
+  Expr product = Expr(c, x) * Expr(c, y);
+  if (!product.valid())
+    return;
+  c.result(reduce(OpKind::reduce_sum, product, c.axis("dim", product.rank()), false), x.dtype);
+}
+
+void lowerCross(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  Tensor a = c.operand("self", dtype), b = c.operand("other", dtype);
+  if (c.failed())
+    return;
+  auto shape = broadcastShapes(c, {a.shape(), b.shape()});
+  if (!shape)
+    return;
+  int64_t axis = 0;
+  if (c.has("dim"))
+    axis = c.axis("dim", shape->size());
+  else // the first axis of size 3
+    while (axis < int64_t(shape->size()) && !((*shape)[axis] == Dim(3)))
+      ++axis;
+  if (c.failed() || axis == int64_t(shape->size()) || !((*shape)[axis] == Dim(3)))
+    return c.refuse("cross: an axis of size 3 is needed");
+  Expr x(c, c.broadcastTo(a.value, *shape)), y(c, c.broadcastTo(b.value, *shape));
+  llvm::SmallVector<Value *, 3> parts;
+  for (int64_t i = 0; i < 3; ++i) {
+    auto part = [&](const Expr &e, int64_t k) { return slice(e, axis, k % 3, k % 3 + 1); };
+    parts.push_back(part(x, i + 1) * part(y, i + 2) - part(x, i + 2) * part(y, i + 1));
+  }
+  c.result(concat(c, parts, axis), dtype);
+}
+} // namespace
+
+void registerLinear(Table &table) {
+  table.add({"aten::linear"}, lowerLinear);
+  table.add({"aten::matmul", "aten::linalg_matmul"}, lowerMatmul);
+  table.add({"aten::mm", "aten::mm.dtype", "aten::bmm", "aten::bmm.dtype"}, lowerMm);
+  table.add({"aten::mv"}, lowerMv);
+  table.add({"aten::dot", "aten::vdot"}, lowerDot);
+  table.add({"aten::addmm", "aten::addmm.dtype"}, lowerAddmm);
+  table.add({"aten::baddbmm", "aten::baddbmm.dtype"}, lowerBaddbmm);
+  table.add({"aten::addbmm"}, lowerAddbmm);
+  table.add({"aten::addmv"}, lowerAddmv);
+  table.add({"aten::outer", "aten::ger"}, lowerOuter);
+  table.add({"aten::addr"}, lowerAddr);
+  table.add({"aten::inner"}, lowerInner);
+  table.add({"aten::chain_matmul", "aten::linalg_multi_dot"}, lowerChain);
+  table.add({"aten::linalg_vecdot"}, lowerVecdot);
+  table.add({"aten::cross", "aten::linalg_cross"}, lowerCross);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,305 @@
+// Max and average pooling over 1 to 3 dimensions, with windows and to a given output size.
+//
+// Core ML rounds output sizes differently from PyTorch with ceil_mode, so where sizes are known the
+// extra windows are made by padding at the end, and averages are corrected for what they count.
+#include "frontend/lower/Expr.h"
+#include "frontend/lower/Families.h"
+
+#include <cfloat>
+
+namespace plait::frontend {
+
+using namespace mil;
+
+namespace {
+using Ints = llvm::SmallVector<int64_t, 6>;
+
+/// The windows of a pooling, one entry a spatial dimension.
+struct Windows {
+  Ints kernel, stride, padding, dilation;
+  bool ceil = false;
+  Ints extra;               ///< padding at the end that ceil_mode adds
+  bool dynamicCeil = false; ///< sizes are not known: the operation's own ceil_mode is used
+
+  size_t spatial() const { return kernel.size(); }
+  bool hasExtra() const {
+    return llvm::any_of(extra, [](int64_t e) { return e > 0; });
+  }
+  Ints pads() const {
+    Ints pads;
+    for (size_t i = 0; i < spatial(); ++i) {
+      pads.push_back(padding[i]);
+      pads.push_back(padding[i] + extra[i]);
+    }
+    return pads;
+  }
+};
+
+/// PyTorch's count of windows: the last may not start in the padding at the end.
+int64_t outputSize(int64_t size, int64_t span, int64_t stride, int64_t padding, bool ceil) {
+  int64_t count = (size + 2 * padding - span + (ceil ? stride - 1 : 0)) / stride + 1;
+  if (ceil && (count - 1) * stride >= size + padding)
+    --count;
+  return count;
+}
+
+std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
+  Windows w;
+  w.kernel = c.integers("kernel_size", spatial);
+  w.stride = c.integers("stride", 0);
+  w.stride = w.stride.empty() ? w.kernel : c.integers("stride", spatial);
+  w.padding = c.integers("padding", spatial);
+  w.dilation.assign(spatial, 1);
+  if (c.schema().argumentIndexWithName("dilation"))
+    w.dilation = c.integers("dilation", spatial);
+  w.ceil = c.boolean("ceil_mode");
+  w.extra.assign(spatial, 0);
+  if (c.failed())
+    return std::nullopt;
+  if (x.rank() != spatial + 1 && x.rank() != spatial + 2) {
+    c.refuse("{0}: input of rank {1}; {2} or {3} is needed", c.name(), x.rank(), spatial + 1,
+             spatial + 2);
+    return std::nullopt;
+  }
+  for (unsigned i = 0; w.ceil && i < spatial; ++i) {
+    int64_t span = w.dilation[i] * (w.kernel[i] - 1) + 1;
+    auto size = x.size(x.rank() - spatial + i).tryValue();
+    if (!size && (w.padding[i] != 0 || w.stride[i] > w.kernel[i])) {
+      c.refuse(
+          "{0}: ceil_mode with padding on a dimension of unknown size; Core ML and PyTorch count "
+          "windows differently there",
+          c.name());
+      return std::nullopt;
+    }
+    if (!size) {
+      w.dynamicCeil = true;
+      continue;
+    }
+    int64_t count = outputSize(*size, span, w.stride[i], w.padding[i], true);
+    w.extra[i] = std::max<int64_t>(0, (count - 1) * w.stride[i] + span - *size - 2 * w.padding[i]);
+  }
+  return w;
+}
+
+/// x in float with a batch axis, which `finish` takes away again.
+Expr prepare(Call &c, const Tensor &x, unsigned spatial) {
+  Expr e(c, c.castTo(x.value, DType::F32));
+  return x.rank() == spatial + 1 ? expandDims(e, {0}) : e;
+}
+void finish(Call &c, const Tensor &x, Expr y, unsigned spatial) {
+  if (x.rank() == spatial + 1)
+    y = squeeze(y, {0});
+  c.result(c.castTo(y, x.milType()), x.dtype);
+}
+
+Expr pool(const Expr &x, OpKind kind, const Windows &w, bool excludePadding = false) {
+  Call &c = x.call();
+  Ints pads = w.pads();
+  bool padded = llvm::any_of(pads, [](int64_t p) { return p != 0; });
+  llvm::ArrayRef<int64_t> kernel(w.kernel), stride(w.stride), pad(pads);
+  const char *type = padded ? "custom" : "valid";
+  if (kind == OpKind::max_pool)
+    return Expr(c, c.emit(kind, {{max_pool::x, x.value()},
+                                 {max_pool::kernel_sizes, kernel},
+                                 {max_pool::strides, stride},
+                                 {max_pool::pad_type, type},
+                                 {max_pool::pad, pad},
+                                 {max_pool::ceil_mode, w.dynamicCeil}}));
+  return Expr(c, c.emit(kind, {{avg_pool::x, x.value()},
+                               {avg_pool::kernel_sizes, kernel},
+                               {avg_pool::strides, stride},
+                               {avg_pool::pad_type, type},
+                               {avg_pool::pad, pad},
+                               {avg_pool::ceil_mode, w.dynamicCeil},
+                               {avg_pool::exclude_padding_from_average, excludePadding}}));
+}
+
+/// Core ML has no dilated pooling: the maximum of one strided slice for each place in the window.
+Expr dilatedMax(const Expr &x, const Windows &w) {
+  Call &c = x.call();
+  Ints pads(4, 0);
+  pads.append(w.pads().begin(), w.pads().end());
+  Expr padded(c, c.emit(OpKind::pad, {{pad::x, x.value()},
+                                      {pad::pad, llvm::ArrayRef<int64_t>(pads)},
+                                      {pad::mode, "constant"},
+                                      {pad::constant_val, -FLT_MAX}}));
+  // One dimension after the other: a maximum is separable.
+  for (size_t i = 0; i < w.spatial() && padded.valid(); ++i) {
+    int64_t axis = i + 2, span = w.dilation[i] * (w.kernel[i] - 1) + 1;
+    Dim count = floordiv(padded.shape()[axis] - Dim(span), Dim(w.stride[i])) + Dim(1);
+    Dim length = (count - Dim(1)) * Dim(w.stride[i]) + Dim(1);
+    Expr best = slice(padded, axis, 0, length, w.stride[i]);
+    for (int64_t k = 1; k < w.kernel[i]; ++k) {
+      Dim start = k * w.dilation[i];
+      best = maximum(best, slice(padded, axis, start, start + length, w.stride[i]));
+    }
+    padded = best;
+  }
+  return padded;
+}
+
+template <unsigned Spatial> void lowerMaxPool(Call &c) {
+  Tensor x = c.tensor("self");
+  if (c.failed())
+    return;
+  auto w = windows(c, x, Spatial);
+  if (!w)
+    return;
+  if (c.schema().returns().size() == 2 && c.isUsed(1))
+    return c.refuse(
+        "{0}: the indices of the maxima have no counterpart in Core ML; only the values can "
+        "be used",
+        c.name());
+  Expr e = prepare(c, x, Spatial);
+  bool dilated = llvm::any_of(w->dilation, [](int64_t d) { return d != 1; });
+  finish(c, x, dilated ? dilatedMax(e, *w) : pool(e, OpKind::max_pool, *w), Spatial);
+  if (c.schema().returns().size() == 2)
+    c.result(Val());
+}
+
+/// For each output of one dimension, how many elements its window counts, padding included but not
+/// what lies beyond it.
+std::vector<float> windowCounts(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                bool ceil) {
+  std::vector<float> counts;
+  int64_t n = outputSize(size, kernel, stride, padding, ceil);
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t begin = i * stride - padding, end = std::min(begin + kernel, size + padding);
+    counts.push_back(float(end - begin));
+  }
+  return counts;
+}
+
+template <unsigned Spatial> void lowerAvgPool(Call &c) {
+  Tensor x = c.tensor("self");
+  if (c.failed())
+    return;
+  auto w = windows(c, x, Spatial);
+  bool includePadding = c.boolean("count_include_pad");
+  std::optional<int64_t> divisor;
+  if (c.schema().argumentIndexWithName("divisor_override"))
+    divisor = c.optionalInteger("divisor_override");
+  if (!w || c.failed())
+    return;
+  Expr e = prepare(c, x, Spatial);
+  double area = 1;
+  for (int64_t k : w->kernel)
+    area *= k;
+  if (divisor)
+    return finish(c, x, pool(e, OpKind::avg_pool, *w) * (area / *divisor), Spatial);
+  if (!includePadding || !w->hasExtra())
+    return finish(c, x, pool(e, OpKind::avg_pool, *w, !includePadding || w->dynamicCeil), Spatial);
+  // Padding counts, what ceil_mode adds does not: sums divided by the true counts.
+  Expr y = pool(e, OpKind::avg_pool, *w) * area;
+  for (unsigned i = 0; i < Spatial; ++i) {
+    auto size = x.size(x.rank() - Spatial + i).tryValue();
+    std::vector<float> counts =
+        windowCounts(*size, w->kernel[i], w->stride[i], w->padding[i], w->ceil);
+    llvm::SmallVector<int64_t, 5> shape(Spatial + 2, 1);
+    shape[i + 2] = counts.size();
+    y = y / Expr(c, c.builder().constant(TensorData::from<float>(DType::F32, shape, counts),
+                                         "window_counts"));
+  }
+  finish(c, x, y, Spatial);
+}
+
+/// The window of output i in adaptive pooling.
+std::pair<int64_t, int64_t> adaptiveWindow(int64_t i, int64_t size, int64_t outputs) {
+  return {i * size / outputs, ((i + 1) * size + outputs - 1) / outputs};
+}
+
+/// Averages along one axis whose windows differ in size, as a product with a constant matrix.
+Expr adaptiveAverage(const Expr &x, int64_t axis, int64_t size, int64_t outputs) {
+  Call &c = x.call();
+  std::vector<float> matrix(size * outputs, 0);
+  for (int64_t i = 0; i < outputs; ++i) {
+    auto [begin, end] = adaptiveWindow(i, size, outputs);
+    for (int64_t k = begin; k < end; ++k)
+      matrix[k * outputs + i] = 1.0f / float(end - begin);
+  }
+  Expr weight(c, c.builder().constant(TensorData::from<float>(DType::F32, {size, outputs}, matrix),
+                                      "adaptive_windows"));
+  if (axis == x.rank() - 1)
+    return matmul(x, weight);
+  auto perm = allAxes(x.rank());
+  std::swap(perm[axis], perm.back());
+  return Expr(c, c.permute(matmul(Expr(c, c.permute(x, perm)), weight), perm));
+}
+
+Expr adaptiveMaximum(const Expr &x, int64_t axis, int64_t size, int64_t outputs) {
+  llvm::SmallVector<Value *, 8> parts;
+  for (int64_t i = 0; i < outputs; ++i) {
+    auto [begin, end] = adaptiveWindow(i, size, outputs);
+    parts.push_back(reduce(OpKind::reduce_max, slice(x, axis, begin, end), axis, true));
+  }
+  return concat(x.call(), parts, axis);
+}
+
+template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
+  Tensor x = c.tensor("self");
+  Ints outputs = c.integers("output_size", Spatial);
+  if (c.failed())
+    return;
+  if (c.schema().returns().size() == 2 && c.isUsed(1))
+    return c.refuse(
+        "{0}: the indices of the maxima have no counterpart in Core ML; only the values can "
+        "be used",
+        c.name());
+  if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
+    return c.refuse("{0}: input of rank {1}; {2} or {3} is needed", c.name(), x.rank(), Spatial + 1,
+                    Spatial + 2);
+  Expr y = prepare(c, x, Spatial);
+  llvm::SmallVector<int64_t, 3> whole; // axes that are reduced to one element
+  Windows w;
+  bool divides = true;
+  for (unsigned i = 0; i < Spatial; ++i) {
+    Dim size = y.shape()[i + 2];
+    if (outputs[i] == 1) {
+      whole.push_back(i + 2);
+      divides = false;
+      continue;
+    }
+    if (!size.isConst())
+      return c.refuse("{0}: a dimension of unknown size can only be pooled to 1", c.name());
+    divides &= size.value() % outputs[i] == 0;
+    w.kernel.push_back(size.value() / outputs[i]);
+  }
+  if (divides) {
+    w.stride = w.kernel;
+    w.padding.assign(Spatial, 0);
+    w.extra.assign(Spatial, 0);
+    y = pool(y, Average ? OpKind::avg_pool : OpKind::max_pool, w, false);
+  } else {
+    if (!whole.empty())
+      y = reduce(Average ? OpKind::reduce_mean : OpKind::reduce_max, y, whole, true);
+    for (unsigned i = 0; i < Spatial; ++i) {
+      int64_t size = y.valid() ? y.shape()[i + 2].value() : 1;
+      if (outputs[i] != 1 && size != outputs[i])
+        y = Average ? adaptiveAverage(y, i + 2, size, outputs[i])
+                    : adaptiveMaximum(y, i + 2, size, outputs[i]);
+    }
+  }
+  finish(c, x, y, Spatial);
+  if (c.schema().returns().size() == 2)
+    c.result(Val());
+}
+} // namespace
+
+void registerPooling(Table &table) {
+  table.add({"aten::max_pool1d", "aten::max_pool1d_with_indices"}, lowerMaxPool<1>);
+  table.add({"aten::max_pool2d", "aten::max_pool2d_with_indices"}, lowerMaxPool<2>);
+  table.add({"aten::max_pool3d", "aten::max_pool3d_with_indices"}, lowerMaxPool<3>);
+  table.add({"aten::avg_pool1d"}, lowerAvgPool<1>);
+  table.add({"aten::avg_pool2d"}, lowerAvgPool<2>);
+  table.add({"aten::avg_pool3d"}, lowerAvgPool<3>);
+  table.add({"aten::adaptive_avg_pool1d"}, lowerAdaptivePool<1, true>);
+  table.add({"aten::adaptive_avg_pool2d", "aten::_adaptive_avg_pool2d"},
+            lowerAdaptivePool<2, true>);
+  table.add({"aten::adaptive_avg_pool3d", "aten::_adaptive_avg_pool3d"},
+            lowerAdaptivePool<3, true>);
+  table.add({"aten::adaptive_max_pool1d"}, lowerAdaptivePool<1, false>);
+  table.add({"aten::adaptive_max_pool2d"}, lowerAdaptivePool<2, false>);
+  table.add({"aten::adaptive_max_pool3d"}, lowerAdaptivePool<3, false>);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,324 @@
+// Upsampling and interpolation, sampling on a grid, pixel shuffles, unfolding into patches.
+//
+// Nearest and linear modes use MIL's operations where they sample as PyTorch does; elsewhere
+// nearest is a gather of rows, and other modes a product with the matrix of weights that LibTorch's
+// own kernel gives for the identity.
+#include "frontend/Engine.h"
+#include "frontend/lower/Expr.h"
+#include "frontend/lower/Families.h"
+
+#include <ATen/Functions.h>
+#include <cmath>
+
+namespace plait::frontend {
+
+using namespace mil;
+
+namespace {
+/// Elements of an interpolation matrix beyond which it is refused: it would dwarf the model.
+constexpr int64_t largestMatrix = int64_t(1) << 24;
+
+/// What an upsample call asks for, one entry a spatial dimension.
+struct Target {
+  Tensor x;
+  unsigned spatial = 0;
+  Shape sizes;
+  std::vector<std::optional<double>> scales; ///< as given; empty entries follow from the sizes
+
+  int64_t axis(unsigned i) const { return x.rank() - spatial + i; }
+  /// The size as a multiple of the input's, where it is a whole one.
+  std::optional<int64_t> factor(unsigned i) const {
+    Dim times = floordiv(sizes[i], x.size(axis(i)));
+    if (times.isConst() && times * x.size(axis(i)) == sizes[i] &&
+        (!scales[i] || *scales[i] == double(times.value())))
+      return times.value();
+    return std::nullopt;
+  }
+};
+
+std::optional<Target> target(Call &c, unsigned spatial) {
+  Target t;
+  t.spatial = spatial;
+  bool vector = c.schema().argumentIndexWithName("input").has_value(); // the .vec overloads
+  t.x = c.tensor(vector ? "input" : "self");
+  if (c.failed())
+    return std::nullopt;
+  if (t.x.rank() != spatial + 2) {
+    c.refuse("{0}: input of rank {1}; {2} is needed", c.name(), t.x.rank(), spatial + 2);
+    return std::nullopt;
+  }
+  t.scales.resize(spatial);
+  if (vector) {
+    if (c.has("scale_factors"))
+      for (auto [scale, given] : llvm::zip(t.scales, c.numbers("scale_factors")))
+        scale = given;
+  } else {
+    static const char *names[] = {"scales_d", "scales_h", "scales_w"};
+    for (unsigned i = 0; i < spatial; ++i) {
+      llvm::StringRef name = spatial == 1 ? "scales" : names[i + 3 - spatial];
+      if (c.has(name))
+        t.scales[i] = c.optionalNumber(name);
+    }
+  }
+  if (c.has("output_size"))
+    t.sizes = c.dims("output_size");
+  else
+    for (unsigned i = 0; i < spatial; ++i) {
+      Dim size = t.x.size(t.axis(i));
+      double scale = t.scales[i].value_or(1);
+      if (size.isConst())
+        t.sizes.push_back(int64_t(std::floor(double(size.value()) * scale)));
+      else if (scale == std::floor(scale))
+        t.sizes.push_back(size * Dim(int64_t(scale)));
+      else
+        c.refuse("{0}: a dimension of unknown size can only be scaled by a whole factor, not {1}",
+                 c.name(), scale);
+    }
+  if (c.failed())
+    return std::nullopt;
+  if (t.sizes.size() != spatial) {
+    c.refuse("{0}: {1} sizes for {2} dimensions", c.name(), t.sizes.size(), spatial);
+    return std::nullopt;
+  }
+  return t;
+}
+
+/// PyTorch's nearest source of each output along one axis.
+llvm::SmallVector<int64_t, 0> nearestSources(int64_t in, int64_t out, std::optional<double> scale,
+                                             bool exact) {
+  float step = scale && *scale > 0 ? float(1.0 / *scale) : float(in) / float(out);
+  llvm::SmallVector<int64_t, 0> sources;
+  for (int64_t i = 0; i < out; ++i) {
+    float source = exact ? (float(i) + 0.5f) * step : float(i) * step;
+    sources.push_back(std::min<int64_t>(int64_t(std::floor(source)), in - 1));
+  }
+  return sources;
+}
+
+template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
+  auto t = target(c, Spatial);
+  if (!t)
+    return;
+  Expr y(c, t->x);
+  llvm::SmallVector<std::optional<int64_t>, 3> factors;
+  for (unsigned i = 0; i < Spatial; ++i)
+    factors.push_back(t->factor(i));
+  // Whole factors over height and width: one operation.
+  if (Spatial == 2 && factors[0] && factors[1] && t->x.isFloat())
+    return c.result(c.emit(OpKind::upsample_nearest_neighbor,
+                           {{upsample_nearest_neighbor::x, y.value()},
+                            {upsample_nearest_neighbor::scale_factor_height, double(*factors[0])},
+                            {upsample_nearest_neighbor::scale_factor_width, double(*factors[1])}}),
+                    t->x.dtype);
+  for (unsigned i = 0; i < Spatial; ++i) {
+    int64_t axis = t->axis(i);
+    if (t->sizes[i] == t->x.size(axis))
+      continue;
+    auto in = t->x.size(axis).tryValue(), out = t->sizes[i].tryValue();
+    if (in && out) {
+      Expr positions(c, c.builder().ints(nearestSources(*in, *out, t->scales[i], Exact)));
+      y = gather(y, positions, axis);
+    } else if (factors[i]) {
+      Shape spread(y.shape());
+      spread.insert(spread.begin() + axis + 1, Dim(*factors[i]));
+      Shape merged(y.shape());
+      merged[axis] = t->sizes[i];
+      y = Expr(c, c.reshape(c.broadcastTo(expandDims(y, {axis + 1}), spread), merged));
+    } else {
+      return c.refuse("{0}: dimension {1} has no known size and is not scaled by a whole factor",
+                      c.name(), axis);
+    }
+  }
+  c.result(y, t->x.dtype);
+}
+
+/// Interpolates one axis by a matrix of weights, made by LibTorch's kernel from the identity.
+Expr interpolate(const Expr &x, int64_t axis, const at::Tensor &weights) {
+  Call &c = x.call();
+  Expr matrix(c, c.engine().constant(weights.contiguous()));
+  if (axis == x.rank() - 1)
+    return matmul(x, matrix);
+  auto perm = allAxes(x.rank());
+  std::swap(perm[axis], perm.back());
+  return Expr(c, c.permute(matmul(Expr(c, c.permute(x, perm)), matrix), perm));
+}
+
+/// The [in, out] weights of one axis. `kernel` resizes a [1, in, in, 1] image to height `out`.
+template <typename Kernel>
+Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, Kernel kernel) {
+  Call &c = x.call();
+  int64_t axis = t.axis(i);
+  auto in = t.x.size(axis).tryValue(), out = t.sizes[i].tryValue();
+  if (!in || !out) {
+    c.refuse("{0}: dimension {1} has no known size", c.name(), axis);
+    return x;
+  }
+  if (*in == *out && !t.scales[i])
+    return x;
+  if (*in * *out > largestMatrix) {
+    c.refuse("{0}: resizing {1} to {2} by a matrix of weights would take {3} elements; resize in "
+             "bilinear mode without scale factors, or in steps",
+             c.name(), *in, *out, *in * *out);
+    return x;
+  }
+  at::Tensor identity = at::eye(*in, at::kFloat).reshape({1, *in, *in, 1});
+  return interpolate(x, axis, kernel(identity, *out, t.scales[i]).reshape({*in, *out}));
+}
+
+/// MIL's bilinear operations over the last two axes, sizes `height` and `width`.
+Expr resizeBilinear(const Expr &x, int64_t height, int64_t width, bool alignCorners) {
+  // Strict: a single output takes the first element, as PyTorch does.
+  return Expr(x.call(),
+              x.call().emit(OpKind::resize_bilinear,
+                            {{resize_bilinear::x, x.value()},
+                             {resize_bilinear::target_size_height, height},
+                             {resize_bilinear::target_size_width, width},
+                             {resize_bilinear::sampling_mode,
+                              alignCorners ? "STRICT_ALIGN_CORNERS" : "UNALIGN_CORNERS"}}));
+}
+
+template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
+  auto t = target(c, Spatial);
+  bool align = c.boolean("align_corners");
+  if (!t || c.failed())
+    return;
+  Expr x(c, t->x);
+  // Scale factors that the sizes do not bear out shift PyTorch's samples.
+  bool consistent = true, known = true, whole = true;
+  for (unsigned i = 0; i < Spatial; ++i) {
+    auto in = t->x.size(t->axis(i)).tryValue(), out = t->sizes[i].tryValue();
+    known &= in && out;
+    whole &= t->factor(i).has_value();
+    if (in && out && t->scales[i] && !align)
+      consistent &= *t->scales[i] * double(*in) == double(*out);
+  }
+  if (!known && !(Spatial == 2 && whole))
+    return c.refuse(
+        "{0}: a dimension of unknown size can only be scaled over height and width, by whole "
+        "factors",
+        c.name());
+  if (Spatial == 2 && whole)
+    return c.result(c.emit(OpKind::upsample_bilinear,
+                           {{upsample_bilinear::x, x.value()},
+                            {upsample_bilinear::scale_factor_height, double(*t->factor(0))},
+                            {upsample_bilinear::scale_factor_width, double(*t->factor(1))},
+                            {upsample_bilinear::align_corners, align}}),
+                    t->x.dtype);
+  auto size = [&](unsigned i) { return t->sizes[i].value(); };
+  if (!consistent) {
+    for (unsigned i = 0; i < Spatial; ++i)
+      x = interpolateAxis(x, *t, i,
+                          [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
+                            return at::upsample_bilinear2d(image, {out, 1}, align, scale, 1.0);
+                          });
+    return c.result(x, t->x.dtype);
+  }
+  auto s = t->x.shape();
+  if (Spatial == 1) {
+    Expr y = resizeBilinear(Expr(c, c.reshape(x, {s[0], s[1], 1, s[2]})), 1, size(0), align);
+    return c.result(squeeze(y, {2}), t->x.dtype);
+  }
+  if (Spatial == 2)
+    return c.result(resizeBilinear(x, size(0), size(1), align), t->x.dtype);
+  // Depth on its own: [N, C, D, H * W] resized along D after each of its images.
+  Expr images(c, c.reshape(x, {s[0], s[1] * s[2], s[3], s[4]}));
+  images = resizeBilinear(images, size(1), size(2), align);
+  Dim area = size(1) * size(2);
+  Expr columns(c, c.reshape(images, {s[0], s[1], s[2], area}));
+  columns = resizeBilinear(columns, size(0), area.value(), align);
+  c.result(c.reshape(columns, {s[0], s[1], size(0), size(1), size(2)}), t->x.dtype);
+}
+
+/// bicubic, and the antialiased modes: by matrices.
+template <bool Cubic, bool AntiAlias> void lowerByMatrix(Call &c) {
+  auto t = target(c, 2);
+  bool align = c.boolean("align_corners");
+  if (!t || c.failed())
+    return;
+  Expr x(c, t->x);
+  for (unsigned i = 0; i < 2; ++i)
+    x = interpolateAxis(
+        x, *t, i, [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
+          if constexpr (AntiAlias)
+            return Cubic ? at::_upsample_bicubic2d_aa(image, {out, 1}, align, scale, 1.0)
+                         : at::_upsample_bilinear2d_aa(image, {out, 1}, align, scale, 1.0);
+          else
+            return at::upsample_bicubic2d(image, {out, 1}, align, scale, 1.0);
+        });
+  c.result(x, t->x.dtype);
+}
+
+void lowerGridSampler(Call &c) {
+  Tensor x = c.tensor("input"), grid = c.tensor("grid");
+  int64_t interpolation = c.integer("interpolation_mode"), padding = c.integer("padding_mode");
+  bool align = c.boolean("align_corners");
+  if (c.failed())
+    return;
+  if (x.rank() != 4)
+    return c.refuse("{0}: input of rank {1}; Core ML samples images of rank 4 only", c.name(),
+                    x.rank());
+  if (interpolation > 1)
+    return c.refuse(
+        "{0}: bicubic sampling has no counterpart in Core ML; bilinear and nearest have", c.name());
+  // Reflection is about the centres of the border pixels when corners are aligned, else about
+  // edges.
+  llvm::StringRef mode = padding == 0   ? "constant"
+                         : padding == 1 ? "border"
+                         : align        ? "reflection"
+                                        : "symmetric";
+  c.result(c.emit(OpKind::resample,
+                  {{resample::x, x.value},
+                   {resample::coordinates, grid.value},
+                   {resample::sampling_mode, interpolation == 0 ? "bilinear" : "nearest"},
+                   {resample::padding_mode, mode},
+                   {resample::padding_value, 0.0},
+                   {resample::coordinates_mode, "normalized_minus_one_to_one"},
+                   {resample::align_corners, align}}),
+           x.dtype);
+}
+
+/// theta applied to the grid of the identity, which LibTorch gives.
+void lowerAffineGrid(Call &c) {
+  Tensor theta = c.tensor("theta");
+  auto size = c.integers("size");
+  bool align = c.boolean("align_corners");
+  if (c.failed())
+    return;
+  if (size.size() != 4)
+    return c.refuse("{0}: only grids over images are supported", c.name());
+  int64_t height = size[2], width = size[3];
+  at::Tensor identity = at::eye(2, 3, at::kFloat).unsqueeze(0);
+  at::Tensor grid = at::affine_grid_generator(identity, {1, 1, height, width}, align);
+  at::Tensor base =
+      at::cat({grid.reshape({1, height * width, 2}), at::ones({1, height * width, 1})}, 2)
+          .contiguous();
+  Expr points = matmul(Expr(c, c.engine().constant(base)), Expr(c, theta), false, true);
+  c.result(c.reshape(points, {theta.size(0), height, width, 2}), theta.dtype);
+}
+} // namespace
+
+void registerResizing(Table &table) {
+  table.add({"aten::upsample_nearest1d", "aten::upsample_nearest1d.vec"}, lowerNearest<1, false>);
+  table.add({"aten::upsample_nearest2d", "aten::upsample_nearest2d.vec"}, lowerNearest<2, false>);
+  table.add({"aten::upsample_nearest3d", "aten::upsample_nearest3d.vec"}, lowerNearest<3, false>);
+  table.add({"aten::_upsample_nearest_exact1d", "aten::_upsample_nearest_exact1d.vec"},
+            lowerNearest<1, true>);
+  table.add({"aten::_upsample_nearest_exact2d", "aten::_upsample_nearest_exact2d.vec"},
+            lowerNearest<2, true>);
+  table.add({"aten::_upsample_nearest_exact3d", "aten::_upsample_nearest_exact3d.vec"},
+            lowerNearest<3, true>);
+  table.add({"aten::upsample_linear1d", "aten::upsample_linear1d.vec"}, lowerLinearUpsample<1>);
+  table.add({"aten::upsample_bilinear2d", "aten::upsample_bilinear2d.vec"}, lowerLinearUpsample<2>);
+  table.add({"aten::upsample_trilinear3d", "aten::upsample_trilinear3d.vec"},
+            lowerLinearUpsample<3>);
+  table.add({"aten::upsample_bicubic2d", "aten::upsample_bicubic2d.vec"},
+            lowerByMatrix<true, false>);
+  table.add({"aten::_upsample_bilinear2d_aa", "aten::_upsample_bilinear2d_aa.vec"},
+            lowerByMatrix<false, true>);
+  table.add({"aten::_upsample_bicubic2d_aa", "aten::_upsample_bicubic2d_aa.vec"},
+            lowerByMatrix<true, true>);
+  table.add({"aten::grid_sampler", "aten::grid_sampler_2d"}, lowerGridSampler);
+  table.add({"aten::affine_grid_generator"}, lowerAffineGrid);
+}
+
+} // namespace plait::frontend
