@@ -100,7 +100,7 @@ static void lowerGelu(Call &c) {
   Tensor x = floatSelf(c);
   std::string approximate = c.string("approximate");
   if (approximate != "none" && approximate != "tanh")
-    return c.refuse("gelu: approximate is '{0}'; known are 'none' and 'tanh'", approximate);
+    return c.refuse("approximate is '{0}'; known are 'none' and 'tanh'", approximate);
   if (!c.failed())
     c.result(c.emit(OpKind::gelu,
                     {{gelu::x, x.value},

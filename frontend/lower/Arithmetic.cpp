@@ -73,7 +73,7 @@ void lowerDivide(Call &c) {
   if (mode == "floor")
     return lowerFloorDivide(c);
   if (mode != "trunc")
-    return c.refuse("div: rounding_mode is '{0}'; known are None, 'floor' and 'trunc'", mode);
+    return c.refuse("rounding_mode is '{0}'; known are None, 'floor' and 'trunc'", mode);
   Operands in(c, "self", "other");
   if (!c.failed())
     giveResult(c, truncateDivide(in.x, in.y), in.dtype);
@@ -112,7 +112,7 @@ void lowerClamp(Call &c) {
   if (high)
     names.push_back("max");
   if (names.size() == 1)
-    return c.refuse("clamp: at least one of min and max is needed");
+    return c.refuse("at least one of min and max is needed");
   at::ScalarType dtype = c.promote(names);
   Tensor x = c.operand("self", dtype);
   if (c.failed())

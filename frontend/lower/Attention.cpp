@@ -56,7 +56,7 @@ Expr attend(Expr q, Expr k, Expr v, Value *mask, std::optional<double> scale, bo
   if (!q.valid() || !k.valid() || !v.valid())
     return q;
   if (q.rank() < 2 || k.rank() < 2 || v.rank() < 2) {
-    c.refuse("{0}: query, key and value need rank 2 or more", c.name());
+    c.refuse("query, key and value need rank 2 or more");
     return q;
   }
   Dim width = q.shape().back();
@@ -124,12 +124,12 @@ void lowerAttention(Call &c) {
         "{0}: dropout of {1} in attention cannot be kept; call model.eval() before tracing",
         c.name(), dropout);
   if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse("{0}: only the attention's result can be used, not its logsumexp", c.name());
+    return c.refuse("only the attention's result can be used, not its logsumexp");
   Value *additive = mask.value;
   if (mask && !mask.isBool())
     additive = c.castTo(mask.value, DType::F32);
   if (causal && mask)
-    return c.refuse("{0}: a mask and is_causal exclude each other", c.name());
+    return c.refuse("a mask and is_causal exclude each other");
   if (causal)
     additive = causalMask(c, q.size(q.rank() - 2), k.size(k.rank() - 2));
   c.result(attend(Expr(c, q), Expr(c, k), Expr(c, v), additive, scale, grouped), q.dtype);
@@ -210,7 +210,7 @@ void lowerMultiHeadAttention(Call &c) {
   if (c.failed())
     return;
   if (c.isUsed(1) && c.boolean("need_weights"))
-    return c.refuse("{0}: the attention weights cannot be used; pass need_weights=False", c.name());
+    return c.refuse("the attention weights cannot be used; pass need_weights=False");
   c.result(selfAttention(c, Expr(c, q), Expr(c, k), Expr(c, v), width, heads), q.dtype);
   c.result(Val());
 }

@@ -67,9 +67,9 @@ template <OpKind Kind> void lowerBitwise(Call &c) {
             remainderOf(Expr(c, value), Expr(c, c.builder().scalar(DType::I32, *bits + 1))), dtype);
     }
   }
-  c.refuse("{0} of integers has no counterpart in Core ML (only an 'and' with a constant mask of "
-           "low bits, like 0xff, does); compute it before the model",
-           c.name());
+  c.refuse("bitwise logic of integers has no counterpart in Core ML (only an 'and' with a constant "
+           "mask of "
+           "low bits, like 0xff, does); compute it before the model");
 }
 
 void lowerBitwiseNot(Call &c) {
@@ -88,9 +88,8 @@ template <bool Left> void lowerShift(Call &c) {
     return;
   auto count = constInt(y.value);
   if (!count || *count < 0 || *count > 30)
-    return c.refuse("{0}: only a shift by a known count in [0, 30] can be lowered; Core ML has no "
-                    "shift operation",
-                    c.name());
+    return c.refuse("only a shift by a known count in [0, 30] can be lowered; Core ML has no "
+                    "shift operation");
   Expr factor(c, c.builder().scalar(DType::I32, double(int64_t(1) << *count)));
   c.result(Left ? Expr(c, x) * factor : floorDivide(Expr(c, x), factor), dtype);
 }

@@ -37,7 +37,7 @@ Expr convolve(const Expr &x, const Expr &weight, Value *bias, const Geometry &g)
       // An odd total has its larger half behind.
       auto kernel = weight.shape()[i + 2].tryValue();
       if (!kernel) {
-        c.refuse("{0}: padding 'same' needs a kernel of known size", c.name());
+        c.refuse("padding 'same' needs a kernel of known size");
         return x;
       }
       int64_t total = g.dilation[i] * (*kernel - 1);
@@ -51,7 +51,7 @@ Expr convolve(const Expr &x, const Expr &weight, Value *bias, const Geometry &g)
   }
   bool dynamic = !isCompileTime(weight);
   if (dynamic && llvm::any_of(g.dilation, [](int64_t d) { return d != 1; })) {
-    c.refuse("{0}: a weight computed at run time cannot be dilated in Core ML", c.name());
+    c.refuse("a weight computed at run time cannot be dilated in Core ML");
     return x;
   }
   bool fused = bias && isCompileTime(bias);

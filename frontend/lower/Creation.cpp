@@ -105,7 +105,7 @@ Value *stackNumbers(Call &c, const Val &val, DType dtype) {
   if (!list)
     return c.engine().scalar(val, dtype);
   if (list->values.empty()) {
-    c.refuse("{0}: an empty list gives a tensor without elements, which Core ML has not", c.name());
+    c.refuse("an empty list gives a tensor without elements, which Core ML has not");
     return c.builder().poison();
   }
   llvm::SmallVector<Value *, 4> parts;

@@ -55,8 +55,17 @@ Expr select(const Expr &cond, const Term &a, const Term &b) {
   auto shape = broadcastShapes(c, shapes);
   if (!shape)
     return Expr(c, c.builder().poison());
+  // A number becomes a whole tensor: made while running, unless it is small, so that it takes no
+  // room in the file.
+  auto filled = [&](double number) {
+    auto elements = numElements(*shape).tryValue();
+    if (!elements || *elements <= 16)
+      return c.full(*shape, dtype, number);
+    return c.emit(OpKind::fill, {{fill::shape, c.materialise(*shape)},
+                                 {fill::value, c.builder().scalar(dtype, number)}});
+  };
   auto side = [&](const Term &term) {
-    return term.value ? c.broadcastTo(term.value, *shape) : c.full(*shape, dtype, term.number);
+    return term.value ? c.broadcastTo(term.value, *shape) : filled(term.number);
   };
   return Expr(c, c.emit(OpKind::select, {{select::cond, c.broadcastTo(cond, *shape)},
                                          {select::a, side(a)},
@@ -220,6 +229,18 @@ Dim sizeOfAxes(llvm::ArrayRef<Dim> shape, llvm::ArrayRef<int64_t> axes) {
 llvm::SmallVector<int64_t, 6> allAxes(int64_t rank) {
   llvm::SmallVector<int64_t, 6> axes(rank);
   std::iota(axes.begin(), axes.end(), 0);
+  return axes;
+}
+
+llvm::SmallVector<int64_t, 6> orderedAxes(Call &c, llvm::StringRef name, int64_t rank) {
+  auto axes = c.integers(name);
+  for (int64_t &axis : axes) {
+    if (axis < -rank || axis >= rank) {
+      c.refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
+      return {};
+    }
+    axis = axis < 0 ? axis + rank : axis;
+  }
   return axes;
 }
 

@@ -133,6 +133,8 @@ std::optional<Shape> broadcastShapes(Call &c, llvm::ArrayRef<llvm::ArrayRef<Dim>
 Dim sizeOfAxes(llvm::ArrayRef<Dim> shape, llvm::ArrayRef<int64_t> axes);
 /// 0, 1, … rank - 1.
 llvm::SmallVector<int64_t, 6> allAxes(int64_t rank);
+/// An axes argument in the order given, each in [0, rank).
+llvm::SmallVector<int64_t, 6> orderedAxes(Call &c, llvm::StringRef name, int64_t rank);
 /// Float arguments as they are, int and bool ones as the default float type: what PyTorch does
 /// before exp, mean and the like.
 Tensor toFloat(Call &c, Tensor x);

@@ -32,7 +32,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
   const Val &list = c.val("indices");
   auto entries = list.list();
   if (!entries) {
-    c.refuse("{0}: the indices must be a list of known length", c.name());
+    c.refuse("the indices must be a list of known length");
     return std::nullopt;
   }
   std::vector<std::pair<int64_t, Tensor>> found;
@@ -67,21 +67,20 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
     }
     for (const at::Tensor &positions : at::nonzero(known.to(at::kBool)).unbind(1)) {
       if (positions.numel() == 0) {
-        c.refuse("{0}: a mask that selects nothing gives an empty tensor, which Core ML has not",
-                 c.name());
+        c.refuse("a mask that selects nothing gives an empty tensor, which Core ML has not");
         return std::nullopt;
       }
       found.emplace_back(axis++, Tensor{c.engine().constant(positions.contiguous()), at::kLong});
     }
   }
   if (found.empty()) {
-    c.refuse("{0}: no index is given", c.name());
+    c.refuse("no index is given");
     return std::nullopt;
   }
   llvm::SmallVector<llvm::ArrayRef<Dim>, 4> shapes;
   for (auto &[where, tensor] : found) {
     if (where >= int64_t(shape.size())) {
-      c.refuse("{0}: more indices than the tensor's {1} axes", c.name(), shape.size());
+      c.refuse("more indices than the tensor's {0} axes", shape.size());
       return std::nullopt;
     }
     index.axes.push_back(where);

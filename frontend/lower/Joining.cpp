@@ -26,7 +26,7 @@ at::ScalarType promoteAll(Call &c, Tensors &tensors) {
 /// tensors.
 void giveConcat(Call &c, Tensors tensors, int64_t dim) {
   if (c.failed() || tensors.empty())
-    return c.refuse("{0}: nothing to join", c.name());
+    return c.refuse("nothing to join");
   at::ScalarType dtype = promoteAll(c, tensors);
   llvm::SmallVector<Value *, 4> values;
   int64_t rank = 0;
@@ -38,7 +38,7 @@ void giveConcat(Call &c, Tensors tensors, int64_t dim) {
   if (values.empty())
     return c.result(tensors[0]);
   if (dim < -rank || dim >= rank)
-    return c.refuse("{0}: axis {1} is out of range for rank {2}", c.name(), dim, rank);
+    return c.refuse("axis {0} is out of range for rank {1}", dim, rank);
   c.result(concat(c, values, dim < 0 ? dim + rank : dim), dtype);
 }
 
@@ -47,7 +47,7 @@ void lowerCat(Call &c) { giveConcat(c, c.tensors("tensors"), c.integer("dim")); 
 void lowerStack(Call &c) {
   Tensors tensors = c.tensors("tensors");
   if (c.failed() || tensors.empty())
-    return c.refuse("{0}: nothing to join", c.name());
+    return c.refuse("nothing to join");
   int64_t axis = c.axis("dim", tensors[0].rank() + 1);
   if (c.failed())
     return;
@@ -99,7 +99,7 @@ template <int64_t Rank> void lowerAtLeast(Call &c) {
 template <int64_t Rank> void lowerStackAlong(Call &c) {
   Tensors tensors = c.tensors("tensors");
   if (c.failed() || tensors.empty())
-    return c.refuse("{0}: nothing to join", c.name());
+    return c.refuse("nothing to join");
   bool columns = c.name() == "aten::column_stack";
   for (Tensor &tensor : tensors)
     tensor = columns && tensor.rank() < 2
@@ -133,7 +133,7 @@ void lowerRepeat(Call &c) {
   if (c.failed())
     return;
   if (int64_t(reps.size()) < x.rank())
-    return c.refuse("repeat: {0} counts for {1} axes", reps.size(), x.rank());
+    return c.refuse("{0} counts for {1} axes", reps.size(), x.rank());
   giveTiled(c, x, reps);
 }
 
@@ -191,7 +191,7 @@ void lowerRepeatInterleaveTensor(Call &c) {
     return;
   auto size = e.shape()[axis].tryValue();
   if (!size)
-    return c.refuse("repeat_interleave: the dimension must have a known size");
+    return c.refuse("the dimension must have a known size");
   at::Tensor counts = repeats.to(at::kLong).reshape({-1}).expand({*size}).contiguous();
   Expr positions(c, c.engine().constant(at::repeat_interleave(counts)));
   Expr source = x.isBool() ? castTo(e, DType::I32) : e;
@@ -223,9 +223,9 @@ void lowerFlip(Call &c) {
 void lowerRot90(Call &c) {
   Tensor x = c.tensor("self");
   int64_t k = c.integer("k") & 3;
-  auto axes = c.axes("dims", x ? x.rank() : 2);
+  auto axes = orderedAxes(c, "dims", x.rank());
   if (c.failed() || axes.size() != 2)
-    return c.refuse("rot90: two axes are needed");
+    return c.refuse("two axes are needed");
   Expr e(c, x);
   auto perm = allAxes(x.rank());
   std::swap(perm[axes[0]], perm[axes[1]]);
@@ -260,9 +260,9 @@ void lowerRoll(Call &c) {
     Expr flat(c, c.reshape(x.value, {numElements(x.shape())}));
     return c.result(c.reshape(rolled(flat, 0, shifts[0]), x.shape()), x.dtype);
   }
-  auto axes = c.axes("dims", x.rank());
+  auto axes = orderedAxes(c, "dims", x.rank());
   if (c.failed() || axes.size() != shifts.size())
-    return c.refuse("roll: {0} shifts for {1} axes", shifts.size(), axes.size());
+    return c.refuse("{0} shifts for {1} axes", shifts.size(), axes.size());
   Expr y(c, x);
   for (auto [axis, shift] : llvm::zip(axes, shifts))
     y = rolled(y, axis, shift);

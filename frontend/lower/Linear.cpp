@@ -54,7 +54,7 @@ Expr matrixProduct(const Expr &x, const Expr &y) {
   if (!x.valid() || !y.valid())
     return Expr(c, c.builder().poison());
   if (x.rank() == 0 || y.rank() == 0) {
-    c.refuse("{0}: both operands need rank 1 or more", c.name());
+    c.refuse("both operands need rank 1 or more");
     return Expr(c, c.builder().poison());
   }
   if (x.rank() == 1 && y.rank() == 1)
@@ -215,7 +215,7 @@ void lowerCross(Call &c) {
     while (axis < int64_t(shape->size()) && !((*shape)[axis] == Dim(3)))
       ++axis;
   if (c.failed() || axis == int64_t(shape->size()) || !((*shape)[axis] == Dim(3)))
-    return c.refuse("cross: an axis of size 3 is needed");
+    return c.refuse("an axis of size 3 is needed");
   Expr x(c, c.broadcastTo(a.value, *shape)), y(c, c.broadcastTo(b.value, *shape));
   llvm::SmallVector<Value *, 3> parts;
   for (int64_t i = 0; i < 3; ++i) {

@@ -112,7 +112,7 @@ void lowerBatchNorm(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 2)
-    return c.refuse("{0}: input of rank {1}; 2 or more is needed", c.name(), x.rank());
+    return c.refuse("input of rank {0}; 2 or more is needed", x.rank());
   if (stats && !training) {
     norm.mean = c.tensor("running_mean");
     norm.variance = c.tensor("running_var");
@@ -159,7 +159,7 @@ void lowerGroupNorm(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 2)
-    return c.refuse("group_norm: input of rank {0}; 2 or more is needed", x.rank());
+    return c.refuse("input of rank {0}; 2 or more is needed", x.rank());
   Dim elements = floordiv(x.size(1), Dim(groups));
   for (int64_t axis = 2; axis < x.rank(); ++axis)
     elements = elements * x.size(axis);
@@ -187,7 +187,7 @@ void lowerInstanceNorm(Call &c) {
     return;
   }
   if (x.rank() < 3)
-    return c.refuse("instance_norm: input of rank {0}; 3 or more is needed", x.rank());
+    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
   bool fused = (!norm.gamma || isCompileTime(norm.gamma.value)) &&
                (!norm.beta || isCompileTime(norm.beta.value));
   Expr y(c,

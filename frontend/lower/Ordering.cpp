@@ -43,7 +43,7 @@ Several scan(Call &c, Several x, int64_t axis,
              llvm::function_ref<Several(const Several &, const Several &)> combine) {
   auto size = x[0].shape()[axis].tryValue();
   if (!size) {
-    c.refuse("{0}: the scanned dimension must have a known size", c.name());
+    c.refuse("the scanned dimension must have a known size");
     return x;
   }
   for (int64_t shift = 1; shift < *size && x[0].valid(); shift *= 2) {
@@ -175,7 +175,7 @@ void lowerTopk(Call &c) {
     return;
   Sortable s(c, self);
   if (auto size = s.x.shape()[axis].tryValue(); size && k > *size)
-    return c.refuse("topk: k = {0} exceeds the dimension's size {1}", k, *size);
+    return c.refuse("k = {0} exceeds the dimension's size {1}", k, *size);
   // Sorted whatever `sorted` says: PyTorch leaves the order open otherwise.
   Op *op = c.create(OpKind::topk, {{topk::x, s.x.value()},
                                    {topk::k, k},
@@ -230,7 +230,7 @@ void lowerMedian(Call &c) {
     s.x = Expr(c, c.reshape(s.x, {numElements(self.shape())}));
   auto size = s.x.valid() ? s.x.shape()[axis].tryValue() : std::nullopt;
   if (!size)
-    return c.refuse("{0}: the dimension must have a known size", c.name());
+    return c.refuse("the dimension must have a known size");
   giveOrderStatistic(c, s, axis, (*size - 1) / 2, keep);
 }
 
@@ -264,7 +264,7 @@ void lowerSearchsorted(Call &c) {
   if (c.has("side"))
     right |= c.string("side") == "right";
   if (c.has("sorter"))
-    return c.refuse("searchsorted: a sorter is not supported; sort the sequence itself");
+    return c.refuse("a sorter is not supported; sort the sequence itself");
   if (!c.failed())
     giveSearch(c, sequence, c.operand("self", c.promote({"self", "sorted_sequence"})), right);
 }

@@ -14,7 +14,7 @@ template <bool Shuffle> void lowerPixelShuffle(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 3)
-    return c.refuse("{0}: input of rank {1}; 3 or more is needed", c.name(), x.rank());
+    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
   auto last = x.shape().take_back(3);
   Dim area = factor * factor;
   Shape result(x.shape().drop_back(3));
@@ -41,7 +41,7 @@ void lowerChannelShuffle(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 3)
-    return c.refuse("{0}: input of rank {1}; 3 or more is needed", c.name(), x.rank());
+    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
   Dim pixels = numElements(x.shape().drop_front(2));
   Value *split = c.reshape(x.value, {x.size(0), groups, floordiv(x.size(1), Dim(groups)), pixels});
   c.result(c.reshape(c.permute(split, {0, 2, 1, 3}), x.shape()), x.dtype);
@@ -64,11 +64,11 @@ void lowerIm2col(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 3 && x.rank() != 4)
-    return c.refuse("{0}: input of rank {1}; 3 or 4 is needed", c.name(), x.rank());
+    return c.refuse("input of rank {0}; 3 or 4 is needed", x.rank());
   auto s = x.shape().take_back(3);
   auto height = s[1].tryValue(), width = s[2].tryValue();
   if (!height || !width)
-    return c.refuse("{0}: height and width must be known", c.name());
+    return c.refuse("height and width must be known");
   Dim batch = x.rank() == 4 ? x.size(0) : Dim(1);
   Expr image(c, c.reshape(c.castTo(x.value, DType::F32), {batch * s[0], s[1], s[2]}));
   if (w.padding[0] || w.padding[1])
@@ -83,7 +83,7 @@ void lowerIm2col(Call &c) {
     int64_t size = (i ? *width : *height) + 2 * w.padding[i];
     counts[i] = (size - w.dilation[i] * (w.kernel[i] - 1) - 1) / w.stride[i] + 1;
     if (counts[i] < 1)
-      return c.refuse("{0}: the window does not fit the image", c.name());
+      return c.refuse("the window does not fit the image");
     llvm::SmallVector<int64_t, 0> positions;
     for (int64_t k = 0; k < w.kernel[i]; ++k)
       for (int64_t n = 0; n < counts[i]; ++n)
@@ -107,12 +107,11 @@ void lowerCol2im(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 2 && x.rank() != 3)
-    return c.refuse("{0}: input of rank {1}; 2 or 3 is needed", c.name(), x.rank());
+    return c.refuse("input of rank {0}; 2 or 3 is needed", x.rank());
   auto rows = x.size(x.rank() - 2).tryValue();
   int64_t area = w.kernel[0] * w.kernel[1];
   if (!rows || *rows % area)
-    return c.refuse("{0}: the number of rows must be known and a multiple of the window's area",
-                    c.name());
+    return c.refuse("the number of rows must be known and a multiple of the window's area");
   int64_t channels = *rows / area, counts[2];
   for (int i = 0; i < 2; ++i)
     counts[i] =

@@ -57,8 +57,7 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
   if (c.failed())
     return std::nullopt;
   if (x.rank() != spatial + 1 && x.rank() != spatial + 2) {
-    c.refuse("{0}: input of rank {1}; {2} or {3} is needed", c.name(), x.rank(), spatial + 1,
-             spatial + 2);
+    c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), spatial + 1, spatial + 2);
     return std::nullopt;
   }
   for (unsigned i = 0; w.ceil && i < spatial; ++i) {
@@ -246,8 +245,7 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
         "be used",
         c.name());
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
-    return c.refuse("{0}: input of rank {1}; {2} or {3} is needed", c.name(), x.rank(), Spatial + 1,
-                    Spatial + 2);
+    return c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), Spatial + 1, Spatial + 2);
   Expr y = prepare(c, x, Spatial);
   llvm::SmallVector<int64_t, 3> whole; // axes that are reduced to one element
   Windows w;
@@ -260,7 +258,7 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
       continue;
     }
     if (!size.isConst())
-      return c.refuse("{0}: a dimension of unknown size can only be pooled to 1", c.name());
+      return c.refuse("a dimension of unknown size can only be pooled to 1");
     divides &= size.value() % outputs[i] == 0;
     w.kernel.push_back(size.value() / outputs[i]);
   }

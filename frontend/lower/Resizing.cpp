@@ -44,7 +44,7 @@ std::optional<Target> target(Call &c, unsigned spatial) {
   if (c.failed())
     return std::nullopt;
   if (t.x.rank() != spatial + 2) {
-    c.refuse("{0}: input of rank {1}; {2} is needed", c.name(), t.x.rank(), spatial + 2);
+    c.refuse("input of rank {0}; {1} is needed", t.x.rank(), spatial + 2);
     return std::nullopt;
   }
   t.scales.resize(spatial);
@@ -71,13 +71,13 @@ std::optional<Target> target(Call &c, unsigned spatial) {
       else if (scale == std::floor(scale))
         t.sizes.push_back(size * Dim(int64_t(scale)));
       else
-        c.refuse("{0}: a dimension of unknown size can only be scaled by a whole factor, not {1}",
-                 c.name(), scale);
+        c.refuse("a dimension of unknown size can only be scaled by a whole factor, not {0}",
+                 scale);
     }
   if (c.failed())
     return std::nullopt;
   if (t.sizes.size() != spatial) {
-    c.refuse("{0}: {1} sizes for {2} dimensions", c.name(), t.sizes.size(), spatial);
+    c.refuse("{0} sizes for {1} dimensions", t.sizes.size(), spatial);
     return std::nullopt;
   }
   return t;
@@ -125,8 +125,7 @@ template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
       merged[axis] = t->sizes[i];
       y = Expr(c, c.reshape(c.broadcastTo(expandDims(y, {axis + 1}), spread), merged));
     } else {
-      return c.refuse("{0}: dimension {1} has no known size and is not scaled by a whole factor",
-                      c.name(), axis);
+      return c.refuse("dimension {0} has no known size and is not scaled by a whole factor", axis);
     }
   }
   c.result(y, t->x.dtype);
@@ -150,15 +149,15 @@ Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, Kernel kernel) 
   int64_t axis = t.axis(i);
   auto in = t.x.size(axis).tryValue(), out = t.sizes[i].tryValue();
   if (!in || !out) {
-    c.refuse("{0}: dimension {1} has no known size", c.name(), axis);
+    c.refuse("dimension {0} has no known size", axis);
     return x;
   }
   if (*in == *out && !t.scales[i])
     return x;
   if (*in * *out > largestMatrix) {
-    c.refuse("{0}: resizing {1} to {2} by a matrix of weights would take {3} elements; resize in "
+    c.refuse("resizing {0} to {1} by a matrix of weights would take {2} elements; resize in "
              "bilinear mode without scale factors, or in steps",
-             c.name(), *in, *out, *in * *out);
+             *in, *out, *in * *out);
     return x;
   }
   at::Tensor identity = at::eye(*in, at::kFloat).reshape({1, *in, *in, 1});
@@ -255,8 +254,7 @@ void lowerGridSampler(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 4)
-    return c.refuse("{0}: input of rank {1}; Core ML samples images of rank 4 only", c.name(),
-                    x.rank());
+    return c.refuse("input of rank {0}; Core ML samples images of rank 4 only", x.rank());
   if (interpolation > 1)
     return c.refuse(
         "{0}: bicubic sampling has no counterpart in Core ML; bilinear and nearest have", c.name());
@@ -285,7 +283,7 @@ void lowerAffineGrid(Call &c) {
   if (c.failed())
     return;
   if (size.size() != 4)
-    return c.refuse("{0}: only grids over images are supported", c.name());
+    return c.refuse("only grids over images are supported");
   int64_t height = size[2], width = size[3];
   at::Tensor identity = at::eye(2, 3, at::kFloat).unsqueeze(0);
   at::Tensor grid = at::affine_grid_generator(identity, {1, 1, height, width}, align);

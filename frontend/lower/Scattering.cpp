@@ -113,7 +113,7 @@ template <bool FromValue> void lowerScatter(Call &c) {
   if (c.has("reduce")) {
     mode = modeOf(c.string("reduce"));
     if (mode.empty())
-      return c.refuse("{0}: no reduction '{1}'", c.name(), c.string("reduce"));
+      return c.refuse("no reduction '{0}'", c.string("reduce"));
   }
   Expr updates = FromValue ? s.filled(c, "value") : s.updates(c, "src");
   if (!c.failed())
@@ -131,7 +131,7 @@ void lowerScatterReduce(Call &c) {
   bool mean = reduce == "mean";
   llvm::StringRef mode = mean ? "add" : modeOf(reduce);
   if (mode.empty())
-    return c.refuse("{0}: no reduction '{1}'", c.name(), reduce);
+    return c.refuse("no reduction '{0}'", reduce);
   Expr updates = s.updates(c, "src"), index = s.index, data = s.data;
   if (!updates.valid() || !index.valid())
     return;

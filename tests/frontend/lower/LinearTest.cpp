@@ -1,0 +1,199 @@
+// Linear layers, products, einsum, attention, convolutions, normalisations.
+#include "tests/frontend/lower/LowerCheck.h"
+
+#include <gmock/gmock.h>
+
+namespace plait::frontend {
+
+using testing::HasSubstr;
+
+TEST(Linear, Layer) {
+  for (auto shape : std::vector<std::vector<int64_t>>{{4}, {2, 4}, {2, 3, 4}, {2, 3, 5, 4}}) {
+    check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
+          {randn(shape)});
+    check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4))", {randn(shape)});
+    check("torch.nn.functional.linear(x, y, z)", {randn(shape), randn({3, 4}), randn({3})});
+  }
+  check("torch.nn.functional.linear(x, y)", {randn({2, 4}), randn({4})});
+  check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), y)",
+        {randn({2, 4}), randn({3})});
+}
+
+TEST(Linear, Matmul) {
+  std::vector<std::vector<int64_t>> left = {{4}, {3, 4}, {2, 3, 4}, {5, 1, 3, 4}},
+                                    right = {{4}, {4, 6}, {2, 4, 6}, {2, 4, 6}};
+  for (auto &a : left)
+    for (auto &b : right) {
+      check("torch.matmul(x, y)", {randn(a), randn(b)});
+      check("x @ y", {randint(-3, 4, a), randint(-3, 4, b)});
+    }
+  check("x @ torch.arange(8.).view(4, 2)", {randn({2, 3, 4})});
+  check("x @ torch.arange(8.).view(2, 4).t()", {randn({3, 4})});
+  check("torch.arange(8.).view(2, 4) @ x", {randn({4, 3})});
+}
+
+TEST(Linear, Products) {
+  checkAll({"torch.mm(x, y)", "x.mm(y)"}, {randn({2, 3}), randn({3, 4})});
+  check("torch.bmm(x, y)", {randn({5, 2, 3}), randn({5, 3, 4})});
+  check("torch.mv(x, y)", {randn({2, 3}), randn({3})});
+  check("torch.dot(x, y)", {randn({4}), randn({4})});
+  check("torch.outer(x, y)", {randn({4}), randn({3})});
+  check("torch.inner(x, y)", {randn({2, 4}), randn({3, 4})});
+  check("torch.addmm(x, y, z)", {randn({4}), randn({2, 3}), randn({3, 4})});
+  check("torch.addmm(x, y, z, beta=0.5, alpha=2.0)", {randn({2, 4}), randn({2, 3}), randn({3, 4})});
+  check("torch.addmm(torch.arange(4.), x, torch.arange(12.).view(3, 4))", {randn({2, 3})});
+  check("torch.addmm(torch.arange(4.), x, torch.arange(12.).view(4, 3).t(), alpha=2)",
+        {randn({2, 3})});
+  check("torch.baddbmm(x, y, z, beta=0.5, alpha=2.0)",
+        {randn({5, 2, 4}), randn({5, 2, 3}), randn({5, 3, 4})});
+  check("torch.baddbmm(x, y, z, beta=0)", {randn({5, 2, 4}), randn({5, 2, 3}), randn({5, 3, 4})});
+  check("torch.addbmm(x, y, z, beta=0.5, alpha=2.0)",
+        {randn({2, 4}), randn({5, 2, 3}), randn({5, 3, 4})});
+  check("torch.addmv(x, y, z)", {randn({2}), randn({2, 3}), randn({3})});
+  check("torch.addr(x, y, z)", {randn({2, 3}), randn({2}), randn({3})});
+  check("torch.linalg.vecdot(x, y)", {randn({2, 3}), randn({2, 3})});
+  check("torch.cross(x, y, dim=1)", {randn({2, 3}), randn({2, 3})});
+  check("torch.tensordot(x, y, dims=[[1, 2], [1, 0]])", {randn({2, 3, 4}), randn({4, 3, 5})});
+  check("torch.bilinear(x, y, z, w)", {randn({2, 3}), randn({2, 4}), randn({5, 3, 4}), randn({5})});
+  check("torch.linalg.multi_dot([x, y, z])", {randn({2, 3}), randn({3, 4}), randn({4, 5})});
+}
+
+TEST(Linear, Einsum) {
+  auto two = [](const char *equation, std::vector<int64_t> a, std::vector<int64_t> b) {
+    check("torch.einsum('" + std::string(equation) + "', x, y)", {randn(a), randn(b)});
+  };
+  two("ij,jk->ik", {2, 3}, {3, 4});
+  two("ij,jk", {2, 3}, {3, 4});
+  two("bhqd,bhkd->bhqk", {2, 3, 4, 5}, {2, 3, 6, 5});
+  two("bqhd,bkhd->bhqk", {2, 4, 3, 5}, {2, 6, 3, 5});
+  two("bhqk,bkhd->bqhd", {2, 3, 4, 6}, {2, 6, 3, 5});
+  two("nctkv,kvw->nctw", {2, 3, 4, 5, 6}, {5, 6, 7});
+  two("i,j->ij", {3}, {4});
+  two("i,i->", {3}, {3});
+  two("...ij,...jk->...ik", {2, 5, 3, 4}, {2, 5, 4, 2});
+  two("...ij,jk->...ik", {2, 5, 3, 4}, {4, 2});
+  two("abc,abd->abcd", {2, 3, 4}, {2, 3, 5});
+  two("abcd,ce->abde", {2, 3, 4, 5}, {4, 6});
+  two("ab,cd->abcd", {2, 3}, {4, 5});
+  two("ij,ij->j", {2, 3}, {2, 3});
+  two("ij,ij->ij", {2, 3}, {1, 3});
+  two("ba,b->", {3, 4}, {3});
+  check("torch.einsum('ii->i', x)", {randn({4, 4})});
+  check("torch.einsum('ii', x)", {randn({4, 4})});
+  check("torch.einsum('ijk->kj', x)", {randn({2, 3, 4})});
+  check("torch.einsum('ij,jk,kl->il', x, y, z)", {randn({2, 3}), randn({3, 4}), randn({4, 5})});
+}
+
+TEST(Attention, ScaledDotProduct) {
+  std::string sdpa = "torch.nn.functional.scaled_dot_product_attention";
+  at::Tensor q = randn({2, 4, 5, 8}), k = randn({2, 4, 7, 8}), v = randn({2, 4, 7, 6});
+  check(sdpa + "(x, y, z)", {q, k, v});
+  check(sdpa + "(x, y, z, is_causal=True)", {q, k, v});
+  check(sdpa + "(x, y, z, scale=0.3)", {q, k, v});
+  check(sdpa + "(x, y, z, attn_mask=w)", {q, k, v, randn({5, 7})});
+  check(sdpa + "(x, y, z, attn_mask=w)", {q, k, v, randn({2, 1, 5, 7})});
+  check(sdpa + "(x, y, z, attn_mask=w)", {q, k, v, randn({2, 1, 1, 7}) > -1});
+  check(sdpa + "(x, y, z)", {randn({5, 8}), randn({7, 8}), randn({7, 6})});
+  check(sdpa + "(x, y, z)", {randn({3, 5, 8}), randn({3, 7, 8}), randn({3, 7, 6})});
+  check(sdpa + "(x, y, z, enable_gqa=True)", {q, randn({2, 2, 7, 8}), randn({2, 2, 7, 6})});
+  EXPECT_THAT(refusal(sdpa + "(x, y, z, None, 0.1)", {q, k, v}), HasSubstr("eval"));
+}
+
+TEST(Attention, FusedLayers) {
+  check("torch._transformer_encoder_layer_fwd(x, 8, 2, torch.sin(torch.arange(192.)).view(24, 8), "
+        "torch.arange(24.) * 0.01, torch.cos(torch.arange(64.)).view(8, 8), torch.arange(8.) * "
+        "0.02, False, "
+        "False, 1e-5, torch.ones(8), torch.zeros(8), torch.ones(8), torch.zeros(8), "
+        "torch.sin(torch.arange(128.)).view(16, 8), torch.zeros(16), "
+        "torch.cos(torch.arange(128.)).view(8, 16), "
+        "torch.zeros(8))",
+        {randn({2, 5, 8})}, {.rtol = 1e-3, .atol = 1e-4});
+}
+
+TEST(Convolution, Forward) {
+  std::string f = "torch.nn.functional.";
+  check(f + "conv1d(x, y, z)", {randn({2, 3, 10}), randn({4, 3, 3}), randn({4})});
+  check(f + "conv2d(x, y, z, stride=2, padding=1)",
+        {randn({2, 3, 9, 8}), randn({4, 3, 3, 3}), randn({4})});
+  check(f + "conv2d(x, y, None, stride=[2, 1], padding=[1, 2])",
+        {randn({2, 3, 9, 8}), randn({4, 3, 3, 3})});
+  check(f + "conv3d(x, y)", {randn({1, 2, 5, 6, 7}), randn({3, 2, 2, 3, 2})});
+  check(f + "conv2d(x, torch.sin(torch.arange(72.)).view(4, 2, 3, 3), torch.arange(4.), padding=2, "
+            "dilation=2, groups=2)",
+        {randn({2, 4, 9, 8})});
+  check(f + "conv2d(x, torch.sin(torch.arange(16.)).view(4, 1, 2, 2), padding='same', groups=4)",
+        {randn({2, 4, 9, 8})});
+  check(f + "conv1d(x, torch.sin(torch.arange(16.)).view(2, 2, 4), padding='same', dilation=3)",
+        {randn({2, 2, 12})});
+  check(f + "conv2d(x, y, padding='valid')", {randn({2, 3, 9, 8}), randn({4, 3, 3, 3})});
+  check(f + "conv2d(x, y)", {randn({3, 9, 8}), randn({4, 3, 3, 3})});
+  check("torch.convolution(x, y, z, [1], [1], [1], False, [0], 1)",
+        {randn({2, 3, 10}), randn({4, 3, 3}), randn({4})});
+  EXPECT_THAT(refusal(f + "conv2d(x, y, dilation=2)", {randn({2, 3, 9, 8}), randn({4, 3, 3, 3})}),
+              HasSubstr("dilated"));
+}
+
+TEST(Convolution, Transposed) {
+  std::string f = "torch.nn.functional.conv_transpose";
+  check(f + "1d(x, y, z, stride=2)", {randn({2, 3, 6}), randn({3, 4, 3}), randn({4})});
+  check(f + "2d(x, y, z, stride=2, padding=1)",
+        {randn({2, 3, 6, 5}), randn({3, 4, 3, 3}), randn({4})});
+  check(f + "2d(x, y, z, stride=2, padding=1, output_padding=1)",
+        {randn({2, 3, 6, 5}), randn({3, 4, 3, 3}), randn({4})});
+  check(f + "2d(x, y, z, stride=3, padding=0, output_padding=[2, 1])",
+        {randn({2, 3, 4, 5}), randn({3, 4, 3, 3}), randn({4})});
+  check(f + "2d(x, y, None, stride=2, padding=1, groups=2, dilation=2)",
+        {randn({2, 4, 6, 5}), randn({4, 3, 3, 3})});
+  check(f + "3d(x, y, stride=2)", {randn({1, 2, 3, 4, 3}), randn({2, 3, 2, 2, 2})});
+  check(f + "1d(x, y)", {randn({3, 6}), randn({3, 4, 3})});
+}
+
+TEST(Normalization, Batch) {
+  std::string bn = "torch.nn.functional.batch_norm(x, torch.arange(3.), torch.arange(3.) + 1, "
+                   "torch.arange(3.) + 2, "
+                   "torch.arange(3.) - 1, eps=0.01)";
+  for (auto shape :
+       std::vector<std::vector<int64_t>>{{4, 3}, {4, 3, 5}, {4, 3, 5, 6}, {2, 3, 4, 3, 2}})
+    check(bn, {randn(shape)});
+  check("torch.nn.functional.batch_norm(x, y, z)",
+        {randn({4, 3, 5}), randn({3}), rand({3}, 0.5, 2)});
+  check("torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)", {randn({4, 3, 5})});
+}
+
+TEST(Normalization, Others) {
+  std::string f = "torch.nn.functional.";
+  at::Tensor x = randn({2, 6, 5, 4}) * 2 + 1;
+  checkAll(
+      {f + "layer_norm(x, [4])",
+       f + "layer_norm(x, [5, 4], torch.arange(20.).view(5, 4), torch.ones(5, 4))",
+       f + "group_norm(x, 3)", f + "group_norm(x, 2, torch.arange(6.), torch.arange(6.) - 1, 1e-3)",
+       f + "instance_norm(x)",
+       f + "instance_norm(x, None, None, torch.arange(6.), torch.arange(6.) - 2, True)",
+       "torch.rms_norm(x, [4])", "torch.rms_norm(x, [5, 4], torch.arange(20.).view(5, 4), 1e-3)",
+       "torch.native_layer_norm(x, [4], torch.arange(4.), None, 1e-5)",
+       "torch.native_group_norm(x, torch.arange(6.), None, 2, 6, 20, 3, 1e-5)[0]",
+       f + "normalize(x, dim=1)", f + "local_response_norm(x, 3)"},
+      {x});
+  check(f + "layer_norm(x, [4], y, z)", {x, randn({4}), randn({4})});
+  check(f + "instance_norm(x)", {randn({2, 3, 7})});
+  check(f + "instance_norm(x)", {randn({2, 3, 4, 3, 2})});
+  check(f + "group_norm(x, 2)", {randn({3, 4})});
+  check(f + "group_norm(x, 2)", {randn({2, 4, 3, 2, 3})});
+  check("torch._weight_norm(x, y, 0)", {randn({4, 3, 2}), randn({4, 1, 1})});
+  check("torch._weight_norm(x, y, 2)", {randn({4, 3, 2}), randn({1, 1, 2})});
+}
+
+TEST(Linear, DynamicSizes) {
+  checkDynamic("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
+               {randn({5, 2, 4})}, {0});
+  checkDynamic("x @ y", {randn({5, 3, 4}), randn({4, 2})}, {0, 1});
+  checkDynamic("torch.einsum('bqhd,bkhd->bhqk', x, x)", {randn({2, 4, 3, 5})}, {0, 1});
+  checkDynamic("torch.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)",
+               {randn({2, 3, 5, 8})}, {2});
+  checkDynamic("torch.nn.functional.conv2d(x, torch.arange(54.).view(2, 3, 3, 3), padding=1)",
+               {randn({1, 3, 6, 7})}, {2, 3});
+  checkDynamic("torch.nn.functional.group_norm(x, 2)", {randn({3, 4, 5})}, {0, 2});
+  checkDynamic("torch.nn.functional.layer_norm(x, [4])", {randn({3, 5, 4})}, {1});
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,42 @@
+// One line a case: an expression of TorchScript in x, y, z, w is lowered, run by the interpreter on
+// these inputs, and compared with LibTorch.
+//
+//     check("torch.softmax(x, -1)", {randn({2, 3, 4})});
+//
+// Source that begins with "def forward(self" is taken as it is. Results may be tensors, or tuples
+// and lists of them; shapes and element types must agree too.
+#pragma once
+
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+namespace plait::frontend {
+
+struct CheckOptions {
+  double rtol = 1e-4, atol = 1e-5;
+  /// Axes of the first input whose size is not known while compiling.
+  std::vector<int64_t> dynamic = {};
+};
+
+void check(const std::string &source, std::vector<at::Tensor> inputs, CheckOptions options = {});
+/// The same for every expression.
+void checkAll(const std::vector<std::string> &sources, const std::vector<at::Tensor> &inputs,
+              CheckOptions options = {});
+/// With inputs of unknown size along some axes of x.
+inline void checkDynamic(const std::string &source, std::vector<at::Tensor> inputs,
+                         std::vector<int64_t> axes) {
+  check(source, std::move(inputs), {.dynamic = std::move(axes)});
+}
+/// The message that lowering gives.
+std::string refusal(const std::string &source, std::vector<at::Tensor> inputs);
+
+/// Reproducible inputs: each call of a test gives other numbers, each run the same.
+at::Tensor randn(at::IntArrayRef shape);
+at::Tensor rand(at::IntArrayRef shape, double low = 0, double high = 1);
+at::Tensor randint(int64_t low, int64_t high, at::IntArrayRef shape);
+at::Tensor randbool(at::IntArrayRef shape);
+at::Tensor floats(std::initializer_list<double> values);
+at::Tensor ints(std::initializer_list<int64_t> values);
+at::Tensor bools(std::initializer_list<bool> values);
+
+} // namespace plait::frontend

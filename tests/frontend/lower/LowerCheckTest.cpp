@@ -1,0 +1,235 @@
+// The harness of the lowerings' tests, and tests of itself.
+#include "tests/frontend/lower/LowerCheck.h"
+
+#include "frontend/Engine.h"
+#include "runtime/Interpreter.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <gmock/gmock.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/error_report.h>
+
+namespace plait::frontend {
+
+namespace {
+using mil::DType;
+
+torch::jit::Module compile(const std::string &source, size_t inputs) {
+  torch::jit::Module module("Case");
+  std::string text = source;
+  if (source.rfind("def ", 0) != 0) {
+    text = "def forward(self";
+    for (size_t i = 0; i < inputs; ++i)
+      text += std::string(", ") + "xyzwuv"[i];
+    text += "):\n  return " + source + "\n";
+  }
+  module.define(text);
+  module.eval();
+  return module;
+}
+
+/// Tensors in a result, in order.
+void flatten(const c10::IValue &value, std::vector<at::Tensor> &out) {
+  if (value.isTensor())
+    out.push_back(value.toTensor());
+  else if (value.isTuple())
+    for (const auto &element : value.toTupleRef().elements())
+      flatten(element, out);
+  else if (value.isList())
+    for (const c10::IValue &element : value.toListRef())
+      flatten(element, out);
+  else if (value.isScalar())
+    out.push_back(at::scalar_tensor(value.toScalar(), value.isDouble() ? at::kFloat
+                                                      : value.isBool() ? at::kBool
+                                                                       : at::kLong));
+}
+
+using Result = std::pair<mil::Value *, at::ScalarType>;
+
+bool flatten(Engine &engine, const Val &value, std::vector<Result> &out) {
+  if (auto tensor = value.tensor()) {
+    out.emplace_back(engine.read(*tensor), tensor->dtype());
+    return true;
+  }
+  if (value.isPoison())
+    return false;
+  auto all = [&](const std::vector<Val> &values) {
+    return llvm::all_of(values, [&](const Val &v) { return flatten(engine, v, out); });
+  };
+  if (auto tuple = value.tuple())
+    return all(tuple->values);
+  if (auto list = value.list())
+    return all(list->values);
+  at::ScalarType dtype = at::kLong;
+  if (value.number())
+    dtype = value.number()->kind == c10::TypeKind::FloatType  ? at::kFloat
+            : value.number()->kind == c10::TypeKind::BoolType ? at::kBool
+                                                              : at::kLong;
+  else if (value.known())
+    dtype = value.known()->isDouble() ? at::kFloat
+            : value.known()->isBool() ? at::kBool
+                                      : at::kLong;
+  out.emplace_back(engine.scalar(value, milTypeOf(dtype)), dtype);
+  return true;
+}
+
+struct Lowered {
+  mil::Program program;
+  mil::Function *function = nullptr;
+  std::vector<Result> results;
+  std::vector<std::string> inputs;
+};
+
+Error lower(Lowered &out, torch::jit::Module &module, const std::vector<at::Tensor> &inputs,
+            const std::vector<int64_t> &dynamic) {
+  out.function = out.program.addFunction("main");
+  Engine engine(*out.function, {});
+  std::vector<Val> arguments;
+  for (auto [i, input] : llvm::enumerate(inputs)) {
+    mil::Shape shape;
+    for (auto [axis, size] : llvm::enumerate(input.sizes()))
+      shape.push_back(i == 0 && llvm::is_contained(dynamic, int64_t(axis))
+                          ? mil::Dim::symbol("s" + std::to_string(axis))
+                          : mil::Dim(size));
+    std::string name = std::string("in_") + "xyzwuv"[i];
+    mil::Value *value = out.function->addInput(
+        mil::Type::tensor(milTypeOf(input.scalar_type()), llvm::ArrayRef<mil::Dim>(shape)), name);
+    out.inputs.push_back(value->name);
+    arguments.push_back(engine.makeTensor(value, input.scalar_type()));
+  }
+  Val result = engine.run(module._ivalue(), module.get_method("forward").function(), arguments);
+  if (Error error = engine.takeError())
+    return error;
+  if (!flatten(engine, result, out.results))
+    return makeError("the result is poison, but no error was reported");
+  if (Error error = engine.takeError())
+    return error;
+  llvm::SmallVector<mil::Value *, 4> values;
+  for (auto &[value, dtype] : out.results)
+    values.push_back(value);
+  out.function->body().setOutputs(values);
+  return Error::success();
+}
+} // namespace
+
+void check(const std::string &source, std::vector<at::Tensor> inputs, CheckOptions options) {
+  SCOPED_TRACE(source);
+  try {
+    torch::jit::Module module = compile(source, inputs.size());
+    std::vector<at::Tensor> expected;
+    {
+      at::NoGradGuard guard;
+      std::vector<c10::IValue> arguments;
+      for (const at::Tensor &input : inputs)
+        arguments.emplace_back(input.clone());
+      flatten(module.forward(arguments), expected);
+    }
+    Lowered lowered;
+    if (Error error = lower(lowered, module, inputs, options.dynamic)) {
+      ADD_FAILURE() << llvm::toString(std::move(error));
+      return;
+    }
+    auto interpreter = runtime::Interpreter::create(*lowered.function, {});
+    if (!interpreter) {
+      ADD_FAILURE() << llvm::toString(interpreter.takeError());
+      return;
+    }
+    runtime::Interpreter::Inputs tensors;
+    for (auto [name, input] : llvm::zip(lowered.inputs, inputs))
+      tensors[name] = input.to(input.is_floating_point()          ? at::kFloat
+                               : input.scalar_type() == at::kBool ? at::kBool
+                                                                  : at::kInt);
+    auto outputs = (*interpreter)->run(tensors);
+    if (!outputs) {
+      ADD_FAILURE() << llvm::toString(outputs.takeError());
+      return;
+    }
+    ASSERT_EQ(outputs->size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      at::Tensor actual = (*outputs)[i].tensor;
+      EXPECT_EQ(toString(lowered.results[i].second), toString(expected[i].scalar_type()))
+          << "result " << i;
+      if (actual.sizes() != expected[i].sizes()) {
+        ADD_FAILURE() << "result " << i << ": shape " << actual.sizes() << " where LibTorch has "
+                      << expected[i].sizes();
+        continue;
+      }
+      // What was declared must be what comes out.
+      EXPECT_EQ(lowered.results[i].first->type.rank(), expected[i].dim());
+      for (auto [axis, dim] : llvm::enumerate(lowered.results[i].first->type.shape()))
+        if (auto size = dim.tryValue()) {
+          EXPECT_EQ(*size, expected[i].size(axis)) << "result " << i << ", axis " << axis;
+        }
+      if (!at::allclose(actual.to(at::kDouble), expected[i].to(at::kDouble), options.rtol,
+                        options.atol, /*equal_nan=*/true))
+        ADD_FAILURE() << "result " << i << ": got\n"
+                      << actual.flatten().slice(0, 0, 12) << "\nwhere LibTorch has\n"
+                      << expected[i].flatten().slice(0, 0, 12);
+    }
+  } catch (const std::exception &error) {
+    ADD_FAILURE() << std::string(error.what()).substr(0, 400);
+  }
+}
+
+void checkAll(const std::vector<std::string> &sources, const std::vector<at::Tensor> &inputs,
+              CheckOptions options) {
+  for (const std::string &source : sources)
+    check(source, inputs, options);
+}
+
+std::string refusal(const std::string &source, std::vector<at::Tensor> inputs) {
+  try {
+    torch::jit::Module module = compile(source, inputs.size());
+    Lowered lowered;
+    if (Error error = lower(lowered, module, inputs, {}))
+      return llvm::toString(std::move(error));
+  } catch (const std::exception &error) {
+    return "LibTorch: " + std::string(error.what());
+  }
+  return "";
+}
+
+static at::Generator &generator() {
+  static at::Generator instance = at::detail::createCPUGenerator(7);
+  return instance;
+}
+at::Tensor randn(at::IntArrayRef shape) { return at::randn(shape, generator()); }
+at::Tensor rand(at::IntArrayRef shape, double low, double high) {
+  return at::rand(shape, generator()) * (high - low) + low;
+}
+at::Tensor randint(int64_t low, int64_t high, at::IntArrayRef shape) {
+  return at::randint(low, high, shape, generator(), at::kLong);
+}
+at::Tensor randbool(at::IntArrayRef shape) { return randint(0, 2, shape).to(at::kBool); }
+at::Tensor floats(std::initializer_list<double> values) {
+  return at::tensor(std::vector<double>(values), at::kDouble).to(at::kFloat);
+}
+at::Tensor ints(std::initializer_list<int64_t> values) {
+  return at::tensor(std::vector<int64_t>(values), at::kLong);
+}
+at::Tensor bools(std::initializer_list<bool> values) {
+  std::vector<int64_t> numbers(values.begin(), values.end());
+  return at::tensor(numbers, at::kLong).to(at::kBool);
+}
+
+TEST(LowerCheck, SaysWhatFails) {
+  EXPECT_EQ(refusal("x + 1", {randn({2})}), "");
+  EXPECT_THAT(refusal("torch.nonzero(x)", {randn({2})}), testing::HasSubstr("run-time data"));
+}
+
+TEST(LowerCheck, EveryLoweringNamesAnOperator) {
+  for (const std::string &name : Table::get().names()) {
+    auto [base, overload] = llvm::StringRef(name).split('.');
+    bool found = false;
+    for (const auto &op : torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base.str()))) {
+      found |= op->schema().overload_name() == overload.str();
+      // In-place forms are looked up as their functional twins, which need not exist themselves.
+    }
+    for (const auto &op :
+         torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base.str() + "_")))
+      found |= op->schema().overload_name() == overload.str();
+    EXPECT_TRUE(found) << name;
+  }
+}
+
+} // namespace plait::frontend
