@@ -1,0 +1,120 @@
+// if, for and while: decided while compiling, or lowered to cond and while_loop with all that they
+// change.
+#include "tests/frontend/lower/LowerCheck.h"
+
+#include <gmock/gmock.h>
+
+using namespace plait::frontend;
+
+namespace {
+
+std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
+  return "def forward(self, " + arguments + "):\n" + body;
+}
+at::Tensor positive() { return rand({3, 4}, 0.5, 1); }
+at::Tensor negative() { return rand({3, 4}, -1, -0.5); }
+
+/// Both ways through an if.
+void checkBoth(const std::string &source) {
+  check(source, {positive()});
+  check(source, {negative()});
+}
+
+TEST(If, DecidedByShapes) {
+  check(forward("  if x.size(0) > 2:\n    return x + 1\n  return x - 1\n"), {randn({3, 4})});
+  check(forward("  if x.dim() == 3:\n    y = x[0]\n  else:\n    y = x\n  return y * 2\n"),
+        {randn({3, 4})});
+}
+
+TEST(If, UndecidedGivesValues) {
+  checkBoth(
+      forward("  if bool(x.sum() > 0):\n    y = x * 2\n  else:\n    y = x - 3\n  return y\n"));
+  checkBoth(forward(
+      "  k = 1\n  s = 0.5\n  if bool(x.sum() > 0):\n    k = 3\n    s = 2.0\n  return x * k + s\n"));
+}
+
+TEST(If, UndecidedReturns) {
+  checkBoth(forward("  if bool(x.sum() > 0):\n    return x.relu()\n  return -x\n"));
+}
+
+TEST(If, UndecidedWritesAreMerged) {
+  checkBoth(forward("  y = x.clone()\n  v = y[1]\n  if bool(x.sum() > 0):\n    v.add_(10)\n  "
+                    "else:\n    y.mul_(2)\n  return y, v\n"));
+  checkBoth(
+      forward("  y = torch.zeros([3, 4])\n  if bool(x.sum() > 0):\n    y[0] = x[1]\n  return y\n"));
+}
+
+TEST(If, UndecidedListsAreMerged) {
+  checkBoth(forward(
+      "  l = [x, x * 2]\n  if bool(x.sum() > 0):\n    l[0] = x + 5\n  return l[0] - l[1]\n"));
+}
+
+TEST(If, Nested) {
+  checkBoth(forward("  y = x\n  if bool(x.sum() > 0):\n    if bool(x.max() > 100):\n      y = y * "
+                    "3\n    else:\n      y = y * 4\n"
+                    "  else:\n    y = y + 1\n  return y\n"));
+}
+
+TEST(If, BranchThatRaisesIsUnreachable) {
+  check(
+      forward("  if bool(x.sum() > 1000):\n    raise RuntimeError('too large')\n  return x * 2\n"),
+      {randn({3, 4})});
+}
+
+TEST(If, BranchesOfDifferentKindsAreRefused) {
+  EXPECT_THAT(refusal(forward("  y = x\n  if bool(x.sum() > 0):\n    y = x[0]\n  return y\n"),
+                      {randn({3, 4})}),
+              testing::HasSubstr("branches"));
+}
+
+TEST(Loop, KnownTripCountIsUnrolled) {
+  check(forward("  y = x\n  for i in range(4):\n    y = y * 0.5 + i\n  return y\n"),
+        {randn({3, 4})});
+  check(
+      forward("  l = []\n  for i in range(3):\n    l.append(x[i] * i)\n  return torch.stack(l)\n"),
+      {randn({3, 4})});
+  check(forward("  i = 0\n  y = x\n  while i < 3:\n    y = y + x\n    i += 1\n  return y\n"),
+        {randn({3, 4})});
+  check(forward("  y = x\n  for i in range(5):\n    if i == 3:\n      break\n    if i == 1:\n      "
+                "continue\n    y = y + i\n  return y\n"),
+        {randn({3, 4})});
+}
+
+TEST(Loop, ConditionKnownAtRunTime) {
+  check(forward("  y = x\n  while bool(y.sum() < 100):\n    y = y * 2\n  return y\n"),
+        {positive()});
+  check(forward("  y = x\n  n = 0\n  while bool(y.sum() < 50) and n < 20:\n    y = y * 2\n    n += "
+                "1\n  return y, n\n"),
+        {positive()});
+}
+
+TEST(Loop, TripCountKnownAtRunTime) {
+  check(
+      forward(
+          "  y = x\n  n = int(x.sum().item())\n  for i in range(n):\n    y = y + i\n  return y\n"),
+      {rand({3, 4}, 0.5, 1)});
+}
+
+TEST(Loop, WritesOfOuterTensorsAreCarried) {
+  check(forward("  out = torch.zeros([8, 4])\n  i = 0\n  s = x.sum()\n  while bool(s < 100):\n    "
+                "out[i] = x[0] * i\n    s = s * 2\n    i += 1\n  return out, s\n"),
+        {positive()});
+  check(forward("  acc = x.clone()\n  row = acc[1]\n  s = x.sum()\n  while bool(s < 100):\n    "
+                "row.add_(1)\n    s = s * 2\n  return acc, row\n"),
+        {positive()});
+}
+
+TEST(Loop, BreakKnownAtRunTime) {
+  check(forward("  y = x\n  for i in range(10):\n    y = y * 2\n    if bool(y.sum() > 50):\n      "
+                "break\n  return y\n"),
+        {positive()});
+}
+
+TEST(Loop, GrowingListIsRefused) {
+  EXPECT_THAT(refusal(forward("  l = [x]\n  s = x.sum()\n  while bool(s < 100):\n    l.append(x)\n "
+                              "   s = s * 2\n  return torch.stack(l)\n"),
+                      {randn({3, 4})}),
+              testing::HasSubstr("list"));
+}
+
+} // namespace

@@ -1,0 +1,103 @@
+// In-place writes: every alias sees them, through views of views, whatever the form of the write.
+#include "tests/frontend/lower/LowerCheck.h"
+
+#include <gmock/gmock.h>
+
+using namespace plait::frontend;
+
+namespace {
+
+std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
+  return "def forward(self, " + arguments + "):\n" + body;
+}
+
+TEST(Mutation, InPlaceFormsStoreTheFunctionalResult) {
+  check(forward("  y = x.clone()\n  y.add_(1.5)\n  y.mul_(x)\n  y.relu_()\n  return y\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.clone()\n  y += 2\n  y *= y\n  return y\n"), {randn({5})});
+  check(forward(
+            "  y = torch.zeros_like(x)\n  y.copy_(x.t().t())\n  y.clamp_(-0.5, 0.5)\n  return y\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, ResultTakesTheTypeOfSelf) {
+  check(forward("  y = torch.ones([3], dtype=torch.int64)\n  y.copy_(x)\n  return y\n"),
+        {floats({1.7, -2.2, 3.0})});
+}
+
+TEST(Mutation, ValueIsBroadcast) {
+  check(forward("  y = x.clone()\n  y[1:3] = x[0]\n  return y\n"), {randn({4, 5})});
+  check(forward("  y = x.clone()\n  y[:, 2] = 7.0\n  return y\n"), {randn({4, 5})});
+}
+
+TEST(Mutation, AliasesSeeTheWrite) {
+  check(forward("  y = x.clone()\n  v = y.view(2, 6)\n  y.add_(1)\n  return v * 2, y\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.clone()\n  v = y[1]\n  v.mul_(3)\n  return y, v\n"), {randn({3, 4})});
+  check(forward("  y = x.clone()\n  a, b = y.chunk(2, dim=1)\n  a.add_(10)\n  b.mul_(2)\n  return "
+                "y, a, b\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, ThroughViewsOfViews) {
+  check(forward("  y = x.clone()\n  y.t()[1:3].fill_(5)\n  return y\n"), {randn({3, 4})});
+  check(forward(
+            "  y = x.clone()\n  y.view(2, 3, 4).transpose(0, 2)[1:, :, 1].mul_(-1)\n  return y\n"),
+        {randn({6, 4})});
+  check(forward("  y = x.clone()\n  y[:, ::2][1].add_(100)\n  return y\n"), {randn({3, 5})});
+  check(forward("  y = x.clone()\n  y.permute(2, 0, 1).unsqueeze(0)[0, 1].copy_(torch.ones([2, "
+                "3]))\n  return y\n"),
+        {randn({2, 3, 4})});
+}
+
+TEST(Mutation, ReshapeAliasesOnlyWhereStridesAllow) {
+  // A reshape of a transposed tensor copies: the write must not be seen.
+  check(forward("  y = x.clone()\n  z = y.t().reshape(-1)\n  z.add_(1)\n  return y, z\n"),
+        {randn({3, 4})});
+  // A reshape of a contiguous one aliases: the write must be seen.
+  check(forward("  y = x.clone()\n  z = y.reshape(-1)\n  z.add_(1)\n  return y, z\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.clone()\n  z = y.contiguous()\n  z.add_(1)\n  w = y.t().contiguous()\n  "
+                "w.mul_(2)\n  return y, z, w\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, EmptyTensorFilledSliceBySlice) {
+  check(forward("  y = x.new_empty([4, 3])\n  y[0:2] = x[0:2] * 2\n  y[2] = x[1]\n  y[3] = 1.0\n  "
+                "return y\n"),
+        {randn({2, 3})});
+  check(forward("  y = torch.empty([3, 4])\n  for i in range(3):\n    y[i] = x[i] * float(i)\n  "
+                "return y\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, OutForms) {
+  check(forward("  y = torch.zeros([3, 4])\n  torch.add(x, x, alpha=2, out=y)\n  return y\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, MetadataChangesTheObject) {
+  check(forward("  y = x.clone()\n  y.unsqueeze_(0)\n  y.transpose_(1, 2)\n  return y + 1\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, ScatterForms) {
+  check("torch.slice_scatter(x, y, 0, 1, 3, 1)", {randn({4, 3}), randn({2, 3})});
+  check("torch.select_scatter(x, y, 1, 2)", {randn({4, 3}), randn({4})});
+}
+
+TEST(Mutation, ExpandedTensorsCannotBeWritten) {
+  EXPECT_THAT(refusal(forward("  y = x.clone().expand(3, 4)\n  y[0] = x[0]\n  return y\n"),
+                      {randn({1, 4})}),
+              testing::HasSubstr("expanded"));
+}
+
+TEST(Mutation, UndecidedAliasesCannotBeWritten) {
+  // Whether `reshape` copies depends on strides that only LibTorch's kernels know.
+  EXPECT_THAT(
+      refusal(forward("  y = x.t() + x.t()\n  z = y.reshape(-1)\n  z.add_(1)\n  return y, z\n"),
+              {randn({3, 4})}),
+      testing::HasSubstr("share memory"));
+}
+
+} // namespace
