@@ -21,7 +21,7 @@ TEST(Mutation, InPlaceFormsStoreTheFunctionalResult) {
 }
 
 TEST(Mutation, ResultTakesTheTypeOfSelf) {
-  check(forward("  y = torch.ones([3], dtype=torch.int64)\n  y.copy_(x)\n  return y\n"),
+  check(forward("  y = x.long()\n  y.copy_(x * 2)\n  return y\n"),
         {floats({1.7, -2.2, 3.0})});
 }
 
