@@ -3,6 +3,7 @@
 
 #include "support/Half.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include <cstring>
 
 namespace plait::passes {
@@ -12,10 +13,25 @@ using namespace mil;
 /// Constants above this many elements are not looked into.
 static constexpr int64_t kSplatElements = 1 << 20;
 
+static std::optional<double> firstElement(const TensorData &scalar) {
+  auto values = scalar.floatValues();
+  if (!values) {
+    llvm::consumeError(values.takeError());
+    return std::nullopt;
+  }
+  return (*values)[0];
+}
+
 std::optional<double> splatValue(const TensorData &tensor) {
   int64_t count = tensor.numElements();
-  if (count == 0 || count > kSplatElements || tensor.dtype() == DType::String ||
-      isSubByte(tensor.dtype()))
+  if (count == 0 || tensor.dtype() == DType::String || isSubByte(tensor.dtype()))
+    return std::nullopt;
+  const TensorData::Node &node = tensor.node();
+  if (node.kind == TensorData::Kind::Strided &&
+      llvm::all_of(llvm::zip(node.shape, node.strides),
+                   [](auto axis) { return std::get<0>(axis) == 1 || std::get<1>(axis) == 0; }))
+    return firstElement(TensorData::view(node.storage, node.byteOffset, node.dtype, {}));
+  if (count > kSplatElements)
     return std::nullopt;
   auto reader = TensorReader::create(tensor, nullptr);
   if (!reader) {
@@ -33,12 +49,7 @@ std::optional<double> splatValue(const TensorData &tensor) {
       if (std::memcmp(tile.data() + i * width, first.data(), width) != 0)
         return std::nullopt;
   }
-  auto values = TensorData::fromBytes(tensor.dtype(), {}, std::move(first)).floatValues();
-  if (!values) {
-    llvm::consumeError(values.takeError());
-    return std::nullopt;
-  }
-  return (*values)[0];
+  return firstElement(TensorData::fromBytes(tensor.dtype(), {}, std::move(first)));
 }
 
 std::optional<double> splatValue(const Value *value) {

@@ -160,13 +160,17 @@ void apply(Candidate &c, const PassContext &context) {
     bias = bias * scale + shift;
     shifts |= bias != 0;
   }
-  Builder builder = Builder::before(&producer);
-  producer.set(weightParam(producer),
-               builder.constant(multiply(weight, overWeight(c, weight), context), oldWeight->name));
+
+  producer.set(
+      weightParam(producer),
+      derivedConstant(&producer, multiply(weight, overWeight(c, weight), context), oldWeight));
   if (shifts) // else it is absent or zero, and stays so
+  {
+    TensorData bias = floats(weight.dtype(), {int64_t(c.bias.size())}, c.bias);
     producer.set(biasParam(producer),
-                 builder.constant(floats(weight.dtype(), {int64_t(c.bias.size())}, c.bias),
-                                  oldBias ? oldBias->name : producer.name + "_bias"));
+                 oldBias ? derivedConstant(&producer, bias, oldBias)
+                         : Builder::before(&producer).constant(bias, producer.name + "_bias"));
+  }
   eraseDead(oldWeight->def());
   if (oldBias)
     eraseDead(oldBias->def());

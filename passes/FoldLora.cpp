@@ -141,7 +141,7 @@ void scaleConstant(Op &op, unsigned param, double factor) {
   Value *old = op[param];
   if (factor == 1)
     return;
-  op.set(param, Builder::before(&op).constant(constTensor(old)->scale(factor), old->name));
+  op.set(param, derivedConstant(&op, constTensor(old)->scale(factor), old));
   eraseDead(old->def());
 }
 
@@ -289,10 +289,11 @@ bool foldBranch(Op &add, unsigned baseSide, const Branch &branch, PassContext &c
   std::optional<TensorData> bias;
   if (hasBias(*branch.b) && !(bias = mergedBias(*base, branch, context)))
     return false;
-  Builder builder = Builder::before(base);
+
   auto rebind = [&](unsigned param, const TensorData &tensor) {
     Value *old = (*base)[param];
-    base->set(param, builder.constant(tensor, old ? old->name : base->name + "_bias"));
+    base->set(param, old ? derivedConstant(base, tensor, old)
+                         : Builder::before(base).constant(tensor, base->name + "_bias"));
     if (old)
       eraseDead(old->def());
   };

@@ -32,7 +32,7 @@ bool fuseConvBias(Program &program, PassContext &context) {
                             context);
       if (!bias || bias->dtype() != (*producer)[conv::weight]->type.dtype())
         continue;
-      producer->set(conv::bias, Builder::before(producer).constant(*bias, op[1 - side]->name));
+      producer->set(conv::bias, derivedConstant(producer, *bias, op[1 - side]));
       if (before && before->def())
         eraseDead(before->def());
       replaceOp(&op, producer->result());

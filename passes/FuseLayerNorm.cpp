@@ -107,7 +107,7 @@ bool takeParameter(Op &op) {
     if (!parameter || !(norm->result()->type == op.result()->type))
       continue;
     norm->set(isGamma ? layer_norm::gamma : layer_norm::beta,
-              Builder::before(norm).constant(*parameter, op[1 - side]->name));
+              derivedConstant(norm, *parameter, op[1 - side]));
     replaceOp(&op, norm->result());
     return true;
   }

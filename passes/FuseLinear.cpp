@@ -43,7 +43,7 @@ static bool makeLinear(Op &op) {
     const TensorData *tensor = constTensor(y);
     if (!tensor || !onlyMultiplies(y))
       return false;
-    weight = builder.constant(tensor->permute({1, 0}), y->name);
+    weight = derivedConstant(&op, tensor->permute({1, 0}), y);
   }
   Value *result = builder.emit(OpKind::linear, {{linear::x, x}, {linear::weight, weight}}, op.name);
   if (Builder::isPoison(result))
@@ -64,7 +64,7 @@ static bool takeBias(Op &op, PassContext &context) {
     if (!bias || bias->dtype() != (*producer)[linear::weight]->type.dtype())
       continue;
     Op *old = (*producer)[linear::bias] ? (*producer)[linear::bias]->def() : nullptr;
-    producer->set(linear::bias, Builder::before(producer).constant(*bias, op[1 - side]->name));
+    producer->set(linear::bias, derivedConstant(producer, *bias, op[1 - side]));
     if (old)
       eraseDead(old);
     replaceOp(&op, producer->result());

@@ -146,30 +146,18 @@ bool lowerIntegerLinear(Op &op) {
 
 // ---- layer_norm wants its axes sorted, and not negative -----------------------------------------
 
+// gamma and beta have the shape of the axes in their order in x, so they stay.
 bool sortLayerNormAxes(Op &op) {
-  if (!op.is(OpKind::layer_norm))
-    return false;
-  auto axes = constInts(op[layer_norm::axes]);
+  auto axes = op.is(OpKind::layer_norm) ? constInts(op[layer_norm::axes]) : std::nullopt;
   if (!axes)
     return false;
-  unsigned rank = op[layer_norm::x]->type.rank();
-  Sizes normal;
-  for (int64_t axis : *axes)
-    normal.push_back(normalAxis(axis, rank));
-  Sizes order(normal.size());
-  for (size_t i = 0; i < order.size(); ++i)
-    order[i] = i;
-  llvm::sort(order, [&](int64_t a, int64_t b) { return normal[a] < normal[b]; });
   Sizes sorted;
-  for (int64_t i : order)
-    sorted.push_back(normal[i]);
+  for (int64_t axis : *axes)
+    sorted.push_back(normalAxis(axis, op[layer_norm::x]->type.rank()));
+  llvm::sort(sorted);
   if (llvm::equal(sorted, *axes))
     return false;
-  Builder builder = Builder::before(&op);
-  for (unsigned param : {layer_norm::gamma, layer_norm::beta})
-    if (const TensorData *tensor = constTensor(op[param]); tensor && tensor->rank() == order.size())
-      op.set(param, builder.constant(tensor->permute(order), op[param]->name));
-  op.set(layer_norm::axes, builder.ints(sorted, op[layer_norm::axes]->name));
+  op.set(layer_norm::axes, derivedConstant(&op, TensorData::ints(sorted), op[layer_norm::axes]));
   return true;
 }
 
@@ -213,9 +201,9 @@ bool countFromStart(Op &op) {
     positive.push_back(int32_t(v < 0 ? v + *extent : v));
   if (llvm::any_of(positive, [](int32_t v) { return v < 0; }))
     return false;
-  op.set(params->indices, Builder::before(&op).constant(
-                              TensorData::from<int32_t>(DType::I32, indices->shape(), positive),
-                              op[params->indices]->name));
+  op.set(params->indices,
+         derivedConstant(&op, TensorData::from<int32_t>(DType::I32, indices->shape(), positive),
+                         op[params->indices]));
   return true;
 }
 

@@ -113,13 +113,13 @@ TensorData untransposed(const TensorData &constant, llvm::ArrayRef<int64_t> perm
 /// The transpose `op`, joined with another one above it.
 bool joinUpwards(Op &op) {
   auto outer = permOf(&op);
-  llvm::SmallVector<Op *, 4> chain; // from the one nearest to `op` upwards
+  llvm::SmallVector<std::pair<Op *, unsigned>, 4> chain; // from the one nearest to `op` upwards
   Value *source = op[transpose::x];
   while (!definedBy(source, OpKind::transpose)) {
     auto through = passesThrough(source->def());
     if (!through || !source->hasOneUse())
       return false;
-    chain.push_back(source->def());
+    chain.emplace_back(source->def(), *through);
     source = (*source->def())[*through];
   }
   Op *above = source->def();
@@ -137,12 +137,11 @@ bool joinUpwards(Op &op) {
   Value *result = op.result(), *x = (*above)[transpose::x];
   if (chain.empty() && cancels && !canReplace(result, x))
     return false;
-  for (Op *link : llvm::reverse(chain)) {
-    unsigned through = *passesThrough(link);
+  for (auto [link, through] : llvm::reverse(chain)) {
     if (isBinaryElementwise(link->kind())) {
       Value *constant = (*link)[1 - through];
       TensorData moved = untransposed(*constTensor(constant), *inner);
-      link->set(1 - through, Builder::before(link).constant(moved, constant->name));
+      link->set(1 - through, derivedConstant(link, moved, constant));
     }
     link->set(through, x);
     [[maybe_unused]] bool typed = retype(link);
@@ -152,8 +151,9 @@ bool joinUpwards(Op &op) {
   if (!cancels)
     x = Builder::before(&op).emit(
         OpKind::transpose, {{transpose::x, x}, {transpose::perm, llvm::ArrayRef<int64_t>(joined)}});
+  if (!chain.empty()) // else it goes with `op`
+    eraseDead(above);
   replaceOp(&op, x);
-  eraseDead(above);
   return true;
 }
 
@@ -166,8 +166,8 @@ bool joinOperands(Op &op) {
   if (!perm || perm != permOf(y))
     return false;
   Builder builder = Builder::before(&op);
-  Value *joined =
-      builder.emit(op.kind(), {{0, (*x)[transpose::x]}, {1, (*y)[transpose::x]}}, op.name + "_pre");
+  Value *joined = builder.emit(op.kind(), {Arg(0, (*x)[transpose::x]), Arg(1, (*y)[transpose::x])},
+                               op.name + "_pre");
   replaceOp(&op,
             builder.emit(OpKind::transpose, {{transpose::x, joined},
                                              {transpose::perm, llvm::ArrayRef<int64_t>(*perm)}}));

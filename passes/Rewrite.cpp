@@ -82,6 +82,15 @@ void replaceOp(Op *op, Value *with) {
   eraseDead(op);
 }
 
+Value *derivedConstant(Op *op, TensorData value, Value *from) {
+  Value *made = Builder::before(op).constant(std::move(value), from->name);
+  if (from->hasOneUse() && from->def()) {
+    std::swap(made->name, from->name);
+    std::swap(made->def()->name, from->def()->name);
+  }
+  return made;
+}
+
 bool retype(Op *op) {
   auto types = inferTypes(*op);
   if (!types) {

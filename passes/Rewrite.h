@@ -30,6 +30,10 @@ bool eraseDead(mil::Op *op);
 /// Neither it nor anything nested in it has an effect.
 bool isRemovable(const mil::Op &op);
 
+/// A constant before `op` that takes the place of `from` there, and its name if that has no other
+/// use.
+mil::Value *derivedConstant(mil::Op *op, mil::TensorData value, mil::Value *from);
+
 /// Recomputes the result types after operands changed. Returns false, changing nothing, when the
 /// operation would be ill-formed.
 bool retype(mil::Op *op);

@@ -45,8 +45,10 @@ bool isCheap(const TensorData &tensor) {
   const TensorData::Node &node = tensor.node();
   if (node.kind == TensorData::Kind::Recipe)
     return false;
-  if (tensor.byteSize() <= kSmallBytes)
+  if (node.kind == TensorData::Kind::Strided && node.storage->bytes.size() <= kSmallBytes)
     return true;
+  if (tensor.byteSize() <= kSmallBytes)
+    return llvm::all_of(node.inputs, isCheap);
   if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
     return false;
   return llvm::all_of(node.inputs, isCheap);
@@ -194,7 +196,9 @@ private:
     std::string name = value->name + "_to_fp16";
     if (const TensorData *tensor = constTensor(value)) {
       constants_.insert(def);
-      return known = builder.constant(narrowed(*tensor, mask, value, *block.function()), name);
+      known = builder.constant(narrowed(*tensor, mask, value, *block.function()), name);
+      constants_.insert(known->def());
+      return known;
     }
     Value *source = value;
     if (Op *inner = definedBy(value, OpKind::cast)) {
@@ -210,20 +214,19 @@ private:
   }
 
   TensorData narrowed(const TensorData &tensor, bool mask, const Value *value, Function &function) {
+    if (!isCheap(tensor))
+      return tensor.cast(DType::F16);
     std::vector<double> values;
-    bool splat = false;
-    if (std::optional<double> same = splatValue(tensor)) {
+    std::optional<double> same = splatValue(tensor);
+    if (same) {
       values = {*same};
-      splat = true;
-    } else if (isCheap(tensor)) {
+    } else {
       auto read = tensor.floatValues();
       if (!read) {
         llvm::consumeError(read.takeError());
         return tensor.cast(DType::F16);
       }
       values = std::move(*read);
-    } else {
-      return tensor.cast(DType::F16);
     }
     bool masks = mask && llvm::any_of(values, [](double v) { return v <= -kLargest; });
     bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
@@ -248,8 +251,8 @@ private:
           function.name, value->name, *saturated, std::copysign(kLargest, *saturated));
     if (!differs)
       return tensor.cast(DType::F16);
-    return splat ? TensorData::splat(DType::F16, tensor.shape(), values.front())
-                 : floats(DType::F16, tensor.shape(), values);
+    return same ? TensorData::splat(DType::F16, tensor.shape(), values.front())
+                : floats(DType::F16, tensor.shape(), values);
   }
 
   PassContext &context_;

@@ -1,0 +1,264 @@
+// What golden files cannot hold: names that do not parse, weights that must not be read, an
+// evaluator, lists of passes, warnings.
+#include "mil/Builder.h"
+#include "mil/Verifier.h"
+#include "passes/Pipeline.h"
+#include "passes/Sharing.h"
+
+#include <gmock/gmock.h>
+#include <sys/mman.h>
+
+namespace plait::passes {
+namespace {
+
+using namespace mil;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr int64_t kWidth = 512;
+
+/// Bytes that cannot be read: any look at a weight ends the test.
+std::shared_ptr<const Storage> unreadable(size_t size, uint32_t crc) {
+  void *memory = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+  EXPECT_NE(memory, MAP_FAILED);
+  auto storage = std::make_shared<Storage>();
+  storage->bytes = {static_cast<const uint8_t *>(memory), size};
+  storage->owner = std::shared_ptr<const void>(memory, [=](void *p) { munmap(p, size); });
+  storage->crc = crc;
+  storage->release = [](size_t, size_t) {};
+  return storage;
+}
+
+TensorData weight(llvm::ArrayRef<int64_t> shape, uint32_t crc) {
+  return TensorData::view(unreadable(mil::numElements(shape) * sizeof(float), crc), 0, DType::F32,
+                          shape);
+}
+
+/// y = linear(x, W) + 0.5 * linear(linear(x, A), B), followed by a factor per channel.
+void addAdapter(Program &program, llvm::StringRef name, uint32_t w, uint32_t a, uint32_t b) {
+  Function *function = program.addFunction(name);
+  Value *x = function->addInput(Type::tensor(DType::F32, {Dim(1), Dim(kWidth)}), "x");
+  Builder builder(function->body());
+  auto layer = [&](Value *in, llvm::ArrayRef<int64_t> shape, uint32_t crc) {
+    return builder.emit(
+        OpKind::linear,
+        {{linear::x, in}, {linear::weight, builder.constant(weight(shape, crc), "w")}}, "layer");
+  };
+  Value *base = layer(x, {kWidth, kWidth}, w);
+  Value *branch = layer(layer(x, {64, kWidth}, a), {kWidth, 64}, b);
+  Value *scaled = builder.emit(OpKind::mul, {{mul::x, branch}, {mul::y, 0.5}});
+  Value *sum = builder.emit(OpKind::add, {{add::x, base}, {add::y, scaled}}, "y");
+  function->body().setOutputs({sum});
+  ASSERT_FALSE(builder.failed()) << llvm::toString(builder.takeError());
+}
+
+std::vector<std::string> kinds(const Function &function) {
+  std::vector<std::string> names;
+  for (const Op &op : function.body())
+    if (!op.is(OpKind::const_))
+      names.push_back(op.info().name);
+  return names;
+}
+
+TEST(Pipeline, WeightsAreNeverRead) {
+  Program program;
+  addAdapter(program, "one", 1, 2, 3);
+  addAdapter(program, "two", 1, 4, 5);
+  PassContext context;
+  ASSERT_FALSE(runPipeline(program, context));
+  for (const auto &function : program.functions()) {
+    EXPECT_THAT(kinds(*function), ElementsAre("cast", "linear", "linear", "linear", "add", "cast"));
+    ASSERT_FALSE(verify(*function));
+  }
+  // The bases are equal still, by what the files state; B carries the scale.
+  ContentKeys keys;
+  auto weightOf = [&](llvm::StringRef name, unsigned index) {
+    for (const Op &op : program.function(name)->body())
+      if (op.is(OpKind::linear) && index-- == 0)
+        return *constTensor(op[linear::weight]);
+    return TensorData();
+  };
+  EXPECT_EQ(keys(weightOf("one", 0)), keys(weightOf("two", 0)));
+  EXPECT_NE(keys(weightOf("one", 1)), keys(weightOf("two", 1)));
+  EXPECT_EQ(weightOf("one", 2).kind(), TensorData::Kind::Cast);
+  EXPECT_EQ(weightOf("one", 2).node().inputs[0].kind(), TensorData::Kind::Scale);
+}
+
+TEST(Pipeline, FoldingDoesNotReadWeightsEither) {
+  Program program;
+  addAdapter(program, "one", 1, 2, 3);
+  addAdapter(program, "two", 1, 4, 5);
+  PassContext context;
+  context.options.loraOf["two"] = LoraMode::Fold;
+  context.options.precision = Precision::F32;
+  ASSERT_FALSE(runPipeline(program, context));
+  EXPECT_THAT(kinds(*program.function("one")), ElementsAre("linear", "linear", "linear", "add"));
+  EXPECT_THAT(kinds(*program.function("two")), ElementsAre("linear"));
+}
+
+TEST(Sharing, KeysFollowContentAcrossFiles) {
+  ContentKeys keys;
+  TensorData a = weight({64, 64}, 7), b = weight({64, 64}, 7), c = weight({64, 64}, 8);
+  EXPECT_EQ(keys(a), keys(b));
+  EXPECT_NE(keys(a), keys(c));
+  EXPECT_NE(keys(a), keys(b.permute({1, 0})));
+  EXPECT_EQ(keys(a.cast(DType::F16)), keys(b.cast(DType::F16)));
+  EXPECT_NE(keys(a.scale(2)), keys(b.scale(3)));
+}
+
+TEST(LegalizeNames, IllegalAndTakenNamesChange) {
+  Program program;
+  Function *function = program.addFunction("main");
+  Value *x = function->addInput(Type::tensor(DType::F16, {Dim(2)}), "input.1");
+  Builder builder(function->body());
+  Value *a = builder.emit(OpKind::relu, {{relu::x, x}});
+  Value *b = builder.emit(OpKind::tanh, {{mil::tanh::x, a}});
+  Value *c = builder.emit(OpKind::sigmoid, {{sigmoid::x, b}});
+  a->name = "layer.0";
+  b->name = "bool";
+  c->name = "layer_0";
+  b->def()->name = c->def()->name = "same";
+  function->body().setOutputs({c});
+  std::vector<std::string> warnings;
+  PassContext context;
+  context.warn = [&](llvm::StringRef text) { warnings.push_back(text.str()); };
+  EXPECT_TRUE(legalizeNames(program, context));
+  EXPECT_EQ(x->name, "input_1");
+  EXPECT_EQ(c->name, "layer_0") << "an output chooses before what is inside";
+  EXPECT_NE(a->name, "layer_0");
+  EXPECT_TRUE(isLegalName(a->name));
+  EXPECT_TRUE(isLegalName(b->name));
+  EXPECT_NE(b->def()->name, c->def()->name);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("input 'input.1' is named 'input_1'")));
+  EXPECT_FALSE(verify(program));
+  EXPECT_FALSE(legalizeNames(program, context));
+}
+
+/// Adds vectors, and multiplies [n, k] by [k, m].
+class SmallEvaluator : public Evaluator {
+public:
+  Expected<std::vector<TensorData>> evaluate(OpKind kind,
+                                             llvm::ArrayRef<std::vector<Attr>> operands,
+                                             llvm::ArrayRef<Type> types) override {
+    ++calls;
+    auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
+    auto shape = *constShape(types[0].shape());
+    std::vector<float> out(mil::numElements(llvm::ArrayRef<int64_t>(shape)));
+    if (kind == OpKind::add)
+      for (size_t i = 0; i < out.size(); ++i)
+        out[i] = (*x)[i] + (*y)[i % y->size()];
+    else if (kind != OpKind::matmul)
+      return makeError("only add and matmul here");
+    return std::vector{TensorData::from<float>(DType::F32, shape, out)};
+  }
+  int calls = 0;
+};
+
+struct ConstantProgram {
+  Program program;
+  Builder builder;
+  Value *x;
+
+  explicit ConstantProgram(int64_t size)
+      : builder(program.addFunction("main")->body()),
+        x(builder.function().addInput(Type::tensor(DType::F32, {Dim(size)}), "x")) {}
+  void finish(Value *constant) {
+    builder.function().body().setOutputs(
+        {builder.emit(OpKind::mul, {{mul::x, x}, {mul::y, constant}}, "y")});
+    EXPECT_FALSE(builder.failed());
+  }
+  Op &last() { return builder.function().body().back(); }
+};
+
+TEST(FoldConstants, SmallResultsAreComputed) {
+  ConstantProgram p(2);
+  Value *w = p.builder.constant(TensorData::from<float>(DType::F32, {2}, {1, 2}));
+  p.finish(p.builder.emit(OpKind::add, {{add::x, w}, {add::y, w}}));
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  EXPECT_TRUE(foldConstants(p.program, context));
+  EXPECT_THAT(*constTensor(p.last()[mul::y])->floatValues(), ElementsAre(2, 4));
+  EXPECT_FALSE(foldConstants(p.program, context));
+}
+
+TEST(FoldConstants, WhatCannotBeComputedStays) {
+  ConstantProgram p(2);
+  Value *w = p.builder.constant(TensorData::from<float>(DType::F32, {2}, {1, 2}));
+  p.finish(p.builder.emit(OpKind::exp, {{mil::exp::x, w}}));
+  PassContext context;
+  EXPECT_FALSE(foldConstants(p.program, context));
+}
+
+TEST(FoldConstants, LargeResultsAreRecipesUnlessTheyGrow) {
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  { // As large as its operands: a recipe, not computed.
+    ConstantProgram p(kWidth);
+    Value *w = p.builder.constant(weight({kWidth, kWidth}, 1));
+    p.finish(p.builder.emit(OpKind::add, {{add::x, w}, {add::y, w}}));
+    EXPECT_TRUE(foldConstants(p.program, context));
+    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Recipe);
+  }
+  { // B A of a LoRA: larger than both, never stored.
+    ConstantProgram p(kWidth);
+    Value *b = p.builder.constant(weight({kWidth, 4}, 1));
+    Value *a = p.builder.constant(weight({4, kWidth}, 2));
+    p.finish(p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}}));
+    EXPECT_FALSE(foldConstants(p.program, context));
+  }
+  { // Yet W + B A is as large as W, and a recipe through it.
+    ConstantProgram p(kWidth);
+    Value *b = p.builder.constant(weight({kWidth, 4}, 1));
+    Value *a = p.builder.constant(weight({4, kWidth}, 2));
+    Value *w = p.builder.constant(weight({kWidth, kWidth}, 3));
+    Value *product = p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
+    p.finish(p.builder.emit(OpKind::add, {{add::x, w}, {add::y, product}}));
+    EXPECT_TRUE(foldConstants(p.program, context));
+    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Recipe);
+  }
+  EXPECT_EQ(evaluator.calls, 0);
+}
+
+TEST(PassList, NamesAreLookedUp) {
+  auto list = parsePassList("dce, fold-lora");
+  ASSERT_TRUE(bool(list));
+  EXPECT_EQ(list->size(), 2u);
+  EXPECT_EQ((*list)[1]->name, "fold-lora");
+  auto wrong = parsePassList("dce,fold-lra");
+  ASSERT_FALSE(bool(wrong));
+  EXPECT_EQ(llvm::toString(wrong.takeError()),
+            "there is no pass 'fold-lra'; did you mean 'fold-lora'?");
+}
+
+TEST(Pipeline, AnErrorNamesThePass) {
+  Program program;
+  addAdapter(program, "one", 1, 2, 3);
+  PassContext context;
+  PipelineHooks hooks;
+  hooks.verify = [](const Program &) { return makeError("broken"); };
+  std::string message = llvm::toString(runPipeline(program, context, hooks));
+  EXPECT_THAT(message, HasSubstr("made the program ill-formed"));
+  EXPECT_THAT(message, HasSubstr("broken"));
+}
+
+/// A chain of 20,000 operations: a pass that looks at all others for each would not end in time.
+TEST(Pipeline, LargeFunctionsTakeLinearTime) {
+  Program program;
+  Function *function = program.addFunction("main");
+  Value *v = function->addInput(Type::tensor(DType::F16, {Dim(2)}), "x");
+  Builder builder(function->body());
+  for (int i = 0; i < 5000; ++i) {
+    Value *wide = builder.emit(OpKind::cast, {{cast::x, v}, {cast::dtype, "fp32"}});
+    Value *sum = builder.emit(OpKind::add, {{add::x, wide}, {add::y, 1.5}});
+    Value *root = builder.emit(OpKind::tanh, {{mil::tanh::x, sum}});
+    v = builder.emit(OpKind::cast, {{cast::x, root}, {cast::dtype, "fp16"}});
+  }
+  function->body().setOutputs({v});
+  ASSERT_FALSE(builder.failed());
+  PassContext context;
+  ASSERT_FALSE(runPipeline(program, context));
+  EXPECT_EQ(kinds(*function).size(), 10000u);
+}
+
+} // namespace
+} // namespace plait::passes
