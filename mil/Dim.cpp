@@ -27,6 +27,10 @@ int64_t saturatingProduct(int64_t a, int64_t b) {
 
 int64_t floorDivide(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
+/// Expressions past these sizes become unknown: sizes derived from each other many times over
+/// would otherwise grow without end.
+constexpr size_t kMaxTerms = 48, kMaxAtomText = 400;
+
 /// Saturating arithmetic on bounds, where INT64_MIN and INT64_MAX mean "not known".
 bool unbounded(int64_t x) { return x == INT64_MIN || x == INT64_MAX; }
 int64_t boundAdd(int64_t a, int64_t b, int64_t none) {
@@ -39,8 +43,9 @@ int64_t boundAdd(int64_t a, int64_t b, int64_t none) {
 struct Atom {
   int kind;
   std::string text;
-  int64_t lower, upper; // of a symbol
-  Dim a, b;             // of the others
+  int64_t lower, upper; // computed once: bounds of nested atoms asked for again and again cost
+                        // exponential time
+  Dim a, b;             // of all but symbols
 };
 using AtomRef = std::shared_ptr<const Atom>;
 using Product = std::vector<AtomRef>; // sorted by text
@@ -73,6 +78,8 @@ Dim Dim::fromExpr(Expr e) {
     return Dim(0);
   if (e.terms.size() == 1 && e.terms.begin()->first.empty())
     return Dim(e.terms.begin()->second);
+  if (e.terms.size() > kMaxTerms)
+    return unknown();
   return Dim(std::make_shared<const Expr>(std::move(e)));
 }
 
@@ -127,11 +134,40 @@ Dim operator*(const Dim &a, const Dim &b) {
   return Dim::fromExpr(std::move(e));
 }
 
+namespace {
+struct Range {
+  int64_t lower, upper;
+};
+
+Range rangeOf(int kind, const Dim &a, const Dim &b) {
+  switch (kind) {
+  case FloorDiv:
+    // Only division by something positive is bounded from the dividend's bounds.
+    if (b.lower() < 1)
+      return {INT64_MIN, INT64_MAX};
+    return {a.lower() >= 0 ? (unbounded(b.upper()) ? 0 : a.lower() / b.upper()) : INT64_MIN,
+            a.upper() >= 0 && !unbounded(a.upper()) ? a.upper() / b.lower() : INT64_MAX};
+  case Mod:
+    if (b.lower() < 1)
+      return {INT64_MIN, INT64_MAX};
+    return {0, unbounded(b.upper()) ? INT64_MAX : b.upper() - 1};
+  case Min:
+    return {std::min(a.lower(), b.lower()), std::min(a.upper(), b.upper())};
+  default:
+    return {std::max(a.lower(), b.lower()), std::max(a.upper(), b.upper())};
+  }
+}
+} // namespace
+
 Dim Dim::atom(int kind, const Dim &a, const Dim &b) {
   static constexpr const char *names[] = {"", "floordiv", "mod", "min", "max"};
   Expr e;
   std::string text = std::string(names[kind]) + "(" + a.str() + ", " + b.str() + ")";
-  e.terms[{std::make_shared<const Atom>(Atom{kind, std::move(text), 0, 0, a, b})}] = 1;
+  if (text.size() > kMaxAtomText)
+    return unknown();
+  Range range = rangeOf(kind, a, b);
+  e.terms[{std::make_shared<const Atom>(
+      Atom{kind, std::move(text), range.lower, range.upper, a, b})}] = 1;
   return fromExpr(std::move(e));
 }
 
@@ -235,36 +271,10 @@ bool operator==(const Dim &a, const Dim &b) {
 }
 
 namespace {
-struct Range {
-  int64_t lower, upper;
-};
-
-Range rangeOf(const Atom &atom) {
-  const Dim &a = atom.a, &b = atom.b;
-  switch (atom.kind) {
-  case Symbol:
-    return {atom.lower, atom.upper};
-  case FloorDiv:
-    // Only division by something positive is bounded from the dividend's bounds.
-    if (b.lower() < 1)
-      return {INT64_MIN, INT64_MAX};
-    return {a.lower() >= 0 ? (unbounded(b.upper()) ? 0 : a.lower() / b.upper()) : INT64_MIN,
-            a.upper() >= 0 && !unbounded(a.upper()) ? a.upper() / b.lower() : INT64_MAX};
-  case Mod:
-    if (b.lower() < 1)
-      return {INT64_MIN, INT64_MAX};
-    return {0, unbounded(b.upper()) ? INT64_MAX : b.upper() - 1};
-  case Min:
-    return {std::min(a.lower(), b.lower()), std::min(a.upper(), b.upper())};
-  default:
-    return {std::max(a.lower(), b.lower()), std::max(a.upper(), b.upper())};
-  }
-}
-
 Range rangeOf(const Product &product, int64_t coefficient) {
   Range r{1, 1};
   for (const AtomRef &atom : product) {
-    Range x = rangeOf(*atom);
+    Range x{atom->lower, atom->upper};
     if (x.lower < 0 || r.lower < 0) // signs mix: give up
       return {INT64_MIN, INT64_MAX};
     int64_t low, high;
@@ -336,7 +346,8 @@ std::vector<Dim::Term> Dim::terms() const {
   for (const auto &[product, coefficient] : toExpr(*this).terms) {
     Term term{coefficient, {}};
     for (const AtomRef &atom : product)
-      term.factors.push_back({Factor::Kind(atom->kind), atom->kind == Symbol ? atom->text : "", atom->a, atom->b});
+      term.factors.push_back(
+          {Factor::Kind(atom->kind), atom->kind == Symbol ? atom->text : "", atom->a, atom->b});
     terms.push_back(std::move(term));
   }
   return terms;

@@ -170,8 +170,17 @@ Block::Block(Function *function, Op *parentOp)
 }
 
 Block::~Block() {
-  terminator_.reset();
-  // Uses come after definitions: deleting backwards never deletes a value in use.
+  // All uses go first: in a program that is not well-formed they may come before definitions.
+  auto drop = [](auto &self, Block &block) -> void {
+    block.terminator_->operands_.clear();
+    for (Op &op : block.ops_) {
+      op.operands_.clear();
+      for (const auto &inner : op.blocks_)
+        self(self, *inner);
+    }
+  };
+  // A nested block may have been cleared with the outer one.
+  drop(drop, *this);
   while (!ops_.empty())
     remove(&ops_.back());
 }

@@ -124,6 +124,10 @@ Error cropResize(InferContext &c) {
   if (c.has(box_indices) && !maybeEqual(c.shape(box_indices), rois[0]))
     return c.fail("box_indices has shape {0} for {1} boxes", str(c.shape(box_indices)),
                   rois[0].str());
+  if (auto indices = c.constInts(box_indices); indices && image[0].isConst())
+    for (int64_t index : *indices)
+      if (index >= image[0].value())
+        return c.fail("box_indices has {0} for a batch of {1}", index, image[0].str());
   if (Error error = checkSamplingMode(c, sampling_mode))
     return error;
   llvm::StringRef mode = c.constString(box_coordinate_mode).value_or("CORNERS_HEIGHT_FIRST");
