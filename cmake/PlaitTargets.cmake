@@ -5,8 +5,12 @@
 add_library(plait_flags INTERFACE)
 target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
-# GCC 12 sees an overlap that is not there in `"(" + text + ")"` when optimising.
+# GCC 12 sees overlaps and overruns that are not there in `"(" + text + ")"` when optimising.
 target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+set(optimised_gcc $<AND:$<CXX_COMPILER_ID:GNU>,$<NOT:$<CONFIG:Debug>>>)
+foreach(warning array-bounds stringop-overflow stringop-overread maybe-uninitialized)
+  target_compile_options(plait_flags INTERFACE $<${optimised_gcc}:-Wno-${warning}>)
+endforeach()
 target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off)
 target_link_libraries(plait_flags INTERFACE LLVMSupport Threads::Threads)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
@@ -39,6 +43,9 @@ function(plait_add_library name)
   if(ARG_TORCH)
     target_link_libraries(plait_${name} PUBLIC plait_torch)
     target_precompile_headers(plait_${name} REUSE_FROM plait_torch_pch)
+  else()
+    # Loops over weights are here; files with torch headers take long to compile as it is.
+    target_compile_options(plait_${name} PRIVATE $<$<CONFIG:Release>:-O3>)
   endif()
 endfunction()
 
