@@ -21,8 +21,7 @@ TEST(Mutation, InPlaceFormsStoreTheFunctionalResult) {
 }
 
 TEST(Mutation, ResultTakesTheTypeOfSelf) {
-  check(forward("  y = x.long()\n  y.copy_(x * 2)\n  return y\n"),
-        {floats({1.7, -2.2, 3.0})});
+  check(forward("  y = x.long()\n  y.copy_(x * 2)\n  return y\n"), {floats({1.7, -2.2, 3.0})});
 }
 
 TEST(Mutation, ValueIsBroadcast) {
