@@ -1,0 +1,248 @@
+// plait compile: the options become CompileOptions, the report becomes a few lines.
+#include "driver/Commands.h"
+#include "driver/Compiler.h"
+#include "driver/Diagnostics.h"
+#include "driver/InputSyntax.h"
+#include "driver/MetadataOptions.h"
+#include "driver/Recipe.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace plait::driver {
+
+using llvm::StringRef;
+
+namespace {
+
+constexpr Option outOption{"o", "OUT.mlpackage", "the package to write; replaced where it exists"};
+constexpr Option functionOption{"function", "NAME=MODEL.pt",
+                                "one function of the package and the TorchScript file it is made "
+                                "from; once for each function",
+                                0, Scope::Many};
+constexpr Option defaultOption{"default", "NAME",
+                               "the function that runs where none is named (the first)"};
+constexpr Option inputOption{
+    "input", "NAME=TYPE[SHAPE]",
+    "the next tensor argument: 'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
+    "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32 and bool, floating-point of the "
+    "precision where none is said",
+    0, Scope::Function};
+constexpr Option outputOption{"output", "NAME", "the name of the next result", 0, Scope::Function};
+constexpr Option loraOption{"lora", "keep|fold",
+                            "low-rank adapters beside their weight (keep), so that functions share "
+                            "it, or merged into it",
+                            0, Scope::Function};
+constexpr Option precisionOption{"precision", "fp16|fp32", "what to compute and store in (fp16)"};
+constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
+constexpr Option threadsOption{"threads", "N",
+                               "for reading and writing weights (one a processor); the package "
+                               "does not depend on it"};
+constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'};
+
+constexpr const Option *packageOptions[] = {&outOption, &functionOption, &defaultOption};
+constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption};
+constexpr const Option *generalOptions[] = {&precisionOption, &shareOption, &threadsOption,
+                                            &quietOption};
+const Section sections[] = {
+    {"What to make", packageOptions},
+    {"Of a function (after a --function: of that one; before any: of all)", functionOptions},
+    {"In general", generalOptions},
+    {"Metadata", metadataOptions()},
+};
+
+/// What --input, --output and --lora say in one place: of one function, or of all.
+struct Declarations {
+  std::vector<frontend::InputSpec> inputs;
+  std::vector<std::string> outputs;
+  std::optional<passes::LoraMode> lora;
+
+  Error add(const Arguments::Item &item) {
+    if (item.option == &inputOption) {
+      auto input = parseInput(item.value);
+      if (!input)
+        return usageError("--input: {0}", toString(input.takeError()));
+      inputs.push_back(std::move(*input));
+    } else if (item.option == &outputOption) {
+      outputs.push_back(item.value);
+    } else {
+      if (lora)
+        return usageError("--lora is given twice");
+      if (item.value != "keep" && item.value != "fold")
+        return usageError("--lora {0}: the choices are keep, fold", item.value);
+      lora = item.value == "fold" ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+    }
+    return Error::success();
+  }
+};
+
+Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
+  CompileOptions options;
+  Declarations common;
+  std::vector<Declarations> own;
+  for (const Arguments::Item &item : arguments.items()) {
+    if (item.option == &functionOption) {
+      auto pair = splitPair(functionOption, item.value);
+      if (!pair)
+        return pair.takeError();
+      options.functions.push_back({pair->first, pair->second, {}, {}, {}});
+      own.emplace_back();
+    } else if (!item.option) {
+      options.functions.push_back({"main", item.value, {}, {}, {}});
+      options.multifunction = false;
+    } else if (item.option->scope == Scope::Function) {
+      if (Error error = (own.empty() ? common : own.back()).add(item))
+        return error;
+    }
+  }
+  own.resize(options.functions.size());
+  for (size_t i = 0; i < own.size(); ++i) {
+    FunctionOptions &function = options.functions[i];
+    function.inputs = own[i].inputs.empty() ? common.inputs : own[i].inputs;
+    function.outputs = own[i].outputs.empty() ? common.outputs : own[i].outputs;
+    function.lora = own[i].lora ? own[i].lora : common.lora;
+  }
+  return options;
+}
+
+Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe) {
+  for (const Arguments::Item &item : arguments.items())
+    if (item.option == &functionOption || (item.option && item.option->scope == Scope::Function))
+      return usageError("{0} beside the recipe '{1}': a recipe says everything of its functions",
+                        spelling(*item.option), recipe);
+  return readRecipe(recipe);
+}
+
+Expected<CompileOptions> compileOptions(const Arguments &arguments) {
+  std::vector<std::string> operands = arguments.operands();
+  bool hasFunctions = arguments.has(functionOption);
+  if (operands.empty() && !hasFunctions)
+    return usageError("a model is missing: plait compile -o OUT.mlpackage [--input ...] MODEL.pt; "
+                      "see: plait help compile");
+  if (!operands.empty() && hasFunctions)
+    return usageError("'{0}' has no function's name; beside --function every model needs one: "
+                      "--function NAME={0}",
+                      operands[0]);
+  if (operands.size() > 1)
+    return usageError("several models need names: --function NAME={0} --function NAME={1}",
+                      operands[0], operands[1]);
+  bool recipe = !operands.empty() && isRecipe(operands[0]);
+  auto options = recipe ? fromRecipe(arguments, operands[0]) : fromFunctions(arguments);
+  if (!options)
+    return options.takeError();
+
+  // What the command line says of the package goes before what a recipe says.
+  auto take = [&](const Option &option, std::string &to) {
+    if (auto value = arguments.value(option))
+      to = *value;
+  };
+  take(outOption, options->output);
+  take(defaultOption, options->defaultFunction);
+  if (Error error = readMetadata(arguments, options->metadata))
+    return error;
+  auto precision =
+      arguments.choice(precisionOption, {"fp16", "fp32"}, unsigned(options->precision));
+  if (!precision)
+    return precision.takeError();
+  options->precision = passes::Precision(*precision);
+  auto share = arguments.choice(shareOption, {"off", "on"}, options->share);
+  if (!share)
+    return share.takeError();
+  options->share = *share;
+  auto threads = arguments.number(threadsOption, options->threads, 1024);
+  if (!threads)
+    return threads.takeError();
+  options->threads = unsigned(*threads);
+  if (options->output.empty())
+    return usageError("-o OUT.mlpackage is missing; see: plait help compile");
+  if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
+    return usageError("-o {0}: the name of a package ends in .mlpackage", options->output);
+  return options;
+}
+
+class Terminal : public CompileObserver {
+public:
+  explicit Terminal(bool quiet) : line_(quiet) {}
+  void progress(const llvm::Twine &what) override { line_.show(what); }
+  void warning(StringRef message) override {
+    line_.clear();
+    printWarning(message);
+  }
+
+private:
+  ProgressLine line_;
+};
+
+void print(const CompileOptions &options, const CompileReport &report, double seconds,
+           llvm::raw_ostream &out) {
+  out << options.output << ": " << humanBytes(report.packageBytes) << ", "
+      << (options.precision == passes::Precision::F16 ? "fp16" : "fp32") << ", "
+      << report.functions.size() << (report.functions.size() == 1 ? " function, " : " functions, ")
+      << llvm::formatv("{0:F2} s\n", seconds);
+  size_t width = 0;
+  uint64_t referenced = 0;
+  for (const auto &function : report.functions) {
+    width = std::max(width, function.name.size());
+    referenced += function.ownBytes + function.sharedBytes;
+  }
+  for (const auto &function : report.functions) {
+    out << "  " << function.name;
+    out.indent(width - function.name.size()) << llvm::formatv(
+        "  {0,5} operations  {1,10} own", function.operations, humanBytes(function.ownBytes));
+    if (report.functions.size() > 1)
+      out << llvm::formatv("  {0,10} shared", humanBytes(function.sharedBytes));
+    out << '\n';
+  }
+  if (report.functions.size() > 1 && report.weightFileBytes)
+    out << llvm::formatv("  weights: {0} bytes; each function alone would make it {1}\n",
+                         grouped(report.weightFileBytes), grouped(referenced));
+}
+
+Expected<int> run(const Arguments &arguments) {
+  auto start = std::chrono::steady_clock::now();
+  auto options = compileOptions(arguments);
+  if (!options)
+    return options.takeError();
+  bool quiet = arguments.has(quietOption);
+  Expected<CompileReport> report = [&] {
+    Terminal terminal(quiet);
+    return compile(*options, terminal);
+  }();
+  if (!report)
+    return report.takeError();
+  std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  if (!quiet)
+    print(*options, *report, elapsed.count(), llvm::outs());
+  return 0;
+}
+
+constexpr const char *usage[] = {
+    "-o OUT.mlpackage [options] MODEL.pt",
+    "-o OUT.mlpackage [options] --function NAME=MODEL.pt [options] ...",
+    "[-o OUT.mlpackage] [options] RECIPE.yaml",
+};
+constexpr Hint hints[] = {
+    {"adapter", "adapters are compiled from traced models: trace the adapted model and give it as "
+                "--function NAME=MODEL.pt; its base weights are shared"},
+    {"base", "a base and its adapters are compiled from traced models, each a --function "
+             "NAME=MODEL.pt; what is equal is shared"},
+    {"version", "the model's version is --version-string"},
+};
+
+} // namespace
+
+const Command compileCommand = {
+    "compile",
+    "TorchScript models into one Core ML package",
+    usage,
+    sections,
+    "One model without --function makes a package of one function. RECIPE.yaml says the same as "
+    "the "
+    "options;\noptions of the package beside it have the last word. Nothing is written unless all "
+    "of it is.\n",
+    hints,
+    run};
+
+} // namespace plait::driver

@@ -1,0 +1,206 @@
+// Lower, optimise, verify, write.
+#include "driver/Compiler.h"
+
+#include "backend/Manifest.h"
+#include "backend/PackageWriter.h"
+#include "mil/Verifier.h"
+#include "passes/Pipeline.h"
+#include "runtime/RuntimeEvaluator.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+namespace plait::driver {
+
+using llvm::StringRef;
+namespace fs = llvm::sys::fs;
+namespace path = llvm::sys::path;
+
+/// Inputs and outputs of one function have distinct names, and names that Core ML can hold.
+static Error checkInterface(const FunctionOptions &function) {
+  llvm::StringSet<> names;
+  auto add = [&](StringRef kind, StringRef name) -> Error {
+    if (!mil::isLegalName(name))
+      return makeError("function '{0}': the {1} name '{2}' cannot be one in Core ML; letters, "
+                       "digits and _ make one, and words such as 'tensor' are taken",
+                       function.name, kind, name);
+    if (!names.insert(name).second)
+      return makeError("function '{0}': two of its inputs and outputs are called '{1}'; give each "
+                       "a name of its own",
+                       function.name, name);
+    return Error::success();
+  };
+  for (const frontend::InputSpec &input : function.inputs)
+    if (!input.name.empty())
+      if (Error error = add("input", input.name))
+        return error;
+  for (const std::string &output : function.outputs)
+    if (Error error = add("output", output))
+      return error;
+  return Error::success();
+}
+
+static Error checkModel(const FunctionOptions &function) {
+  fs::file_status status;
+  if (std::error_code ec = fs::status(function.model, status))
+    return makeError("{0}: {1}", function.model,
+                     fs::exists(status) ? ec.message() : "no such file");
+  if (fs::is_directory(status))
+    return makeError("{0}: this is a folder; a TorchScript file, as torch.jit.save writes it, is "
+                     "wanted",
+                     function.model);
+  return Error::success();
+}
+
+Error check(const CompileOptions &options) {
+  if (options.functions.empty())
+    return makeError("{0}: a package has at least one function", options.output);
+  llvm::StringSet<> names;
+  for (const FunctionOptions &function : options.functions) {
+    if (!mil::isLegalName(function.name))
+      return makeError(
+          "'{0}' cannot name a function; letters, digits and _ make a name{1}", function.name,
+          function.name.empty() ? "" : ", such as '" + mil::legalName(function.name) + "'");
+    if (!names.insert(function.name).second)
+      return makeError("two functions are called '{0}'; give each a name of its own",
+                       function.name);
+    if (Error error = checkInterface(function))
+      return error;
+  }
+  if (!options.defaultFunction.empty() && !names.contains(options.defaultFunction)) {
+    llvm::SmallVector<StringRef, 8> known;
+    for (const FunctionOptions &function : options.functions)
+      known.push_back(function.name);
+    return makeError("the default function '{0}' is none of the functions: {1}",
+                     options.defaultFunction, llvm::join(known, ", "));
+  }
+  for (const FunctionOptions &function : options.functions)
+    if (Error error = checkModel(function))
+      return error;
+  return checkOutput(options.output);
+}
+
+Error checkOutput(StringRef output) {
+  StringRef target = output.rtrim('/');
+  StringRef parent = path::parent_path(target);
+  if (parent.empty())
+    parent = ".";
+  fs::file_status status;
+  if (fs::status(parent, status) || !fs::exists(status))
+    return makeError("cannot write '{0}': there is no folder '{1}'; make it first", output, parent);
+  if (!fs::is_directory(status))
+    return makeError("cannot write '{0}': '{1}' is no folder", output, parent);
+  if (std::error_code ec = fs::access(parent, fs::AccessMode::Write))
+    return makeError("cannot write '{0}': folder '{1}': {2}", output, parent, ec.message());
+  if (fs::status(target, status) || !fs::exists(status))
+    return Error::success();
+  bool emptyFolder = false;
+  if (fs::is_directory(status)) {
+    std::error_code ec;
+    emptyFolder = fs::directory_iterator(target, ec) == fs::directory_iterator() && !ec;
+  }
+  if (!emptyFolder && !isPackage(target))
+    return makeError("cannot write '{0}': it exists and is not a package; remove it or choose "
+                     "another name",
+                     output);
+  return Error::success();
+}
+
+/// Which weights are whose, from where the writer put them.
+static CompileReport summarise(const mil::Program &program, const WriteReport &written) {
+  CompileReport report;
+  // Of each blob: the function that uses it, null where several do.
+  llvm::DenseMap<uint32_t, const mil::Function *> user;
+  for (const WriteReport::Weight &weight : written.weights) {
+    auto [it, isNew] = user.try_emplace(weight.blob, weight.function);
+    if (!isNew && it->second != weight.function)
+      it->second = nullptr;
+  }
+  llvm::DenseMap<const mil::Function *, size_t> indices;
+  for (const auto &function : program.functions()) {
+    indices[function.get()] = report.functions.size();
+    auto &entry = report.functions.emplace_back();
+    entry.name = function->name;
+    mil::walk(function->body(),
+              [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
+  }
+  llvm::DenseSet<std::pair<size_t, uint32_t>> counted;
+  for (const WriteReport::Weight &weight : written.weights) {
+    size_t index = indices[weight.function];
+    if (!counted.insert({index, weight.blob}).second)
+      continue;
+    uint64_t bytes = written.layout.blobs[weight.blob].byteSize;
+    auto &entry = report.functions[index];
+    (user[weight.blob] ? entry.ownBytes : entry.sharedBytes) += bytes;
+  }
+  report.weightFileBytes = written.layout.fileBytes;
+  report.packageBytes = written.layout.fileBytes + written.modelBytes + makeManifest().size();
+  return report;
+}
+
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer) {
+  if (Error error = check(options))
+    return error;
+  mil::Program program;
+  program.metadata = options.metadata;
+  if (options.multifunction)
+    program.defaultFunction =
+        options.defaultFunction.empty() ? options.functions[0].name : options.defaultFunction;
+  passes::PassContext context;
+  runtime::RuntimeEvaluator evaluator;
+  context.evaluator = &evaluator;
+  context.options.precision = options.precision;
+  context.options.lora = options.lora;
+  context.options.share = options.share;
+  context.warn = [&](StringRef message) { observer.warning(message); };
+
+  {
+    frontend::Models models;
+    size_t number = 0;
+    for (const FunctionOptions &function : options.functions) {
+      observer.progress(llvm::formatv("lowering {0} ({1} of {2})", function.name, ++number,
+                                      options.functions.size())
+                            .str());
+      frontend::FunctionRequest request;
+      request.name = function.name;
+      request.path = function.model;
+      request.inputs = function.inputs;
+      request.outputs = function.outputs;
+      request.floatType =
+          options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
+      std::vector<std::string> warnings;
+      Error error = models.lower(program, request, warnings);
+      for (const std::string &warning : warnings)
+        observer.warning(options.multifunction ? function.name + ": " + warning : warning);
+      if (error)
+        return error;
+      if (function.lora)
+        context.options.loraOf[function.name] = *function.lora;
+    }
+  }
+
+  observer.progress("optimising");
+  if (Error error = passes::runPipeline(program, context))
+    return error;
+  if (Error error = mil::verify(program))
+    return addContext(std::move(error), "the compiled program is not well-formed, which is a "
+                                        "mistake of plait; please report it");
+  for (const mil::Violation &violation : mil::checkDeviceProfile(program))
+    observer.warning(llvm::formatv("{0} [{1}]", violation.message, violation.rule->id).str());
+
+  observer.progress("writing " + options.output);
+  WriteOptions write;
+  write.share = options.share;
+  write.threads = options.threads;
+  write.evaluator = &evaluator;
+  WriteReport written;
+  if (Error error = writePackage(program, options.output, write, &written))
+    return error;
+  return summarise(program, written);
+}
+
+} // namespace plait::driver

@@ -1,0 +1,76 @@
+// The compiler as a library: models in, one package out. The `plait` command is a thin layer on it.
+//
+//     CompileOptions options;
+//     options.output = "heads.mlpackage";
+//     options.functions = {{"classifier", "classifier.pt", {*parseInput("image=[1, 3, 64, 64]")}},
+//                          {"regressor", "regressor.pt", {*parseInput("image=[1, 3, 64, 64]")}}};
+//     Expected<CompileReport> report = compile(options);
+//
+// Weights are never loaded: they stay slices of the mapped model files until the package is
+// written, and each distinct one is read, converted and written once. A model's TorchScript graph
+// is freed before the next model is opened.
+#pragma once
+
+#include "frontend/Frontend.h"
+#include "passes/Pass.h"
+#include "support/Error.h"
+
+namespace plait::driver {
+
+/// One function of the package.
+struct FunctionOptions {
+  std::string name;
+  std::string model; ///< the TorchScript file
+  std::vector<frontend::InputSpec> inputs;
+  std::vector<std::string> outputs;       ///< names, in the order of the method's results
+  std::optional<passes::LoraMode> lora{}; ///< where it differs from the package's
+};
+
+struct CompileOptions {
+  std::string output; ///< the .mlpackage
+  std::vector<FunctionOptions> functions;
+  /// The form of the package: false for one function, `main`, described by the model itself, as a
+  /// package that knows no functions has it.
+  bool multifunction = true;
+  std::string defaultFunction; ///< "" takes the first
+  passes::Precision precision = passes::Precision::F16;
+  passes::LoraMode lora = passes::LoraMode::Keep;
+  bool share = true;
+  unsigned threads = 0; ///< 0: one a processor
+  mil::Metadata metadata;
+};
+
+/// What compiling found and wrote.
+struct CompileReport {
+  struct Function {
+    std::string name;
+    size_t operations = 0;
+    uint64_t ownBytes = 0;    ///< of weights that no other function uses
+    uint64_t sharedBytes = 0; ///< of weights that another function uses too
+  };
+  std::vector<Function> functions;
+  uint64_t weightFileBytes = 0;
+  uint64_t packageBytes = 0; ///< all files
+};
+
+/// Hears of what happens. Called from the thread that called compile().
+class CompileObserver {
+public:
+  virtual ~CompileObserver() = default;
+  /// "lowering adapter_1 (2 of 8)"
+  virtual void progress(const llvm::Twine &what) {}
+  virtual void warning(llvm::StringRef message) {}
+};
+
+/// What can be said without opening a model: names, the default function, the output's place.
+Error check(const CompileOptions &options);
+
+/// Compiles and writes the package. On error there is no output: what was at the target is as it
+/// was.
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer);
+
+/// Whether a package can be written at `path`: its folder exists and can be written to, and nothing
+/// but a package would be replaced.
+Error checkOutput(llvm::StringRef path);
+
+} // namespace plait::driver

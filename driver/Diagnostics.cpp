@@ -1,0 +1,60 @@
+// Printing diagnostics, progress and numbers.
+#include "driver/Diagnostics.h"
+
+#include "llvm/Support/Process.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace plait::driver {
+
+static void print(llvm::StringRef kind, llvm::StringRef message) {
+  llvm::errs() << "plait: " << kind << ": ";
+  auto [first, rest] = message.rtrim().split('\n');
+  llvm::errs() << first << '\n';
+  while (!rest.empty()) {
+    std::tie(first, rest) = rest.split('\n');
+    llvm::errs() << "  " << first << '\n';
+  }
+}
+
+void printError(Error error) {
+  handleAllErrors(std::move(error),
+                  [](const llvm::ErrorInfoBase &info) { print("error", info.message()); });
+}
+
+void printWarning(llvm::StringRef message) { print("warning", message); }
+
+ProgressLine::ProgressLine(bool quiet)
+    : enabled_(!quiet && llvm::sys::Process::StandardErrIsDisplayed()) {}
+
+void ProgressLine::show(const llvm::Twine &what) {
+  if (!enabled_)
+    return;
+  llvm::errs() << "\r\033[K" << what;
+  shown_ = true;
+}
+
+void ProgressLine::clear() {
+  if (shown_)
+    llvm::errs() << "\r\033[K";
+  shown_ = false;
+}
+
+std::string grouped(uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (int i = int(digits.size()) - 3; i > 0; i -= 3)
+    digits.insert(i, ",");
+  return digits;
+}
+
+std::string humanBytes(uint64_t bytes) {
+  static constexpr const char *units[] = {"KiB", "MiB", "GiB", "TiB"};
+  if (bytes < 1024)
+    return llvm::formatv("{0} bytes", bytes).str();
+  double value = double(bytes) / 1024;
+  unsigned unit = 0;
+  for (; value >= 1023.95 && unit < 3; ++unit)
+    value /= 1024;
+  return llvm::formatv("{0:F1} {1}", value, units[unit]).str();
+}
+
+} // namespace plait::driver

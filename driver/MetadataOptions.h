@@ -1,0 +1,14 @@
+// The options that say what a package states of itself, shared by the commands that write packages.
+#pragma once
+
+#include "driver/CommandLine.h"
+#include "mil/IR.h"
+
+namespace plait::driver {
+
+llvm::ArrayRef<const Option *> metadataOptions();
+
+/// Puts what was given over what `metadata` holds.
+Error readMetadata(const Arguments &arguments, mil::Metadata &metadata);
+
+} // namespace plait::driver

@@ -1,0 +1,155 @@
+// plait opt: passes on MIL text, for golden tests and for exploring what a pass does.
+#include "driver/Commands.h"
+#include "driver/Diagnostics.h"
+#include "driver/PackageFunctions.h"
+#include "mil/Parser.h"
+#include "mil/Printer.h"
+#include "mil/Verifier.h"
+#include "passes/Pipeline.h"
+#include "runtime/RuntimeEvaluator.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace plait::driver {
+
+using llvm::StringRef;
+
+namespace {
+
+constexpr Option passesOption{"passes", "A,B,...", "the passes to run once each, in this order"};
+constexpr Option pipelineOption{"pipeline", nullptr,
+                                "runs what `plait compile` runs, to a fixed point where it does"};
+constexpr Option outOption{"o", "FILE.mil", "where to write the program (the standard output)"};
+constexpr Option listOption{"list-passes", nullptr, "lists all passes"};
+constexpr Option printAfterOption{"print-after", "NAME|all",
+                                  "prints the program after each run of the pass that changed it"};
+constexpr Option verifyOption{"verify-each", nullptr,
+                              "verifies the program after each pass that changed it"};
+constexpr Option loraOption{"lora", "keep|fold", "what fold-lora does (keep)"};
+constexpr Option shareOption{"share", "on|off", "whether functions share weights (on)"};
+constexpr Option precisionOption{"precision", "fp16|fp32",
+                                 "whether the pipeline goes to fp16 (fp16)"};
+
+constexpr const Option *options[] = {&passesOption, &pipelineOption,   &outOption,
+                                     &listOption,   &printAfterOption, &verifyOption,
+                                     &loraOption,   &shareOption,      &precisionOption};
+constexpr Section sections[] = {{"Options", options}};
+
+Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
+  if (path.rtrim('/').ends_with(".mlpackage"))
+    return readPackage(path);
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
+  if (!buffer)
+    return makeError("{0}: {1}", path, buffer.getError().message());
+  mil::ParseOptions options;
+  options.fileName = path.str();
+  return mil::parseProgram((*buffer)->getBuffer(), options);
+}
+
+void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
+  runtime::RuntimeEvaluator evaluator;
+  mil::PrintOptions options;
+  options.evaluator = &evaluator;
+  options.symbols = true;
+  mil::print(program, out, options);
+}
+
+Error writeProgram(const mil::Program &program, const std::string &path) {
+  std::error_code ec;
+  llvm::raw_fd_ostream out(path, ec);
+  if (ec)
+    return makeError("cannot write '{0}': {1}", path, ec.message());
+  printProgram(program, out);
+  out.close();
+  if (out.has_error()) {
+    ec = out.error();
+    out.clear_error();
+    return makeError("cannot write '{0}': {1}", path, ec.message());
+  }
+  return Error::success();
+}
+
+Expected<int> run(const Arguments &arguments) {
+  if (arguments.has(listOption)) {
+    for (const passes::PassInfo &pass : passes::allPasses())
+      llvm::outs() << llvm::formatv("{0,-24}{1}\n", pass.name, pass.summary);
+    return 0;
+  }
+  auto path = arguments.operand("FILE.mil");
+  if (!path)
+    return path.takeError();
+  auto list = arguments.value(passesOption);
+  if (list && arguments.has(pipelineOption))
+    return usageError("--passes and --pipeline exclude each other");
+  auto chosen = passes::parsePassList(list.value_or(""));
+  if (!chosen)
+    return usageError("--passes: {0}", toString(chosen.takeError()));
+  auto printAfter = arguments.value(printAfterOption);
+  if (printAfter && *printAfter != "all" && !passes::findPass(*printAfter))
+    return usageError("--print-after {0}: no such pass; see: plait opt --list-passes", *printAfter);
+  auto lora = arguments.choice(loraOption, {"keep", "fold"}, 0);
+  if (!lora)
+    return lora.takeError();
+  auto share = arguments.choice(shareOption, {"off", "on"}, 1);
+  if (!share)
+    return share.takeError();
+  auto precision = arguments.choice(precisionOption, {"fp16", "fp32"}, 0);
+  if (!precision)
+    return precision.takeError();
+
+  auto program = readProgram(*path);
+  if (!program)
+    return program.takeError();
+  if (Error error = mil::verify(**program))
+    return error;
+
+  runtime::RuntimeEvaluator evaluator;
+  passes::PassContext context;
+  context.evaluator = &evaluator;
+  context.options.precision = passes::Precision(*precision);
+  context.options.lora = passes::LoraMode(*lora);
+  context.options.share = *share;
+  context.warn = printWarning;
+  passes::PipelineHooks hooks;
+  if (arguments.has(verifyOption))
+    hooks.verify = [](const mil::Program &changed) { return mil::verify(changed); };
+  if (printAfter)
+    hooks.after = [&](const passes::PassInfo &pass, const mil::Program &after, bool changed) {
+      if (!changed || (*printAfter != "all" && pass.name != *printAfter))
+        return;
+      llvm::outs() << "// after " << pass.name << '\n';
+      printProgram(after, llvm::outs());
+    };
+  if (arguments.has(pipelineOption)) {
+    if (Error error = passes::runPipeline(**program, context, hooks))
+      return error;
+  } else if (auto changed = passes::runPasses(**program, context, *chosen, hooks); !changed) {
+    return changed.takeError();
+  }
+  if (Error error = mil::verify(**program))
+    return error;
+  if (auto out = arguments.value(outOption)) {
+    if (Error error = writeProgram(**program, *out))
+      return error;
+  } else {
+    printProgram(**program, llvm::outs());
+  }
+  return 0;
+}
+
+constexpr const char *usage[] = {"[options] FILE.mil", "[options] PKG.mlpackage", "--list-passes"};
+
+} // namespace
+
+const Command optCommand = {
+    "opt",
+    "passes on a program in MIL text, for tests and exploring",
+    usage,
+    sections,
+    "FILE.mil may be - for the standard input. Without --passes and --pipeline the program is "
+    "verified and\nprinted. Constants of a package print as references to its weight file.\n",
+    {},
+    run};
+
+} // namespace plait::driver

@@ -1,0 +1,90 @@
+// Choosing a function of a package, and the arrays to run it on.
+#include "driver/PackageFunctions.h"
+
+#include "runtime/Npy.h"
+
+#include "llvm/ADT/StringExtras.h"
+
+namespace plait::driver {
+
+Expected<mil::Function *> findFunction(const mil::Program &program, llvm::StringRef package,
+                                       const std::optional<std::string> &name) {
+  llvm::SmallVector<llvm::StringRef, 8> known;
+  for (const auto &function : program.functions())
+    known.push_back(function->name);
+  if (name) {
+    if (mil::Function *function = program.function(*name))
+      return function;
+    return makeError("{0}: there is no function '{1}'{2}; there are {3}", package, *name,
+                     didYouMean(*name, known), llvm::join(known, ", "));
+  }
+  if (mil::Function *function = program.function(program.defaultFunction))
+    return function;
+  if (known.size() == 1)
+    return program.functions()[0].get();
+  return makeError("{0}: it names no default function; choose one with --function: {1}", package,
+                   llvm::join(known, ", "));
+}
+
+/// The array as the input's element type.
+static Expected<mil::TensorData> convert(mil::TensorData array, const mil::Value &input,
+                                         llvm::StringRef file) {
+  mil::DType from = array.dtype(), to = input.type.dtype();
+  if (from == to || (mil::isFloat(from) && mil::isFloat(to)))
+    return array.cast(to);
+  if (!mil::isInteger(from) || !mil::isInteger(to))
+    return makeError("{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",
+                     file, input.name, name(to), name(from));
+  auto values = array.intValues();
+  if (!values)
+    return values.takeError();
+  // 64-bit inputs take every value; narrower ones are checked.
+  if (unsigned bits = mil::bitWidth(to); bits < 64) {
+    int64_t lower = mil::isUnsigned(to) ? 0 : -(int64_t(1) << (bits - 1));
+    int64_t upper = lower + (int64_t(1) << bits) - 1;
+    for (int64_t value : *values)
+      if (value < lower || value > upper)
+        return makeError("{0}: {1} does not fit the {2} of input '{3}'", file, value, name(to),
+                         input.name);
+  }
+  return array.cast(to);
+}
+
+Expected<runtime::NamedTensor> readInput(const Option &option, llvm::StringRef given,
+                                         const mil::Function &function) {
+  auto pair = splitPair(option, given);
+  if (!pair)
+    return pair.takeError();
+  auto &[name, file] = *pair;
+  const mil::Value *input = nullptr;
+  llvm::SmallVector<llvm::StringRef, 8> known;
+  for (const auto &candidate : function.inputs()) {
+    if (candidate->name == name)
+      input = candidate.get();
+    known.push_back(candidate->name);
+  }
+  if (!input)
+    return makeError("function '{0}' has no input '{1}'{2}; it has {3}", function.name, name,
+                     didYouMean(name, known), llvm::join(known, ", "));
+  auto array = runtime::readNpy(file);
+  if (!array)
+    return array.takeError();
+  auto converted = convert(*array, *input, file);
+  if (!converted)
+    return converted.takeError();
+  return runtime::NamedTensor{name, *converted};
+}
+
+Expected<std::vector<runtime::NamedTensor>>
+readInputs(const Arguments &arguments, const Option &option, const mil::Function &function) {
+  std::vector<runtime::NamedTensor> inputs;
+  for (const std::string &given : arguments.values(option)) {
+    auto input = readInput(option, given, function);
+    if (!input)
+      return input.takeError();
+    inputs.push_back(std::move(*input));
+  }
+  return inputs;
+}
+
+} // namespace plait::driver

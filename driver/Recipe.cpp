@@ -1,0 +1,267 @@
+// Reading recipes: a walk over the nodes of LLVM's YAML parser, so that every complaint can point
+// at its place and unknown or repeated keys are found.
+#include "driver/Recipe.h"
+
+#include "driver/CommandLine.h"
+#include "driver/InputSyntax.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/YAMLParser.h"
+
+namespace plait::driver {
+
+using llvm::StringRef;
+namespace yaml = llvm::yaml;
+
+namespace {
+
+/// Reads one document. The first complaint is kept; after it everything reads as empty.
+class Reader {
+public:
+  Reader(StringRef text, StringRef path)
+      : path_(path), folder_(llvm::sys::path::parent_path(path)),
+        stream_(llvm::MemoryBufferRef(text, path), sources_, /*ShowColors=*/false) {
+    sources_.setDiagHandler(
+        [](const llvm::SMDiagnostic &diagnostic, void *self) {
+          static_cast<Reader *>(self)->complain(
+              diagnostic.getLineNo(), diagnostic.getColumnNo() + 1, diagnostic.getMessage());
+        },
+        this);
+  }
+
+  Expected<CompileOptions> read() {
+    auto document = stream_.begin();
+    if (document != stream_.end()) {
+      if (yaml::Node *root = document->getRoot())
+        readRecipe(*root);
+      if (complaint_.empty() && ++document != stream_.end() && complaint_.empty())
+        complaint_ = llvm::formatv("{0}: a recipe is one YAML document", path_).str();
+    }
+    if (!complaint_.empty())
+      return makeError("{0}", complaint_);
+    return std::move(options_);
+  }
+
+private:
+  void complain(unsigned line, unsigned column, const llvm::Twine &message) {
+    if (complaint_.empty())
+      complaint_ = llvm::formatv("{0}:{1}:{2}: {3}", path_, line, column, message.str()).str();
+  }
+  void complain(const yaml::Node &node, const llvm::Twine &message) {
+    auto [line, column] = sources_.getLineAndColumn(node.getSourceRange().Start);
+    complain(line, column, message);
+  }
+
+  using Handlers = llvm::ArrayRef<std::pair<const char *, std::function<void(yaml::Node &)>>>;
+
+  /// Calls `entry` for each key and value of a mapping; a key may come once.
+  void
+  eachEntry(yaml::Node &node, const char *what,
+            llvm::function_ref<void(yaml::Node &key, StringRef name, yaml::Node &value)> entry) {
+    auto *mapping = llvm::dyn_cast<yaml::MappingNode>(&node);
+    if (!mapping)
+      return complain(node, llvm::Twine(what) + " is a mapping, `key: value`");
+    llvm::StringSet<> seen;
+    for (yaml::KeyValueNode &pair : *mapping) {
+      yaml::Node *key = pair.getKey();
+      std::string name = key ? text(*key, "a key") : "";
+      if (!complaint_.empty())
+        return;
+      if (!seen.insert(name).second)
+        return complain(*key, "the key '" + name + "' comes twice");
+      yaml::Node *value = pair.getValue();
+      if (value)
+        entry(*key, name, *value);
+      if (stream_.failed() || !complaint_.empty())
+        return;
+    }
+  }
+
+  /// A mapping whose keys are those of `handlers`.
+  void fields(yaml::Node &node, const char *what, Handlers handlers) {
+    eachEntry(node, what, [&](yaml::Node &key, StringRef name, yaml::Node &value) {
+      llvm::SmallVector<StringRef, 12> known;
+      for (auto &[word, handler] : handlers) {
+        if (name == word)
+          return handler(value);
+        known.push_back(word);
+      }
+      complain(key, "unknown key '" + name + "'" + didYouMean(name, known) + "; " + what + " has " +
+                        llvm::join(known, ", "));
+    });
+  }
+
+  std::string text(yaml::Node &node, const llvm::Twine &what) {
+    llvm::SmallString<64> storage;
+    if (auto *scalar = llvm::dyn_cast<yaml::ScalarNode>(&node))
+      return scalar->getValue(storage).str();
+    if (auto *block = llvm::dyn_cast<yaml::BlockScalarNode>(&node))
+      return block->getValue().rtrim('\n').str();
+    complain(node, what + " is text; write it in 'quotes' where it starts with [ or {");
+    return "";
+  }
+
+  /// The index of the node's text among `words`.
+  unsigned word(yaml::Node &node, const char *what, llvm::ArrayRef<const char *> words) {
+    std::string given = text(node, what);
+    for (unsigned i = 0; i < words.size(); ++i)
+      if (given == words[i])
+        return i;
+    complain(node,
+             llvm::formatv("{0}: '{1}' is none of {2}", what, given, llvm::join(words, ", ")));
+    return 0;
+  }
+  bool flag(yaml::Node &node, const char *what) {
+    return word(node, what, {"off", "on", "false", "true"}) % 2;
+  }
+  passes::LoraMode lora(yaml::Node &node) {
+    return word(node, "lora", {"keep", "fold"}) ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+  }
+
+  /// A sequence of texts, or one text alone.
+  void texts(yaml::Node &node, const char *what,
+             llvm::function_ref<void(yaml::Node &, std::string)> each) {
+    auto *sequence = llvm::dyn_cast<yaml::SequenceNode>(&node);
+    if (!sequence)
+      return each(node, text(node, what));
+    for (yaml::Node &element : *sequence) {
+      std::string value = text(element, what);
+      if (!complaint_.empty())
+        return;
+      each(element, std::move(value));
+    }
+  }
+
+  std::vector<frontend::InputSpec> inputs(yaml::Node &node) {
+    std::vector<frontend::InputSpec> result;
+    texts(node, "an input", [&](yaml::Node &element, std::string value) {
+      auto input = parseInput(value);
+      if (input)
+        result.push_back(std::move(*input));
+      else
+        complain(element, toString(input.takeError()));
+    });
+    return result;
+  }
+  std::vector<std::string> names(yaml::Node &node) {
+    std::vector<std::string> result;
+    texts(node, "an output name",
+          [&](yaml::Node &, std::string value) { result.push_back(std::move(value)); });
+    return result;
+  }
+  std::string file(yaml::Node &node, const char *what) {
+    llvm::SmallString<256> file(text(node, what));
+    if (file.empty())
+      complain(node, llvm::Twine(what) + " is empty");
+    if (!llvm::sys::path::is_absolute(file) && !folder_.empty()) {
+      llvm::SmallString<256> whole(folder_);
+      llvm::sys::path::append(whole, file);
+      return whole.str().str();
+    }
+    return file.str().str();
+  }
+
+  void readRecipe(yaml::Node &root) {
+    if (llvm::isa<yaml::NullNode>(root))
+      return complain(1, 1, "the recipe is empty; docs/command.md says what one holds");
+    std::vector<frontend::InputSpec> commonInputs;
+    std::vector<std::string> commonOutputs;
+    std::string single;
+    fields(root, "a recipe",
+           {{"output", [&](yaml::Node &n) { options_.output = file(n, "output"); }},
+            {"functions", [&](yaml::Node &n) { readFunctions(n); }},
+            {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
+            {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
+            {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
+            {"default", [&](yaml::Node &n) { options_.defaultFunction = text(n, "default"); }},
+            {"precision",
+             [&](yaml::Node &n) {
+               options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
+                                                                           : passes::Precision::F16;
+             }},
+            {"lora", [&](yaml::Node &n) { options_.lora = lora(n); }},
+            {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
+            {"threads",
+             [&](yaml::Node &n) {
+               if (StringRef(text(n, "threads")).getAsInteger(10, options_.threads) ||
+                   options_.threads > 1024)
+                 complain(n, "threads: a number from 0 to 1024 is wanted");
+             }},
+            {"metadata", [&](yaml::Node &n) { readMetadata(n); }}});
+    if (!complaint_.empty())
+      return;
+    if (single.empty() == options_.functions.empty())
+      return complain(root, "a recipe has either `model:`, for a package of one function, or "
+                            "`functions:`");
+    if (!single.empty()) {
+      options_.multifunction = false;
+      options_.functions.push_back({"main", single, {}, {}});
+    }
+    for (FunctionOptions &function : options_.functions) {
+      if (function.inputs.empty())
+        function.inputs = commonInputs;
+      if (function.outputs.empty())
+        function.outputs = commonOutputs;
+    }
+  }
+
+  void readFunctions(yaml::Node &node) {
+    eachEntry(node, "functions", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
+      FunctionOptions function;
+      function.name = name.str();
+      if (llvm::isa<yaml::ScalarNode>(value)) {
+        function.model = file(value, "model");
+      } else {
+        fields(value, "a function",
+               {{"model", [&](yaml::Node &n) { function.model = file(n, "model"); }},
+                {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
+                {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
+                {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
+        if (function.model.empty())
+          complain(key, "the function '" + name + "' has no `model:`");
+      }
+      options_.functions.push_back(std::move(function));
+    });
+  }
+
+  void readMetadata(yaml::Node &node) {
+    mil::Metadata &to = options_.metadata;
+    fields(node, "metadata",
+           {{"author", [&](yaml::Node &n) { to.author = text(n, "author"); }},
+            {"license", [&](yaml::Node &n) { to.license = text(n, "license"); }},
+            {"version", [&](yaml::Node &n) { to.version = text(n, "version"); }},
+            {"description", [&](yaml::Node &n) { to.description = text(n, "description"); }},
+            {"user", [&](yaml::Node &n) {
+               eachEntry(n, "user", [&](yaml::Node &, StringRef name, yaml::Node &value) {
+                 to.userDefined[name.str()] = text(value, name);
+               });
+             }}});
+  }
+
+  StringRef path_, folder_;
+  std::string complaint_;
+  CompileOptions options_;
+  llvm::SourceMgr sources_;
+  yaml::Stream stream_;
+};
+
+} // namespace
+
+bool isRecipe(StringRef path) { return path.ends_with(".yaml") || path.ends_with(".yml"); }
+
+Expected<CompileOptions> parseRecipe(StringRef text, StringRef path) {
+  return Reader(text, path).read();
+}
+
+Expected<CompileOptions> readRecipe(StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
+  if (!buffer)
+    return makeError("{0}: {1}", path, buffer.getError().message());
+  return parseRecipe((*buffer)->getBuffer(), path);
+}
+
+} // namespace plait::driver

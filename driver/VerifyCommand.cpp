@@ -1,0 +1,194 @@
+// plait verify: functions of a package in the reference interpreter beside the models they were
+// made from in LibTorch, on the same inputs.
+#include "driver/Commands.h"
+#include "driver/Diagnostics.h"
+#include "driver/PackageFunctions.h"
+#include "runtime/Verify.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+namespace plait::driver {
+
+using llvm::StringRef;
+
+namespace {
+
+constexpr Option functionOption{
+    "function", "NAME", "a function to verify (the default function); repeatable", 0, Scope::Many};
+constexpr Option againstOption{"against", "MODEL.pt", "the TorchScript file that it was made from",
+                               0, Scope::Function};
+constexpr Option inputOption{"input", "NAME=FILE.npy",
+                             "an input's array in place of random numbers", 0, Scope::Function};
+constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
+                             "the bounds of an integer input's random numbers (0 and 1, or the "
+                             "length of what it indexes)",
+                             0, Scope::Function};
+constexpr Option absoluteOption{"atol", "A", "the absolute tolerance (see below)"};
+constexpr Option relativeOption{"rtol", "R", "the relative tolerance (see below)"};
+constexpr Option seedOption{"seed", "S", "of the random inputs (0)"};
+constexpr Option drawsOption{"draws", "N", "how many sets of random inputs (1)"};
+constexpr Option bisectOption{"bisect", nullptr,
+                              "after a failure, finds the operation at which fp16 leaves fp32"};
+constexpr const Option *functionOptions[] = {&functionOption, &againstOption, &inputOption,
+                                             &rangeOption};
+constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
+                                            &drawsOption, &bisectOption};
+constexpr Section sections[] = {
+    {"What to verify (options after a --function are of that one; before any: of all)",
+     functionOptions},
+    {"In general", generalOptions},
+};
+
+/// One function to verify.
+struct Target {
+  std::optional<std::string> function;
+  std::optional<std::string> against;
+  std::vector<std::string> inputs, ranges;
+};
+
+Expected<std::vector<Target>> targets(const Arguments &arguments) {
+  Target common;
+  std::vector<Target> found;
+  for (const Arguments::Item &item : arguments.items()) {
+    Target &target = found.empty() ? common : found.back();
+    if (item.option == &functionOption) {
+      found.emplace_back().function = item.value;
+    } else if (item.option == &againstOption) {
+      if (target.against)
+        return usageError("--against is given twice for one function");
+      target.against = item.value;
+    } else if (item.option == &inputOption) {
+      target.inputs.push_back(item.value);
+    } else if (item.option == &rangeOption) {
+      target.ranges.push_back(item.value);
+    }
+  }
+  if (found.empty())
+    found.emplace_back();
+  for (Target &target : found) {
+    if (!target.against)
+      target.against = common.against;
+    if (!target.against)
+      return usageError("--against MODEL.pt is missing{0}; see: plait help verify",
+                        target.function ? " for function '" + *target.function + "'" : "");
+    target.inputs.insert(target.inputs.begin(), common.inputs.begin(), common.inputs.end());
+    target.ranges.insert(target.ranges.begin(), common.ranges.begin(), common.ranges.end());
+  }
+  return found;
+}
+
+Error addRange(runtime::VerifyOptions &options, StringRef given) {
+  auto pair = splitPair(rangeOption, given);
+  if (!pair)
+    return pair.takeError();
+  auto [low, high] = StringRef(pair->second).split("..");
+  runtime::Range range;
+  if (low.getAsInteger(10, range.low) || high.getAsInteger(10, range.high) ||
+      range.high < range.low)
+    return usageError("--range {0}: {1} is wanted", given, rangeOption.argument);
+  options.ranges[pair->first] = range;
+  return Error::success();
+}
+
+void print(StringRef name, const Target &target, const runtime::VerifyReport &report) {
+  llvm::raw_ostream &out = llvm::outs();
+  out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against << '\n';
+  for (const runtime::OutputReport &output : report.outputs) {
+    const runtime::Comparison &c = output.comparison;
+    out << (output.passed ? "  ok    " : "  wrong ") << output.name << ": " << describe(c)
+        << llvm::formatv("; {0:e1} allowed",
+                         report.tolerance.absolute + report.tolerance.relative * c.peak);
+    if (c.nonFinite)
+      out << "; " << c.nonFinite << " of " << c.elements << " elements NaN or infinite on one side";
+    if (!output.passed)
+      out << "; worst at element " << c.worst
+          << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "");
+    out << '\n';
+  }
+  if (report.divergence)
+    out << "  leaves the tolerance at " << report.divergence->operation << ": "
+        << describe(report.divergence->comparison) << '\n';
+  if (report.overflow)
+    out << "  overflows fp16 at " << report.overflow->operation << '\n';
+}
+
+Expected<int> run(const Arguments &arguments) {
+  auto path = arguments.operand("PKG.mlpackage");
+  if (!path)
+    return path.takeError();
+  auto wanted = targets(arguments);
+  if (!wanted)
+    return wanted.takeError();
+  runtime::VerifyOptions options;
+  auto seed = arguments.number(seedOption, 0, UINT32_MAX);
+  auto draws = arguments.number(drawsOption, 1, 10000);
+  auto absolute = arguments.real(absoluteOption, -1);
+  auto relative = arguments.real(relativeOption, -1);
+  Error error = Error::success();
+  for (auto *number : {&seed, &draws})
+    if (!*number)
+      error = joinErrors(std::move(error), number->takeError());
+  for (auto *number : {&absolute, &relative})
+    if (!*number)
+      error = joinErrors(std::move(error), number->takeError());
+  if (error)
+    return error;
+  options.seed = *seed;
+  options.draws = std::max<unsigned>(1, unsigned(*draws));
+  options.bisect = arguments.has(bisectOption);
+  if (*absolute >= 0)
+    options.absolute = *absolute;
+  if (*relative >= 0)
+    options.relative = *relative;
+
+  auto package = readPackage(*path);
+  if (!package)
+    return package.takeError();
+  bool passed = true;
+  for (const Target &target : *wanted) {
+    auto function = findFunction(**package, *path, target.function);
+    if (!function)
+      return function.takeError();
+    runtime::VerifyOptions own = options;
+    for (const std::string &given : target.ranges)
+      if (Error failure = addRange(own, given))
+        return failure;
+    for (const std::string &given : target.inputs) {
+      auto input = readInput(inputOption, given, **function);
+      if (!input)
+        return input.takeError();
+      own.inputs.push_back(std::move(*input));
+    }
+    auto reference = runtime::loadReference(*target.against);
+    if (!reference)
+      return reference.takeError();
+    auto report = verifyFunction(**function, *reference, own);
+    if (!report)
+      return addContext(report.takeError(), (*function)->name + " against " + *target.against);
+    print((*function)->name, target, *report);
+    passed &= report->passed;
+  }
+  return passed ? 0 : 1;
+}
+
+constexpr const char *usage[] = {
+    "PKG.mlpackage [--function NAME] --against MODEL.pt [options]",
+    "PKG.mlpackage --function NAME --against MODEL.pt --function NAME --against ...",
+};
+
+} // namespace
+
+const Command verifyCommand = {
+    "verify",
+    "functions of a package beside their models in LibTorch",
+    usage,
+    sections,
+    "An output passes when no element is NaN or infinite on one side only and no error is greater "
+    "than\nA + R * (the output's largest absolute value). Without --atol and --rtol A is 1e-3 and "
+    "R "
+    "1e-2 where\nthe function computes in fp16, else 1e-5 and 1e-4. The exit status is 1 when an "
+    "output does not pass.\n",
+    {},
+    run};
+
+} // namespace plait::driver

@@ -1,0 +1,102 @@
+// The grammar of input declarations: what it reads, and what it says of what it does not.
+#include "driver/InputSyntax.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+using namespace plait;
+using namespace plait::driver;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+namespace {
+
+/// The canonical spelling of what was read.
+std::string read(llvm::StringRef text) {
+  auto input = parseInput(text);
+  if (!input)
+    return "error: " + toString(input.takeError());
+  return inputText(*input);
+}
+
+TEST(InputSyntax, Reads) {
+  EXPECT_EQ(read("x=fp16[1, 6000]"), "x=fp16[1, 6000]");
+  EXPECT_EQ(read("x=[1,6000]"), "x=[1, 6000]");
+  EXPECT_EQ(read("  x =  fp32 [ 1 , 2 ] "), "x=fp32[1, 2]");
+  EXPECT_EQ(read("[7]"), "[7]");
+  EXPECT_EQ(read("int32[7]"), "int32[7]");
+  EXPECT_EQ(read("mask=bool[1, 1..128]"), "mask=bool[1, 1..128]");
+  EXPECT_EQ(read("x=[3..3]"), "x=[3]");
+  EXPECT_EQ(read("x={[1, 64],[1,128]}"), "x={[1, 64], [1, 128]}");
+  EXPECT_EQ(read("x=fp16{[1,3,2,2]}"), "x=fp16{[1, 3, 2, 2]}");
+  EXPECT_EQ(read("x=[1..2147483647]"), "x=[1..2147483647]");
+}
+
+TEST(InputSyntax, Fields) {
+  auto input = parseInput("tokens=int32[1, 2..128]");
+  ASSERT_TRUE(bool(input));
+  EXPECT_EQ(input->name, "tokens");
+  EXPECT_EQ(input->dtype, mil::DType::I32);
+  ASSERT_EQ(input->shape.size(), 2u);
+  EXPECT_EQ(input->shape[0].lower, 1);
+  EXPECT_EQ(input->shape[0].upper, 1);
+  EXPECT_EQ(input->shape[1].lower, 2);
+  EXPECT_EQ(input->shape[1].upper, 128);
+  EXPECT_TRUE(input->enumerated.empty());
+
+  input = parseInput("{[1,64],[1,128]}");
+  ASSERT_TRUE(bool(input));
+  EXPECT_EQ(input->name, "");
+  EXPECT_FALSE(input->dtype);
+  EXPECT_TRUE(input->shape.empty());
+  ASSERT_EQ(input->enumerated.size(), 2u);
+  EXPECT_EQ(input->enumerated[1][1], 128);
+}
+
+TEST(InputSyntax, SaysWhereAndWhat) {
+  EXPECT_EQ(read("x=[2,,12]"),
+            "error: input 'x=[2,,12]': a size is wanted at ',12]'; an example: x=fp16[1, 128]");
+  EXPECT_EQ(read("x=[2, 12"), "error: input 'x=[2, 12': ',' or ']' is wanted at the end; an "
+                              "example: x=fp16[1, 128]");
+  EXPECT_EQ(read("x=[2] 3"), "error: input 'x=[2] 3': nothing more is wanted at '3'; an example: "
+                             "x=fp16[1, 128]");
+  EXPECT_THAT(read("x"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted at 'x'"));
+  EXPECT_THAT(read("x=2x12"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted"));
+  EXPECT_THAT(read("x=fp99[2]"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted"));
+  EXPECT_THAT(read("x=int64[2]"), HasSubstr("is wanted at 'int64[2]'"));
+  EXPECT_THAT(read("x=fp16"), HasSubstr("'[' is wanted at the end"));
+  EXPECT_THAT(read("x="), HasSubstr("'[' is wanted at the end"));
+  EXPECT_THAT(read(""), HasSubstr("'[' is wanted at the end"));
+}
+
+TEST(InputSyntax, RefusesWhatCoreMLCannotHold) {
+  EXPECT_THAT(read("x=[]"), HasSubstr("no inputs without dimensions"));
+  EXPECT_THAT(read("x=[2, -1]"), HasSubstr("a size is wanted at '-1]'"));
+  EXPECT_THAT(read("x=[0, 12]"), HasSubstr("the size 0 is not from 1 to 2147483647"));
+  EXPECT_THAT(read("x=[99999999999999999999]"), HasSubstr("is not from 1 to"));
+  EXPECT_THAT(read("x=[2147483648]"), HasSubstr("is not from 1 to"));
+  EXPECT_THAT(read("x=[65536, 65536]"), HasSubstr("more than 2147483647 elements"));
+  EXPECT_THAT(read("x=[1,1,1,1,1,1]"), HasSubstr("at most 5 dimensions"));
+  EXPECT_THAT(read("x=[5..2]"), HasSubstr("the range 5..2 is empty"));
+  EXPECT_THAT(read("x=[1..]"), HasSubstr("a size is wanted at ']'"));
+}
+
+TEST(InputSyntax, EnumeratedShapes) {
+  EXPECT_THAT(read("x={[1],[1,2]}"), HasSubstr("the same number of dimensions"));
+  EXPECT_THAT(read("x={[1,2],[1,2]}"), HasSubstr("the shape [1, 2] is listed twice"));
+  EXPECT_THAT(read("x={[1..2]}"), HasSubstr("has fixed sizes, not 1..2"));
+  EXPECT_THAT(read("x={}"), HasSubstr("'[' is wanted at '}'"));
+  EXPECT_THAT(read("x={[1]"), HasSubstr("',' or '}' is wanted at the end"));
+  std::string many = "x={";
+  for (int i = 1; i <= 129; ++i)
+    many += (i > 1 ? ",[" : "[") + std::to_string(i) + "]";
+  EXPECT_THAT(read(many + "}"), HasSubstr("at most 128 shapes"));
+}
+
+TEST(InputSyntax, Names) {
+  for (const char *bad : {"1x", "a b", "a-b", "", "\xc3\xa9", "a@b", "tensor"})
+    EXPECT_THAT(read(std::string(bad) + "=[2]"), HasSubstr("cannot be a name in Core ML")) << bad;
+  EXPECT_THAT(read("a b=[2]"), HasSubstr("(try 'a_b')"));
+}
+
+} // namespace

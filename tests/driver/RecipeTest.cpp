@@ -1,0 +1,148 @@
+// The schema of recipes, and complaints with line and column.
+#include "driver/Recipe.h"
+#include "driver/InputSyntax.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+using namespace plait;
+using namespace plait::driver;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Pair;
+using testing::StartsWith;
+
+namespace {
+
+CompileOptions read(llvm::StringRef text) {
+  auto options = parseRecipe(text, "folder/r.yaml");
+  if (!options) {
+    ADD_FAILURE() << toString(options.takeError());
+    return {};
+  }
+  return *options;
+}
+std::string complaint(llvm::StringRef text) {
+  auto options = parseRecipe(text, "r.yaml");
+  if (!options)
+    return toString(options.takeError());
+  ADD_FAILURE() << "no complaint of:\n" << text.str();
+  return "";
+}
+
+TEST(Recipe, Everything) {
+  CompileOptions options = read(R"(# two adapters
+output: out.mlpackage
+default: adapter_2
+precision: fp32
+lora: fold
+share: off
+threads: 2
+metadata:
+  author: A. Author
+  license: "MIT: yes"
+  version: 1.2
+  description: |
+    two lines
+    of text
+  user:
+    com.example.key: value
+    other: '3'
+functions:
+  adapter_1:
+    model: a1.pt
+    inputs: ['x=[1, 6000]', 'm=int32[2]']
+    outputs: [y, z]
+    lora: keep
+  adapter_2: /models/a2.pt
+)");
+  EXPECT_EQ(options.output, "folder/out.mlpackage");
+  EXPECT_EQ(options.defaultFunction, "adapter_2");
+  EXPECT_EQ(options.precision, passes::Precision::F32);
+  EXPECT_EQ(options.lora, passes::LoraMode::Fold);
+  EXPECT_FALSE(options.share);
+  EXPECT_EQ(options.threads, 2u);
+  EXPECT_TRUE(options.multifunction);
+  EXPECT_EQ(options.metadata.author, "A. Author");
+  EXPECT_EQ(options.metadata.license, "MIT: yes");
+  EXPECT_EQ(options.metadata.version, "1.2");
+  EXPECT_EQ(options.metadata.description, "two lines\nof text");
+  EXPECT_THAT(options.metadata.userDefined,
+              ElementsAre(Pair("com.example.key", "value"), Pair("other", "3")));
+  ASSERT_EQ(options.functions.size(), 2u);
+  const FunctionOptions &first = options.functions[0];
+  EXPECT_EQ(first.name, "adapter_1");
+  EXPECT_EQ(first.model, "folder/a1.pt");
+  ASSERT_EQ(first.inputs.size(), 2u);
+  EXPECT_EQ(inputText(first.inputs[0]), "x=[1, 6000]");
+  EXPECT_EQ(inputText(first.inputs[1]), "m=int32[2]");
+  EXPECT_THAT(first.outputs, ElementsAre("y", "z"));
+  EXPECT_EQ(first.lora, passes::LoraMode::Keep);
+  EXPECT_EQ(options.functions[1].name, "adapter_2");
+  EXPECT_EQ(options.functions[1].model, "/models/a2.pt");
+  EXPECT_FALSE(options.functions[1].lora);
+}
+
+TEST(Recipe, InputsOfAllFunctions) {
+  CompileOptions options = read("inputs: x=[1, 4]\noutputs: y\nfunctions:\n"
+                                "  a: a.pt\n  b:\n    model: b.pt\n    inputs:\n      - z=[2]\n");
+  ASSERT_EQ(options.functions.size(), 2u);
+  EXPECT_EQ(inputText(options.functions[0].inputs.at(0)), "x=[1, 4]");
+  EXPECT_EQ(inputText(options.functions[1].inputs.at(0)), "z=[2]");
+  EXPECT_THAT(options.functions[0].outputs, ElementsAre("y"));
+  EXPECT_THAT(options.functions[1].outputs, ElementsAre("y"));
+}
+
+TEST(Recipe, OneModel) {
+  CompileOptions options = read("model: m.pt\ninputs: x=[1, 4]\n");
+  EXPECT_FALSE(options.multifunction);
+  ASSERT_EQ(options.functions.size(), 1u);
+  EXPECT_EQ(options.functions[0].name, "main");
+  EXPECT_EQ(options.functions[0].model, "folder/m.pt");
+  EXPECT_EQ(options.functions[0].inputs.size(), 1u);
+  EXPECT_TRUE(options.share);
+}
+
+TEST(Recipe, ComplaintsHaveAPlace) {
+  EXPECT_EQ(
+      complaint("model: m.pt\nprecison: fp16\n"),
+      "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
+      "functions, model, inputs, outputs, default, precision, lora, share, threads, metadata");
+  EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
+            "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
+  EXPECT_THAT(
+      complaint("functions:\n  a:\n    modell: a.pt\n"),
+      StartsWith("r.yaml:3:5: unknown key 'modell' (did you mean 'model'?); a function has "));
+  EXPECT_EQ(complaint("functions:\n  a:\n    outputs: y\n"),
+            "r.yaml:2:3: the function 'a' has no `model:`");
+  EXPECT_EQ(complaint("functions:\n  a: a.pt\n  a: b.pt\n"), "r.yaml:3:3: the key 'a' comes twice");
+  EXPECT_THAT(complaint("functions: [a, b]\n"), StartsWith("r.yaml:1:13: functions is a mapping"));
+  EXPECT_THAT(complaint("model: m.pt\ninputs:\n  - 'x=[1,,2]'\n"),
+              StartsWith("r.yaml:3:5: input 'x=[1,,2]': a size is wanted at ',2]'"));
+  EXPECT_THAT(complaint("model: m.pt\ninputs:\n  - [1, 2]\n"),
+              StartsWith("r.yaml:3:6: an input is text; write it in 'quotes'"));
+  EXPECT_THAT(complaint("model: m.pt\nthreads: many\n"), StartsWith("r.yaml:2:10: threads: "));
+  EXPECT_THAT(complaint("model: m.pt\nshare: maybe\n"),
+              HasSubstr("'maybe' is none of off, on, false, true"));
+  EXPECT_THAT(complaint("model: m.pt\nmetadata:\n  autor: x\n"),
+              StartsWith("r.yaml:3:3: unknown key 'autor' (did you mean 'author'?)"));
+}
+
+TEST(Recipe, WholeRecipeIsWrong) {
+  EXPECT_THAT(complaint(""), HasSubstr("the recipe is empty"));
+  EXPECT_THAT(complaint("just text"), HasSubstr("a recipe is a mapping"));
+  EXPECT_THAT(complaint("- a\n- b\n"), HasSubstr("a recipe is a mapping"));
+  EXPECT_THAT(complaint("precision: fp16\n"), HasSubstr("either `model:`"));
+  EXPECT_THAT(complaint("model: a.pt\nfunctions:\n  a: a.pt\n"), HasSubstr("either `model:`"));
+  EXPECT_THAT(complaint("model: a.pt\n---\nmodel: b.pt\n"), HasSubstr("one YAML document"));
+  EXPECT_THAT(complaint("model: [a.pt\noutput: x\n"), StartsWith("r.yaml:"));
+  EXPECT_THAT(complaint("model: \"a.pt\n"), StartsWith("r.yaml:"));
+}
+
+TEST(Recipe, MissingFile) {
+  auto options = readRecipe("no/such/recipe.yaml");
+  ASSERT_FALSE(bool(options));
+  EXPECT_EQ(toString(options.takeError()), "no/such/recipe.yaml: No such file or directory");
+}
+
+} // namespace
