@@ -126,8 +126,8 @@ Results evalRange1d(EvalContext &c) {
 }
 
 Results evalShape(EvalContext &c) {
-  at::IntArrayRef sizes = c.raw(mil::shape::x).sizes();
-  return at::tensor(sizes, at::kLong);
+  at::Tensor x = c.raw(mil::shape::x);
+  return at::tensor(x.sizes(), at::kLong);
 }
 
 Results evalSplit(EvalContext &c) {
@@ -156,7 +156,8 @@ Results evalTile(EvalContext &c) {
 /// The label of the highest probability, and every label's probability.
 Results evalClassify(EvalContext &c) {
   at::Tensor probabilities = c.raw(classify::probabilities).to(at::kDouble).flatten();
-  const Attr *classes = c.datum(classify::classes).literal.get();
+  Datum held = c.datum(classify::classes); // keeps the list alive
+  const Attr *classes = held.literal.get();
   TORCH_CHECK(classes, "classes is no list of constants");
   std::vector<Attr> labels;
   if (const auto *texts = classes->strings())

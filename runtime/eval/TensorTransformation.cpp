@@ -26,15 +26,15 @@ Results evalSqueeze(EvalContext &c) {
   return x;
 }
 
-/// 0 copies the dimension of x, -1 takes what is left.
+/// 0 copies the dimension of x at the same place from the right, -1 takes what is left.
 Results evalReshape(EvalContext &c) {
   at::Tensor x = c.raw(reshape::x);
   std::vector<int64_t> shape = c.ints(reshape::shape);
   for (size_t i = 0; i < shape.size(); ++i)
     if (shape[i] == 0 && x.numel() != 0) {
-      TORCH_CHECK(int64_t(i) < x.dim(), "0 at axis ", i,
-                  " of shape copies a dimension that x does not have");
-      shape[i] = x.size(int64_t(i));
+      int64_t axis = x.dim() - int64_t(shape.size()) + int64_t(i);
+      TORCH_CHECK(axis >= 0, "0 at axis ", i, " of shape copies a dimension that x does not have");
+      shape[i] = x.size(axis);
     }
   return x.reshape(shape);
 }
