@@ -202,13 +202,15 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   const mil::Metadata &metadata = program.metadata;
   if (Error error = checkMetadata(metadata))
     return error;
-  spec::Metadata &target = *out.mutable_metadata();
+  spec::Metadata target;
   target.set_author(metadata.author);
   target.set_license(metadata.license);
   target.set_versionstring(metadata.version);
   target.set_shortdescription(metadata.description);
   for (const auto &[key, value] : metadata.userDefined)
     (*target.mutable_userdefined())[key] = value;
+  if (target.ByteSizeLong() != 0)
+    *out.mutable_metadata() = std::move(target);
 
   if (isPlain(program))
     return encodeInterface(*program.functions()[0], out);

@@ -57,13 +57,17 @@ Error checkProgram(const mil::Program &program) {
 /// All constants that go to the weight file, in program order.
 void collectWeights(const mil::Program &program, bool share, WriteReport &report,
                     std::vector<WeightRequest> &requests) {
-  for (auto [index, function] : llvm::enumerate(program.functions()))
-    mil::walk(function->body(), [&, scope = share ? 0 : unsigned(index)](mil::Op &op) {
+  unsigned scope = 0;
+  for (const auto &owned : program.functions()) {
+    mil::Function *function = owned.get();
+    mil::walk(function->body(), [&](mil::Op &op) {
       if (!op.is(mil::OpKind::const_) || !wantsBlob(op.val(), function->opset))
         return;
-      report.weights.push_back({function.get(), &op, 0});
+      report.weights.push_back({function, &op, 0});
       requests.push_back({*op.val().tensor(), scope});
     });
+    scope += !share;
+  }
 }
 
 /// The functions' map entries, in order of their names, into the file `path`.

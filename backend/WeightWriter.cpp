@@ -36,6 +36,7 @@ struct Group {
   uint32_t blob;
   uint32_t primary;
   llvm::SmallVector<uint32_t, 1> candidates;
+  llvm::SmallVector<uint32_t, 1> proved; ///< candidates known to be equal
 };
 
 /// A piece of the file that is written at once: several small blobs with their metadata, or a tile
@@ -65,7 +66,8 @@ std::optional<std::pair<TensorData, TensorData>> comparableLeaves(TensorData a, 
   while (a.kind() == b.kind() && a.dtype() == b.dtype()) {
     switch (a.kind()) {
     case TensorData::Kind::Strided:
-      if (a.contiguousBytes().empty() || b.contiguousBytes().empty() || mil::isSubByte(a.dtype()))
+      if (a.node().shape != b.node().shape || a.node().strides != b.node().strides ||
+          mil::isSubByte(a.dtype()))
         return std::nullopt;
       return std::pair(a, b);
     case TensorData::Kind::Scale:
@@ -85,6 +87,18 @@ std::optional<std::pair<TensorData, TensorData>> comparableLeaves(TensorData a, 
     b = std::move(nextB);
   }
   return std::nullopt;
+}
+
+/// The bytes that a view spans, from its first element to its last.
+llvm::ArrayRef<uint8_t> extent(const TensorData &view) {
+  const TensorData::Node &node = view.node();
+  int64_t last = 0;
+  for (auto [size, stride] : llvm::zip(node.shape, node.strides)) {
+    if (size == 0)
+      return {};
+    last += (size - 1) * stride;
+  }
+  return node.storage->bytes.slice(node.byteOffset, mil::byteSize(node.dtype, last + 1));
 }
 
 /// Known to differ without reading either.
@@ -133,6 +147,7 @@ private:
 
   void collectSources();
   Error collectGroups(std::vector<Group> &groups);
+  Error proveGathered(llvm::MutableArrayRef<Group> groups);
   uint32_t appendBlob(const TensorData &tensor);
   void assign(uint32_t source, uint32_t blob) { blobOfSource[source] = blob; }
   /// Writes the groups' blobs and settles their candidates; returns the groups of refuted ones.
@@ -225,9 +240,70 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
       continue;
     }
     alike.push_back(uint32_t(groups.size()));
-    groups.push_back({0, index, {}});
+    groups.push_back({0, index, {}, {}});
   }
-  return Error::success();
+  return proveGathered(groups);
+}
+
+/// Reading a transposed view costs far more than comparing what it spans, which proves as much when
+/// that is equal.
+Error Writer::proveGathered(llvm::MutableArrayRef<Group> groups) {
+  auto gatheredLeaves = [&](const Group &group, uint32_t candidate) {
+    bool exact;
+    auto leaves = comparableLeaves(sources[group.primary].tensor, sources[candidate].tensor, exact);
+    if (leaves && !leaves->first.contiguousBytes().empty())
+      leaves.reset();
+    return leaves;
+  };
+  struct Piece {
+    size_t group, begin;
+  };
+  constexpr size_t pieceBytes = 4 * tileBytes;
+  std::vector<Piece> pieces;
+  for (auto [index, group] : llvm::enumerate(groups))
+    for (uint32_t candidate : group.candidates)
+      if (auto leaves = gatheredLeaves(group, candidate)) {
+        size_t size = extent(leaves->first).size();
+        for (size_t begin = 0; begin < size; begin += pieceBytes)
+          pieces.push_back({index, begin});
+        break;
+      }
+  auto release = [](const TensorData &leaf, size_t begin, size_t size) {
+    if (const mil::Storage &storage = *leaf.node().storage; storage.release)
+      storage.release(leaf.node().byteOffset + begin, size);
+  };
+  Error error = parallelFor(threads, pieces.size(), [&](unsigned, size_t item) -> Error {
+    auto [index, begin] = pieces[item];
+    const Group &group = groups[index];
+    for (uint32_t candidate : group.candidates) {
+      if (refuted[candidate])
+        continue;
+      auto leaves = gatheredLeaves(group, candidate);
+      if (!leaves)
+        continue;
+      llvm::ArrayRef<uint8_t> a = extent(leaves->first), b = extent(leaves->second);
+      size_t size = std::min(pieceBytes, a.size() - begin);
+      if (std::memcmp(a.data() + begin, b.data() + begin, size) != 0)
+        refuted[candidate] = true;
+      release(leaves->first, begin, size);
+      release(leaves->second, begin, size);
+    }
+    return Error::success();
+  });
+  for (const Piece &piece : pieces) {
+    if (piece.begin != 0)
+      continue;
+    Group &group = groups[piece.group];
+    llvm::erase_if(group.candidates, [&](uint32_t candidate) {
+      bool equal = gatheredLeaves(group, candidate) && !refuted[candidate];
+      // What differs may still round to the same; the writing of the blob decides.
+      refuted[candidate] = false;
+      if (equal)
+        group.proved.push_back(candidate);
+      return equal;
+    });
+  }
+  return error;
 }
 
 std::vector<Chunk> Writer::cut(llvm::ArrayRef<Group> groups) const {
@@ -268,7 +344,8 @@ void Writer::compare(const Group &group, int64_t begin, int64_t count, const uin
       continue;
     const Source &other = sources[candidate];
     bool exact, equal = false;
-    if (auto leaves = comparableLeaves(primary.tensor, other.tensor, exact)) {
+    if (auto leaves = comparableLeaves(primary.tensor, other.tensor, exact);
+        leaves && !leaves->first.contiguousBytes().empty()) {
       mil::DType dtype = leaves->first.dtype();
       uint64_t first = mil::byteSize(dtype, begin), size = mil::byteSize(dtype, count);
       equal = std::memcmp(leaves->first.contiguousBytes().data() + first,
@@ -326,6 +403,8 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
   std::vector<Group> next;
   for (const Group &group : groups) {
     assign(group.primary, group.blob);
+    for (uint32_t candidate : group.proved)
+      assign(candidate, group.blob);
     std::optional<size_t> successor;
     for (uint32_t candidate : group.candidates) {
       if (!refuted[candidate]) {
@@ -336,7 +415,7 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
       // What differs from the primary may still agree among itself.
       if (!successor) {
         successor = next.size();
-        next.push_back({0, candidate, {}});
+        next.push_back({0, candidate, {}, {}});
       } else {
         next[*successor].candidates.push_back(candidate);
       }
@@ -396,7 +475,7 @@ Error Writer::writeDeferred(uint32_t index) {
       return Error::success();
     }
   }
-  Error error = writeRounds({{0, index, {}}});
+  Error error = writeRounds({{0, index, {}, {}}});
   alike.push_back(blobOfSource[index]);
   source.reader.reset();
   return error;

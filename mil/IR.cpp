@@ -326,7 +326,8 @@ const TensorData *constTensor(const Value *value) {
 
 std::optional<llvm::SmallVector<int64_t, 8>> constInts(const Value *value) {
   const TensorData *tensor = constTensor(value);
-  if (!tensor || isFloat(tensor->dtype()))
+  // Longer ones are data, not parameters.
+  if (!tensor || isFloat(tensor->dtype()) || tensor->numElements() > (1 << 20))
     return std::nullopt;
   auto values = tensor->intValues();
   if (!values) {

@@ -20,8 +20,8 @@ using Kind = TensorData::Kind;
 namespace {
 
 /// Elements handled at once by the transforms: small enough for the cache, large enough for the
-/// vector code.
-constexpr int64_t kChunk = 16 * 1024;
+/// vector code; and where the input is gathered from all over a view, enough to use whole lines.
+constexpr int64_t kChunk = 16 * 1024, kGatherChunk = 256 * 1024;
 
 // ---- Sub-byte elements --------------------------------------------------------------------------
 
@@ -232,12 +232,36 @@ template <typename T> void gatherRun(const uint8_t *in, int64_t step, int64_t co
     target[i] = source[i * step];
 }
 
+/// Rows of a matrix whose columns lie contiguous: in squares, so that each cache line is used
+/// whole.
+template <typename T>
+void gatherTransposed(const uint8_t *in, int64_t columnStep, int64_t rows, int64_t columns,
+                      uint8_t *out) {
+  const T *source = reinterpret_cast<const T *>(in);
+  T *target = reinterpret_cast<T *>(out);
+  constexpr int64_t side = 32;
+  for (int64_t r = 0; r < rows; r += side)
+    for (int64_t c = 0; c < columns; c += side)
+      for (int64_t i = r, rowEnd = std::min(r + side, rows); i < rowEnd; ++i)
+        for (int64_t j = c, columnEnd = std::min(c + side, columns); j < columnEnd; ++j)
+          target[i * columns + j] = source[i + j * columnStep];
+}
+
 void readStrided(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   const uint8_t *base = node.storage->bytes.data() + node.byteOffset;
   if (isSubByte(node.dtype)) {
     unsigned width = bitWidth(node.dtype);
     bool splat =
         llvm::all_of(node.strides, [](int64_t s) { return s == 0; }) && !node.shape.empty();
+    uint64_t firstBit = uint64_t(begin) * width;
+    if (firstBit % 8 == 0 && !splat) {
+      // Packed alike; the unused bits of the last byte become zero.
+      uint64_t size = byteSize(node.dtype, count), used = uint64_t(count) * width % 8;
+      std::memcpy(out, base + firstBit / 8, size);
+      if (used != 0)
+        out[size - 1] &= uint8_t((1u << used) - 1);
+      return;
+    }
     std::memset(out, 0, byteSize(node.dtype, count));
     for (int64_t i = 0; i < count; ++i)
       packBits(out, i, width, unpackBits(base, splat ? 0 : begin + i, width));
@@ -248,6 +272,27 @@ void readStrided(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   if (rank == 0) {
     std::memcpy(out, base, width);
     return;
+  }
+  if (rank == 2 && node.strides[0] == 1 && node.strides[1] > 1 && node.shape[1] > 1 && width != 8) {
+    int64_t columns = node.shape[1], head = (columns - begin % columns) % columns;
+    int64_t rows = (count - head) / columns;
+    if (rows >= 2) {
+      readStrided(node, begin, head, out);
+      begin += head;
+      out += head * width;
+      const uint8_t *first = base + begin / columns * width;
+      if (width == 4)
+        gatherTransposed<uint32_t>(first, node.strides[1], rows, columns, out);
+      else if (width == 2)
+        gatherTransposed<uint16_t>(first, node.strides[1], rows, columns, out);
+      else
+        gatherTransposed<uint8_t>(first, node.strides[1], rows, columns, out);
+      begin += rows * columns;
+      out += rows * columns * width;
+      count -= head + rows * columns;
+      if (count == 0)
+        return;
+    }
   }
   // The position of element `begin`, then runs along the last axis.
   llvm::SmallVector<int64_t, 6> index(rank);
@@ -358,9 +403,10 @@ void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
         !bytes.empty() && !isSubByte(input.dtype()) && !isSubByte(node.dtype))
       return convert(input.dtype(), bytes.data() + byteSize(input.dtype(), begin), node.dtype, out,
                      count);
-    std::vector<uint8_t> raw(byteSize(input.dtype(), std::min(count, kChunk)));
-    for (int64_t done = 0; done < count; done += kChunk) {
-      int64_t n = std::min(kChunk, count - done);
+    int64_t chunk = input.kind() == Kind::Strided ? kGatherChunk : kChunk;
+    std::vector<uint8_t> raw(byteSize(input.dtype(), std::min(count, chunk)));
+    for (int64_t done = 0; done < count; done += chunk) {
+      int64_t n = std::min(chunk, count - done);
       readNode(input.node(), begin + done, n, raw.data());
       convert(input.dtype(), raw.data(), node.dtype, out + byteSize(node.dtype, done), n);
     }
@@ -489,9 +535,18 @@ void TensorReader::release(int64_t begin, int64_t count) const {
          tensor->kind() == Kind::Reshape || tensor->kind() == Kind::LoraMerge)
     tensor = &tensor->node().inputs[0];
   const Node &node = tensor->node();
-  if (node.kind == Kind::Strided && node.storage->release && !tensor->contiguousBytes().empty())
+  if (node.kind != Kind::Strided || !node.storage->release || node.shape.empty())
+    return;
+  if (!tensor->contiguousBytes().empty()) {
     node.storage->release(node.byteOffset + byteSize(node.dtype, begin),
                           byteSize(node.dtype, count));
+  } else if (begin + count == tensor->numElements() && count > 0) {
+    // Gathered from all over its extent, so that goes once the last element is read.
+    int64_t last = 0;
+    for (auto [size, stride] : llvm::zip(node.shape, node.strides))
+      last += (size - 1) * stride;
+    node.storage->release(node.byteOffset, byteSize(node.dtype, last + 1));
+  }
 }
 
 // ---- Whole tensors

@@ -33,6 +33,7 @@ struct Violation {
 };
 
 llvm::ArrayRef<Rule> listRules();
+/// Of a program that verify() accepts.
 std::vector<Violation> checkDeviceProfile(const Program &program);
 
 } // namespace plait::mil

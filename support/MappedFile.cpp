@@ -3,6 +3,7 @@
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Process.h"
+#include <algorithm>
 #include <sys/mman.h>
 
 namespace fs = llvm::sys::fs;
@@ -48,14 +49,14 @@ void MappedFile::release(llvm::ArrayRef<uint8_t> range) const {
   if (!releasable || range.empty() || !contains(range))
     return;
   static const uintptr_t page = llvm::sys::Process::getPageSizeEstimate();
-  uintptr_t begin = reinterpret_cast<uintptr_t>(range.data());
-  uintptr_t end = begin + range.size();
-  // The last page of the file belongs to nobody else, although the range may end inside it.
-  end = range.data() + range.size() == data + size ? llvm::alignTo(end, page)
-                                                   : llvm::alignDown(end, page);
-  begin = llvm::alignTo(begin, page);
-  if (begin < end)
-    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+  // A fault brings in the pages around it too. They go as well: the worst is that a neighbour is
+  // read again, while small tensors, which fill no page alone, would otherwise never be given back.
+  constexpr uintptr_t window = 64 * 1024;
+  uintptr_t first = reinterpret_cast<uintptr_t>(data), last = llvm::alignTo(first + size, page);
+  uintptr_t begin = reinterpret_cast<uintptr_t>(range.data()), end = begin + range.size();
+  begin = std::max(first, uintptr_t(llvm::alignDown(begin, window)));
+  end = std::min(last, uintptr_t(llvm::alignTo(end, window)));
+  ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
 }
 
 } // namespace plait

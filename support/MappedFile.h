@@ -36,7 +36,7 @@ public:
     return range.data() >= data && range.data() + range.size() <= data + size;
   }
 
-  /// Lets the system drop the pages that lie wholly inside `range` from resident memory; a later
+  /// Lets the system drop the pages of `range` and its surroundings from resident memory; a later
   /// access reads them again. Never changes contents. A `range` outside the mapping is ignored.
   void release(llvm::ArrayRef<uint8_t> range) const;
 

@@ -118,8 +118,11 @@ void lowerClamp(Call &c) {
   if (c.failed())
     return;
   Expr e(c, x);
-  if (x.isFloat() && low && high && knownNumber(c, "min") && knownNumber(c, "max"))
-    e = clamp(e, std::min(c.number("min"), c.number("max")), c.number("max"));
+  auto from = low ? knownNumber(c, "min") : std::nullopt,
+       to = high ? knownNumber(c, "max") : std::nullopt;
+  // MIL's clip wants bounds in order.
+  if (x.isFloat() && from && to && *from < *to)
+    e = clamp(e, *from, *to);
   else {
     if (low)
       e = maximum(e, Expr(c, c.operand("min", dtype)));

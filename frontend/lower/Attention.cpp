@@ -120,9 +120,8 @@ void lowerAttention(Call &c) {
   if (c.failed())
     return;
   if (dropout != 0)
-    return c.refuse(
-        "{0}: dropout of {1} in attention cannot be kept; call model.eval() before tracing",
-        c.name(), dropout);
+    return c.refuse("dropout of {0} in attention cannot be kept; call model.eval() before tracing",
+                    dropout);
   if (c.schema().returns().size() == 2 && c.isUsed(1))
     return c.refuse("only the attention's result can be used, not its logsumexp");
   Value *additive = mask.value;

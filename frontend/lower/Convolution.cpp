@@ -125,10 +125,9 @@ void give(Call &c, llvm::StringRef input, const Geometry &geometry) {
     return;
   int64_t spatial = geometry.stride.size();
   if (weight.rank() != spatial + 2 || x.rank() < spatial + 1 || x.rank() > spatial + 2)
-    return c.refuse(
-        "{0}: input of rank {1} and weight of rank {2} do not make a convolution over {3} "
-        "dimensions",
-        c.name(), x.rank(), weight.rank(), spatial);
+    return c.refuse("input of rank {0} and weight of rank {1} do not make a convolution over {2} "
+                    "dimensions",
+                    x.rank(), weight.rank(), spatial);
   bool batched = x.rank() == spatial + 2;
   Expr e(c, c.castTo(x.value, DType::F32)), w(c, c.castTo(weight.value, DType::F32));
   if (!batched)

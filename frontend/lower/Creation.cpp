@@ -265,9 +265,8 @@ void lowerMultinomial(Call &c) {
   if (c.failed())
     return;
   if (!replacement && samples != 1)
-    return c.refuse(
-        "multinomial: Core ML draws with replacement only; pass replacement=True or draw one "
-        "sample");
+    return c.refuse("Core ML draws with replacement only; pass replacement=True or draw one "
+                    "sample");
   Expr total = reduce(OpKind::reduce_sum, Expr(c, weights), weights.rank() - 1, true);
   c.result(c.emit(OpKind::random_categorical,
                   {{random_categorical::x, (Expr(c, weights) / total).value()},

@@ -22,6 +22,7 @@
   F(Padding)                                                                                       \
   F(Patches)                                                                                       \
   F(Pooling)                                                                                       \
+  F(Recurrent)                                                                                     \
   F(Reduction)                                                                                     \
   F(Resizing)                                                                                      \
   F(Scattering)

@@ -59,10 +59,8 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
         index.maskAxis = axis;
         return index;
       }
-      c.refuse(
-          "{0}: a mask that is computed at run time gives a tensor whose size depends on data, "
-          "which Core ML cannot describe; use torch.where",
-          c.name());
+      c.refuse("a mask that is computed at run time gives a tensor whose size depends on data, "
+               "which Core ML cannot describe; use torch.where");
       return std::nullopt;
     }
     for (const at::Tensor &positions : at::nonzero(known.to(at::kBool)).unbind(1)) {
@@ -215,9 +213,8 @@ void lowerIndex(Call &c) {
     return;
   if (index->mask)
     return c.refuse(
-        "{0}: a mask that is computed at run time gives a tensor whose size depends on data, "
-        "which Core ML cannot describe; use torch.where",
-        c.name());
+        "a mask that is computed at run time gives a tensor whose size depends on data, "
+        "which Core ML cannot describe; use torch.where");
   if (index->axes.size() == 1)
     return giveGathered(c, x, index->indices[0], index->axes[0]);
   Expr front = permuteIfNeeded(gatherable(Expr(c, x)), index->toFront(x.rank()));
@@ -245,8 +242,7 @@ void lowerOneHot(Call &c) {
   if (c.failed())
     return;
   if (classes < 0)
-    return c.refuse(
-        "one_hot: the number of classes must be given; counting them depends on run-time data");
+    return c.refuse("the number of classes must be given; counting them depends on run-time data");
   c.result(c.emit(OpKind::one_hot, {{one_hot::indices, indices.value},
                                     {one_hot::one_hot_vector_size, classes},
                                     {one_hot::axis, -1},

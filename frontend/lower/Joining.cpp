@@ -181,9 +181,8 @@ void lowerRepeatInterleaveTensor(Call &c) {
   if (c.failed())
     return;
   if (!repeats.defined())
-    return c.refuse(
-        "repeat_interleave: counts that are computed at run time give a tensor whose size "
-        "depends on data, which Core ML cannot describe");
+    return c.refuse("counts that are computed at run time give a tensor whose size "
+                    "depends on data, which Core ML cannot describe");
   bool flat = !c.has("dim");
   Expr e(c, flat ? c.reshape(x.value, {numElements(x.shape())}) : x.value);
   int64_t axis = flat ? 0 : c.axis("dim", x.rank());

@@ -46,7 +46,7 @@ int64_t outputSize(int64_t size, int64_t span, int64_t stride, int64_t padding, 
 std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
   Windows w;
   w.kernel = c.integers("kernel_size", spatial);
-  w.stride = c.integers("stride", 0);
+  w.stride = c.integers("stride");
   w.stride = w.stride.empty() ? w.kernel : c.integers("stride", spatial);
   w.padding = c.integers("padding", spatial);
   w.dilation.assign(spatial, 1);
@@ -64,10 +64,8 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
     int64_t span = w.dilation[i] * (w.kernel[i] - 1) + 1;
     auto size = x.size(x.rank() - spatial + i).tryValue();
     if (!size && (w.padding[i] != 0 || w.stride[i] > w.kernel[i])) {
-      c.refuse(
-          "{0}: ceil_mode with padding on a dimension of unknown size; Core ML and PyTorch count "
-          "windows differently there",
-          c.name());
+      c.refuse("ceil_mode with padding on a dimension of unknown size; Core ML and PyTorch count "
+               "windows differently there");
       return std::nullopt;
     }
     if (!size) {
@@ -145,10 +143,8 @@ template <unsigned Spatial> void lowerMaxPool(Call &c) {
   if (!w)
     return;
   if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse(
-        "{0}: the indices of the maxima have no counterpart in Core ML; only the values can "
-        "be used",
-        c.name());
+    return c.refuse("the indices of the maxima have no counterpart in Core ML; only the values can "
+                    "be used");
   Expr e = prepare(c, x, Spatial);
   bool dilated = llvm::any_of(w->dilation, [](int64_t d) { return d != 1; });
   finish(c, x, dilated ? dilatedMax(e, *w) : pool(e, OpKind::max_pool, *w), Spatial);
@@ -240,10 +236,8 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
   if (c.failed())
     return;
   if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse(
-        "{0}: the indices of the maxima have no counterpart in Core ML; only the values can "
-        "be used",
-        c.name());
+    return c.refuse("the indices of the maxima have no counterpart in Core ML; only the values can "
+                    "be used");
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
     return c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), Spatial + 1, Spatial + 2);
   Expr y = prepare(c, x, Spatial);

@@ -193,9 +193,8 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
   }
   if (!known && !(Spatial == 2 && whole))
     return c.refuse(
-        "{0}: a dimension of unknown size can only be scaled over height and width, by whole "
-        "factors",
-        c.name());
+        "a dimension of unknown size can only be scaled over height and width, by whole "
+        "factors");
   if (Spatial == 2 && whole)
     return c.result(c.emit(OpKind::upsample_bilinear,
                            {{upsample_bilinear::x, x.value()},
@@ -256,8 +255,7 @@ void lowerGridSampler(Call &c) {
   if (x.rank() != 4)
     return c.refuse("input of rank {0}; Core ML samples images of rank 4 only", x.rank());
   if (interpolation > 1)
-    return c.refuse(
-        "{0}: bicubic sampling has no counterpart in Core ML; bilinear and nearest have", c.name());
+    return c.refuse("bicubic sampling has no counterpart in Core ML; bilinear and nearest have");
   // Reflection is about the centres of the border pixels when corners are aligned, else about
   // edges.
   llvm::StringRef mode = padding == 0   ? "constant"

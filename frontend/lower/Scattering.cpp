@@ -196,10 +196,8 @@ void putByMask(Call &c, const Tensor &x, const AdvancedIndex &index, const Tenso
     maskShape[index.maskAxis + i] = index.mask.size(i);
   int64_t trailing = x.rank() - index.maskAxis - index.mask.rank();
   if (numElements(values.shape()) != Dim(1) && (index.maskAxis != 0 || values.rank() > trailing))
-    return c.refuse(
-        "{0}: values are written at the positions of a run-time mask one by one; only one "
-        "value for all of them can be lowered",
-        c.name());
+    return c.refuse("values are written at the positions of a run-time mask one by one; only one "
+                    "value for all of them can be lowered");
   Expr mask(c, c.reshape(index.mask.value, maskShape));
   Expr value(c, c.castTo(values.value, x.milType()));
   if (value.valid() && numElements(values.shape()) == Dim(1))

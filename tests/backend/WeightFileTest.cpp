@@ -199,6 +199,39 @@ TEST_F(WeightFileTest, LazyTreesAreWrittenAsTheyRead) {
          {TensorData::splat(DType::F16, {60, 100}, 0)}});
 }
 
+TEST_F(WeightFileTest, TransposedWeightsShareAndAreExact) {
+  std::vector<float> values = noise(1201 * 999, 9), other = values, rounded = values;
+  other[500'000] += 1;
+  values[600'000] = other[600'000] = halfToFloat(floatToHalf(values[600'000]));
+  rounded[600'000] = values[600'000] * (1 + 1e-6f);
+  auto transposed = [&](const std::vector<float> &source) {
+    return TensorData::view(record(source), 0, DType::F32, {999, 1201}).permute({1, 0});
+  };
+  WeightLayout layout = write({{transposed(values).cast(DType::F16)},
+                               {transposed(values).cast(DType::F16)},
+                               {transposed(other).cast(DType::F16)},
+                               {transposed(rounded).cast(DType::F16)},
+                               {transposed(other)},
+                               {transposed(rounded)},
+                               {transposed(other)}});
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 2, 0, 1, 3, 1));
+  // Element for element, against a plain loop.
+  auto file = llvm::cantFail(WeightFile::open(at("w")));
+  std::vector<uint8_t> bytes = llvm::cantFail(
+      llvm::cantFail(file->tensorAt(layout.offset(4), DType::F32, {1201, 999})).bytes());
+  const float *written = reinterpret_cast<const float *>(bytes.data());
+  for (int64_t r = 0; r < 1201; ++r)
+    for (int64_t c = 0; c < 999; ++c)
+      ASSERT_EQ(written[r * 999 + c], other[size_t(c * 1201 + r)]);
+}
+
+TEST_F(WeightFileTest, UnusedBitsAreZero) {
+  TensorData dirty = TensorData::fromBytes(DType::I4, {3}, {0x21, 0xF3});
+  EXPECT_EQ(llvm::cantFail(dirty.bytes()), (std::vector<uint8_t>{0x21, 0x03}));
+  TensorData clean = TensorData::fromBytes(DType::I4, {3}, {0x21, 0x03});
+  EXPECT_THAT(write({{dirty}, {clean}}).blobOf, ElementsAre(0, 0));
+}
+
 TEST_F(WeightFileTest, TheFileDoesNotDependOnTheNumberOfThreads) {
   std::vector<WeightRequest> requests;
   for (unsigned i = 0; i < 40; ++i) {

@@ -32,43 +32,43 @@ TEST(Direct, UnaryOfIntegers) {
 
 TEST(Activation, Float) {
   at::Tensor x = randn({2, 4, 3}) * 3;
-  checkAll({"torch.nn.functional.relu6(x)",
-            "torch.nn.functional.leaky_relu(x, 0.2)",
-            "torch.nn.functional.elu(x, 0.7)",
+  checkAll({"torch.relu6(x)",
+            "torch.leaky_relu(x, 0.2)",
+            "torch.elu(x, 0.7)",
             "torch.elu(x, 0.7, 1.3, 0.9)",
             "torch.selu(x)",
             "torch.celu(x, 0.5)",
             "torch.celu(x)",
-            "torch.nn.functional.gelu(x)",
-            "torch.nn.functional.gelu(x, approximate='tanh')",
-            "torch.nn.functional.silu(x)",
-            "torch.nn.functional.mish(x)",
-            "torch.nn.functional.softplus(x)",
-            "torch.nn.functional.softplus(x, 2.0, 1.0)",
-            "torch.nn.functional.softplus(x, 0.5)",
-            "torch.nn.functional.softsign(x)",
-            "torch.nn.functional.hardtanh(x, -0.5, 0.7)",
-            "torch.nn.functional.hardswish(x)",
-            "torch.nn.functional.hardsigmoid(x)",
-            "torch.nn.functional.hardshrink(x, 0.4)",
-            "torch.nn.functional.softshrink(x, 0.4)",
-            "torch.nn.functional.tanhshrink(x)",
-            "torch.nn.functional.threshold(x, 0.1, 20.0)",
+            "torch.gelu(x)",
+            "torch.gelu(x, approximate='tanh')",
+            "torch.silu(x)",
+            "torch.mish(x)",
+            "torch.softplus(x)",
+            "torch.softplus(x, 2.0, 1.0)",
+            "torch.softplus(x, 0.5)",
+            "x / (1 + x.abs())",
+            "torch.hardtanh(x, -0.5, 0.7)",
+            "torch.hardswish(x)",
+            "torch.hardsigmoid(x)",
+            "torch.hardshrink(x, 0.4)",
+            "torch.softshrink(x, 0.4)",
+            "x - x.tanh()",
+            "torch.threshold(x, 0.1, 20.0)",
             "torch.threshold(x, 0.0, 0.0)",
             "torch.rrelu(x, 0.1, 0.3, False)",
-            "torch.nn.functional.glu(x, 1)",
-            "torch.nn.functional.logsigmoid(x)",
+            "torch.glu(x, 1)",
+            "torch.log_sigmoid(x)",
             "torch.softmax(x, -1)",
-            "torch.softmax(x, 1, dtype=torch.float64)",
+            "torch.softmax(x, 1, dtype=7)",
             "torch.log_softmax(x, 0)",
-            "torch.nn.functional.softmin(x, 1)",
+            "torch.softmax(-x, 1)",
             "torch.logit(torch.sigmoid(x), 0.1)"},
            {x});
   check("torch.log_softmax(x * 100, 1)", {x});
-  check("torch.nn.functional.relu6(x)", {randint(-3, 9, {6})});
+  check("torch.relu6(x)", {randint(-3, 9, {6})});
   check("torch.softmax(x, 0)", {at::scalar_tensor(2.0)});
   check("torch.log_softmax(x, -1)", {at::scalar_tensor(2.0)});
-  check("torch.softmax(x, 0, dtype=torch.float32)", {randint(0, 5, {4})});
+  check("torch.softmax(x, 0, dtype=6)", {randint(0, 5, {4})});
 }
 
 TEST(Activation, Prelu) {
@@ -127,7 +127,7 @@ TEST(Arithmetic, Integers) {
               "torch.add(x, y, alpha=3)", "torch.maximum(x, y)", "torch.rsub(x, y)"},
              {x, divisor});
   checkAll({"x + 1", "x + 1.5", "x * 2", "x / 2", "x // 3", "x % 3", "x % -3", "x // -3",
-            "torch.fmod(x, 3)", "torch.fmod(x, -3)", "1 - x", "2 * x", "7 // (x * 0 + 2)", "-x",
+            "torch.fmod(x, 3)", "torch.fmod(x, -3)", "1 - x", "2 * x", "x // (x * 0 + 2)", "-x",
             "torch.remainder(7, x * 0 + 4)", "torch.div(x, 3, rounding_mode='trunc')", "x / 2.5"},
            {x});
 }
@@ -232,15 +232,14 @@ TEST(Comparison, Bitwise) {
 
 TEST(Distance, All) {
   at::Tensor x = randn({4, 5}), y = randn({4, 5});
-  checkAll({"torch.nn.functional.cosine_similarity(x, y)", "torch.cosine_similarity(x, y, 0)",
-            "torch.nn.functional.pairwise_distance(x, y)", "torch.pairwise_distance(x, y, 1.0)",
-            "torch.cdist(x, y)", "torch.cdist(x, y, 1.0)", "torch.nn.functional.mse_loss(x, y)",
-            "torch.nn.functional.mse_loss(x, y, reduction='none')",
-            "torch.nn.functional.l1_loss(x, y)",
-            "torch.nn.functional.smooth_l1_loss(x, y, beta=0.7)",
-            "torch.nn.functional.huber_loss(x, y, reduction='sum', delta=0.7)",
-            "torch.nn.functional.binary_cross_entropy_with_logits(x, torch.sigmoid(y))",
-            "torch.nn.functional.binary_cross_entropy(torch.sigmoid(x), torch.sigmoid(y))"},
+  checkAll({"torch.cosine_similarity(x, y)", "torch.cosine_similarity(x, y, 0)",
+            "torch.pairwise_distance(x, y)", "torch.pairwise_distance(x, y, 1.0)",
+            "torch.cdist(x, y)", "torch.cdist(x, y, 1.0)", "torch.mse_loss(x, y)",
+            "torch.mse_loss(x, y, reduction=0)", "torch.l1_loss(x, y)",
+            "torch.smooth_l1_loss(x, y, beta=0.7)",
+            "torch.huber_loss(x, y, reduction=2, delta=0.7)",
+            "torch.binary_cross_entropy_with_logits(x, torch.sigmoid(y))",
+            "torch.binary_cross_entropy(torch.sigmoid(x), torch.sigmoid(y))"},
            {x, y});
 }
 

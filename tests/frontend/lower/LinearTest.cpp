@@ -9,14 +9,12 @@ using testing::HasSubstr;
 
 TEST(Linear, Layer) {
   for (auto shape : std::vector<std::vector<int64_t>>{{4}, {2, 4}, {2, 3, 4}, {2, 3, 5, 4}}) {
-    check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
-          {randn(shape)});
-    check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4))", {randn(shape)});
-    check("torch.nn.functional.linear(x, y, z)", {randn(shape), randn({3, 4}), randn({3})});
+    check("torch.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))", {randn(shape)});
+    check("torch.linear(x, torch.arange(12.).view(3, 4))", {randn(shape)});
+    check("torch.linear(x, y, z)", {randn(shape), randn({3, 4}), randn({3})});
   }
-  check("torch.nn.functional.linear(x, y)", {randn({2, 4}), randn({4})});
-  check("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), y)",
-        {randn({2, 4}), randn({3})});
+  check("torch.linear(x, y)", {randn({2, 4}), randn({4})});
+  check("torch.linear(x, torch.arange(12.).view(3, 4), y)", {randn({2, 4}), randn({3})});
 }
 
 TEST(Linear, Matmul) {
@@ -51,11 +49,11 @@ TEST(Linear, Products) {
         {randn({2, 4}), randn({5, 2, 3}), randn({5, 3, 4})});
   check("torch.addmv(x, y, z)", {randn({2}), randn({2, 3}), randn({3})});
   check("torch.addr(x, y, z)", {randn({2, 3}), randn({2}), randn({3})});
-  check("torch.linalg.vecdot(x, y)", {randn({2, 3}), randn({2, 3})});
+  check("torch.linalg_vecdot(x, y)", {randn({2, 3}), randn({2, 3})});
   check("torch.cross(x, y, dim=1)", {randn({2, 3}), randn({2, 3})});
-  check("torch.tensordot(x, y, dims=[[1, 2], [1, 0]])", {randn({2, 3, 4}), randn({4, 3, 5})});
+  check("torch.tensordot(x, y, [1, 2], [1, 0])", {randn({2, 3, 4}), randn({4, 3, 5})});
   check("torch.bilinear(x, y, z, w)", {randn({2, 3}), randn({2, 4}), randn({5, 3, 4}), randn({5})});
-  check("torch.linalg.multi_dot([x, y, z])", {randn({2, 3}), randn({3, 4}), randn({4, 5})});
+  check("torch.linalg_multi_dot([x, y, z])", {randn({2, 3}), randn({3, 4}), randn({4, 5})});
 }
 
 TEST(Linear, Einsum) {
@@ -85,7 +83,7 @@ TEST(Linear, Einsum) {
 }
 
 TEST(Attention, ScaledDotProduct) {
-  std::string sdpa = "torch.nn.functional.scaled_dot_product_attention";
+  std::string sdpa = "torch.scaled_dot_product_attention";
   at::Tensor q = randn({2, 4, 5, 8}), k = randn({2, 4, 7, 8}), v = randn({2, 4, 7, 6});
   check(sdpa + "(x, y, z)", {q, k, v});
   check(sdpa + "(x, y, z, is_causal=True)", {q, k, v});
@@ -111,7 +109,7 @@ TEST(Attention, FusedLayers) {
 }
 
 TEST(Convolution, Forward) {
-  std::string f = "torch.nn.functional.";
+  std::string f = "torch.";
   check(f + "conv1d(x, y, z)", {randn({2, 3, 10}), randn({4, 3, 3}), randn({4})});
   check(f + "conv2d(x, y, z, stride=2, padding=1)",
         {randn({2, 3, 9, 8}), randn({4, 3, 3, 3}), randn({4})});
@@ -134,7 +132,7 @@ TEST(Convolution, Forward) {
 }
 
 TEST(Convolution, Transposed) {
-  std::string f = "torch.nn.functional.conv_transpose";
+  std::string f = "torch.conv_transpose";
   check(f + "1d(x, y, z, stride=2)", {randn({2, 3, 6}), randn({3, 4, 3}), randn({4})});
   check(f + "2d(x, y, z, stride=2, padding=1)",
         {randn({2, 3, 6, 5}), randn({3, 4, 3, 3}), randn({4})});
@@ -149,51 +147,93 @@ TEST(Convolution, Transposed) {
 }
 
 TEST(Normalization, Batch) {
-  std::string bn = "torch.nn.functional.batch_norm(x, torch.arange(3.), torch.arange(3.) + 1, "
-                   "torch.arange(3.) + 2, "
-                   "torch.arange(3.) - 1, eps=0.01)";
+  std::string bn =
+      "torch.batch_norm(x, torch.arange(3.) + 2, torch.arange(3.) - 1, torch.arange(3.), "
+      "torch.arange(3.) + 1, False, 0.1, 0.01, False)";
   for (auto shape :
        std::vector<std::vector<int64_t>>{{4, 3}, {4, 3, 5}, {4, 3, 5, 6}, {2, 3, 4, 3, 2}})
     check(bn, {randn(shape)});
-  check("torch.nn.functional.batch_norm(x, y, z)",
+  check("torch.batch_norm(x, None, None, y, z, False, 0.1, 1e-5, False)",
         {randn({4, 3, 5}), randn({3}), rand({3}, 0.5, 2)});
   check("torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)", {randn({4, 3, 5})});
 }
 
 TEST(Normalization, Others) {
-  std::string f = "torch.nn.functional.";
+  std::string f = "torch.";
   at::Tensor x = randn({2, 6, 5, 4}) * 2 + 1;
   checkAll(
       {f + "layer_norm(x, [4])",
        f + "layer_norm(x, [5, 4], torch.arange(20.).view(5, 4), torch.ones(5, 4))",
        f + "group_norm(x, 3)", f + "group_norm(x, 2, torch.arange(6.), torch.arange(6.) - 1, 1e-3)",
-       f + "instance_norm(x)",
-       f + "instance_norm(x, None, None, torch.arange(6.), torch.arange(6.) - 2, True)",
+       "torch.instance_norm(x, None, None, None, None, True, 0.1, 1e-5, False)",
+       "torch.instance_norm(x, torch.arange(6.), torch.arange(6.) - 2, None, None, True, 0.1, "
+       "1e-5, False)",
        "torch.rms_norm(x, [4])", "torch.rms_norm(x, [5, 4], torch.arange(20.).view(5, 4), 1e-3)",
        "torch.native_layer_norm(x, [4], torch.arange(4.), None, 1e-5)",
-       "torch.native_group_norm(x, torch.arange(6.), None, 2, 6, 20, 3, 1e-5)[0]",
-       f + "normalize(x, dim=1)", f + "local_response_norm(x, 3)"},
+       "torch.native_group_norm(x, torch.arange(6.), None, 2, 6, 20, 3, 1e-5)[0]"},
       {x});
   check(f + "layer_norm(x, [4], y, z)", {x, randn({4}), randn({4})});
-  check(f + "instance_norm(x)", {randn({2, 3, 7})});
-  check(f + "instance_norm(x)", {randn({2, 3, 4, 3, 2})});
+  check("torch.instance_norm(x, None, None, None, None, True, 0.1, 1e-5, False)",
+        {randn({2, 3, 7})});
+  check("torch.instance_norm(x, None, None, None, None, True, 0.1, 1e-5, False)",
+        {randn({2, 3, 4, 3, 2})});
   check(f + "group_norm(x, 2)", {randn({3, 4})});
   check(f + "group_norm(x, 2)", {randn({2, 4, 3, 2, 3})});
   check("torch._weight_norm(x, y, 0)", {randn({4, 3, 2}), randn({4, 1, 1})});
   check("torch._weight_norm(x, y, 2)", {randn({4, 3, 2}), randn({1, 1, 2})});
 }
 
+/// TorchScript for a weight of rows x columns (a vector where columns is 0) with mixed values.
+static std::string weight(int rows, int columns, int phase) {
+  int n = rows * std::max(columns, 1);
+  std::string flat = "(torch.sin(torch.arange(" + std::to_string(n) + ".) * 1.7 + " +
+                     std::to_string(phase) + ") * 0.5)";
+  return columns ? flat + ".view(" + std::to_string(rows) + ", " + std::to_string(columns) + ")"
+                 : flat;
+}
+
+TEST(Recurrent, LayersAndDirections) {
+  struct Kind {
+    const char *name;
+    int gates;
+  };
+  for (Kind kind : {Kind{"lstm", 4}, Kind{"gru", 3}, Kind{"rnn_tanh", 1}, Kind{"rnn_relu", 1}})
+    for (int layers : {1, 2})
+      for (int directions : {1, 2})
+        for (bool biases : {true, false}) {
+          std::string params;
+          for (int i = 0; i < layers * directions; ++i) {
+            int in = i < directions ? 4 : 3 * directions, rows = 3 * kind.gates;
+            params += (i ? ", " : "") + weight(rows, in, i) + ", " + weight(rows, 3, i + 5);
+            if (biases)
+              params += ", " + weight(rows, 0, i + 9) + ", " + weight(rows, 0, i + 2);
+          }
+          bool lstm = kind.gates == 4;
+          std::vector<at::Tensor> inputs = {randn({5, 2, 4}), randn({layers * directions, 2, 3})};
+          if (lstm)
+            inputs.push_back(randn({layers * directions, 2, 3}));
+          bool batchFirst = layers == 2;
+          if (batchFirst)
+            inputs[0] = randn({2, 5, 4});
+          check("torch." + std::string(kind.name) + "(x, " + (lstm ? "[y, z]" : "y") + ", [" +
+                    params + "], " + (biases ? "True" : "False") + ", " + std::to_string(layers) +
+                    ", 0.0, False, " + (directions == 2 ? "True" : "False") + ", " +
+                    (batchFirst ? "True" : "False") + ")",
+                inputs);
+        }
+}
+
 TEST(Linear, DynamicSizes) {
-  checkDynamic("torch.nn.functional.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
+  checkDynamic("torch.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
                {randn({5, 2, 4})}, {0});
   checkDynamic("x @ y", {randn({5, 3, 4}), randn({4, 2})}, {0, 1});
   checkDynamic("torch.einsum('bqhd,bkhd->bhqk', x, x)", {randn({2, 4, 3, 5})}, {0, 1});
-  checkDynamic("torch.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)",
-               {randn({2, 3, 5, 8})}, {2});
-  checkDynamic("torch.nn.functional.conv2d(x, torch.arange(54.).view(2, 3, 3, 3), padding=1)",
+  checkDynamic("torch.scaled_dot_product_attention(x, x, x, is_causal=True)", {randn({2, 3, 5, 8})},
+               {2});
+  checkDynamic("torch.conv2d(x, torch.arange(54.).view(2, 3, 3, 3), padding=1)",
                {randn({1, 3, 6, 7})}, {2, 3});
-  checkDynamic("torch.nn.functional.group_norm(x, 2)", {randn({3, 4, 5})}, {0, 2});
-  checkDynamic("torch.nn.functional.layer_norm(x, [4])", {randn({3, 5, 4})}, {1});
+  checkDynamic("torch.group_norm(x, 2)", {randn({3, 4, 5})}, {0, 2});
+  checkDynamic("torch.layer_norm(x, [4])", {randn({3, 5, 4})}, {1});
 }
 
 } // namespace plait::frontend

@@ -1,0 +1,206 @@
+// lstm, gru and rnn: layers one after the other, each one MIL operation a direction.
+//
+// PyTorch's gates lie in the order input, forget, cell, output (lstm) and reset, update, new (gru);
+// MIL's in the order input, forget, output, cell and reset, new, update: rows of constant weights
+// are moved while compiling.
+#include "frontend/Engine.h"
+#include "frontend/lower/Expr.h"
+#include "frontend/lower/Families.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using namespace mil;
+
+namespace {
+enum class Recurrence { Lstm, Gru, Tanh, Relu };
+
+/// The weights of one layer in one direction; biases are undefined without.
+struct Weights {
+  at::Tensor ih, hh, biasIh, biasHh;
+};
+
+at::Tensor reorder(const at::Tensor &rows, Recurrence kind) {
+  if (!rows.defined() || kind == Recurrence::Tanh || kind == Recurrence::Relu)
+    return rows;
+  if (kind == Recurrence::Gru) {
+    auto g = rows.chunk(3, 0);
+    return at::cat({g[0], g[2], g[1]}, 0);
+  }
+  auto g = rows.chunk(4, 0);
+  return at::cat({g[0], g[1], g[3], g[2]}, 0);
+}
+
+Value *constant(Call &c, const at::Tensor &tensor, Recurrence kind) {
+  return c.engine().constant(reorder(tensor, kind).to(at::kFloat).contiguous());
+}
+Value *sumOfBiases(Call &c, const Weights &w, Recurrence kind) {
+  return constant(c, w.biasIh + w.biasHh, kind);
+}
+
+/// The output of all steps and the last state.
+struct Layer {
+  Expr output, h, cell;
+};
+
+/// One layer in one direction (both, for lstm): states are [batch, hidden], or [batch, 2 hidden].
+Layer lstmLayer(const Expr &x, const Expr &h, const Expr &cell, llvm::ArrayRef<Weights> w) {
+  Call &c = x.call();
+  llvm::SmallVector<Arg, 12> args = {{lstm::x, x.value()},
+                                     {lstm::initial_h, h.value()},
+                                     {lstm::initial_c, cell.value()},
+                                     {lstm::weight_ih, constant(c, w[0].ih, Recurrence::Lstm)},
+                                     {lstm::weight_hh, constant(c, w[0].hh, Recurrence::Lstm)},
+                                     {lstm::direction, w.size() == 2 ? "bidirectional" : "forward"},
+                                     {lstm::output_sequence, true}};
+  if (w[0].biasIh.defined())
+    args.push_back({lstm::bias, sumOfBiases(c, w[0], Recurrence::Lstm)});
+  if (w.size() == 2) {
+    args.push_back({lstm::weight_ih_back, constant(c, w[1].ih, Recurrence::Lstm)});
+    args.push_back({lstm::weight_hh_back, constant(c, w[1].hh, Recurrence::Lstm)});
+    if (w[1].biasIh.defined())
+      args.push_back({lstm::bias_back, sumOfBiases(c, w[1], Recurrence::Lstm)});
+  }
+  Op *op = c.create(OpKind::lstm, args);
+  if (!op)
+    return {x, h, cell};
+  return {Expr(c, op->result(0)), Expr(c, op->result(1)), Expr(c, op->result(2))};
+}
+
+Layer simpleLayer(const Expr &x, const Expr &h, const Weights &w, Recurrence kind) {
+  Call &c = x.call();
+  Op *op = nullptr;
+  if (kind == Recurrence::Gru) {
+    llvm::SmallVector<Arg, 8> args = {{gru::x, x.value()},
+                                      {gru::initial_h, h.value()},
+                                      {gru::weight_ih, constant(c, w.ih, kind)},
+                                      {gru::weight_hh, constant(c, w.hh, kind)},
+                                      {gru::output_sequence, true},
+                                      {gru::reset_after, true}};
+    if (w.biasIh.defined()) {
+      args.push_back({gru::bias, constant(c, w.biasHh, kind)});
+      args.push_back({gru::input_bias, constant(c, w.biasIh, kind)});
+    }
+    op = c.create(OpKind::gru, args);
+  } else {
+    llvm::SmallVector<Arg, 8> args = {
+        {rnn::x, x.value()},
+        {rnn::initial_h, h.value()},
+        {rnn::weight_ih, constant(c, w.ih, kind)},
+        {rnn::weight_hh, constant(c, w.hh, kind)},
+        {rnn::output_sequence, true},
+        {rnn::activation, kind == Recurrence::Tanh ? "tanh" : "relu"}};
+    if (w.biasIh.defined())
+      args.push_back({rnn::bias, sumOfBiases(c, w, kind)});
+    op = c.create(OpKind::rnn, args);
+  }
+  if (!op)
+    return {x, h, h};
+  return {Expr(c, op->result(0)), Expr(c, op->result(1)), h};
+}
+
+Expr reversed(const Expr &x) {
+  return Expr(x.call(),
+              x.call().emit(OpKind::reverse, {{reverse::x, x.value()}, {reverse::axes, {0}}}));
+}
+
+/// Row `index` of the stacked states [layers * directions, batch, hidden].
+Expr row(const Expr &states, int64_t index) {
+  return squeeze(slice(states, 0, index, index + 1), {0});
+}
+
+template <Recurrence Kind> void lowerRecurrent(Call &c) {
+  Tensor input = c.tensor("input");
+  auto states =
+      Kind == Recurrence::Lstm ? c.tensors("hx") : llvm::SmallVector<Tensor, 4>{c.tensor("hx")};
+  bool biases = c.boolean("has_biases"), both = c.boolean("bidirectional"),
+       batchFirst = c.boolean("batch_first");
+  int64_t layers = c.integer("num_layers");
+  if (c.failed())
+    return;
+  if (c.boolean("train") && c.number("dropout") != 0)
+    return c.refuse("dropout between layers in training mode; call model.eval() before tracing");
+  auto list = c.val("params").list();
+  unsigned directions = both ? 2 : 1, each = biases ? 4 : 2;
+  if (!list || list->values.size() < size_t(layers) * directions * each)
+    return c.refuse("{0} layers need {1} weights", layers, layers * directions * each);
+  if (list->values.size() > size_t(layers) * directions * each)
+    return c.refuse("a projection of the hidden state (proj_size) has no counterpart in Core ML");
+  std::vector<Weights> weights;
+  for (int64_t i = 0; i < layers * directions; ++i) {
+    at::Tensor w[4];
+    for (unsigned k = 0; k < each; ++k) {
+      auto object = list->values[i * each + k].tensor();
+      w[k] = object ? c.engine().readKnown(*object) : at::Tensor();
+      if (!w[k].defined())
+        return c.refuse("the weights must be constants");
+    }
+    weights.push_back({w[0], w[1], w[2], w[3]});
+  }
+
+  Expr x(c, input);
+  bool batched = input.rank() == 3;
+  if (!batched)
+    x = expandDims(x, {1});
+  else if (batchFirst)
+    x = Expr(c, c.permute(x, {1, 0, 2}));
+  llvm::SmallVector<Expr, 2> initial;
+  for (const Tensor &state : states)
+    initial.push_back(batched ? Expr(c, state) : expandDims(Expr(c, state), {1}));
+  llvm::SmallVector<Value *, 8> lastH, lastC;
+  auto keep = [](llvm::SmallVector<Value *, 8> &list, const Expr &state) {
+    list.push_back(expandDims(state, {0}));
+  };
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    auto own = llvm::ArrayRef<Weights>(weights).slice(layer * directions, directions);
+    int64_t first = layer * directions;
+    if constexpr (Kind == Recurrence::Lstm) {
+      auto state = [&](const Expr &all) {
+        return both ? concat(c, {row(all, first), row(all, first + 1)}, 1) : row(all, first);
+      };
+      Layer result = lstmLayer(x, state(initial[0]), state(initial[1]), own);
+      x = result.output;
+      if (!x.valid())
+        return;
+      Dim hidden = own[0].hh.size(1);
+      for (unsigned d = 0; d < directions; ++d) {
+        auto half = [&](const Expr &e) {
+          return slice(e, 1, Dim(d) * hidden, Dim(d + 1) * hidden);
+        };
+        keep(lastH, half(result.h));
+        keep(lastC, half(result.cell));
+      }
+    } else {
+      llvm::SmallVector<Value *, 2> outputs;
+      for (unsigned d = 0; d < directions; ++d) {
+        Layer result = simpleLayer(d ? reversed(x) : x, row(initial[0], first + d), own[d], Kind);
+        outputs.push_back(d ? reversed(result.output) : result.output);
+        keep(lastH, result.h);
+      }
+      x = concat(c, outputs, 2);
+    }
+  }
+  if (!batched)
+    x = squeeze(x, {1});
+  else if (batchFirst)
+    x = Expr(c, c.permute(x, {1, 0, 2}));
+  c.result(x, input.dtype);
+  auto give = [&](llvm::ArrayRef<Value *> last) {
+    Expr all = concat(c, last, 0);
+    c.result(batched ? all : squeeze(all, {1}), input.dtype);
+  };
+  give(lastH);
+  if (Kind == Recurrence::Lstm)
+    give(lastC);
+}
+} // namespace
+
+void registerRecurrent(Table &table) {
+  table.add({"aten::lstm.input"}, lowerRecurrent<Recurrence::Lstm>);
+  table.add({"aten::gru.input"}, lowerRecurrent<Recurrence::Gru>);
+  table.add({"aten::rnn_tanh.input"}, lowerRecurrent<Recurrence::Tanh>);
+  table.add({"aten::rnn_relu.input"}, lowerRecurrent<Recurrence::Relu>);
+}
+
+} // namespace plait::frontend
