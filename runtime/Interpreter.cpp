@@ -223,7 +223,9 @@ Expected<Data> Interpreter::evaluate(const Op &op) {
   assert(fn && "checked when the interpreter was made");
   Data results;
   try {
-    EvalContext context(op, options_.compute, [&](const Value &v) { return lookup(v); });
+    // Named, because the context refers to it for as long as it lives.
+    auto valueOf = [&](const Value &value) { return lookup(value); };
+    EvalContext context(op, options_.compute, valueOf);
     results = fn(context);
   } catch (const c10::Error &error) {
     return makeError("{0}: {1}", describe(op), error.what_without_backtrace());
