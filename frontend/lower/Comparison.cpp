@@ -171,10 +171,8 @@ void lowerMaskedFill(Call &c) {
 }
 
 void lowerWhereIndices(Call &c) {
-  c.refuse(
-      "{0} gives a tensor whose size depends on run-time data, which Core ML's fixed and ranged "
-      "shapes cannot describe; use torch.where with three arguments or a mask",
-      c.name());
+  c.refuse("the result's size depends on run-time data, which Core ML's fixed and ranged shapes "
+           "cannot describe; use torch.where with three arguments or a mask");
 }
 } // namespace
 

@@ -227,22 +227,17 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
   c.result(c.reshape(columns, {s[0], s[1], size(0), size(1), size(2)}), t->x.dtype);
 }
 
-/// bicubic, and the antialiased modes: by matrices.
-template <bool Cubic, bool AntiAlias> void lowerByMatrix(Call &c) {
+void lowerBicubic(Call &c) {
   auto t = target(c, 2);
   bool align = c.boolean("align_corners");
   if (!t || c.failed())
     return;
   Expr x(c, t->x);
   for (unsigned i = 0; i < 2; ++i)
-    x = interpolateAxis(
-        x, *t, i, [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
-          if constexpr (AntiAlias)
-            return Cubic ? at::_upsample_bicubic2d_aa(image, {out, 1}, align, scale, 1.0)
-                         : at::_upsample_bilinear2d_aa(image, {out, 1}, align, scale, 1.0);
-          else
-            return at::upsample_bicubic2d(image, {out, 1}, align, scale, 1.0);
-        });
+    x = interpolateAxis(x, *t, i,
+                        [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
+                          return at::upsample_bicubic2d(image, {out, 1}, align, scale, 1.0);
+                        });
   c.result(x, t->x.dtype);
 }
 
@@ -307,12 +302,7 @@ void registerResizing(Table &table) {
   table.add({"aten::upsample_bilinear2d", "aten::upsample_bilinear2d.vec"}, lowerLinearUpsample<2>);
   table.add({"aten::upsample_trilinear3d", "aten::upsample_trilinear3d.vec"},
             lowerLinearUpsample<3>);
-  table.add({"aten::upsample_bicubic2d", "aten::upsample_bicubic2d.vec"},
-            lowerByMatrix<true, false>);
-  table.add({"aten::_upsample_bilinear2d_aa", "aten::_upsample_bilinear2d_aa.vec"},
-            lowerByMatrix<false, true>);
-  table.add({"aten::_upsample_bicubic2d_aa", "aten::_upsample_bicubic2d_aa.vec"},
-            lowerByMatrix<true, true>);
+  table.add({"aten::upsample_bicubic2d", "aten::upsample_bicubic2d.vec"}, lowerBicubic);
   table.add({"aten::grid_sampler", "aten::grid_sampler_2d"}, lowerGridSampler);
   table.add({"aten::affine_grid_generator"}, lowerAffineGrid);
 }

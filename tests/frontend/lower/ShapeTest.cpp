@@ -250,9 +250,7 @@ TEST(Resizing, All) {
        "torch.upsample_bilinear2d(x, [7, 9], False)", "torch.upsample_bilinear2d(x, [7, 9], True)",
        "torch.upsample_bilinear2d(x, [3, 2], False)", "torch.upsample_bilinear2d(x, [1, 4], True)",
        "torch.upsample_bilinear2d(x, None, False, [1.3, 1.3])",
-       "torch.upsample_bicubic2d(x, [8, 11], False)", "torch.upsample_bicubic2d(x, [8, 11], True)",
-       "torch._upsample_bilinear2d_aa(x, [3, 4], False)",
-       "torch._upsample_bicubic2d_aa(x, [3, 4], False)"},
+       "torch.upsample_bicubic2d(x, [8, 11], False)", "torch.upsample_bicubic2d(x, [8, 11], True)"},
       {x});
   check("torch.upsample_nearest1d(x, None, [2.0])", {randn({2, 3, 5})});
   check("torch.upsample_linear1d(x, [7], False)", {randn({2, 3, 5})});
