@@ -55,7 +55,8 @@ public:
   std::optional<int64_t>
   evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> valueOf) const;
 
-  /// What a Dim is made of: a sum of terms, each a coefficient times factors. For emitting it as operations.
+  /// What a Dim is made of: a sum of terms, each a coefficient times factors. For emitting it as
+  /// operations.
   struct Factor;
   struct Term {
     int64_t coefficient;
