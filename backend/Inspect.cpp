@@ -139,15 +139,17 @@ json::Value toJson(const PackageSummary &summary) {
       row.push_back(summary.sharedBytes(a, b));
     sharing.push_back(std::move(row));
   }
-  return json::Object{{"specification_version", summary.specificationVersion},
-                      {"default_function", summary.defaultFunction},
-                      {"metadata", std::move(metadata)},
-                      {"functions", std::move(functions)},
-                      {"weights", json::Object{{"file_bytes", summary.fileBytes},
-                                               {"blobs", summary.blobCount},
-                                               {"unique_bytes", summary.uniqueBytes},
-                                               {"referenced_bytes", summary.referencedBytes},
-                                               {"shared_bytes", std::move(sharing)}}}};
+  json::Object root{{"specification_version", summary.specificationVersion},
+                    {"default_function", summary.defaultFunction},
+                    {"functions", std::move(functions)},
+                    {"weights", json::Object{{"file_bytes", summary.fileBytes},
+                                             {"blobs", summary.blobCount},
+                                             {"unique_bytes", summary.uniqueBytes},
+                                             {"referenced_bytes", summary.referencedBytes},
+                                             {"shared_bytes", std::move(sharing)}}}};
+  if (!metadata.empty())
+    root["metadata"] = std::move(metadata);
+  return root;
 }
 
 } // namespace plait

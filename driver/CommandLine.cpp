@@ -31,7 +31,8 @@ std::string spelling(const Option &option) {
 
 std::string didYouMean(StringRef word, llvm::ArrayRef<StringRef> candidates) {
   StringRef best;
-  unsigned bestDistance = std::min<size_t>(3, word.size() / 3 + 1) + 1;
+  // One letter is as near to every other as can be: that is no likeness.
+  unsigned bestDistance = word.size() < 2 ? 1 : std::min<size_t>(3, word.size() / 3 + 1) + 1;
   for (StringRef candidate : candidates) {
     bool prefix = word.size() >= 3 && candidate.starts_with(word);
     unsigned distance = prefix ? 1 : word.edit_distance(candidate, true, bestDistance);

@@ -1,14 +1,17 @@
 // Printing diagnostics, progress and numbers.
 #include "driver/Diagnostics.h"
 
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
 
-static void print(llvm::StringRef kind, llvm::StringRef message) {
+/// What a damaged file made of a message is shown as text all the same.
+static void print(llvm::StringRef kind, llvm::StringRef text) {
+  std::string message = llvm::json::fixUTF8(text.rtrim());
   llvm::errs() << "plait: " << kind << ": ";
-  auto [first, rest] = message.rtrim().split('\n');
+  auto [first, rest] = llvm::StringRef(message).split('\n');
   llvm::errs() << first << '\n';
   while (!rest.empty()) {
     std::tie(first, rest) = rest.split('\n');

@@ -54,6 +54,9 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   if (auto dim = readDim(*tensor); dim && tensor->shape.empty() && at::isIntegralType(dtype, false))
     return makeDimTensor(*dim, dtype);
   mil::Value *value = castTo(read(*tensor), milTypeOf(dtype));
+  // Computed in fp32 from here on, but the values are those that half precision holds.
+  if (dtype == at::kHalf)
+    value = castTo(castTo(value, DType::F16), DType::F32);
   // Converting from floating point is undefined outside the range; from integers it wraps around.
   if (at::isIntegralType(from, false))
     value = wrapInteger(value, dtype);

@@ -213,15 +213,25 @@ mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Valu
     if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
         count == base->type.shape()[step.dim])
       return part;
-    // The parameters of slice_by_index by name: slice_update numbers them differently.
-    llvm::SmallVector<Arg, 6> args{Arg(slice_update::x, base), Arg(slice_update::update, part)};
+    // The parameters of slice_by_index by name: slice_update numbers them differently. coremltools
+    // writes every one of them.
+    unsigned rank = base->type.rank();
+    llvm::SmallVector<Arg, 8> args{Arg(slice_update::x, base), Arg(slice_update::update, part)};
+    bool hasStride = false;
     for (Arg &arg : sliceArguments(*this, base, step, count, beginVector(base, step))) {
+      hasStride |= arg.param == slice_by_index::stride;
       arg.param = arg.param == slice_by_index::begin    ? unsigned(slice_update::begin)
                   : arg.param == slice_by_index::end    ? unsigned(slice_update::end)
                   : arg.param == slice_by_index::stride ? unsigned(slice_update::stride)
                                                         : unsigned(slice_update::end_mask);
       args.push_back(std::move(arg));
     }
+    auto none = mil::TensorData::splat(mil::DType::Bool, {int64_t(rank)}, 0);
+    if (!hasStride)
+      args.push_back(Arg(slice_update::stride,
+                         mil::Attr(mil::TensorData::splat(mil::DType::I32, {int64_t(rank)}, 1))));
+    args.push_back(Arg(slice_update::begin_mask, mil::Attr(none)));
+    args.push_back(Arg(slice_update::squeeze_mask, mil::Attr(none)));
     return builder_.emit(OpKind::slice_update, args);
   }
   case ViewStep::Permute: {

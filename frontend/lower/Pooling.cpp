@@ -115,7 +115,8 @@ Expr pool(const Expr &x, OpKind kind, const Windows &w, bool excludePadding = fa
 Expr dilatedMax(const Expr &x, const Windows &w) {
   Call &c = x.call();
   Ints pads(4, 0);
-  pads.append(w.pads().begin(), w.pads().end());
+  Ints spatialPads(w.pads());
+  pads.append(spatialPads.begin(), spatialPads.end());
   Expr padded(c, c.emit(OpKind::pad, {{pad::x, x.value()},
                                       {pad::pad, llvm::ArrayRef<int64_t>(pads)},
                                       {pad::mode, "constant"},

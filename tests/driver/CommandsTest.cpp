@@ -115,7 +115,8 @@ TEST(Inspect, Text) {
   result = plaitCommand({"inspect", folder / "p.mlpackage", "--mil"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("func first<ios18>(tensor<fp32, [1, 8]> x)"));
-  EXPECT_THAT(result.out, HasSubstr("offset = uint64(64)"));
+  EXPECT_THAT(result.out,
+              HasSubstr("tensor<fp32, [4, 8]> weight = const()[name = string(\"weight\")"));
 }
 
 TEST(Inspect, Refuses) {
