@@ -21,16 +21,18 @@ class Cost:
     anonymous: int  # bytes, peak of anonymous resident memory; 0 where not sampled
 
 
-def _anonymous(status):
-    """RssAnon of /proc/PID/status in bytes; 0 when the process is gone."""
+def _memory(status):
+    """(RssAnon, VmHWM) of /proc/PID/status in bytes; zeros when the process is gone."""
+    values = {b"RssAnon:": 0, b"VmHWM:": 0}
     try:
         status.seek(0)
         for line in status.read().splitlines():
-            if line.startswith(b"RssAnon:"):
-                return int(line.split()[1]) * 1024
+            key = line.split(maxsplit=1)[0]
+            if key in values:
+                values[key] = int(line.split()[1]) * 1024
     except OSError:
         pass
-    return 0
+    return values[b"RssAnon:"], values[b"VmHWM:"]
 
 
 def run(command, sample=False, limit=None, expect=0):
@@ -38,11 +40,11 @@ def run(command, sample=False, limit=None, expect=0):
     start = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, preexec_fn=limit)
-    anonymous = 0
+    anonymous = peak = 0
     if sample and sys.platform == "linux":
         with open(f"/proc/{process.pid}/status", "rb", buffering=0) as status:
-            while (now := _anonymous(status)) or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                anonymous = max(anonymous, now)
+            while any(now := _memory(status)) or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                anonymous, peak = max(anonymous, now[0]), max(peak, now[1])
                 time.sleep(0.0005)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -50,7 +52,8 @@ def run(command, sample=False, limit=None, expect=0):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != expect:
         raise SystemExit(f"{' '.join(map(str, command))}\nexit status {process.returncode}\n{output.decode()[-4000:]}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    # Not ru_maxrss where there is better: it counts what this process held when it forked, before the command began.
+    peak = peak or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Cost(wall, usage.ru_utime + usage.ru_stime, peak, anonymous)
 
 
@@ -60,7 +63,7 @@ def measure(command, repeats=1):
     sampled = run(command, sample=True)
     runs = runs or [sampled]
     return Cost(statistics.median(cost.wall for cost in runs), statistics.median(cost.cpu for cost in runs),
-                max(cost.peak for cost in runs), sampled.anonymous)
+                sampled.peak, sampled.anonymous)
 
 
 def warm(paths):
