@@ -17,14 +17,19 @@ Expr alongAxis(const Expr &x, const Expr &indices, int64_t axis) {
                                        {gather_along_axis::validate_indices, false}}));
 }
 
-void lowerCumsum(Call &c) {
+/// What cumsum and cumprod run over: self in the type they accumulate in, and the axis.
+std::pair<Tensor, int64_t> scanned(Call &c) {
   Tensor x = c.tensor("self");
   if (c.failed())
-    return;
+    return {x, 0};
   x = c.cast(x, c.has("dtype")                      ? *c.optionalDType("dtype")
                 : at::isIntegralType(x.dtype, true) ? at::kLong
                                                     : x.dtype);
-  int64_t axis = c.axis("dim", std::max<int64_t>(x.rank(), 1));
+  return {x, c.axis("dim", std::max<int64_t>(x.rank(), 1))};
+}
+
+void lowerCumsum(Call &c) {
+  auto [x, axis] = scanned(c);
   if (c.failed())
     return;
   if (x.rank() == 0)
@@ -60,13 +65,7 @@ Several scan(Call &c, Several x, int64_t axis,
 }
 
 void lowerCumprod(Call &c) {
-  Tensor x = c.tensor("self");
-  if (c.failed())
-    return;
-  x = c.cast(x, c.has("dtype")                      ? *c.optionalDType("dtype")
-                : at::isIntegralType(x.dtype, true) ? at::kLong
-                                                    : x.dtype);
-  int64_t axis = c.axis("dim", std::max<int64_t>(x.rank(), 1));
+  auto [x, axis] = scanned(c);
   if (c.failed())
     return;
   if (x.rank() == 0)
