@@ -276,6 +276,19 @@ void Program::eraseFunction(Function *function) {
   llvm::erase_if(functions_, [&](const auto &f) { return f.get() == function; });
 }
 
+Function *Program::adopt(Program &from, Function *function) {
+  auto it = llvm::find_if(from.functions_, [&](const auto &f) { return f.get() == function; });
+  assert(it != from.functions_.end());
+  functions_.push_back(std::move(*it));
+  from.functions_.erase(it);
+  function->program_ = this;
+  walk(function->body(), [&](Op &op) {
+    if (op.location)
+      op.location = intern(*op.location);
+  });
+  return function;
+}
+
 const std::string *Program::intern(llvm::StringRef text) {
   auto it = strings_.find(std::string_view(text.data(), text.size()));
   if (it == strings_.end())

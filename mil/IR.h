@@ -259,6 +259,7 @@ public:
   void reserveName(llvm::StringRef name) { names_[name]; }
 
 private:
+  friend class Program;
   Program *program_;
   llvm::StringMap<unsigned> names_; // name -> next suffix to try
   Block body_;
@@ -281,6 +282,8 @@ public:
   Function *function(llvm::StringRef name) const;
   llvm::ArrayRef<std::unique_ptr<Function>> functions() const { return functions_; }
   void eraseFunction(Function *function);
+  /// Moves a function of another program here, behind those there are.
+  Function *adopt(Program &from, Function *function);
 
   /// The name that a multifunction package gives as its default; empty for a plain one-function
   /// package.
