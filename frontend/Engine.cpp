@@ -1,7 +1,9 @@
 // The walk over a TorchScript graph: dispatch of one node, calls, attributes, diagnostics.
 #include "frontend/Engine.h"
+#include "frontend/ModuleHook.h"
 
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 
 #include <ATen/core/class_type.h>
@@ -387,6 +389,11 @@ std::optional<std::vector<Val>> Engine::call(const c10::FunctionSchema &schema,
 
 // ---- prim:: operations -------------------------------------------------------------------------
 
+/// "forward", or "forward3" as a trace calls a later use of the same module.
+static bool isForward(llvm::StringRef method) {
+  return method.consume_front("forward") && llvm::all_of(method, llvm::isDigit);
+}
+
 Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
   using Results = std::vector<Val>;
   c10::Symbol kind = node.kind();
@@ -417,9 +424,14 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
       fail(makeError("'{0}' has no method '{1}'", object->type()->repr_str(), node.s(attr::name)));
       return Results{};
     }
-    auto path = objectPaths_.find(object.get());
-    return callFunction(*method, arguments.vec(),
-                        path == objectPaths_.end() ? modulePath() : path->second);
+    auto known = objectPaths_.find(object.get());
+    std::string path = known == objectPaths_.end() ? modulePath() : known->second;
+    auto base = [&](std::vector<Val> given) {
+      return callFunction(*method, std::move(given), path);
+    };
+    if (options_.moduleHook && isForward(node.s(attr::name)))
+      return options_.moduleHook->call(*this, *object, arguments.vec(), base);
+    return base(arguments.vec());
   }
   if (kind == prim::CreateObject) {
     auto type = node.output()->type()->expect<c10::ClassType>();
@@ -459,6 +471,9 @@ Val Engine::getAttr(Node &node, const Val &object) {
     return it->second;
   std::string parent = objectPaths_.lookup(&instance);
   std::string path = parent.empty() ? name : parent + "." + name;
+  if (options_.moduleHook)
+    if (auto replaced = options_.moduleHook->attribute(*this, instance, name, path))
+      return std::move(*replaced);
   const c10::IValue &value = instance.getSlot(slot);
   if (value.isObject()) {
     objectPaths_.try_emplace(&value.toObjectRef(), path);

@@ -26,6 +26,8 @@
 
 namespace plait::frontend {
 
+class ModuleHook;
+
 /// One thing that stopped the lowering of a node.
 struct Problem {
   std::string what;       ///< the message, or the name of an unsupported operation
@@ -41,6 +43,8 @@ struct EngineOptions {
   std::function<std::string(const torch::jit::Node &)> describeLocation;
   /// The mapped storage behind a tensor's memory with its CRC, or null: weights never move.
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
+  /// Stands between modules and their forward (ModuleHook.h); may be null. Outlives the engine.
+  ModuleHook *moduleHook = nullptr;
 };
 
 class Engine {
