@@ -244,6 +244,9 @@ public:
   std::vector<std::string>
       outputFeatures; ///< as InputInfo::feature; parallel to outputs(), may be shorter
   std::vector<std::pair<std::string, Attr>> attributes;
+  /// What a package that was read says of the function beyond inputs, outputs and states: a
+  /// serialised FunctionDescription, written back as it is.
+  std::string otherDescription;
 
   Program *program() const { return program_; }
   Block &body() { return body_; }
@@ -269,6 +272,9 @@ private:
 struct Metadata {
   std::string author, license, version, description;
   std::map<std::string, std::string> userDefined;
+  /// What a package that was read says beyond these and its functions, fields that are not known
+  /// here included: serialised Model and ModelDescription messages, written back as they are.
+  std::string otherModel = {}, otherDescription = {};
 };
 
 /// One model: functions in the order they were added.
@@ -289,6 +295,7 @@ public:
   /// package.
   std::string defaultFunction;
   Metadata metadata;
+  std::string docString; ///< of a package that was read; written back
   std::vector<std::pair<std::string, Attr>> attributes;
 
   /// A string kept as long as the program.

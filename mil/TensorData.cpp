@@ -75,6 +75,10 @@ static llvm::ArrayRef<uint8_t> contentOf(const TensorData::Node &node) {
   return node.storage->bytes.drop_front(node.byteOffset);
 }
 
+TensorData::Node::Node(Kind kind, DType dtype) : kind(kind), dtype(dtype) {}
+TensorData::Node::Node(Node &&other) noexcept = default;
+TensorData::Node::~Node() = default;
+
 TensorData TensorData::make(Node node) {
   uint64_t hash =
       llvm::hash_combine(unsigned(node.kind), unsigned(node.dtype),

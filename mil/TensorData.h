@@ -109,7 +109,10 @@ private:
 };
 
 struct TensorData::Node {
-  Node(Kind kind, DType dtype) : kind(kind), dtype(dtype) {}
+  // Not inline: Attr is incomplete here.
+  Node(Kind kind, DType dtype);
+  Node(Node &&other) noexcept;
+  ~Node();
 
   Kind kind;
   DType dtype;
