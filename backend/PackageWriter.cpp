@@ -196,8 +196,14 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
     return result.str().str();
   };
   std::string weights = inside(weightPath);
-  if (std::error_code ec = fs::create_directories(llvm::sys::path::parent_path(weights)))
-    return makeError("cannot write '{0}': {1}", path, ec.message());
+  // Never the outermost: where an interrupt has removed that, nothing is to appear again.
+  llvm::SmallString<256> directory(output->path());
+  for (llvm::StringRef name : {llvm::StringRef("Data"), llvm::StringRef(packageAuthor),
+                               llvm::sys::path::parent_path(weightPath)}) {
+    llvm::sys::path::append(directory, name);
+    if (std::error_code ec = fs::create_directory(directory))
+      return makeError("cannot write '{0}': {1}", path, ec.message());
+  }
 
   WriteReport local;
   WriteReport &written = report ? *report : local;

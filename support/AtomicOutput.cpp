@@ -1,5 +1,7 @@
 // Building a directory beside its target and exchanging the two.
 #include "support/AtomicOutput.h"
+#include "support/Flush.h"
+#include "support/Unfinished.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/FileSystem.h"
@@ -46,16 +48,9 @@ std::string uniqueBeside(llvm::StringRef target) {
   return result.str().str();
 }
 
-std::error_code flushPath(const std::string &name) {
-  int descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0)
-    return lastError();
-  std::error_code result;
-  // Some file systems cannot flush a directory and say EINVAL; nothing is lost then.
-  if (::fsync(descriptor) != 0 && errno != EINVAL)
-    result = lastError();
-  ::close(descriptor);
-  return result;
+void discard(const std::string &directory) {
+  fs::remove_directories(directory, /*IgnoreErrors=*/true);
+  Unfinished::end(directory, [] { return std::error_code(); });
 }
 
 Error flushTree(const std::string &root) {
@@ -97,8 +92,9 @@ Expected<AtomicDirectory> AtomicDirectory::create(llvm::StringRef target) {
   // A few tries: another process may take the same name between the choice and the creation.
   for (int attempt = 0;; ++attempt) {
     std::string temporary = uniqueBeside(destination);
-    std::error_code ec =
-        fs::create_directory(temporary, /*IgnoreExisting=*/false, fs::perms::all_all);
+    std::error_code ec = Unfinished::begin(temporary, [&] {
+      return fs::create_directory(temporary, /*IgnoreExisting=*/false, fs::perms::all_all);
+    });
     if (!ec)
       return AtomicDirectory(std::move(temporary), destination.str().str());
     if (ec != std::errc::file_exists || attempt == 16)
@@ -112,7 +108,7 @@ AtomicDirectory::AtomicDirectory(AtomicDirectory &&other) noexcept
 
 AtomicDirectory::~AtomicDirectory() {
   if (!temporary.empty())
-    fs::remove_directories(temporary, /*IgnoreErrors=*/true);
+    discard(temporary);
 }
 
 Error AtomicDirectory::commit(bool flush) {
@@ -124,29 +120,40 @@ Error AtomicDirectory::commit(bool flush) {
   auto fail = [&](std::error_code ec) {
     return makeError("cannot put the result in place at '{0}': {1}", destination, ec.message());
   };
+  auto move = [](const std::string &from, const std::string &to) {
+    return ::rename(from.c_str(), to.c_str()) == 0 ? std::error_code() : lastError();
+  };
+  // What was there before goes to `former`, which is unfinished business until it is removed.
+  std::string former;
+  std::error_code ec;
   if (!fs::exists(destination)) {
-    if (::rename(temporary.c_str(), destination.c_str()) != 0)
-      return fail(lastError());
-    temporary.clear();
-  } else if (std::error_code ec = exchangePaths(temporary, destination); !ec) {
-    fs::remove_directories(std::exchange(temporary, {}), /*IgnoreErrors=*/true);
+    ec = Unfinished::end(temporary, [&] { return move(temporary, destination); });
+  } else if (ec = Unfinished::begin(temporary,
+                                    [&] { return exchangePaths(temporary, destination); });
+             !ec) {
+    former = temporary;
   } else if (ec == std::errc::function_not_supported) {
-    std::string aside = uniqueBeside(destination);
-    if (::rename(destination.c_str(), aside.c_str()) != 0)
-      return fail(lastError());
-    if (::rename(temporary.c_str(), destination.c_str()) != 0) {
-      ec = lastError();
-      ::rename(aside.c_str(), destination.c_str());
-      return fail(ec);
-    }
-    temporary.clear();
-    fs::remove_directories(aside, /*IgnoreErrors=*/true);
-  } else {
-    return fail(ec);
+    // One step for signals at least: between the two renames there is nothing at the target.
+    former = uniqueBeside(destination);
+    ec = Unfinished::begin(former, [&] {
+      if (std::error_code failure = move(destination, former))
+        return failure;
+      std::error_code failure = move(temporary, destination);
+      if (failure)
+        move(former, destination);
+      return failure;
+    });
+    if (!ec)
+      Unfinished::end(temporary, [] { return std::error_code(); });
   }
+  if (ec)
+    return fail(ec);
+  temporary.clear();
+  if (!former.empty())
+    discard(former);
   if (flush)
-    if (std::error_code ec = flushPath(path::parent_path(destination).str()))
-      return fail(ec);
+    if (std::error_code failure = flushPath(path::parent_path(destination).str()))
+      return fail(failure);
   return Error::success();
 }
 

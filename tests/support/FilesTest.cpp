@@ -3,6 +3,7 @@
 #include "support/MappedFile.h"
 #include "support/OutputFile.h"
 #include "support/Parallel.h"
+#include "support/Unfinished.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <thread>
 
 using namespace plait;
 namespace fs = llvm::sys::fs;
@@ -122,6 +124,41 @@ TEST_F(Files, AbandonedDirectoryLeavesTheTargetAlone) {
   }
   EXPECT_EQ(get("p/old"), "old");
   EXPECT_EQ(list(), std::vector<std::string>{"p"});
+}
+
+TEST_F(Files, WhatIsUnfinishedIsRemovedBeforeASignalEndsTheProcess) {
+  ASSERT_FALSE(fs::create_directory(at("p")));
+  put("p/old", "old");
+  auto finished = llvm::cantFail(AtomicDirectory::create(at("q")));
+  llvm::cantFail(finished.commit(/*flush=*/false));
+  auto directory = llvm::cantFail(AtomicDirectory::create(at("p")));
+  put(llvm::sys::path::filename(directory.path()).str() + "/file", "half");
+  ASSERT_FALSE(Unfinished::begin(at("loose"), [&] {
+    put("loose", "half");
+    return std::error_code();
+  }));
+  std::ignore = Unfinished::removeAll();
+  EXPECT_EQ(get("p/old"), "old");
+  EXPECT_EQ(list(), (std::vector<std::string>{"p", "q"}));
+  EXPECT_THAT(llvm::toString(directory.commit(/*flush=*/false)), HasSubstr("in place"));
+  EXPECT_EQ(get("p/old"), "old");
+}
+
+TEST_F(Files, NothingHalfRemovedIsPutInPlace) {
+  ASSERT_FALSE(fs::create_directory(at("p")));
+  put("p/old", "old");
+  for (int round = 0; round < 20; ++round) {
+    auto directory = llvm::cantFail(AtomicDirectory::create(at("p")));
+    std::string inside = llvm::sys::path::filename(directory.path()).str();
+    for (const char *name : {"/a", "/b", "/c", "/d"})
+      put(inside + name, "new");
+    std::thread interrupt([] { std::ignore = Unfinished::removeAll(); });
+    bool committed = !errorToBool(directory.commit(/*flush=*/false));
+    interrupt.join();
+    std::string all = get("p/a") + get("p/b") + get("p/c") + get("p/d");
+    EXPECT_TRUE(committed ? all == "newnewnewnew" : get("p/old") == "old" || all == "newnewnewnew")
+        << all;
+  }
 }
 
 TEST_F(Files, DirectoryNeedsItsParentAndAName) {
