@@ -21,10 +21,12 @@ static constexpr int64_t kEagerElements = 64;
 static constexpr size_t kContentBytes = 4096;
 
 std::shared_ptr<const Storage> Storage::owned(std::vector<uint8_t> bytes) {
-  auto owner = std::make_shared<const std::vector<uint8_t>>(std::move(bytes));
-  auto storage = std::make_shared<Storage>();
-  storage->bytes = *owner;
-  storage->owner = owner;
+  struct Owned : Storage {
+    std::vector<uint8_t> data;
+  };
+  auto storage = std::make_shared<Owned>();
+  storage->data = std::move(bytes);
+  storage->bytes = storage->data;
   return storage;
 }
 

@@ -16,10 +16,11 @@ class Attr;
 class Evaluator;
 enum class OpKind : uint16_t;
 
-/// Immutable bytes with an owner: a record of a mapped file, or owned memory.
+/// Immutable bytes: a record of a mapped file, memory of somebody else that `owner` keeps alive, or
+/// memory of its own.
 struct Storage {
   llvm::ArrayRef<uint8_t> bytes;
-  std::shared_ptr<const void> owner;
+  std::shared_ptr<const void> owner; ///< null where the storage itself owns the bytes
   /// CRC-32 of `bytes` where the file states one.
   std::optional<uint32_t> crc;
   /// Gives the pages of [offset, offset + size) back to the system; empty for owned memory.

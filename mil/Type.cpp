@@ -5,11 +5,17 @@
 
 namespace plait::mil {
 
+Type::Type(Kind kind, Shape shape, std::vector<Type> nested)
+    : kind_(kind),
+      parts_(std::make_shared<const Parts>(Parts{std::move(shape), std::move(nested)})) {}
+
 Type Type::tensor(DType dtype, llvm::ArrayRef<Dim> shape) {
   Type t;
-  t.kind_ = Kind::Tensor;
+  if (shape.empty())
+    t.kind_ = Kind::Tensor;
+  else
+    t = Type(Kind::Tensor, Shape(shape), {});
   t.dtype_ = dtype;
-  t.shape_.assign(shape.begin(), shape.end());
   return t;
 }
 
@@ -18,32 +24,18 @@ Type Type::tensor(DType dtype, llvm::ArrayRef<int64_t> shape) {
 }
 
 Type Type::list(Type element, Dim length) {
-  Type t;
-  t.kind_ = Kind::List;
-  t.shape_.push_back(std::move(length));
-  t.nested_ = std::make_shared<const std::vector<Type>>(1, std::move(element));
-  return t;
+  return Type(Kind::List, {std::move(length)}, {std::move(element)});
 }
 
-Type Type::tuple(std::vector<Type> elements) {
-  Type t;
-  t.kind_ = Kind::Tuple;
-  t.nested_ = std::make_shared<const std::vector<Type>>(std::move(elements));
-  return t;
-}
+Type Type::tuple(std::vector<Type> elements) { return Type(Kind::Tuple, {}, std::move(elements)); }
 
 Type Type::dict(Type key, Type value) {
-  Type t = tuple({std::move(key), std::move(value)});
-  t.kind_ = Kind::Dict;
-  return t;
+  return Type(Kind::Dict, {}, {std::move(key), std::move(value)});
 }
 
 Type Type::state(Type tensor) {
   assert(tensor.isTensor());
-  Type t;
-  t.kind_ = Kind::State;
-  t.nested_ = std::make_shared<const std::vector<Type>>(1, std::move(tensor));
-  return t;
+  return Type(Kind::State, {}, {std::move(tensor)});
 }
 
 DType Type::dtype() const {
@@ -54,7 +46,7 @@ DType Type::dtype() const {
 llvm::ArrayRef<Dim> Type::shape() const {
   if (isState())
     return element().shape();
-  return isTensor() ? llvm::ArrayRef<Dim>(shape_) : llvm::ArrayRef<Dim>();
+  return isTensor() && parts_ ? llvm::ArrayRef<Dim>(parts_->shape) : llvm::ArrayRef<Dim>();
 }
 
 bool Type::hasStaticShape() const {
@@ -63,7 +55,7 @@ bool Type::hasStaticShape() const {
 }
 
 llvm::ArrayRef<Type> Type::elements() const {
-  return nested_ ? llvm::ArrayRef<Type>(*nested_) : llvm::ArrayRef<Type>();
+  return parts_ ? llvm::ArrayRef<Type>(parts_->nested) : llvm::ArrayRef<Type>();
 }
 
 Type Type::withDType(DType dtype) const {
@@ -76,8 +68,9 @@ Type Type::withDType(DType dtype) const {
 bool operator==(const Type &a, const Type &b) {
   if (a.kind_ != b.kind_ || (a.isTensor() && a.dtype_ != b.dtype_))
     return false;
-  return llvm::ArrayRef<Dim>(a.shape_) == llvm::ArrayRef<Dim>(b.shape_) &&
-         a.elements() == b.elements();
+  if (a.parts_ == b.parts_)
+    return true;
+  return a.parts_ && b.parts_ && a.parts_->shape == b.parts_->shape && a.elements() == b.elements();
 }
 
 bool compatible(const Type &a, const Type &b) {
@@ -106,11 +99,11 @@ std::string Type::str() const {
   case Kind::Invalid:
     return "<invalid>";
   case Kind::Tensor:
-    if (shape_.empty())
+    if (shape().empty())
       return name(dtype_).str();
     text = "tensor<" + name(dtype_).str() + ", [";
-    for (size_t i = 0; i < shape_.size(); ++i)
-      text += (i ? ", " : "") + dimension(shape_[i]);
+    for (auto [i, size] : llvm::enumerate(shape()))
+      text += (i ? ", " : "") + dimension(size);
     return text + "]>";
   case Kind::List:
     return "list<" + element().str() + ", " + dimension(length()) + ">";

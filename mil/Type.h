@@ -10,8 +10,8 @@ namespace plait::mil {
 
 using Shape = llvm::SmallVector<Dim, 5>;
 
-/// A value type; nested types are immutable and shared. A default-constructed Type is invalid: the
-/// type of poison.
+/// A value type, three words long: shapes and nested types are immutable and shared by copies. A
+/// default-constructed Type is invalid: the type of poison.
 class Type {
 public:
   enum class Kind : uint8_t { Invalid, Tensor, List, Tuple, Dict, State };
@@ -42,8 +42,8 @@ public:
   bool hasStaticShape() const;
 
   /// Of a list: element and length; of a state: the wrapped tensor as element.
-  const Type &element() const { return nested_->at(0); }
-  const Dim &length() const { return shape_[0]; }
+  const Type &element() const { return parts_->nested[0]; }
+  const Dim &length() const { return parts_->shape[0]; }
   /// Of a tuple: its elements; of a dict: key and value.
   llvm::ArrayRef<Type> elements() const;
 
@@ -58,10 +58,15 @@ public:
   std::string str() const;
 
 private:
+  struct Parts {
+    Shape shape;
+    std::vector<Type> nested;
+  };
+  Type(Kind kind, Shape shape, std::vector<Type> nested);
+
   Kind kind_ = Kind::Invalid;
   DType dtype_ = DType::F32;
-  Shape shape_;
-  std::shared_ptr<const std::vector<Type>> nested_;
+  std::shared_ptr<const Parts> parts_; ///< null for a scalar
 };
 
 /// Equal up to dimensions that are dynamic on either side: what may be bound where the other is
