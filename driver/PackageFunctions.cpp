@@ -26,9 +26,26 @@ Expected<mil::Function *> findFunction(const mil::Program &program, llvm::String
                    llvm::join(known, ", "));
 }
 
-/// The array as the input's element type.
-static Expected<mil::TensorData> convert(mil::TensorData array, const mil::Value &input,
-                                         llvm::StringRef file) {
+Expected<const mil::Value *> findInput(const mil::Function &function, llvm::StringRef name) {
+  llvm::SmallVector<llvm::StringRef, 8> known;
+  for (const auto &input : function.inputs()) {
+    if (input->type.isState()) {
+      if (input->name == name)
+        return makeError("'{0}' is a state of function '{1}': it is zero at first and kept from "
+                         "call to call, and takes no array",
+                         name, function.name);
+      continue;
+    }
+    if (input->name == name)
+      return input.get();
+    known.push_back(input->name);
+  }
+  return makeError("function '{0}' has no input '{1}'{2}; it has {3}", function.name, name,
+                   didYouMean(name, known), known.empty() ? "none" : llvm::join(known, ", "));
+}
+
+Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &input,
+                                       llvm::StringRef file) {
   mil::DType from = array.dtype(), to = input.type.dtype();
   if (from == to || (mil::isFloat(from) && mil::isFloat(to)))
     return array.cast(to);
@@ -56,20 +73,13 @@ Expected<runtime::NamedTensor> readInput(const Option &option, llvm::StringRef g
   if (!pair)
     return pair.takeError();
   auto &[name, file] = *pair;
-  const mil::Value *input = nullptr;
-  llvm::SmallVector<llvm::StringRef, 8> known;
-  for (const auto &candidate : function.inputs()) {
-    if (candidate->name == name)
-      input = candidate.get();
-    known.push_back(candidate->name);
-  }
+  auto input = findInput(function, name);
   if (!input)
-    return makeError("function '{0}' has no input '{1}'{2}; it has {3}", function.name, name,
-                     didYouMean(name, known), llvm::join(known, ", "));
+    return input.takeError();
   auto array = runtime::readNpy(file);
   if (!array)
     return array.takeError();
-  auto converted = convert(*array, *input, file);
+  auto converted = convertArray(*array, **input, file);
   if (!converted)
     return converted.takeError();
   return runtime::NamedTensor{name, *converted};

@@ -12,6 +12,13 @@ namespace plait::driver {
 Expected<mil::Function *> findFunction(const mil::Program &program, llvm::StringRef package,
                                        const std::optional<std::string> &name);
 
+/// The input of that name; an error names those there are. States take no arrays.
+Expected<const mil::Value *> findInput(const mil::Function &function, llvm::StringRef name);
+/// The array as the input's element type, where both are floating-point or both integers that fit.
+/// `file` is where messages say that it comes from.
+Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &input,
+                                       llvm::StringRef file);
+
 /// What `NAME=FILE.npy` gives to an input of the function: the array, converted to the input's
 /// element type where both are floating-point or both integers that fit.
 Expected<runtime::NamedTensor> readInput(const Option &option, llvm::StringRef given,

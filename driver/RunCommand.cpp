@@ -1,13 +1,18 @@
-// plait run: one function of a package, on arrays from .npy files, in the reference interpreter.
+// plait run: one function of a package, on arrays from .npy files, in the reference interpreter,
+// once or in several steps that share its states.
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "driver/PackageFunctions.h"
+#include "driver/RunPlan.h"
 #include "runtime/Npy.h"
-#include "runtime/Runner.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
+
+#include <chrono>
 
 namespace plait::driver {
 
@@ -23,14 +28,98 @@ constexpr Option inputOption{"input", "NAME=FILE.npy",
 constexpr Option outputDirOption{"output-dir", "FOLDER",
                                  "where OUTPUT.npy is written for every output; made where it does "
                                  "not exist"};
-constexpr Option traceOption{"trace", "VALUE",
-                             "also writes VALUE.npy for a value inside the function; repeatable", 0,
-                             Scope::Many};
-constexpr Option profileOption{"profile", nullptr, "says how long each kind of operation took"};
+constexpr Option stepsOption{
+    "steps", "FOLDER|PLAN.json",
+    "a call, or several, on the same states: a folder with INPUT.npy for "
+    "each input, or a plan (see "
+    "below); repeatable. Call N writes to the folder N of the output folder",
+    0, Scope::Many};
+constexpr Option computeOption{"compute", "fp32|native",
+                               "how operations on fp16 compute: in fp32 with a rounded result "
+                               "(fp32), or in fp16 throughout"};
+constexpr Option traceOption{"trace", "VALUE|all",
+                             "also writes VALUE.npy for a value inside the function, or for every "
+                             "one; repeatable",
+                             0, Scope::Many};
+constexpr Option timeOption{"time", nullptr, "says how long loading and each call took"};
+constexpr Option profileOption{"profile", nullptr,
+                               "says for each kind of operation how often it ran and how long"};
 
-constexpr const Option *options[] = {&functionOption, &inputOption, &outputDirOption, &traceOption,
-                                     &profileOption};
-constexpr Section sections[] = {{"Options", options}};
+constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &stepsOption};
+constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption};
+constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption};
+constexpr Section sections[] = {
+    {"What to run", inputOptions}, {"What to write", outputOptions}, {"How", runningOptions}};
+
+/// A value's name as that of a file: packages of other tools have names with slashes.
+std::string fileName(StringRef name) {
+  std::string file = name.str();
+  for (char &c : file)
+    if (!llvm::isAlnum(c) && c != '_' && c != '-' && c != '.')
+      c = '_';
+  return file + ".npy";
+}
+
+/// As NumPy can hold it: narrow and brain floats and sub-byte integers in the next type that can.
+mil::TensorData forNumPy(const mil::TensorData &value) {
+  if (value.dtype() == mil::DType::BF16)
+    return value.cast(mil::DType::F32);
+  if (mil::isSubByte(value.dtype()))
+    return value.cast(mil::isUnsigned(value.dtype()) ? mil::DType::U8 : mil::DType::I8);
+  return value;
+}
+
+Error write(StringRef folder, StringRef name, const mil::TensorData &value) {
+  llvm::SmallString<256> file(folder);
+  llvm::sys::path::append(file, fileName(name));
+  if (Error error = runtime::writeNpy(file, forNumPy(value)))
+    return error;
+  llvm::outs() << file << ": " << value.type().str() << '\n';
+  return Error::success();
+}
+
+Error writeResults(StringRef folder, llvm::ArrayRef<runtime::NamedResult> outputs,
+                   llvm::ArrayRef<runtime::NamedTensor> traced) {
+  if (std::error_code ec = llvm::sys::fs::create_directories(folder))
+    return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
+  for (const runtime::NamedResult &output : outputs) {
+    const mil::TensorData *value = output.value.tensor();
+    if (!value)
+      return makeError("output '{0}' is {1}; only tensors can be written as .npy", output.name,
+                       output.value.type().str());
+    if (Error error = write(folder, output.name, *value))
+      return error;
+  }
+  for (const runtime::NamedTensor &value : traced)
+    if (llvm::none_of(outputs, [&](const auto &output) { return output.name == value.name; }))
+      if (Error error = write(folder, value.name, value.value))
+        return error;
+  return Error::success();
+}
+
+class Stopwatch {
+public:
+  double milliseconds() const {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_)
+        .count();
+  }
+
+private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+Expected<std::vector<RunStep>> allSteps(const Arguments &arguments, const mil::Function &function) {
+  std::vector<RunStep> steps;
+  for (const std::string &source : arguments.values(stepsOption)) {
+    auto read = readSteps(source, function);
+    if (!read)
+      return read.takeError();
+    llvm::append_range(steps, *read);
+  }
+  if (!arguments.has(stepsOption))
+    steps.emplace_back();
+  return steps;
+}
 
 Expected<int> run(const Arguments &arguments) {
   auto path = arguments.operand("PKG.mlpackage");
@@ -39,46 +128,62 @@ Expected<int> run(const Arguments &arguments) {
   auto folder = arguments.required(outputDirOption);
   if (!folder)
     return folder.takeError();
+  auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  if (!compute)
+    return compute.takeError();
+  runtime::RunOptions runOptions;
+  runOptions.compute = *compute ? runtime::Compute::Native : runtime::Compute::Float32;
+  runOptions.profile = arguments.has(profileOption);
+  for (const std::string &name : arguments.values(traceOption))
+    if (name == "all")
+      runOptions.traceAll = true;
+    else
+      runOptions.trace.push_back(name);
+  bool timed = arguments.has(timeOption);
+
+  Stopwatch loading;
   auto package = readPackage(*path);
   if (!package)
     return package.takeError();
   auto function = findFunction(**package, *path, arguments.value(functionOption));
   if (!function)
     return function.takeError();
-  auto inputs = readInputs(arguments, inputOption, **function);
-  if (!inputs)
-    return inputs.takeError();
-  runtime::RunOptions runOptions;
-  runOptions.trace = arguments.values(traceOption);
-  runOptions.profile = arguments.has(profileOption);
+  auto common = readInputs(arguments, inputOption, **function);
+  if (!common)
+    return common.takeError();
+  auto steps = allSteps(arguments, **function);
+  if (!steps)
+    return steps.takeError();
   auto runner = runtime::Runner::create(**function, runOptions);
   if (!runner)
     return runner.takeError();
-  auto outputs = runner->run(*inputs);
-  if (!outputs)
-    return outputs.takeError();
+  if (timed)
+    llvm::outs() << llvm::formatv("loaded in {0:F1} ms\n", loading.milliseconds());
 
-  if (std::error_code ec = llvm::sys::fs::create_directories(*folder))
-    return makeError("cannot make the folder '{0}': {1}", *folder, ec.message());
-  auto write = [&](StringRef name, const mil::TensorData &value) -> Error {
-    llvm::SmallString<256> file(*folder);
-    llvm::sys::path::append(file, name + ".npy");
-    if (Error error = runtime::writeNpy(file, value))
-      return error;
-    llvm::outs() << file << ": " << value.type().str() << '\n';
-    return Error::success();
-  };
-  for (const runtime::NamedResult &output : *outputs) {
-    const mil::TensorData *value = output.value.tensor();
-    if (!value)
-      return makeError("output '{0}' is {1}; only tensors can be written as .npy", output.name,
-                       output.value.type().str());
-    if (Error error = write(output.name, *value))
-      return error;
-  }
-  for (const runtime::NamedTensor &value : runner->traced())
-    if (Error error = write(value.name, value.value))
-      return error;
+  std::vector<runtime::NamedResult> outputs;
+  uint64_t number = 0;
+  for (const RunStep &step : *steps)
+    for (uint64_t i = 0; i < step.repeat; ++i) {
+      std::string where = "step " + std::to_string(++number);
+      auto inputs = stepInputs(step, **function, *common, outputs);
+      if (!inputs)
+        return arguments.has(stepsOption) ? addContext(inputs.takeError(), where)
+                                          : inputs.takeError();
+      Stopwatch running;
+      auto results = runner->run(*inputs);
+      if (!results)
+        return arguments.has(stepsOption) ? addContext(results.takeError(), where)
+                                          : results.takeError();
+      if (timed)
+        llvm::outs() << llvm::formatv("call {0} ran in {1:F1} ms\n", number,
+                                      running.milliseconds());
+      outputs = std::move(*results);
+      llvm::SmallString<256> target(*folder);
+      if (arguments.has(stepsOption))
+        llvm::sys::path::append(target, std::to_string(number));
+      if (Error error = writeResults(target, outputs, runner->traced()))
+        return error;
+    }
   for (const runtime::ProfileRow &row : runner->profile())
     llvm::outs() << llvm::formatv("{0,9:F2} ms {1,6} x {2}\n", row.milliseconds, row.calls,
                                   name(row.kind));
@@ -86,13 +191,23 @@ Expected<int> run(const Arguments &arguments) {
 }
 
 constexpr const char *usage[] = {
-    "PKG.mlpackage [--function NAME] --input NAME=FILE.npy ... --output-dir FOLDER"};
+    "PKG.mlpackage [--function NAME] --input NAME=FILE.npy ... --output-dir FOLDER",
+    "PKG.mlpackage [--function NAME] --steps FOLDER|PLAN.json ... --output-dir FOLDER"};
 
 } // namespace
 
 const Command runCommand = {
-    "run",    "a function of a package on .npy arrays, in the reference interpreter", usage,
-    sections, "fp16 values are computed in fp32 and rounded after each operation.\n", {},
+    "run",
+    "a function of a package on .npy arrays, in the reference interpreter",
+    usage,
+    sections,
+    "Arrays are little-endian float16, float32, float64, bool and integers of 8 to 64 bits, in C\n"
+    "order. States are zero before the first step and kept from step to step. A plan is\n"
+    "  {\"steps\": [{\"inputs\": {\"ids\": \"first.npy\"}},\n"
+    "             {\"inputs\": {\"ids\": {\"output\": \"next\"}}, \"repeat\": 7}]}\n"
+    "where files are relative to the plan and {\"output\": NAME} is what the call before gave. "
+    "Inputs\nof --input hold for every step that has none of its own.\n",
+    {},
     run};
 
 } // namespace plait::driver

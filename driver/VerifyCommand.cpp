@@ -3,6 +3,7 @@
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "driver/PackageFunctions.h"
+#include "frontend/NodeLocation.h"
 #include "runtime/Verify.h"
 
 #include "llvm/Support/raw_ostream.h"
@@ -20,19 +21,24 @@ constexpr Option againstOption{"against", "MODEL.pt", "the TorchScript file that
 constexpr Option inputOption{"input", "NAME=FILE.npy",
                              "an input's array in place of random numbers", 0, Scope::Function};
 constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
-                             "the bounds of an integer input's random numbers (0 and 1, or the "
-                             "length of what it indexes)",
+                             "the bounds of an input's random integers (0 and 1, or the length of "
+                             "what it indexes)",
                              0, Scope::Function};
+constexpr Option computeOption{"compute", "fp32|native",
+                               "how operations on fp16 compute: in fp32 with a rounded result "
+                               "(fp32), or in fp16 throughout"};
 constexpr Option absoluteOption{"atol", "A", "the absolute tolerance (see below)"};
 constexpr Option relativeOption{"rtol", "R", "the relative tolerance (see below)"};
 constexpr Option seedOption{"seed", "S", "of the random inputs (0)"};
 constexpr Option drawsOption{"draws", "N", "how many sets of random inputs (1)"};
-constexpr Option bisectOption{"bisect", nullptr,
-                              "after a failure, finds the operation at which fp16 leaves fp32"};
+constexpr Option bisectOption{
+    "bisect", nullptr,
+    "after a failure, names the first operation that leaves the model, the "
+    "first at which fp16 leaves fp32, and the first overflow or NaN"};
 constexpr const Option *functionOptions[] = {&functionOption, &againstOption, &inputOption,
                                              &rangeOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
-                                            &drawsOption, &bisectOption};
+                                            &drawsOption,    &computeOption,  &bisectOption};
 constexpr Section sections[] = {
     {"What to verify (options after a --function are of that one; before any: of all)",
      functionOptions},
@@ -98,18 +104,14 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
     out << (output.passed ? "  ok    " : "  wrong ") << output.name << ": " << describe(c)
         << llvm::formatv("; {0:e1} allowed",
                          report.tolerance.absolute + report.tolerance.relative * c.peak);
-    if (c.nonFinite)
-      out << "; " << c.nonFinite << " of " << c.elements << " elements NaN or infinite on one side";
     if (!output.passed)
       out << "; worst at element " << c.worst
           << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "");
     out << '\n';
   }
-  if (report.divergence)
-    out << "  leaves the tolerance at " << report.divergence->operation << ": "
-        << describe(report.divergence->comparison) << '\n';
-  if (report.overflow)
-    out << "  overflows fp16 at " << report.overflow->operation << '\n';
+  if (report.bisect)
+    for (const std::string &line : describe(*report.bisect))
+      out << "  " << line << '\n';
 }
 
 Expected<int> run(const Arguments &arguments) {
@@ -134,8 +136,14 @@ Expected<int> run(const Arguments &arguments) {
   if (error)
     return error;
   options.seed = *seed;
-  options.draws = std::max<unsigned>(1, unsigned(*draws));
+  if (*draws == 0)
+    return usageError("--draws is at least 1");
+  options.draws = unsigned(*draws);
   options.bisect = arguments.has(bisectOption);
+  auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  if (!compute)
+    return compute.takeError();
+  options.compute = *compute ? runtime::Compute::Native : runtime::Compute::Float32;
   if (*absolute >= 0)
     options.absolute = *absolute;
   if (*relative >= 0)
@@ -162,6 +170,14 @@ Expected<int> run(const Arguments &arguments) {
     auto reference = runtime::loadReference(*target.against);
     if (!reference)
       return reference.takeError();
+    if (options.bisect)
+      own.tracer = [&target](llvm::ArrayRef<runtime::NamedTensor> inputs)
+          -> Expected<std::vector<runtime::ReferenceStep>> {
+        auto tracer = runtime::loadTracer(*target.against, plait::describeLocation);
+        if (!tracer)
+          return tracer.takeError();
+        return (*tracer)(inputs);
+      };
     auto report = verifyFunction(**function, *reference, own);
     if (!report)
       return addContext(report.takeError(), (*function)->name + " against " + *target.against);
@@ -185,8 +201,7 @@ const Command verifyCommand = {
     sections,
     "An output passes when no element is NaN or infinite on one side only and no error is greater "
     "than\nA + R * (the output's largest absolute value). Without --atol and --rtol A is 1e-3 and "
-    "R "
-    "1e-2 where\nthe function computes in fp16, else 1e-5 and 1e-4. The exit status is 1 when an "
+    "R 1e-2 where\nthe function computes in fp16, else 1e-5 and 1e-4. The exit status is 1 when an "
     "output does not pass.\n",
     {},
     run};

@@ -218,15 +218,29 @@ Expected<Datum> Interpreter::settle(const Value &result, Datum datum) const {
   return datum;
 }
 
+/// LibTorch computes some operations in fp16 on other devices only.
+static bool lacksHalfKernel(const c10::Error &error) {
+  return llvm::StringRef(error.what_without_backtrace()).contains("not implemented for 'Half'");
+}
+
 Expected<Data> Interpreter::evaluate(const Op &op) {
   EvalFn fn = evaluators()[unsigned(op.kind())];
   assert(fn && "checked when the interpreter was made");
   Data results;
-  try {
-    // Named, because the context refers to it for as long as it lives.
-    auto valueOf = [&](const Value &value) { return lookup(value); };
-    EvalContext context(op, options_.compute, valueOf);
+  // Named, because contexts refer to it for as long as they live.
+  auto valueOf = [&](const Value &value) { return lookup(value); };
+  auto compute = [&](Compute mode) {
+    EvalContext context(op, mode, valueOf);
     results = fn(context);
+  };
+  try {
+    try {
+      compute(options_.compute);
+    } catch (const c10::Error &error) {
+      if (options_.compute != Compute::Native || !lacksHalfKernel(error))
+        throw;
+      compute(Compute::Float32);
+    }
   } catch (const c10::Error &error) {
     return makeError("{0}: {1}", describe(op), error.what_without_backtrace());
   } catch (const std::exception &error) {

@@ -1,16 +1,15 @@
 // TorchScript models as references.
 #include "runtime/Reference.h"
 
+#include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
-
-#include <torch/script.h>
 
 namespace plait::runtime {
 
 using mil::DType;
 using mil::TensorData;
 
-static std::optional<DType> milType(at::ScalarType type) {
+std::optional<DType> milType(at::ScalarType type) {
   switch (type) {
   case at::kFloat:
     return DType::F32;
@@ -67,62 +66,49 @@ static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs)
   return value.isNone() ? Error::success() : makeError("the model returns a {0}", value.tagKind());
 }
 
-static Expected<std::vector<TensorData>>
-forward(torch::jit::Module &module, llvm::ArrayRef<NamedTensor> inputs, at::ScalarType integers) {
+Expected<std::vector<c10::IValue>> argumentsOf(llvm::ArrayRef<NamedTensor> inputs,
+                                               at::ScalarType integers) {
   std::vector<c10::IValue> arguments;
   for (const NamedTensor &input : inputs) {
     auto tensor = toTensor(input.value, Compute::Float32, nullptr);
     if (!tensor)
       return tensor.takeError();
-    bool narrow = tensor->scalar_type() == at::kHalf;
-    // A copy: the model may write to its input.
-    arguments.emplace_back(tensor->to(narrow                              ? at::kFloat
-                                      : tensor->scalar_type() == at::kInt ? integers
-                                                                          : tensor->scalar_type(),
-                                      /*non_blocking=*/false, /*copy=*/true));
+    at::ScalarType type = tensor->scalar_type();
+    type = type == at::kHalf ? at::kFloat : type == at::kInt ? integers : type;
+    arguments.emplace_back(tensor->to(type, /*non_blocking=*/false, /*copy=*/true));
   }
-  std::vector<TensorData> outputs;
-  try {
-    c10::InferenceMode guard;
-    if (Error error = flatten(module.forward(std::move(arguments)), outputs))
-      return error;
-  } catch (const std::exception &error) { // c10::Error and what TorchScript's interpreter throws
-    llvm::StringRef text = error.what();
-    return makeError("the model fails: {0}", text.rtrim().rsplit('\n').second);
-  }
-  return outputs;
+  return arguments;
 }
 
-Expected<Reference> loadReference(llvm::StringRef path) {
-  std::shared_ptr<torch::jit::Module> module;
+Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
   try {
-    module = std::make_shared<torch::jit::Module>(torch::jit::load(path.str(), at::kCPU));
+    auto module = std::make_shared<torch::jit::Module>(torch::jit::load(path.str(), at::kCPU));
     module->eval();
     for (const at::Tensor &parameter : module->parameters())
       if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
         module->to(at::kFloat);
         break;
       }
+    return module;
   } catch (const c10::Error &error) {
     return makeError("{0}: it cannot be loaded as a TorchScript model: {1}", path,
                      llvm::StringRef(error.what_without_backtrace()).split('\n').first);
   }
-  return Reference([module, path = path.str()](
+}
+
+Expected<Reference> loadReference(llvm::StringRef path) {
+  auto loaded = loadModule(path);
+  if (!loaded)
+    return loaded.takeError();
+  return Reference([module = *loaded, path = path.str()](
                        llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
-    auto outputs = forward(*module, inputs, at::kLong);
-    bool integers = llvm::any_of(
-        inputs, [](const NamedTensor &input) { return input.value.dtype() == DType::I32; });
-    for (at::ScalarType type : {at::kInt, at::kBool}) {
-      if (outputs || !integers)
-        break;
-      auto again = forward(*module, inputs, type);
-      if (again) {
-        llvm::consumeError(outputs.takeError());
-        outputs = std::move(again);
-      } else {
-        llvm::consumeError(again.takeError());
-      }
-    }
+    auto outputs = callWithIntegers<std::vector<TensorData>>(
+        inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
+          std::vector<TensorData> flat;
+          if (Error error = flatten(module->forward(std::move(arguments)), flat))
+            return error;
+          return flat;
+        });
     if (!outputs)
       return addContext(outputs.takeError(), path);
     return outputs;

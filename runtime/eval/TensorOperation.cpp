@@ -120,7 +120,10 @@ Results evalRange1d(EvalContext &c) {
   double start = c.number(range_1d::start), end = c.number(range_1d::end),
          step = c.number(range_1d::step);
   TORCH_CHECK(step != 0, "step is 0");
-  int64_t count = std::max<int64_t>(0, int64_t(std::ceil((end - start) / step)));
+  double length = std::ceil((end - start) / step);
+  TORCH_CHECK(length <= double(INT32_MAX), "start ", start, ", end ", end, " and step ", step,
+              " make no range");
+  int64_t count = std::max<int64_t>(0, int64_t(length));
   at::Tensor values = at::arange(count, at::kDouble) * step + start;
   return c.raw(range_1d::start).is_floating_point() ? values : values.to(at::kLong);
 }

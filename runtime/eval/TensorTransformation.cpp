@@ -33,8 +33,7 @@ Results evalReshape(EvalContext &c) {
   for (size_t i = 0; i < shape.size(); ++i)
     if (shape[i] == 0 && x.numel() != 0) {
       int64_t axis = x.dim() - int64_t(shape.size()) + int64_t(i);
-      TORCH_CHECK(axis >= 0, "0 at axis ", i, " of shape copies a dimension that x does not have");
-      shape[i] = x.size(axis);
+      shape[i] = axis < 0 ? 1 : x.size(axis);
     }
   return x.reshape(shape);
 }
@@ -72,11 +71,12 @@ Results evalReverseSequence(EvalContext &c) {
   int64_t sequence = c.axis(rs::seq_axis, x.dim(), 0), batch = c.axis(rs::batch_axis, x.dim(), 0);
   std::vector<int64_t> lengths = c.ints(rs::lengths, size_t(x.size(batch)), 0);
   at::Tensor result = x.clone(at::MemoryFormat::Contiguous);
+  TORCH_CHECK(sequence != batch, "seq_axis and batch_axis are both ", batch);
   // Selecting the batch axis moves the axes behind it one to the left.
   int64_t inner = sequence > batch ? sequence - 1 : sequence;
   for (int64_t i = 0; i < x.size(batch); ++i) {
-    TORCH_CHECK(sequence != batch && lengths[i] >= 0 && lengths[i] <= x.size(sequence), "length ",
-                lengths[i], " is out of range for size ", x.size(sequence));
+    TORCH_CHECK(lengths[i] >= 0 && lengths[i] <= x.size(sequence), "length ", lengths[i],
+                " is out of range for size ", x.size(sequence));
     result.select(batch, i)
         .slice(inner, 0, lengths[i])
         .copy_(x.select(batch, i).slice(inner, 0, lengths[i]).flip(inner));

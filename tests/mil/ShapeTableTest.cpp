@@ -1,53 +1,27 @@
 // Shape functions against coremltools': replays data/shapes.txt, which make_shape_table.py wrote.
-#include "mil/Builder.h"
+#include "tests/ShapeTable.h"
 #include "mil/Infer.h"
 
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include <gtest/gtest.h>
 
 using namespace plait;
 using namespace plait::mil;
+using namespace plait::table;
 
 namespace {
-
-/// "f16" as in the table.
-DType dtypeOf(llvm::StringRef text) {
-  static const std::map<std::string, DType> names = {
-      {"f16", DType::F16},   {"f32", DType::F32},   {"i32", DType::I32}, {"i16", DType::I16},
-      {"i8", DType::I8},     {"u8", DType::U8},     {"u16", DType::U16}, {"u32", DType::U32},
-      {"bool", DType::Bool}, {"str", DType::String}};
-  return names.at(text.str());
-}
-
-/// Numbers separated by commas; what is none is a dynamic dimension.
-Shape shapeOf(llvm::StringRef text) {
-  Shape shape;
-  llvm::SmallVector<llvm::StringRef> parts;
-  text.split(parts, ',', -1, false);
-  for (llvm::StringRef part : parts) {
-    int64_t size = 0;
-    shape.push_back(part.getAsInteger(10, size) ? Dim::unknown() : Dim(size));
-  }
-  return shape;
-}
 
 /// Replays one line.
 class Case {
 public:
-  explicit Case(llvm::StringRef line) {
-    auto [head, results] = line.split(" -> ");
-    head.split(words_, ' ');
-    results_ = results;
-  }
+  explicit Case(const Line &line) : line_(line) {}
 
   /// Empty where plait agrees; otherwise what it says.
   std::string run() {
-    auto kind = parseOpKind(words_[0]);
+    auto kind = parseOpKind(line_.operation());
     if (!kind)
       return "no such operation";
     std::vector<Arg> args;
-    for (llvm::StringRef word : llvm::drop_begin(words_)) {
+    for (llvm::StringRef word : llvm::drop_begin(line_.words)) {
       auto [name, text] = word.split('=');
       auto param = info(*kind).findParam(name);
       if (!param)
@@ -56,17 +30,17 @@ public:
       text.split(parts, '+');
       llvm::SmallVector<Value *, 3> values;
       for (llvm::StringRef part : parts)
-        values.push_back(value(part));
+        values.push_back(valueOf(builder_, part));
       args.emplace_back(*param, values);
     }
     Op *op = builder_.create(*kind, args);
     std::string error = llvm::toString(builder_.takeError());
-    if (results_ == "error")
+    if (line_.results == "error")
       return op ? "accepted: " + typesOf(*op) : "";
     if (!op)
       return error;
     llvm::SmallVector<llvm::StringRef> expected;
-    results_.split(expected, ' ');
+    line_.results.split(expected, ' ');
     bool same = expected.size() == op->numResults();
     for (size_t i = 0; same && i < expected.size(); ++i) {
       auto [dtype, shape] = expected[i].split('[');
@@ -88,34 +62,7 @@ private:
     return text;
   }
 
-  Value *value(llvm::StringRef text) {
-    if (auto [dtype, scalar] = text.split(':'); !scalar.empty()) {
-      if (dtype == "str")
-        return builder_.constant(Attr::string(scalar));
-      double number = 0;
-      EXPECT_FALSE(scalar.getAsDouble(number)) << text.str();
-      return builder_.scalar(dtypeOf(dtype), number);
-    }
-    if (text.ends_with(")")) {
-      auto [dtype, list] = text.drop_back().split('(');
-      std::vector<double> numbers;
-      for (const Dim &d : shapeOf(list))
-        numbers.push_back(double(d.value()));
-      return builder_.constant(
-          TensorData::from<double>(DType::F64, {int64_t(numbers.size())}, numbers)
-              .cast(dtypeOf(dtype)));
-    }
-    bool ones = text.consume_back("!");
-    auto [dtype, list] = text.drop_back().split('[');
-    Shape shape = shapeOf(list);
-    if (ones)
-      return builder_.constant(TensorData::splat(dtypeOf(dtype), *constShape(shape), 1));
-    return function_->addInput(Type::tensor(dtypeOf(dtype), shape),
-                               "p" + std::to_string(function_->inputs().size()));
-  }
-
-  llvm::SmallVector<llvm::StringRef> words_;
-  llvm::StringRef results_;
+  const Line &line_;
   Program program_;
   Function *function_ = program_.addFunction("main");
   Builder builder_{function_->body()};
@@ -149,24 +96,20 @@ constexpr Difference kDifferences[] = {
 TEST(ShapeTable, AgreesWithCoremltools) {
   auto buffer = llvm::MemoryBuffer::getFile(PLAIT_SOURCE_DIR "/tests/mil/data/shapes.txt", true);
   ASSERT_TRUE(buffer);
-  llvm::SmallVector<llvm::StringRef> lines;
-  (*buffer)->getBuffer().split(lines, '\n', -1, false);
   unsigned cases = 0;
   bool seen[std::size(kDifferences)] = {};
   llvm::StringSet<> operations;
-  for (llvm::StringRef line : lines) {
-    if (line.starts_with("#"))
-      continue;
+  for (const Line &line : readLines(**buffer)) {
     ++cases;
-    operations.insert(line.split(' ').first);
+    operations.insert(line.operation());
     std::string difference = Case(line).run();
     if (difference.empty())
       continue;
     bool known = false;
     for (auto [i, d] : llvm::enumerate(kDifferences))
-      if (line.split(' ').first == d.operation && line.contains(d.text))
+      if (line.operation() == d.operation && line.text.contains(d.text))
         known = seen[i] = true;
-    EXPECT_TRUE(known) << line.str() << "\n    plait: " << difference;
+    EXPECT_TRUE(known) << line.text.str() << "\n    plait: " << difference;
   }
   for (auto [i, d] : llvm::enumerate(kDifferences))
     EXPECT_TRUE(seen[i]) << d.operation << " no longer differs";

@@ -1,68 +1,73 @@
-"""What coremltools converts, plait runs: the interpreter on packages that it had no part in, against PyTorch."""
+"""What coremltools converts, plait runs: the interpreter on packages that it had no part in, against PyTorch.
 
-import logging
-import warnings
+docs/runtime.md lists the operations that these packages, and those of test_peer_operations, hold; the last test keeps
+it true.
+"""
 
-warnings.filterwarnings("ignore")
+import re
 
-import coremltools as ct
 import numpy as np
 import peer_models
+import peer_operations
 import pytest
-import torch
-from command import succeed
-
+from paths import ROOT
+from peer_runs import Runs
 
 # coremltools adds 1e-4 to what `inverse` inverts; so does Core ML.
 LOOSER = {"unary.reciprocal": 3e-4}
 
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.ERROR)  # coremltools reports every pass
-    yield
-    logging.disable(logging.NOTSET)
+SINGLE = list(peer_models.CASES)
+# Whole families where rounding matters, and a sample of the others.
+HALF = [name for index, name in enumerate(SINGLE)
+        if name.split(".")[0] in ("linear", "conv", "norm", "attention", "block", "recurrent") or index % 4 == 0]
 
 
-def converted(name, precision, folder):
-    """The package, the arrays by input name, and what PyTorch computes."""
-    model, inputs = peer_models.build(name)
-    declared = [ct.TensorType(name=f"in{k}", shape=tuple(value.shape), dtype=np.int32 if value.dtype == torch.int32 else np.float32)
-                for k, value in enumerate(inputs)]
-    package = folder / "model.mlpackage"
-    ct.convert(model, inputs=declared, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18,
-               compute_precision=precision, skip_model_load=True).save(str(package))
-    with torch.no_grad():
-        expected = model(*inputs)
-    return package, {f"in{k}": value.numpy() for k, value in enumerate(inputs)}, expected
+@pytest.fixture(scope="module")
+def runs(request):
+    chosen = {item.callspec.params["name"] for item in request.session.items
+              if item.module is request.module and hasattr(item, "callspec")}
+    if any(item.originalname == "test_documented" for item in request.session.items):
+        chosen = set(SINGLE)
+    results = Runs([(name, precision) for precision, names in (("FLOAT32", SINGLE), ("FLOAT16", HALF)) for name in names if name in chosen])
+    yield results
+    results.close()
 
 
-def run(package, inputs, folder):
-    arrays = []
-    for name, value in inputs.items():
-        np.save(folder / f"{name}.npy", value)
-        arrays += ["--input", f"{name}={folder}/{name}.npy"]
-    succeed("run", package, *arrays, "--output-dir", folder / "out")
-    output, = (folder / "out").glob("*.npy")
-    return np.load(output)
-
-
-def check(name, precision, folder, rtol, atol):
-    package, inputs, expected = converted(name, precision, folder)
-    actual, expected = run(package, inputs, folder), expected.detach().numpy()
+def check(result, rtol, atol):
+    actual, expected, _ = result
     if actual.shape != expected.shape:  # coremltools has no outputs of rank 0
         actual = actual.reshape(expected.shape)
     np.testing.assert_allclose(actual.astype(np.float64), expected.astype(np.float64), rtol=rtol,
                                atol=atol * max(1.0, float(np.abs(expected).max())))
 
 
-@pytest.mark.parametrize("name", list(peer_models.CASES))
-def test_fp32(name, tmp_path):
-    check(name, ct.precision.FLOAT32, tmp_path, LOOSER.get(name, 1e-4), 1e-5)
+def test_enough():
+    assert len(SINGLE) >= 250
 
 
-@pytest.mark.full_size
-@pytest.mark.parametrize("name", [name for name in peer_models.CASES if name.split(".")[0] in (
-    "linear", "conv", "norm", "attention", "block", "recurrent")])
-def test_fp16(name, tmp_path):
-    check(name, ct.precision.FLOAT16, tmp_path, 2e-2, 1e-2)
+@pytest.mark.parametrize("name", SINGLE)
+def test_fp32(name, runs):
+    check(runs[name, "FLOAT32"], LOOSER.get(name, 1e-4), 1e-5)
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_fp16(name, runs):
+    check(runs[name, "FLOAT16"], 2e-2, 1e-2)
+
+
+def documented():
+    """The three lists of docs/runtime.md, and what they should be but for the first two's contents."""
+    text = (ROOT / "docs" / "runtime.md").read_text()
+    lists = re.findall(r"^<!-- operations: (\w+) -->\n(.*?)\n\n", text + "\n\n", flags=re.S | re.M)
+    return {name: set(body.split()) for name, body in lists}
+
+
+def test_documented(runs):
+    table = (ROOT / "mil" / "Ops.def").read_text()
+    everything = set(re.findall(r"^OP\((\w+)", table, flags=re.M)) | set(re.findall(r'^OP_KEYWORD\(\w+, "(\w+)"', table, flags=re.M))
+    models = set().union(*(runs[name, "FLOAT32"][2] for name in SINGLE)) & everything
+    written = peer_operations.covered() - models
+    expected = {"models": models, "programs": written, "own": everything - models - written}
+    for name, operations in documented().items():
+        assert operations == expected[name], f"list '{name}' of docs/runtime.md should be:\n{' '.join(sorted(expected[name]))}"
+    assert set(documented()) == set(expected)

@@ -102,6 +102,11 @@ TEST(Npy, BadFilesAreRefusedByName) {
   EXPECT_THAT(readError(npy(f4, data + "x")), HasSubstr("9 bytes of data"));
   EXPECT_THAT(readError(npy("{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", data)),
               HasSubstr("element type '>f4'"));
+  for (const char *type : {"|O", "<U3", "|S4", "|V8", "<M8[ns]", "<f16", "=f4"})
+    EXPECT_THAT(
+        readError(npy(
+            std::string("{'descr': '") + type + "', 'fortran_order': False, 'shape': (2,)}", data)),
+        HasSubstr(std::string("element type '") + type + "'"));
   EXPECT_THAT(readError(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", data)),
               HasSubstr("element type '<c8'"));
   EXPECT_THAT(
@@ -275,11 +280,59 @@ TEST(Verify, FindsWhereHalfPrecisionOverflows) {
   n.b.setLocation(nullptr);
   n.function->body().setOutputs({n.b.emit(OpKind::softsign, {{softsign::x, b}})});
   std::vector<NamedTensor> inputs{{"x", tensor({1, -2}).cast(DType::F16)}};
-  auto found = llvm::cantFail(findDivergence(*n.function, inputs, {1e-3, 1e-2}, Compute::Float32));
-  ASSERT_TRUE(found.first);
-  ASSERT_TRUE(found.second);
-  EXPECT_EQ(found.second->value, b->name);
-  EXPECT_THAT(found.second->operation, HasSubstr("block.scores"));
+  auto found = llvm::cantFail(bisect(*n.function, inputs, {1e-3, 1e-2}, Compute::Float32, nullptr));
+  ASSERT_TRUE(found.rounding);
+  ASSERT_TRUE(found.overflow);
+  EXPECT_FALSE(found.departure);
+  EXPECT_EQ(found.overflow->value, b->name);
+  EXPECT_THAT(found.overflow->operation, HasSubstr("block.scores"));
+  EXPECT_EQ(found.overflowed, 2);
+  EXPECT_NEAR(found.magnitude, 960000, 1000);
+}
+
+TEST(Verify, FindsWhereNaNBegins) {
+  Net n;
+  Value *x = n.function->addInput(Type::tensor(DType::F32, {Dim(2)}), "x");
+  Value *a = n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, 2.0}}, "double");
+  Value *b = n.b.emit(OpKind::sqrt, {{mil::sqrt::x, a}}, "root");
+  n.function->body().setOutputs({n.b.emit(OpKind::add, {{add::x, b}, {add::y, a}})});
+  std::vector<NamedTensor> inputs{{"x", tensor({1, -2})}};
+  auto found = llvm::cantFail(bisect(*n.function, inputs, {1e-5, 1e-4}, Compute::Float32, nullptr));
+  ASSERT_TRUE(found.nonFinite);
+  EXPECT_FALSE(found.overflow);
+  EXPECT_FALSE(found.rounding);
+  EXPECT_EQ(found.nonFinite->value, b->name);
+}
+
+TEST(Verify, FindsTheFirstOperationThatLeavesTheModel) {
+  Net n;
+  Value *x = n.function->addInput(Type::tensor(DType::F32, {Dim(3)}), "x");
+  Value *a = n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, 2.0}}, "double");
+  Value *b = n.b.emit(OpKind::add, {{add::x, a}, {add::y, 1.5}}, "wrong");
+  n.function->body().setOutputs({n.b.emit(OpKind::tanh, {{mil::tanh::x, b}})});
+  std::vector<NamedTensor> inputs{{"x", tensor({1, 2, 3})}};
+  // The model adds 1; its first step is computed and fused away.
+  auto tracer = [](llvm::ArrayRef<NamedTensor>) -> Expected<std::vector<ReferenceStep>> {
+    std::vector<ReferenceStep> steps;
+    steps.push_back({"aten::neg", "first", "m.py:1", tensor({-1, -2, -3}), {}, false});
+    steps.push_back({"aten::mul", "first", "m.py:2", tensor({2, 4, 6}), {0}, false});
+    steps.push_back({"aten::add", "second", "m.py:3", tensor({3, 5, 7}), {1}, false});
+    steps.push_back({"aten::tanh",
+                     "second",
+                     "m.py:4",
+                     tensor({std::tanh(3.f), std::tanh(5.f), std::tanh(7.f)}),
+                     {2},
+                     true});
+    return steps;
+  };
+  auto found = llvm::cantFail(bisect(*n.function, inputs, {1e-5, 1e-4}, Compute::Float32, tracer));
+  EXPECT_TRUE(found.traced);
+  ASSERT_TRUE(found.departure);
+  EXPECT_EQ(found.departure->value, b->name);
+  EXPECT_EQ(found.departure->place, "aten::add in module 'second' at m.py:3");
+  ASSERT_TRUE(found.departure->comparison);
+  EXPECT_NEAR(found.departure->comparison->maxAbsolute, 0.5, 1e-6);
+  EXPECT_THAT(describe(found)[0], HasSubstr("leaves the model at add"));
 }
 
 } // namespace plait::runtime

@@ -264,6 +264,48 @@ TEST(Interpreter, ErrorsNameTheOperationAndItsPlace) {
               HasSubstr("gather 'embedding' (encoder.embedding, model.py:12): index 5"));
 }
 
+TEST(Interpreter, SizesThatMakeNoSenseAreErrors) {
+  auto withSizes = [](OpKind kind, unsigned param, std::vector<int32_t> sizes) {
+    Net n;
+    Value *x = n.input("x", DType::F32, {6});
+    Value *s = n.input("s", DType::I32, {int64_t(sizes.size())});
+    std::vector<Arg> args{{param, s}};
+    if (kind != OpKind::fill)
+      args.emplace_back(0u, x);
+    n.outputs({n.b.emit(kind, args)});
+    Runner runner = n.runner();
+    return failure(runner, {floats("x", {6}, {1, 2, 3, 4, 5, 6}),
+                            wholes("s", {int64_t(sizes.size())}, sizes)});
+  };
+  EXPECT_THAT(withSizes(OpKind::fill, fill::shape, {-1, 2}), HasSubstr("fill"));
+  EXPECT_THAT(withSizes(OpKind::fill, fill::shape, {INT32_MAX, INT32_MAX}), HasSubstr("fill"));
+  EXPECT_THAT(withSizes(OpKind::reshape, reshape::shape, {4, 2}), HasSubstr("reshape"));
+  EXPECT_THAT(withSizes(OpKind::reshape, reshape::shape, {-1, -1}), HasSubstr("reshape"));
+  EXPECT_THAT(withSizes(OpKind::reshape, reshape::shape, {INT32_MIN, 3}), HasSubstr("reshape"));
+  EXPECT_THAT(withSizes(OpKind::tile, tile::reps, {-2}), HasSubstr("tile"));
+}
+
+TEST(Interpreter, RangesOfNaNAndInfinityAreErrors) {
+  for (float end : {float(NAN), INFINITY, 1e30f}) {
+    Net n;
+    Value *x = n.input("x", DType::F32, {});
+    n.outputs({n.b.emit(OpKind::range_1d,
+                        {{range_1d::end, x}, {range_1d::start, 0.0}, {range_1d::step, 1.0}})});
+    Runner runner = n.runner();
+    EXPECT_THAT(failure(runner, {floats("x", {}, {end})}), HasSubstr("make no range"));
+  }
+}
+
+/// A size computed from NaN is 0, as `cast` has it: nothing of a NaN reaches LibTorch as a size.
+TEST(Interpreter, SizesFromNaNAreZero) {
+  Net n;
+  Value *x = n.input("x", DType::F32, {1});
+  Value *size = n.b.emit(OpKind::cast, {{cast::x, x}, {cast::dtype, "int32"}});
+  n.outputs({n.b.emit(OpKind::fill, {{fill::shape, size}, {fill::value, 1.0}})});
+  Runner runner = n.runner();
+  EXPECT_TRUE(run(runner, {floats("x", {1}, {NAN})}).empty());
+}
+
 TEST(Interpreter, LazyWeightsAreReadThroughTheirTransforms) {
   Net n;
   Value *x = n.input("x", DType::F32, {2});

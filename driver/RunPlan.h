@@ -1,0 +1,40 @@
+// The calls that one `plait run` makes, one after the other on the same states.
+//
+//   plan := {"steps": [step (',' step)*]}
+//   step := {"inputs": {NAME: source, …}, "repeat": N}      repeat is 1 where not said
+//   source := "FILE.npy"                                    relative to the plan's folder
+//           | {"output": NAME}                              what the call before gave
+//
+// A folder is a step too: its NAME.npy is the array of the input NAME.
+#pragma once
+
+#include "driver/CommandLine.h"
+#include "mil/IR.h"
+#include "runtime/Runner.h"
+
+#include <map>
+
+namespace plait::driver {
+
+/// Where one call takes an input from.
+struct StepInput {
+  bool fromOutput = false;
+  std::string name; ///< a file, or an output of the call before
+};
+
+struct RunStep {
+  std::map<std::string, StepInput> inputs;
+  uint64_t repeat = 1;
+};
+
+/// The steps of a folder of arrays (one step), or of a JSON plan.
+Expected<std::vector<RunStep>> readSteps(llvm::StringRef path, const mil::Function &function);
+
+/// What the call takes: `common` arrays, and the step's own, which have the last word. `previous`
+/// holds the outputs of the call before. Every array is converted to its input's element type.
+Expected<std::vector<runtime::NamedTensor>>
+stepInputs(const RunStep &step, const mil::Function &function,
+           llvm::ArrayRef<runtime::NamedTensor> common,
+           llvm::ArrayRef<runtime::NamedResult> previous);
+
+} // namespace plait::driver

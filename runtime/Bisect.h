@@ -1,0 +1,53 @@
+// Finding the operation where a function begins to go wrong.
+//
+// The function is run twice in step: as it computes, and with no rounding to fp16. Where the two
+// part, fp16 is to blame. The values computed without rounding are held against the model's own:
+// where those part, the package computes something else (a wrong weight, another operation).
+//
+// Nothing in a package says which of its values is which of the model's, and passes fuse what the
+// model computes apart. So values are matched by what they hold: a value of the function agrees
+// with the model when some step has as many elements and they are equal within the tolerance. A
+// value is bad when neither it nor anything computed from it agrees, and the first bad one that is
+// computed from good ones is where the two part.
+#pragma once
+
+#include "runtime/Compare.h"
+#include "runtime/ReferenceTrace.h"
+
+namespace plait::runtime {
+
+/// An operation, and the place in the model that computes what it does.
+struct Finding {
+  std::string operation; ///< "conv 'layer1'"
+  std::string value;     ///< its result
+  /// "aten::conv2d in module 'encoder.layer' at model.py:12"; empty where the model computes
+  /// nothing alike.
+  std::string place;
+  std::optional<Comparison> comparison;
+};
+
+struct BisectReport {
+  /// The first operation whose result, computed as the function computes, is beyond the tolerance
+  /// of the same without rounding.
+  std::optional<Finding> rounding;
+  /// The first whose result has NaN or infinite elements that are finite without rounding, the
+  /// number of those elements and the largest finite magnitude there without rounding.
+  std::optional<Finding> overflow;
+  int64_t overflowed = 0;
+  double magnitude = 0;
+  /// The first that makes NaN or infinity of finite operands, rounding or not; not looked for where
+  /// overflow is found.
+  std::optional<Finding> nonFinite;
+  /// Whether values were held against the model's, and the first operation where they part.
+  bool traced = false;
+  std::optional<Finding> departure;
+};
+
+/// `tracer` may be empty: then places are unknown and departure is not looked for.
+Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
+                              Tolerance tolerance, Compute compute, const ReferenceTracer &tracer);
+
+/// Lines that say what was found.
+std::vector<std::string> describe(const BisectReport &report);
+
+} // namespace plait::runtime

@@ -1,0 +1,60 @@
+// TorchScript modules as references run them (private: includes torch).
+#pragma once
+
+#include "runtime/Runner.h"
+
+#include <torch/script.h>
+
+namespace plait::runtime {
+
+/// In evaluation mode and fp32.
+Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path);
+
+/// Calls `run` with the inputs as LibTorch tensors: half-precision ones as fp32; int32 ones as
+/// int64, and again as int32 or bool where that fails. Gives the first error where all fail.
+template <typename Result>
+Expected<Result>
+callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
+                 llvm::function_ref<Expected<Result>(std::vector<c10::IValue>)> run);
+
+/// Copies, since a model may write to its inputs.
+Expected<std::vector<c10::IValue>> argumentsOf(llvm::ArrayRef<NamedTensor> inputs,
+                                               at::ScalarType integers);
+
+template <typename Result>
+Expected<Result>
+callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
+                 llvm::function_ref<Expected<Result>(std::vector<c10::IValue>)> run) {
+  auto call = [&](at::ScalarType integers) -> Expected<Result> {
+    auto arguments = argumentsOf(inputs, integers);
+    if (!arguments)
+      return arguments.takeError();
+    try {
+      c10::InferenceMode guard;
+      return run(std::move(*arguments));
+    } catch (const std::exception &error) { // c10::Error and what TorchScript's interpreter throws
+      llvm::StringRef text = error.what();
+      return makeError("the model fails: {0}", text.rtrim().rsplit('\n').second);
+    }
+  };
+  Expected<Result> result = call(at::kLong);
+  bool integers = llvm::any_of(
+      inputs, [](const NamedTensor &input) { return input.value.dtype() == mil::DType::I32; });
+  for (at::ScalarType type : {at::kInt, at::kBool}) {
+    if (result || !integers)
+      break;
+    auto again = call(type);
+    if (again) {
+      llvm::consumeError(result.takeError());
+      result = std::move(again);
+    } else {
+      llvm::consumeError(again.takeError());
+    }
+  }
+  return result;
+}
+
+/// MIL's element type for LibTorch's; nullopt for those that no constant has.
+std::optional<mil::DType> milType(at::ScalarType type);
+
+} // namespace plait::runtime

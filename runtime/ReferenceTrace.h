@@ -1,0 +1,38 @@
+// What a TorchScript model computes on its way to the outputs: what `verify --bisect` holds a
+// package's values against.
+#pragma once
+
+#include "runtime/Runner.h"
+
+#include <functional>
+
+namespace torch::jit {
+struct Node;
+}
+
+namespace plait::runtime {
+
+/// One tensor that the model computed from its inputs. Views are left out: they hold what their
+/// operand holds.
+struct ReferenceStep {
+  std::string operation; ///< "aten::linear"
+  std::string module;    ///< "encoder.layer.0"; empty for the model itself
+  std::string source;    ///< "model.py:12 in forward", as far as known
+  mil::TensorData value;
+  /// Earlier steps that it was computed from, through views and lists.
+  std::vector<unsigned> operands;
+  bool isOutput = false; ///< the model returns it, or a view of it
+};
+
+/// Runs the model on inputs in order and gives its steps in the order they ran. Values inside loops
+/// and undecided branches are not among them; those that leave these are.
+using ReferenceTracer =
+    std::function<Expected<std::vector<ReferenceStep>>(llvm::ArrayRef<NamedTensor> inputs)>;
+/// How messages name the place of a node.
+using NodeDescriber = std::function<std::string(const torch::jit::Node &)>;
+
+/// Loads a TorchScript file as loadReference() does. Every intermediate tensor of a run is held at
+/// once.
+Expected<ReferenceTracer> loadTracer(llvm::StringRef path, NodeDescriber describe);
+
+} // namespace plait::runtime

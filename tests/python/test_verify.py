@@ -1,0 +1,131 @@
+"""plait verify: draws, ranges and given arrays; --bisect names what is wrong in packages that were made wrong on purpose."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from command import plait, succeed
+from torch import nn
+
+
+class Double(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+class Scores(nn.Module):
+    """Beyond fp16 in the middle: around a million."""
+
+    def forward(self, x):
+        large = (x * 1000 + 500) ** 2
+        return large / (large.mean() + 1)
+
+
+class Vanishing(nn.Module):
+    """Finite in fp32; in fp16 the squares vanish, and it divides zero by zero."""
+
+    def forward(self, x):
+        small = (x * 1e-5) ** 2
+        return small / small.sum()
+
+
+class Net(nn.Module):
+    def __init__(self, middle):
+        super().__init__()
+        self.first, self.middle, self.second, self.last = nn.Linear(8, 16), middle, nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.second(self.middle(torch.relu(self.first(x)) + 0.5))))
+
+
+def compiled(folder, model, precision="fp16", declared="x=[2, 8]", example=None):
+    torch.jit.trace(model.eval(), torch.rand(2, 8) if example is None else example).save(str(folder / "model.pt"))
+    succeed("compile", "-o", folder / "p.mlpackage", "--precision", precision, "--input", declared, folder / "model.pt")
+    return folder / "p.mlpackage", folder / "model.pt"
+
+
+def verify(package, model, *options):
+    return plait("verify", package, "--against", model, *options)
+
+
+def test_passes(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Net(Double()))
+    result = verify(package, model, "--draws", "3", "--seed", "5", "--bisect")
+    assert result.returncode == 0, result.stdout
+    assert re.search(r"max abs [\d.e+-]+, max rel [\d.e+-]+, SNR [\d.]+ dB, cosine [\d.]+", result.stdout)
+    assert result.stdout == verify(package, model, "--draws", "3", "--seed", "5").stdout
+    assert result.stdout != verify(package, model, "--draws", "3", "--seed", "6").stdout
+    assert verify(package, model, "--compute", "native").returncode == 0
+
+
+def test_overflow_is_named(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Net(Scores()))
+    result = verify(package, model, "--bisect")
+    assert result.returncode == 1
+    overflow, = [line for line in result.stdout.splitlines() if "fp16 overflows at" in line]
+    assert "in module 'middle' at" in overflow and "test_verify.py:" in overflow, result.stdout
+    assert "without rounding to fp16 every value of the model is reached" in result.stdout
+    assert result.stdout.count("NaN or infinite on one side") <= 2  # of the output, and of the operation
+
+
+def test_nan_is_named(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Net(Vanishing()))
+    result = verify(package, model, "--bisect")
+    assert result.returncode == 1
+    assert re.search(r"fp16 (overflows|leaves fp32) at .*in module 'middle' at .*test_verify.py:", result.stdout), result.stdout
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_wrong_weight_is_named(tmp_path, precision):
+    torch.manual_seed(0)
+    net = Net(Double())
+    package, model = compiled(tmp_path, net, precision)
+    weights = package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    values = net.second.weight.detach().numpy().astype(np.float16 if precision == "fp16" else np.float32)
+    data = weights.read_bytes()
+    assert data.count(values.tobytes()) == 1
+    weights.write_bytes(data.replace(values.tobytes(), (values * -2).tobytes()))
+    result = verify(package, model, "--bisect")
+    assert result.returncode == 1
+    departure, = [line for line in result.stdout.splitlines() if "leaves the model at" in line]
+    assert "linear" in departure and "in module 'second'" in departure, result.stdout
+    assert not re.search("leaves fp32|overflows", result.stdout), result.stdout
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(20, 4)
+
+    def forward(self, ids):
+        return self.table(ids).sum(1)
+
+
+def test_integers_stay_in_the_table(tmp_path):
+    package, model = compiled(tmp_path, Tokens(), declared="ids=int32[2, 8]", example=torch.zeros(2, 8, dtype=torch.int32))
+    assert verify(package, model, "--draws", "20").returncode == 0
+    assert verify(package, model, "--range", "ids=18..19").returncode == 0
+    for option, message in [("ids=15..30", "index"), ("idx=0..1", "idx"), ]:
+        result = verify(package, model, "--range", option)
+        assert result.returncode == 1 and message in result.stderr, result.stderr
+    for option in ("ids", "ids=3", "ids=5..2", "ids=a..b"):
+        assert verify(package, model, "--range", option).returncode == 2
+
+
+def test_given_arrays(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Net(Double()))
+    np.save(tmp_path / "x.npy", np.full((2, 8), 1e4, np.float32))
+    assert verify(package, model, "--input", f"x={tmp_path}/x.npy").returncode == 0
+    np.save(tmp_path / "wrong.npy", np.zeros((3, 8), np.float32))
+    for option, message in [(f"x={tmp_path}/wrong.npy", "[2, 8]"), (f"y={tmp_path}/x.npy", "no input 'y'"), ("x=/nowhere.npy", "/nowhere.npy")]:
+        result = verify(package, model, "--input", option)
+        assert result.returncode == 1 and message in result.stderr, result.stderr
+    assert verify(package, model, "--draws", "0").returncode == 2
+    assert plait("verify", package).returncode == 2
+    missing = plait("verify", package, "--function", "other", "--against", model)
+    assert missing.returncode == 1 and "no function 'other'" in missing.stderr
