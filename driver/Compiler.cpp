@@ -173,11 +173,14 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       request.floatType =
           options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
       std::vector<std::string> warnings;
-      Error error = models.lower(program, request, warnings);
+      mil::Program lowered;
+      Error error = models.lower(lowered, request, warnings);
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
         return error;
+      passes::removeRedundancy(lowered, context);
+      program.adopt(lowered, lowered.function(function.name));
       if (function.lora)
         context.options.loraOf[function.name] = *function.lora;
     }

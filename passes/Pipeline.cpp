@@ -91,6 +91,11 @@ static void cleanUp(Runner &runner) {
   });
 }
 
+void removeRedundancy(mil::Program &program, PassContext &context) {
+  dce(program, context);
+  cse(program, context);
+}
+
 Error runPipeline(mil::Program &program, PassContext &context, const PipelineHooks &hooks) {
   Runner runner(program, context, hooks);
 

@@ -14,6 +14,11 @@ struct PipelineHooks {
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
 };
 
+/// Removes what a freshly lowered function computes in vain or twice, its literals above all: it
+/// waits in this form until the last model is lowered, since the pipeline decides over all functions
+/// at once.
+void removeRedundancy(mil::Program &program, PassContext &context);
+
 /// Runs everything that turns lowered functions into what Core ML runs.
 Error runPipeline(mil::Program &program, PassContext &context, const PipelineHooks &hooks = {});
 
