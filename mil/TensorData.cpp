@@ -9,6 +9,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/xxhash.h"
+#include <array>
 #include <cassert>
 #include <cstring>
 
@@ -19,6 +20,9 @@ namespace plait::mil {
 static constexpr int64_t kEagerElements = 64;
 /// Owned storage of up to this many bytes is compared and hashed by content.
 static constexpr size_t kContentBytes = 4096;
+/// Equal tensors of up to this many bytes share their storage where a thread makes them soon after
+/// one another: axes, shapes and flags, which most operations of a program repeat.
+static constexpr size_t kRecentBytes = 256;
 
 std::shared_ptr<const Storage> Storage::owned(std::vector<uint8_t> bytes) {
   struct Owned : Storage {
@@ -102,7 +106,14 @@ TensorData TensorData::make(Node node) {
       hash = llvm::hash_combine(hash, hashAttr(attr));
   }
   node.hash = hash;
-  return TensorData(std::make_shared<const Node>(std::move(node)));
+  if (!node.storage || contentOf(node).empty() || node.storage->bytes.size() > kRecentBytes)
+    return TensorData(std::make_shared<const Node>(std::move(node)));
+  thread_local std::array<TensorData, 512> recentTensors;
+  TensorData &recent = recentTensors[hash % recentTensors.size()];
+  TensorData made(std::make_shared<const Node>(std::move(node)));
+  if (!recent || !recent.sameTree(made))
+    recent = std::move(made);
+  return recent;
 }
 
 TensorData TensorData::view(std::shared_ptr<const Storage> storage, uint64_t byteOffset,

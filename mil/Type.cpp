@@ -1,6 +1,9 @@
 // Construction, comparison and text of types.
 #include "mil/Type.h"
 
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/STLExtras.h"
+#include <array>
 #include <cassert>
 
 namespace plait::mil {
@@ -9,12 +12,28 @@ Type::Type(Kind kind, Shape shape, std::vector<Type> nested)
     : kind_(kind),
       parts_(std::make_shared<const Parts>(Parts{std::move(shape), std::move(nested)})) {}
 
+/// Most values of a program have one of few shapes: types of the static ones that a thread saw last
+/// share theirs.
+static Type &recentType(llvm::ArrayRef<Dim> shape) {
+  thread_local std::array<Type, 64> recent;
+  llvm::hash_code hash = llvm::hash_value(shape.size());
+  for (const Dim &size : shape)
+    hash = llvm::hash_combine(hash, size.value());
+  return recent[hash % recent.size()];
+}
+
 Type Type::tensor(DType dtype, llvm::ArrayRef<Dim> shape) {
   Type t;
-  if (shape.empty())
+  if (shape.empty()) {
     t.kind_ = Kind::Tensor;
-  else
+  } else if (llvm::any_of(shape, [](const Dim &size) { return !size.isConst(); })) {
     t = Type(Kind::Tensor, Shape(shape), {});
+  } else {
+    Type &recent = recentType(shape);
+    if (recent.shape() != shape)
+      recent = Type(Kind::Tensor, Shape(shape), {});
+    t = recent;
+  }
   t.dtype_ = dtype;
   return t;
 }
