@@ -31,10 +31,16 @@ void appendStringField(std::string &out, unsigned field, llvm::StringRef value) 
 }
 
 void appendDeterministic(std::string &out, const google::protobuf::MessageLite &message) {
-  google::protobuf::io::StringOutputStream stream(&out);
+  // Not through protobuf's stream over a string, which fills its whole capacity with zeros each
+  // time. What is too large for protobuf only takes its space: the caller checks sizes.
+  size_t begin = out.size(), size = message.ByteSizeLong();
+  out.resize(begin + size);
+  if (size > size_t(INT32_MAX))
+    return;
+  google::protobuf::io::ArrayOutputStream stream(out.data() + begin, int(size));
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
+  message.SerializeWithCachedSizes(&coded);
 }
 
 void appendMessageField(std::string &out, unsigned field,
