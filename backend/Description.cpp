@@ -5,6 +5,7 @@
 #include "backend/ProtoFunction.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/JSON.h"
 
 namespace plait {
@@ -202,14 +203,17 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   const mil::Metadata &metadata = program.metadata;
   if (Error error = checkMetadata(metadata))
     return error;
-  spec::Metadata target;
+  // Kept from a package that was read; what is known here has the last word.
+  if (!metadata.otherDescription.empty() && !out.ParseFromString(metadata.otherDescription))
+    return makeError("what the program keeps of its package's description is damaged");
+  spec::Metadata target = out.metadata();
   target.set_author(metadata.author);
   target.set_license(metadata.license);
   target.set_versionstring(metadata.version);
   target.set_shortdescription(metadata.description);
   for (const auto &[key, value] : metadata.userDefined)
     (*target.mutable_userdefined())[key] = value;
-  if (target.ByteSizeLong() != 0)
+  if (out.has_metadata() || target.ByteSizeLong() != 0)
     *out.mutable_metadata() = std::move(target);
 
   if (isPlain(program))
@@ -225,6 +229,9 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   out.set_defaultfunctionname(program.defaultFunction);
   for (const auto &function : program.functions()) {
     spec::FunctionDescription &description = *out.add_functions();
+    if (!description.ParseFromString(function->otherDescription))
+      return makeError("function '{0}': what it keeps of its package's description is damaged",
+                       function->name);
     description.set_name(function->name);
     if (Error error = encodeInterface(*function, description))
       return error;
@@ -242,6 +249,22 @@ void decodeDescription(const spec::ModelDescription &in, mil::Program &out) {
   for (const auto &[key, value] : in.metadata().userdefined())
     out.metadata.userDefined[key] = value;
   out.defaultFunction = in.defaultfunctionname();
+
+  spec::ModelDescription other = in;
+  other.clear_functions();
+  other.clear_defaultfunctionname();
+  other.clear_input();
+  other.clear_output();
+  other.clear_state();
+  if (other.has_metadata()) {
+    spec::Metadata &metadata = *other.mutable_metadata();
+    metadata.clear_author();
+    metadata.clear_license();
+    metadata.clear_versionstring();
+    metadata.clear_shortdescription();
+    metadata.clear_userdefined();
+  }
+  appendDeterministic(out.metadata.otherDescription, other);
 }
 
 std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescription &in) {
@@ -292,7 +315,72 @@ mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name,
   return Type::tensor(type.dtype(), shape);
 }
 
+namespace {
+
+/// One input, output or state against what the description says of it.
+Error checkFeature(const char *what, const Value &value, const spec::FeatureDescription *feature) {
+  if (!feature)
+    return makeError("the description has no {0} '{1}'", what, value.name);
+  const spec::FeatureType &type = feature->type();
+  bool isArray = type.has_multiarraytype() || type.statetype().has_arraytype();
+  if (!isArray || (!value.type.isTensor() && !value.type.isState()))
+    return Error::success(); // images, labels and dictionaries have types of their own
+  const spec::ArrayFeatureType &array =
+      value.type.isState() ? type.statetype().arraytype() : type.multiarraytype();
+  auto dataType = arrayDataType(value);
+  if (!dataType)
+    return dataType.takeError();
+  if (array.datatype() != *dataType)
+    return makeError("the description gives {0} '{1}' another element type than {2}", what,
+                     value.name, mil::name(value.type.dtype()));
+  llvm::ArrayRef<int64_t> stated(array.shape().data(), size_t(array.shape_size()));
+  auto shape = mil::constShape(value.type.shape());
+  if (shape && stated.size() == shape->size() && stated != llvm::ArrayRef<int64_t>(*shape))
+    return makeError(
+        "the description gives {0} '{1}' the shape [{2:$[, ]}]; in the program it is {3}", what,
+        value.name, llvm::make_range(stated.begin(), stated.end()), value.type.str());
+  return Error::success();
+}
+
+template <typename Features, typename Values>
+Error checkFeatures(const char *what, const Features &features, const Values &values) {
+  llvm::StringSet<> names;
+  for (const Value *value : values) {
+    names.insert(value->name);
+    if (Error error = checkFeature(what, *value, findFeature(features, value->name)))
+      return error;
+  }
+  for (const spec::FeatureDescription &feature : features)
+    if (!names.contains(feature.name()))
+      return makeError("the description has the {0} '{1}', which the function has not", what,
+                       feature.name());
+  return Error::success();
+}
+
+} // namespace
+
+Error checkInterface(const spec::FunctionDescription &in, const mil::Function &function) {
+  if (in.input_size() + in.output_size() + in.state_size() == 0)
+    return Error::success();
+  llvm::SmallVector<const Value *> inputs, states, outputs;
+  for (const auto &input : function.inputs())
+    (input->type.isState() ? states : inputs).push_back(input.get());
+  for (const mil::Operand &output : function.outputs())
+    outputs.push_back(output.get());
+  if (Error error = checkFeatures("input", in.input(), inputs))
+    return error;
+  if (Error error = checkFeatures("state", in.state(), states))
+    return error;
+  return checkFeatures("output", in.output(), outputs);
+}
+
 void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
+  spec::FunctionDescription other = in;
+  other.clear_name();
+  other.clear_input();
+  other.clear_output();
+  other.clear_state();
+  appendDeterministic(out.otherDescription, other);
   out.inputInfo.resize(out.inputs().size());
   for (auto [index, input] : llvm::enumerate(out.inputs())) {
     const spec::FeatureDescription *feature = findFeature(in.input(), input->name);

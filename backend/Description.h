@@ -16,6 +16,11 @@ namespace plait {
 
 namespace spec = CoreML::Specification;
 
+/// The specification version of packages of the opset.
+inline int specificationVersion(mil::Opset opset) {
+  return int(opset) - int(mil::Opset::iOS15) + 6;
+}
+
 /// Whether the program is written in the plain form: no default function, one function `main`.
 bool isPlain(const mil::Program &program);
 
@@ -31,6 +36,11 @@ std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescr
 /// The type of the input `name`, its dynamic dimensions made symbols (`name_0` for the first) with
 /// the bounds that the description states; `type` where it states nothing.
 mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, mil::Type type);
+
+/// Fails where the description and the function disagree on what inputs, outputs and states there
+/// are, or on the element type or the fixed shape of an array. A description that states no
+/// interface at all is not held against the function.
+Error checkInterface(const spec::FunctionDescription &in, const mil::Function &function);
 
 /// What the description says of inputs and outputs beyond their types, into inputInfo and
 /// outputFeatures.

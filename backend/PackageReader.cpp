@@ -7,6 +7,7 @@
 #include "backend/Manifest.h"
 #include "backend/ModelParts.h"
 #include "backend/ProtoFunction.h"
+#include "backend/TextModel.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
@@ -38,15 +39,13 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &description
                     WeightFiles &files, mil::Program &program) {
   std::vector<spec::FunctionDescription> described = describedFunctions(description);
   // In the order of the description; protobuf's map of functions has none.
-  std::stable_sort(
-      parts.functions.begin(), parts.functions.end(), [&](const auto &a, const auto &b) {
-        auto rank = [&](StringRef name) {
-          return llvm::find_if(described, [&](const auto &d) { return d.name() == name; }) -
-                 described.begin();
-        };
-        return std::pair(rank(a.name), StringRef(a.name)) <
-               std::pair(rank(b.name), StringRef(b.name));
-      });
+  llvm::sort(parts.functions, [&](const auto &a, const auto &b) {
+    auto rank = [&](StringRef name) {
+      return llvm::find_if(described, [&](const auto &d) { return d.name() == name; }) -
+             described.begin();
+    };
+    return std::pair(rank(a.name), StringRef(a.name)) < std::pair(rank(b.name), StringRef(b.name));
+  });
   for (const auto &[name, bytes, field] : parts.functions) {
     if (program.function(name))
       return makeError("two functions are named '{0}'", name);
@@ -65,6 +64,8 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &description
     Error error = decodeFunction(message, function, files, [&](StringRef input, mil::Type type) {
       return refineInput(description, input, std::move(type));
     });
+    if (!error)
+      error = checkInterface(description, function);
     if (error)
       return addContext(std::move(error), "function '" + name + "'");
     decodeFeatures(description, function);
@@ -114,17 +115,31 @@ Expected<Package> readModel(StringRef modelPath) {
     return error;
   if (Error error = readAttributes(*parts, files, *package.program))
     return error;
-  std::vector<StringRef> names(files.opened().keys().begin(), files.opened().keys().end());
-  llvm::sort(names);
-  for (StringRef name : names)
-    if (auto weights = files.opened().lookup(name))
-      package.weights.push_back(std::move(weights));
+  package.weights = files.opened();
+
+  // What nothing here reads is kept.
+  if (!package.program->functions().empty() &&
+      package.specificationVersion > specificationVersion(package.program->functions()[0]->opset)) {
+    // An interface may need a later version than the operations do.
+    spec::Model version;
+    version.set_specificationversion(package.specificationVersion);
+    appendDeterministic(parts->otherModel, version);
+  }
+  package.program->metadata.otherModel = std::move(parts->otherModel);
+  wire::Program other;
+  if (!parse(other, parts->otherProgram))
+    return makeError("its program is damaged");
+  package.program->docString = other.docstring();
   return package;
 }
 
 } // namespace
 
 Expected<Package> openPackage(StringRef path) {
+  if (path.ends_with(".mil"))
+    return openText(path);
+  if (!isPackage(path) && isCompiledModel(path))
+    return openCompiledModel(path);
   Expected<std::string> model = findRootModel(path);
   if (!model)
     return model.takeError();

@@ -1,6 +1,8 @@
 // Reads a Core ML package (.mlpackage) whose model is an mlprogram, of specification versions 6 to
-// 9 and whoever wrote it, into a program. Weights stay in the mapped weight file. Nothing in a
-// package is trusted: what does not fit is an error.
+// 9 and whoever wrote it, into a program; a compiled model (.mlmodelc) or a text (.mil) likewise:
+// see TextModel.h. Weights stay in the mapped weight file. Nothing in a package is trusted: what
+// does not fit is an error. What is not known (metadata of its own, fields of later versions) is
+// kept in the program and written back.
 #pragma once
 
 #include "mil/IR.h"
@@ -17,6 +19,7 @@ struct Package {
   int specificationVersion = 0;
 };
 
+/// Of whichever of the three kinds `path` is.
 Expected<Package> openPackage(llvm::StringRef path);
 
 /// The program alone; its constants keep the files alive.

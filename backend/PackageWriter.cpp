@@ -21,8 +21,6 @@ namespace {
 /// Protobuf's limit on a message, and so on the model file.
 constexpr uint64_t maxModelBytes = INT32_MAX;
 
-int specificationVersion(mil::Opset opset) { return int(opset) - int(mil::Opset::iOS15) + 6; }
-
 /// Bytes appended to a file.
 class Appender {
 public:
@@ -107,14 +105,19 @@ Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets
 Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evaluator,
                               llvm::StringRef spool, uint64_t spoolBytes, llvm::StringRef path) {
   spec::Model head;
-  head.set_specificationversion(specificationVersion(program.functions()[0]->opset));
+  if (!head.ParseFromString(program.metadata.otherModel))
+    return makeError("what the program keeps of its package's model is damaged");
+  head.set_specificationversion(
+      std::max(head.specificationversion(), specificationVersion(program.functions()[0]->opset)));
   if (Error error = encodeDescription(program, *head.mutable_description()))
     return error;
   wire::Program program0;
   program0.set_version(1);
+  program0.set_docstring(program.docString);
   std::string version, attributes, bytes;
   appendDeterministic(version, program0);
   program0.clear_version();
+  program0.clear_docstring();
   for (const auto &[name, value] : program.attributes)
     if (Error error = encodeImmediate(value, evaluator, (*program0.mutable_attributes())[name]))
       return error;

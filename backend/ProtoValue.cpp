@@ -281,6 +281,16 @@ Expected<std::shared_ptr<const WeightFile>> WeightFiles::get(llvm::StringRef ref
   return *file;
 }
 
+std::vector<std::shared_ptr<const WeightFile>> WeightFiles::opened() const {
+  std::vector<llvm::StringRef> names(files.keys().begin(), files.keys().end());
+  llvm::sort(names);
+  std::vector<std::shared_ptr<const WeightFile>> result;
+  for (llvm::StringRef name : names)
+    if (auto file = files.lookup(name))
+      result.push_back(std::move(file));
+  return result;
+}
+
 namespace {
 
 /// The number of elements of a static tensor type, or an error for one that no memory could hold.
@@ -307,61 +317,44 @@ template <typename T, typename Field> std::vector<uint8_t> packAll(const Field &
   return bytes;
 }
 
+/// The inverse of encodeElements(): of each element type the field that Core ML reads, no other.
 Expected<std::vector<uint8_t>> decodeElements(DType dtype, const wire::TensorValue &in) {
-  using Case = wire::TensorValue::ValueCase;
-  auto integers = [&](const auto &field) -> std::optional<std::vector<uint8_t>> {
-    switch (dtype) {
-    case DType::I8:
-    case DType::U8:
-      return packAll<uint8_t>(field);
-    case DType::I16:
-    case DType::U16:
-      return packAll<uint16_t>(field);
-    case DType::I32:
-    case DType::U32:
-      return packAll<uint32_t>(field);
-    case DType::I64:
-    case DType::U64:
-      return packAll<uint64_t>(field);
-    default:
-      return std::nullopt;
-    }
-  };
-  std::optional<std::vector<uint8_t>> result;
-  switch (in.value_case()) {
-  case Case::kFloats:
-    if (dtype == DType::F32)
-      result = packAll<float>(in.floats().values());
+  if (in.value_case() == wire::TensorValue::VALUE_NOT_SET) // An empty tensor may leave it out.
+    return std::vector<uint8_t>();
+  switch (dtype) {
+  case DType::Bool:
+    if (in.has_bools())
+      return packAll<uint8_t>(in.bools().values());
     break;
-  case Case::kDoubles:
-    if (dtype == DType::F64)
-      result = packAll<double>(in.doubles().values());
+  case DType::F32:
+    if (in.has_floats())
+      return packAll<float>(in.floats().values());
     break;
-  case Case::kInts:
-    result = integers(in.ints().values());
+  case DType::F64:
+    if (in.has_doubles())
+      return packAll<double>(in.doubles().values());
     break;
-  case Case::kLongInts:
-    result = integers(in.longints().values());
+  case DType::I16:
+  case DType::U16:
+    if (in.has_ints())
+      return packAll<uint16_t>(in.ints().values());
     break;
-  case Case::kBools:
-    if (dtype == DType::Bool)
-      result = packAll<uint8_t>(in.bools().values());
+  case DType::I32:
+    if (in.has_ints())
+      return packAll<uint32_t>(in.ints().values());
     break;
-  case Case::kBytes: {
-    const std::string &bytes = in.bytes().values();
-    if (dtype != DType::String)
-      result = std::vector<uint8_t>(bytes.begin(), bytes.end());
-    break;
-  }
-  case Case::VALUE_NOT_SET: // An empty tensor may leave it out.
-    result = std::vector<uint8_t>();
+  case DType::I64:
+  case DType::U64:
+    if (in.has_longints())
+      return packAll<uint64_t>(in.longints().values());
     break;
   default:
-    break;
+    if (in.has_bytes()) {
+      const std::string &bytes = in.bytes().values();
+      return std::vector<uint8_t>(bytes.begin(), bytes.end());
+    }
   }
-  if (!result)
-    return makeError("a constant of {0} is stored as another type", mil::name(dtype));
-  return std::move(*result);
+  return makeError("a constant of {0} is stored as another type", mil::name(dtype));
 }
 
 Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles &files) {
@@ -398,11 +391,22 @@ Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles
   return Attr(TensorData::fromBytes(type.dtype(), shape, std::move(*bytes)));
 }
 
+/// A value inside another one, whose type states its own.
+Expected<Attr> decodeElement(const wire::Value &in, const Type &type, WeightFiles &files) {
+  Expected<Attr> element = decodeValue(in, files);
+  if (element && !compatible(element->type(), type))
+    return makeError("a constant states {0} and holds {1}", type.str(), element->type().str());
+  return element;
+}
+
 template <typename Values>
-Expected<std::vector<Attr>> decodeAll(const Values &values, WeightFiles &files) {
+Expected<std::vector<Attr>> decodeAll(const Values &values, llvm::ArrayRef<Type> types,
+                                      WeightFiles &files) {
+  if (values.size() != int(types.size()))
+    return makeError("a constant states {0} elements and holds {1}", types.size(), values.size());
   std::vector<Attr> result;
-  for (const wire::Value &value : values) {
-    Expected<Attr> element = decodeValue(value, files);
+  for (auto [value, type] : llvm::zip(values, types)) {
+    Expected<Attr> element = decodeElement(value, type, files);
     if (!element)
       return element.takeError();
     result.push_back(std::move(*element));
@@ -421,13 +425,18 @@ Expected<Attr> decodeValue(const wire::Value &in, WeightFiles &files) {
   case Type::Kind::Tensor:
     return decodeTensor(*type, in, files);
   case Type::Kind::List: {
-    Expected<std::vector<Attr>> elements = decodeAll(immediate.list().values(), files);
+    const auto &values = immediate.list().values();
+    if (auto length = type->length().tryValue(); length && *length != values.size())
+      return makeError("a constant of type {0} holds {1} elements", type->str(), values.size());
+    std::vector<Type> types(size_t(values.size()), type->element());
+    Expected<std::vector<Attr>> elements = decodeAll(values, types, files);
     if (!elements)
       return elements.takeError();
     return Attr::list(type->element(), std::move(*elements));
   }
   case Type::Kind::Tuple: {
-    Expected<std::vector<Attr>> elements = decodeAll(immediate.tuple().values(), files);
+    Expected<std::vector<Attr>> elements =
+        decodeAll(immediate.tuple().values(), type->elements(), files);
     if (!elements)
       return elements.takeError();
     return Attr::tuple(std::move(*elements));
@@ -435,10 +444,10 @@ Expected<Attr> decodeValue(const wire::Value &in, WeightFiles &files) {
   case Type::Kind::Dict: {
     Attr::Dict entries;
     for (const wire::DictionaryValue::KeyValuePair &pair : immediate.dictionary().values()) {
-      Expected<Attr> key = decodeValue(pair.key(), files);
+      Expected<Attr> key = decodeElement(pair.key(), type->elements()[0], files);
       if (!key)
         return key.takeError();
-      Expected<Attr> value = decodeValue(pair.value(), files);
+      Expected<Attr> value = decodeElement(pair.value(), type->elements()[1], files);
       if (!value)
         return value.takeError();
       entries.emplace_back(std::move(*key), std::move(*value));

@@ -44,7 +44,8 @@ public:
   /// `modelFolder` is what `@model_path` stands for.
   explicit WeightFiles(std::string modelFolder) : folder(std::move(modelFolder)) {}
   Expected<std::shared_ptr<const WeightFile>> get(llvm::StringRef reference);
-  const llvm::StringMap<std::shared_ptr<const WeightFile>> &opened() const { return files; }
+  /// Those opened so far, in order of their names.
+  std::vector<std::shared_ptr<const WeightFile>> opened() const;
 
 private:
   std::string folder;

@@ -1,13 +1,15 @@
-// plait opt: passes on MIL text, for golden tests and for exploring what a pass does.
+// plait opt: passes on a program, for golden tests and for exploring what a pass does; and programs
+// from packages to text and back.
+#include "backend/PackageWriter.h"
+#include "backend/TextModel.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
-#include "driver/PackageFunctions.h"
-#include "mil/Parser.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -20,8 +22,11 @@ namespace {
 constexpr Option passesOption{"passes", "A,B,...", "the passes to run once each, in this order"};
 constexpr Option pipelineOption{"pipeline", nullptr,
                                 "runs what `plait compile` runs, to a fixed point where it does"};
-constexpr Option outOption{"o", "FILE.mil", "where to write the program (the standard output)"};
+constexpr Option outOption{"o", "FILE.mil|PKG.mlpackage",
+                           "where to write the program (as text, to the standard output)"};
 constexpr Option listOption{"list-passes", nullptr, "lists all passes"};
+constexpr Option rulesOption{"list-rules", nullptr,
+                             "lists what Core ML refuses or gets wrong, which compile checks"};
 constexpr Option printAfterOption{"print-after", "NAME|all",
                                   "prints the program after each run of the pass that changed it"};
 constexpr Option verifyOption{"verify-each", nullptr,
@@ -31,20 +36,23 @@ constexpr Option shareOption{"share", "on|off", "whether functions share weights
 constexpr Option precisionOption{"precision", "fp16|fp32",
                                  "whether the pipeline goes to fp16 (fp16)"};
 
-constexpr const Option *options[] = {&passesOption, &pipelineOption,   &outOption,
-                                     &listOption,   &printAfterOption, &verifyOption,
-                                     &loraOption,   &shareOption,      &precisionOption};
+constexpr const Option *options[] = {&passesOption, &pipelineOption,   &outOption,    &listOption,
+                                     &rulesOption,  &printAfterOption, &verifyOption, &loraOption,
+                                     &shareOption,  &precisionOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
-  if (path.rtrim('/').ends_with(".mlpackage"))
-    return readPackage(path);
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
-  if (!buffer)
-    return makeError("{0}: {1}", path, buffer.getError().message());
-  mil::ParseOptions options;
-  options.fileName = path.str();
-  return mil::parseProgram((*buffer)->getBuffer(), options);
+  auto package = [&]() -> Expected<Package> {
+    if (llvm::sys::fs::is_directory(path))
+      return openPackage(path);
+    auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
+    if (!buffer)
+      return makeError("{0}: {1}", path, buffer.getError().message());
+    return parseText((*buffer)->getBuffer(), path);
+  }();
+  if (!package)
+    return package.takeError();
+  return std::move(package->program);
 }
 
 void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
@@ -55,25 +63,30 @@ void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
   mil::print(program, out, options);
 }
 
-Error writeProgram(const mil::Program &program, const std::string &path) {
-  std::error_code ec;
-  llvm::raw_fd_ostream out(path, ec);
-  if (ec)
-    return makeError("cannot write '{0}': {1}", path, ec.message());
-  printProgram(program, out);
-  out.close();
-  if (out.has_error()) {
-    ec = out.error();
-    out.clear_error();
-    return makeError("cannot write '{0}': {1}", path, ec.message());
-  }
-  return Error::success();
+Error writeProgram(const mil::Program &program, StringRef path) {
+  runtime::RuntimeEvaluator evaluator;
+  if (!path.rtrim('/').ends_with(".mlpackage"))
+    return writeTextModel(program, path, &evaluator);
+  WriteOptions options;
+  options.evaluator = &evaluator;
+  return writePackage(program, path, options);
+}
+
+void listRules() {
+  for (const mil::Rule &rule : mil::listRules())
+    llvm::outs() << llvm::formatv("{0,-24}{1,-10}{2}\n{3,34}{4}\n", rule.id,
+                                  rule.severity == mil::Rule::Refused ? "refused" : "risky",
+                                  rule.text, "", rule.source);
 }
 
 Expected<int> run(const Arguments &arguments) {
   if (arguments.has(listOption)) {
     for (const passes::PassInfo &pass : passes::allPasses())
       llvm::outs() << llvm::formatv("{0,-24}{1}\n", pass.name, pass.summary);
+    return 0;
+  }
+  if (arguments.has(rulesOption)) {
+    listRules();
     return 0;
   }
   auto path = arguments.operand("FILE.mil");
@@ -138,7 +151,8 @@ Expected<int> run(const Arguments &arguments) {
   return 0;
 }
 
-constexpr const char *usage[] = {"[options] FILE.mil", "[options] PKG.mlpackage", "--list-passes"};
+constexpr const char *usage[] = {"[options] FILE.mil", "[options] PKG.mlpackage|MODEL.mlmodelc",
+                                 "--list-passes", "--list-rules"};
 
 } // namespace
 
@@ -148,7 +162,9 @@ const Command optCommand = {
     usage,
     sections,
     "FILE.mil may be - for the standard input. Without --passes and --pipeline the program is "
-    "verified and\nprinted. Constants of a package print as references to its weight file.\n",
+    "verified and\nprinted. Text that is printed names places of large constants as if they were "
+    "written one after the\nother; -o FILE.mil writes them to FILE.weights.bin, so that the text "
+    "reads back.\n",
     {},
     run};
 

@@ -1,7 +1,20 @@
 // What all shape functions share: checking operands against the table, axes, broadcasting.
 #include "mil/Infer.h"
 
+#include "llvm/ADT/StringSwitch.h"
+
 namespace plait::mil {
+
+/// Parameters that hold one number a dimension or several axes: vectors, whatever their length.
+static bool isVectorParam(const Op &op, llvm::StringRef name) {
+  return llvm::StringSwitch<bool>(name)
+      .Cases("axes", "perm", "reps", "kernel_sizes", "strides", "dilations", "pad", true)
+      .Cases("begin", "begin_mask", "end_mask", "squeeze_mask", "split_sizes", true)
+      .Cases("crop_height", "crop_width", "output_shape", true)
+      .Case("end", !op.is(OpKind::range_1d))
+      .Case("stride", !op.is(OpKind::sliding_windows))
+      .Default(false);
+}
 
 static Error checkOperand(const Op &op, const ParamInfo &param, const Value &value,
                           std::map<char, DType> &variables) {
@@ -27,6 +40,8 @@ static Error checkOperand(const Op &op, const ParamInfo &param, const Value &val
   if (!contains(param.domain, type.dtype()))
     return makeError("{0}: {1} is {2}; allowed: {3}", opName, param.name, name(type.dtype()),
                      describe(param.domain));
+  if (type.rank() != 1 && isVectorParam(op, param.name))
+    return makeError("{0}: {1} must be a vector, not {2}", opName, param.name, type.str());
   if (param.var == '_')
     return Error::success();
   auto [it, fresh] = variables.try_emplace(param.var, type.dtype());

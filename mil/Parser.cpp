@@ -2,6 +2,7 @@
 // LiteralParser.cpp has types and literals.
 #include "mil/Parser.h"
 
+#include "mil/FlexibleShapes.h"
 #include "mil/Infer.h"
 #include "mil/LiteralParser.h"
 
@@ -276,6 +277,11 @@ bool Parser::parseFunction() {
     return false;
   if (at('[') && !parseAttributes(function_->attributes))
     return false;
+  // What of the attributes is known moves to where programs hold it.
+  llvm::erase_if(function_->attributes, [&](const auto &attribute) {
+    return attribute.first == flexibleShapesAttribute &&
+           applyFlexibleShapes(*function_, attribute.second);
+  });
   if (!parseBody(function_->body(), 0))
     return false;
   for (auto &[op, hint] : anonymous_) {

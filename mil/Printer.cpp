@@ -2,6 +2,7 @@
 #include "mil/Printer.h"
 
 #include "mil/Evaluator.h"
+#include "mil/FlexibleShapes.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringExtras.h"
@@ -34,7 +35,8 @@ private:
     os_ << ' ' << value.name;
   }
   void arguments(llvm::ArrayRef<std::unique_ptr<Value>> values);
-  void attributes(llvm::ArrayRef<std::pair<std::string, Attr>> attributes);
+  using Attributes = std::vector<std::pair<std::string, Attr>>;
+  void attributes(llvm::ArrayRef<Attributes::value_type> attributes);
   /// `type(contents)`
   void literal(const Attr &attr);
   void contents(const Attr &attr);
@@ -150,7 +152,14 @@ void Printer::nested(llvm::ArrayRef<int64_t> shape, llvm::function_ref<void(int6
     return element(0);
   int64_t count = numElements(shape);
   if (count == 0) {
-    // Every level that is not empty holds empty ones.
+    // Every level that is not empty holds empty ones, unless these would be many.
+    int64_t rows = 1;
+    for (int64_t size : shape)
+      rows = size ? std::min<int64_t>(rows * std::min<int64_t>(size, 65), 65) : rows;
+    if (rows > 64) {
+      os_ << "[]";
+      return;
+    }
     std::string text = "[]";
     for (size_t i = shape.size(); i-- > 1;) {
       if (shape[i - 1] == 0) {
@@ -286,7 +295,7 @@ void Printer::literal(const Attr &attr) {
   os_ << ')';
 }
 
-void Printer::attributes(llvm::ArrayRef<std::pair<std::string, Attr>> attributes) {
+void Printer::attributes(llvm::ArrayRef<Attributes::value_type> attributes) {
   llvm::interleaveComma(attributes, os_, [&](const auto &attribute) {
     os_ << attribute.first << " = ";
     literal(attribute.second);
@@ -379,9 +388,12 @@ void Printer::block(const Block &block, unsigned indent) {
 void Printer::function(const Function &function) {
   os_ << "    func " << function.name << '<' << name(function.opset) << '>';
   arguments(function.inputs());
-  if (!function.attributes.empty()) {
+  Attributes stated = function.attributes;
+  if (auto shapes = flexibleShapes(function))
+    stated.emplace_back(flexibleShapesAttribute.str(), std::move(*shapes));
+  if (!stated.empty()) {
     os_ << " [";
-    attributes(function.attributes);
+    attributes(stated);
     os_ << ']';
   }
   os_ << ' ';
@@ -390,9 +402,12 @@ void Printer::function(const Function &function) {
 
 void Printer::program(const Program &program) {
   os_ << "program(1.3)\n";
-  if (!program.attributes.empty()) {
+  llvm::ArrayRef<Attributes::value_type> stated = program.attributes;
+  if (options_.programAttributes)
+    stated = *options_.programAttributes;
+  if (!stated.empty()) {
     os_ << '[';
-    attributes(program.attributes);
+    attributes(stated);
     os_ << "]\n";
   }
   os_ << "{\n";

@@ -27,6 +27,8 @@ struct PrintOptions {
   /// Where a constant lies in a weight file; by default offsets are assigned in order, as if the
   /// constants were written one after the other.
   std::function<BlobLocation(const TensorData &)> blob;
+  /// Printed in place of the program's own attributes, where given.
+  std::optional<std::vector<std::pair<std::string, Attr>>> programAttributes;
 };
 
 void print(const Program &program, llvm::raw_ostream &os, const PrintOptions &options = {});

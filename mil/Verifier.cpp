@@ -4,6 +4,7 @@
 #include "mil/Infer.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace plait::mil {
 
@@ -32,6 +33,7 @@ private:
   void results(const Op &op);
   void define(const Value &value, const Block *block);
   void states(const Function &function);
+  void attributes(llvm::ArrayRef<std::pair<std::string, Attr>> attributes);
 
   Error error_ = Error::success();
   unsigned count_ = 0;
@@ -54,6 +56,17 @@ void Verifier::define(const Value &value, const Block *block) {
     fail("value '{0}' has no type", value.name);
   if (value.block() != block)
     fail("value '{0}' belongs to another block", value.name);
+}
+
+void Verifier::attributes(llvm::ArrayRef<std::pair<std::string, Attr>> attributes) {
+  llvm::StringSet<> names;
+  for (const auto &[name, value] : attributes) {
+    auto isPart = [](char c) { return llvm::isAlnum(c) || c == '_' || c == '@'; };
+    if (name.empty() || !(llvm::isAlpha(name[0]) || name[0] == '_') || !llvm::all_of(name, isPart))
+      fail("the attribute name '{0}' is no identifier", name);
+    else if (!names.insert(name).second)
+      fail("the attribute '{0}' is there twice", name);
+  }
 }
 
 void Verifier::operands(const Op &op) {
@@ -91,6 +104,7 @@ void Verifier::operation(const Op &op) {
   }
   if (!op.name.empty() && !opNames_.insert(op.name).second)
     fail("the operation name is not unique");
+  attributes(op.attributes);
   unsigned before = count_;
   operands(op);
   bool hasBlocks = op.is(OpKind::cond) || op.is(OpKind::while_loop);
@@ -151,6 +165,7 @@ void Verifier::function(const Function &function) {
   where_ = "function '" + function.name + "'";
   if (!isLegalName(function.name))
     fail("the name is no identifier, or a word of MIL's grammar");
+  attributes(function.attributes);
   if (function.outputs().empty())
     fail("has no outputs");
   for (const auto &input : function.inputs())
@@ -171,6 +186,7 @@ void Verifier::function(const Function &function) {
 void Verifier::program(const Program &program) {
   if (program.functions().empty())
     fail("the program has no functions");
+  attributes(program.attributes);
   llvm::StringSet<> names;
   for (const auto &f : program.functions()) {
     if (!names.insert(f->name).second) {

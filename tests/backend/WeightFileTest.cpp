@@ -79,8 +79,9 @@ protected:
 /// A storage that pretends to be a record of an archive: it knows its CRC and counts what is handed
 /// back.
 std::shared_ptr<Storage> record(const std::vector<float> &values) {
-  auto storage = std::make_shared<Storage>(
-      *TensorData::from<float>(DType::F32, {int64_t(values.size())}, values).node().storage);
+  TensorData tensor = TensorData::from<float>(DType::F32, {int64_t(values.size())}, values);
+  auto storage = std::make_shared<Storage>(*tensor.node().storage);
+  storage->owner = tensor.node().storage;
   storage->crc = llvm::crc32(storage->bytes);
   return storage;
 }

@@ -5,3 +5,4 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLAIT = pathlib.Path(os.environ.get("PLAIT", ROOT / "build" / "release" / "bin" / "plait"))
+CHECK_PACKAGES = pathlib.Path(os.environ.get("PLAIT_CHECK_PACKAGES", PLAIT.with_name("check_packages")))  # tests/backend/CheckPackages.cpp

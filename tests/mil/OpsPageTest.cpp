@@ -1,0 +1,117 @@
+// docs/ops.md is the table of operations as a page. UPDATE_GOLDEN=1 writes it anew.
+#include "mil/OpInfo.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cstdlib>
+#include <gtest/gtest.h>
+
+using namespace plait;
+using namespace plait::mil;
+
+namespace {
+
+constexpr const char *kIntroduction = R"(# Operations
+
+Every operation of MIL's iOS18 opset, as `mil/Ops.def` has it and in its order. Made from the table by a test
+(`UPDATE_GOLDEN=1`); [MIL](mil.md) says what the table is for and what is left out.
+
+- **opset**: the first that has the operation in this form.
+- **parameters**: element types that are allowed; parameters with the same capital letter have one element type. *const*
+  ones are constants or `constexpr_*` results, *inline* ones literals in the operation; `= …` is the default that is
+  always written, *optional* ones have none; `…` takes several values.
+- **notes**: *effect* writes a state or list, *reads* reads a state, *random* is never merged or folded, *compile time*
+  has literals for operands; *keeps fp32* is left alone by the fp16 pass.
+
+| operation | opset | parameters | notes |
+|---|---|---|---|
+)";
+
+std::string defaultText(const Default &value) {
+  switch (value.kind) {
+  case Default::None:
+    return "";
+  case Default::Int:
+    return std::to_string(int64_t(value.number));
+  case Default::Float: {
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::format("%g", value.number);
+    return text;
+  }
+  case Default::Bool:
+    return value.number ? "true" : "false";
+  case Default::String:
+    return std::string("\"") + value.text + "\"";
+  case Default::Ones:
+    return "ones";
+  case Default::Zeros:
+    return "zeros";
+  case Default::AllAxes:
+    return "all axes";
+  case Default::ZeroBias:
+    return "zeros";
+  case Default::BoxIndices:
+    return "0, 1, 2 …";
+  case Default::IndicesDType:
+    return "\"int32\" with indices";
+  }
+  llvm_unreachable("every kind of default is listed");
+}
+
+std::string parameterText(const ParamInfo &param) {
+  std::string text = std::string("`") + param.name + "`";
+  if (param.isVariadic())
+    text += " …";
+  if (param.var != '_')
+    text += std::string(" ") + param.var;
+  text += ": ";
+  text += param.flags & ListOnly    ? "list"
+          : param.flags & StateOnly ? "state"
+          : param.domain            ? describe(param.domain)
+                                    : "any";
+  if (param.flags & Inline)
+    text += ", *inline*";
+  else if (param.isConst())
+    text += ", *const*";
+  if (std::string value = defaultText(param.def); !value.empty())
+    text += " = " + value;
+  else if (param.isOptional())
+    text += ", *optional*";
+  return text;
+}
+
+std::string page() {
+  std::string text = kIntroduction;
+  for (unsigned i = 0; i < kNumOps; ++i) {
+    const OpInfo &op = info(OpKind(i));
+    llvm::SmallVector<std::string> parameters, notes;
+    for (const ParamInfo &param : op.params)
+      parameters.push_back(parameterText(param));
+    for (auto [trait, note] :
+         {std::pair(Effect, "effect"), std::pair(ReadsMemory, "reads"),
+          std::pair(NonDeterministic, "random"), std::pair(Constexpr, "compile time")})
+      if (op.traits & trait)
+        notes.push_back(note);
+    if (op.half == HalfPolicy::Keep)
+      notes.push_back("keeps fp32");
+    text += llvm::formatv("| `{0}` | {1} | {2} | {3} |\n", op.name, name(op.since),
+                          llvm::join(parameters, "<br>"), llvm::join(notes, ", "));
+  }
+  return text;
+}
+
+TEST(OpsPage, IsTheTable) {
+  const char *path = PLAIT_SOURCE_DIR "/docs/ops.md";
+  std::string text = page();
+  if (std::getenv("UPDATE_GOLDEN")) {
+    std::error_code ec;
+    llvm::raw_fd_ostream(path, ec) << text;
+    ASSERT_FALSE(ec) << ec.message();
+  }
+  auto buffer = llvm::MemoryBuffer::getFile(path, true);
+  ASSERT_TRUE(bool(buffer));
+  EXPECT_EQ((*buffer)->getBuffer().str(), text) << "run this test with UPDATE_GOLDEN=1";
+}
+
+} // namespace
