@@ -1,0 +1,25 @@
+// What the fuzzers call, each with arbitrary bytes: a reader, and what must hold of anything that
+// it accepts. A broken promise aborts, so that a fuzzer and an ordinary test both see it.
+// CorpusTest.cpp replays tests/fuzz/corpus through the same functions; docs/mil.md says how to
+// fuzz.
+#pragma once
+
+#include "llvm/ADT/ArrayRef.h"
+
+namespace plait::fuzz {
+
+/// MIL text: parses, verifies, prints; what is printed parses and prints the same.
+void text(llvm::ArrayRef<uint8_t> input);
+
+/// A package: `n:u32le model[n] weights[…]`, the model file and the weight file beside it. What
+/// reads verifies or not, prints as text that parses; what verifies is written, and what was
+/// written reads as the same program.
+void package(llvm::ArrayRef<uint8_t> input);
+
+/// A weight file: every blob that can be found is within the file and reads.
+void weights(llvm::ArrayRef<uint8_t> input);
+
+/// Aborts with a message unless `condition` holds.
+void require(bool condition, const char *message);
+
+} // namespace plait::fuzz
