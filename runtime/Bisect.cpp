@@ -200,13 +200,14 @@ Error Bisection::see(const Op &op, const Data &rounded, const Data &exact) {
     point.telling = sample.telling;
     if (sample.telling)
       if (auto it = bySize_.find(sample.flat.numel()); it != bySize_.end()) {
-        point.exact = value;
         for (unsigned step : it->second)
           if (agree(sample, samples_[step], tolerance_)) {
             matched_[step] = true;
             if (!point.match)
               point.match = step;
           }
+        if (!point.match)
+          point.exact = value; // it may turn out to be the one
       }
     points_.push_back(std::move(point));
     if (i < rounded.size() && rounded[i].tensor.defined() &&
@@ -328,11 +329,12 @@ BisectReport Bisection::report(bool traced) {
 Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
                               Tolerance tolerance, Compute compute, const ReferenceTracer &tracer) {
   std::vector<ReferenceStep> steps;
+  std::string untraced;
   if (tracer) {
-    auto traced = tracer(inputs);
-    if (!traced)
-      return traced.takeError();
-    steps = std::move(*traced);
+    if (auto traced = tracer(inputs))
+      steps = std::move(*traced);
+    else
+      untraced = llvm::toString(traced.takeError());
   }
   Interpreter::Inputs tensors;
   for (const NamedTensor &input : inputs) {
@@ -347,7 +349,9 @@ Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<Name
       return error;
     if (Error error = bisection.run(tensors, compute))
       return error;
-    return bisection.report(bool(tracer));
+    BisectReport report = bisection.report(tracer && untraced.empty());
+    report.untraced = std::move(untraced);
+    return report;
   } catch (const c10::Error &error) {
     return makeError("function '{0}': values cannot be compared: {1}", function.name,
                      error.what_without_backtrace());
@@ -360,6 +364,8 @@ static std::string describe(const Finding &finding) {
 
 std::vector<std::string> describe(const BisectReport &report) {
   std::vector<std::string> lines;
+  if (!report.untraced.empty())
+    lines.push_back("the model's own values are not at hand: " + report.untraced);
   if (report.departure) {
     lines.push_back("leaves the model at " + describe(*report.departure));
     if (report.departure->comparison)
@@ -369,7 +375,7 @@ std::vector<std::string> describe(const BisectReport &report) {
   } else if (report.traced) {
     lines.push_back("every value of the model is reached: the outputs may be in another order");
   }
-  if (report.rounding)
+  if (report.rounding && !(report.overflow && report.overflow->value == report.rounding->value))
     lines.push_back("fp16 leaves fp32 at " + describe(*report.rounding) + ": " +
                     describe(*report.rounding->comparison));
   if (report.overflow)

@@ -41,9 +41,11 @@ struct BisectReport {
   /// Whether values were held against the model's, and the first operation where they part.
   bool traced = false;
   std::optional<Finding> departure;
+  /// Why the model could not be traced; empty otherwise.
+  std::string untraced;
 };
 
-/// `tracer` may be empty: then places are unknown and departure is not looked for.
+/// `tracer` may be empty, and may fail: then places are unknown and departure is not looked for.
 Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
                               Tolerance tolerance, Compute compute, const ReferenceTracer &tracer);
 

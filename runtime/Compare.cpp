@@ -75,6 +75,8 @@ Expected<Comparison> compare(const TensorData &actual, const TensorData &referen
 }
 
 std::string describe(const Comparison &c) {
+  if (c.nonFinite && c.nonFinite == c.elements) // there is nothing to measure
+    return llvm::formatv("all {0} elements NaN or infinite on one side", c.elements);
   std::string text =
       llvm::formatv("max abs {0:e2}, max rel {1:e2}, SNR ", c.maxAbsolute, c.maxRelative);
   text += std::isinf(c.snr) ? (c.snr > 0 ? "inf" : "-inf") : llvm::formatv("{0:f1}", c.snr).str();

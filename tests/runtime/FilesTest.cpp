@@ -171,6 +171,8 @@ TEST(Compare, NonFiniteMustBeTheSame) {
   EXPECT_EQ(other.worst, 1);
   EXPECT_FALSE((Tolerance{1e9, 1e9}.accepts(other)));
   EXPECT_THAT(describe(other), HasSubstr("2 of 3 elements NaN or infinite"));
+  Comparison all = llvm::cantFail(compare(tensor({NAN, INFINITY}), tensor({1, 2})));
+  EXPECT_EQ(describe(all), "all 2 elements NaN or infinite on one side");
 }
 
 TEST(Compare, TypesMayDifferShapesNot) {
@@ -333,6 +335,13 @@ TEST(Verify, FindsTheFirstOperationThatLeavesTheModel) {
   ASSERT_TRUE(found.departure->comparison);
   EXPECT_NEAR(found.departure->comparison->maxAbsolute, 0.5, 1e-6);
   EXPECT_THAT(describe(found)[0], HasSubstr("leaves the model at add"));
+
+  auto failing = [](llvm::ArrayRef<NamedTensor>) -> Expected<std::vector<ReferenceStep>> {
+    return makeError("no luck");
+  };
+  auto alone = llvm::cantFail(bisect(*n.function, inputs, {1e-5, 1e-4}, Compute::Float32, failing));
+  EXPECT_FALSE(alone.traced);
+  EXPECT_THAT(describe(alone)[0], HasSubstr("no luck"));
 }
 
 } // namespace plait::runtime

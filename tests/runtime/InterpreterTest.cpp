@@ -254,6 +254,33 @@ TEST(Interpreter, TraceAndProfile) {
   EXPECT_THAT(llvm::toString(unknown.takeError()), HasSubstr("no value named 'nothing'"));
 }
 
+TEST(Interpreter, ValuesDieAtTheirLastUse) {
+  Net n;
+  Value *x = n.input("x", DType::F32, {2});
+  Value *a = n.b.emit(OpKind::exp, {{mil::exp::x, x}});
+  Value *b = n.b.emit(OpKind::add, {{add::x, a}, {add::y, a}});
+  Value *c = n.b.emit(OpKind::exp, {{mil::exp::x, b}});
+  Value *d = n.b.emit(OpKind::add, {{add::x, c}, {add::y, b}});
+  n.outputs({d});
+  using Weak = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+  std::map<const Value *, Weak> made;
+  std::vector<std::vector<bool>> alive; // as each result is made: are a, b, c?
+  Interpreter::Options options;
+  options.observer = [&](const Value &value, const Datum &datum) {
+    made.emplace(&value, Weak(datum.tensor.getIntrusivePtr()));
+    auto &row = alive.emplace_back();
+    for (Value *earlier : {a, b, c})
+      row.push_back(made.count(earlier) && !made.at(earlier).expired());
+  };
+  auto interpreter = llvm::cantFail(Interpreter::create(*n.function, options));
+  auto outputs = llvm::cantFail(interpreter->run({{"x", at::ones({2})}}));
+  ASSERT_EQ(alive.size(), 4u);
+  EXPECT_EQ(alive[1], (std::vector<bool>{true, true, false}));
+  EXPECT_EQ(alive[2], (std::vector<bool>{false, true, true}));
+  EXPECT_EQ(alive[3], (std::vector<bool>{false, true, true}));
+  EXPECT_TRUE(made.at(b).expired());
+}
+
 TEST(Interpreter, ErrorsNameTheOperationAndItsPlace) {
   Net n;
   Value *x = n.input("x", DType::F32, {2}), *i = n.input("i", DType::I32, {1});
