@@ -15,8 +15,8 @@ struct PipelineHooks {
 };
 
 /// Removes what a freshly lowered function computes in vain or twice, its literals above all: it
-/// waits in this form until the last model is lowered, since the pipeline decides over all functions
-/// at once.
+/// waits in this form until the last model is lowered, since the pipeline decides over all
+/// functions at once.
 void removeRedundancy(mil::Program &program, PassContext &context);
 
 /// Runs everything that turns lowered functions into what Core ML runs.
