@@ -5,7 +5,8 @@
 //
 //   %x                                          after, for every use of %b
 //
-// One that an output needs (its source is an input, a constant or another output) stays.
+// One that an output needs (its source is an input, a constant or another output) stays; a cast to
+// the type it has, which Core ML's own converter never writes, becomes an identity there.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -132,10 +133,17 @@ bool removeNoops(Program &program, PassContext &) {
     if (op.numResults() != 1)
       return;
     Value *same = returned(op);
-    if (!same || !(same->type == op.result()->type) || !canReplace(op.result(), same))
+    if (!same || !(same->type == op.result()->type))
       return;
     if (!op.result()->hasUses()) // an unused one is dce's
       return;
+    if (!canReplace(op.result(), same)) {
+      if (!op.is(OpKind::cast))
+        return;
+      Builder builder(*op.parent(), op.getIterator());
+      builder.setLocation(op.location);
+      same = builder.emit(OpKind::identity, {{identity::x, same}}, op.result()->name);
+    }
     replaceOp(&op, same);
     changed = true;
   });

@@ -12,12 +12,11 @@ from mil_signatures import signatures
 
 TABLE = frozenset((pathlib.Path(__file__).parent / "census.txt").read_text().splitlines())
 
-# (pattern of signatures, reason): the coremltools conversions at hand happen to hold none, or it cannot convert the model.
+# (pattern of signatures, what coremltools writes in its place)
 EXCEPTIONS = [
-    (r"relu6\(x: fp(16|32)\) -> fp\1", "coremltools writes clip for the relu6 of its conversions; the operation is iOS15's"),
-    (r"mod\(x: int32, y: int32\) -> int32", "int32 is in the domain of mod; no conversion at hand takes an integer remainder"),
-    (r"cast\(dtype: const string, x: fp16\) -> (fp16|int32)",
-     "fp16 and int32 are in the domain of cast; a cast to the type it has stays where it names an output"),
+    (r"mod\(x: int32, y: (const )?int32\) -> int32",
+     "torch.remainder of integers becomes floor_div, mul and sub; mod of int32 is written for the size of a dynamic dimension "
+     "alone (roll_dynamic), with the constant as x"),
 ]
 
 

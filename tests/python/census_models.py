@@ -1,4 +1,7 @@
-"""Small models of every operation family, converted by make_census.py: (name, module or function, inputs)."""
+"""Small models of every operation family, converted by make_census.py: (name, module or function, inputs, dynamic).
+
+`dynamic` is the axis of the first input that is converted as 2 up to its size; None where all are fixed.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,10 @@ CASES = []
 
 def f32(*shape):
     return torch.rand(shape) + 0.5
+
+
+def f16(*shape):
+    return f32(*shape).half()
 
 
 def i32(*shape, high=4):
@@ -24,8 +31,8 @@ class Function(nn.Module):
         return self.function(*args)
 
 
-def case(name, body, *inputs):
-    CASES.append((name, body if isinstance(body, nn.Module) else Function(body), inputs))
+def case(name, body, *inputs, dynamic=None):
+    CASES.append((name, body if isinstance(body, nn.Module) else Function(body), inputs, dynamic))
 
 
 # Elementwise, one operand
@@ -45,6 +52,7 @@ for name, module in {
     "softshrink": nn.Softshrink(),
 }.items():
     case(name, module, f32(2, 3, 12, 4) - 1)
+case("relu6_function", F.relu6, f32(2, 3, 12, 4) - 1)
 
 # Elementwise, two operands: tensors, broadcasting, numbers, constants
 binary = {
@@ -109,6 +117,8 @@ case("to_half", lambda x: x.half() * 2, f32(2, 12))
 case("to_bool", lambda x: x.bool().float(), f32(2, 12))
 case("int_to_float", lambda x: x.float() * 0.5, i32(2, 12))
 case("int_to_bool", lambda x: x.bool().int(), i32(2, 12))
+case("half_to_int", lambda x: x.to(torch.int32), f16(2, 12))
+case("half_to_float", lambda x: x.float() * 2, f16(2, 12))
 case("type_as", lambda x, y: x.type_as(y) + y, i32(2, 12), f32(2, 12))
 
 # Reductions
@@ -242,6 +252,7 @@ case("repeat_int", lambda x: x.repeat(2, 3), i32(2, 4))
 case("repeat_interleave", lambda x: x.repeat_interleave(2, dim=1), f32(2, 4))
 case("flip", lambda x: x.flip(1), f32(2, 4))
 case("roll", lambda x: x.roll(1, 1), f32(2, 4))
+case("roll_dynamic", lambda x: x.roll(1, 1), f32(2, 4), dynamic=1)
 case("unflatten", nn.Unflatten(1, (3, 4)), f32(2, 12))
 case("unfold", nn.Unfold(2, stride=2), f32(2, 3, 4, 4))
 case("pixel_shuffle", nn.PixelShuffle(2), f32(2, 8, 4, 4))

@@ -24,13 +24,17 @@ TABLE = pathlib.Path(__file__).parent / "census.txt"
 
 
 def convert(index):
-    name, module, inputs = CASES[index]
+    name, module, inputs, dynamic = CASES[index]
     found, errors = set(), []
     try:
         torch.manual_seed(0)
         module = module.eval()
         model = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.trace(module, inputs, check_trace=False)
-        types = [ct.TensorType(f"x{k}", value.shape, dtype=value.numpy().dtype) for k, value in enumerate(inputs)]
+        shapes = [list(value.shape) for value in inputs]
+        if dynamic is not None:
+            shapes[0][dynamic] = ct.RangeDim(2, shapes[0][dynamic])
+        types = [ct.TensorType(f"x{k}", shape, dtype=value.numpy().dtype)
+                 for k, (shape, value) in enumerate(zip(shapes, inputs))]
     except Exception as error:
         return name, found, [f"{name}: trace: {error}"]
     for precision in (ct.precision.FLOAT16, ct.precision.FLOAT32):
@@ -49,7 +53,7 @@ def main():
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = [index for index, (name, _, _) in enumerate(CASES) if re.search(options.only, name)]
+    chosen = [index for index, (name, *_) in enumerate(CASES) if re.search(options.only, name)]
     table = set()
     with multiprocessing.Pool(2) as pool:
         for name, found, errors in pool.imap(convert, chosen):
