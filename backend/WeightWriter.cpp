@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 namespace plait {
 
@@ -21,6 +22,14 @@ namespace {
 
 /// Larger tiles, or a mapped output, are no faster.
 constexpr uint64_t tileBytes = 1 << 20;
+
+/// Elements as they are written.
+mil::Saturation readElements(const TensorReader &reader, int64_t begin, int64_t count,
+                             uint8_t *out) {
+  mil::Saturation saturation;
+  mil::readSaturated(reader, begin, count, out, saturation);
+  return saturation;
+}
 
 /// One distinct tree; the requests with that tree share it. Without a reader until a recipe in it
 /// is wanted.
@@ -121,7 +130,7 @@ uint64_t sampleHash(const TensorReader &reader) {
   auto add = [&](int64_t begin, int64_t count) {
     size_t old = bytes.size();
     bytes.resize(old + mil::byteSize(tensor.dtype(), count));
-    reader.read(begin, count, bytes.data() + old);
+    readElements(reader, begin, count, bytes.data() + old);
   };
   if (elements <= runs * length) {
     add(0, elements);
@@ -155,6 +164,8 @@ private:
   std::vector<Chunk> cut(llvm::ArrayRef<Group> groups) const;
   void compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
                std::vector<uint8_t> &scratch);
+  /// Adds to what is known of a blob. Thread-safe.
+  void note(uint32_t blob, const mil::Saturation &saturation);
   Error writeRounds(std::vector<Group> groups);
   Error writeDeferred(uint32_t source);
   Expected<bool> equalsBlob(const TensorReader &reader, const WeightBlob &blob);
@@ -171,6 +182,7 @@ private:
   std::vector<std::atomic<bool>> refuted; // of each source, in the round that it is a candidate of
   std::map<Key, llvm::SmallVector<uint32_t, 1>> blobsOf;
   WeightLayout layout;
+  std::mutex saturating; // guards the saturation of layout.blobs while chunks are written
   uint64_t end = weightAlignment;
 };
 
@@ -354,13 +366,20 @@ void Writer::compare(const Group &group, int64_t begin, int64_t count, const uin
     if (!equal) {
       uint64_t size = mil::byteSize(other.tensor.dtype(), count);
       scratch.resize(std::max<size_t>(scratch.size(), size));
-      other.reader->read(begin, count, scratch.data());
+      readElements(*other.reader, begin, count, scratch.data());
       equal = std::memcmp(data, scratch.data(), size) == 0;
     }
     other.reader->release(begin, count);
     if (!equal)
       refuted[candidate] = true;
   }
+}
+
+void Writer::note(uint32_t blob, const mil::Saturation &saturation) {
+  std::lock_guard<std::mutex> lock(saturating);
+  mil::Saturation &known = layout.blobs[blob].saturation;
+  known.count += saturation.count;
+  known.largest = std::max(known.largest, saturation.largest);
 }
 
 Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
@@ -384,7 +403,9 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
         WeightRecord record = encodeWeightMetadata(blob);
         out = llvm::copy(record, out);
       }
-      reader.read(chunk.begin, count, out);
+      if (mil::Saturation saturation = readElements(reader, chunk.begin, count, out);
+          saturation.count)
+        note(group.blob, saturation);
       compare(group, chunk.begin, count, out, worker.scratch);
       reader.release(chunk.begin, count);
       out += mil::byteSize(blob.dtype, count);
@@ -446,7 +467,7 @@ Expected<bool> Writer::equalsBlob(const TensorReader &reader, const WeightBlob &
   for (int64_t begin = 0; begin < elements; begin += step) {
     int64_t count = std::min(step, elements - begin);
     uint64_t first = mil::byteSize(blob.dtype, begin), size = mil::byteSize(blob.dtype, count);
-    reader.read(begin, count, scratch.data());
+    readElements(reader, begin, count, scratch.data());
     if (std::memcmp(scratch.data(), bytes.data() + first, size) != 0)
       return false;
     (*written)->release(bytes.slice(first, size));

@@ -9,10 +9,13 @@
 // The file depends on the requests alone, never on the number of threads. Tiles are about 1 MiB and
 // the pages of mapped sources are handed back after each, so memory stays at a few MiB a thread
 // whatever the size of the weights.
+//
+// Finite numbers beyond fp16 become the largest that fp16 has; how many is said of each blob.
 #pragma once
 
 #include "backend/WeightFile.h"
 #include "mil/Evaluator.h"
+#include "mil/SaturatedRead.h"
 
 namespace plait {
 
@@ -26,6 +29,8 @@ struct WeightRequest {
 struct WeightLayout {
   struct Blob : WeightBlob {
     unsigned users = 0; ///< requests that refer to it
+    /// Of fp16: what its source holds beyond the range of fp16, written as 65504.
+    mil::Saturation saturation;
   };
   std::vector<Blob> blobs;      ///< in file order
   std::vector<uint32_t> blobOf; ///< for each request, an index into `blobs`

@@ -142,6 +142,23 @@ static CompileReport summarise(const mil::Program &program, const WriteReport &w
   return report;
 }
 
+/// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.
+static void warnOfSaturation(const WriteReport &written, CompileObserver &observer) {
+  llvm::DenseSet<uint32_t> said;
+  for (const WriteReport::Weight &weight : written.weights) {
+    const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
+    if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
+      continue;
+    observer.warning(llvm::formatv("function {0}: weight '{1}': {2} of {3} values lie beyond the "
+                                   "range of fp16, up to a magnitude of {4}: written as 65504; "
+                                   "--precision fp32 keeps them",
+                                   weight.function->name, weight.op->result()->name,
+                                   blob.saturation.count, blob.numElements(),
+                                   blob.saturation.largest)
+                         .str());
+  }
+}
+
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer) {
   if (Error error = check(options))
     return error;
@@ -203,6 +220,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
+  warnOfSaturation(written, observer);
   return summarise(program, written);
 }
 

@@ -1,9 +1,12 @@
 // Reading elements of lazy constants: views are gathered, transforms computed tile by tile in a
 // fixed order of operations, so that the bytes are the same on every machine and for every tiling.
+// What computes elements returns how many finite ones became infinite because fp16 cannot hold
+// them.
 #include "mil/Evaluator.h"
 #include "mil/TensorData.h"
 
 #include "mil/OpInfo.h"
+#include "mil/SaturatedRead.h"
 #include "support/Half.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -183,45 +186,49 @@ void toFloats(DType dtype, const uint8_t *in, float *out, int64_t count) {
       out[i] = float(loadFloat(dtype, in, i));
 }
 
-void fromFloats(DType dtype, const float *in, uint8_t *out, int64_t count) {
+size_t fromFloats(DType dtype, const float *in, uint8_t *out, int64_t count) {
+  if (dtype == DType::F16)
+    return floatToHalf(in, reinterpret_cast<uint16_t *>(out), count);
   if (dtype == DType::F32)
     std::memcpy(out, in, count * sizeof(float));
-  else if (dtype == DType::F16)
-    floatToHalf(in, reinterpret_cast<uint16_t *>(out), count);
   else if (dtype == DType::BF16)
     for (int64_t i = 0; i < count; ++i)
       store(out, i, floatToBfloat16(in[i]));
   else
     for (int64_t i = 0; i < count; ++i)
       storeFloat(dtype, out, i, in[i]);
+  return 0;
 }
 
-void convert(DType from, const uint8_t *in, DType to, uint8_t *out, int64_t count) {
-  bool through32 = (from == DType::F32 || from == DType::F16 || from == DType::BF16) &&
-                   (to == DType::F32 || to == DType::F16 || to == DType::BF16);
-  if (from == DType::F32 && to == DType::F16) {
-    floatToHalf(reinterpret_cast<const float *>(in), reinterpret_cast<uint16_t *>(out), count);
-  } else if (through32) {
+size_t convert(DType from, const uint8_t *in, DType to, uint8_t *out, int64_t count) {
+  auto fits32 = [](DType d) { return d == DType::F32 || d == DType::F16 || d == DType::BF16; };
+  if (from == DType::F32 && to == DType::F16)
+    return floatToHalf(reinterpret_cast<const float *>(in), reinterpret_cast<uint16_t *>(out),
+                       count);
+  if (to == DType::F16 || (fits32(from) && fits32(to))) {
     std::vector<float> buffer(count);
     toFloats(from, in, buffer.data(), count);
-    fromFloats(to, buffer.data(), out, count);
-  } else if (isFloat(from) || isFloat(to)) {
+    return fromFloats(to, buffer.data(), out, count);
+  }
+  if (isFloat(from) || isFloat(to)) {
     for (int64_t i = 0; i < count; ++i)
       storeFloat(to, out, i, loadFloat(from, in, i));
   } else {
     for (int64_t i = 0; i < count; ++i)
       storeInt(to, out, i, loadInt(from, in, i));
   }
+  return 0;
 }
 
-void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out);
+size_t readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out);
 
-void readFloats(const TensorData &tensor, int64_t begin, int64_t count, float *out) {
+size_t readFloats(const TensorData &tensor, int64_t begin, int64_t count, float *out) {
   if (tensor.dtype() == DType::F32)
     return readNode(tensor.node(), begin, count, reinterpret_cast<uint8_t *>(out));
   std::vector<uint8_t> raw(byteSize(tensor.dtype(), count));
-  readNode(tensor.node(), begin, count, raw.data());
+  size_t overflowed = readNode(tensor.node(), begin, count, raw.data());
   toFloats(tensor.dtype(), raw.data(), out, count);
+  return overflowed;
 }
 
 /// Copies `count` elements of `width` bytes, `step` elements apart.
@@ -331,18 +338,19 @@ void readStrided(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   }
 }
 
-void readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+size_t readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   const TensorData &w = node.inputs[0], &b = node.inputs[1], &a = node.inputs[2];
   int64_t columns = node.shape[1], rank = a.shape()[0];
   float factor = float(node.factor);
   std::vector<float> aValues(rank * columns), bRow(rank), row(columns), delta(columns);
   readFloats(a, 0, rank * columns, aValues.data());
   int64_t width = bitWidth(node.dtype) / 8;
+  size_t overflowed = 0;
   while (count > 0) {
     int64_t line = begin / columns, first = begin % columns;
     int64_t run = std::min(count, columns - first);
     readFloats(b, line * rank, rank, bRow.data());
-    readFloats(w, begin, run, row.data());
+    overflowed += readFloats(w, begin, run, row.data());
     std::fill_n(delta.begin(), run, 0.0f);
     for (int64_t r = 0; r < rank; ++r) {
       const float *aRow = aValues.data() + r * columns + first;
@@ -352,19 +360,20 @@ void readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *out)
     }
     for (int64_t i = 0; i < run; ++i)
       row[i] += factor * delta[i];
-    fromFloats(node.dtype, row.data(), out, run);
+    overflowed += fromFloats(node.dtype, row.data(), out, run);
     out += run * width;
     begin += run;
     count -= run;
   }
+  return overflowed;
 }
 
 /// Random access into what permutation cannot be pushed through: the input is read whole, once a
 /// tile.
-void readPermute(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+size_t readPermute(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   const TensorData &input = node.inputs[0];
   std::vector<uint8_t> whole(input.byteSize());
-  readNode(input.node(), 0, input.numElements(), whole.data());
+  size_t overflowed = readNode(input.node(), 0, input.numElements(), whole.data());
   TensorData permuted = TensorData::fromBytes(input.dtype(), input.shape(), std::move(whole));
   if (isSubByte(node.dtype)) {
     unsigned width = bitWidth(node.dtype);
@@ -379,17 +388,19 @@ void readPermute(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
         offset += rest % node.shape[i] * strides[node.perm[i]];
       packBits(out, n, width, unpackBits(bytes, offset, width));
     }
-    return;
+    return overflowed;
   }
   readNode(permuted.permute(node.perm).node(), begin, count, out);
+  return overflowed;
 }
 
-void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+size_t readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   if (count == 0)
-    return;
+    return 0;
   switch (node.kind) {
   case Kind::Strided:
-    return readStrided(node, begin, count, out);
+    readStrided(node, begin, count, out);
+    return 0;
   case Kind::Reshape:
     return readNode(node.inputs[0].node(), begin, count, out);
   case Kind::Permute:
@@ -405,12 +416,14 @@ void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
                      count);
     int64_t chunk = input.kind() == Kind::Strided ? kGatherChunk : kChunk;
     std::vector<uint8_t> raw(byteSize(input.dtype(), std::min(count, chunk)));
+    size_t overflowed = 0;
     for (int64_t done = 0; done < count; done += chunk) {
       int64_t n = std::min(chunk, count - done);
-      readNode(input.node(), begin + done, n, raw.data());
-      convert(input.dtype(), raw.data(), node.dtype, out + byteSize(node.dtype, done), n);
+      overflowed += readNode(input.node(), begin + done, n, raw.data());
+      overflowed +=
+          convert(input.dtype(), raw.data(), node.dtype, out + byteSize(node.dtype, done), n);
     }
-    return;
+    return overflowed;
   }
   case Kind::Scale: {
     const TensorData &input = node.inputs[0];
@@ -418,22 +431,24 @@ void readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
       readNode(input.node(), begin, count, out);
       for (int64_t i = 0; i < count; ++i)
         store(out, i, load<double>(out, i) * node.factor);
-      return;
+      return 0;
     }
     float factor = float(node.factor);
     std::vector<float> values(std::min(count, kChunk));
+    size_t overflowed = 0;
     for (int64_t done = 0; done < count; done += kChunk) {
       int64_t n = std::min(kChunk, count - done);
-      readFloats(input, begin + done, n, values.data());
+      overflowed += readFloats(input, begin + done, n, values.data());
       for (int64_t i = 0; i < n; ++i)
         values[i] *= factor;
-      fromFloats(node.dtype, values.data(), out + byteSize(node.dtype, done), n);
+      overflowed += fromFloats(node.dtype, values.data(), out + byteSize(node.dtype, done), n);
     }
-    return;
+    return overflowed;
   }
   case Kind::Recipe:
     assert(false && "recipes are evaluated when the reader is made");
   }
+  return 0;
 }
 
 // ---- Recipes
@@ -527,6 +542,46 @@ void TensorReader::read(int64_t begin, int64_t count, uint8_t *out) const {
   assert(begin >= 0 && begin + count <= tensor_.numElements());
   assert(!isSubByte(tensor_.dtype()) || begin % 8 == 0);
   readNode(tensor_.node(), begin, count, out);
+}
+
+/// The tree as fp32, before what made fp16 of it.
+static TensorData widened(const TensorData &tensor) {
+  const Node &node = tensor.node();
+  if (tensor.dtype() != DType::F16)
+    return tensor.cast(DType::F32);
+  switch (node.kind) {
+  case Kind::Cast:
+    return node.inputs[0].cast(DType::F32);
+  case Kind::Reshape:
+    return widened(node.inputs[0]).reshape(node.shape);
+  case Kind::Permute:
+    return widened(node.inputs[0]).permute(node.perm);
+  case Kind::Scale:
+    return widened(node.inputs[0]).scale(node.factor);
+  case Kind::LoraMerge:
+    return widened(node.inputs[0]).loraMerge(node.inputs[1], node.inputs[2], node.factor);
+  default:
+    return tensor.cast(DType::F32);
+  }
+}
+
+void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,
+                   Saturation &saturation) {
+  assert(begin >= 0 && begin + count <= reader.tensor().numElements());
+  if (readNode(reader.tensor().node(), begin, count, out) == 0 ||
+      reader.tensor().dtype() != DType::F16)
+    return;
+  std::vector<float> wide(count);
+  readFloats(widened(reader.tensor()), begin, count, wide.data());
+  constexpr uint16_t infinity = 0x7C00, largest = 0x7BFF;
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits = load<uint16_t>(out, i);
+    if ((bits & 0x7FFF) != infinity || !std::isfinite(wide[i]))
+      continue;
+    store(out, i, uint16_t((bits & 0x8000) | largest));
+    ++saturation.count;
+    saturation.largest = std::max(saturation.largest, std::abs(wide[i]));
+  }
 }
 
 void TensorReader::release(int64_t begin, int64_t count) const {

@@ -16,8 +16,8 @@
 // Constants: a finite value beyond fp16 saturates with a warning; a value that would vanish becomes
 // the smallest that does not, in constants of less than 400 elements (an epsilon must not become
 // zero); an additive mask saturates to -3e4, since -65504 plus a score is -inf, and a row of these
-// NaN after softmax. Weights in mapped files are not read for this: the writer counts what
-// overflows in them.
+// NaN after softmax. Large weights in mapped files are not read for this, unless they are added to
+// what a softmax takes: the writer saturates them and counts what overflows.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -35,7 +35,7 @@ using namespace mil;
 namespace {
 
 constexpr double kLargest = 65504, kSmallest = 0x1p-24, kMasked = -3e4;
-/// Owned constants of up to this many elements are looked through.
+/// Owned constants, and masks anywhere, of up to this many elements are looked through.
 constexpr int64_t kCheckedElements = 4 << 20;
 /// As in coremltools: larger ones may well hold values that vanish.
 constexpr int64_t kVanishingElements = 400;
@@ -52,6 +52,12 @@ bool isCheap(const TensorData &tensor) {
   if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
     return false;
   return llvm::all_of(node.inputs, isCheap);
+}
+
+/// Reading the tensor takes milliseconds.
+bool isMaskSized(const TensorData &tensor) {
+  return tensor.kind() != TensorData::Kind::Recipe && tensor.numElements() <= kCheckedElements &&
+         llvm::all_of(tensor.node().inputs, isMaskSized);
 }
 
 bool keepsFloat32(const Op &op, unsigned param) {
@@ -80,23 +86,53 @@ bool isFloat32(const Value *value) {
   return value->type.isTensor() && value->type.dtype() == DType::F32;
 }
 
-/// The constant is added to attention scores, or chosen in their stead.
-bool isMask(const Op &op, unsigned param) {
-  if (op.is(OpKind::add))
-    return true;
-  if (op.is(OpKind::scaled_dot_product_attention))
-    return param == scaled_dot_product_attention::attn_mask;
-  if (!op.is(OpKind::select))
+/// What a constant may be to the operation that takes it.
+enum class Role : unsigned {
+  Other,
+  Added, ///< to something, or chosen in its stead: a mask if it looks like one
+  Mask,  ///< to what a softmax takes: worth reading wherever it lies
+};
+
+/// The result reaches a softmax through a few sums, choices and casts.
+bool feedsSoftmax(const Value *result, unsigned steps = 4) {
+  if (steps == 0)
     return false;
-  for (Operand &use : op.result()->uses()) {
+  for (Operand &use : result->uses()) {
     const Op *user = use.owner();
-    if (user->is(OpKind::cast) && user->result()->hasOneUse())
-      user = (*user->result()->uses().begin()).owner();
-    if (user->is(OpKind::softmax) || user->is(OpKind::add) ||
-        user->is(OpKind::scaled_dot_product_attention))
+    if (user->is(OpKind::softmax) || user->is(OpKind::scaled_dot_product_attention))
+      return true;
+    if ((user->is(OpKind::add) || user->is(OpKind::select) || user->is(OpKind::cast)) &&
+        feedsSoftmax(user->result(), steps - 1))
       return true;
   }
   return false;
+}
+
+/// The result is added to something, if need be after a cast.
+bool isAdded(const Value *result) {
+  for (Operand &use : result->uses()) {
+    const Op *user = use.owner();
+    if (user->is(OpKind::cast) && user->result()->hasOneUse())
+      user = (*user->result()->uses().begin()).owner();
+    if (user->is(OpKind::add))
+      return true;
+  }
+  return false;
+}
+
+Role roleOf(const Op &op, unsigned param) {
+  switch (op.kind()) {
+  case OpKind::scaled_dot_product_attention:
+    return param == scaled_dot_product_attention::attn_mask ? Role::Mask : Role::Other;
+  case OpKind::add:
+    return feedsSoftmax(op.result()) ? Role::Mask : Role::Added;
+  case OpKind::select:
+    if (feedsSoftmax(op.result()))
+      return Role::Mask;
+    return isAdded(op.result()) ? Role::Added : Role::Other;
+  default:
+    return Role::Other;
+  }
 }
 
 class Halver {
@@ -145,7 +181,8 @@ private:
     llvm::SmallVector<Value *, 4> before;
     for (auto [operand, param] : llvm::zip(wide, params)) {
       before.push_back(operand->get());
-      operand->set(half(operand->get(), isMask(op, param)));
+      Role role = constTensor(operand->get()) ? roleOf(op, param) : Role::Other;
+      operand->set(half(operand->get(), role));
     }
     llvm::SmallVector<Type, 2> types;
     for (const auto &result : op.results())
@@ -178,7 +215,8 @@ private:
     result->replaceAllUsesWith(wide);
     wide->def()->set(cast::x, result);
     remember(wide);
-    halves_[{wide, false}] = halves_[{wide, true}] = result;
+    for (Role role : {Role::Other, Role::Added, Role::Mask})
+      halves_[{wide, role}] = result;
   }
 
   void remember(Value *made) {
@@ -186,8 +224,8 @@ private:
     constants_.insert((*made->def())[cast::dtype]->def());
   }
 
-  Value *half(Value *value, bool mask) {
-    Value *&known = halves_[{value, mask}];
+  Value *half(Value *value, Role role) {
+    Value *&known = halves_[{value, role}];
     if (known)
       return known;
     Op *def = value->def();
@@ -196,7 +234,7 @@ private:
     std::string name = value->name + "_to_fp16";
     if (const TensorData *tensor = constTensor(value)) {
       constants_.insert(def);
-      known = builder.constant(narrowed(*tensor, mask, value, *block.function()), name);
+      known = builder.constant(narrowed(*tensor, role, value, *block.function()), name);
       constants_.insert(known->def());
       return known;
     }
@@ -213,8 +251,9 @@ private:
     return known = made;
   }
 
-  TensorData narrowed(const TensorData &tensor, bool mask, const Value *value, Function &function) {
-    if (!isCheap(tensor))
+  TensorData narrowed(const TensorData &tensor, Role role, const Value *value, Function &function) {
+    bool isRead = isCheap(tensor) || (role == Role::Mask && isMaskSized(tensor));
+    if (!isRead)
       return tensor.cast(DType::F16);
     std::vector<double> values;
     std::optional<double> same = splatValue(tensor);
@@ -228,7 +267,8 @@ private:
       }
       values = std::move(*read);
     }
-    bool masks = mask && llvm::any_of(values, [](double v) { return v <= -kLargest; });
+    bool masks =
+        role != Role::Other && llvm::any_of(values, [](double v) { return v <= -kLargest; });
     bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
     std::optional<double> saturated;
     bool differs = false;
@@ -256,8 +296,8 @@ private:
   }
 
   PassContext &context_;
-  /// The fp16 form of a value; of a constant as a mask and otherwise.
-  llvm::DenseMap<llvm::PointerIntPair<Value *, 1, bool>, Value *> halves_;
+  /// The fp16 form of a value; of a constant in each role.
+  llvm::DenseMap<llvm::PointerIntPair<Value *, 2, Role>, Value *> halves_;
   std::vector<Op *> casts_;
   llvm::SetVector<Op *> constants_; ///< that may have lost their last use
   bool changed_ = false;

@@ -190,6 +190,57 @@ TEST_F(WeightFileTest, DifferentSourcesThatRoundToTheSameHalvesShare) {
   EXPECT_THAT(write({{a}, {b}}).blobOf, ElementsAre(0, 1));
 }
 
+TEST_F(WeightFileTest, NumbersBeyondHalfSaturateAndAreCounted) {
+  constexpr int64_t rows = 300, columns = 2000; // two tiles
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  std::vector<float> values = noise(rows * columns, 9);
+  values[3] = 1e6f;
+  values[4] = inf;
+  values[5] = std::nanf("");
+  values[6] = 65519; // rounds to 65504
+  values[columns] = -65520;
+  values.back() = -7e4f;
+  TensorData w = floats({rows, columns}, values);
+  std::vector<float> halved = values;
+  for (float &value : halved)
+    value /= 2;
+  TensorData half = floats({rows, columns}, halved);
+  // Equal in fp16, for -65520 saturates; and in each form that a tree may have.
+  std::vector<float> other = values;
+  other[columns] = -65504;
+  TensorData zero = TensorData::splat(DType::F32, {4, columns}, 0);
+  TensorData b = TensorData::splat(DType::F32, {rows, 4}, 0);
+  std::vector<WeightRequest> requests = {
+      {w.cast(DType::F16)},
+      {floats({rows, columns}, other).cast(DType::F16)},
+      {w.permute({1, 0}).cast(DType::F16)},
+      {half.scale(2).cast(DType::F16)},
+      {w.loraMerge(b, zero, 1).cast(DType::F16)},
+      {w},
+  };
+  for (unsigned threads : {1, 2}) {
+    WeightLayout layout =
+        llvm::cantFail(writeWeights(at("w"), requests, threads, /*evaluator=*/nullptr));
+    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 1, 0, 0, 2));
+    for (unsigned blob : {0, 1}) {
+      EXPECT_EQ(layout.blobs[blob].saturation.count, 3u);
+      EXPECT_EQ(layout.blobs[blob].saturation.largest, 1e6f);
+    }
+    EXPECT_EQ(layout.blobs[2].saturation.count, 0u) << "fp32";
+    auto file = llvm::cantFail(WeightFile::open(at("w")));
+    auto back =
+        llvm::cantFail(llvm::cantFail(file->tensorAt(layout.offset(0), DType::F16, {rows, columns}))
+                           .floatValues());
+    EXPECT_EQ(back[3], 65504);
+    EXPECT_EQ(back[4], inf);
+    EXPECT_TRUE(std::isnan(back[5]));
+    EXPECT_EQ(back[6], 65504);
+    EXPECT_EQ(back[columns], -65504);
+    EXPECT_EQ(back.back(), -65504);
+    EXPECT_EQ(back[0], halfToFloat(floatToHalf(values[0])));
+  }
+}
+
 TEST_F(WeightFileTest, LazyTreesAreWrittenAsTheyRead) {
   TensorData w = floats({70, 90}, noise(6300, 6));
   TensorData b = floats({70, 4}, noise(280, 7)), a = floats({4, 90}, noise(360, 8));

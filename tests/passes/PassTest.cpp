@@ -96,6 +96,46 @@ TEST(Pipeline, FoldingDoesNotReadWeightsEither) {
   EXPECT_THAT(kinds(*program.function("two")), ElementsAre("linear"));
 }
 
+/// A storage that is read at a price, as a mapped file is.
+TensorData mapped(llvm::ArrayRef<int64_t> shape, float value) {
+  std::vector<float> values(mil::numElements(shape), 0);
+  values.back() = value;
+  TensorData tensor = TensorData::from<float>(DType::F32, shape, values);
+  auto storage = std::make_shared<Storage>(*tensor.node().storage);
+  storage->owner = tensor.node().storage;
+  storage->release = [](size_t, size_t) {};
+  return TensorData::view(storage, 0, DType::F32, shape);
+}
+
+TEST(ToHalf, MasksInFilesStayFiniteWithScores) {
+  constexpr int64_t side = 256; // more than what is always read
+  Program program;
+  Function *function = program.addFunction("main");
+  Type type = Type::tensor(DType::F16, {Dim(side), Dim(side)});
+  Value *x = function->addInput(type, "x"), *far = function->addInput(type, "far");
+  Builder builder(function->body());
+  auto sum = [&](Value *in, const char *name) {
+    Value *wide = builder.emit(OpKind::cast, {{cast::x, in}, {cast::dtype, "fp32"}});
+    Value *table = builder.constant(mapped({side, side}, -3.4e38f), name);
+    return builder.emit(OpKind::add, {{add::x, wide}, {add::y, table}});
+  };
+  Value *scores =
+      builder.emit(OpKind::softmax, {{softmax::x, sum(x, "mask")}, {softmax::axis, int64_t(-1)}});
+  function->body().setOutputs({scores, sum(far, "table")});
+  ASSERT_FALSE(builder.failed()) << llvm::toString(builder.takeError());
+  PassContext context;
+  std::vector<std::string> warnings;
+  context.warn = [&](llvm::StringRef text) { warnings.push_back(text.str()); };
+  ASSERT_TRUE(toHalf(program, context));
+  std::vector<double> last;
+  for (const Op &op : function->body())
+    if (op.is(OpKind::add))
+      last.push_back(llvm::cantFail(constTensor(op[add::y])->floatValues()).back());
+  EXPECT_THAT(last, ElementsAre(-30000, -std::numeric_limits<double>::infinity()))
+      << "what no softmax takes is the writer's to saturate";
+  EXPECT_TRUE(warnings.empty());
+}
+
 TEST(Sharing, KeysFollowContentAcrossFiles) {
   ContentKeys keys;
   TensorData a = weight({64, 64}, 7), b = weight({64, 64}, 7), c = weight({64, 64}, 8);

@@ -1,0 +1,21 @@
+// Reading fp16 constants for a weight file: a finite number beyond fp16 becomes the largest that it
+// has, not an infinity, which would turn a whole output into NaN.
+#pragma once
+
+#include "mil/TensorData.h"
+
+namespace plait::mil {
+
+/// What became finite by force.
+struct Saturation {
+  uint64_t count = 0; ///< elements
+  float largest = 0;  ///< the greatest magnitude among them
+};
+
+/// TensorReader::read, but elements of an fp16 tensor that are finite before they are rounded to
+/// fp16 stay so: magnitudes of 65520 and above become 65504 and are added to `saturation`. NaN and
+/// infinities are kept. Costs nothing where no element overflows.
+void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,
+                   Saturation &saturation);
+
+} // namespace plait::mil
