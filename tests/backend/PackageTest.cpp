@@ -451,6 +451,52 @@ TEST_F(PackageTest, WhatIsNoPackage) {
   EXPECT_THAT(message("p"), HasSubstr("no path inside the package"));
 }
 
+// The description is of the interface that the function has.
+TEST_F(PackageTest, DescriptionsThatDoNotFit) {
+  Program program;
+  addLinear(program, "main", 1, 2);
+  llvm::cantFail(writePackage(program, at("p")));
+  const std::string whole = get(model("p"));
+  auto message = [&](llvm::StringRef from, llvm::StringRef to) {
+    // The description comes first, so that the first match is in it.
+    std::string changed = whole;
+    size_t place = changed.find(from);
+    EXPECT_NE(place, std::string::npos);
+    changed.replace(place, from.size(), to);
+    put(model("p"), changed);
+    return llvm::toString(readPackage(at("p")).takeError());
+  };
+  const llvm::StringRef x("\x0a\x01x", 3), r("\x0a\x01r", 3), shape("\x0a\x02\x01\x20", 4),
+      half("\x10\x90\x80\x04", 4);
+  EXPECT_THAT(message(x, llvm::StringRef("\x0a\x01z", 3)),
+              HasSubstr("the description has no input 'x'"));
+  EXPECT_THAT(message(r, llvm::StringRef("\x0a\x01q", 3)),
+              HasSubstr("the description has no output 'r'"));
+  EXPECT_THAT(
+      message(shape, llvm::StringRef("\x0a\x02\x01\x21", 4)),
+      HasSubstr("gives input 'x' the shape [1, 33]; in the program it is tensor<fp16, [1, 32]>"));
+  EXPECT_THAT(message(half, llvm::StringRef("\x10\xA0\x80\x04", 4)),
+              HasSubstr("gives input 'x' another element type than fp16"));
+}
+
+// What another field than that of the element type holds is not read: Core ML reads one.
+TEST_F(PackageTest, ConstantsStandInTheFieldOfTheirType) {
+  Program program;
+  Function &function = addLinear(program, "main", 1, 2);
+  Builder b(function.body());
+  b.constant(TensorData::ints({7, 7, 7}), "numbers");
+  llvm::cantFail(writePackage(program, at("p")));
+  std::string whole = get(model("p"));
+  // ints { values: 7 7 7 } becomes longInts { values: 7 7 7 }.
+  const llvm::StringRef ints("\x12\x05\x0a\x03\x07\x07\x07", 7);
+  size_t place = whole.find(ints);
+  ASSERT_NE(place, std::string::npos);
+  whole[place] = 0x2a;
+  put(model("p"), whole);
+  EXPECT_THAT(llvm::toString(readPackage(at("p")).takeError()),
+              HasSubstr("a constant of int32 is stored as another type"));
+}
+
 TEST_F(PackageTest, TruncationAtEveryByteIsAnError) {
   llvm::cantFail(writePackage(*twoFunctions(), at("p")));
   std::string whole = get(model("p"));

@@ -61,6 +61,24 @@ TEST(Verifier, OperandsAgainstTheTable) {
   EXPECT_THAT(
       statementError("tensor<fp32, [2, 3]> y = read_state(input = x)[name = string(\"y\")];"),
       HasSubstr("read_state: input must be a state"));
+  EXPECT_THAT(statementError("tensor<fp32, [2]> y = reduce_sum(x = x, axes = int32(1), keep_dims = "
+                             "bool(false))[name = string(\"y\")];"),
+              HasSubstr("reduce_sum: axes must be a vector, not int32"));
+}
+
+TEST(Verifier, Attributes) {
+  auto program =
+      withInputs("tensor<fp32, [2, 3]> y = relu(x = x)[name = string(\"y\"), more = int32(1)];");
+  EXPECT_EQ(verifyError(*program), "");
+  Function &main = *program->functions()[0];
+  main.body().front().attributes.emplace_back("a b", Attr::integer(1));
+  main.attributes.emplace_back("twice", Attr::integer(1));
+  main.attributes.emplace_back("twice", Attr::integer(2));
+  program->attributes.emplace_back("", Attr::integer(1));
+  std::string error = verifyError(*program);
+  EXPECT_THAT(error, HasSubstr("operation 'y' (relu): the attribute name 'a b' is no identifier"));
+  EXPECT_THAT(error, HasSubstr("function 'main': the attribute 'twice' is there twice"));
+  EXPECT_THAT(error, HasSubstr("program: the attribute name '' is no identifier"));
 }
 
 TEST(Verifier, TypesAgainstTheShapeFunctions) {

@@ -2,6 +2,7 @@
 and how values inside are named, and equal in every weight; fields that plait does not know survive."""
 
 import logging
+import struct
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -170,7 +171,6 @@ def canonical(spec, package):
 
 def read_all(package, spec):
     """{offset: bytes} of every blob that the program refers to, read from the file itself."""
-    import struct
     path, result = peer.weights_file(package), {}
     raw = path.read_bytes() if path.exists() else b""
     for _, _, value in peer.blob_values(spec):
@@ -229,6 +229,19 @@ def test_a_package_survives(make, target, tmp_path):
     peer.load_program(after)
 
 
+# Texts of single inputs, images and classifiers' labels have no place in MIL text.
+@pytest.mark.parametrize("make, target", [(fp32, "iOS15"), (ranges, "iOS16"), (enumerated, "iOS18"), (scripted, "iOS18"),
+                                          (state, "iOS18"), (lstm, "iOS17")], ids=lambda value: getattr(value, "__name__", value))
+def test_a_text_and_its_weights_survive(make, target, tmp_path):
+    before, text, after = tmp_path / "before.mlpackage", tmp_path / "x.mil", tmp_path / "after.mlpackage"
+    package = make(target)
+    package.author = "someone"
+    package.save(str(before))
+    succeed("opt", before, "-o", text)
+    succeed("opt", text, "-o", after)
+    assert_equivalent(before, after)
+
+
 def test_several_functions_survive(tmp_path):
     descriptor = ct.utils.MultiFunctionDescriptor()
     for name in ("one", "two"):
@@ -246,8 +259,9 @@ def test_what_is_not_known_survives(tmp_path):
     plain("iOS18").save(str(package))
     path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     spec = peer.load_spec(package)
-    spec.mlProgram.attributes["note"].CopyFrom(next(iter(spec.mlProgram.attributes.values())))
-    spec.mlProgram.functions["main"].attributes["note"].CopyFrom(spec.mlProgram.attributes["note"])
+    text = peer.blocks(spec)["main"].operations[0].attributes["name"]
+    spec.mlProgram.attributes["note"].CopyFrom(text)
+    spec.mlProgram.functions["main"].attributes["note"].CopyFrom(text)
     spec.mlProgram.docString = "a text"
     spec.isUpdatable = True
     spec.description.predictedFeatureName = "something"
