@@ -214,7 +214,7 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   std::vector<WeightRequest> requests;
   collectWeights(program, options.share, written, requests);
   Expected<WeightLayout> layout =
-      writeWeights(weights, requests, options.threads, options.evaluator);
+      writeWeights(weights, requests, options.threads, options.evaluator, options.proceed);
   if (!layout)
     return layout.takeError();
   written.layout = std::move(*layout);

@@ -22,6 +22,8 @@ struct WriteOptions {
   unsigned threads = 0;
   /// Computes constants that are recipes; may be null when there are none.
   mil::Evaluator *evaluator = nullptr;
+  /// See writeWeights(). A package that is stopped leaves nothing behind.
+  WriteProgress proceed;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.

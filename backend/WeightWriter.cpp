@@ -145,9 +145,9 @@ uint64_t sampleHash(const TensorReader &reader) {
 class Writer {
 public:
   Writer(OutputFile file, llvm::ArrayRef<WeightRequest> requests, unsigned threads,
-         mil::Evaluator *evaluator)
+         mil::Evaluator *evaluator, WriteProgress proceed)
       : file(std::move(file)), requests(requests), threads(threads ? threads : defaultThreads()),
-        evaluator(evaluator) {}
+        evaluator(evaluator), proceed(std::move(proceed)) {}
 
   Expected<WeightLayout> run();
 
@@ -174,6 +174,8 @@ private:
   llvm::ArrayRef<WeightRequest> requests;
   unsigned threads;
   mil::Evaluator *evaluator;
+  WriteProgress proceed;
+  std::atomic<uint64_t> written = 0;
 
   std::vector<Source> sources;
   std::vector<uint32_t> sourceOf; // of each request
@@ -416,7 +418,13 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
         out = aligned;
       }
     }
-    return file.writeAt(chunk.offset, llvm::ArrayRef(worker.output).take_front(chunk.size));
+    if (Error error =
+            file.writeAt(chunk.offset, llvm::ArrayRef(worker.output).take_front(chunk.size)))
+      return error;
+    uint64_t done = written += chunk.size;
+    if (proceed && !proceed(std::min(done, end), end))
+      return makeError("cancelled while weights were written");
+    return Error::success();
   });
   if (error)
     return error;
@@ -539,11 +547,12 @@ Expected<WeightLayout> Writer::run() {
 } // namespace
 
 Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
-                                    unsigned threads, mil::Evaluator *evaluator) {
+                                    unsigned threads, mil::Evaluator *evaluator,
+                                    WriteProgress proceed) {
   Expected<OutputFile> file = OutputFile::create(path);
   if (!file)
     return file.takeError();
-  return Writer(std::move(*file), requests, threads, evaluator).run();
+  return Writer(std::move(*file), requests, threads, evaluator, std::move(proceed)).run();
 }
 
 } // namespace plait

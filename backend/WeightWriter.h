@@ -40,9 +40,15 @@ struct WeightLayout {
   uint64_t offset(size_t request) const { return blobs[blobOf[request]].metadataOffset; }
 };
 
+/// Told after every tile how many bytes of the weight file are written, of how many (more, if
+/// candidates turn out to differ); false stops with an error. Called by several threads at once;
+/// may be empty.
+using WriteProgress = std::function<bool(uint64_t done, uint64_t total)>;
+
 /// Writes `requests` to the new file `path` with `threads` threads (0: one a processor).
 /// `evaluator` computes recipes; it may be null when there are none.
 Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
-                                    unsigned threads, mil::Evaluator *evaluator);
+                                    unsigned threads, mil::Evaluator *evaluator,
+                                    WriteProgress proceed = {});
 
 } // namespace plait

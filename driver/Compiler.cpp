@@ -45,6 +45,8 @@ static Error checkInterface(const FunctionOptions &function) {
 }
 
 static Error checkModel(const FunctionOptions &function) {
+  if (function.module)
+    return Error::success();
   fs::file_status status;
   if (std::error_code ec = fs::status(function.model, status))
     return makeError("{0}: {1}", function.model,
@@ -159,6 +161,13 @@ static void warnOfSaturation(const WriteReport &written, CompileObserver &observ
   }
 }
 
+/// The share of the work that lowering is taken for; writing is the rest.
+static constexpr double kLoweringShare = 0.3;
+
+static Error cancelled(StringRef output) {
+  return makeError("{0}: cancelled; nothing is written", output);
+}
+
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer) {
   if (Error error = check(options))
     return error;
@@ -178,7 +187,10 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   {
     frontend::Models models;
     size_t number = 0;
+    bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
     for (const FunctionOptions &function : options.functions) {
+      if (!observer.proceed(kLoweringShare * number / options.functions.size()))
+        return cancelled(options.output);
       observer.progress(llvm::formatv("lowering {0} ({1} of {2})", function.name, ++number,
                                       options.functions.size())
                             .str());
@@ -189,9 +201,12 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       request.outputs = function.outputs;
       request.floatType =
           options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
+      request.method = function.method;
+      request.checksumWeights = files;
       std::vector<std::string> warnings;
       mil::Program lowered;
-      Error error = models.lower(lowered, request, warnings);
+      Error error = function.module ? models.lower(lowered, request, *function.module, warnings)
+                                    : models.lower(lowered, request, warnings);
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
@@ -212,15 +227,21 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
     observer.warning(llvm::formatv("{0} [{1}]", violation.message, violation.rule->id).str());
 
+  if (!observer.proceed(kLoweringShare))
+    return cancelled(options.output);
   observer.progress("writing " + options.output);
   WriteOptions write;
   write.share = options.share;
   write.threads = options.threads;
   write.evaluator = &evaluator;
+  write.proceed = [&](uint64_t done, uint64_t total) {
+    return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
+  };
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
   warnOfSaturation(written, observer);
+  observer.proceed(1);
   return summarise(program, written);
 }
 

@@ -24,6 +24,9 @@ struct FunctionOptions {
   std::vector<frontend::InputSpec> inputs;
   std::vector<std::string> outputs;       ///< names, in the order of the method's results
   std::optional<passes::LoraMode> lora{}; ///< where it differs from the package's
+  std::string method = "forward";
+  /// A module in memory in place of the file; `model` is then what errors call it.
+  std::shared_ptr<const torch::jit::Module> module{};
 };
 
 struct CompileOptions {
@@ -53,13 +56,16 @@ struct CompileReport {
   uint64_t packageBytes = 0; ///< all files
 };
 
-/// Hears of what happens. Called from the thread that called compile().
+/// Hears of what happens. Called from the thread that called compile(), but for proceed().
 class CompileObserver {
 public:
   virtual ~CompileObserver() = default;
   /// "lowering adapter_1 (2 of 8)"
   virtual void progress(const llvm::Twine &what) {}
   virtual void warning(llvm::StringRef message) {}
+  /// Asked between steps, and by several threads while weights are written, with how much of the
+  /// work is done, from 0 to 1; false ends it with an error. 1 comes once, when all is written.
+  virtual bool proceed(double done) { return true; }
 };
 
 /// What can be said without opening a model: names, the default function, the output's place.

@@ -401,6 +401,8 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
     if (node.output()->type()->kind() == c10::TypeKind::FunctionType)
       return Results{Val(c10::IValue())}; // read by CallFunction from the node itself
     auto value = torch::jit::toIValue(node.output());
+    if (value && value->isTensor() && value->toTensor().defined())
+      value = value->toTensor().cpu(); // a model traced on another device runs on this one
     return Results{value ? fromIValue(*value, "", /*fromWeight=*/value->isTensor())
                          : Val(c10::IValue())};
   }

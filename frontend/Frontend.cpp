@@ -5,8 +5,10 @@
 #include "frontend/Engine.h"
 #include "frontend/archive/SourceLocation.h"
 #include "frontend/archive/TorchArchive.h"
+#include "frontend/memory/ModuleView.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/CRC.h"
 
 namespace plait::frontend {
 
@@ -18,6 +20,24 @@ struct Models::State {
   /// One storage a record of a file, however often the file is opened.
   std::map<std::pair<std::pair<uint64_t, uint64_t>, uint64_t>, std::shared_ptr<const mil::Storage>>
       storages;
+  /// Of tensors in memory, by their StorageImpl, which the storage keeps alive.
+  std::map<const void *, std::shared_ptr<mil::Storage>> inMemory;
+  HostTensors host;
+
+  std::shared_ptr<const mil::Storage> storageInMemory(const at::Tensor &tensor, bool checksum) {
+    if (auto copied = host.storageOf(tensor))
+      return copied;
+    auto &storage = inMemory[tensor.storage().unsafeGetStorageImpl()];
+    if (!storage) {
+      storage = std::make_shared<mil::Storage>();
+      storage->bytes = {static_cast<const uint8_t *>(tensor.storage().data()),
+                        tensor.storage().nbytes()};
+      storage->owner = std::make_shared<const c10::Storage>(tensor.storage());
+      if (checksum)
+        storage->crc = llvm::crc32(storage->bytes);
+    }
+    return storage;
+  }
 
   std::shared_ptr<const mil::Storage> storageOf(const LoadedModule &loaded,
                                                 const at::Tensor &tensor) {
@@ -287,20 +307,17 @@ private:
 
 } // namespace
 
-Error Models::lower(mil::Program &program, const FunctionRequest &request,
-                    std::vector<std::string> &warnings) {
-  auto loaded = loadTorchScript(request.path);
-  if (!loaded)
-    return loaded.takeError();
-  EngineOptions options;
+/// Adds the function; takes it away again where lowering fails.
+static Error lowerModule(mil::Program &program, const FunctionRequest &request,
+                         torch::jit::Module &module, EngineOptions options,
+                         std::vector<std::string> &warnings) {
   options.describeLocation = [](const torch::jit::Node &node) { return describeLocation(node); };
-  options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(*loaded, tensor); };
   mil::Function *function = program.addFunction(request.name);
   FunctionLowering lowering(*function, request, std::move(options));
   Error error = Error::success();
   llvm::cantFail(std::move(error));
   try {
-    error = lowering.run(loaded->module);
+    error = lowering.run(module);
   } catch (const c10::Error &torchError) {
     error = makeError("{0}", torchError.what_without_backtrace());
   } catch (const std::exception &exception) {
@@ -311,6 +328,28 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
     return Error::success();
   program.eraseFunction(function);
   return addContext(std::move(error), request.path);
+}
+
+Error Models::lower(mil::Program &program, const FunctionRequest &request,
+                    std::vector<std::string> &warnings) {
+  auto loaded = loadTorchScript(request.path);
+  if (!loaded)
+    return loaded.takeError();
+  EngineOptions options;
+  options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(*loaded, tensor); };
+  return lowerModule(program, request, loaded->module, std::move(options), warnings);
+}
+
+Error Models::lower(mil::Program &program, const FunctionRequest &request,
+                    const torch::jit::Module &module, std::vector<std::string> &warnings) {
+  auto view = viewOnHost(module, state_->host);
+  if (!view)
+    return addContext(view.takeError(), request.path);
+  EngineOptions options;
+  options.storageOf = [&](const at::Tensor &tensor) {
+    return state_->storageInMemory(tensor, request.checksumWeights);
+  };
+  return lowerModule(program, request, *view, std::move(options), warnings);
 }
 
 } // namespace plait::frontend

@@ -3,6 +3,10 @@
 
 #include "mil/IR.h"
 
+namespace torch::jit {
+struct Module;
+}
+
 namespace plait::frontend {
 
 /// What the user declares of one of forward's tensor arguments.
@@ -23,16 +27,20 @@ struct InputSpec {
 /// One function to make from one model.
 struct FunctionRequest {
   std::string name;
-  std::string path; ///< the TorchScript file
+  std::string path; ///< the TorchScript file; of a module in memory: what errors call it
   std::string method = "forward";
   std::vector<InputSpec> inputs;          ///< in the order of the method's tensor arguments
   std::vector<std::string> outputs;       ///< names in order; missing ones get default names
   mil::DType floatType = mil::DType::F16; ///< of inputs and outputs that do not say: the precision
+  /// Weights in memory get a CRC, as those of files have one, so that passes see which are equal:
+  /// worth a look at every byte where a program takes weights from both.
+  bool checksumWeights = false;
 };
 
 /// Models that have been opened: one mapping and one set of weights a file, however many functions
 /// use it. LibTorch modules are freed once lowered; the mappings live as long as the weights that
-/// point into them.
+/// point into them. One thread at a time uses an object; several objects do not know of one
+/// another.
 class Models {
 public:
   Models();
@@ -43,6 +51,12 @@ public:
   /// line.
   Error lower(mil::Program &program, const FunctionRequest &request,
               std::vector<std::string> &warnings);
+
+  /// The same of a module in memory, in evaluation mode whatever mode it is in. Its tensors become
+  /// the constants where they lie, kept alive by the program, and must not be written to while it
+  /// is used; those of other devices are copied once, to mapped memory. The module is only read.
+  Error lower(mil::Program &program, const FunctionRequest &request,
+              const torch::jit::Module &module, std::vector<std::string> &warnings);
 
 private:
   struct State;

@@ -6,3 +6,4 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLAIT = pathlib.Path(os.environ.get("PLAIT", ROOT / "build" / "release" / "bin" / "plait"))
 CHECK_PACKAGES = pathlib.Path(os.environ.get("PLAIT_CHECK_PACKAGES", PLAIT.with_name("check_packages")))  # tests/backend/CheckPackages.cpp
+BUILD = PLAIT.resolve().parents[1]

@@ -1,0 +1,17 @@
+// The parameters, buffers and submodules of a live torch::nn::Module under their names in a
+// torch::jit::Module: what the tracer takes as `self`. Tensors are shared, nothing is copied.
+#pragma once
+
+#include <torch/csrc/jit/api/module.h>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace plait::frontend {
+
+/// A module without methods; an empty one for null. A submodule that is registered under several
+/// names is one object here too.
+torch::jit::Module mirror(const torch::nn::Module *module);
+
+} // namespace plait::frontend

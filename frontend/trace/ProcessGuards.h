@@ -1,0 +1,56 @@
+// Tracing runs a model that lives in somebody's training process. These guards give the process
+// back what running it changes, on every way out.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace plait::frontend {
+
+/// The states of the default random generators of the host and of the devices that `tensors` are
+/// on.
+class RandomGuard {
+public:
+  explicit RandomGuard(const std::vector<at::Tensor> &tensors);
+  ~RandomGuard();
+  RandomGuard(const RandomGuard &) = delete;
+
+private:
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+/// Puts a module and everything below it into evaluation mode; then each back into its own mode.
+class EvaluationGuard {
+public:
+  explicit EvaluationGuard(torch::nn::Module *module);
+  ~EvaluationGuard();
+  EvaluationGuard(const EvaluationGuard &) = delete;
+
+private:
+  std::vector<std::pair<torch::nn::Module *, bool>> modes_; ///< parents before children
+};
+
+/// Buffers that a forward method writes to get their old contents back.
+class BufferGuard {
+public:
+  explicit BufferGuard(const std::vector<at::Tensor> &buffers);
+  ~BufferGuard();
+  BufferGuard(const BufferGuard &) = delete;
+
+private:
+  struct Saved {
+    at::Tensor buffer, content;
+    uint32_t version;
+  };
+  std::vector<Saved> saved_;
+};
+
+} // namespace plait::frontend

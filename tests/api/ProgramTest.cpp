@@ -1,0 +1,137 @@
+// Packages run through the public interface, without LibTorch in sight.
+#include "plait/plait.h"
+
+#include "backend/PackageWriter.h"
+#include "mil/Builder.h"
+
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "gmock/gmock.h"
+
+using namespace plait;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+class PackageOnDisk : public testing::Test {
+protected:
+  /// Function `add`: sum += x; y = sum. Function `twice`: y = x + x.
+  void SetUp() override {
+    ASSERT_FALSE(llvm::sys::fs::createUniqueDirectory("plait-program", folder));
+    path = (folder + "/p.mlpackage").str();
+    mil::Program program;
+    {
+      mil::Function *f = program.addFunction("add");
+      mil::Builder b(f->body());
+      mil::Value *x = f->addInput(mil::Type::tensor(mil::DType::F16, {2}), "x");
+      mil::Value *state =
+          f->addInput(mil::Type::state(mil::Type::tensor(mil::DType::F16, {mil::Dim(2)})), "sum");
+      mil::Value *old = b.emit(mil::OpKind::read_state, {{mil::read_state::input, state}});
+      mil::Value *next = b.emit(mil::OpKind::add, {{mil::add::x, old}, {mil::add::y, x}});
+      b.create(mil::OpKind::write_state,
+               {{mil::write_state::input, state}, {mil::write_state::data, next}});
+      mil::Value *now = b.emit(mil::OpKind::read_state, {{mil::read_state::input, state}});
+      now->name = "y";
+      f->body().setOutputs({now});
+      ASSERT_FALSE(bool(b.takeError()));
+    }
+    {
+      mil::Function *f = program.addFunction("twice");
+      mil::Builder b(f->body());
+      mil::Value *x =
+          f->addInput(mil::Type::tensor(mil::DType::I32, {mil::Dim::symbol("n", 1, 4)}), "x");
+      f->inputInfo.resize(1);
+      f->inputInfo[0].defaultShape = {1};
+      mil::Value *y = b.emit(mil::OpKind::add, {{mil::add::x, x}, {mil::add::y, x}});
+      y->name = "y";
+      f->body().setOutputs({y});
+      ASSERT_FALSE(bool(b.takeError()));
+    }
+    program.defaultFunction = "add";
+    llvm::cantFail(writePackage(program, path));
+  }
+  void TearDown() override { llvm::sys::fs::remove_directories(folder); }
+
+  static Array floats(std::vector<float> values) {
+    return Array::of("fp32", {int64_t(values.size())}, values);
+  }
+  template <typename Call> static std::string message(Call call) {
+    try {
+      call();
+    } catch (const Exception &error) {
+      return error.what();
+    }
+    return "(no exception)";
+  }
+
+  llvm::SmallString<128> folder;
+  std::string path;
+};
+
+TEST_F(PackageOnDisk, ListsFunctions) {
+  Program program(path);
+  EXPECT_EQ(program.defaultFunction(), "add");
+  ASSERT_EQ(program.functions().size(), 2u);
+  const FunctionInfo &add = program.functions()[0], &twice = program.functions()[1];
+  EXPECT_EQ(add.name, "add");
+  ASSERT_EQ(add.states.size(), 1u);
+  EXPECT_EQ(add.states[0].name, "sum");
+  EXPECT_EQ(add.states[0].type, "fp16");
+  ASSERT_EQ(add.inputs.size(), 1u);
+  EXPECT_EQ(add.inputs[0].shape[0].upper, 2);
+  EXPECT_EQ(twice.inputs[0].type, "int32");
+  EXPECT_EQ(twice.inputs[0].shape[0].lower, 1);
+  EXPECT_EQ(twice.inputs[0].shape[0].upper, 4);
+}
+
+TEST_F(PackageOnDisk, KeepsStatesBetweenRuns) {
+  std::optional<Session> session, other;
+  {
+    Program program(path);
+    session = program.session();
+    other = program.session("add");
+  } // sessions keep what they need
+  auto first = session->run({{"x", floats({1, 2})}});
+  EXPECT_EQ(first.at("y").type, "fp16");
+  auto second = session->run({{"x", floats({10, 20})}});
+  // fp16 bits of 11 and 22.
+  EXPECT_THAT(second.at("y").values<uint16_t>(), ElementsAre(0x4980, 0x4D80));
+  EXPECT_THAT(session->states().at("sum").values<uint16_t>(), ElementsAre(0x4980, 0x4D80));
+  auto fresh = other->run({{"x", floats({1, 2})}});
+  EXPECT_THAT(fresh.at("y").values<uint16_t>(), ElementsAre(0x3C00, 0x4000));
+  session->resetStates();
+  auto again = session->run({{"x", floats({1, 2})}});
+  EXPECT_THAT(again.at("y").values<uint16_t>(), ElementsAre(0x3C00, 0x4000));
+}
+
+TEST_F(PackageOnDisk, ConvertsAndChecksInputs) {
+  Session session = Program(path).session("twice");
+  auto result = session.run({{"x", Array::of("int64", {3}, std::vector<int64_t>{1, 2, 3})}});
+  EXPECT_THAT(result.at("y").values<int32_t>(), ElementsAre(2, 4, 6));
+  EXPECT_THAT(result.at("y").shape, ElementsAre(3));
+  auto run = [&](const char *name, Array array) {
+    return message([&] { session.run({{name, std::move(array)}}); });
+  };
+  EXPECT_THAT(run("x", Array::of("int64", {1}, std::vector<int64_t>{int64_t(1) << 40})),
+              HasSubstr("does not fit"));
+  EXPECT_THAT(run("x", floats({1})), HasSubstr("is int32 and the array fp32"));
+  EXPECT_THAT(run("z", floats({1})), HasSubstr("has no input 'z'"));
+  EXPECT_THAT(run("x", {"int32", {2}, {}}), HasSubstr("takes 8 bytes, and there are 0"));
+  EXPECT_THAT(run("x", {"number", {}, {}}), HasSubstr("no element type 'number'"));
+  EXPECT_THAT(run("x", Array::of("int32", {5}, std::vector<int32_t>(5))), HasSubstr("x"));
+}
+
+TEST_F(PackageOnDisk, Refusals) {
+  EXPECT_THAT(message([&] { Program(path + "x"); }), HasSubstr("p.mlpackagex"));
+  EXPECT_THAT(message([&] { Program(path).session("ad"); }), HasSubstr("did you mean 'add'"));
+  Compiler compiler;
+  EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("at least one function"));
+  compiler.addFile("f", "none.pt", {.input = {"x=[1]"}});
+  EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("none.pt: no such file"));
+  compiler.options().multifunction = false;
+  EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("it is called 'main'"));
+  EXPECT_EQ(Program(path).functions().size(), 2u) << "what was there is untouched";
+}
+
+} // namespace

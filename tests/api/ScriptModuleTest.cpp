@@ -1,0 +1,152 @@
+// TorchScript modules in memory, several exports at once, failures, progress and cancelling.
+#include "ApiTestUtils.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+#include <torch/csrc/jit/api/module.h>
+
+#include <thread>
+
+using namespace plait;
+using plait::test::close;
+using testing::HasSubstr;
+
+namespace {
+
+using ScriptModule = plait::test::ApiTest;
+
+torch::jit::Module scripted(const at::Tensor &weight) {
+  torch::jit::Module module("Scripted");
+  module.register_parameter("weight", weight, /*is_buffer=*/false);
+  module.register_attribute("training", c10::BoolType::get(), true);
+  module.define(R"(
+    def forward(self, x):
+        y = torch.dropout(torch.matmul(x, self.weight.t()), 0.5, self.training)
+        return torch.relu(y)
+    def logits(self, x):
+        return torch.matmul(x, self.weight.t())
+    def broken(self, x):
+        return torch.linalg_qr(x)
+  )");
+  return module;
+}
+
+TEST_F(ScriptModule, AnyMethodInEvaluationMode) {
+  at::Tensor weight = at::randn({16, 8}).requires_grad_();
+  torch::jit::Module module = scripted(weight);
+  at::Tensor x = at::randn({2, 8});
+  Compiler compiler = inFp32();
+  add(compiler, "forward", module, {.input = {"x=[2, 8]"}});
+  add(compiler, "logits", module, {.input = {"x=[2, 8]"}, .method = "logits"});
+  Report report = compiler.write(at("m.mlpackage"));
+  EXPECT_EQ(report.functions[1].sharedBytes, (16 * 8 + 16) * 4u) << "with the zero bias";
+  EXPECT_EQ(report.functions[1].ownBytes, 0u);
+  EXPECT_TRUE(module.is_training());
+  EXPECT_TRUE(module.attr("weight").toTensor().is_same(weight));
+  at::Tensor logits = x.matmul(weight.detach().t());
+  EXPECT_TRUE(close(result(at("m.mlpackage"), "logits", {{"x", x}}), logits));
+  EXPECT_TRUE(close(result(at("m.mlpackage"), "forward", {{"x", x}}), logits.relu()));
+  EXPECT_THAT(message([&] {
+                add(compiler, "none", module, {.input = {"x=[2, 8]"}, .method = "none"});
+                compiler.write(at("m.mlpackage"));
+              }),
+              HasSubstr("no method 'none'"));
+}
+
+TEST_F(ScriptModule, SharesWithAFileOfTheSameWeights) {
+  torch::jit::Module module = scripted(at::randn({64, 32}));
+  module.eval();
+  module.save(at("model.pt"));
+  Compiler compiler;
+  compiler.addFile("file", at("model.pt"), {.input = {"x=[1, 32]"}});
+  add(compiler, "memory", module, {.input = {"x=[1, 32]"}});
+  Report report = compiler.write(at("m.mlpackage"));
+  for (const Report::Function &function : report.functions)
+    EXPECT_EQ(function.ownBytes, 0u) << function.name;
+}
+
+TEST_F(ScriptModule, SeveralExportsAtOnce) {
+  std::vector<std::thread> threads;
+  std::vector<std::string> failures(4);
+  at::Tensor weight = at::randn({64, 32});
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&, i] {
+      try {
+        torch::jit::Module module = scripted(weight);
+        for (int round = 0; round < 3; ++round) {
+          Compiler compiler;
+          add(compiler, "a", module, {.input = {"x=[1, 32]"}});
+          addCallable(compiler, "b",
+                      [&](const std::vector<at::Tensor> &in) -> c10::IValue {
+                        return at::linear(in[0], weight);
+                      },
+                      nullptr, {at::ones({1, 32})}, {.input = {"x=[1, 32]"}});
+          compiler.write(at("m" + std::to_string(i) + ".mlpackage"));
+        }
+      } catch (const std::exception &error) {
+        failures[i] = error.what();
+      }
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  auto bytes = [&](int i) {
+    auto buffer = llvm::MemoryBuffer::getFile(at("m" + std::to_string(i) + ".mlpackage") +
+                                              "/Data/com.apple.CoreML/weights/weight.bin");
+    return buffer ? (*buffer)->getBuffer().str() : "";
+  };
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(failures[i], "");
+    EXPECT_FALSE(bytes(i).empty());
+    EXPECT_TRUE(bytes(i) == bytes(0)) << "export " << i << " differs";
+  }
+}
+
+TEST_F(ScriptModule, AFailedExportLeavesNothing) {
+  torch::jit::Module module = scripted(at::randn({4, 4}));
+  Compiler compiler;
+  add(compiler, "good", module, {.input = {"x=[4, 4]"}});
+  add(compiler, "bad", module, {.input = {"x=[4, 4]"}, .method = "broken"});
+  std::string text = message([&] { compiler.write(at("m.mlpackage")); });
+  EXPECT_THAT(text, HasSubstr("function 'bad': 1 operation is not supported:\n  aten::linalg_qr"));
+  EXPECT_EQ(entries(), 0u);
+  EXPECT_THAT(message([&] { compiler.write(at("m.zip")); }), HasSubstr("ends in .mlpackage"));
+  EXPECT_THAT(message([&] { add(compiler, "good", module); }), HasSubstr("two functions"));
+  EXPECT_THAT(message([&] { add(compiler, "x", module, {.input = {"x=[1, 0]"}}); }),
+              HasSubstr("x=[1, 0]"));
+}
+
+TEST_F(ScriptModule, ProgressAndCancelling) {
+  torch::jit::Module module = scripted(at::randn({1024, 1024}));
+  Compiler compiler;
+  add(compiler, "f", module, {.input = {"x=[1, 1024]"}});
+  std::vector<double> done;
+  std::vector<std::string> steps;
+  compiler.onProgress([&](const Progress &progress) {
+    done.push_back(progress.done);
+    if (steps.empty() || steps.back() != progress.what)
+      steps.push_back(progress.what);
+  });
+  compiler.write(at("m.mlpackage"));
+  EXPECT_TRUE(llvm::is_sorted(done));
+  EXPECT_EQ(done.back(), 1.0);
+  EXPECT_THAT(steps[0], HasSubstr("lowering f (1 of 1)"));
+
+  compiler.onProgress([&](const Progress &progress) {
+    if (progress.done > 0.5)
+      compiler.cancel();
+  });
+  try {
+    compiler.write(at("other.mlpackage"));
+    FAIL() << "not cancelled";
+  } catch (const Exception &error) {
+    EXPECT_EQ(error.reason(), Exception::Reason::Cancelled);
+  }
+  EXPECT_EQ(entries(), 1u);
+  compiler.onProgress([](const Progress &) { throw std::logic_error("the caller's own"); });
+  EXPECT_THROW(compiler.write(at("other.mlpackage")), std::logic_error);
+  EXPECT_EQ(entries(), 1u);
+  compiler.onProgress(nullptr);
+  compiler.write(at("other.mlpackage"));
+  EXPECT_EQ(entries(), 2u);
+}
+
+} // namespace

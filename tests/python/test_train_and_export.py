@@ -1,0 +1,32 @@
+"""The example that trains and exports in one process."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from paths import BUILD, ROOT
+
+EXAMPLE = ROOT / "examples" / "train_and_export"
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    subprocess.run([sys.executable, EXAMPLE / "make_digits.py", folder / "digits.bin"], check=True)
+    result = subprocess.run([BUILD / "bin" / "train_and_export", folder / "digits.bin", folder / "digits.mlpackage"],
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_accuracy_is_that_of_libtorch(output):
+    rows = re.findall(r"^(\w+) +([\d.]+)% +([\d.]+)% +([\d.]+)% +(\d+) bytes +(\d+) bytes$", output, re.MULTILINE)
+    assert [row[0] for row in rows] == ["base", "rotated", "noisy", "inverted"]
+    for name, before, in_torch, in_plait, own, shared in rows:
+        assert in_torch == in_plait, output
+        assert float(in_plait) > 85, output
+        assert int(own) < 0.2 * int(shared), output
+    assert float(rows[1][2]) > float(rows[1][1]) + 20, "the adapter learns the rotated digits\n" + output
+    assert "equal accuracy in LibTorch and plait" in output
