@@ -37,18 +37,15 @@ bool fits(const Value &input, llvm::ArrayRef<int64_t> sizes) {
 /// Reads the attribute. False where it has another form.
 class Reader {
 public:
-  explicit Reader(const Function &function) : inputs_(function.inputs()), known(inputs_.size()) {}
+  explicit Reader(const Function &function)
+      : known(function.inputs().size()), inputs_(function.inputs()) {}
 
   bool read(const Attr &attribute) {
     const auto *parts = attribute.elements();
     return parts && llvm::all_of(*parts, [&](const Attr &part) { return readPart(part); });
   }
 
-private:
-  llvm::ArrayRef<std::unique_ptr<Value>> inputs_;
-
-public:
-  std::vector<Knowledge> known;
+  std::vector<Knowledge> known; ///< parallel to the inputs
 
 private:
   bool readPart(const Attr &part) {
@@ -107,6 +104,8 @@ private:
     }
     return true;
   }
+
+  llvm::ArrayRef<std::unique_ptr<Value>> inputs_;
 };
 
 /// The bounds of dimension `i`: stated, or those of the enumerated shapes.
