@@ -84,11 +84,17 @@ Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
   try {
     auto module = std::make_shared<torch::jit::Module>(torch::jit::load(path.str(), at::kCPU));
     module->eval();
-    for (const at::Tensor &parameter : module->parameters())
-      if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
-        module->to(at::kFloat);
-        break;
-      }
+    // A model of half precision throughout is widened. One that mixes types casts between them in
+    // its code, and so runs as it is only.
+    bool narrow = false, wide = false;
+    for (const at::Tensor &parameter : module->parameters()) {
+      bool isNarrow =
+          parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16;
+      narrow |= isNarrow;
+      wide |= !isNarrow && parameter.is_floating_point();
+    }
+    if (narrow && !wide)
+      module->to(at::kFloat);
     return module;
   } catch (const c10::Error &error) {
     return makeError("{0}: it cannot be loaded as a TorchScript model: {1}", path,

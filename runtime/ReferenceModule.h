@@ -7,7 +7,7 @@
 
 namespace plait::runtime {
 
-/// In evaluation mode and fp32.
+/// In evaluation mode; models of half precision throughout in fp32.
 Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path);
 
 /// Calls `run` with the inputs as LibTorch tensors: half-precision ones as fp32; int32 ones as

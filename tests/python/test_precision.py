@@ -1,0 +1,106 @@
+"""Models that store or compute in half precision, and weights that half precision cannot hold."""
+
+import json
+
+import pytest
+import torch
+from command import succeed
+from torch import nn
+
+
+class Block(nn.Module):
+    """Casts to half and back around one half-precision layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = nn.Linear(16, 16)
+        self.narrow = nn.Linear(16, 16).half()
+
+    def forward(self, x):
+        return self.narrow(self.before(x).half()).float() + x
+
+
+class Products(nn.Module):
+    """Half-precision arithmetic without weights."""
+
+    def forward(self, x):
+        y = x.half()
+        return (y @ y.t()).float(), (y * 0.1 + 3).to(torch.float32), y
+
+
+class Autocast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(16, 32)
+        self.norm = nn.LayerNorm(32)
+        self.second = nn.Linear(32, 4)
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.second(torch.relu(self.norm(self.first(x)))).float()
+
+
+def network():
+    return nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 8), nn.Softmax(-1))
+
+
+def convolutions():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+                         nn.Linear(32, 4))
+
+
+MODELS = {
+    "half": (lambda: network().half(), (4, 16), torch.half),
+    "half_cnn": (lambda: convolutions().half(), (1, 3, 8, 8), torch.half),
+    "bfloat16": (lambda: network().bfloat16(), (4, 16), torch.bfloat16),
+    "block": (Block, (4, 16), torch.float),
+    "products": (Products, (4, 16), torch.float),
+    "autocast": (Autocast, (4, 16), torch.float),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, tmp_path_factory):
+    make, shape, dtype = MODELS[request.param]
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("precision")
+    with torch.no_grad():
+        torch.jit.trace(make().eval(), torch.randn(shape).to(dtype), check_trace=False).save(str(folder / "model.pt"))
+    return request.param, folder, f"x=[{', '.join(map(str, shape))}]"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_half_models(model, precision):
+    name, folder, declaration = model
+    package = folder / f"{precision}.mlpackage"
+    succeed("compile", "-o", package, "--precision", precision, "--input", declaration, folder / "model.pt")
+    # LibTorch itself rounds to bfloat16 under autocast.
+    tolerance = ["--atol", "1e-2", "--rtol", "2e-2"] if name == "autocast" else []
+    succeed("verify", package, "--against", folder / "model.pt", *tolerance)
+
+
+def test_half_weights_are_stored_as_they_are(model):
+    name, folder, declaration = model
+    if name != "half":
+        pytest.skip("one model is enough")
+    package = folder / "stored.mlpackage"
+    succeed("compile", "-o", package, "--input", declaration, folder / "model.pt")
+    stored = json.loads(succeed("inspect", package, "--json").stdout)["weights"]["unique_bytes"]
+    parameters = sum(p.numel() for p in torch.jit.load(str(folder / "model.pt")).parameters())
+    assert stored <= 2 * parameters
+
+
+@pytest.mark.parametrize("value, precision, warns", [(1e6, "fp16", True), (1e6, "fp32", False), (65504.0, "fp16", False)])
+def test_weights_beyond_half(tmp_path, value, precision, warns):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4))  # the first weight is 256 KiB
+    with torch.no_grad():
+        model[0].weight[3, 5] = value
+        model[0].weight[200, 7] = -value
+    torch.jit.trace(model.eval(), torch.zeros(1, 256)).save(str(tmp_path / "model.pt"))
+    result = succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", precision, "--input", "x=[1, 256]",
+                     tmp_path / "model.pt")
+    warnings = [line for line in result.stderr.splitlines() if "beyond the range of fp16" in line]
+    assert len(warnings) == warns, result.stderr
+    if warns:
+        assert "function main" in warnings[0] and "2 of 65536 values" in warnings[0] and "1000000" in warnings[0].replace(",", "")
