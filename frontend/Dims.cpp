@@ -2,6 +2,7 @@
 // the 0-d integer tensors that tracing makes of them. Symbolic sizes stay symbolic; run-time
 // numbers become rank-0 MIL values.
 #include "frontend/Engine.h"
+#include "frontend/Numbers.h"
 
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -105,6 +106,7 @@ enum class Scalar {
   DivMode,
   FloorDiv,
   Mod,
+  FMod,
   Neg,
   Min,
   Max,
@@ -114,10 +116,6 @@ enum class Scalar {
   Le,
   Gt,
   Ge,
-  And,
-  Or,
-  Xor,
-  Not,
   Int,
   Float,
   Bool,
@@ -125,13 +123,6 @@ enum class Scalar {
   ToTensor,
   RangeLength,
   DeriveIndex,
-  Abs,
-  Sqrt,
-  Exp,
-  Log,
-  Pow,
-  Floor,
-  Ceil,
 };
 
 Scalar classify(llvm::StringRef name) {
@@ -142,7 +133,8 @@ Scalar classify(llvm::StringRef name) {
       .Cases("aten::mul", "aten::multiply", Scalar::Mul)
       .Cases("aten::div", "aten::truediv", "aten::true_divide", Scalar::Div)
       .Cases("aten::floordiv", "aten::floor_divide", Scalar::FloorDiv)
-      .Cases("aten::remainder", "aten::fmod", Scalar::Mod)
+      .Case("aten::remainder", Scalar::Mod)
+      .Case("aten::fmod", Scalar::FMod)
       .Case("aten::neg", Scalar::Neg)
       .Case("prim::min", Scalar::Min)
       .Case("prim::max", Scalar::Max)
@@ -152,10 +144,6 @@ Scalar classify(llvm::StringRef name) {
       .Case("aten::le", Scalar::Le)
       .Case("aten::gt", Scalar::Gt)
       .Case("aten::ge", Scalar::Ge)
-      .Case("aten::__and__", Scalar::And)
-      .Case("aten::__or__", Scalar::Or)
-      .Cases("aten::__xor__", "aten::__xor", Scalar::Xor)
-      .Case("aten::__not__", Scalar::Not)
       .Cases("aten::Int", "aten::IntImplicit", Scalar::Int)
       .Cases("aten::Float", "aten::FloatImplicit", Scalar::Float)
       .Case("aten::Bool", Scalar::Bool)
@@ -164,13 +152,6 @@ Scalar classify(llvm::StringRef name) {
              Scalar::ToTensor)
       .Case("aten::__range_length", Scalar::RangeLength)
       .Case("aten::__derive_index", Scalar::DeriveIndex)
-      .Cases("prim::abs", "aten::abs", Scalar::Abs)
-      .Case("aten::sqrt", Scalar::Sqrt)
-      .Case("aten::exp", Scalar::Exp)
-      .Case("aten::log", Scalar::Log)
-      .Case("aten::pow", Scalar::Pow)
-      .Case("aten::floor", Scalar::Floor)
-      .Case("aten::ceil", Scalar::Ceil)
       .Default(Scalar::None);
 }
 
@@ -206,8 +187,13 @@ bool isComparison(Scalar op) { return op >= Scalar::Eq && op <= Scalar::Ge; }
 Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Arguments arguments) {
   using Results = std::vector<Val>;
   Scalar op = classify(schema.name());
-  if (op == Scalar::None || arguments.empty())
+  if (arguments.empty())
     return std::nullopt;
+  if (op == Scalar::None) {
+    if (auto result = numberOperation(*this, schema, arguments))
+      return Results{*result};
+    return std::nullopt;
+  }
 
   bool symbolic = false, runTime = false, tensors = false;
   auto look = [&](const Val &val) {
@@ -273,7 +259,7 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
     llvm::SmallVector<Dim, 4> dims;
     bool all = true;
     size_t count = op == Scalar::RangeLength || op == Scalar::DeriveIndex ? 3 : 2;
-    if (auto list = arguments[0].list()) { // min and max of a list
+    if (auto list = arguments[0].list(); list && arguments.size() == 1) { // min and max of a list
       for (const Val &value : list->values)
         dims.push_back(value.asDim().value_or(0));
       count = 0;
@@ -325,6 +311,10 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
         if (divisible())
           result = floormod(dims[0], dims[1]);
         break;
+      case Scalar::FMod: // of Python numbers it is a float; of what is not negative the same
+        if (returns == c10::TypeKind::TensorType && dims[0].lower() >= 0 && dims[1].lower() > 0)
+          result = floormod(dims[0], dims[1]);
+        break;
       case Scalar::Neg:
         result = dims[0] * Dim(-1);
         break;
@@ -358,118 +348,11 @@ Engine::Handled Engine::scalarOperation(const c10::FunctionSchema &schema, Argum
   }
   // Tensors are for lowerings; what is left are Python numbers of which one is known at run time
   // only.
-  if (returns == c10::TypeKind::TensorType || tensors || arguments[0].list())
+  if (returns == c10::TypeKind::TensorType || tensors)
     return std::nullopt;
-  auto isFloat = [](const Val &val) {
-    return (val.number() && val.number()->kind == c10::TypeKind::FloatType) ||
-           (val.known() && val.known()->isDouble());
-  };
-  bool floats = op == Scalar::Div || op == Scalar::Float || op == Scalar::Sqrt ||
-                op == Scalar::Exp || op == Scalar::Log || op == Scalar::Floor ||
-                op == Scalar::Ceil || llvm::any_of(arguments, isFloat);
-  bool logical = op >= Scalar::And && op <= Scalar::Not;
-  DType type = logical || op == Scalar::Bool ? DType::Bool : floats ? DType::F32 : DType::I32;
-  auto operand = [&](unsigned i) {
-    return scalar(arguments[i], op == Scalar::Int ? DType::I32 : type);
-  };
-  auto unary = [&](OpKind kind) { return builder_.emit(kind, {{mil::abs::x, operand(0)}}); };
-  auto binary = [&](OpKind kind, mil::Value *a, mil::Value *b) {
-    return builder_.emit(kind, {{mil::add::x, a}, {mil::add::y, b}});
-  };
-  mil::Value *value = nullptr;
-  switch (op) {
-  case Scalar::Add:
-    value = binary(OpKind::add, operand(0), operand(1));
-    break;
-  case Scalar::Sub:
-    value = binary(OpKind::sub, operand(0), operand(1));
-    break;
-  case Scalar::Mul:
-    value = binary(OpKind::mul, operand(0), operand(1));
-    break;
-  case Scalar::Div:
-    value = binary(OpKind::real_div, operand(0), operand(1));
-    break;
-  case Scalar::FloorDiv:
-    value = binary(OpKind::floor_div, operand(0), operand(1));
-    break;
-  case Scalar::Mod:
-    value = binary(OpKind::mod, operand(0), operand(1));
-    break;
-  case Scalar::Pow:
-    value = binary(OpKind::pow, operand(0), operand(1));
-    break;
-  case Scalar::Min:
-    value = binary(OpKind::minimum, operand(0), operand(1));
-    break;
-  case Scalar::Max:
-    value = binary(OpKind::maximum, operand(0), operand(1));
-    break;
-  case Scalar::Neg:
-    value = binary(OpKind::mul, operand(0), builder_.scalar(type, -1));
-    break;
-  case Scalar::RangeLength: { // max(ceil((end - start) / step), 0)
-    mil::Value *span = binary(OpKind::sub, operand(0), operand(1)); // -(end - start)
-    value = binary(OpKind::mul, binary(OpKind::floor_div, span, operand(2)),
-                   builder_.scalar(DType::I32, -1));
-    value = binary(OpKind::maximum, value, builder_.scalar(DType::I32, 0));
-    break;
-  }
-  case Scalar::DeriveIndex:
-    value = binary(OpKind::add, operand(1), binary(OpKind::mul, operand(0), operand(2)));
-    break;
-  case Scalar::And:
-    value = binary(OpKind::logical_and, operand(0), operand(1));
-    break;
-  case Scalar::Or:
-    value = binary(OpKind::logical_or, operand(0), operand(1));
-    break;
-  case Scalar::Xor:
-    value = binary(OpKind::logical_xor, operand(0), operand(1));
-    break;
-  case Scalar::Not:
-    value = builder_.emit(OpKind::logical_not, {{mil::logical_not::x, operand(0)}});
-    break;
-  case Scalar::Int:
-  case Scalar::Float:
-  case Scalar::Bool:
-    value = operand(0);
-    break;
-  case Scalar::Abs:
-    value = unary(OpKind::abs);
-    break;
-  case Scalar::Sqrt:
-    value = unary(OpKind::sqrt);
-    break;
-  case Scalar::Exp:
-    value = unary(OpKind::exp);
-    break;
-  case Scalar::Log:
-    value = builder_.emit(OpKind::log, {{mil::log::x, operand(0)}, {mil::log::epsilon, 0.0}});
-    break;
-  case Scalar::Floor:
-    value = castTo(unary(OpKind::floor), DType::I32);
-    type = DType::I32;
-    break;
-  case Scalar::Ceil:
-    value = castTo(unary(OpKind::ceil), DType::I32);
-    type = DType::I32;
-    break;
-  default:
-    if (isComparison(op)) {
-      static constexpr OpKind kinds[] = {OpKind::equal,   OpKind::not_equal,
-                                         OpKind::less,    OpKind::less_equal,
-                                         OpKind::greater, OpKind::greater_equal};
-      value = binary(kinds[int(op) - int(Scalar::Eq)], operand(0), operand(1));
-      type = DType::Bool;
-    }
-  }
-  if (!value)
-    return std::nullopt;
-  c10::TypeKind kind = op == Scalar::Int || type == DType::I32 ? c10::TypeKind::IntType
-                       : type == DType::Bool                   ? c10::TypeKind::BoolType
-                                                               : c10::TypeKind::FloatType;
-  return Results{Val(Val::Number{value, kind})};
+  if (auto result = numberOperation(*this, schema, arguments))
+    return Results{*result};
+  return std::nullopt;
 }
 
 } // namespace plait::frontend

@@ -299,6 +299,8 @@ static std::optional<std::vector<Val>> ignored(const c10::FunctionSchema &schema
                                              "aten::feature_alpha_dropout_"};
   if (dropouts.contains(name) && knownFalse("train"))
     return std::vector<Val>{arguments[0]};
+  if (name == "aten::native_dropout" && knownFalse("train"))
+    return std::vector<Val>{arguments[0], Val()};
   static const llvm::StringSet<> statements = {"aten::warn",
                                                "aten::_assert_async",
                                                "aten::_assert_scalar",

@@ -271,9 +271,18 @@ static void lowerLogSoftmax(Call &c) {
   c.result(shifted - logarithm(sum), x.dtype);
 }
 
+/// In evaluation the engine drops them.
+static void refuseDropout(Call &c) {
+  c.refuse("dropout in training mode draws random numbers; call model.eval() before tracing or "
+           "scripting");
+}
+
 void registerActivation(Table &table) {
   table.add({"aten::relu"}, lowerRelu);
   table.add({"aten::relu6"}, lowerRelu6);
+  table.add({"aten::dropout", "aten::feature_dropout", "aten::alpha_dropout",
+             "aten::feature_alpha_dropout", "aten::native_dropout"},
+            refuseDropout);
   table.add({"aten::hardtanh"}, lowerHardtanh);
   table.add({"aten::leaky_relu"}, lowerLeakyRelu);
   table.add({"aten::rrelu"}, lowerRrelu);

@@ -174,9 +174,21 @@ Value *fastPathMask(Call &c) {
   return mask.isBool() ? logicalNot(m) : m;
 }
 
+/// softmax(q k^T / sqrt(width) + mask): what scaled_dot_product_attention does not give. A bool
+/// mask is true where a key takes part.
+Expr attentionWeights(const Expr &q, const Expr &k, Value *mask, int64_t width) {
+  Call &c = q.call();
+  Expr scores = matmul(q * (1 / std::sqrt(double(width))), k, false, /*transposeY=*/true);
+  if (mask && mask->type.isTensor())
+    scores = mask->type.dtype() == DType::Bool ? select(Expr(c, mask), scores, maskedOut)
+                                               : scores + Expr(c, mask);
+  return Expr(c, c.emit(OpKind::softmax, {{softmax::x, scores.value()}, {softmax::axis, -1}}));
+}
+
 /// Self-attention with input and output projections, as both fused layers compute it.
+/// `weights`, where not null, becomes what each head's softmax gives, [N, heads, L, S].
 Expr selfAttention(Call &c, const Expr &q, const Expr &k, const Expr &v, int64_t width,
-                   int64_t heads) {
+                   int64_t heads, Value **weights = nullptr) {
   Tensor weight = c.tensor("qkv_weight"), bias = c.tensor("qkv_bias");
   Tensor outWeight = c.tensor("proj_weight"), outBias = c.tensor("proj_bias");
   if (c.failed())
@@ -199,7 +211,10 @@ Expr selfAttention(Call &c, const Expr &q, const Expr &k, const Expr &v, int64_t
     return q;
   for (Expr &x : projected)
     x = splitHeads(x, heads);
-  Expr y = attend(projected[0], projected[1], projected[2], fastPathMask(c), std::nullopt, false);
+  Value *mask = fastPathMask(c);
+  if (weights && projected[0].valid() && projected[1].valid())
+    *weights = attentionWeights(projected[0], projected[1], mask, width / heads);
+  Expr y = attend(projected[0], projected[1], projected[2], mask, std::nullopt, false);
   return linearLayer(mergeHeads(y), outWeight.value, outBias.value);
 }
 
@@ -208,10 +223,17 @@ void lowerMultiHeadAttention(Call &c) {
   int64_t width = c.integer("embed_dim"), heads = c.integer("num_head");
   if (c.failed())
     return;
-  if (c.isUsed(1) && c.boolean("need_weights"))
-    return c.refuse("the attention weights cannot be used; pass need_weights=False");
-  c.result(selfAttention(c, Expr(c, q), Expr(c, k), Expr(c, v), width, heads), q.dtype);
-  c.result(Val());
+  Value *weights = nullptr;
+  bool wanted = c.isUsed(1) && c.boolean("need_weights");
+  c.result(selfAttention(c, Expr(c, q), Expr(c, k), Expr(c, v), width, heads,
+                         wanted ? &weights : nullptr),
+           q.dtype);
+  if (!weights)
+    return c.result(Val());
+  Expr all(c, weights);
+  if (c.boolean("average_attn_weights"))
+    all = reduce(OpKind::reduce_mean, all, {1}, /*keepDims=*/false);
+  c.result(all, q.dtype);
 }
 
 /// nn.TransformerEncoderLayer's fast path: attention and a two-layer network, each with a residual

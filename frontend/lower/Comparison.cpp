@@ -174,9 +174,29 @@ void lowerWhereIndices(Call &c) {
   c.refuse("the result's size depends on run-time data, which Core ML's fixed and ranged shapes "
            "cannot describe; use torch.where with three arguments or a mask");
 }
+
+/// Whether two tensors have one shape and equal elements: a Python bool.
+void lowerEqual(Call &c) {
+  Tensor x = c.tensor("self"), y = c.tensor("other");
+  if (c.failed())
+    return;
+  bool same = x.rank() == y.rank();
+  for (int64_t i = 0; same && i < x.rank(); ++i)
+    same = !x.size(i).isConst() || !y.size(i).isConst() || x.size(i) == y.size(i);
+  if (!same)
+    return c.result(Val(c10::IValue(false)));
+  at::ScalarType dtype = at::promote_types(x.dtype, y.dtype);
+  Expr all = castTo(equal(Expr(c, c.cast(x, dtype)), Expr(c, c.cast(y, dtype))), mil::DType::I32);
+  if (!all.valid())
+    return;
+  if (all.rank() > 0)
+    all = reduce(OpKind::reduce_min, all, allAxes(all.rank()), /*keepDims=*/false);
+  c.result(Val(Val::Number{castTo(all, mil::DType::Bool), c10::TypeKind::BoolType}));
+}
 } // namespace
 
 void registerComparison(Table &table) {
+  table.add({"aten::equal"}, lowerEqual);
   table.add({"aten::eq.Tensor", "aten::eq.Scalar"}, lowerCompare<OpKind::equal>);
   table.add(
       {"aten::ne.Tensor", "aten::ne.Scalar", "aten::not_equal.Tensor", "aten::not_equal.Scalar"},

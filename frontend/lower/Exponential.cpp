@@ -161,9 +161,19 @@ void lowerLogaddexp(Call &c) {
             c.emit(OpKind::log, {{log::x, exponential(difference).value()}, {log::epsilon, 1.0}}));
   c.result(maximum(x, y) + (unit == 1 ? rest : rest / unit), dtype);
 }
+
+/// x 2^other.
+void lowerLdexp(Call &c) {
+  Tensor x = toFloat(c, c.tensor("self"));
+  Tensor exponent = c.cast(c.tensor("other"), x.dtype);
+  if (c.failed())
+    return;
+  c.result(Expr(c, x) * power(2.0, Expr(c, exponent)), x.dtype);
+}
 } // namespace
 
 void registerExponential(Table &table) {
+  table.add({"aten::ldexp.Tensor"}, lowerLdexp);
   table.add({"aten::pow.Tensor_Tensor", "aten::pow.Tensor_Scalar", "aten::pow.Scalar"},
             lowerPow<false>);
   table.add({"aten::float_power.Tensor_Tensor", "aten::float_power.Tensor_Scalar",

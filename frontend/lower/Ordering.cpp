@@ -75,6 +75,32 @@ void lowerCumprod(Call &c) {
   c.result(product[0], x.dtype);
 }
 
+/// Differences of neighbours, n times; of bools whether they differ.
+void lowerDiff(Call &c) {
+  Tensor x = c.tensor("self"), before = c.optionalTensor("prepend"),
+         after = c.optionalTensor("append");
+  int64_t n = c.integer("n"), axis = c.axis("dim", x.rank());
+  if (c.failed())
+    return;
+  at::ScalarType dtype = x.dtype;
+  for (const Tensor &other : {before, after})
+    if (other)
+      dtype = at::promote_types(dtype, other.dtype);
+  llvm::SmallVector<Value *, 3> parts;
+  for (const Tensor &part : {before, x, after})
+    if (part)
+      parts.push_back(c.cast(part, dtype).value);
+  Expr y = parts.size() == 1 ? Expr(c, parts[0]) : concat(c, parts, axis);
+  for (; n > 0 && y.valid(); --n) {
+    Dim size = y.shape()[axis];
+    if (size == Dim(0) || size == Dim(1))
+      return c.refuse("the result has no elements");
+    Expr next = slice(y, axis, 1, size), previous = slice(y, axis, 0, size - Dim(1));
+    y = dtype == at::kBool ? binary(OpKind::logical_xor, next, previous) : next - previous;
+  }
+  c.result(y, dtype);
+}
+
 void lowerLogcumsumexp(Call &c) {
   Tensor x = c.tensor("self");
   if (c.failed())
@@ -272,6 +298,7 @@ void lowerSearchsorted(Call &c) {
 void registerOrdering(Table &table) {
   table.add({"aten::cumsum"}, lowerCumsum);
   table.add({"aten::cumprod"}, lowerCumprod);
+  table.add({"aten::diff"}, lowerDiff);
   table.add({"aten::logcumsumexp"}, lowerLogcumsumexp);
   table.add({"aten::cummax"}, lowerCumulativeExtreme<true>);
   table.add({"aten::cummin"}, lowerCumulativeExtreme<false>);

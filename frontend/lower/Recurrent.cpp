@@ -1,10 +1,11 @@
-// lstm, gru and rnn: layers one after the other, each one MIL operation a direction.
+// lstm, gru and rnn: layers one after the other, each one MIL operation a direction; their cells,
+// which are one step of one layer, as formulas.
 //
 // PyTorch's gates lie in the order input, forget, cell, output (lstm) and reset, update, new (gru);
 // MIL's in the order input, forget, output, cell and reset, new, update: rows of constant weights
 // are moved while compiling.
 #include "frontend/Engine.h"
-#include "frontend/lower/Expr.h"
+#include "frontend/lower/Contract.h"
 #include "frontend/lower/Families.h"
 
 #include <ATen/Functions.h>
@@ -194,9 +195,49 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
   if (Kind == Recurrence::Lstm)
     give(lastC);
 }
+
+/// One step: lstm_cell, gru_cell, rnn_tanh_cell, rnn_relu_cell.
+template <Recurrence Kind> void lowerCell(Call &c) {
+  Tensor input = c.tensor("input"), wIh = c.tensor("w_ih"), wHh = c.tensor("w_hh"),
+         bIh = c.optionalTensor("b_ih"), bHh = c.optionalTensor("b_hh");
+  auto states =
+      Kind == Recurrence::Lstm ? c.tensors("hx") : llvm::SmallVector<Tensor, 4>{c.tensor("hx")};
+  if (c.failed())
+    return;
+  auto width = wHh.size(1).tryValue();
+  if (!width)
+    return c.refuse("the hidden size must be known while compiling");
+  Expr h(c, states[0]);
+  Expr ofInput = linearLayer(Expr(c, input), wIh.value, bIh.value);
+  Expr ofState = linearLayer(h, wHh.value, bHh.value);
+  if (!ofInput.valid() || !ofState.valid())
+    return;
+  auto gate = [&](const Expr &all, int64_t index) {
+    return slice(all, all.rank() - 1, index * *width, (index + 1) * *width);
+  };
+  if constexpr (Kind == Recurrence::Lstm) {
+    Expr all = ofInput + ofState;
+    Expr cell = sigmoidOf(gate(all, 1)) * Expr(c, states[1]) +
+                sigmoidOf(gate(all, 0)) * unary(OpKind::tanh, gate(all, 2));
+    c.result(sigmoidOf(gate(all, 3)) * unary(OpKind::tanh, cell), input.dtype);
+    c.result(cell, input.dtype);
+  } else if constexpr (Kind == Recurrence::Gru) {
+    Expr reset = sigmoidOf(gate(ofInput, 0) + gate(ofState, 0));
+    Expr keep = sigmoidOf(gate(ofInput, 1) + gate(ofState, 1));
+    Expr fresh = unary(OpKind::tanh, gate(ofInput, 2) + reset * gate(ofState, 2));
+    c.result(fresh + keep * (h - fresh), input.dtype);
+  } else {
+    c.result(unary(Kind == Recurrence::Tanh ? OpKind::tanh : OpKind::relu, ofInput + ofState),
+             input.dtype);
+  }
+}
 } // namespace
 
 void registerRecurrent(Table &table) {
+  table.add({"aten::lstm_cell"}, lowerCell<Recurrence::Lstm>);
+  table.add({"aten::gru_cell"}, lowerCell<Recurrence::Gru>);
+  table.add({"aten::rnn_tanh_cell"}, lowerCell<Recurrence::Tanh>);
+  table.add({"aten::rnn_relu_cell"}, lowerCell<Recurrence::Relu>);
   table.add({"aten::lstm.input"}, lowerRecurrent<Recurrence::Lstm>);
   table.add({"aten::gru.input"}, lowerRecurrent<Recurrence::Gru>);
   table.add({"aten::rnn_tanh.input"}, lowerRecurrent<Recurrence::Tanh>);

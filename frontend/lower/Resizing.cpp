@@ -2,7 +2,8 @@
 //
 // Nearest and linear modes use MIL's operations where they sample as PyTorch does; elsewhere
 // nearest is a gather of rows, and other modes a product with the matrix of weights that LibTorch's
-// own kernel gives for the identity.
+// own kernel gives for the identity. Between sizes that only the input decides, nearest and linear
+// modes gather rows at positions computed in integers, which are exact in fp16 programs too.
 #include "frontend/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
@@ -125,7 +126,11 @@ template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
       merged[axis] = t->sizes[i];
       y = Expr(c, c.reshape(c.broadcastTo(expandDims(y, {axis + 1}), spread), merged));
     } else {
-      return c.refuse("dimension {0} has no known size and is not scaled by a whole factor", axis);
+      Expr position = iota(c, t->sizes[i]), inSize = sizeOf(c, t->x.size(axis)),
+           outSize = sizeOf(c, t->sizes[i]);
+      Expr source = Exact ? floorDivide((position * 2 + 1) * inSize, outSize * 2)
+                          : floorDivide(position * inSize, outSize);
+      y = gather(y, source, axis);
     }
   }
   c.result(y, t->x.dtype);
@@ -164,6 +169,25 @@ Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, Kernel kernel) 
   return interpolate(x, axis, kernel(identity, *out, t.scales[i]).reshape({*in, *out}));
 }
 
+/// Linear interpolation of one axis from size `in` to size `out`, of which one is symbolic.
+Expr interpolateSymbolic(const Expr &x, int64_t axis, const Dim &in, const Dim &out,
+                         bool alignCorners) {
+  Call &c = x.call();
+  Expr position = iota(c, out), inSize = sizeOf(c, in), outSize = sizeOf(c, out);
+  // The source of each output is numerator / denominator.
+  Expr numerator =
+      alignCorners ? position * (inSize - 1) : maximum((position * 2 + 1) * inSize - outSize, 0);
+  Expr denominator = alignCorners ? maximum(outSize - 1, 1) : outSize * 2;
+  Expr low = floorDivide(numerator, denominator), high = minimum(low + 1, inSize - 1);
+  Expr weight = castTo(numerator - low * denominator, DType::F32) / castTo(denominator, DType::F32);
+  if (!weight.valid())
+    return x;
+  Shape column(x.rank() - axis, Dim(1));
+  column[0] = out;
+  Expr before = gather(x, low, axis), after = gather(x, high, axis);
+  return before + (after - before) * Expr(c, c.reshape(weight, column));
+}
+
 /// MIL's bilinear operations over the last two axes, sizes `height` and `width`.
 Expr resizeBilinear(const Expr &x, int64_t height, int64_t width, bool alignCorners) {
   // Strict: a single output takes the first element, as PyTorch does.
@@ -191,10 +215,19 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
     if (in && out && t->scales[i] && !align)
       consistent &= *t->scales[i] * double(*in) == double(*out);
   }
-  if (!known && !(Spatial == 2 && whole))
-    return c.refuse(
-        "a dimension of unknown size can only be scaled over height and width, by whole "
-        "factors");
+  auto kernel = [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
+    return at::upsample_bilinear2d(image, {out, 1}, align, scale, 1.0);
+  };
+  if (!known && !(Spatial == 2 && whole)) {
+    for (unsigned i = 0; i < Spatial; ++i) {
+      const Dim &in = t->x.size(t->axis(i)), &out = t->sizes[i];
+      if (in.isConst() && out.isConst())
+        x = interpolateAxis(x, *t, i, kernel);
+      else if (!(in == out))
+        x = interpolateSymbolic(x, t->axis(i), in, out, align);
+    }
+    return c.result(x, t->x.dtype);
+  }
   if (Spatial == 2 && whole)
     return c.result(c.emit(OpKind::upsample_bilinear,
                            {{upsample_bilinear::x, x.value()},
@@ -205,10 +238,7 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
   auto size = [&](unsigned i) { return t->sizes[i].value(); };
   if (!consistent) {
     for (unsigned i = 0; i < Spatial; ++i)
-      x = interpolateAxis(x, *t, i,
-                          [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
-                            return at::upsample_bilinear2d(image, {out, 1}, align, scale, 1.0);
-                          });
+      x = interpolateAxis(x, *t, i, kernel);
     return c.result(x, t->x.dtype);
   }
   auto s = t->x.shape();

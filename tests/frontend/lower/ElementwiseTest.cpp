@@ -159,6 +159,20 @@ TEST(Arithmetic, Promotion) {
   check("x.half() * 2 + y", {randn({3}), randn({3})}, {.rtol = 2e-3, .atol = 2e-3});
 }
 
+TEST(Arithmetic, NarrowIntegersWrapAround) {
+  at::Tensor x = randint(-200, 200, {4, 5}), y = randint(-5, 6, {5});
+  for (const char *type : {"0", "1", "2"}) { // uint8, int8, int16
+    std::string narrow = "x.to(" + std::string(type) + ")",
+                other = "y.to(" + std::string(type) + ")";
+    checkAll({narrow + " + " + narrow, narrow + " * 300", narrow + " * 3 - 7", "-" + narrow,
+              narrow + " ** 2", narrow + ".square()", narrow + " - " + other,
+              "torch.rsub(" + narrow + ", 3)", narrow + " << 3", "~" + narrow, narrow + ".abs()",
+              "torch.add(" + narrow + ", " + other + ", alpha=50)"},
+             {x, y});
+  }
+  check("torch.negative(x)", {x});
+}
+
 TEST(Arithmetic, Clamp) {
   at::Tensor x = randn({2, 5}) * 2;
   checkAll({"torch.clamp(x, -1, 1)", "torch.clamp(x, min=-0.5)", "torch.clamp(x, max=0.5)",
@@ -178,12 +192,16 @@ TEST(Exponential, Powers) {
   checkAll({"x ** 2", "2 ** x", "2.5 ** x", "torch.pow(x, x)", "torch.float_power(x, 2)"}, {x});
   checkAll({"x ** 2", "x ** 3", "2 ** x", "x ** x", "x ** 0.5", "3 ** x"}, {randint(0, 5, {4})});
   check("torch.pow(x, y)", {x, randn({3})});
+  check("torch.ldexp(x, y)", {x, randn({3})});
+  check("torch.ldexp(x, y)", {x, randint(-3, 4, {3})});
   check("x ** 2", {randn({4})});
   check("x ** 3", {randn({4})});
   check("torch.xlogy(x, y)", {floats({0, 0, 1, 2}), floats({0, 2, 3, 0.5})});
   check("torch.atan2(x, y)",
         {floats({0, 1, -1, 0, 1, -1, 2, -2}), floats({1, 0, 0, -1, -1, -1, 3, 3})});
 }
+
+static at::Tensor scalarOf(double value) { return at::scalar_tensor(value); }
 
 TEST(Comparison, All) {
   at::Tensor x = randint(0, 4, {3, 4}), y = randint(0, 4, {4});
@@ -196,6 +214,10 @@ TEST(Comparison, All) {
     check("x " + sign + " 0", {randn({5})});
     check("x " + sign + " y", {randbool({5}), randbool({5})});
   }
+  check("torch.equal(x, y)", {floats({1, 2}), floats({1, 2})});
+  check("torch.equal(x, y)", {floats({1, 2}), floats({1, 3})});
+  check("torch.equal(x, y)", {floats({1, 2}), floats({1, 2, 3})});
+  check("torch.equal(x, y)", {scalarOf(2), scalarOf(2)});
   check("torch.isclose(x, y)", {floats({1, 2, 3, INFINITY}), floats({1.000001, 2.1, 3, INFINITY})});
 }
 

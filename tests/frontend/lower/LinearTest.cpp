@@ -223,6 +223,37 @@ TEST(Recurrent, LayersAndDirections) {
         }
 }
 
+TEST(Recurrent, Cells) {
+  struct Kind {
+    const char *name;
+    int gates;
+  };
+  for (Kind kind : {Kind{"lstm", 4}, Kind{"gru", 3}, Kind{"rnn_tanh", 1}, Kind{"rnn_relu", 1}})
+    for (bool biases : {true, false}) {
+      int rows = 3 * kind.gates;
+      bool lstm = kind.gates == 4;
+      std::string params = weight(rows, 4, 1) + ", " + weight(rows, 3, 5);
+      if (biases)
+        params += ", " + weight(rows, 0, 9) + ", " + weight(rows, 0, 2);
+      std::vector<at::Tensor> inputs = {randn({2, 4}), randn({2, 3})};
+      if (lstm)
+        inputs.push_back(randn({2, 3}));
+      check("torch." + std::string(kind.name) + "_cell(x, " + (lstm ? "[y, z]" : "y") + ", " +
+                params + ")",
+            inputs);
+    }
+}
+
+TEST(Attention, Weights) {
+  std::string layer = "torch._native_multi_head_attention(x, x, x, 8, 2, "
+                      "torch.sin(torch.arange(192.)).view(24, 8), torch.sin(torch.arange(24.)), "
+                      "torch.cos(torch.arange(64.)).view(8, 8), torch.cos(torch.arange(8.))";
+  for (const char *rest : {")", ", None, True, True)", ", None, True, False)", ", None, False)[0]"})
+    check(layer + rest, {randn({3, 5, 8})});
+  check(layer + ", y, True, True, 1)", {randn({3, 5, 8}), randn({3, 5}) > 0.8});
+  check(layer + ", y, True, False, 0)", {randn({3, 5, 8}), randn({5, 5}) > 0.8});
+}
+
 TEST(Linear, DynamicSizes) {
   checkDynamic("torch.linear(x, torch.arange(12.).view(3, 4), torch.arange(3.))",
                {randn({5, 2, 4})}, {0});

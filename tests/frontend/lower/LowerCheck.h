@@ -4,7 +4,8 @@
 //     check("torch.softmax(x, -1)", {randn({2, 3, 4})});
 //
 // Source that begins with "def forward(self" is taken as it is. Results may be tensors, or tuples
-// and lists of them; shapes and element types must agree too.
+// and lists of them; shapes and element types must agree too. A run of all tests fails where a
+// registered lowering was reached by none of them.
 #pragma once
 
 #include <ATen/Functions.h>
@@ -27,6 +28,9 @@ inline void checkDynamic(const std::string &source, std::vector<at::Tensor> inpu
                          std::vector<int64_t> axes) {
   check(source, std::move(inputs), {.dynamic = std::move(axes)});
 }
+/// What the lowered program and LibTorch give, one tensor each; undefined after a failure.
+std::pair<at::Tensor, at::Tensor> outputs(const std::string &source,
+                                          std::vector<at::Tensor> inputs);
 /// The message that lowering gives.
 std::string refusal(const std::string &source, std::vector<at::Tensor> inputs);
 

@@ -4,10 +4,16 @@
 #include "frontend/Engine.h"
 #include "runtime/Interpreter.h"
 
+#include "llvm/ADT/DenseSet.h"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <gmock/gmock.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
+#include <torch/csrc/jit/passes/inliner.h>
+
+#include <map>
+#include <set>
 
 namespace plait::frontend {
 
@@ -112,41 +118,131 @@ Error lower(Lowered &out, torch::jit::Module &module, const std::vector<at::Tens
 }
 } // namespace
 
+// ---- which lowerings the tests reach ----
+
+namespace {
+std::set<std::string> &reached() {
+  static std::set<std::string> names;
+  return names;
+}
+
+/// Notes the operations of a block that depend on `live` values: the others may be computed while
+/// compiling.
+void note(const torch::jit::Block &block, llvm::DenseSet<const torch::jit::Value *> &live) {
+  for (const torch::jit::Node *node : block.nodes()) {
+    auto depends = [&](const torch::jit::Value *value) { return live.contains(value); };
+    bool isLive = llvm::any_of(node->inputs(), depends);
+    for (const torch::jit::Block *inner : node->blocks()) {
+      for (const torch::jit::Value *input : inner->inputs())
+        live.insert(input);
+      note(*inner, live);
+      isLive |= llvm::any_of(inner->outputs(), depends);
+    }
+    if (!isLive && !node->isNondeterministic())
+      continue;
+    for (const torch::jit::Value *output : node->outputs())
+      live.insert(output);
+    const c10::FunctionSchema *schema = node->maybeSchema();
+    if (!schema)
+      continue;
+    std::string base = schema->name(), overload = schema->operator_name().overload_name;
+    // In-place and out= forms are lowered as their functional twins.
+    if (!llvm::StringRef(base).ends_with("__") && llvm::StringRef(base).ends_with("_"))
+      base.pop_back();
+    reached().insert(overload.empty() ? base : base + "." + overload);
+    // Constant inputs of a list make no other operation of it.
+    for (const torch::jit::Value *input : node->inputs())
+      if (input->node()->kind() == c10::prim::ListConstruct)
+        live.insert(input);
+  }
+}
+
+void note(const torch::jit::Module &module) {
+  auto graph = module.get_method("forward").graph()->copy();
+  torch::jit::Inline(*graph);
+  llvm::DenseSet<const torch::jit::Value *> live;
+  for (const torch::jit::Value *input : graph->inputs().slice(1))
+    live.insert(input);
+  note(*graph->block(), live);
+}
+
+/// After a run of all tests.
+class EveryLoweringIsTested : public testing::Environment {
+public:
+  void TearDown() override {
+    const auto &run = *testing::UnitTest::GetInstance();
+    if (run.test_to_run_count() != run.total_test_count())
+      return;
+    // Aliases are spelled alike by the time a graph is lowered: one name of each function is
+    // enough.
+    std::map<LowerFn, std::string> untested;
+    std::set<LowerFn> tested;
+    for (const std::string &name : Table::get().names()) {
+      LowerFn fn = Table::get().find(name);
+      if (reached().count(name))
+        tested.insert(fn);
+      else
+        untested[fn] += " " + name;
+    }
+    std::set<std::string> lines;
+    for (const auto &[fn, names] : untested)
+      if (!tested.count(fn))
+        lines.insert(names);
+    std::string missing;
+    for (const std::string &line : lines)
+      missing += "\n " + line;
+    EXPECT_EQ(missing, "") << "these lowerings have no test";
+  }
+};
+const testing::Environment *everyLoweringIsTested =
+    testing::AddGlobalTestEnvironment(new EveryLoweringIsTested);
+} // namespace
+
+/// Runs LibTorch and the lowered program. False after a failure, which is reported.
+static bool run(const std::string &source, const std::vector<at::Tensor> &inputs,
+                const std::vector<int64_t> &dynamic, Lowered &lowered,
+                std::vector<at::Tensor> &expected, std::vector<at::Tensor> &actual) {
+  torch::jit::Module module = compile(source, inputs.size());
+  note(module);
+  {
+    at::NoGradGuard guard;
+    std::vector<c10::IValue> arguments;
+    for (const at::Tensor &input : inputs)
+      arguments.emplace_back(input.clone());
+    flatten(module.forward(arguments), expected);
+  }
+  auto failed = [](Error error) {
+    ADD_FAILURE() << llvm::toString(std::move(error));
+    return false;
+  };
+  if (Error error = lower(lowered, module, inputs, dynamic))
+    return failed(std::move(error));
+  auto interpreter = runtime::Interpreter::create(*lowered.function, {});
+  if (!interpreter)
+    return failed(interpreter.takeError());
+  runtime::Interpreter::Inputs tensors;
+  for (auto [name, input] : llvm::zip(lowered.inputs, inputs))
+    tensors[name] = input.to(input.is_floating_point()          ? at::kFloat
+                             : input.scalar_type() == at::kBool ? at::kBool
+                                                                : at::kInt);
+  auto outputs = (*interpreter)->run(tensors);
+  if (!outputs)
+    return failed(outputs.takeError());
+  for (const auto &output : *outputs)
+    actual.push_back(output.tensor);
+  EXPECT_EQ(actual.size(), expected.size());
+  return actual.size() == expected.size();
+}
+
 void check(const std::string &source, std::vector<at::Tensor> inputs, CheckOptions options) {
   SCOPED_TRACE(source);
   try {
-    torch::jit::Module module = compile(source, inputs.size());
-    std::vector<at::Tensor> expected;
-    {
-      at::NoGradGuard guard;
-      std::vector<c10::IValue> arguments;
-      for (const at::Tensor &input : inputs)
-        arguments.emplace_back(input.clone());
-      flatten(module.forward(arguments), expected);
-    }
     Lowered lowered;
-    if (Error error = lower(lowered, module, inputs, options.dynamic)) {
-      ADD_FAILURE() << llvm::toString(std::move(error));
+    std::vector<at::Tensor> expected, outputs;
+    if (!run(source, inputs, options.dynamic, lowered, expected, outputs))
       return;
-    }
-    auto interpreter = runtime::Interpreter::create(*lowered.function, {});
-    if (!interpreter) {
-      ADD_FAILURE() << llvm::toString(interpreter.takeError());
-      return;
-    }
-    runtime::Interpreter::Inputs tensors;
-    for (auto [name, input] : llvm::zip(lowered.inputs, inputs))
-      tensors[name] = input.to(input.is_floating_point()          ? at::kFloat
-                               : input.scalar_type() == at::kBool ? at::kBool
-                                                                  : at::kInt);
-    auto outputs = (*interpreter)->run(tensors);
-    if (!outputs) {
-      ADD_FAILURE() << llvm::toString(outputs.takeError());
-      return;
-    }
-    ASSERT_EQ(outputs->size(), expected.size());
     for (size_t i = 0; i < expected.size(); ++i) {
-      at::Tensor actual = (*outputs)[i].tensor;
+      at::Tensor actual = outputs[i];
       EXPECT_EQ(toString(lowered.results[i].second), toString(expected[i].scalar_type()))
           << "result " << i;
       if (actual.sizes() != expected[i].sizes()) {
@@ -171,6 +267,20 @@ void check(const std::string &source, std::vector<at::Tensor> inputs, CheckOptio
   }
 }
 
+std::pair<at::Tensor, at::Tensor> outputs(const std::string &source,
+                                          std::vector<at::Tensor> inputs) {
+  SCOPED_TRACE(source);
+  try {
+    Lowered lowered;
+    std::vector<at::Tensor> expected, actual;
+    if (run(source, inputs, {}, lowered, expected, actual) && expected.size() == 1)
+      return {actual[0], expected[0]};
+  } catch (const std::exception &error) {
+    ADD_FAILURE() << std::string(error.what()).substr(0, 400);
+  }
+  return {};
+}
+
 void checkAll(const std::vector<std::string> &sources, const std::vector<at::Tensor> &inputs,
               CheckOptions options) {
   for (const std::string &source : sources)
@@ -180,6 +290,7 @@ void checkAll(const std::vector<std::string> &sources, const std::vector<at::Ten
 std::string refusal(const std::string &source, std::vector<at::Tensor> inputs) {
   try {
     torch::jit::Module module = compile(source, inputs.size());
+    note(module);
     Lowered lowered;
     if (Error error = lower(lowered, module, inputs, {}))
       return llvm::toString(std::move(error));

@@ -264,6 +264,19 @@ TEST(Resizing, All) {
   checkDynamic("torch.upsample_bilinear2d(x, None, False, [2.0, 2.0])", {x}, {2, 3});
 }
 
+TEST(Resizing, ToSizesOfTheInput) {
+  // As decoders do: to the size of an earlier feature map.
+  for (const char *call : {"upsample_bilinear2d(x[:, :, ::2, ::2], [x.size(2), x.size(3)], False)",
+                           "upsample_bilinear2d(x[:, :, ::2, ::2], [x.size(2), x.size(3)], True)",
+                           "upsample_bilinear2d(x, [4, x.size(3) * 2], False)",
+                           "upsample_bilinear2d(x, [7, 9], False)",
+                           "upsample_nearest2d(x[:, :, ::2, ::2], [x.size(2), x.size(3)])",
+                           "_upsample_nearest_exact2d(x[:, :, ::2, ::2], [x.size(2), x.size(3)])",
+                           "upsample_linear1d(x[:, :, 0, ::3], [x.size(3)], False)"})
+    for (auto shape : std::vector<std::vector<int64_t>>{{2, 3, 5, 6}, {1, 2, 8, 9}})
+      checkDynamic("torch." + std::string(call), {randn(shape)}, {2, 3});
+}
+
 TEST(Patches, All) {
   check("torch.pixel_shuffle(x, 2)", {randn({2, 8, 3, 4})});
   check("torch.pixel_shuffle(x, 2)", {randn({8, 3, 4})});
