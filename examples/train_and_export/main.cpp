@@ -35,10 +35,10 @@ struct NetImpl : torch::nn::Module {
 };
 TORCH_MODULE(Net);
 
-/// The base's layers, three of them with an adapter.
+/// The base's layers, each with an adapter.
 struct AdaptedNetImpl : torch::nn::Module {
-  explicit AdaptedNetImpl(Net base, int64_t rank = 4) {
-    conv1 = register_module("conv1", base->conv1);
+  explicit AdaptedNetImpl(Net base, int64_t rank = 8) {
+    conv1 = register_module("conv1", LoraConv2d(base->conv1, rank, /*alpha=*/8));
     conv2 = register_module("conv2", LoraConv2d(base->conv2, rank, /*alpha=*/8));
     dropout = register_module("dropout", torch::nn::Dropout(0.2));
     hidden = register_module("hidden", LoraLinear(base->hidden, rank, /*alpha=*/8));
@@ -50,8 +50,7 @@ struct AdaptedNetImpl : torch::nn::Module {
     return scores(torch::relu(hidden(x)));
   }
 
-  torch::nn::Conv2d conv1{nullptr};
-  LoraConv2d conv2{nullptr};
+  LoraConv2d conv1{nullptr}, conv2{nullptr};
   torch::nn::Dropout dropout{nullptr};
   LoraLinear hidden{nullptr}, scores{nullptr};
 };
@@ -131,7 +130,7 @@ struct Task {
 };
 const Task tasks[] = {
     {"rotated", [](const torch::Tensor &x) { return torch::rot90(x, 1, {2, 3}); }},
-    {"noisy", [](const torch::Tensor &x) { return x + 0.4 * torch::randn_like(x); }},
+    {"noisy", [](const torch::Tensor &x) { return x + 0.3 * torch::randn_like(x); }},
     {"inverted", [](const torch::Tensor &x) { return 1 - x; }},
 };
 
@@ -158,7 +157,7 @@ int run(const std::string &digitsPath, const std::string &package, plait::Precis
   for (const Task &task : tasks) {
     AdaptedNet model(base);
     train(task.name, model, {task.change(training.images), training.labels},
-          adapterParameters(*model), 15);
+          adapterParameters(*model), 25);
     Digits changed{task.change(test.images), test.labels};
     rows.push_back(
         {task.name, changed, accuracyInTorch(base, changed), accuracyInTorch(model, changed)});

@@ -26,7 +26,7 @@ def test_accuracy_is_that_of_libtorch(output):
     assert [row[0] for row in rows] == ["base", "rotated", "noisy", "inverted"]
     for name, before, in_torch, in_plait, own, shared in rows:
         assert in_torch == in_plait, output
-        assert float(in_plait) > 85, output
-        assert int(own) < 0.2 * int(shared), output
+        assert float(in_plait) > 75, output
+        assert int(own) < 0.25 * int(shared), output
     assert float(rows[1][2]) > float(rows[1][1]) + 20, "the adapter learns the rotated digits\n" + output
     assert "equal accuracy in LibTorch and plait" in output
