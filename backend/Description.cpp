@@ -227,16 +227,18 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
     return makeError("the default function '{0}' is not a function of the program",
                      program.defaultFunction);
   out.set_defaultfunctionname(program.defaultFunction);
-  for (const auto &function : program.functions()) {
-    spec::FunctionDescription &description = *out.add_functions();
-    if (!description.ParseFromString(function->otherDescription))
-      return makeError("function '{0}': what it keeps of its package's description is damaged",
-                       function->name);
-    description.set_name(function->name);
-    if (Error error = encodeInterface(*function, description))
+  for (const auto &function : program.functions())
+    if (Error error = encodeFunctionDescription(*function, *out.add_functions()))
       return error;
-  }
   return Error::success();
+}
+
+Error encodeFunctionDescription(const mil::Function &function, spec::FunctionDescription &out) {
+  if (!out.ParseFromString(function.otherDescription))
+    return makeError("function '{0}': what it keeps of its package's description is damaged",
+                     function.name);
+  out.set_name(function.name);
+  return encodeInterface(function, out);
 }
 
 // ---- Reading ------------------------------------------------------------------------------------
@@ -275,6 +277,8 @@ std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescr
   *main.mutable_input() = in.input();
   *main.mutable_output() = in.output();
   *main.mutable_state() = in.state();
+  main.set_predictedfeaturename(in.predictedfeaturename());
+  main.set_predictedprobabilitiesname(in.predictedprobabilitiesname());
   return {main};
 }
 

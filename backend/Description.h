@@ -27,6 +27,9 @@ bool isPlain(const mil::Program &program);
 /// Fails where the interface of Core ML has no such type, or a state or name is not possible.
 Error encodeDescription(const mil::Program &program, spec::ModelDescription &out);
 
+/// The interface of one function of a package that names its functions.
+Error encodeFunctionDescription(const mil::Function &function, spec::FunctionDescription &out);
+
 /// Metadata and the default function.
 void decodeDescription(const spec::ModelDescription &in, mil::Program &out);
 

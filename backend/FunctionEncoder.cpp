@@ -228,4 +228,19 @@ Expected<std::string> encodeFunction(const mil::Function &function, const BlobOf
   return FunctionEncoder(function, offsets, evaluator).encode();
 }
 
+Expected<std::string> encodeFunctionField(const mil::Function &function, const BlobOffsets &offsets,
+                                          mil::Evaluator *evaluator) {
+  Expected<std::string> body = encodeFunction(function, offsets, evaluator);
+  if (!body)
+    return body.takeError();
+  std::string entry, field;
+  appendStringField(entry, 1, function.name);
+  appendLengthField(entry, 2, body->size());
+  appendLengthField(field, wire::Program::kFunctionsFieldNumber, entry.size() + body->size());
+  field.reserve(field.size() + entry.size() + body->size());
+  field += entry;
+  field += *body;
+  return field;
+}
+
 } // namespace plait

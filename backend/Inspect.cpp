@@ -10,15 +10,29 @@ namespace json = llvm::json;
 
 namespace plait {
 
-uint64_t PackageSummary::sharedBytes(unsigned a, unsigned b) const {
-  uint64_t bytes = 0;
+std::vector<std::vector<uint64_t>> PackageSummary::sharingMatrix() const {
+  // Blobs of the same users count together: with many functions nearly all are of all or of one.
+  std::map<std::vector<unsigned>, uint64_t> bytesOf;
   for (const Blob &blob : blobs)
-    if (llvm::is_contained(blob.functions, a) && llvm::is_contained(blob.functions, b))
-      bytes += blob.bytes;
-  return bytes;
+    bytesOf[blob.functions] += blob.bytes;
+  std::vector<std::vector<uint64_t>> matrix(functions.size(),
+                                            std::vector<uint64_t>(functions.size()));
+  for (const auto &[users, bytes] : bytesOf)
+    for (unsigned a : users)
+      for (unsigned b : users)
+        matrix[a][b] += bytes;
+  return matrix;
 }
 
-Expected<PackageSummary> inspectPackage(llvm::StringRef path) {
+std::vector<uint64_t> PackageSummary::ownBytes() const {
+  std::vector<uint64_t> own(functions.size());
+  for (const Blob &blob : blobs)
+    if (blob.functions.size() == 1)
+      own[blob.functions[0]] += blob.bytes;
+  return own;
+}
+
+Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) {
   Expected<Package> package = openPackage(path);
   if (!package)
     return package.takeError();
@@ -32,6 +46,7 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path) {
 
   // A blob is known by where its data is mapped.
   llvm::DenseMap<const uint8_t *, unsigned> blobAt;
+  std::vector<NearSharingCandidate> candidates;
   auto addWeight = [&](PackageSummary::Function &function, unsigned index, const mil::Op &op) {
     const mil::TensorData *tensor = op.val().tensor();
     if (!tensor || tensor->kind() != mil::TensorData::Kind::Strided ||
@@ -49,6 +64,9 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path) {
       function.weightBytes += bytes.size();
       summary.referencedBytes += bytes.size();
     }
+    if (nearSharing)
+      candidates.push_back(
+          {{index, unsigned(function.weights.size())}, op.name, *tensor, it->second, {}});
     function.weights.push_back({op.name, op.result()->type, it->second});
   };
 
@@ -68,6 +86,9 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path) {
         ++function.operations[op.info().name];
     });
   }
+  for (NearSharingCandidate &candidate : candidates)
+    candidate.functions = summary.blobs[candidate.blob].functions;
+  summary.nearlyShared = findNearlyShared(candidates);
   for (const auto &file : package->weights) {
     summary.fileBytes += file->fileBytes();
     summary.blobCount += file->count();
@@ -102,8 +123,25 @@ static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
   return result;
 }
 
+static json::Value toJson(const PackageSummary &summary, const NearlyShared &near) {
+  static constexpr const char *reasons[] = {"values", "type", "transposed", "scaled"};
+  auto place = [&](NearlyShared::Place place) {
+    const PackageSummary::Function &function = summary.functions[place.function];
+    const PackageSummary::Weight &weight = function.weights[place.weight];
+    return json::Object{
+        {"function", function.name}, {"weight", weight.name}, {"type", weight.type.str()}};
+  };
+  return json::Object{{"weights", json::Array{place(near.there), place(near.here)}},
+                      {"bytes", near.bytes},
+                      {"reason", reasons[unsigned(near.reason)]},
+                      {"elements", near.elements},
+                      {"different", near.different},
+                      {"max_difference", near.maxDifference}};
+}
+
 json::Value toJson(const PackageSummary &summary) {
   json::Array functions;
+  std::vector<uint64_t> own = summary.ownBytes();
   for (const PackageSummary::Function &function : summary.functions) {
     json::Object operations;
     for (const auto &[name, count] : function.operations)
@@ -112,7 +150,8 @@ json::Value toJson(const PackageSummary &summary) {
                         {"inputs", toJson(function.inputs)},
                         {"outputs", toJson(function.outputs)},
                         {"operations", std::move(operations)},
-                        {"weight_bytes", function.weightBytes}};
+                        {"weight_bytes", function.weightBytes},
+                        {"own_weight_bytes", own[functions.size()]}};
     if (!function.states.empty())
       object["states"] = toJson(function.states);
     functions.push_back(std::move(object));
@@ -133,12 +172,11 @@ json::Value toJson(const PackageSummary &summary) {
     metadata["user_defined"] = std::move(userDefined);
   }
   json::Array sharing;
-  for (unsigned a = 0; a < summary.functions.size(); ++a) {
-    json::Array row;
-    for (unsigned b = 0; b < summary.functions.size(); ++b)
-      row.push_back(summary.sharedBytes(a, b));
-    sharing.push_back(std::move(row));
-  }
+  for (const std::vector<uint64_t> &row : summary.sharingMatrix())
+    sharing.push_back(json::Array(row));
+  json::Array nearly;
+  for (const NearlyShared &near : summary.nearlyShared)
+    nearly.push_back(toJson(summary, near));
   json::Object root{{"specification_version", summary.specificationVersion},
                     {"default_function", summary.defaultFunction},
                     {"functions", std::move(functions)},
@@ -146,7 +184,8 @@ json::Value toJson(const PackageSummary &summary) {
                                              {"blobs", summary.blobCount},
                                              {"unique_bytes", summary.uniqueBytes},
                                              {"referenced_bytes", summary.referencedBytes},
-                                             {"shared_bytes", std::move(sharing)}}}};
+                                             {"shared_bytes", std::move(sharing)},
+                                             {"nearly_shared", std::move(nearly)}}}};
   if (!metadata.empty())
     root["metadata"] = std::move(metadata);
   return root;

@@ -2,6 +2,7 @@
 // who shares them.
 #pragma once
 
+#include "backend/NearSharing.h"
 #include "mil/IR.h"
 
 #include "llvm/Support/JSON.h"
@@ -45,11 +46,17 @@ struct PackageSummary {
   uint64_t uniqueBytes = 0;     ///< of all `blobs`
   uint64_t referencedBytes = 0; ///< the same, a blob once for each function that uses it
 
-  /// Bytes of the blobs that both functions use; for one function, those it uses.
-  uint64_t sharedBytes(unsigned a, unsigned b) const;
+  std::vector<NearlyShared> nearlyShared; ///< largest first; empty unless asked for
+
+  /// Function by function, the bytes of the blobs that both use; on the diagonal, those that one
+  /// uses.
+  std::vector<std::vector<uint64_t>> sharingMatrix() const;
+  /// Of each function, the bytes of the blobs that no other uses.
+  std::vector<uint64_t> ownBytes() const;
 };
 
-Expected<PackageSummary> inspectPackage(llvm::StringRef path);
+/// With `nearSharing`, weights are compared too, which reads those that are near.
+Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing = false);
 
 /// `plait inspect --json`.
 llvm::json::Value toJson(const PackageSummary &summary);

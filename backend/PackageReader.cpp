@@ -116,6 +116,7 @@ Expected<Package> readModel(StringRef modelPath) {
   if (Error error = readAttributes(*parts, files, *package.program))
     return error;
   package.weights = files.opened();
+  package.references = files.references();
 
   // What nothing here reads is kept.
   if (!package.program->functions().empty() &&

@@ -8,6 +8,9 @@
 #include "mil/IR.h"
 #include "support/Error.h"
 
+#include <map>
+#include <set>
+
 namespace plait {
 
 class WeightFile;
@@ -16,6 +19,8 @@ class WeightFile;
 struct Package {
   std::unique_ptr<mil::Program> program;
   std::vector<std::shared_ptr<const WeightFile>> weights;
+  /// Of each weight file, by what the model calls it, the offsets that the model refers to.
+  std::map<std::string, std::set<uint64_t>> references;
   int specificationVersion = 0;
 };
 

@@ -52,22 +52,6 @@ Error checkProgram(const mil::Program &program) {
   return Error::success();
 }
 
-/// All constants that go to the weight file, in program order.
-void collectWeights(const mil::Program &program, bool share, WriteReport &report,
-                    std::vector<WeightRequest> &requests) {
-  unsigned scope = 0;
-  for (const auto &owned : program.functions()) {
-    mil::Function *function = owned.get();
-    mil::walk(function->body(), [&](mil::Op &op) {
-      if (!op.is(mil::OpKind::const_) || !wantsBlob(op.val(), function->opset))
-        return;
-      report.weights.push_back({function, &op, 0});
-      requests.push_back({*op.val().tensor(), scope});
-    });
-    scope += !share;
-  }
-}
-
 /// The functions' map entries, in order of their names, into the file `path`.
 Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
                                   mil::Evaluator *evaluator, llvm::StringRef path) {
@@ -80,20 +64,14 @@ Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets
     functions.push_back(function.get());
   llvm::sort(functions, [](const auto *a, const auto *b) { return a->name < b->name; });
   for (const mil::Function *function : functions) {
-    Expected<std::string> body = encodeFunction(*function, offsets, evaluator);
-    if (!body)
-      return body.takeError();
-    std::string entry, header;
-    appendStringField(entry, 1, function->name);
-    appendLengthField(entry, 2, body->size());
-    appendLengthField(header, 2, entry.size() + body->size());
-    if (out.size + body->size() > maxModelBytes)
+    Expected<std::string> field = encodeFunctionField(*function, offsets, evaluator);
+    if (!field)
+      return field.takeError();
+    if (out.size + field->size() > maxModelBytes)
       return makeError("the model without its weights is larger than 2 GiB at function '{0}'",
                        function->name);
-    for (llvm::StringRef part :
-         {llvm::StringRef(header), llvm::StringRef(entry), llvm::StringRef(*body)})
-      if (Error error = out.append(part))
-        return error;
+    if (Error error = out.append(*field))
+      return error;
   }
   if (Error error = out.close())
     return error;
@@ -178,6 +156,33 @@ Error checkTarget(llvm::StringRef target) {
 
 } // namespace
 
+std::vector<WeightRequest> collectWeights(const mil::Program &program, bool share,
+                                          WriteReport &report) {
+  std::vector<WeightRequest> requests;
+  unsigned scope = 0;
+  for (const auto &owned : program.functions()) {
+    mil::Function *function = owned.get();
+    mil::walk(function->body(), [&](mil::Op &op) {
+      if (!op.is(mil::OpKind::const_) || !wantsBlob(op.val(), function->opset))
+        return;
+      report.weights.push_back({function, &op, 0});
+      requests.push_back({*op.val().tensor(), scope});
+    });
+    scope += !share;
+  }
+  return requests;
+}
+
+BlobOffsets placeWeights(WriteReport &report) {
+  BlobOffsets offsets;
+  offsets.reserve(report.weights.size());
+  for (auto [index, weight] : llvm::enumerate(report.weights)) {
+    weight.blob = report.layout.blobOf[index];
+    offsets[weight.op] = report.layout.offset(index);
+  }
+  return offsets;
+}
+
 Error writePackage(const mil::Program &program, llvm::StringRef path, const WriteOptions &options,
                    WriteReport *report) {
   if (Error error = checkProgram(program))
@@ -211,8 +216,7 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   WriteReport local;
   WriteReport &written = report ? *report : local;
   written = {};
-  std::vector<WeightRequest> requests;
-  collectWeights(program, options.share, written, requests);
+  std::vector<WeightRequest> requests = collectWeights(program, options.share, written);
   Expected<WeightLayout> layout =
       writeWeights(weights, requests, options.threads, options.evaluator, options.proceed);
   if (!layout)
@@ -220,12 +224,10 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   written.layout = std::move(*layout);
   requests = {};
 
-  BlobOffsets offsets;
-  offsets.reserve(written.weights.size());
-  for (auto [index, weight] : llvm::enumerate(written.weights)) {
-    weight.blob = written.layout.blobOf[index];
-    offsets[weight.op] = written.layout.offset(index);
-  }
+  BlobOffsets offsets = placeWeights(written);
+  if (options.accept)
+    if (Error error = options.accept(written))
+      return error;
 
   std::string spool = inside("functions");
   Expected<uint64_t> spooled = writeFunctions(program, offsets, options.evaluator, spool);

@@ -13,7 +13,11 @@
 #include "backend/WeightWriter.h"
 #include "mil/IR.h"
 
+#include "llvm/ADT/DenseMap.h"
+
 namespace plait {
+
+struct WriteReport;
 
 struct WriteOptions {
   /// Whether functions share blobs; without it each function has its own.
@@ -24,6 +28,9 @@ struct WriteOptions {
   mil::Evaluator *evaluator = nullptr;
   /// See writeWeights(). A package that is stopped leaves nothing behind.
   WriteProgress proceed;
+  /// Asked once it is known which weights are shared; its error is the error of the whole, and
+  /// nothing is written then.
+  std::function<Error(const WriteReport &)> accept;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.
@@ -43,5 +50,16 @@ struct WriteReport {
 /// the plain form, whose single function is `main`.
 Error writePackage(const mil::Program &program, llvm::StringRef path,
                    const WriteOptions &options = {}, WriteReport *report = nullptr);
+
+/// Enters all constants that go to the weight file into `report`, in program order, and returns
+/// what they request of the writer.
+std::vector<WeightRequest> collectWeights(const mil::Program &program, bool share,
+                                          WriteReport &report);
+
+/// For each `const` operation that has a blob, the offset of its metadata record.
+using BlobOffsets = llvm::DenseMap<const mil::Op *, uint64_t>;
+
+/// Enters where the layout put the weights of `report`.
+BlobOffsets placeWeights(WriteReport &report);
 
 } // namespace plait

@@ -1,10 +1,10 @@
 // Functions between MIL and Core ML's protobuf messages. Private to the backend.
 #pragma once
 
+#include "backend/PackageWriter.h"
 #include "backend/ProtoValue.h"
 #include "mil/IR.h"
 
-#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace CoreML::Specification::MILSpec {
@@ -17,13 +17,14 @@ class MessageLite;
 
 namespace plait {
 
-/// For each `const` operation that has a blob, the offset of its metadata record.
-using BlobOffsets = llvm::DenseMap<const mil::Op *, uint64_t>;
-
 /// The serialised MILSpec.Function. Operations are serialised one by one, so that no tree of the
 /// whole exists.
 Expected<std::string> encodeFunction(const mil::Function &function, const BlobOffsets &offsets,
                                      mil::Evaluator *evaluator);
+
+/// The same as the field of MILSpec.Program that holds it: a map entry under the function's name.
+Expected<std::string> encodeFunctionField(const mil::Function &function, const BlobOffsets &offsets,
+                                          mil::Evaluator *evaluator);
 
 /// Gives the type of an input, whose dynamic dimensions the message knows nothing of.
 using RefineInput = llvm::function_ref<mil::Type(llvm::StringRef name, mil::Type type)>;

@@ -291,6 +291,15 @@ std::vector<std::shared_ptr<const WeightFile>> WeightFiles::opened() const {
   return result;
 }
 
+Expected<TensorData> WeightFiles::tensor(llvm::StringRef reference, uint64_t offset,
+                                         mil::DType dtype, llvm::ArrayRef<int64_t> shape) {
+  auto file = get(reference);
+  if (!file)
+    return file.takeError();
+  referred[reference.str()].insert(offset);
+  return (*file)->tensorAt(offset, dtype, shape);
+}
+
 namespace {
 
 /// The number of elements of a static tensor type, or an error for one that no memory could hold.
@@ -364,11 +373,8 @@ Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles
   llvm::SmallVector<int64_t, 6> shape = *mil::constShape(type.shape());
 
   if (in.has_blobfilevalue()) {
-    auto file = files.get(in.blobfilevalue().filename());
-    if (!file)
-      return file.takeError();
-    Expected<TensorData> tensor =
-        (*file)->tensorAt(in.blobfilevalue().offset(), type.dtype(), shape);
+    Expected<TensorData> tensor = files.tensor(in.blobfilevalue().filename(),
+                                               in.blobfilevalue().offset(), type.dtype(), shape);
     if (!tensor)
       return tensor.takeError();
     return Attr(std::move(*tensor));

@@ -10,6 +10,8 @@
 #include "mil/OpInfo.h"
 
 #include "llvm/ADT/StringMap.h"
+#include <map>
+#include <set>
 
 namespace CoreML::Specification::MILSpec {
 class Value;
@@ -43,12 +45,19 @@ class WeightFiles {
 public:
   /// `modelFolder` is what `@model_path` stands for.
   explicit WeightFiles(std::string modelFolder) : folder(std::move(modelFolder)) {}
-  Expected<std::shared_ptr<const WeightFile>> get(llvm::StringRef reference);
+  /// The blob that a value refers to.
+  Expected<mil::TensorData> tensor(llvm::StringRef reference, uint64_t offset, mil::DType dtype,
+                                   llvm::ArrayRef<int64_t> shape);
+  /// Of each weight file, the offsets that were referred to.
+  const std::map<std::string, std::set<uint64_t>> &references() const { return referred; }
   /// Those opened so far, in order of their names.
   std::vector<std::shared_ptr<const WeightFile>> opened() const;
 
 private:
+  Expected<std::shared_ptr<const WeightFile>> get(llvm::StringRef reference);
+
   std::string folder;
+  std::map<std::string, std::set<uint64_t>> referred;
   llvm::StringMap<std::shared_ptr<const WeightFile>> files;
 };
 

@@ -193,10 +193,7 @@ Expected<Package> parseText(StringRef text, StringRef where) {
     auto shape = mil::constShape(type.shape());
     if (!shape)
       return makeError("a constant has the dynamic type {0}", type.str());
-    auto file = files.get(reference);
-    if (!file)
-      return file.takeError();
-    return (*file)->tensorAt(offset, type.dtype(), *shape);
+    return files.tensor(reference, offset, type.dtype(), *shape);
   };
   auto program = mil::parseProgram(text, options);
   if (!program)

@@ -31,16 +31,20 @@ mil::Saturation readElements(const TensorReader &reader, int64_t begin, int64_t 
   return saturation;
 }
 
+constexpr uint32_t none = UINT32_MAX;
+
 /// One distinct tree; the requests with that tree share it. Without a reader until a recipe in it
-/// is wanted.
+/// is wanted. Or a blob that is in the file already.
 struct Source {
   TensorData tensor;
   unsigned scope;
   std::optional<TensorReader> reader;
+  bool isWritten = false;
+  uint32_t next = none; ///< of a written one: the next written one that looks the same
 };
 
-/// One blob: the source that is written, and those that hold the same bytes unless the comparison
-/// says otherwise.
+/// One blob: the source that is written (or was before), and those that hold the same bytes unless
+/// the comparison says otherwise.
 struct Group {
   uint32_t blob;
   uint32_t primary;
@@ -144,21 +148,27 @@ uint64_t sampleHash(const TensorReader &reader) {
 
 class Writer {
 public:
-  Writer(OutputFile file, llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+  Writer(const WritableFile &file, llvm::ArrayRef<WeightRequest> requests, unsigned threads,
          mil::Evaluator *evaluator, WriteProgress proceed)
-      : file(std::move(file)), requests(requests), threads(threads ? threads : defaultThreads()),
+      : file(file), requests(requests), threads(threads ? threads : defaultThreads()),
         evaluator(evaluator), proceed(std::move(proceed)) {}
 
+  /// Blobs that the file holds already; before run().
+  Error setExisting(const WeightFile &existing, llvm::ArrayRef<WeightBlob> blobs);
+  /// Writes the blobs.
   Expected<WeightLayout> run();
 
 private:
   using Key = std::tuple<unsigned, unsigned, uint64_t, uint64_t>; // scope, dtype, bytes, sample
 
   void collectSources();
+  void collectExisting();
   Error collectGroups(std::vector<Group> &groups);
+  Error matchExisting(std::vector<Group> &groups);
   Error proveGathered(llvm::MutableArrayRef<Group> groups);
   uint32_t appendBlob(const TensorData &tensor);
   void assign(uint32_t source, uint32_t blob) { blobOfSource[source] = blob; }
+  std::optional<Group> settle(const Group &group);
   /// Writes the groups' blobs and settles their candidates; returns the groups of refuted ones.
   Expected<std::vector<Group>> writeRound(llvm::ArrayRef<Group> groups);
   std::vector<Chunk> cut(llvm::ArrayRef<Group> groups) const;
@@ -170,16 +180,18 @@ private:
   Error writeDeferred(uint32_t source);
   Expected<bool> equalsBlob(const TensorReader &reader, const WeightBlob &blob);
 
-  OutputFile file;
+  const WritableFile &file;
   llvm::ArrayRef<WeightRequest> requests;
   unsigned threads;
   mil::Evaluator *evaluator;
   WriteProgress proceed;
   std::atomic<uint64_t> written = 0;
+  const WeightFile *existing = nullptr;
 
   std::vector<Source> sources;
-  std::vector<uint32_t> sourceOf; // of each request
-  std::vector<uint32_t> deferred; // sources with recipes, in order
+  std::vector<uint32_t> sourceOf;                          // of each request
+  std::vector<uint32_t> deferred;                          // sources with recipes, in order
+  std::vector<std::pair<uint32_t, uint32_t>> writtenBlobs; // of written sources: source, blob
   std::vector<uint32_t> blobOfSource;
   std::vector<std::atomic<bool>> refuted; // of each source, in the round that it is a candidate of
   std::map<Key, llvm::SmallVector<uint32_t, 1>> blobsOf;
@@ -213,8 +225,41 @@ void Writer::collectSources() {
     }
     sourceOf.push_back(found);
   }
+  collectExisting();
   blobOfSource.resize(sources.size());
   refuted = std::vector<std::atomic<bool>>(sources.size());
+}
+
+Error Writer::setExisting(const WeightFile &existing, llvm::ArrayRef<WeightBlob> blobs) {
+  this->existing = &existing;
+  for (const WeightBlob &blob : blobs) {
+    if (llvm::alignTo(end, weightAlignment) != blob.metadataOffset)
+      return makeError("'{0}': the blob at offset {1} does not follow the one before it",
+                       existing.path(), blob.metadataOffset);
+    WeightLayout::Blob entry;
+    static_cast<WeightBlob &>(entry) = blob;
+    layout.blobs.push_back(entry);
+    end = blob.dataOffset + blob.byteSize;
+  }
+  return Error::success();
+}
+
+/// The blobs that a request could be, as sources.
+void Writer::collectExisting() {
+  if (layout.blobs.empty())
+    return;
+  llvm::DenseSet<std::pair<unsigned, uint64_t>> wanted; // type and size
+  for (const Source &source : sources)
+    wanted.insert({unsigned(source.tensor.dtype()), source.tensor.byteSize()});
+  for (auto [index, blob] : llvm::enumerate(layout.blobs)) {
+    if (!wanted.contains({unsigned(blob.dtype), blob.byteSize}))
+      continue;
+    Source source{
+        TensorData::view(existing->storage(), blob.dataOffset, blob.dtype, {blob.numElements()}), 0,
+        std::nullopt, /*isWritten=*/true, none};
+    writtenBlobs.push_back({uint32_t(sources.size()), uint32_t(index)});
+    sources.push_back(std::move(source));
+  }
 }
 
 uint32_t Writer::appendBlob(const TensorData &tensor) {
@@ -233,8 +278,31 @@ uint32_t Writer::appendBlob(const TensorData &tensor) {
 
 Error Writer::collectGroups(std::vector<Group> &groups) {
   std::map<Key, llvm::SmallVector<uint32_t, 1>> groupsOf;
+  auto keyOf = [&](const Source &source) {
+    return Key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
+               sampleHash(*source.reader)};
+  };
+  std::map<Key, uint32_t> lastWritten;
+  for (auto [index, blob] : writtenBlobs) {
+    assign(index, blob);
+    Source &source = sources[index];
+    Expected<TensorReader> reader = TensorReader::create(source.tensor, nullptr);
+    if (!reader)
+      return reader.takeError();
+    source.reader = std::move(*reader);
+    // One group for all that look the same; who differs from the first is held against the next.
+    auto [last, isFirst] = lastWritten.try_emplace(keyOf(source), index);
+    if (!isFirst) {
+      sources[std::exchange(last->second, index)].next = index;
+      continue;
+    }
+    groupsOf[last->first].push_back(uint32_t(groups.size()));
+    groups.push_back({blob, index, {}, {}});
+  }
   for (uint32_t index = 0; index < sources.size(); ++index) {
     Source &source = sources[index];
+    if (source.isWritten)
+      continue;
     if (hasRecipe(source.tensor)) {
       deferred.push_back(index);
       continue;
@@ -243,9 +311,7 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
     if (!reader)
       return reader.takeError();
     source.reader = std::move(*reader);
-    Key key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
-            sampleHash(*source.reader)};
-    llvm::SmallVector<uint32_t, 1> &alike = groupsOf[key];
+    llvm::SmallVector<uint32_t, 1> &alike = groupsOf[keyOf(source)];
     auto group = llvm::find_if(alike, [&](uint32_t candidate) {
       return !differByChecksum(sources[groups[candidate].primary].tensor, source.tensor);
     });
@@ -256,7 +322,79 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
     alike.push_back(uint32_t(groups.size()));
     groups.push_back({0, index, {}, {}});
   }
+  if (Error error = matchExisting(groups))
+    return error;
   return proveGathered(groups);
+}
+
+/// Compares what looks like a blob that is in the file with it; leaves the groups to write.
+Error Writer::matchExisting(std::vector<Group> &groups) {
+  auto isWritten = [&](const Group &group) { return sources[group.primary].isWritten; };
+  std::vector<Group> written;
+  for (Group &group : groups)
+    if (isWritten(group) && !group.candidates.empty())
+      written.push_back(group);
+  llvm::erase_if(groups, isWritten);
+  struct Piece {
+    size_t group;
+    int64_t begin, count;
+  };
+  while (!written.empty()) {
+    std::vector<Piece> pieces;
+    for (auto [index, group] : llvm::enumerate(written)) {
+      const TensorData &tensor = sources[group.primary].tensor;
+      int64_t elements = tensor.numElements(), step = tileElements(tensor.dtype());
+      for (int64_t begin = 0; begin < elements; begin += step)
+        pieces.push_back({index, begin, std::min(step, elements - begin)});
+    }
+    std::vector<std::vector<uint8_t>> scratch(threads);
+    Error error = parallelFor(threads, pieces.size(), [&](unsigned worker, size_t item) -> Error {
+      auto [index, begin, count] = pieces[item];
+      const Source &blob = sources[written[index].primary];
+      compare(written[index], begin, count,
+              blob.tensor.contiguousBytes().data() + mil::byteSize(blob.tensor.dtype(), begin),
+              scratch[worker]);
+      blob.reader->release(begin, count);
+      return Error::success();
+    });
+    if (error)
+      return error;
+    std::vector<Group> next;
+    for (const Group &group : written)
+      if (std::optional<Group> rest = settle(group)) {
+        uint32_t other = sources[group.primary].next;
+        if (other == none) {
+          groups.push_back(std::move(*rest));
+          continue;
+        }
+        rest->candidates.insert(rest->candidates.begin(), rest->primary);
+        rest->primary = other;
+        rest->blob = blobOfSource[other];
+        next.push_back(std::move(*rest));
+      }
+    written = std::move(next);
+  }
+  // The file follows the order of the requests.
+  llvm::sort(groups, [](const Group &a, const Group &b) { return a.primary < b.primary; });
+  return Error::success();
+}
+
+/// Assigns the candidates that were not refuted; the others become a group, for they may still
+/// agree among themselves.
+std::optional<Group> Writer::settle(const Group &group) {
+  std::optional<Group> rest;
+  for (uint32_t candidate : group.candidates) {
+    if (!refuted[candidate]) {
+      assign(candidate, group.blob);
+      continue;
+    }
+    refuted[candidate] = false;
+    if (rest)
+      rest->candidates.push_back(candidate);
+    else
+      rest = Group{0, candidate, {}, {}};
+  }
+  return rest;
 }
 
 /// Reading a transposed view costs far more than comparing what it spans, which proves as much when
@@ -434,21 +572,8 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
     assign(group.primary, group.blob);
     for (uint32_t candidate : group.proved)
       assign(candidate, group.blob);
-    std::optional<size_t> successor;
-    for (uint32_t candidate : group.candidates) {
-      if (!refuted[candidate]) {
-        assign(candidate, group.blob);
-        continue;
-      }
-      refuted[candidate] = false;
-      // What differs from the primary may still agree among itself.
-      if (!successor) {
-        successor = next.size();
-        next.push_back({0, candidate, {}, {}});
-      } else {
-        next[*successor].candidates.push_back(candidate);
-      }
-    }
+    if (std::optional<Group> rest = settle(group))
+      next.push_back(std::move(*rest));
   }
   return next;
 }
@@ -530,12 +655,6 @@ Expected<WeightLayout> Writer::run() {
   }
 
   layout.fileBytes = end;
-  if (Error error = file.writeAt(0, encodeWeightHeader(uint32_t(layout.blobs.size()))))
-    return error;
-  if (Error error = file.resize(layout.fileBytes))
-    return error;
-  if (Error error = file.close())
-    return error;
   layout.blobOf.reserve(requests.size());
   for (uint32_t source : sourceOf) {
     layout.blobOf.push_back(blobOfSource[source]);
@@ -552,7 +671,28 @@ Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<Weig
   Expected<OutputFile> file = OutputFile::create(path);
   if (!file)
     return file.takeError();
-  return Writer(std::move(*file), requests, threads, evaluator, std::move(proceed)).run();
+  Expected<WeightLayout> layout =
+      Writer(*file, requests, threads, evaluator, std::move(proceed)).run();
+  if (!layout)
+    return layout;
+  if (Error error = file->writeAt(0, encodeWeightHeader(uint32_t(layout->blobs.size()))))
+    return error;
+  if (Error error = file->resize(layout->fileBytes))
+    return error;
+  if (Error error = file->close())
+    return error;
+  return layout;
+}
+
+Expected<WeightLayout> appendWeights(const WritableFile &file, const WeightFile *existing,
+                                     llvm::ArrayRef<WeightBlob> blobs,
+                                     llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+                                     mil::Evaluator *evaluator, WriteProgress proceed) {
+  Writer writer(file, requests, threads, evaluator, std::move(proceed));
+  if (existing)
+    if (Error error = writer.setExisting(*existing, blobs))
+      return error;
+  return writer.run();
 }
 
 } // namespace plait

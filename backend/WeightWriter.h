@@ -16,6 +16,7 @@
 #include "backend/WeightFile.h"
 #include "mil/Evaluator.h"
 #include "mil/SaturatedRead.h"
+#include "support/FileSystem.h"
 
 namespace plait {
 
@@ -31,6 +32,8 @@ struct WeightLayout {
     unsigned users = 0; ///< requests that refer to it
     /// Of fp16: what its source holds beyond the range of fp16, written as 65504.
     mil::Saturation saturation;
+    /// A function that was in the package before, and is not among the requests, uses it.
+    bool usedBefore = false;
   };
   std::vector<Blob> blobs;      ///< in file order
   std::vector<uint32_t> blobOf; ///< for each request, an index into `blobs`
@@ -50,5 +53,15 @@ using WriteProgress = std::function<bool(uint64_t done, uint64_t total)>;
 Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
                                     unsigned threads, mil::Evaluator *evaluator,
                                     WriteProgress proceed = {});
+
+/// Writes what `requests` need beyond `blobs`, the leading blobs of the weight file `existing`,
+/// behind the last of these; every request that one of them holds is given that one. `file` is the
+/// same file, open for writing; its header and the blobs there are stay untouched, and it is
+/// neither cut nor flushed. The layout begins with `blobs`. `existing` may be null when there are
+/// none: the first blob then follows the place of the header.
+Expected<WeightLayout> appendWeights(const WritableFile &file, const WeightFile *existing,
+                                     llvm::ArrayRef<WeightBlob> blobs,
+                                     llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+                                     mil::Evaluator *evaluator, WriteProgress proceed = {});
 
 } // namespace plait

@@ -35,8 +35,10 @@ def _memory(status):
     return values[b"RssAnon:"], values[b"VmHWM:"]
 
 
-def run(command, sample=False, limit=None, expect=0):
-    """One run. Sampling reads /proc every half millisecond, which disturbs timing: time and sample in separate runs."""
+def run(command, sample=False, limit=None, expect=0, timeout=None):
+    """One run. Sampling reads /proc every half millisecond, which disturbs timing: time and sample in separate runs.
+
+    After `timeout` seconds (of a run that samples) the process is killed and TimeoutExpired raised."""
     start = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, preexec_fn=limit)
@@ -45,6 +47,10 @@ def run(command, sample=False, limit=None, expect=0):
         with open(f"/proc/{process.pid}/status", "rb", buffering=0) as status:
             while any(now := _memory(status)) or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 anonymous, peak = max(anonymous, now[0]), max(peak, now[1])
+                if timeout and time.perf_counter() - start > timeout:
+                    process.kill()
+                    process.wait()
+                    raise subprocess.TimeoutExpired(command, timeout)
                 time.sleep(0.0005)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

@@ -12,9 +12,9 @@ namespace plait::driver {
 using llvm::StringRef;
 
 llvm::ArrayRef<const Command *> commands() {
-  static const Command *const all[] = {&compileCommand, &inspectCommand, &verifyCommand,
-                                       &runCommand,     &optCommand,     &helpCommand,
-                                       &versionCommand};
+  static const Command *const all[] = {
+      &compileCommand, &inspectCommand, &verifyCommand, &runCommand,  &mergeCommand,
+      &addCommand,     &removeCommand,  &optCommand,    &helpCommand, &versionCommand};
   return all;
 }
 

@@ -1,10 +1,12 @@
-// plait compile: the options become CompileOptions, the report becomes a few lines.
+// plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
+#include "backend/Inspect.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
 #include "driver/MetadataOptions.h"
 #include "driver/Recipe.h"
+#include "driver/Sharing.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -44,13 +46,27 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 
 constexpr const Option *packageOptions[] = {&outOption, &functionOption, &defaultOption};
 constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption};
-constexpr const Option *generalOptions[] = {&precisionOption, &shareOption, &threadsOption,
-                                            &quietOption};
+constexpr const Option *generalOptions[] = {&precisionOption, &shareOption, &expectSharedOption,
+                                            &threadsOption, &quietOption};
 const Section sections[] = {
     {"What to make", packageOptions},
     {"Of a function (after a --function: of that one; before any: of all)", functionOptions},
     {"In general", generalOptions},
     {"Metadata", metadataOptions()},
+};
+
+// Of plait add, which has most of them.
+constexpr Option newDefaultOption{"default", "NAME",
+                                  "the function that runs where none is named from now on"};
+constexpr Option samePrecisionOption{"precision", "fp16|fp32",
+                                     "what to compute and store in (as the package does)"};
+constexpr const Option *addedOptions[] = {&functionOption, &newDefaultOption};
+constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
+                                               &threadsOption, &quietOption};
+const Section addSections[] = {
+    {"What to add", addedOptions},
+    {"Of a function (after a --function: of that one; before any: of all)", functionOptions},
+    {"In general", generalAddOptions},
 };
 
 /// What --input, --output and --lora say in one place: of one function, or of all.
@@ -89,6 +105,9 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
         return pair.takeError();
       options.functions.push_back({pair->first, pair->second, {}, {}, {}});
       own.emplace_back();
+    } else if (!item.option && &arguments.command() == &addCommand) {
+      options.output = item.value;
+      options.append = true;
     } else if (!item.option) {
       options.functions.push_back({"main", item.value, {}, {}, {}});
       options.multifunction = false;
@@ -155,10 +174,57 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (!threads)
     return threads.takeError();
   options->threads = unsigned(*threads);
+  auto expected = expectedShare(arguments);
+  if (!expected)
+    return expected.takeError();
+  options->expectShared = *expected;
   if (options->output.empty())
     return usageError("-o OUT.mlpackage is missing; see: plait help compile");
   if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
     return usageError("-o {0}: the name of a package ends in .mlpackage", options->output);
+  return options;
+}
+
+/// The precision that most of a package's floating-point weights have.
+Expected<passes::Precision> precisionOf(StringRef package) {
+  auto summary = inspectPackage(package);
+  if (!summary)
+    return summary.takeError();
+  uint64_t half = 0, single = 0;
+  for (const PackageSummary::Blob &blob : summary->blobs)
+    (blob.dtype == mil::DType::F32 ? single : half) += blob.bytes;
+  return single > half ? passes::Precision::F32 : passes::Precision::F16;
+}
+
+Expected<CompileOptions> addOptions(const Arguments &arguments) {
+  auto package = arguments.operand("PKG.mlpackage");
+  if (!package)
+    return package.takeError();
+  auto options = fromFunctions(arguments);
+  if (!options)
+    return options.takeError();
+  if (options->functions.empty())
+    return usageError("what to add is missing: plait add {0} --function NAME=MODEL.pt", *package);
+  options->defaultFunction = arguments.value(newDefaultOption).value_or("");
+  auto threads = arguments.number(threadsOption, 0, 1024);
+  if (!threads)
+    return threads.takeError();
+  options->threads = unsigned(*threads);
+  auto expected = expectedShare(arguments);
+  if (!expected)
+    return expected.takeError();
+  options->expectShared = *expected;
+  auto precision = arguments.choice(samePrecisionOption, {"fp16", "fp32"}, 2);
+  if (!precision)
+    return precision.takeError();
+  if (*precision < 2) {
+    options->precision = passes::Precision(*precision);
+    return options;
+  }
+  auto same = precisionOf(*package);
+  if (!same)
+    return same.takeError();
+  options->precision = *same;
   return options;
 }
 
@@ -179,8 +245,8 @@ void print(const CompileOptions &options, const CompileReport &report, double se
            llvm::raw_ostream &out) {
   out << options.output << ": " << humanBytes(report.packageBytes) << ", "
       << (options.precision == passes::Precision::F16 ? "fp16" : "fp32") << ", "
-      << report.functions.size() << (report.functions.size() == 1 ? " function, " : " functions, ")
-      << llvm::formatv("{0:F2} s\n", seconds);
+      << report.functions.size() << (report.functions.size() == 1 ? " function" : " functions")
+      << (options.append ? " added, " : ", ") << llvm::formatv("{0:F2} s\n", seconds);
   size_t width = 0;
   uint64_t referenced = 0;
   for (const auto &function : report.functions) {
@@ -191,18 +257,19 @@ void print(const CompileOptions &options, const CompileReport &report, double se
     out << "  " << function.name;
     out.indent(width - function.name.size()) << llvm::formatv(
         "  {0,5} operations  {1,10} own", function.operations, humanBytes(function.ownBytes));
-    if (report.functions.size() > 1)
+    if (options.append || report.functions.size() > 1)
       out << llvm::formatv("  {0,10} shared", humanBytes(function.sharedBytes));
     out << '\n';
   }
-  if (report.functions.size() > 1 && report.weightFileBytes)
+  if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
     out << llvm::formatv("  weights: {0} bytes; each function alone would make it {1}\n",
                          grouped(report.weightFileBytes), grouped(referenced));
 }
 
 Expected<int> run(const Arguments &arguments) {
   auto start = std::chrono::steady_clock::now();
-  auto options = compileOptions(arguments);
+  auto options =
+      &arguments.command() == &addCommand ? addOptions(arguments) : compileOptions(arguments);
   if (!options)
     return options.takeError();
   bool quiet = arguments.has(quietOption);
@@ -223,6 +290,7 @@ constexpr const char *usage[] = {
     "-o OUT.mlpackage [options] --function NAME=MODEL.pt [options] ...",
     "[-o OUT.mlpackage] [options] RECIPE.yaml",
 };
+constexpr const char *addUsage[] = {"PKG.mlpackage --function NAME=MODEL.pt [options] ..."};
 constexpr Hint hints[] = {
     {"adapter", "adapters are compiled from traced models: trace the adapted model and give it as "
                 "--function NAME=MODEL.pt; its base weights are shared"},
@@ -232,6 +300,16 @@ constexpr Hint hints[] = {
 };
 
 } // namespace
+
+const Command addCommand = {
+    "add",
+    "functions into a package that exists",
+    addUsage,
+    addSections,
+    "What the package holds stays where it is and is shared; new weights go behind it. The package "
+    "is\nvalid at every moment: the new model takes the old one's place in one step, at the end.\n",
+    {},
+    run};
 
 const Command compileCommand = {
     "compile",

@@ -2,13 +2,12 @@
 #include "driver/Compiler.h"
 
 #include "backend/Manifest.h"
-#include "backend/PackageWriter.h"
+#include "backend/PackageEdit.h"
+#include "driver/Sharing.h"
 #include "mil/Verifier.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
-#include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -73,7 +72,9 @@ Error check(const CompileOptions &options) {
     if (Error error = checkInterface(function))
       return error;
   }
-  if (!options.defaultFunction.empty() && !names.contains(options.defaultFunction)) {
+  // A package that is added to may have the default function already; the backend knows.
+  if (!options.append && !options.defaultFunction.empty() &&
+      !names.contains(options.defaultFunction)) {
     llvm::SmallVector<StringRef, 8> known;
     for (const FunctionOptions &function : options.functions)
       known.push_back(function.name);
@@ -83,6 +84,8 @@ Error check(const CompileOptions &options) {
   for (const FunctionOptions &function : options.functions)
     if (Error error = checkModel(function))
       return error;
+  if (options.append)
+    return findRootModel(options.output).takeError();
   return checkOutput(options.output);
 }
 
@@ -112,32 +115,17 @@ Error checkOutput(StringRef output) {
   return Error::success();
 }
 
-/// Which weights are whose, from where the writer put them.
 static CompileReport summarise(const mil::Program &program, const WriteReport &written) {
   CompileReport report;
-  // Of each blob: the function that uses it, null where several do.
-  llvm::DenseMap<uint32_t, const mil::Function *> user;
-  for (const WriteReport::Weight &weight : written.weights) {
-    auto [it, isNew] = user.try_emplace(weight.blob, weight.function);
-    if (!isNew && it->second != weight.function)
-      it->second = nullptr;
-  }
-  llvm::DenseMap<const mil::Function *, size_t> indices;
+  WeightShares shares = weightShares(written);
   for (const auto &function : program.functions()) {
-    indices[function.get()] = report.functions.size();
+    WeightShare share = shares.lookup(function.get());
     auto &entry = report.functions.emplace_back();
     entry.name = function->name;
+    entry.ownBytes = share.ownBytes;
+    entry.sharedBytes = share.sharedBytes;
     mil::walk(function->body(),
               [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
-  }
-  llvm::DenseSet<std::pair<size_t, uint32_t>> counted;
-  for (const WriteReport::Weight &weight : written.weights) {
-    size_t index = indices[weight.function];
-    if (!counted.insert({index, weight.blob}).second)
-      continue;
-    uint64_t bytes = written.layout.blobs[weight.blob].byteSize;
-    auto &entry = report.functions[index];
-    (user[weight.blob] ? entry.ownBytes : entry.sharedBytes) += bytes;
   }
   report.weightFileBytes = written.layout.fileBytes;
   report.packageBytes = written.layout.fileBytes + written.modelBytes + makeManifest().size();
@@ -230,16 +218,32 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
-  WriteOptions write;
-  write.share = options.share;
-  write.threads = options.threads;
-  write.evaluator = &evaluator;
-  write.proceed = [&](uint64_t done, uint64_t total) {
+  auto proceed = [&](uint64_t done, uint64_t total) {
     return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
   };
+  auto accept = [&](const WriteReport &written) {
+    return options.expectShared ? checkShares(written, *options.expectShared) : Error::success();
+  };
   WriteReport written;
-  if (Error error = writePackage(program, options.output, write, &written))
-    return error;
+  if (options.append) {
+    EditOptions edit;
+    edit.threads = options.threads;
+    edit.evaluator = &evaluator;
+    edit.defaultFunction = options.defaultFunction;
+    edit.accept = accept;
+    edit.proceed = proceed;
+    if (Error error = addFunctions(program, options.output, edit, &written))
+      return error;
+  } else {
+    WriteOptions write;
+    write.share = options.share;
+    write.threads = options.threads;
+    write.evaluator = &evaluator;
+    write.accept = accept;
+    write.proceed = proceed;
+    if (Error error = writePackage(program, options.output, write, &written))
+      return error;
+  }
   warnOfSaturation(written, observer);
   observer.proceed(1);
   return summarise(program, written);

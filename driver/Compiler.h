@@ -31,6 +31,9 @@ struct FunctionOptions {
 
 struct CompileOptions {
   std::string output; ///< the .mlpackage
+  /// Whether `output` is a package that exists, and the functions are added to it: what it holds
+  /// stays, and is shared.
+  bool append = false;
   std::vector<FunctionOptions> functions;
   /// The form of the package: false for one function, `main`, described by the model itself, as a
   /// package that knows no functions has it.
@@ -39,6 +42,9 @@ struct CompileOptions {
   passes::Precision precision = passes::Precision::F16;
   passes::LoraMode lora = passes::LoraMode::Keep;
   bool share = true;
+  /// The least percentage of its weights' bytes that each function must share with another one of
+  /// the package; below it nothing is written.
+  std::optional<double> expectShared{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
 };

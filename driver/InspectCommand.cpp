@@ -6,8 +6,8 @@
 #include "driver/Diagnostics.h"
 #include "mil/Printer.h"
 
-#include "llvm/ADT/MapVector.h"
-#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr const Option *options[] = {&jsonOption, &milOption};
 constexpr Section sections[] = {{"Options", options}};
 
 void printFunction(const PackageSummary &summary, const PackageSummary::Function &function,
-                   llvm::raw_ostream &out) {
+                   uint64_t own, llvm::raw_ostream &out) {
   out << '\n' << function.name;
   if (function.name == summary.defaultFunction && summary.functions.size() > 1)
     out << " (default)";
@@ -57,13 +57,9 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   }
   out << line << '\n';
 
-  llvm::SmallSetVector<unsigned, 32> blobs;
+  llvm::DenseSet<unsigned> blobs;
   for (const PackageSummary::Weight &weight : function.weights)
     blobs.insert(weight.blob);
-  uint64_t own = 0;
-  for (unsigned blob : blobs)
-    if (summary.blobs[blob].functions.size() == 1)
-      own += summary.blobs[blob].bytes;
   out << llvm::formatv("  {0,-12}{1} bytes in {2} blobs", "weights", grouped(function.weightBytes),
                        blobs.size());
   if (summary.functions.size() > 1)
@@ -102,43 +98,89 @@ void printSharing(const PackageSummary &summary, llvm::raw_ostream &out) {
   }
 }
 
-/// Weights of one name and type whose contents differ from function to function, largest first:
-/// what a user who expected more sharing looks for.
-void printNearlyShared(const PackageSummary &summary, llvm::raw_ostream &out) {
-  struct Candidate {
-    llvm::SmallSetVector<unsigned, 4> blobs, functions;
-    uint64_t bytes = 0;
+/// Function by function, the bytes that both use.
+void printMatrix(const PackageSummary &summary, llvm::raw_ostream &out) {
+  constexpr size_t mostColumns = 6;
+  size_t count = summary.functions.size();
+  std::vector<std::vector<uint64_t>> matrix = summary.sharingMatrix();
+  std::vector<uint64_t> own = summary.ownBytes();
+  size_t width = 8;
+  for (const PackageSummary::Function &function : summary.functions)
+    width = std::max(width, function.name.size());
+  auto pad = [&](StringRef text) {
+    out << text;
+    out.indent(unsigned(width - text.size()));
   };
-  llvm::MapVector<std::pair<std::string, std::string>, Candidate,
-                  std::map<std::pair<std::string, std::string>, unsigned>>
-      candidates;
-  for (unsigned i = 0; i < summary.functions.size(); ++i)
-    for (const PackageSummary::Weight &weight : summary.functions[i].weights) {
-      Candidate &candidate = candidates[{weight.name, weight.type.str()}];
-      candidate.blobs.insert(weight.blob);
-      candidate.functions.insert(i);
-      candidate.bytes = summary.blobs[weight.blob].bytes;
+  out << "\nbytes of weights that functions have in common:\n  ";
+  pad("");
+  out << llvm::formatv("  {0,15}", "its own");
+  if (count > mostColumns) {
+    out << llvm::formatv("  {0,15}\n", "in common");
+    for (size_t a = 0; a < count; ++a) {
+      out << "  ";
+      pad(summary.functions[a].name);
+      out << llvm::formatv("  {0,15}  {1,15}\n", grouped(own[a]), grouped(matrix[a][a] - own[a]));
     }
-  using Entry = std::pair<std::pair<std::string, std::string>, Candidate>;
-  std::vector<const Entry *> differing;
-  for (const Entry &entry : candidates)
-    if (entry.second.functions.size() > 1 && entry.second.blobs.size() > 1)
-      differing.push_back(&entry);
-  std::stable_sort(differing.begin(), differing.end(), [](const Entry *a, const Entry *b) {
-    return a->second.bytes > b->second.bytes;
-  });
-  if (differing.empty())
+    out << "  (function by function: --json)\n";
+    return;
+  }
+  for (size_t b = 0; b < count; ++b)
+    out << llvm::formatv("  {0,15}", summary.functions[b].name);
+  out << '\n';
+  for (size_t a = 0; a < count; ++a) {
+    out << "  ";
+    pad(summary.functions[a].name);
+    out << llvm::formatv("  {0,15}", grouped(own[a]));
+    for (size_t b = 0; b < count; ++b)
+      out << llvm::formatv("  {0,15}", a == b ? "-" : grouped(matrix[a][b]));
+    out << '\n';
+  }
+}
+
+std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight &here,
+                         const PackageSummary::Weight &there) {
+  using Reason = NearlyShared::Reason;
+  std::string count = near.different == near.elements
+                          ? llvm::formatv("all {0} elements differ", grouped(near.elements)).str()
+                          : llvm::formatv("{0} of {1} elements differ", grouped(near.different),
+                                          grouped(near.elements))
+                                .str();
+  llvm::raw_string_ostream(count) << ", by " << llvm::format("%.3g", near.maxDifference)
+                                  << " at most";
+  switch (near.reason) {
+  case Reason::Values:
+    return count;
+  case Reason::Type:
+    return llvm::formatv("{0} here, {1} there; {2}", mil::name(here.type.dtype()),
+                         mil::name(there.type.dtype()),
+                         near.different ? "rounded alike, " + count : "equal when rounded alike")
+        .str();
+  case Reason::Transposed:
+    return near.different ? "transposed; then " + count : "the same, transposed";
+  case Reason::Scaled:
+    return "a frozen copy: each row is scaled, as when a batch norm is folded into it";
+  }
+  llvm_unreachable("all reasons are handled");
+}
+
+/// What a user who expected more sharing looks for, largest first.
+void printNearlyShared(const PackageSummary &summary, llvm::raw_ostream &out) {
+  if (summary.nearlyShared.empty())
     return;
   constexpr size_t most = 8;
-  out << "\nnot shared, because contents differ under one name and type:\n";
-  for (size_t i = 0; i < std::min(most, differing.size()); ++i) {
-    const auto &[key, candidate] = *differing[i];
-    out << llvm::formatv("  {0,15} bytes {1} {2}: {3} contents in {4} functions\n",
-                         grouped(candidate.bytes), key.second, key.first, candidate.blobs.size(),
-                         candidate.functions.size());
+  out << "\nnearly shared, and why not:\n";
+  for (const NearlyShared &near : llvm::ArrayRef(summary.nearlyShared).take_front(most)) {
+    const PackageSummary::Function &function = summary.functions[near.here.function],
+                                   &other = summary.functions[near.there.function];
+    const PackageSummary::Weight &here = function.weights[near.here.weight],
+                                 &there = other.weights[near.there.weight];
+    out << llvm::formatv("  {0,15} bytes  {1} {2} of {3}, {4}{5}:\n", grouped(near.bytes),
+                         here.type.str(), here.name, function.name,
+                         here.name == there.name ? "" : there.name + " of ", other.name);
+    out.indent(25) << whyNotShared(near, here, there) << '\n';
   }
-  if (differing.size() > most)
-    out << "  and " << differing.size() - most << " more\n";
+  if (summary.nearlyShared.size() > most)
+    out << "  and " << summary.nearlyShared.size() - most << " more (--json)\n";
 }
 
 void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostream &out) {
@@ -147,7 +189,7 @@ void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostre
       << (summary.functions.size() == 1 ? " function\n" : " functions\n");
   auto field = [&](StringRef name, StringRef value) {
     if (!value.empty())
-      out << llvm::formatv("  {0,-12}{1}\n", name, value);
+      out << llvm::formatv("  {0,-11} {1}\n", name, value);
   };
   field("author", summary.metadata.author);
   field("license", summary.metadata.license);
@@ -155,14 +197,16 @@ void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostre
   field("description", summary.metadata.description);
   for (const auto &[key, value] : summary.metadata.userDefined)
     field(key, value);
-  for (const PackageSummary::Function &function : summary.functions)
-    printFunction(summary, function, out);
+  std::vector<uint64_t> own = summary.ownBytes();
+  for (size_t i = 0; i < summary.functions.size(); ++i)
+    printFunction(summary, summary.functions[i], own[i], out);
   out << llvm::formatv("\nweight file: {0} bytes, {1} blobs of {2} bytes",
                        grouped(summary.fileBytes), summary.blobCount, grouped(summary.uniqueBytes));
   if (summary.functions.size() > 1)
     out << "; without sharing " << grouped(summary.referencedBytes);
   out << '\n';
   if (summary.functions.size() > 1) {
+    printMatrix(summary, out);
     printSharing(summary, out);
     printNearlyShared(summary, out);
   }
@@ -196,7 +240,7 @@ Expected<int> run(const Arguments &arguments) {
       return error;
     return 0;
   }
-  auto summary = inspectPackage(*path);
+  auto summary = inspectPackage(*path, /*nearSharing=*/true);
   if (!summary)
     return summary.takeError();
   if (arguments.has(jsonOption))

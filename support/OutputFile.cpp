@@ -1,6 +1,7 @@
 // Positioned writes with complete error reports (a full disk is noticed at the write that fills
 // it).
 #include "support/OutputFile.h"
+#include "support/Flush.h"
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
@@ -72,6 +73,12 @@ Error OutputFile::writeAt(uint64_t offset, llvm::ArrayRef<uint8_t> bytes) const 
 Error OutputFile::resize(uint64_t size) const {
   if (::ftruncate(descriptor, off_t(size)) != 0)
     return systemError("write");
+  return Error::success();
+}
+
+Error OutputFile::flush() const {
+  if (std::error_code ec = flushDescriptor(descriptor))
+    return makeError("cannot flush '{0}': {1}", name, ec.message());
   return Error::success();
 }
 

@@ -1,14 +1,11 @@
-// A file that is written at given offsets, from any thread.
+// A file of the system, written at given offsets from any thread.
 #pragma once
 
-#include "support/Error.h"
-#include "llvm/ADT/ArrayRef.h"
-#include "llvm/ADT/StringRef.h"
-#include <string>
+#include "support/FileSystem.h"
 
 namespace plait {
 
-class OutputFile {
+class OutputFile : public WritableFile {
 public:
   /// Creates `path`, or empties it where it exists.
   static Expected<OutputFile> create(const llvm::Twine &path);
@@ -18,21 +15,15 @@ public:
   OutputFile(OutputFile &&other) noexcept;
   OutputFile &operator=(OutputFile &&other) noexcept;
   OutputFile(const OutputFile &) = delete;
-  ~OutputFile();
+  ~OutputFile() override;
 
-  /// Writes all of `bytes` at `offset`; the file grows as needed and gaps read as zeros.
-  /// Thread-safe.
-  Error writeAt(uint64_t offset, llvm::ArrayRef<uint8_t> bytes) const;
-  Error writeAt(uint64_t offset, llvm::StringRef bytes) const {
-    return writeAt(offset, llvm::ArrayRef(bytes.bytes_begin(), bytes.size()));
-  }
-  /// Cuts the file, or extends it by zeros, to `size` bytes.
-  Error resize(uint64_t size) const;
-  /// Closes and reports what the system kept back until now. The destructor closes without a
-  /// report.
-  Error close();
+  using WritableFile::writeAt;
+  Error writeAt(uint64_t offset, llvm::ArrayRef<uint8_t> bytes) const override;
+  Error resize(uint64_t size) const override;
+  Error flush() const override;
+  Error close() override;
 
-  llvm::StringRef path() const { return name; }
+  llvm::StringRef path() const override { return name; }
 
 private:
   OutputFile(std::string name, int descriptor) : name(std::move(name)), descriptor(descriptor) {}

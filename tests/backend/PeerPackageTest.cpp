@@ -97,7 +97,7 @@ TEST(PeerPackages, KeepTheOrderAndTheDefaultOfFunctions) {
   EXPECT_EQ(summary.defaultFunction, "two");
   ASSERT_EQ(summary.functions.size(), 2u);
   EXPECT_EQ(summary.functions[0].name, "one");
-  EXPECT_EQ(summary.sharedBytes(0, 1), summary.uniqueBytes);
+  EXPECT_EQ(summary.sharingMatrix()[0][1], summary.uniqueBytes);
   EXPECT_EQ(summary.referencedBytes, 2 * summary.uniqueBytes);
 }
 

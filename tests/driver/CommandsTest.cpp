@@ -1,4 +1,4 @@
-// The subcommands that need no model: dispatch, inspect, run, opt.
+// The subcommands that need no model: dispatch, inspect, run, merge, remove, opt.
 #include "CommandTestUtils.h"
 
 #include "mil/TensorData.h"
@@ -49,6 +49,15 @@ TEST(Dispatch, WrongUse) {
            {"compile", "r.yaml", "--input", "x=[2]"},
            {"inspect"},
            {"inspect", "a.mlpackage", "--json", "--mil"},
+           {"merge", "-o", "x.mlpackage"},
+           {"merge", "-o", "x.mlpackage", "photo.jpg"},
+           {"merge", "-o", "x.mlpackage", "--expect-shared", "most", "a.mlpackage"},
+           {"add"},
+           {"add", "x.mlpackage"},
+           {"add", "x.mlpackage", "--function", "justname"},
+           {"remove", "x.mlpackage"},
+           {"remove", "--compact"},
+           {"compile", "-o", "x.mlpackage", "--expect-shared", "101%", "a.pt"},
            {"verify", "x.mlpackage"},
            {"run", "x.mlpackage"},
            {"opt"},
@@ -109,14 +118,35 @@ TEST(Inspect, Text) {
   EXPECT_THAT(result.out, HasSubstr("first (default)"));
   EXPECT_THAT(result.out, HasSubstr("x: tensor<fp32, [1, 8]>"));
   EXPECT_THAT(result.out, HasSubstr("128 bytes in    1 blobs by first, second"));
-  EXPECT_THAT(result.out, HasSubstr("128 bytes tensor<fp32, [4, 8]> weight"));
-  EXPECT_THAT(result.out, HasSubstr("2 contents in 3 functions"));
+  EXPECT_THAT(result.out,
+              HasSubstr("                   its own            first           second"));
+  EXPECT_THAT(result.out, HasSubstr("second                  0              128                -"));
+  EXPECT_THAT(result.out, HasSubstr("third                 128                0                0"));
 
   result = plaitCommand({"inspect", folder / "p.mlpackage", "--mil"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("func first<ios18>(tensor<fp32, [1, 8]> x)"));
   EXPECT_THAT(result.out,
               HasSubstr("tensor<fp32, [4, 8]> weight = const()[name = string(\"weight\")"));
+}
+
+TEST(Inspect, LongKeysAreSeparated) {
+  TemporaryFolder folder;
+  mil::Program program;
+  addLinear(program, "main", 1);
+  program.metadata.userDefined["com.example.build_number"] = "77";
+  ASSERT_FALSE(bool(writePackage(program, folder / "p.mlpackage")));
+  CommandResult result = plaitCommand({"inspect", folder / "p.mlpackage"});
+  EXPECT_THAT(result.out, HasSubstr("  com.example.build_number 77\n"));
+}
+
+TEST(Inspect, ManyFunctionsAreOneLineEach) {
+  TemporaryFolder folder;
+  writeTestPackage(folder / "p.mlpackage",
+                   {{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}, {"e", 1}, {"f", 1}, {"g", 9}});
+  CommandResult result = plaitCommand({"inspect", folder / "p.mlpackage"});
+  EXPECT_THAT(result.out, HasSubstr("  f                       0              128\n"));
+  EXPECT_THAT(result.out, HasSubstr("  g                     128                0\n"));
 }
 
 TEST(Inspect, Refuses) {
@@ -167,6 +197,91 @@ TEST(Run, Refuses) {
   EXPECT_THAT(run({"--input", "x=" + (folder / "wide.npy")}), HasSubstr("[1, 9]"));
   EXPECT_THAT(run({"--input", "x=" + (folder / "int.npy")}),
               HasSubstr("input 'x' is fp32 and the array int32"));
+}
+
+TEST(Merge, SharesByContent) {
+  TemporaryFolder folder;
+  writeTestPackage(folder / "a.mlpackage", {{"main", 1}}, /*plain=*/true);
+  writeTestPackage(folder / "b.mlpackage", {{"f", 1}, {"g", 7}});
+  CommandResult result =
+      plaitCommand({"merge", "-o", folder / "m.mlpackage", "--default", "other", "--author", "me",
+                    "one=" + (folder / "a.mlpackage"), folder / "b.mlpackage",
+                    "other=" + (folder / "b.mlpackage") + ":g"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  result = plaitCommand({"inspect", folder / "m.mlpackage", "--json"});
+  auto json = llvm::json::parse(result.out);
+  ASSERT_TRUE(bool(json)) << toString(json.takeError());
+  const llvm::json::Object &root = *json->getAsObject();
+  EXPECT_EQ(root.getString("default_function"), "other");
+  std::vector<std::string> names;
+  for (const llvm::json::Value &function : *root.getArray("functions"))
+    names.push_back(function.getAsObject()->getString("name")->str());
+  EXPECT_THAT(names, testing::UnorderedElementsAre("one", "f", "g", "other"));
+  EXPECT_EQ(root.getObject("weights")->getInteger("blobs"), 2);
+
+  result = plaitCommand({"merge", "-o", folder / "n.mlpackage", folder / "b.mlpackage",
+                         "f=" + (folder / "a.mlpackage")});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("two functions are called 'f'"));
+  EXPECT_FALSE(llvm::sys::fs::exists(folder / "n.mlpackage"));
+}
+
+TEST(Merge, ExpectsSharing) {
+  TemporaryFolder folder;
+  writeTestPackage(folder / "a.mlpackage", {{"f", 1}, {"g", 1}});
+  writeTestPackage(folder / "b.mlpackage", {{"h", 7}});
+  auto merge = [&](std::string percent, std::vector<std::string> more) {
+    more.insert(more.begin(), {"merge", "-o", folder / "m.mlpackage", "--expect-shared", percent});
+    return plaitCommand(more);
+  };
+  EXPECT_EQ(merge("100%", {folder / "a.mlpackage"}).status, 0);
+  ASSERT_FALSE(llvm::sys::fs::remove_directories(folder / "m.mlpackage"));
+  CommandResult result = merge("0.5", {folder / "a.mlpackage", folder / "b.mlpackage"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("the 0.50% that --expect-shared demands"));
+  EXPECT_THAT(result.err, HasSubstr("function 'h': 0.00% of 128 bytes, 128 are its own"));
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("function 'f'")));
+  EXPECT_THAT(folder.entries(), testing::UnorderedElementsAre("a.mlpackage", "b.mlpackage"));
+}
+
+TEST(Merge, RefusesOldOpsets) {
+  TemporaryFolder folder;
+  mil::Program program;
+  mil::Function *function = program.addFunction("main", mil::Opset::iOS16);
+  mil::Value *x = function->addInput(mil::Type::tensor(mil::DType::F32, {1, 8}), "x");
+  mil::Builder builder(function->body());
+  function->body().setOutputs({builder.emit(mil::OpKind::relu, {{mil::relu::x, x}}, "y")});
+  ASSERT_FALSE(bool(writePackage(program, folder / "a.mlpackage")));
+  CommandResult result =
+      plaitCommand({"merge", "-o", folder / "m.mlpackage", folder / "a.mlpackage"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("a.mlpackage: function 'main' has the opset"));
+  EXPECT_THAT(result.err, HasSubstr("iOS 18"));
+}
+
+TEST(Remove, TakesFunctionsOutAndCompacts) {
+  TemporaryFolder folder;
+  std::string package = folder / "p.mlpackage";
+  writeTestPackage(package, {{"f", 1}, {"g", 7}, {"h", 9}});
+  CommandResult result = plaitCommand({"remove", package, "g"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("1 function removed, 640 bytes of weights, of which 256 bytes "
+                                    "are in use"));
+  result = plaitCommand({"remove", package, "--compact"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("0 functions removed, 448 bytes of weights\n"));
+  result = plaitCommand({"remove", package, "f"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("--default"));
+  result = plaitCommand({"remove", package, "f", "--default", "h", "--compact", "--quiet"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  result = plaitCommand({"inspect", package, "--json"});
+  auto json = llvm::json::parse(result.out);
+  ASSERT_TRUE(bool(json)) << toString(json.takeError());
+  EXPECT_EQ(json->getAsObject()->getString("default_function"), "h");
+  EXPECT_EQ(json->getAsObject()->getObject("weights")->getInteger("blobs"), 1);
+  EXPECT_EQ(plaitCommand({"remove", package, "h"}).status, 1);
 }
 
 TEST(Opt, RunsPasses) {

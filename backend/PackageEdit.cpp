@@ -1,0 +1,357 @@
+// Adding functions to packages and removing them, with the rename of the model as the only commit
+// point.
+#include "backend/PackageEdit.h"
+
+#include "Model.pb.h"
+#include "backend/Description.h"
+#include "backend/Manifest.h"
+#include "backend/ModelParts.h"
+#include "backend/PackageReader.h"
+#include "backend/ProtoFunction.h"
+#include "support/FolderLock.h"
+#include "support/Unfinished.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+namespace fs = llvm::sys::fs;
+namespace path = llvm::sys::path;
+
+namespace plait {
+
+using llvm::StringRef;
+
+namespace {
+
+std::error_code nothing() { return {}; }
+
+/// A package that is held against other processes, and what its model says.
+struct OpenedPackage {
+  std::optional<FolderLock> lock;
+  std::string modelPath, weightPath;
+  std::shared_ptr<const MappedFile> modelFile;
+  ModelParts parts; // slices of modelFile
+  spec::ModelDescription description;
+  std::set<uint64_t> references; // offsets into the weight file
+};
+
+Expected<OpenedPackage> openToEdit(StringRef folder) {
+  OpenedPackage package;
+  Expected<std::string> model = findRootModel(folder);
+  if (!model)
+    return model.takeError();
+  Expected<FolderLock> lock = FolderLock::take(folder);
+  if (!lock)
+    return lock.takeError();
+  package.lock.emplace(std::move(*lock));
+  package.modelPath = *model;
+  llvm::SmallString<256> weights(path::parent_path(*model));
+  path::append(weights, weightPath);
+  package.weightPath = weights.str().str();
+
+  // All of it is read once, so that nothing is added to a package that is damaged.
+  Expected<Package> whole = openPackage(folder);
+  if (!whole)
+    return whole.takeError();
+  package.references = std::move(whole->references[weightReference.str()]);
+  auto file = MappedFile::open(*model);
+  if (!file)
+    return file.takeError();
+  package.modelFile = *file;
+  Expected<ModelParts> parts = splitModel(llvm::toStringRef((*file)->bytes()));
+  if (!parts)
+    return parts.takeError();
+  package.parts = std::move(*parts);
+  package.description.ParseFromString(package.parts.description);
+
+  if (package.parts.specificationVersion < 9)
+    return makeError("'{0}': its specification version is {1}; packages of several functions have "
+                     "version 9: convert the model again for iOS 18 or macOS 15",
+                     folder, package.parts.specificationVersion);
+  if (package.description.functions_size() == 0) {
+    spec::FunctionDescription main = describedFunctions(package.description)[0];
+    package.description.clear_input();
+    package.description.clear_output();
+    package.description.clear_state();
+    package.description.clear_predictedfeaturename();
+    package.description.clear_predictedprobabilitiesname();
+    package.description.set_defaultfunctionname(main.name());
+    *package.description.add_functions() = std::move(main);
+  }
+  return package;
+}
+
+Error setDefault(OpenedPackage &package, StringRef folder, const std::string &name) {
+  if (!name.empty())
+    package.description.set_defaultfunctionname(name);
+  const std::string &wanted = package.description.defaultfunctionname();
+  llvm::SmallVector<StringRef, 8> known;
+  for (const auto &function : package.description.functions())
+    known.push_back(function.name());
+  if (llvm::is_contained(known, wanted))
+    return Error::success();
+  return makeError("'{0}': '{1}' cannot be the default function; the package holds {2}", folder,
+                   wanted, llvm::join(known, ", "));
+}
+
+Error writeModel(FileSystem &files, const OpenedPackage &package, const std::string &to,
+                 llvm::ArrayRef<StringRef> functions, uint64_t &bytes) {
+  spec::Model head;
+  head.set_specificationversion(int32_t(package.parts.specificationVersion));
+  *head.mutable_description() = package.description;
+  wire::Program version;
+  version.set_version(package.parts.programVersion);
+  std::string front, program;
+  appendDeterministic(front, head);
+  front += package.parts.otherModel;
+  appendDeterministic(program, version);
+  uint64_t size = program.size() + package.parts.otherProgram.size();
+  for (StringRef function : functions)
+    size += function.size();
+  if (front.size() + size > uint64_t(INT32_MAX) - 64)
+    return makeError("the model without its weights is larger than 2 GiB");
+  appendLengthField(front, spec::Model::kMlProgramFieldNumber, size);
+  front += program;
+
+  auto file = files.create(to);
+  if (!file)
+    return file.takeError();
+  bytes = 0;
+  auto append = [&](StringRef text) {
+    Error error = (*file)->writeAt(bytes, text);
+    bytes += text.size();
+    return error;
+  };
+  if (Error error = append(front))
+    return error;
+  for (StringRef function : functions)
+    if (Error error = append(function))
+      return error;
+  if (Error error = append(package.parts.otherProgram))
+    return error;
+  if (Error error = (*file)->flush())
+    return error;
+  return (*file)->close();
+}
+
+/// Steps 4 and 5. After an error the old model is in place, unless `isNew` says that it was the
+/// last flush that failed.
+Error replaceModel(FileSystem &files, const OpenedPackage &package,
+                   llvm::ArrayRef<StringRef> functions, uint64_t &bytes, bool &isNew) {
+  isNew = false;
+  std::string fresh = package.modelPath + ".new";
+  Unfinished::begin(fresh, nothing);
+  Error error = writeModel(files, package, fresh, functions, bytes);
+  if (!error) {
+    Unfinished::end(fresh, [&] {
+      error = files.rename(fresh, package.modelPath);
+      return std::error_code();
+    });
+    if (!error) {
+      isNew = true;
+      return files.flushFolder(path::parent_path(package.modelPath).str());
+    }
+  }
+  consumeError(files.remove(fresh));
+  Unfinished::end(fresh, nothing);
+  return error;
+}
+
+/// The weight file while blobs are put behind those that are in use.
+class GrowingWeights {
+public:
+  explicit GrowingWeights(FileSystem &files) : files(files) {}
+
+  Error open(const OpenedPackage &package);
+  /// Steps 1 to 3.
+  Error append(llvm::ArrayRef<WeightRequest> requests, const EditOptions &options,
+               WeightLayout &layout);
+  /// Gives up what was appended; what cannot be undone lies behind the last blob in use, where it
+  /// does no harm.
+  void undo();
+
+private:
+  Error writeCount(uint32_t count) {
+    if (Error error = file->writeAt(0, encodeWeightHeader(count)))
+      return error;
+    return file->flush();
+  }
+
+  FileSystem &files;
+  std::string path;
+  std::shared_ptr<const WeightFile> existing;
+  std::vector<WeightBlob> blobs; // those up to the last one in use
+  std::set<uint64_t> references;
+  uint64_t end = 0;
+  std::unique_ptr<WritableFile> file;
+};
+
+Error GrowingWeights::open(const OpenedPackage &package) {
+  path = package.weightPath;
+  references = package.references;
+  if (!fs::exists(path))
+    return Error::success();
+  auto opened = WeightFile::open(path);
+  if (!opened)
+    return opened.takeError();
+  existing = *opened;
+  auto all = existing->blobs();
+  if (!all)
+    return all.takeError();
+  size_t used = 0, found = 0;
+  for (auto [index, blob] : llvm::enumerate(*all))
+    if (references.count(blob.metadataOffset)) {
+      used = index + 1;
+      ++found;
+    }
+  if (found != references.size())
+    return makeError("'{0}': the model refers to blobs that do not follow one another, so that "
+                     "nothing can be added; plait merge makes a package of it that can grow",
+                     path);
+  blobs.assign(all->begin(), all->begin() + ptrdiff_t(used));
+  end = blobs.empty() ? weightAlignment : blobs.back().dataOffset + blobs.back().byteSize;
+  return Error::success();
+}
+
+Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditOptions &options,
+                             WeightLayout &layout) {
+  if (!existing)
+    if (std::error_code ec = fs::create_directory(path::parent_path(path)))
+      return makeError("cannot write '{0}': {1}", path, ec.message());
+  auto opened = existing ? files.openExisting(path) : files.create(path);
+  if (!opened)
+    return opened.takeError();
+  file = std::move(*opened);
+  if (existing && existing->count() != blobs.size())
+    if (Error error = writeCount(uint32_t(blobs.size())))
+      return error;
+  if (existing && existing->fileBytes() != end)
+    if (Error error = file->resize(end))
+      return error;
+  Expected<WeightLayout> written = appendWeights(
+      *file, existing.get(), blobs, requests, options.threads, options.evaluator, options.proceed);
+  if (!written)
+    return written.takeError();
+  layout = std::move(*written);
+  for (size_t i = 0; i < blobs.size(); ++i)
+    layout.blobs[i].usedBefore = references.count(blobs[i].metadataOffset);
+  if (layout.blobs.size() == blobs.size() && existing)
+    return Error::success();
+  if (Error error = file->resize(layout.fileBytes))
+    return error;
+  if (Error error = file->flush())
+    return error;
+  return writeCount(uint32_t(layout.blobs.size()));
+}
+
+void GrowingWeights::undo() {
+  if (!file)
+    return;
+  if (existing) {
+    consumeError(writeCount(uint32_t(blobs.size())));
+    consumeError(file->resize(end));
+  }
+  consumeError(file->close());
+  if (!existing)
+    consumeError(files.remove(path));
+}
+
+} // namespace
+
+Error addFunctions(const mil::Program &program, StringRef folder, const EditOptions &options,
+                   WriteReport *report) {
+  FileSystem &files = *options.files;
+  WriteReport local;
+  WriteReport &written = report ? *report : local;
+  written = {};
+  Expected<OpenedPackage> package = openToEdit(folder);
+  if (!package)
+    return package.takeError();
+  for (const auto &function : program.functions()) {
+    if (function->opset != mil::Opset::iOS18)
+      return makeError("function '{0}' has the opset {1}; a package of several functions is of {2}",
+                       function->name, mil::name(function->opset), mil::name(mil::Opset::iOS18));
+    for (const auto &described : package->description.functions())
+      if (described.name() == function->name)
+        return makeError("'{0}': there is a function '{1}' already; give the new one another name, "
+                         "or take that one out: plait remove {0} {1}",
+                         folder, function->name);
+    if (Error error = encodeFunctionDescription(*function, *package->description.add_functions()))
+      return error;
+  }
+  if (Error error = setDefault(*package, folder, options.defaultFunction))
+    return error;
+
+  GrowingWeights weights(files);
+  if (Error error = weights.open(*package))
+    return error;
+  std::vector<WeightRequest> requests = collectWeights(program, /*share=*/true, written);
+  bool isNew = false;
+  Error error = [&]() -> Error {
+    if (Error error = weights.append(requests, options, written.layout))
+      return error;
+    BlobOffsets offsets = placeWeights(written);
+    if (options.accept)
+      if (Error error = options.accept(written))
+        return error;
+    std::vector<std::string> added;
+    for (const auto &function : program.functions()) {
+      Expected<std::string> field = encodeFunctionField(*function, offsets, options.evaluator);
+      if (!field)
+        return field.takeError();
+      added.push_back(std::move(*field));
+    }
+    std::vector<std::pair<StringRef, StringRef>> functions; // name and field
+    for (const ModelParts::Function &function : package->parts.functions)
+      functions.emplace_back(function.name, function.field);
+    for (auto [function, field] : llvm::zip(program.functions(), added))
+      functions.emplace_back(function->name, field);
+    llvm::stable_sort(functions, llvm::less_first());
+    return replaceModel(files, *package, llvm::to_vector(llvm::make_second_range(functions)),
+                        written.modelBytes, isNew);
+  }();
+  if (error && !isNew)
+    weights.undo();
+  return error;
+}
+
+Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
+                      const EditOptions &options) {
+  Expected<OpenedPackage> package = openToEdit(folder);
+  if (!package)
+    return package.takeError();
+  auto &described = *package->description.mutable_functions();
+  for (const std::string &name : names) {
+    auto it =
+        llvm::find_if(described, [&](const auto &function) { return function.name() == name; });
+    if (it == described.end()) {
+      llvm::SmallVector<StringRef, 8> known;
+      for (const auto &function : described)
+        known.push_back(function.name());
+      return makeError("'{0}': there is no function '{1}'; there are {2}", folder, name,
+                       llvm::join(known, ", "));
+    }
+    if (described.size() == 1)
+      return makeError("'{0}': '{1}' is its last function, and a package has at least one; remove "
+                       "the package itself",
+                       folder, name);
+    described.erase(it);
+  }
+  if (llvm::is_contained(names, package->description.defaultfunctionname()) &&
+      options.defaultFunction.empty())
+    return makeError("'{0}': '{1}' is the default function; say which one takes its place with "
+                     "--default",
+                     folder, package->description.defaultfunctionname());
+  if (Error error = setDefault(*package, folder, options.defaultFunction))
+    return error;
+  std::vector<StringRef> functions;
+  for (const ModelParts::Function &function : package->parts.functions)
+    if (!llvm::is_contained(names, function.name))
+      functions.push_back(function.field);
+  uint64_t bytes;
+  bool isNew;
+  return replaceModel(*options.files, *package, functions, bytes, isNew);
+}
+
+} // namespace plait

@@ -1,0 +1,45 @@
+// Changes a package where it is: functions are added and removed, and nothing that stays is moved
+// or written again.
+//
+// Adding, in this order:
+//
+//   1. what lies behind the last blob that the model refers to is cut off: an interrupted addition
+//      left it there (the header's count first, where it includes that)
+//   2. the new blobs are written behind the last one                                    -> disk
+//   3. the header's count of blobs                                                      -> disk
+//   4. the new model, beside the old one                                                -> disk
+//   5. the new model is renamed over the old one                                        -> disk
+//
+// The fifth is the only step that changes what the package means. Until then the old model and all
+// blobs that it refers to are as they were, whatever stops the work; after it the new ones are
+// whole. Removing is steps 4 and 5 alone: the blobs stay where they are, and are shared again or
+// overwritten by a later addition.
+#pragma once
+
+#include "backend/PackageWriter.h"
+#include "support/FileSystem.h"
+
+namespace plait {
+
+struct EditOptions {
+  unsigned threads = 0;                ///< that convert and write weights; 0: one a processor
+  mil::Evaluator *evaluator = nullptr; ///< computes constants that are recipes
+  std::string defaultFunction;         ///< the new default; "" leaves it as it is
+  /// As WriteOptions::accept; the layout's blobs say which were in use before.
+  std::function<Error(const WriteReport &)> accept;
+  WriteProgress proceed; ///< as WriteOptions::proceed
+  FileSystem *files = &FileSystem::system();
+};
+
+/// Adds the functions of `program` to the package at `path`, whose weights they share. A plain
+/// package becomes one of named functions, `main` the first and the default. On error the package
+/// is what it was.
+Error addFunctions(const mil::Program &program, llvm::StringRef path,
+                   const EditOptions &options = {}, WriteReport *report = nullptr);
+
+/// Takes functions out of the package at `path`; one must stay, and the default must be one that
+/// stays.
+Error removeFunctions(llvm::StringRef path, llvm::ArrayRef<std::string> names,
+                      const EditOptions &options = {});
+
+} // namespace plait

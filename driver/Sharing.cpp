@@ -1,0 +1,70 @@
+// Shares of weights, counted by blob.
+#include "driver/Sharing.h"
+
+#include "driver/Diagnostics.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+namespace plait::driver {
+
+const Option expectSharedOption{
+    "expect-shared", "PERCENT",
+    "fail, and write nothing, where a function shares less than this part of its weights' bytes "
+    "with another function: 95%"};
+
+WeightShares weightShares(const WriteReport &report) {
+  // Of each blob: the function that uses it; null where several do.
+  llvm::DenseMap<uint32_t, const mil::Function *> user;
+  for (const WriteReport::Weight &weight : report.weights) {
+    auto [it, isNew] = user.try_emplace(weight.blob, weight.function);
+    if (report.layout.blobs[weight.blob].usedBefore || it->second != weight.function)
+      it->second = nullptr;
+  }
+  WeightShares shares;
+  llvm::DenseSet<std::pair<const mil::Function *, uint32_t>> counted;
+  for (const WriteReport::Weight &weight : report.weights) {
+    if (!counted.insert({weight.function, weight.blob}).second)
+      continue;
+    WeightShare &share = shares[weight.function];
+    (user[weight.blob] ? share.ownBytes : share.sharedBytes) +=
+        report.layout.blobs[weight.blob].byteSize;
+  }
+  return shares;
+}
+
+Expected<std::optional<double>> expectedShare(const Arguments &arguments) {
+  auto given = arguments.value(expectSharedOption);
+  if (!given)
+    return std::nullopt;
+  llvm::StringRef text = *given;
+  text.consume_back("%");
+  double percent;
+  if (text.getAsDouble(percent) || !(percent >= 0 && percent <= 100))
+    return usageError("--expect-shared {0}: a percentage is wanted, from 0% to 100%", *given);
+  return percent;
+}
+
+Error checkShares(const WriteReport &report, double percent) {
+  std::string message;
+  unsigned below = 0;
+  for (const auto &[function, share] : weightShares(report)) {
+    if (share.percent() >= percent)
+      continue;
+    // So that what is below never reads as if it were not.
+    double shown = std::min(share.percent(), percent - 0.01);
+    if (++below <= 8)
+      message +=
+          llvm::formatv("\nfunction '{0}': {1:F2}% of {2} bytes, {3} are its own", function->name,
+                        std::max(shown, 0.0), grouped(share.bytes()), grouped(share.ownBytes))
+              .str();
+  }
+  if (!below)
+    return Error::success();
+  if (below > 8)
+    message += llvm::formatv("\nand {0} more", below - 8).str();
+  return makeError("fewer weights are shared than the {0}% that --expect-shared demands; nothing "
+                   "is written (without it, plait inspect tells of the package what differs){1}",
+                   llvm::formatv("{0:F2}", percent).str(), message);
+}
+
+} // namespace plait::driver

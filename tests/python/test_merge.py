@@ -1,0 +1,128 @@
+"""plait merge does what coremltools' save_multifunction does, to packages that coremltools made, and takes no more bytes."""
+
+import json
+import logging
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import coremltools as ct
+import numpy as np
+import peer
+import pytest
+import torch
+from command import digest, plait, succeed
+
+
+class Backbone(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(64, 96)
+        self.second = torch.nn.Linear(96, 96)
+
+    def forward(self, x):
+        return torch.relu(self.second(torch.relu(self.first(x))))
+
+
+def total(package):
+    return sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
+
+
+def inspect(package):
+    return json.loads(succeed("inspect", package, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Two heads on one backbone, each converted by coremltools, and both of them saved by save_multifunction."""
+    logging.disable(logging.ERROR)
+    folder = tmp_path_factory.mktemp("merge")
+    torch.manual_seed(0)
+    backbone = Backbone()
+    descriptor = ct.utils.MultiFunctionDescriptor()
+    for name, width in (("classifier", 10), ("regressor", 3)):
+        model = torch.jit.trace(torch.nn.Sequential(backbone, torch.nn.Linear(96, width)).eval(), torch.rand(1, 64))
+        converted = ct.convert(model, inputs=[ct.TensorType("x", (1, 64))], outputs=[ct.TensorType("y")],
+                               minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
+        converted.save(str(folder / f"{name}.mlpackage"))
+        descriptor.add_function(str(folder / f"{name}.mlpackage"), src_function_name="main", target_function_name=name)
+    descriptor.default_function_name = "classifier"
+    ct.utils.save_multifunction(descriptor, str(folder / "peer.mlpackage"))
+    logging.disable(logging.NOTSET)
+    return folder
+
+
+def test_no_larger_than_the_peer(packages, tmp_path):
+    ours = tmp_path / "ours.mlpackage"
+    succeed("merge", "-o", ours, f"classifier={packages}/classifier.mlpackage", f"regressor={packages}/regressor.mlpackage")
+    spec = peer.check_package(ours)
+    assert spec.description.defaultFunctionName == "classifier"
+    assert [function.name for function in spec.description.functions] == ["classifier", "regressor"]
+    assert total(ours) <= total(packages / "peer.mlpackage")
+    assert peer.weights_file(ours).stat().st_size <= peer.weights_file(packages / "peer.mlpackage").stat().st_size
+    # Every constant of every function is the one that was in its package, to the bit.
+    ours_blobs = peer.read_blobs(ours, spec)
+    for name in ("classifier", "regressor"):
+        source = peer.read_blobs(packages / f"{name}.mlpackage")
+        mine = {constant: data for (function, constant), (_, data) in ours_blobs.items() if function == name}
+        assert sorted(mine) == sorted(constant for _, constant in source)
+        for (_, constant), (_, data) in source.items():
+            assert data.tobytes() == mine[constant].tobytes()
+
+
+def test_functions_compute_what_they_computed(packages, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32))
+    ours = tmp_path / "ours.mlpackage"
+    succeed("merge", "-o", ours, f"a={packages}/classifier.mlpackage", f"b={packages}/peer.mlpackage:regressor")
+
+    def run(package, *function):
+        succeed("run", package, *function, "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path / "out")
+        return np.load(tmp_path / "out" / "y.npy")
+
+    assert (run(ours, "--function", "a") == run(packages / "classifier.mlpackage")).all()
+    assert (run(ours, "--function", "b") == run(packages / "regressor.mlpackage")).all()
+
+
+def test_merging_what_was_merged_changes_nothing(packages, tmp_path):
+    first, second = tmp_path / "first.mlpackage", tmp_path / "second.mlpackage"
+    succeed("merge", "-o", first, packages / "peer.mlpackage")
+    succeed("merge", "-o", second, first)
+    assert digest(first) == digest(second)
+    assert total(first) <= total(packages / "peer.mlpackage")
+
+
+def test_all_functions_and_renamed_ones(packages, tmp_path):
+    ours = tmp_path / "ours.mlpackage"
+    succeed("merge", "-o", ours, "--default", "again", "--author", "someone", packages / "peer.mlpackage",
+            f"again={packages}/peer.mlpackage:classifier")
+    report = inspect(ours)
+    assert [function["name"] for function in report["functions"]] == ["classifier", "regressor", "again"]
+    assert report["default_function"] == "again"
+    assert report["metadata"]["author"] == "someone"
+    weights = report["weights"]
+    assert weights["unique_bytes"] == inspect(packages / "peer.mlpackage")["weights"]["unique_bytes"]
+    shares = weights["shared_bytes"]
+    assert shares[0][2] == shares[0][0] == shares[2][2]
+    peer.check_package(ours)
+
+
+def test_expect_shared(packages, tmp_path):
+    sources = [f"a={packages}/classifier.mlpackage", f"b={packages}/regressor.mlpackage"]
+    ours = tmp_path / "ours.mlpackage"
+    succeed("merge", "-o", ours, "--expect-shared", "90%", *sources)
+    before = digest(ours)
+    result = plait("merge", "-o", ours, "--expect-shared", "99.9", *sources)
+    assert result.returncode == 1
+    assert "function 'a'" in result.stderr and "function 'b'" in result.stderr
+    assert digest(ours) == before and [entry.name for entry in tmp_path.iterdir()] == ["ours.mlpackage"]
+
+
+def test_refuses(packages, tmp_path):
+    ours = tmp_path / "ours.mlpackage"
+    both = [packages / "classifier.mlpackage", packages / "regressor.mlpackage"]
+    result = plait("merge", "-o", ours, *both)
+    assert result.returncode == 1 and "two functions are called 'main'" in result.stderr and not ours.exists()
+    result = plait("merge", "-o", ours, f"{packages}/peer.mlpackage:nothing")
+    assert result.returncode == 1 and "there are classifier, regressor" in result.stderr
+    result = plait("merge", "-o", ours, tmp_path / "none.mlpackage")
+    assert result.returncode == 1 and "none.mlpackage" in result.stderr
