@@ -85,8 +85,7 @@ Error take(const Source &source, mil::Program &program) {
     function->name = name;
     program.adopt(**package, function);
   }
-  if (program.attributes.empty())
-    program.attributes = (*package)->attributes;
+  // A package's attributes tell how it was built, which is not how the merged one is.
   return Error::success();
 }
 
