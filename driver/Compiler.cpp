@@ -8,6 +8,7 @@
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -161,9 +162,11 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     return error;
   mil::Program program;
   program.metadata = options.metadata;
+  // That of a package that is added to is the package's own affair.
   if (options.multifunction)
-    program.defaultFunction =
-        options.defaultFunction.empty() ? options.functions[0].name : options.defaultFunction;
+    program.defaultFunction = options.defaultFunction.empty() || options.append
+                                  ? options.functions[0].name
+                                  : options.defaultFunction;
   passes::PassContext context;
   runtime::RuntimeEvaluator evaluator;
   context.evaluator = &evaluator;

@@ -240,227 +240,229 @@ TEST_F(WeightFileTest, NumbersBeyondHalfSaturateAndAreCounted) {
     EXPECT_EQ(back.back(), -65504);
     EXPECT_EQ(back[0], halfToFloat(floatToHalf(values[0])));
   }
-  TEST_F(WeightFileTest, OneBitIsEnoughToDiffer) {
-    // Each pair in small and in large, where it lies and where no sample looks, as it is and
-    // through a transform that keeps it.
-    auto variants = [](auto value, size_t size) {
-      std::vector<uint32_t> bits(size, llvm::bit_cast<uint32_t>(1.5f));
-      bits[size * 2 / 3] = llvm::bit_cast<uint32_t>(value);
-      return TensorData::from<uint32_t>(DType::F32, {int64_t(size)}, bits);
-    };
-    uint32_t quiet = 0x7FC00000;
-    const std::pair<float, float> pairs[] = {
-        {1.5f, std::nextafter(1.5f, 2.0f)},
-        {0.0f, -0.0f},
-        {llvm::bit_cast<float>(quiet), llvm::bit_cast<float>(quiet | 1)},
-        {llvm::bit_cast<float>(quiet), llvm::bit_cast<float>(quiet | 0x80000000)},
-        {std::numeric_limits<float>::denorm_min(), 0.0f},
-    };
-    for (auto [a, b] : pairs)
-      for (size_t size : {12, 300, 400'000}) {
-        TensorData x = variants(a, size), y = variants(b, size), again = variants(a, size);
-        EXPECT_THAT(write({{x}, {y}, {again}}).blobOf, ElementsAre(0, 1, 0)) << a << " " << b;
-        auto turned = [&](const TensorData &t) {
-          return t.reshape({int64_t(size) / 4, 4}).permute({1, 0});
-        };
-        EXPECT_THAT(write({{turned(x)}, {turned(y)}, {turned(again)}}).blobOf, ElementsAre(0, 1, 0))
-            << a << " " << b;
-      }
-    // A half apart after rounding, and the zeros' signs, survive the cast.
-    auto half = [&](float value) { return variants(value, 400).cast(DType::F16); };
-    EXPECT_THAT(write({{half(1.5f)}, {half(1.5f + 0x1p-10f)}, {half(0.f)}, {half(-0.f)}}).blobOf,
-                ElementsAre(0, 1, 2, 3));
-  }
+}
 
-  TEST_F(WeightFileTest, ShapesDoNotMatterAndTypesDo) {
-    std::vector<float> values = noise(120, 9);
-    auto *begin = reinterpret_cast<const uint8_t *>(values.data());
-    std::vector<uint8_t> bytes(begin, begin + 480);
-    WeightLayout layout = write({{TensorData::fromBytes(DType::F32, {10, 12}, bytes)},
-                                 {TensorData::fromBytes(DType::F32, {12, 10, 1, 1}, bytes)},
-                                 {TensorData::fromBytes(DType::F32, {120}, bytes)},
-                                 {TensorData::fromBytes(DType::I32, {120}, bytes)},
-                                 {TensorData::fromBytes(DType::F16, {240}, bytes)},
-                                 {TensorData::fromBytes(DType::BF16, {240}, bytes)},
-                                 {TensorData::fromBytes(DType::I16, {240}, bytes)},
-                                 {TensorData::fromBytes(DType::U8, {480}, bytes)},
-                                 {TensorData::fromBytes(DType::U4, {960}, bytes)}});
-    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 2, 3, 4, 5, 6));
-  }
-
-  TEST_F(WeightFileTest, LazyTreesAreWrittenAsTheyRead) {
-    TensorData w = floats({70, 90}, noise(6300, 6));
-    TensorData b = floats({70, 4}, noise(280, 7)), a = floats({4, 90}, noise(360, 8));
-    write({{w.permute({1, 0}).cast(DType::F16)},
-           {w.loraMerge(b, a, 0.25).cast(DType::F16)},
-           {w.scale(3).permute({1, 0})},
-           {TensorData::splat(DType::F16, {6000}, 0)},
-           {TensorData::splat(DType::F16, {60, 100}, 0)}});
-  }
-
-  TEST_F(WeightFileTest, TransposedWeightsShareAndAreExact) {
-    std::vector<float> values = noise(1201 * 999, 9), other = values, rounded = values;
-    other[500'000] += 1;
-    values[600'000] = other[600'000] = halfToFloat(floatToHalf(values[600'000]));
-    rounded[600'000] = values[600'000] * (1 + 1e-6f);
-    auto transposed = [&](const std::vector<float> &source) {
-      return TensorData::view(record(source), 0, DType::F32, {999, 1201}).permute({1, 0});
-    };
-    WeightLayout layout = write({{transposed(values).cast(DType::F16)},
-                                 {transposed(values).cast(DType::F16)},
-                                 {transposed(other).cast(DType::F16)},
-                                 {transposed(rounded).cast(DType::F16)},
-                                 {transposed(other)},
-                                 {transposed(rounded)},
-                                 {transposed(other)}});
-    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 2, 0, 1, 3, 1));
-    // Element for element, against a plain loop.
-    auto file = llvm::cantFail(WeightFile::open(at("w")));
-    std::vector<uint8_t> bytes = llvm::cantFail(
-        llvm::cantFail(file->tensorAt(layout.offset(4), DType::F32, {1201, 999})).bytes());
-    const float *written = reinterpret_cast<const float *>(bytes.data());
-    for (int64_t r = 0; r < 1201; ++r)
-      for (int64_t c = 0; c < 999; ++c)
-        ASSERT_EQ(written[r * 999 + c], other[size_t(c * 1201 + r)]);
-  }
-
-  TEST_F(WeightFileTest, UnusedBitsAreZero) {
-    TensorData dirty = TensorData::fromBytes(DType::I4, {3}, {0x21, 0xF3});
-    EXPECT_EQ(llvm::cantFail(dirty.bytes()), (std::vector<uint8_t>{0x21, 0x03}));
-    TensorData clean = TensorData::fromBytes(DType::I4, {3}, {0x21, 0x03});
-    EXPECT_THAT(write({{dirty}, {clean}}).blobOf, ElementsAre(0, 0));
-  }
-
-  TEST_F(WeightFileTest, TheFileDoesNotDependOnTheNumberOfThreads) {
-    std::vector<WeightRequest> requests;
-    for (unsigned i = 0; i < 40; ++i) {
-      std::vector<float> values = noise(i % 3 == 0 ? 600'000 : 1000 + i / 4, i / 2 % 7);
-      if (i % 5 == 0)
-        values[values.size() / 3] += 1;
-      requests.push_back(
-          {floats({int64_t(values.size())}, values).cast(i % 4 ? DType::F16 : DType::F32)});
-    }
-    write(requests, 1);
-    std::string first = contents("w");
-    for (unsigned threads : {2u, 3u, 8u}) {
-      write(requests, threads);
-      EXPECT_EQ(contents("w"), first) << threads << " threads";
-    }
-  }
-
-  /// Adds two constants: enough of an interpreter to see recipes evaluated.
-  struct Adder : Evaluator {
-    Expected<std::vector<TensorData>> evaluate(OpKind kind,
-                                               llvm::ArrayRef<std::vector<Attr>> operands,
-                                               llvm::ArrayRef<Type> resultTypes) override {
-      ++calls;
-      auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
-      if (!x || !y)
-        return makeError("no values");
-      std::vector<float> sum;
-      for (size_t i = 0; i < x->size(); ++i)
-        sum.push_back(float((*x)[i] + (*y)[i]));
-      return std::vector<TensorData>{
-          TensorData::from<float>(DType::F32, operands[0][0].tensor()->shape(), sum)};
-    }
-    int calls = 0;
+TEST_F(WeightFileTest, OneBitIsEnoughToDiffer) {
+  // Each pair in small and in large, where it lies and where no sample looks, as it is and
+  // through a transform that keeps it.
+  auto variants = [](auto value, size_t size) {
+    std::vector<uint32_t> bits(size, llvm::bit_cast<uint32_t>(1.5f));
+    bits[size * 2 / 3] = llvm::bit_cast<uint32_t>(value);
+    return TensorData::from<uint32_t>(DType::F32, {int64_t(size)}, bits);
   };
+  uint32_t quiet = 0x7FC00000;
+  const std::pair<float, float> pairs[] = {
+      {1.5f, std::nextafter(1.5f, 2.0f)},
+      {0.0f, -0.0f},
+      {llvm::bit_cast<float>(quiet), llvm::bit_cast<float>(quiet | 1)},
+      {llvm::bit_cast<float>(quiet), llvm::bit_cast<float>(quiet | 0x80000000)},
+      {std::numeric_limits<float>::denorm_min(), 0.0f},
+  };
+  for (auto [a, b] : pairs)
+    for (size_t size : {12, 300, 400'000}) {
+      TensorData x = variants(a, size), y = variants(b, size), again = variants(a, size);
+      EXPECT_THAT(write({{x}, {y}, {again}}).blobOf, ElementsAre(0, 1, 0)) << a << " " << b;
+      auto turned = [&](const TensorData &t) {
+        return t.reshape({int64_t(size) / 4, 4}).permute({1, 0});
+      };
+      EXPECT_THAT(write({{turned(x)}, {turned(y)}, {turned(again)}}).blobOf, ElementsAre(0, 1, 0))
+          << a << " " << b;
+    }
+  // A half apart after rounding, and the zeros' signs, survive the cast.
+  auto half = [&](float value) { return variants(value, 400).cast(DType::F16); };
+  EXPECT_THAT(write({{half(1.5f)}, {half(1.5f + 0x1p-10f)}, {half(0.f)}, {half(-0.f)}}).blobOf,
+              ElementsAre(0, 1, 2, 3));
+}
 
-  TEST_F(WeightFileTest, RecipesAreEvaluatedOnceAndSharedWithEqualContent) {
-    std::vector<float> values(2000, 1.5f), twice(2000, 3.0f);
-    TensorData x = floats({2000}, values), sum = floats({2000}, twice);
-    auto recipe = [&](const TensorData &y) {
-      return TensorData::recipe(OpKind::add, {{Attr(x)}, {Attr(y)}},
-                                Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
-    };
-    Adder adder;
-    WeightLayout layout = llvm::cantFail(writeWeights(
-        at("w"), {{recipe(x)}, {sum}, {recipe(x)}, {recipe(sum)}, {recipe(floats({2000}, values))}},
-        2, &adder));
-    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 0));
-    EXPECT_LE(adder.calls, 3);
-    write({{recipe(x)}, {recipe(sum).cast(DType::F16)}}, 2, &adder);
-    EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{recipe(x)}}, 2, nullptr).takeError()),
-                HasSubstr("add"));
+TEST_F(WeightFileTest, ShapesDoNotMatterAndTypesDo) {
+  std::vector<float> values = noise(120, 9);
+  auto *begin = reinterpret_cast<const uint8_t *>(values.data());
+  std::vector<uint8_t> bytes(begin, begin + 480);
+  WeightLayout layout = write({{TensorData::fromBytes(DType::F32, {10, 12}, bytes)},
+                               {TensorData::fromBytes(DType::F32, {12, 10, 1, 1}, bytes)},
+                               {TensorData::fromBytes(DType::F32, {120}, bytes)},
+                               {TensorData::fromBytes(DType::I32, {120}, bytes)},
+                               {TensorData::fromBytes(DType::F16, {240}, bytes)},
+                               {TensorData::fromBytes(DType::BF16, {240}, bytes)},
+                               {TensorData::fromBytes(DType::I16, {240}, bytes)},
+                               {TensorData::fromBytes(DType::U8, {480}, bytes)},
+                               {TensorData::fromBytes(DType::U4, {960}, bytes)}});
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 2, 3, 4, 5, 6));
+}
+
+TEST_F(WeightFileTest, LazyTreesAreWrittenAsTheyRead) {
+  TensorData w = floats({70, 90}, noise(6300, 6));
+  TensorData b = floats({70, 4}, noise(280, 7)), a = floats({4, 90}, noise(360, 8));
+  write({{w.permute({1, 0}).cast(DType::F16)},
+         {w.loraMerge(b, a, 0.25).cast(DType::F16)},
+         {w.scale(3).permute({1, 0})},
+         {TensorData::splat(DType::F16, {6000}, 0)},
+         {TensorData::splat(DType::F16, {60, 100}, 0)}});
+}
+
+TEST_F(WeightFileTest, TransposedWeightsShareAndAreExact) {
+  std::vector<float> values = noise(1201 * 999, 9), other = values, rounded = values;
+  other[500'000] += 1;
+  values[600'000] = other[600'000] = halfToFloat(floatToHalf(values[600'000]));
+  rounded[600'000] = values[600'000] * (1 + 1e-6f);
+  auto transposed = [&](const std::vector<float> &source) {
+    return TensorData::view(record(source), 0, DType::F32, {999, 1201}).permute({1, 0});
+  };
+  WeightLayout layout = write({{transposed(values).cast(DType::F16)},
+                               {transposed(values).cast(DType::F16)},
+                               {transposed(other).cast(DType::F16)},
+                               {transposed(rounded).cast(DType::F16)},
+                               {transposed(other)},
+                               {transposed(rounded)},
+                               {transposed(other)}});
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 2, 0, 1, 3, 1));
+  // Element for element, against a plain loop.
+  auto file = llvm::cantFail(WeightFile::open(at("w")));
+  std::vector<uint8_t> bytes = llvm::cantFail(
+      llvm::cantFail(file->tensorAt(layout.offset(4), DType::F32, {1201, 999})).bytes());
+  const float *written = reinterpret_cast<const float *>(bytes.data());
+  for (int64_t r = 0; r < 1201; ++r)
+    for (int64_t c = 0; c < 999; ++c)
+      ASSERT_EQ(written[r * 999 + c], other[size_t(c * 1201 + r)]);
+}
+
+TEST_F(WeightFileTest, UnusedBitsAreZero) {
+  TensorData dirty = TensorData::fromBytes(DType::I4, {3}, {0x21, 0xF3});
+  EXPECT_EQ(llvm::cantFail(dirty.bytes()), (std::vector<uint8_t>{0x21, 0x03}));
+  TensorData clean = TensorData::fromBytes(DType::I4, {3}, {0x21, 0x03});
+  EXPECT_THAT(write({{dirty}, {clean}}).blobOf, ElementsAre(0, 0));
+}
+
+TEST_F(WeightFileTest, TheFileDoesNotDependOnTheNumberOfThreads) {
+  std::vector<WeightRequest> requests;
+  for (unsigned i = 0; i < 40; ++i) {
+    std::vector<float> values = noise(i % 3 == 0 ? 600'000 : 1000 + i / 4, i / 2 % 7);
+    if (i % 5 == 0)
+      values[values.size() / 3] += 1;
+    requests.push_back(
+        {floats({int64_t(values.size())}, values).cast(i % 4 ? DType::F16 : DType::F32)});
   }
-
-  TEST_F(WeightFileTest, UnwritablePathIsAnError) {
-    EXPECT_THAT(llvm::toString(writeWeights(at("no/w"), {}, 1, nullptr).takeError()),
-                HasSubstr("No such file"));
+  write(requests, 1);
+  std::string first = contents("w");
+  for (unsigned threads : {2u, 3u, 8u}) {
+    write(requests, threads);
+    EXPECT_EQ(contents("w"), first) << threads << " threads";
   }
+}
 
-  // ---- Damage
-  // -------------------------------------------------------------------------------------
+/// Adds two constants: enough of an interpreter to see recipes evaluated.
+struct Adder : Evaluator {
+  Expected<std::vector<TensorData>> evaluate(OpKind kind,
+                                             llvm::ArrayRef<std::vector<Attr>> operands,
+                                             llvm::ArrayRef<Type> resultTypes) override {
+    ++calls;
+    auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
+    if (!x || !y)
+      return makeError("no values");
+    std::vector<float> sum;
+    for (size_t i = 0; i < x->size(); ++i)
+      sum.push_back(float((*x)[i] + (*y)[i]));
+    return std::vector<TensorData>{
+        TensorData::from<float>(DType::F32, operands[0][0].tensor()->shape(), sum)};
+  }
+  int calls = 0;
+};
 
-  TEST_F(WeightFileTest, TruncationAtEveryByteIsNoticed) {
-    std::vector<WeightRequest> requests = {
-        {floats({10}, noise(10, 1))},
-        {TensorData::fromBytes(DType::U6, {11}, std::vector<uint8_t>(9, 0x55))}};
-    WeightLayout layout = write(requests);
-    std::string whole = contents("w");
-    for (size_t size = 0; size < whole.size(); ++size) {
-      put("cut", llvm::StringRef(whole).take_front(size));
-      auto file = WeightFile::open(at("cut"));
+TEST_F(WeightFileTest, RecipesAreEvaluatedOnceAndSharedWithEqualContent) {
+  std::vector<float> values(2000, 1.5f), twice(2000, 3.0f);
+  TensorData x = floats({2000}, values), sum = floats({2000}, twice);
+  auto recipe = [&](const TensorData &y) {
+    return TensorData::recipe(OpKind::add, {{Attr(x)}, {Attr(y)}},
+                              Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
+  };
+  Adder adder;
+  WeightLayout layout = llvm::cantFail(writeWeights(
+      at("w"), {{recipe(x)}, {sum}, {recipe(x)}, {recipe(sum)}, {recipe(floats({2000}, values))}},
+      2, &adder));
+  EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 0));
+  EXPECT_LE(adder.calls, 3);
+  write({{recipe(x)}, {recipe(sum).cast(DType::F16)}}, 2, &adder);
+  EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{recipe(x)}}, 2, nullptr).takeError()),
+              HasSubstr("add"));
+}
+
+TEST_F(WeightFileTest, UnwritablePathIsAnError) {
+  EXPECT_THAT(llvm::toString(writeWeights(at("no/w"), {}, 1, nullptr).takeError()),
+              HasSubstr("No such file"));
+}
+
+// ---- Damage
+// -------------------------------------------------------------------------------------
+
+TEST_F(WeightFileTest, TruncationAtEveryByteIsNoticed) {
+  std::vector<WeightRequest> requests = {
+      {floats({10}, noise(10, 1))},
+      {TensorData::fromBytes(DType::U6, {11}, std::vector<uint8_t>(9, 0x55))}};
+  WeightLayout layout = write(requests);
+  std::string whole = contents("w");
+  for (size_t size = 0; size < whole.size(); ++size) {
+    put("cut", llvm::StringRef(whole).take_front(size));
+    auto file = WeightFile::open(at("cut"));
+    if (!file) {
+      EXPECT_LT(size, 64u) << llvm::toString(file.takeError());
+      continue;
+    }
+    auto blobs = (*file)->blobs();
+    EXPECT_FALSE(blobs) << size;
+    llvm::consumeError(blobs.takeError());
+    auto last = (*file)->tensorAt(layout.offset(1), DType::U6, {11});
+    EXPECT_FALSE(last) << size;
+    llvm::consumeError(last.takeError());
+  }
+}
+
+TEST_F(WeightFileTest, FlippedBytesNeverCrash) {
+  std::vector<WeightRequest> requests = {
+      {floats({10}, noise(10, 1))},
+      {TensorData::fromBytes(DType::I4, {11}, std::vector<uint8_t>(6, 0x55))}};
+  WeightLayout layout = write(requests);
+  std::string whole = contents("w");
+  unsigned noticed = 0;
+  for (size_t i = 0; i < whole.size(); ++i)
+    for (uint8_t flip : {0x01, 0x80, 0xFF}) {
+      std::string damaged = whole;
+      damaged[i] = char(damaged[i] ^ flip);
+      put("bad", damaged);
+      auto file = WeightFile::open(at("bad"));
       if (!file) {
-        EXPECT_LT(size, 64u) << llvm::toString(file.takeError());
+        ++noticed;
+        llvm::consumeError(file.takeError());
         continue;
       }
-      auto blobs = (*file)->blobs();
-      EXPECT_FALSE(blobs) << size;
-      llvm::consumeError(blobs.takeError());
-      auto last = (*file)->tensorAt(layout.offset(1), DType::U6, {11});
-      EXPECT_FALSE(last) << size;
-      llvm::consumeError(last.takeError());
-    }
-  }
-
-  TEST_F(WeightFileTest, FlippedBytesNeverCrash) {
-    std::vector<WeightRequest> requests = {
-        {floats({10}, noise(10, 1))},
-        {TensorData::fromBytes(DType::I4, {11}, std::vector<uint8_t>(6, 0x55))}};
-    WeightLayout layout = write(requests);
-    std::string whole = contents("w");
-    unsigned noticed = 0;
-    for (size_t i = 0; i < whole.size(); ++i)
-      for (uint8_t flip : {0x01, 0x80, 0xFF}) {
-        std::string damaged = whole;
-        damaged[i] = char(damaged[i] ^ flip);
-        put("bad", damaged);
-        auto file = WeightFile::open(at("bad"));
-        if (!file) {
-          ++noticed;
-          llvm::consumeError(file.takeError());
-          continue;
-        }
-        if (auto blobs = (*file)->blobs(); !blobs) {
-          ++noticed;
-          llvm::consumeError(blobs.takeError());
-        }
-        for (size_t request : {0, 1}) {
-          auto tensor = (*file)->tensorAt(layout.offset(request), requests[request].tensor.dtype(),
-                                          requests[request].tensor.shape());
-          if (!tensor)
-            llvm::consumeError(tensor.takeError());
-          else
-            llvm::cantFail(tensor->bytes());
-        }
+      if (auto blobs = (*file)->blobs(); !blobs) {
+        ++noticed;
+        llvm::consumeError(blobs.takeError());
       }
-    EXPECT_GT(noticed, 100u);
-  }
+      for (size_t request : {0, 1}) {
+        auto tensor = (*file)->tensorAt(layout.offset(request), requests[request].tensor.dtype(),
+                                        requests[request].tensor.shape());
+        if (!tensor)
+          llvm::consumeError(tensor.takeError());
+        else
+          llvm::cantFail(tensor->bytes());
+      }
+    }
+  EXPECT_GT(noticed, 100u);
+}
 
-  TEST_F(WeightFileTest, SaysWhatIsWrong) {
-    write({{floats({10}, noise(10, 1))}, {floats({20}, noise(20, 2))}});
-    auto file = llvm::cantFail(WeightFile::open(at("w")));
-    auto message = [&](uint64_t offset, DType dtype, llvm::ArrayRef<int64_t> shape) {
-      return llvm::toString(file->tensorAt(offset, dtype, shape).takeError());
-    };
-    EXPECT_THAT(message(64, DType::F16, {10}), HasSubstr("it holds fp32, but the model says fp16"));
-    EXPECT_THAT(message(64, DType::F32, {11}),
-                HasSubstr("it holds 10 elements, but the model says 11"));
-    EXPECT_THAT(message(64, DType::F32, {1LL << 40, 1LL << 40}), HasSubstr("impossible shape"));
-    EXPECT_THAT(message(65, DType::F32, {10}), HasSubstr("multiples of 64"));
-    EXPECT_THAT(message(128, DType::F32, {10}), HasSubstr("no metadata record"));
-    EXPECT_THAT(message(1ULL << 63, DType::F32, {10}), HasSubstr("beyond the end"));
-  }
+TEST_F(WeightFileTest, SaysWhatIsWrong) {
+  write({{floats({10}, noise(10, 1))}, {floats({20}, noise(20, 2))}});
+  auto file = llvm::cantFail(WeightFile::open(at("w")));
+  auto message = [&](uint64_t offset, DType dtype, llvm::ArrayRef<int64_t> shape) {
+    return llvm::toString(file->tensorAt(offset, dtype, shape).takeError());
+  };
+  EXPECT_THAT(message(64, DType::F16, {10}), HasSubstr("it holds fp32, but the model says fp16"));
+  EXPECT_THAT(message(64, DType::F32, {11}),
+              HasSubstr("it holds 10 elements, but the model says 11"));
+  EXPECT_THAT(message(64, DType::F32, {1LL << 40, 1LL << 40}), HasSubstr("impossible shape"));
+  EXPECT_THAT(message(65, DType::F32, {10}), HasSubstr("multiples of 64"));
+  EXPECT_THAT(message(128, DType::F32, {10}), HasSubstr("no metadata record"));
+  EXPECT_THAT(message(1ULL << 63, DType::F32, {10}), HasSubstr("beyond the end"));
+}
 
 } // namespace

