@@ -55,50 +55,34 @@ std::vector<int64_t> extent(const std::vector<int64_t> &kernel,
   return result;
 }
 
-template <typename P> struct Window {
+/// Where an operation of the family has the parameters that say how its window moves.
+struct WindowParams {
+  unsigned strides, dilations, pad, padType, groups;
+};
+constexpr WindowParams kConv{conv::strides, conv::dilations, conv::pad, conv::pad_type,
+                             conv::groups};
+constexpr WindowParams kConvQuantized{conv_quantized::strides, conv_quantized::dilations,
+                                      conv_quantized::pad, conv_quantized::pad_type,
+                                      conv_quantized::groups};
+constexpr WindowParams kConvTranspose{conv_transpose::strides, conv_transpose::dilations,
+                                      conv_transpose::pad, conv_transpose::pad_type,
+                                      conv_transpose::groups};
+
+struct Window {
   std::vector<int64_t> strides, dilations, pad;
   std::string padType;
   int64_t groups;
 
-  Window(EvalContext &c, size_t n)
-      : strides(c.ints(P::strides, n, 1)), dilations(c.ints(P::dilations, n, 1)),
-        pad(c.ints(P::pad)), padType(c.string(P::pad_type, "valid")),
-        groups(c.integer(P::groups, 1)) {}
+  Window(EvalContext &c, const WindowParams &params, size_t n)
+      : strides(c.ints(params.strides, n, 1)), dilations(c.ints(params.dilations, n, 1)),
+        pad(c.ints(params.pad)), padType(c.string(params.padType, "valid")),
+        groups(c.integer(params.groups, 1)) {}
 };
 
-// Parameter indices of one operation as a type.
-struct ConvParams {
-  enum {
-    strides = conv::strides,
-    dilations = conv::dilations,
-    pad = conv::pad,
-    pad_type = conv::pad_type,
-    groups = conv::groups
-  };
-};
-struct QuantizedParams {
-  enum {
-    strides = conv_quantized::strides,
-    dilations = conv_quantized::dilations,
-    pad = conv_quantized::pad,
-    pad_type = conv_quantized::pad_type,
-    groups = conv_quantized::groups
-  };
-};
-struct TransposeParams {
-  enum {
-    strides = conv_transpose::strides,
-    dilations = conv_transpose::dilations,
-    pad = conv_transpose::pad,
-    pad_type = conv_transpose::pad_type,
-    groups = conv_transpose::groups
-  };
-};
-
-template <typename P>
-at::Tensor convolve(EvalContext &c, at::Tensor x, at::Tensor weight, at::Tensor bias) {
+at::Tensor convolve(EvalContext &c, const WindowParams &params, at::Tensor x, at::Tensor weight,
+                    at::Tensor bias) {
   size_t n = x.dim() - 2;
-  Window<P> w(c, n);
+  Window w(c, params, n);
   Padding pads = padding(w.padType, w.pad, spatial(x.sizes()),
                          extent(spatial(weight.sizes()), w.dilations), w.strides);
   std::vector<int64_t> symmetric = pads.before;
@@ -114,7 +98,7 @@ at::Tensor convolve(EvalContext &c, at::Tensor x, at::Tensor weight, at::Tensor 
 }
 
 Results evalConv(EvalContext &c) {
-  return convolve<ConvParams>(c, c.value(conv::x), c.value(conv::weight), c.valueOr(conv::bias));
+  return convolve(c, kConv, c.value(conv::x), c.value(conv::weight), c.valueOr(conv::bias));
 }
 
 /// The weight of `nbits` unsigned steps is quant_scale * q + quant_bias, both a scalar or a value
@@ -129,7 +113,7 @@ Results evalConvQuantized(EvalContext &c) {
   TORCH_CHECK(c.string(q::quantization_type) == "linear", "quantization_type is '",
               c.string(q::quantization_type), "'; only linear is defined");
   weight = weight * scale.reshape(channels) + offset.reshape(channels);
-  return convolve<QuantizedParams>(c, x, weight, c.valueOr(q::bias));
+  return convolve(c, kConvQuantized, x, weight, c.valueOr(q::bias));
 }
 
 /// The full transposed convolution, cropped: by `pad`, or for pad_type "same" to input * stride, or
@@ -139,7 +123,7 @@ Results evalConvTranspose(EvalContext &c) {
   at::Tensor x = c.value(ct::x), weight = c.value(ct::weight).to(x.scalar_type());
   at::Tensor bias = c.valueOr(ct::bias);
   size_t n = x.dim() - 2;
-  Window<TransposeParams> w(c, n);
+  Window w(c, kConvTranspose, n);
   std::vector<int64_t> zeros(n, 0);
   at::Tensor full = at::convolution(x, weight, std::nullopt, w.strides, zeros, w.dilations, true,
                                     zeros, w.groups);
