@@ -13,8 +13,8 @@ using llvm::StringRef;
 
 llvm::ArrayRef<const Command *> commands() {
   static const Command *const all[] = {
-      &compileCommand, &inspectCommand, &verifyCommand, &runCommand,  &mergeCommand,
-      &addCommand,     &removeCommand,  &optCommand,    &helpCommand, &versionCommand};
+      &compileCommand, &inspectCommand, &verifyCommand, &runCommand,  &mergeCommand,  &addCommand,
+      &removeCommand,  &adapterCommand, &optCommand,    &helpCommand, &versionCommand};
   return all;
 }
 

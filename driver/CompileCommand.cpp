@@ -1,5 +1,6 @@
 // plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
 #include "backend/Inspect.h"
+#include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
 #include "driver/Diagnostics.h"
@@ -8,6 +9,7 @@
 #include "driver/Recipe.h"
 #include "driver/Sharing.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
@@ -24,6 +26,15 @@ constexpr Option functionOption{"function", "NAME=MODEL.pt",
                                 "one function of the package and the TorchScript file it is made "
                                 "from; once for each function",
                                 0, Scope::Many};
+constexpr Option baseOption{"base", "MODEL.pt",
+                            "the TorchScript file that adapters are applied to"};
+constexpr Option adapterOption{
+    "adapter", "NAME=DIR[:WEIGHT][+DIR:WEIGHT ...]",
+    "one function: the base with a PEFT adapter folder or a safetensors file applied, or with "
+    "several blended by their weights; once for each function",
+    0, Scope::Many};
+constexpr Option baseFunctionOption{"base-function", "NAME",
+                                    "one function: the base without an adapter", 0, Scope::Many};
 constexpr Option defaultOption{"default", "NAME",
                                "the function that runs where none is named (the first)"};
 constexpr Option inputOption{
@@ -33,10 +44,19 @@ constexpr Option inputOption{
     "precision where none is said",
     0, Scope::Function};
 constexpr Option outputOption{"output", "NAME", "the name of the next result", 0, Scope::Function};
-constexpr Option loraOption{"lora", "keep|fold",
+constexpr Option loraOption{"lora", "keep|fold|inputs",
                             "low-rank adapters beside their weight (keep), so that functions share "
-                            "it, or merged into it",
+                            "it, or merged into it; or, of an --adapter, their matrices as inputs "
+                            "of the function, which `plait adapter pack` makes arrays for",
                             0, Scope::Function};
+constexpr Option adapterRootOption{"adapter-root", "PATH",
+                                   "the module of the base that was adapted, where the adapter "
+                                   "fits several",
+                                   0, Scope::Function};
+constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr,
+                                      "go on without the tensors of an adapter that belong to no "
+                                      "module of the base",
+                                      0, Scope::Function};
 constexpr Option precisionOption{"precision", "fp16|fp32", "what to compute and store in (fp16)"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
 constexpr Option threadsOption{"threads", "N",
@@ -44,13 +64,17 @@ constexpr Option threadsOption{"threads", "N",
                                "does not depend on it"};
 constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'};
 
-constexpr const Option *packageOptions[] = {&outOption, &functionOption, &defaultOption};
-constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption};
+constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
+                                            &adapterOption, &baseFunctionOption, &defaultOption};
+constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption,
+                                             &adapterRootOption, &allowUnmatchedOption};
 constexpr const Option *generalOptions[] = {&precisionOption, &shareOption, &expectSharedOption,
                                             &threadsOption, &quietOption};
 const Section sections[] = {
     {"What to make", packageOptions},
-    {"Of a function (after a --function: of that one; before any: of all)", functionOptions},
+    {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
+     "all)",
+     functionOptions},
     {"In general", generalOptions},
     {"Metadata", metadataOptions()},
 };
@@ -60,20 +84,25 @@ constexpr Option newDefaultOption{"default", "NAME",
                                   "the function that runs where none is named from now on"};
 constexpr Option samePrecisionOption{"precision", "fp16|fp32",
                                      "what to compute and store in (as the package does)"};
-constexpr const Option *addedOptions[] = {&functionOption, &newDefaultOption};
+constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
+                                          &baseFunctionOption, &newDefaultOption};
 constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
                                                &threadsOption, &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
-    {"Of a function (after a --function: of that one; before any: of all)", functionOptions},
+    {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
+     "all)",
+     functionOptions},
     {"In general", generalAddOptions},
 };
 
-/// What --input, --output and --lora say in one place: of one function, or of all.
+/// What the options of functions say in one place: of one function, or of all.
 struct Declarations {
   std::vector<frontend::InputSpec> inputs;
   std::vector<std::string> outputs;
-  std::optional<passes::LoraMode> lora;
+  std::optional<LoraChoice> lora;
+  std::optional<std::string> adapterRoot;
+  bool allowUnmatched = false;
 
   Error add(const Arguments::Item &item) {
     if (item.option == &inputOption) {
@@ -83,33 +112,65 @@ struct Declarations {
       inputs.push_back(std::move(*input));
     } else if (item.option == &outputOption) {
       outputs.push_back(item.value);
+    } else if (item.option == &adapterRootOption) {
+      if (adapterRoot)
+        return usageError("--adapter-root is given twice");
+      adapterRoot = item.value;
+    } else if (item.option == &allowUnmatchedOption) {
+      allowUnmatched = true;
     } else {
       if (lora)
         return usageError("--lora is given twice");
-      if (item.value != "keep" && item.value != "fold")
-        return usageError("--lora {0}: the choices are keep, fold", item.value);
-      lora = item.value == "fold" ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+      lora = parseLoraChoice(item.value);
+      if (!lora)
+        return usageError("--lora {0}: the choices are keep, fold, inputs", item.value);
     }
     return Error::success();
   }
 };
 
+bool startsFunction(const Option *option) {
+  return option == &functionOption || option == &adapterOption || option == &baseFunctionOption;
+}
+
+/// The function that an option starts.
+Expected<FunctionOptions> startFunction(const Arguments::Item &item,
+                                        const std::optional<std::string> &base) {
+  if (item.option != &functionOption && !base)
+    return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
+                      spelling(*item.option));
+  if (item.option == &baseFunctionOption)
+    return FunctionOptions{item.value, *base, {}, {}};
+  auto pair = splitPair(*item.option, item.value);
+  if (!pair)
+    return pair.takeError();
+  if (item.option == &functionOption)
+    return FunctionOptions{pair->first, pair->second, {}, {}};
+  FunctionOptions function{pair->first, *base, {}, {}};
+  auto adapters = parseAdapters(pair->second);
+  if (!adapters)
+    return usageError("--adapter {0}: {1}", item.value, toString(adapters.takeError()));
+  function.adapters = std::move(*adapters);
+  return function;
+}
+
 Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
   CompileOptions options;
   Declarations common;
   std::vector<Declarations> own;
+  std::optional<std::string> base = arguments.value(baseOption);
   for (const Arguments::Item &item : arguments.items()) {
-    if (item.option == &functionOption) {
-      auto pair = splitPair(functionOption, item.value);
-      if (!pair)
-        return pair.takeError();
-      options.functions.push_back({pair->first, pair->second, {}, {}, {}});
+    if (startsFunction(item.option)) {
+      auto function = startFunction(item, base);
+      if (!function)
+        return function.takeError();
+      options.functions.push_back(std::move(*function));
       own.emplace_back();
     } else if (!item.option && &arguments.command() == &addCommand) {
       options.output = item.value;
       options.append = true;
     } else if (!item.option) {
-      options.functions.push_back({"main", item.value, {}, {}, {}});
+      options.functions.push_back({"main", item.value, {}, {}});
       options.multifunction = false;
     } else if (item.option->scope == Scope::Function) {
       if (Error error = (own.empty() ? common : own.back()).add(item))
@@ -121,14 +182,20 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
     FunctionOptions &function = options.functions[i];
     function.inputs = own[i].inputs.empty() ? common.inputs : own[i].inputs;
     function.outputs = own[i].outputs.empty() ? common.outputs : own[i].outputs;
-    function.lora = own[i].lora ? own[i].lora : common.lora;
+    function.adapterRoot = own[i].adapterRoot ? own[i].adapterRoot : common.adapterRoot;
+    function.allowUnmatched = own[i].allowUnmatched || common.allowUnmatched;
+    auto lora = own[i].lora ? own[i].lora : common.lora;
+    if (lora)
+      if (Error error = setLora(function, *lora, /*forOne=*/own[i].lora.has_value()))
+        return usageError("{0}", toString(std::move(error)));
   }
   return options;
 }
 
 Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe) {
   for (const Arguments::Item &item : arguments.items())
-    if (item.option == &functionOption || (item.option && item.option->scope == Scope::Function))
+    if (item.option && (startsFunction(item.option) || item.option == &baseOption ||
+                        item.option->scope == Scope::Function))
       return usageError("{0} beside the recipe '{1}': a recipe says everything of its functions",
                         spelling(*item.option), recipe);
   return readRecipe(recipe);
@@ -136,13 +203,18 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
 
 Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
-  bool hasFunctions = arguments.has(functionOption);
+  bool hasFunctions = llvm::any_of(
+      arguments.items(), [](const Arguments::Item &item) { return startsFunction(item.option); });
+  if (!hasFunctions && arguments.has(baseOption))
+    return usageError(
+        "--base alone makes nothing: add --adapter NAME=DIR for each adapter, or give "
+        "the model without --base");
   if (operands.empty() && !hasFunctions)
     return usageError("a model is missing: plait compile -o OUT.mlpackage [--input ...] MODEL.pt; "
                       "see: plait help compile");
   if (!operands.empty() && hasFunctions)
-    return usageError("'{0}' has no function's name; beside --function every model needs one: "
-                      "--function NAME={0}",
+    return usageError("'{0}' has no function's name; beside --function and --adapter every model "
+                      "needs one: --function NAME={0}",
                       operands[0]);
   if (operands.size() > 1)
     return usageError("several models need names: --function NAME={0} --function NAME={1}",
@@ -288,14 +360,14 @@ Expected<int> run(const Arguments &arguments) {
 constexpr const char *usage[] = {
     "-o OUT.mlpackage [options] MODEL.pt",
     "-o OUT.mlpackage [options] --function NAME=MODEL.pt [options] ...",
+    "-o OUT.mlpackage [options] --base MODEL.pt --adapter NAME=DIR [options] ...",
     "[-o OUT.mlpackage] [options] RECIPE.yaml",
 };
-constexpr const char *addUsage[] = {"PKG.mlpackage --function NAME=MODEL.pt [options] ..."};
+constexpr const char *addUsage[] = {
+    "PKG.mlpackage --function NAME=MODEL.pt [options] ...",
+    "PKG.mlpackage --base MODEL.pt --adapter NAME=DIR [options] ...",
+};
 constexpr Hint hints[] = {
-    {"adapter", "adapters are compiled from traced models: trace the adapted model and give it as "
-                "--function NAME=MODEL.pt; its base weights are shared"},
-    {"base", "a base and its adapters are compiled from traced models, each a --function "
-             "NAME=MODEL.pt; what is equal is shared"},
     {"version", "the model's version is --version-string"},
 };
 

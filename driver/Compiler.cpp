@@ -3,12 +3,14 @@
 
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
+#include "driver/AdapterMap.h"
 #include "driver/Sharing.h"
 #include "mil/Verifier.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -88,6 +90,12 @@ Error check(const CompileOptions &options) {
   if (options.append)
     return findRootModel(options.output).takeError();
   return checkOutput(options.output);
+}
+
+std::string sideFilePath(StringRef package) {
+  StringRef stem = package.rtrim('/');
+  stem.consume_back(".mlpackage");
+  return (stem + ".adapter.json").str();
 }
 
 Error checkOutput(StringRef output) {
@@ -174,6 +182,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   context.options.lora = options.lora;
   context.options.share = options.share;
   context.warn = [&](StringRef message) { observer.warning(message); };
+  AdapterMap adapterMap;
 
   {
     frontend::Models models;
@@ -194,16 +203,27 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
           options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
       request.method = function.method;
       request.checksumWeights = files;
+      request.adapters = function.adapters;
+      request.adapterRoot = function.adapterRoot;
+      request.allowUnmatched = function.allowUnmatched;
+      bool fold = function.lora.value_or(options.lora) == passes::LoraMode::Fold;
+      request.adapterMode = function.adapterInputs ? frontend::AdapterMode::Inputs
+                            : fold                 ? frontend::AdapterMode::Fold
+                                                   : frontend::AdapterMode::Keep;
       std::vector<std::string> warnings;
       mil::Program lowered;
-      Error error = function.module ? models.lower(lowered, request, *function.module, warnings)
-                                    : models.lower(lowered, request, warnings);
+      std::vector<frontend::AdapterInput> adapterInputs;
+      Error error = function.module
+                        ? models.lower(lowered, request, *function.module, warnings, &adapterInputs)
+                        : models.lower(lowered, request, warnings, &adapterInputs);
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
         return error;
       passes::removeRedundancy(lowered, context);
       program.adopt(lowered, lowered.function(function.name));
+      if (!adapterInputs.empty())
+        adapterMap.functions.emplace_back(function.name, std::move(adapterInputs));
       if (function.lora)
         context.options.loraOf[function.name] = *function.lora;
     }
@@ -249,6 +269,18 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   }
   warnOfSaturation(written, observer);
   observer.proceed(1);
+  if (!adapterMap.functions.empty()) {
+    std::string path = sideFilePath(options.output);
+    if (options.append && fs::exists(path)) {
+      auto before = readAdapterMap(path);
+      if (!before)
+        return before.takeError();
+      llvm::append_range(before->functions, adapterMap.functions);
+      adapterMap = std::move(*before);
+    }
+    if (Error error = writeAdapterMap(adapterMap, path))
+      return error;
+  }
   return summarise(program, written);
 }
 

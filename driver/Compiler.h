@@ -27,6 +27,12 @@ struct FunctionOptions {
   std::string method = "forward";
   /// A module in memory in place of the file; `model` is then what errors call it.
   std::shared_ptr<const torch::jit::Module> module{};
+  /// Applied to the model; several are blended by their weights. None: the model as it is.
+  std::vector<frontend::AdapterSpec> adapters{};
+  std::optional<std::string> adapterRoot{}; ///< the module that was adapted, where several fit
+  bool allowUnmatched = false; ///< tensors of an adapter that belong to no module: a warning
+  /// The matrices of the adapters are inputs; sideFilePath() tells which is which.
+  bool adapterInputs = false;
 };
 
 struct CompileOptions {
@@ -80,6 +86,10 @@ Error check(const CompileOptions &options);
 /// Compiles and writes the package. On error there is no output: what was at the target is as it
 /// was.
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer);
+
+/// Where compile() says which input stands for which tensor of an adapter, where a function has
+/// such inputs: `OUT.adapter.json` beside `OUT.mlpackage`.
+std::string sideFilePath(llvm::StringRef package);
 
 /// Whether a package can be written at `path`: its folder exists and can be written to, and nothing
 /// but a package would be replaced.

@@ -1,6 +1,7 @@
 // Reading recipes: a walk over the nodes of LLVM's YAML parser, so that every complaint can point
 // at its place and unknown or repeated keys are found.
 #include "driver/Recipe.h"
+#include "driver/AdapterSyntax.h"
 
 #include "driver/CommandLine.h"
 #include "driver/InputSyntax.h"
@@ -118,8 +119,8 @@ private:
   bool flag(yaml::Node &node, const char *what) {
     return word(node, what, {"off", "on", "false", "true"}) % 2;
   }
-  passes::LoraMode lora(yaml::Node &node) {
-    return word(node, "lora", {"keep", "fold"}) ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+  LoraChoice lora(yaml::Node &node) {
+    return LoraChoice(word(node, "lora", {"keep", "fold", "inputs"}));
   }
 
   /// A sequence of texts, or one text alone.
@@ -154,15 +155,19 @@ private:
     return result;
   }
   std::string file(yaml::Node &node, const char *what) {
-    llvm::SmallString<256> file(text(node, what));
+    std::string file = text(node, what);
     if (file.empty())
       complain(node, llvm::Twine(what) + " is empty");
+    return fromFolder(file);
+  }
+  /// A path relative to the recipe's folder.
+  std::string fromFolder(StringRef file) {
     if (!llvm::sys::path::is_absolute(file) && !folder_.empty()) {
       llvm::SmallString<256> whole(folder_);
       llvm::sys::path::append(whole, file);
       return whole.str().str();
     }
-    return file.str().str();
+    return file.str();
   }
 
   void readRecipe(yaml::Node &root) {
@@ -171,27 +176,39 @@ private:
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<std::string> commonOutputs;
     std::string single;
-    fields(root, "a recipe",
-           {{"output", [&](yaml::Node &n) { options_.output = file(n, "output"); }},
-            {"functions", [&](yaml::Node &n) { readFunctions(n); }},
-            {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
-            {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
-            {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
-            {"default", [&](yaml::Node &n) { options_.defaultFunction = text(n, "default"); }},
-            {"precision",
-             [&](yaml::Node &n) {
-               options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
-                                                                           : passes::Precision::F16;
-             }},
-            {"lora", [&](yaml::Node &n) { options_.lora = lora(n); }},
-            {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
-            {"threads",
-             [&](yaml::Node &n) {
-               if (StringRef(text(n, "threads")).getAsInteger(10, options_.threads) ||
-                   options_.threads > 1024)
-                 complain(n, "threads: a number from 0 to 1024 is wanted");
-             }},
-            {"metadata", [&](yaml::Node &n) { readMetadata(n); }}});
+    std::optional<LoraChoice> commonLora;
+    std::optional<std::string> commonRoot;
+    bool commonUnmatched = false;
+    fields(
+        root, "a recipe",
+        {{"output", [&](yaml::Node &n) { options_.output = file(n, "output"); }},
+         {"functions", [&](yaml::Node &n) { readFunctions(n); }},
+         {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
+         {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
+         {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
+         {"default", [&](yaml::Node &n) { options_.defaultFunction = text(n, "default"); }},
+         {"precision",
+          [&](yaml::Node &n) {
+            options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
+                                                                        : passes::Precision::F16;
+          }},
+         {"lora",
+          [&](yaml::Node &n) {
+            commonLora = lora(n);
+            options_.lora =
+                *commonLora == LoraChoice::Fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+          }},
+         {"base", [&](yaml::Node &n) { base_ = file(n, "base"); }},
+         {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
+         {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
+         {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
+         {"threads",
+          [&](yaml::Node &n) {
+            if (StringRef(text(n, "threads")).getAsInteger(10, options_.threads) ||
+                options_.threads > 1024)
+              complain(n, "threads: a number from 0 to 1024 is wanted");
+          }},
+         {"metadata", [&](yaml::Node &n) { readMetadata(n); }}});
     if (!complaint_.empty())
       return;
     if (single.empty() == options_.functions.empty())
@@ -202,27 +219,65 @@ private:
       options_.functions.push_back({"main", single, {}, {}});
     }
     for (FunctionOptions &function : options_.functions) {
+      if (function.model.empty() && base_.empty())
+        return complain(root, "the function '" + llvm::Twine(function.name) +
+                                  "' is made from `base:`, and the recipe has none");
+      if (function.model.empty())
+        function.model = base_;
       if (function.inputs.empty())
         function.inputs = commonInputs;
       if (function.outputs.empty())
         function.outputs = commonOutputs;
+      if (function.adapters.empty())
+        continue;
+      if (!function.adapterRoot)
+        function.adapterRoot = commonRoot;
+      function.allowUnmatched |= commonUnmatched;
+      if (commonLora == LoraChoice::Inputs && !function.lora)
+        function.adapterInputs = true;
     }
+  }
+
+  /// What `adapter:` says, with its folders relative to the recipe's.
+  std::vector<frontend::AdapterSpec> adapters(yaml::Node &node) {
+    auto specs = parseAdapters(text(node, "adapter"));
+    if (!specs) {
+      complain(node, toString(specs.takeError()));
+      return {};
+    }
+    for (frontend::AdapterSpec &spec : *specs)
+      spec.path = fromFolder(spec.path);
+    return std::move(*specs);
   }
 
   void readFunctions(yaml::Node &node) {
     eachEntry(node, "functions", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
       FunctionOptions function;
       function.name = name.str();
+      std::optional<LoraChoice> choice;
+      bool ofBase = false;
       if (llvm::isa<yaml::ScalarNode>(value)) {
         function.model = file(value, "model");
       } else {
         fields(value, "a function",
                {{"model", [&](yaml::Node &n) { function.model = file(n, "model"); }},
+                {"adapter", [&](yaml::Node &n) { function.adapters = adapters(n); }},
+                {"bare_base", [&](yaml::Node &n) { ofBase = flag(n, "bare_base"); }},
+                {"adapter_root",
+                 [&](yaml::Node &n) { function.adapterRoot = text(n, "adapter_root"); }},
+                {"allow_unmatched",
+                 [&](yaml::Node &n) { function.allowUnmatched = flag(n, "allow_unmatched"); }},
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
-                {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
-        if (function.model.empty())
+                {"lora", [&](yaml::Node &n) { choice = lora(n); }}});
+        ofBase |= !function.adapters.empty();
+        if (!ofBase && function.model.empty())
           complain(key, "the function '" + name + "' has no `model:`");
+        if (ofBase && !function.model.empty())
+          complain(key, "the function '" + name + "' has a `model:`, but is made from `base:`");
+        if (choice)
+          if (Error error = setLora(function, *choice, /*forOne=*/true))
+            complain(key, toString(std::move(error)));
       }
       options_.functions.push_back(std::move(function));
     });
@@ -243,6 +298,7 @@ private:
   }
 
   StringRef path_, folder_;
+  std::string base_; ///< the model that adapters are applied to
   std::string complaint_;
   CompileOptions options_;
   llvm::SourceMgr sources_;

@@ -1,11 +1,14 @@
 // plait verify: functions of a package in the reference interpreter beside the models they were
 // made from in LibTorch, on the same inputs.
+#include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "driver/PackageFunctions.h"
 #include "frontend/NodeLocation.h"
 #include "runtime/Verify.h"
 
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
@@ -18,6 +21,12 @@ constexpr Option functionOption{
     "function", "NAME", "a function to verify (the default function); repeatable", 0, Scope::Many};
 constexpr Option againstOption{"against", "MODEL.pt", "the TorchScript file that it was made from",
                                0, Scope::Function};
+constexpr Option adapterOption{"adapter", "DIR[:WEIGHT][+DIR:WEIGHT ...]",
+                               "the adapter that was applied to it, or several blended", 0,
+                               Scope::Function};
+constexpr Option adapterRootOption{"adapter-root", "PATH", "as compile's", 0, Scope::Function};
+constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr, "as compile's", 0,
+                                      Scope::Function};
 constexpr Option inputOption{"input", "NAME=FILE.npy",
                              "an input's array in place of random numbers", 0, Scope::Function};
 constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
@@ -35,8 +44,9 @@ constexpr Option bisectOption{
     "bisect", nullptr,
     "after a failure, names the first operation that leaves the model, the "
     "first at which fp16 leaves fp32, and the first overflow or NaN"};
-constexpr const Option *functionOptions[] = {&functionOption, &againstOption, &inputOption,
-                                             &rangeOption};
+constexpr const Option *functionOptions[] = {
+    &functionOption,       &againstOption, &adapterOption, &adapterRootOption,
+    &allowUnmatchedOption, &inputOption,   &rangeOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
                                             &drawsOption,    &computeOption,  &bisectOption};
 constexpr Section sections[] = {
@@ -48,7 +58,8 @@ constexpr Section sections[] = {
 /// One function to verify.
 struct Target {
   std::optional<std::string> function;
-  std::optional<std::string> against;
+  std::optional<std::string> against, adapter, adapterRoot;
+  bool allowUnmatched = false;
   std::vector<std::string> inputs, ranges;
 };
 
@@ -63,6 +74,14 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       if (target.against)
         return usageError("--against is given twice for one function");
       target.against = item.value;
+    } else if (item.option == &adapterOption) {
+      if (target.adapter)
+        return usageError("--adapter is given twice for one function");
+      target.adapter = item.value;
+    } else if (item.option == &adapterRootOption) {
+      target.adapterRoot = item.value;
+    } else if (item.option == &allowUnmatchedOption) {
+      target.allowUnmatched = true;
     } else if (item.option == &inputOption) {
       target.inputs.push_back(item.value);
     } else if (item.option == &rangeOption) {
@@ -77,6 +96,11 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
     if (!target.against)
       return usageError("--against MODEL.pt is missing{0}; see: plait help verify",
                         target.function ? " for function '" + *target.function + "'" : "");
+    if (!target.adapter)
+      target.adapter = common.adapter;
+    if (!target.adapterRoot)
+      target.adapterRoot = common.adapterRoot;
+    target.allowUnmatched |= common.allowUnmatched;
     target.inputs.insert(target.inputs.begin(), common.inputs.begin(), common.inputs.end());
     target.ranges.insert(target.ranges.begin(), common.ranges.begin(), common.ranges.end());
   }
@@ -98,7 +122,10 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
 
 void print(StringRef name, const Target &target, const runtime::VerifyReport &report) {
   llvm::raw_ostream &out = llvm::outs();
-  out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against << '\n';
+  out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against;
+  if (target.adapter)
+    out << " with " << *target.adapter;
+  out << '\n';
   for (const runtime::OutputReport &output : report.outputs) {
     const runtime::Comparison &c = output.comparison;
     out << (output.passed ? "  ok    " : "  wrong ") << output.name << ": " << describe(c)
@@ -112,6 +139,24 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
   if (report.bisect)
     for (const std::string &line : describe(*report.bisect))
       out << "  " << line << '\n';
+}
+
+/// The file of the model that a function was made from. With adapters it is a temporary one, which
+/// `remover` removes: the base that LibTorch has merged them into.
+Expected<std::string> modelFile(const Target &target, llvm::FileRemover &remover) {
+  if (!target.adapter)
+    return *target.against;
+  auto adapters = parseAdapters(*target.adapter);
+  if (!adapters)
+    return usageError("--adapter {0}: {1}", *target.adapter, toString(adapters.takeError()));
+  llvm::SmallString<128> path;
+  if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
+    return makeError("cannot make a temporary file: {0}", code.message());
+  remover.setFile(path);
+  if (Error error = frontend::writeMerged(*target.against, *adapters, target.adapterRoot,
+                                          target.allowUnmatched, path))
+    return error;
+  return path.str().str();
 }
 
 Expected<int> run(const Arguments &arguments) {
@@ -167,13 +212,17 @@ Expected<int> run(const Arguments &arguments) {
         return input.takeError();
       own.inputs.push_back(std::move(*input));
     }
-    auto reference = runtime::loadReference(*target.against);
+    llvm::FileRemover remover;
+    auto model = modelFile(target, remover);
+    if (!model)
+      return model.takeError();
+    auto reference = runtime::loadReference(*model);
     if (!reference)
       return reference.takeError();
     if (options.bisect)
-      own.tracer = [&target](llvm::ArrayRef<runtime::NamedTensor> inputs)
+      own.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
           -> Expected<std::vector<runtime::ReferenceStep>> {
-        auto tracer = runtime::loadTracer(*target.against, plait::describeLocation);
+        auto tracer = runtime::loadTracer(*model, plait::describeLocation);
         if (!tracer)
           return tracer.takeError();
         return (*tracer)(inputs);
@@ -190,6 +239,7 @@ Expected<int> run(const Arguments &arguments) {
 constexpr const char *usage[] = {
     "PKG.mlpackage [--function NAME] --against MODEL.pt [options]",
     "PKG.mlpackage --function NAME --against MODEL.pt --function NAME --against ...",
+    "PKG.mlpackage [--function NAME] --against BASE.pt --adapter DIR [options]",
 };
 
 } // namespace

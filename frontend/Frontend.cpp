@@ -3,6 +3,7 @@
 #include "frontend/Frontend.h"
 
 #include "frontend/Engine.h"
+#include "frontend/adapter/AdapterHook.h"
 #include "frontend/archive/SourceLocation.h"
 #include "frontend/archive/TorchArchive.h"
 #include "frontend/memory/ModuleView.h"
@@ -16,7 +17,11 @@ using mil::Builder;
 using mil::DType;
 using mil::OpKind;
 
+using AdapterFiles = std::map<std::string, std::shared_ptr<const AdapterFile>>; ///< by path
+
 struct Models::State {
+  /// Opened once, however many functions use them.
+  AdapterFiles adapters;
   /// One storage a record of a file, however often the file is opened.
   std::map<std::pair<std::pair<uint64_t, uint64_t>, uint64_t>, std::shared_ptr<const mil::Storage>>
       storages;
@@ -59,6 +64,48 @@ struct Models::State {
     return storage;
   }
 };
+
+/// What the adapters of a request do to a base. The plan must stay where it is: the hook points to
+/// it.
+static Expected<std::unique_ptr<const AdapterPlan>>
+planAdapters(AdapterFiles &files, const torch::jit::Module &base, const FunctionRequest &request,
+             std::vector<std::string> &warnings) {
+  if (request.adapters.empty())
+    return std::make_unique<const AdapterPlan>();
+  std::vector<AdapterUse> uses;
+  for (const AdapterSpec &spec : request.adapters) {
+    auto file = files.find(spec.path);
+    if (file == files.end()) {
+      auto opened = AdapterFile::open(spec.path);
+      if (!opened)
+        return opened.takeError();
+      file = files.emplace(spec.path, std::move(*opened)).first;
+    }
+    uses.push_back({file->second, spec.weight});
+  }
+  auto plan = AdapterPlan::make(base, uses, request.adapterRoot, request.allowUnmatched, warnings);
+  if (!plan)
+    return addContext(plan.takeError(), request.adapters[0].path);
+  return std::make_unique<const AdapterPlan>(std::move(*plan));
+}
+
+/// Only what every adapter of a base has alike can be inputs.
+static Error checkInputs(const AdapterPlan &plan, const FunctionRequest &request) {
+  const char *advice = "compile it with --lora keep";
+  if (request.adapters.size() > 1 || request.adapters[0].weight != 1)
+    return makeError("a blend of adapters cannot be inputs; {0}", advice);
+  for (const AdaptedModule &module : plan.modules()) {
+    if (!module.replaced.empty())
+      return makeError("the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
+                       module.replaced.begin()->first, advice);
+    for (const AdapterBranch &branch : module.branches)
+      if (branch.dora)
+        return makeError("module '{0}': a DoRA's norms depend on its matrices and the weight, so "
+                         "that they cannot be inputs; {1}",
+                         module.path, advice);
+  }
+  return Error::success();
+}
 
 Models::Models() : state_(std::make_unique<State>()) {}
 Models::~Models() = default;
@@ -307,11 +354,30 @@ private:
 
 } // namespace
 
-/// Adds the function; takes it away again where lowering fails.
+/// Adds the function; takes it away again where lowering fails. `adapters` are those opened so far,
+/// by path.
 static Error lowerModule(mil::Program &program, const FunctionRequest &request,
-                         torch::jit::Module &module, EngineOptions options,
-                         std::vector<std::string> &warnings) {
+                         torch::jit::Module &module, EngineOptions options, AdapterFiles &adapters,
+                         std::vector<std::string> &warnings,
+                         std::vector<AdapterInput> *adapterInputs) {
+  auto plan = planAdapters(adapters, module, request, warnings);
+  if (!plan)
+    return plan.takeError();
+  if (request.adapterMode == AdapterMode::Inputs)
+    if (Error error = checkInputs(**plan, request))
+      return addContext(std::move(error), request.adapters[0].path);
+  AdapterHook hook(**plan, request.adapterMode);
   options.describeLocation = [](const torch::jit::Node &node) { return describeLocation(node); };
+  if (!request.adapters.empty()) {
+    options.moduleHook = &hook;
+    options.storageOf = [&adapters, ofModel = std::move(options.storageOf)](
+                            const at::Tensor &tensor) -> std::shared_ptr<const mil::Storage> {
+      for (const auto &[path, adapter] : adapters)
+        if (auto storage = adapter->storageOf(tensor.storage().data()))
+          return storage;
+      return ofModel(tensor);
+    };
+  }
   mil::Function *function = program.addFunction(request.name);
   FunctionLowering lowering(*function, request, std::move(options));
   Error error = Error::success();
@@ -325,23 +391,35 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
   }
   llvm::append_range(warnings, lowering.takeWarnings());
   if (!error)
+    if (Error unused = hook.checkAllUsed()) {
+      unused = addContext(std::move(unused), request.adapters[0].path);
+      if (request.allowUnmatched)
+        warnings.push_back(llvm::toString(std::move(unused)));
+      else
+        error = std::move(unused);
+    }
+  if (!error && adapterInputs)
+    adapterInputs->assign(hook.inputs().begin(), hook.inputs().end());
+  if (!error)
     return Error::success();
   program.eraseFunction(function);
   return addContext(std::move(error), request.path);
 }
 
 Error Models::lower(mil::Program &program, const FunctionRequest &request,
-                    std::vector<std::string> &warnings) {
+                    std::vector<std::string> &warnings, std::vector<AdapterInput> *adapterInputs) {
   auto loaded = loadTorchScript(request.path);
   if (!loaded)
     return loaded.takeError();
   EngineOptions options;
   options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(*loaded, tensor); };
-  return lowerModule(program, request, loaded->module, std::move(options), warnings);
+  return lowerModule(program, request, loaded->module, std::move(options), state_->adapters,
+                     warnings, adapterInputs);
 }
 
 Error Models::lower(mil::Program &program, const FunctionRequest &request,
-                    const torch::jit::Module &module, std::vector<std::string> &warnings) {
+                    const torch::jit::Module &module, std::vector<std::string> &warnings,
+                    std::vector<AdapterInput> *adapterInputs) {
   auto view = viewOnHost(module, state_->host);
   if (!view)
     return addContext(view.takeError(), request.path);
@@ -349,7 +427,8 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   options.storageOf = [&](const at::Tensor &tensor) {
     return state_->storageInMemory(tensor, request.checksumWeights);
   };
-  return lowerModule(program, request, *view, std::move(options), warnings);
+  return lowerModule(program, request, *view, std::move(options), state_->adapters, warnings,
+                     adapterInputs);
 }
 
 } // namespace plait::frontend

@@ -24,6 +24,26 @@ struct InputSpec {
   std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
 };
 
+/// An adapter that is applied to a model: a PEFT folder, or a safetensors file.
+struct AdapterSpec {
+  std::string path;
+  double weight = 1; ///< several with weights are blended: the sum of what each adds
+};
+
+/// What becomes of an adapter.
+enum class AdapterMode : uint8_t {
+  Keep,  ///< computed beside the weight, which functions share
+  Fold,  ///< merged into the weight
+  Inputs ///< as Keep; its matrices are inputs of the function
+};
+
+/// An input of a function that stands for a matrix of an adapter.
+struct AdapterInput {
+  std::string name; ///< in the function
+  std::string key;  ///< in the adapter's file
+  llvm::SmallVector<int64_t, 4> shape;
+};
+
 /// One function to make from one model.
 struct FunctionRequest {
   std::string name;
@@ -35,6 +55,12 @@ struct FunctionRequest {
   /// Weights in memory get a CRC, as those of files have one, so that passes see which are equal:
   /// worth a look at every byte where a program takes weights from both.
   bool checksumWeights = false;
+  std::vector<AdapterSpec> adapters;
+  AdapterMode adapterMode = AdapterMode::Keep;
+  /// The path of the module that was adapted, where the adapters fit several.
+  std::optional<std::string> adapterRoot;
+  /// Tensors of an adapter that belong to no module are a warning, not an error.
+  bool allowUnmatched = false;
 };
 
 /// Models that have been opened: one mapping and one set of weights a file, however many functions
@@ -49,19 +75,37 @@ public:
   /// Lowers one model to a function added to the program. On error the program is as before. Every
   /// operation that is not supported is reported in one error, with count, module path and source
   /// line.
+  /// `adapterInputs` takes what AdapterMode::Inputs made inputs of.
   Error lower(mil::Program &program, const FunctionRequest &request,
-              std::vector<std::string> &warnings);
+              std::vector<std::string> &warnings,
+              std::vector<AdapterInput> *adapterInputs = nullptr);
 
   /// The same of a module in memory, in evaluation mode whatever mode it is in. Its tensors become
   /// the constants where they lie, kept alive by the program, and must not be written to while it
   /// is used; those of other devices are copied once, to mapped memory. The module is only read.
   Error lower(mil::Program &program, const FunctionRequest &request,
-              const torch::jit::Module &module, std::vector<std::string> &warnings);
+              const torch::jit::Module &module, std::vector<std::string> &warnings,
+              std::vector<AdapterInput> *adapterInputs = nullptr);
 
 private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// Writes `base` with adapters merged into its parameters by LibTorch, as a TorchScript file at
+/// `output`: what a function with adapters is to be compared with.
+Error writeMerged(llvm::StringRef base, llvm::ArrayRef<AdapterSpec> adapters,
+                  const std::optional<std::string> &root, bool allowUnmatched,
+                  llvm::StringRef output);
+
+/// An array for an input that stands for a matrix of an adapter: fp16, with alpha / rank in it.
+struct PackedInput {
+  std::string name;
+  mil::TensorData value;
+};
+/// The arrays of the adapter at `path` for a function of AdapterMode::Inputs.
+Expected<std::vector<PackedInput>> packAdapter(llvm::StringRef path,
+                                               llvm::ArrayRef<AdapterInput> inputs);
 
 /// The names of all operations that have a lowering, sorted.
 std::vector<std::string> supportedOperations();

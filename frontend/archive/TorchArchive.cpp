@@ -299,6 +299,68 @@ private:
   torch::jit::SourceImporter importer;
 };
 
+/// The value of a torch.save archive's data.pkl.
+static IValue unpickleTensors(const std::shared_ptr<const MappedFile> &file,
+                              const std::shared_ptr<const ArchiveLayout> &layout) {
+  RecordReader records(file, layout);
+  auto pickle = records.text("data.pkl");
+  if (!pickle)
+    throw std::runtime_error("record 'data.pkl' is missing");
+  if (auto error = checkPickle(*pickle))
+    throw std::runtime_error(llvm::toString(std::move(error)));
+  StringRef rest = *pickle;
+  auto read = [&rest](char *buffer, size_t count) {
+    count = std::min(count, rest.size());
+    std::memcpy(buffer, rest.data(), count);
+    rest = rest.drop_front(count);
+    return count;
+  };
+  auto noTypes = [](const c10::QualifiedName &type) -> c10::StrongTypePtr {
+    throw std::runtime_error("it holds an object of the class " + type.qualifiedName() +
+                             ", and only tensors are read; save the state_dict alone");
+  };
+  auto noObjects = [](const c10::StrongTypePtr &,
+                      const IValue &) -> c10::intrusive_ptr<c10::ivalue::Object> {
+    throw std::runtime_error("it holds an object");
+  };
+  auto readStorage = [&](const std::string &key) { return records.storage("data/" + key); };
+  torch::jit::Unpickler unpickler(read, noTypes, noObjects, readStorage, at::kCPU);
+  IValue value = unpickler.parse_ivalue();
+  checkTensorBounds(value, [&](const void *data) { return records.bytesBehind(data); });
+  return value;
+}
+
+Expected<LoadedTensors> loadTorchTensors(StringRef path) {
+  auto file = MappedFile::open(path, MappedFile::Access::ReadOnly);
+  if (!file)
+    return addContext(file.takeError(), path);
+  auto directory = ZipDirectory::looksLikeZip(llvm::toStringRef((*file)->bytes()))
+                       ? ZipDirectory::read(llvm::toStringRef((*file)->bytes()))
+                       : makeError("it is no zip archive, as torch.save has written them since "
+                                   "PyTorch 1.6; save it again, as safetensors where you can");
+  if (!directory)
+    return addContext(directory.takeError(), path);
+  auto layout = std::make_shared<ArchiveLayout>(ArchiveLayout{std::move(*directory), {}, 0, false});
+  if (!layout->directory.records().empty()) {
+    StringRef first = layout->directory.records().front().name;
+    layout->prefix = first.take_front(first.find('/') + 1).str();
+  }
+  LoadedTensors result{*file, {}};
+  try {
+    IValue value = unpickleTensors(*file, layout);
+    if (!value.isGenericDict())
+      return makeError("{0}: it holds no dictionary of tensors", path);
+    for (const auto &entry : value.toGenericDict())
+      if (entry.key().isString() && entry.value().isTensor())
+        result.tensors.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
+      else
+        return makeError("{0}: its dictionary holds something other than tensors by name", path);
+  } catch (const std::exception &error) {
+    return makeError("{0}: LibTorch cannot load it: {1}", path, explain(error));
+  }
+  return result;
+}
+
 std::optional<StorageOrigin> LoadedModule::findOrigin(const void *data) const {
   if (!mapping)
     return std::nullopt;

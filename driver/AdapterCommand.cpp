@@ -1,0 +1,90 @@
+// plait adapter pack: the arrays of an adapter for a function that takes adapters as inputs.
+#include "driver/AdapterMap.h"
+#include "driver/Commands.h"
+#include "runtime/Npy.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace plait::driver {
+
+namespace {
+
+constexpr Option mapOption{"map", "FILE.adapter.json",
+                           "what `plait compile --lora inputs` wrote beside the package"};
+constexpr Option functionOption{"function", "NAME", "the function, where the package has several"};
+constexpr Option folderOption{
+    "output-dir", "FOLDER", "where INPUT.npy is written for every input; made where it is missing"};
+constexpr const Option *options[] = {&mapOption, &functionOption, &folderOption};
+constexpr Section sections[] = {{"Options", options}};
+
+Expected<std::vector<frontend::AdapterInput>> inputsOf(const AdapterMap &map, llvm::StringRef path,
+                                                       const std::optional<std::string> &wanted) {
+  std::vector<llvm::StringRef> names;
+  for (const auto &[name, inputs] : map.functions) {
+    if (wanted ? name == *wanted : map.functions.size() == 1)
+      return inputs;
+    names.push_back(name);
+  }
+  llvm::sort(names);
+  return makeError("{0}: {1}; it has {2}", path,
+                   wanted ? "it has no function '" + *wanted + "'"
+                          : std::string("say which function with --function"),
+                   llvm::join(names, ", "));
+}
+
+Expected<int> run(const Arguments &arguments) {
+  std::vector<std::string> operands = arguments.operands();
+  if (operands.empty() || operands[0] != "pack")
+    return usageError("plait adapter has one form: plait adapter pack DIR --map FILE.adapter.json "
+                      "--output-dir FOLDER");
+  if (operands.size() != 2)
+    return usageError("one adapter folder is wanted; see: plait help adapter");
+  auto mapPath = arguments.required(mapOption);
+  if (!mapPath)
+    return mapPath.takeError();
+  auto folder = arguments.required(folderOption);
+  if (!folder)
+    return folder.takeError();
+  auto map = readAdapterMap(*mapPath);
+  if (!map)
+    return map.takeError();
+  auto inputs = inputsOf(*map, *mapPath, arguments.value(functionOption));
+  if (!inputs)
+    return inputs.takeError();
+  auto packed = frontend::packAdapter(operands[1], *inputs);
+  if (!packed)
+    return packed.takeError();
+  if (std::error_code code = llvm::sys::fs::create_directories(*folder))
+    return makeError("{0}: {1}", *folder, code.message());
+  uint64_t bytes = 0;
+  for (const frontend::PackedInput &input : *packed) {
+    llvm::SmallString<256> path(*folder);
+    llvm::sys::path::append(path, input.name + ".npy");
+    if (Error error = runtime::writeNpy(path, input.value))
+      return error;
+    bytes += input.value.byteSize();
+  }
+  llvm::outs() << llvm::formatv("{0}: {1} arrays, {2} bytes\n", *folder, packed->size(), bytes);
+  return 0;
+}
+
+constexpr const char *usage[] = {
+    "pack DIR --map FILE.adapter.json [--function NAME] --output-dir FOLDER"};
+
+} // namespace
+
+const Command adapterCommand = {
+    "adapter",
+    "arrays of an adapter, for a function that takes adapters as inputs",
+    usage,
+    sections,
+    "The arrays are fp16, named as the function's inputs are, and hold the adapter's scale "
+    "(alpha / rank).\n",
+    {},
+    run};
+
+} // namespace plait::driver

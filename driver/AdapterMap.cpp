@@ -1,0 +1,79 @@
+// JSON in and out.
+#include "driver/AdapterMap.h"
+
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace plait::driver {
+
+namespace json = llvm::json;
+
+Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path) {
+  return llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
+    json::OStream to(out, 2);
+    to.object([&] {
+      to.attributeObject("functions", [&] {
+        for (const auto &[name, inputs] : map.functions)
+          to.attributeArray(name, [&, &inputs = inputs] {
+            for (const frontend::AdapterInput &input : inputs)
+              to.object([&] {
+                to.attribute("input", input.name);
+                to.attribute("key", input.key);
+                to.attributeArray("shape", [&] {
+                  for (int64_t size : input.shape)
+                    to.value(size);
+                });
+                to.attribute("dtype", "fp16");
+              });
+          });
+      });
+    });
+    out << '\n';
+    return Error::success();
+  });
+}
+
+static Expected<frontend::AdapterInput> readInput(const json::Value &value) {
+  const json::Object *object = value.getAsObject();
+  auto name = object ? object->getString("input") : std::nullopt;
+  auto key = object ? object->getString("key") : std::nullopt;
+  const json::Array *shape = object ? object->getArray("shape") : nullptr;
+  if (!name || !key || !shape)
+    return makeError("an input has no 'input', 'key' or 'shape'");
+  frontend::AdapterInput input{name->str(), key->str(), {}};
+  for (const json::Value &size : *shape) {
+    auto number = size.getAsInteger();
+    if (!number || *number < 1)
+      return makeError("the shape of '{0}' holds something other than sizes", *name);
+    input.shape.push_back(*number);
+  }
+  return input;
+}
+
+Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
+  if (!buffer)
+    return makeError("{0}: {1}", path, buffer.getError().message());
+  auto value = json::parse((*buffer)->getBuffer());
+  if (!value)
+    return addContext(value.takeError(), path);
+  const json::Object *object = value->getAsObject();
+  const json::Object *functions = object ? object->getObject("functions") : nullptr;
+  if (!functions)
+    return makeError("{0}: this is no side file of `plait compile --lora inputs`", path);
+  AdapterMap map;
+  for (const auto &[name, entry] : *functions) {
+    auto &function = map.functions.emplace_back(name.str(), std::vector<frontend::AdapterInput>());
+    const json::Array *inputs = entry.getAsArray();
+    for (const json::Value &element : inputs ? *inputs : json::Array()) {
+      auto input = readInput(element);
+      if (!input)
+        return addContext(input.takeError(), path);
+      function.second.push_back(std::move(*input));
+    }
+  }
+  return map;
+}
+
+} // namespace plait::driver

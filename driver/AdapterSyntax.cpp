@@ -1,0 +1,74 @@
+// The grammar is in the header.
+#include "driver/AdapterSyntax.h"
+
+#include "llvm/ADT/StringSwitch.h"
+
+#include <cmath>
+
+namespace plait::driver {
+
+using llvm::StringRef;
+
+/// The position of the colon before a weight that ends at '+' or at the end; npos where there is
+/// none.
+static size_t findWeight(StringRef text, double &weight, size_t &end) {
+  for (size_t colon = text.find(':'); colon != StringRef::npos; colon = text.find(':', colon + 1)) {
+    // A '+' may belong to the number: 1e+3.
+    for (size_t plus = text.find('+', colon);; plus = text.find('+', plus + 1)) {
+      StringRef number = text.slice(colon + 1, plus);
+      if (!number.getAsDouble(weight) && std::isfinite(weight) && colon > 0) {
+        end = plus == StringRef::npos ? text.size() : plus;
+        return colon;
+      }
+      if (plus == StringRef::npos)
+        break;
+    }
+  }
+  return StringRef::npos;
+}
+
+Expected<std::vector<frontend::AdapterSpec>> parseAdapters(StringRef text) {
+  std::vector<frontend::AdapterSpec> adapters;
+  if (text.empty())
+    return makeError("the adapter's folder is missing");
+  for (StringRef rest = text; !rest.empty();) {
+    double weight = 1;
+    size_t end = 0, colon = findWeight(rest, weight, end);
+    if (colon == StringRef::npos) {
+      if (!adapters.empty())
+        return makeError("'{0}' has no weight; a blend is DIR:WEIGHT+DIR:WEIGHT", rest);
+      adapters.push_back({rest.str(), 1});
+      break;
+    }
+    adapters.push_back({rest.take_front(colon).str(), weight});
+    if (end + 1 == rest.size())
+      return makeError("nothing follows the last '+'");
+    rest = rest.drop_front(std::min(end + 1, rest.size()));
+  }
+  return adapters;
+}
+
+std::optional<LoraChoice> parseLoraChoice(StringRef text) {
+  return llvm::StringSwitch<std::optional<LoraChoice>>(text)
+      .Case("keep", LoraChoice::Keep)
+      .Case("fold", LoraChoice::Fold)
+      .Case("inputs", LoraChoice::Inputs)
+      .Default(std::nullopt);
+}
+
+Error setLora(FunctionOptions &function, LoraChoice choice, bool forOne) {
+  if (choice != LoraChoice::Inputs) {
+    function.lora = choice == LoraChoice::Fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+    return Error::success();
+  }
+  if (!function.adapters.empty()) {
+    function.adapterInputs = true;
+    return Error::success();
+  }
+  if (!forOne)
+    return Error::success();
+  return makeError("function '{0}' is no --adapter: only an adapter's matrices can be inputs",
+                   function.name);
+}
+
+} // namespace plait::driver

@@ -1,0 +1,363 @@
+// Reading the members that decide what an adapter computes, refusing those that plait does not
+// know.
+#include "frontend/adapter/AdapterConfig.h"
+
+#include "frontend/adapter/Json.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+
+namespace plait::frontend {
+
+namespace json = llvm::json;
+using llvm::StringRef;
+
+StringRef name(AdapterKind kind) {
+  switch (kind) {
+  case AdapterKind::Lora:
+    return "LoRA";
+  case AdapterKind::Ia3:
+    return "(IA)3";
+  case AdapterKind::Loha:
+    return "LoHa";
+  case AdapterKind::Lokr:
+    return "LoKr";
+  case AdapterKind::Vera:
+    return "VeRA";
+  }
+  return "";
+}
+
+Expected<bool> ModuleChoice::contains(StringRef path) const {
+  if (pattern) {
+    auto match = pattern->fullmatch(path);
+    if (!match)
+      return match.takeError();
+    return match->has_value();
+  }
+  return llvm::any_of(names, [&](StringRef name) {
+    return path == name || (path.ends_with(name) && path.drop_back(name.size()).ends_with("."));
+  });
+}
+
+Expected<bool> AdapterConfig::adapts(StringRef path) const {
+  auto isExcluded = excluded.contains(path);
+  if (!isExcluded)
+    return isExcluded.takeError();
+  if (*isExcluded)
+    return false;
+  for (const PythonRegex &regex : saved) {
+    auto match = regex.match(path);
+    if (!match)
+      return match.takeError();
+    if (*match)
+      return false;
+  }
+  if (!targets.given || targets.allLinear)
+    return true;
+  auto chosen = targets.contains(path);
+  if (!chosen || !*chosen || targets.pattern || !layers || llvm::is_contained(targets.names, path))
+    return chosen;
+  for (const PythonRegex &regex : layerPatterns) {
+    auto match = regex.match(path);
+    if (!match)
+      return match.takeError();
+    if (!*match)
+      continue;
+    int64_t layer;
+    return !StringRef((**match)["idx"]).getAsInteger(10, layer) &&
+           llvm::is_contained(*layers, layer);
+  }
+  return false;
+}
+
+static Expected<double> firstMatch(llvm::ArrayRef<std::pair<PythonRegex, double>> patterns,
+                                   StringRef path, double otherwise) {
+  for (const auto &[regex, value] : patterns) {
+    auto match = regex.match(path);
+    if (!match)
+      return match.takeError();
+    if (*match)
+      return value;
+  }
+  return otherwise;
+}
+
+Expected<double> AdapterConfig::alphaOf(StringRef path) const {
+  return firstMatch(alphas, path, alpha);
+}
+
+Expected<int64_t> AdapterConfig::rankOf(StringRef path) const {
+  auto value = firstMatch(ranks, path, double(rank));
+  if (!value)
+    return value.takeError();
+  return int64_t(*value);
+}
+
+// ---- Parsing -----------------------------------------------------------------------------------
+
+namespace {
+
+bool isSet(const json::Value *value) {
+  if (!value || value->kind() == json::Value::Null)
+    return false;
+  if (auto flag = value->getAsBoolean())
+    return *flag;
+  if (const json::Array *array = value->getAsArray())
+    return !array->empty();
+  if (const json::Object *object = value->getAsObject())
+    return !object->empty();
+  return true;
+}
+
+/// Options that change what is computed in ways that plait does not know, and what to do instead.
+struct Unknown {
+  const char *member, *advice;
+};
+constexpr Unknown kUnknown[] = {
+    {"layer_replication", "load base and adapter in PEFT and trace the model that it gives"},
+    {"megatron_config", "save the adapter from a model without Megatron's parallel layers"},
+    {"alora_invocation_tokens", "an activated LoRA depends on the tokens seen; trace the adapted "
+                                "model"},
+    {"trainable_token_indices",
+     "train with modules_to_save: ['embed_tokens'] instead, or trace the "
+     "adapted model"},
+    {"target_parameters", "adapt modules (target_modules) instead, or trace the adapted model"},
+    {"use_qalora", "trace the adapted model"},
+    {"use_bdlora", "trace the adapted model"},
+    {"arrow_config", "trace the adapted model"},
+    {"kasa_config", "trace the adapted model"},
+    {"monteclora_config", "trace the adapted model"},
+};
+
+class Reader {
+public:
+  Reader(const json::Object &object, StringRef text) : object_(object), text_(text) {}
+
+  Expected<AdapterConfig> read() {
+    if (Error error = readKind())
+      return error;
+    for (const Unknown &unknown : kUnknown)
+      if (isSet(object_.get(unknown.member)))
+        return makeError("the adapter uses '{0}', which is not supported; {1}", unknown.member,
+                         unknown.advice);
+    if (Error error = checkInitialisation())
+      return error;
+    config_.rankScaled = isSet(object_.get("use_rslora"));
+    config_.dora = isSet(object_.get("use_dora"));
+    bool lora = config_.kind == AdapterKind::Lora;
+    if (Error error = number(lora ? "lora_alpha" : "alpha", config_.alpha))
+      return error;
+    if (Error error = rank("r", config_.rank))
+      return error;
+    if (Error error = patterns("alpha_pattern", config_.alphas))
+      return error;
+    if (Error error = patterns("rank_pattern", config_.ranks))
+      return error;
+    if (Error error = choice("target_modules", config_.targets))
+      return error;
+    if (Error error = choice("exclude_modules", config_.excluded))
+      return error;
+    if (Error error = choice("feedforward_modules", config_.feedforward))
+      return error;
+    if (Error error = readLayers())
+      return error;
+    if (Error error = readSaved())
+      return error;
+    return std::move(config_);
+  }
+
+private:
+  Error readKind() {
+    auto type = object_.getString("peft_type");
+    if (!type)
+      return makeError("'peft_type' is missing: this is no configuration of a PEFT adapter");
+    auto kind = llvm::StringSwitch<std::optional<AdapterKind>>(*type)
+                    .Case("LORA", AdapterKind::Lora)
+                    .Case("IA3", AdapterKind::Ia3)
+                    .Case("LOHA", AdapterKind::Loha)
+                    .Case("LOKR", AdapterKind::Lokr)
+                    .Case("VERA", AdapterKind::Vera)
+                    .Default(std::nullopt);
+    if (!kind)
+      return makeError("adapters of the kind {0} are not supported (LORA, IA3, LOHA, LOKR and VERA "
+                       "are); trace the adapted model and give it as --function NAME=MODEL.pt",
+                       *type);
+    config_.kind = *kind;
+    return Error::success();
+  }
+
+  /// Some ways to initialise take part of the base's weights away; PEFT's saved adapter then
+  /// belongs to that changed base.
+  Error checkInitialisation() {
+    if (config_.kind != AdapterKind::Lora)
+      return Error::success();
+    auto text = object_.getString("init_lora_weights");
+    if (!text || *text == "gaussian" || *text == "eva" || *text == "orthogonal" || *text == "mica")
+      return Error::success();
+    return makeError("the adapter was initialised with init_lora_weights '{0}', which changes the "
+                     "base's weights; "
+                     "save it with save_pretrained(…, path_initial_model_for_weight_conversion=…), "
+                     "which makes a "
+                     "plain LoRA of it, or trace the adapted model",
+                     *text);
+  }
+
+  Error number(StringRef member, double &to) {
+    const json::Value *value = object_.get(member);
+    if (!value || value->kind() == json::Value::Null)
+      return Error::success();
+    auto given = value->getAsNumber();
+    if (!given)
+      return makeError("'{0}' is no number", member);
+    to = *given;
+    return Error::success();
+  }
+  Error rank(StringRef member, int64_t &to) {
+    double value = double(to);
+    if (Error error = number(member, value))
+      return error;
+    if (!(value >= 1 && value <= 1 << 24))
+      return makeError("'{0}' is {1}, which is no rank", member, value);
+    to = int64_t(value);
+    return Error::success();
+  }
+
+  Error patterns(StringRef member, std::vector<std::pair<PythonRegex, double>> &to) {
+    const json::Value *value = object_.get(member);
+    if (!value || value->kind() == json::Value::Null)
+      return Error::success();
+    const json::Object *object = value->getAsObject();
+    if (!object)
+      return makeError("'{0}' is no object", member);
+    // The first match counts, so the order of the file does; the parser forgets it.
+    StringRef after = text_.substr(text_.find(("\"" + member + "\"").str()));
+    std::vector<std::pair<size_t, StringRef>> keys;
+    for (const auto &entry : *object) {
+      StringRef key = entry.first;
+      keys.emplace_back(after.find(llvm::formatv("{0}", json::Value(key)).str()), key);
+    }
+    llvm::sort(keys);
+    for (const auto &[place, key] : keys) {
+      auto number = object->get(key)->getAsNumber();
+      if (!number)
+        return makeError("'{0}' of '{1}' is no number", member, key);
+      auto regex = PythonRegex::compile(("(.*\\.)?(" + key + ")$").str());
+      if (!regex)
+        return addContext(regex.takeError(), member);
+      to.emplace_back(std::move(*regex), *number);
+    }
+    return Error::success();
+  }
+
+  /// A text or a list of texts.
+  Expected<std::vector<std::string>> texts(StringRef member) {
+    std::vector<std::string> result;
+    const json::Value *value = object_.get(member);
+    if (!value || value->kind() == json::Value::Null)
+      return result;
+    if (auto text = value->getAsString()) {
+      result.push_back(text->str());
+      return result;
+    }
+    const json::Array *array = value->getAsArray();
+    for (const json::Value &element : array ? *array : json::Array()) {
+      auto text = element.getAsString();
+      if (!text)
+        array = nullptr;
+      else
+        result.push_back(text->str());
+      if (!array)
+        break;
+    }
+    if (!array)
+      return makeError("'{0}' is neither a text nor a list of texts", member);
+    return result;
+  }
+
+  Error choice(StringRef member, ModuleChoice &to) {
+    auto names = texts(member);
+    if (!names)
+      return names.takeError();
+    to.given = !names->empty();
+    if (object_.getString(member)) {
+      StringRef text = (*names)[0];
+      to.allLinear = text == "all-linear";
+      if (to.allLinear)
+        return Error::success();
+      auto regex = PythonRegex::compile(text);
+      if (!regex)
+        return addContext(regex.takeError(), member);
+      to.pattern = std::move(*regex);
+      return Error::success();
+    }
+    to.names = std::move(*names);
+    return Error::success();
+  }
+
+  Error readLayers() {
+    const json::Value *value = object_.get("layers_to_transform");
+    if (!isSet(value))
+      return Error::success();
+    config_.layers.emplace();
+    if (auto one = value->getAsInteger())
+      config_.layers->push_back(*one);
+    else if (const json::Array *array = value->getAsArray())
+      for (const json::Value &element : *array) {
+        auto layer = element.getAsInteger();
+        if (!layer)
+          return makeError("'layers_to_transform' holds something other than integers");
+        config_.layers->push_back(*layer);
+      }
+    else
+      return makeError("'layers_to_transform' is neither an integer nor a list of integers");
+    auto given = texts("layers_pattern");
+    if (!given)
+      return given.takeError();
+    std::vector<std::string> expressions;
+    for (const std::string &pattern : *given)
+      if (!pattern.empty())
+        expressions.push_back("(?:^|.*?\\.)" + pattern + "\\.(?P<idx>\\d+)\\.");
+    if (expressions.empty())
+      expressions.push_back(".*?\\.[^.]*\\.(?P<idx>\\d+)\\.");
+    for (const std::string &expression : expressions) {
+      auto regex = PythonRegex::compile(expression);
+      if (!regex)
+        return addContext(regex.takeError(), "layers_pattern");
+      config_.layerPatterns.push_back(std::move(*regex));
+    }
+    return Error::success();
+  }
+
+  Error readSaved() {
+    auto names = texts("modules_to_save");
+    if (!names)
+      return names.takeError();
+    for (const std::string &name : *names) {
+      auto regex = PythonRegex::compile("(^|.*\\.)" + name + "($|\\..*)");
+      if (!regex)
+        return addContext(regex.takeError(), "modules_to_save");
+      config_.saved.push_back(std::move(*regex));
+    }
+    return Error::success();
+  }
+
+  const json::Object &object_;
+  StringRef text_;
+  AdapterConfig config_;
+};
+
+} // namespace
+
+Expected<AdapterConfig> AdapterConfig::parse(StringRef text) {
+  auto value = parseJson(text);
+  if (!value)
+    return value.takeError();
+  const json::Object *object = value->getAsObject();
+  if (!object)
+    return makeError("this is no JSON object");
+  return Reader(*object, text).read();
+}
+
+} // namespace plait::frontend

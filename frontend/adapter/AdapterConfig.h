@@ -1,0 +1,51 @@
+// What an adapter_config.json says, as PEFT reads it: the kind, ranks and alphas with their
+// patterns, and which modules it adapts.
+#pragma once
+
+#include "frontend/adapter/PythonRegex.h"
+
+#include "llvm/ADT/StringRef.h"
+
+#include <optional>
+#include <vector>
+
+namespace plait::frontend {
+
+enum class AdapterKind : uint8_t { Lora, Ia3, Loha, Lokr, Vera };
+llvm::StringRef name(AdapterKind kind);
+
+/// A choice of modules: a regular expression that matches the whole path, or names that are the
+/// path or its last components.
+struct ModuleChoice {
+  bool given = false;
+  bool allLinear = false; ///< "all-linear"
+  std::optional<PythonRegex> pattern;
+  std::vector<std::string> names;
+
+  Expected<bool> contains(llvm::StringRef path) const;
+};
+
+struct AdapterConfig {
+  AdapterKind kind = AdapterKind::Lora;
+  bool rankScaled = false; ///< rsLoRA: alpha / sqrt(rank)
+  bool dora = false;
+  double alpha = 8;
+  int64_t rank = 8;
+  /// For each a pattern `(.*\.)?(KEY)$` and what holds where it matches; the first counts.
+  std::vector<std::pair<PythonRegex, double>> alphas, ranks;
+  ModuleChoice targets, excluded, feedforward;
+  std::optional<std::vector<int64_t>> layers; ///< layers_to_transform
+  std::vector<PythonRegex> layerPatterns;     ///< each with a group idx; any numbered part if empty
+  std::vector<PythonRegex> saved;             ///< modules_to_save, as patterns over paths
+
+  /// Whether PEFT would adapt the module at `path` (relative to the model that it wrapped).
+  Expected<bool> adapts(llvm::StringRef path) const;
+  Expected<double> alphaOf(llvm::StringRef path) const;
+  /// What the factors of the module must have; of LoRA, LoHa and LoKr.
+  Expected<int64_t> rankOf(llvm::StringRef path) const;
+
+  /// Kinds and options that plait does not know are refused by name. Messages do not name the file.
+  static Expected<AdapterConfig> parse(llvm::StringRef json);
+};
+
+} // namespace plait::frontend

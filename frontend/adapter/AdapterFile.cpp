@@ -1,0 +1,163 @@
+// Finding the files of an adapter, and views of their tensors.
+#include "frontend/adapter/AdapterFile.h"
+
+#include "frontend/adapter/Safetensors.h"
+#include "frontend/archive/TorchArchive.h"
+#include "support/MappedFile.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using llvm::StringRef;
+namespace fs = llvm::sys::fs;
+
+static std::string inFolder(StringRef folder, StringRef name) {
+  llvm::SmallString<256> path(folder);
+  llvm::sys::path::append(path, name);
+  return path.str().str();
+}
+
+/// The only safetensors file of a folder that PEFT did not write.
+static Expected<std::string> onlySafetensors(StringRef folder) {
+  std::vector<std::string> found;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; it != end && !code; it.increment(code))
+    if (StringRef(it->path()).ends_with(".safetensors"))
+      found.push_back(it->path());
+  if (found.size() == 1)
+    return found[0];
+  return makeError("the folder has {0}; a PEFT adapter is a folder with adapter_config.json and "
+                   "adapter_model.safetensors, as save_pretrained writes it",
+                   found.empty() ? "no adapter in it"
+                                 : "several safetensors files and no adapter_config.json");
+}
+
+static Expected<std::string> findWeights(StringRef path) {
+  fs::file_status status;
+  if (std::error_code code = fs::status(path, status))
+    return makeError("{0}", fs::exists(status) ? code.message() : "no such file or folder");
+  if (!fs::is_directory(status))
+    return path.str();
+  for (StringRef name : {"adapter_model.safetensors", "adapter_model.bin"})
+    if (std::string file = inFolder(path, name); fs::exists(file))
+      return file;
+  if (fs::exists(inFolder(path, "adapter_config.json")))
+    return makeError("the folder has an adapter_config.json, but neither adapter_model.safetensors "
+                     "nor adapter_model.bin");
+  return onlySafetensors(path);
+}
+
+Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path) {
+  auto file = std::make_shared<AdapterFile>();
+  file->path_ = path.str();
+  auto weights = findWeights(path);
+  if (!weights)
+    return addContext(weights.takeError(), path);
+  file->weightsPath_ = std::move(*weights);
+  std::string configPath = inFolder(path, "adapter_config.json");
+  if (fs::exists(configPath)) {
+    auto text = llvm::MemoryBuffer::getFile(configPath, /*IsText=*/true);
+    if (!text)
+      return makeError("{0}: {1}", configPath, text.getError().message());
+    auto config = AdapterConfig::parse((*text)->getBuffer());
+    if (!config)
+      return addContext(config.takeError(), configPath);
+    file->config_ = std::move(*config);
+  }
+  Error error = StringRef(file->weightsPath_).ends_with(".safetensors") ? file->readSafetensors()
+                                                                        : file->readPickle();
+  if (error)
+    return error;
+  if (file->tensors_.empty())
+    return makeError("{0}: the adapter has no tensors", file->weightsPath_);
+  return file;
+}
+
+void AdapterFile::add(StringRef key, at::Tensor tensor,
+                      std::shared_ptr<const mil::Storage> storage) {
+  if (storage)
+    storages_.try_emplace(tensor.const_data_ptr(), std::move(storage));
+  tensors_.emplace_back(key.str(), std::move(tensor));
+}
+
+static at::ScalarType torchType(mil::DType dtype) {
+  switch (dtype) {
+  case mil::DType::Bool:
+    return at::kBool;
+  case mil::DType::U8:
+    return at::kByte;
+  case mil::DType::I8:
+    return at::kChar;
+  case mil::DType::I16:
+    return at::kShort;
+  case mil::DType::I32:
+    return at::kInt;
+  case mil::DType::I64:
+    return at::kLong;
+  case mil::DType::F16:
+    return at::kHalf;
+  case mil::DType::BF16:
+    return at::kBFloat16;
+  case mil::DType::F64:
+    return at::kDouble;
+  default:
+    return at::kFloat;
+  }
+}
+
+Error AdapterFile::readSafetensors() {
+  auto mapping = MappedFile::open(weightsPath_);
+  if (!mapping)
+    return addContext(mapping.takeError(), weightsPath_);
+  auto directory = Safetensors::read((*mapping)->bytes());
+  if (!directory)
+    return addContext(directory.takeError(), weightsPath_);
+  for (const SafetensorsEntry &entry : directory->entries) {
+    if (!entry.dtype)
+      return makeError("{0}: tensor '{1}' is of type {2}, which no Core ML weight can be made of; "
+                       "save the adapter in float32, float16 or bfloat16",
+                       weightsPath_, entry.name, entry.dtypeName);
+    at::ScalarType dtype = torchType(*entry.dtype);
+    auto *data = const_cast<uint8_t *>(entry.bytes.data());
+    bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(dtype) == 0;
+    if (entry.bytes.empty() || !aligned) {
+      at::Tensor copy = at::empty(entry.shape, dtype);
+      std::memcpy(copy.mutable_data_ptr(), entry.bytes.data(), entry.bytes.size());
+      add(entry.name, std::move(copy), nullptr);
+      continue;
+    }
+    std::shared_ptr<const MappedFile> file = *mapping;
+    at::Tensor tensor = at::from_blob(data, entry.shape, [file](void *) {}, at::dtype(dtype));
+    auto storage = std::make_shared<mil::Storage>();
+    storage->bytes = entry.bytes;
+    storage->owner = file;
+    storage->release = [bytes = entry.bytes, file = file.get()](size_t offset, size_t size) {
+      file->release(bytes.slice(offset, size));
+    };
+    add(entry.name, std::move(tensor), std::move(storage));
+  }
+  return Error::success();
+}
+
+Error AdapterFile::readPickle() {
+  auto loaded = loadTorchTensors(weightsPath_);
+  if (!loaded)
+    return loaded.takeError();
+  for (auto &[key, tensor] : loaded->tensors) {
+    auto owner = std::make_shared<const at::Storage>(tensor.storage());
+    auto storage = std::make_shared<mil::Storage>();
+    storage->bytes = {static_cast<const uint8_t *>(owner->data()), owner->nbytes()};
+    storage->owner = owner;
+    if (tensor.storage_offset() == 0)
+      add(key, tensor, std::move(storage));
+    else
+      add(key, tensor.contiguous(), nullptr);
+  }
+  return Error::success();
+}
+
+} // namespace plait::frontend

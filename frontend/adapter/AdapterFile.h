@@ -1,0 +1,44 @@
+// An adapter as it lies on disk: a PEFT folder (adapter_config.json with adapter_model.safetensors
+// or adapter_model.bin), a folder with one safetensors file, or a safetensors file by itself as
+// Kohya's scripts and diffusers write them.
+//
+// The tensors are views of the mapped file: read-only, and never copied but where the file holds
+// them misaligned.
+#pragma once
+
+#include "frontend/adapter/AdapterConfig.h"
+#include "mil/Attr.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace plait::frontend {
+
+class AdapterFile {
+public:
+  static Expected<std::shared_ptr<const AdapterFile>> open(llvm::StringRef path);
+
+  const std::string &path() const { return path_; }           ///< as given
+  const std::string &weights() const { return weightsPath_; } ///< the file that holds the tensors
+  /// Absent for files of other tools, which say alphas in tensors of their own.
+  const std::optional<AdapterConfig> &config() const { return config_; }
+  /// By key, in the order of the file.
+  llvm::ArrayRef<std::pair<std::string, at::Tensor>> tensors() const { return tensors_; }
+  /// The storage behind one of the tensors, given its data pointer; null for others.
+  std::shared_ptr<const mil::Storage> storageOf(const void *data) const {
+    return storages_.lookup(data);
+  }
+
+private:
+  Error readSafetensors();
+  Error readPickle();
+  void add(llvm::StringRef key, at::Tensor tensor, std::shared_ptr<const mil::Storage> storage);
+
+  std::string path_, weightsPath_;
+  std::optional<AdapterConfig> config_;
+  std::vector<std::pair<std::string, at::Tensor>> tensors_;
+  llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> storages_;
+};
+
+} // namespace plait::frontend

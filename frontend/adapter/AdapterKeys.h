@@ -1,0 +1,29 @@
+// The names that PEFT, Kohya's scripts, LyCORIS and diffusers give to the tensors of an adapter.
+//
+//   base_model.model.layers.0.q_proj.lora_A.weight           PEFT
+//   base_model.model.layers.0.q_proj.lora_A.default.weight   PEFT, with the adapter's name in it
+//   base_model.model.classifier.bias                         PEFT: a replaced parameter
+//   unet.down_blocks.0.proj_in.lora_B.weight                 diffusers
+//   unet.down_blocks.0.proj_in.lora.up.weight                diffusers, older
+//   lora_unet_down_blocks_0_proj_in.lora_up.weight           Kohya: the path's dots are lost
+//   lora_unet_down_blocks_0_proj_in.hada_w1_a                LyCORIS
+#pragma once
+
+#include "llvm/ADT/StringRef.h"
+
+#include <string>
+
+namespace plait::frontend {
+
+struct AdapterKey {
+  std::string module; ///< the path of the module, relative to the model that was adapted
+  /// "lora_A", "lora_B", "lora_B.bias", "lora_embedding_A" …; "" for a replaced parameter.
+  std::string factor;
+  std::string attribute;  ///< of a replaced parameter: "weight"
+  bool flattened = false; ///< `module` has '_' where the path has '.'
+};
+
+/// `fromPeft`: the file has an adapter_config.json, so that alphas are no tensors.
+AdapterKey parseAdapterKey(llvm::StringRef key, bool fromPeft);
+
+} // namespace plait::frontend

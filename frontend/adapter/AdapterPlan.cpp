@@ -1,0 +1,363 @@
+// Matching keys with modules, and checking that the tensors of each belong together.
+#include "frontend/adapter/AdapterPlan.h"
+
+#include "frontend/adapter/AdapterKeys.h"
+#include "frontend/adapter/BranchScale.h"
+#include "frontend/adapter/BranchShapes.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using llvm::StringRef;
+
+AdapterKind kindOf(const AdapterBranch &branch) {
+  for (const auto &[name, factor] : branch.factors) {
+    if (StringRef(name).starts_with("hada_"))
+      return AdapterKind::Loha;
+    if (StringRef(name).starts_with("lokr_"))
+      return AdapterKind::Lokr;
+  }
+  return AdapterKind::Lora;
+}
+
+/// How many tensors an error lists.
+static constexpr size_t kMaxListed = 20;
+
+at::Tensor AdaptedModule::parameter(StringRef name) const {
+  auto it = replaced.find(name.str());
+  return it != replaced.end() ? it->second : name == "weight" ? weight : bias;
+}
+
+class PlanMaker {
+public:
+  PlanMaker(const torch::jit::Module &base, llvm::ArrayRef<AdapterUse> adapters,
+            bool allowUnmatched, std::vector<std::string> &warnings)
+      : adapters_(adapters), allowUnmatched_(allowUnmatched), warnings_(warnings) {
+    plan_.base_ = std::make_shared<BaseModules>(base);
+  }
+
+  Expected<AdapterPlan> make(const std::optional<std::string> &root) {
+    parseKeys();
+    findRoots();
+    if (roots_.empty() && stripComponent())
+      findRoots();
+    if (Error error = chooseRoot(root))
+      return error;
+    for (const Item &item : items_)
+      if (Error error = place(item))
+        return error;
+    if (Error error = reportUnmatched())
+      return error;
+    for (const BaseModules::Entry &entry : plan_.base_->entries())
+      if (auto it = modules_.find(entry.object); it != modules_.end()) {
+        if (Error error = finish(it->second))
+          return error;
+        plan_.modules_.push_back(std::move(it->second));
+        modules_.erase(it);
+      }
+    return std::move(plan_);
+  }
+
+private:
+  struct Item {
+    const AdapterUse *adapter;
+    const at::Tensor *tensor;
+    std::string key;
+    AdapterKey parsed;
+    bool isProjection() const { return parsed.factor == "vera_A" || parsed.factor == "vera_B"; }
+  };
+
+  void parseKeys() {
+    for (const AdapterUse &adapter : adapters_)
+      for (const auto &[key, tensor] : adapter.file->tensors())
+        items_.push_back(
+            {&adapter, &tensor, key, parseAdapterKey(key, adapter.file->config().has_value())});
+  }
+
+  /// diffusers puts the part of its pipeline in front: "unet.", "transformer.".
+  bool stripComponent() {
+    static const llvm::StringSet<> components = {
+        "unet", "transformer", "text_encoder", "text_encoder_2", "prior", "diffusion_model"};
+    bool changed = false;
+    for (Item &item : items_) {
+      auto [first, rest] = StringRef(item.parsed.module).split('.');
+      if (item.adapter->file->config() || !components.contains(first))
+        continue;
+      item.parsed.module = rest.str();
+      changed = true;
+    }
+    return changed;
+  }
+
+  // ---- The root ----
+
+  using Matches = std::map<std::string, const ModuleObject *>; ///< by the adapter's path
+
+  /// Where `path` ends in `module`: the path before it.
+  static std::optional<StringRef> rootOf(StringRef path, StringRef flat, const AdapterKey &key) {
+    StringRef whole = key.flattened ? flat : path;
+    if (!whole.ends_with(key.module))
+      return std::nullopt;
+    size_t before = path.size() - key.module.size();
+    if (before == 0)
+      return StringRef();
+    return path[before - 1] == '.' ? std::optional(path.take_front(before - 1)) : std::nullopt;
+  }
+
+  void findRoots() {
+    llvm::StringMap<const AdapterKey *> wanted;
+    for (const Item &item : items_)
+      if (!item.parsed.module.empty() && !item.isProjection())
+        wanted.try_emplace(item.parsed.module, &item.parsed);
+    for (const BaseModules::Entry &entry : plan_.base_->entries()) {
+      std::string flat = entry.path;
+      std::replace(flat.begin(), flat.end(), '.', '_');
+      for (const auto &[module, key] : wanted)
+        if (auto root = rootOf(entry.path, flat, *key))
+          roots_[root->str()].try_emplace(module.str(), entry.object);
+    }
+    wantedModules_ = wanted.size();
+  }
+
+  Error chooseRoot(const std::optional<std::string> &given) {
+    if (given) {
+      if (!plan_.base_->find(*given))
+        return makeError("the base has no module '{0}', which is given as the adapter's root",
+                         *given);
+      plan_.root_ = *given;
+      matches_ = roots_[*given];
+      return Error::success();
+    }
+    if (wantedModules_ == 0) // all of it belongs to the model itself
+      return Error::success();
+    if (roots_.empty())
+      return explainNoMatch();
+    size_t best = 0;
+    for (const auto &[root, matches] : roots_)
+      best = std::max(best, matches.size());
+    std::vector<StringRef> candidates;
+    for (const auto &[root, matches] : roots_)
+      if (matches.size() == best && llvm::none_of(candidates, [&](StringRef other) {
+            return roots_[other.str()] == matches;
+          }))
+        candidates.push_back(root);
+    if (candidates.size() > 1)
+      return makeError("the adapter fits {0} parts of the base: '{1}'; say which one was adapted "
+                       "with --adapter-root",
+                       candidates.size(), llvm::join(candidates, "', '"));
+    plan_.root_ = candidates[0].str();
+    matches_ = roots_[plan_.root_];
+    return Error::success();
+  }
+
+  Error explainNoMatch() const {
+    if (plan_.base_->isFlat())
+      return makeError("the base has no modules left that an adapter could be applied to: it was "
+                       "frozen (torch.jit.freeze, optimize_for_inference) or exported flat; save "
+                       "it with torch.jit.save right after torch.jit.trace or torch.jit.script");
+    std::vector<std::string> examples;
+    for (const BaseModules::Entry &entry : plan_.base_->entries())
+      if (!entry.path.empty() && tensorAttribute(*entry.object, "weight").defined() &&
+          examples.size() < 3)
+        examples.push_back("'" + entry.path + "'");
+    return makeError("no module of the base is one that the adapter changes: it changes '{0}' and "
+                     "the base has {1} …; give the model that the adapter was trained on, or a "
+                     "wrapper around it",
+                     items_[0].parsed.module, llvm::join(examples, ", "));
+  }
+
+  // ---- Placing tensors ----
+
+  std::string pathOf(StringRef module) const {
+    if (plan_.root_.empty() || module.empty())
+      return plan_.root_ + module.str();
+    return plan_.root_ + "." + module.str();
+  }
+
+  void unmatched(const Item &item, const llvm::Twine &why) {
+    unmatched_.push_back(
+        llvm::formatv("{0} {1}: {2}", item.key, shapeText(item.tensor->sizes()), why.str()).str());
+  }
+
+  Error place(const Item &item) {
+    const AdapterKey &key = item.parsed;
+    if (item.isProjection()) {
+      projections_[item.adapter][key.factor] = {*item.tensor, item.key};
+      return Error::success();
+    }
+    const ModuleObject *object = key.module.empty() ? plan_.base_->find(plan_.root_) : nullptr;
+    if (auto it = matches_.find(key.module); it != matches_.end())
+      object = it->second;
+    if (!object) {
+      unmatched(item, "the base has no module '" + pathOf(key.module) + "'");
+      return Error::success();
+    }
+    return key.factor.empty() ? placeParameter(item, *object) : placeFactor(item, *object);
+  }
+
+  AdaptedModule &moduleOf(const ModuleObject &object, StringRef name) {
+    AdaptedModule &module = modules_[&object];
+    if (!module.object) {
+      module.object = &object;
+      module.name = name.str();
+      for (const BaseModules::Entry &entry : plan_.base_->entries())
+        if (entry.object == &object) {
+          module.path = entry.path;
+          break;
+        }
+      module.weight = tensorAttribute(object, "weight");
+      module.bias = tensorAttribute(object, "bias");
+    }
+    return module;
+  }
+
+  Error placeParameter(const Item &item, const ModuleObject &object) {
+    const AdapterKey &key = item.parsed;
+    at::Tensor old = tensorAttribute(object, key.attribute);
+    if (!old.defined()) {
+      unmatched(item, "the base's module '" + pathOf(key.module) + "' has no tensor '" +
+                          key.attribute + "'");
+      return Error::success();
+    }
+    if (old.sizes() != item.tensor->sizes())
+      return makeError("{0}: tensor '{1}' is {2}, and the base's is {3}: the adapter belongs to "
+                       "another base",
+                       item.adapter->file->weights(), item.key, shapeText(item.tensor->sizes()),
+                       shapeText(old.sizes()));
+    // Embeddings are saved along with their adapters, unchanged.
+    if (at::equal(old, item.tensor->to(old.scalar_type())))
+      return Error::success();
+    if (adapters_.size() > 1 || item.adapter->weight != 1)
+      return makeError(
+          "{0}: the adapter replaces '{1}', and a replaced parameter cannot be blended "
+          "with others; give it as an adapter of its own with weight 1",
+          item.adapter->file->weights(), item.key);
+    moduleOf(object, key.module).replaced[key.attribute] = *item.tensor;
+    return Error::success();
+  }
+
+  Error placeFactor(const Item &item, const ModuleObject &object) {
+    const AdapterKey &key = item.parsed;
+    const auto &config = item.adapter->file->config();
+    if (config) {
+      auto adapts = config->adapts(key.module);
+      if (!adapts)
+        return addContext(adapts.takeError(), item.adapter->file->path());
+      if (!*adapts) {
+        unmatched(item, "the adapter's configuration does not choose this module");
+        return Error::success();
+      }
+    }
+    AdaptedModule &module = moduleOf(object, key.module);
+    AdapterBranch &branch = branchOf(module, item);
+    branch.factors[key.factor] = {*item.tensor, item.key};
+    branch.kind = config ? config->kind : kindOf(branch);
+    return Error::success();
+  }
+
+  AdapterBranch &branchOf(AdaptedModule &module, const Item &item) {
+    auto [it, isNew] = branches_.try_emplace({module.object, item.adapter}, module.branches.size());
+    if (isNew) {
+      module.branches.emplace_back();
+      adapterOf_[module.object].push_back(item.adapter);
+    }
+    return module.branches[it->second];
+  }
+
+  Error reportUnmatched() {
+    if (unmatched_.empty())
+      return Error::success();
+    std::string text =
+        llvm::formatv(
+            "{0} tensor{1} of the adapter belong{2} to no module of the base:", unmatched_.size(),
+            unmatched_.size() == 1 ? "" : "s", unmatched_.size() == 1 ? "s" : "")
+            .str();
+    for (StringRef line : llvm::ArrayRef(unmatched_).take_front(kMaxListed))
+      text += ("\n  " + line).str();
+    if (unmatched_.size() > kMaxListed)
+      text += llvm::formatv("\n  and {0} more", unmatched_.size() - kMaxListed).str();
+    if (!allowUnmatched_)
+      return makeError("{0}\n--allow-unmatched goes on without them", text);
+    warnings_.push_back(std::move(text));
+    return Error::success();
+  }
+
+  // ---- Scales ----
+
+  Error finish(AdaptedModule &module) {
+    if (module.branches.empty())
+      return Error::success();
+    module.use = weightUse(*module.object);
+    for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.object]))
+      if (Error error = finishBranch(module, branch, *adapter))
+        return addContext(std::move(error),
+                          adapter->file->weights() + ": module '" + module.path + "'");
+    return checkBlend(module);
+  }
+
+  Error finishBranch(AdaptedModule &module, AdapterBranch &branch, const AdapterUse &adapter) {
+    const auto &config = adapter.file->config();
+    branch.dora = branch.find("lora_magnitude_vector") && (!config || config->dora);
+    if (branch.kind == AdapterKind::Vera)
+      for (const auto &[name, factor] : projections_[&adapter])
+        branch.factors[name] = factor;
+    if (branch.kind == AdapterKind::Ia3 && config && config->feedforward.given) {
+      auto feedforward = config->feedforward.contains(module.name);
+      if (!feedforward)
+        return feedforward.takeError();
+      branch.feedforward = *feedforward;
+    }
+    auto rank = checkBranch(module, branch);
+    if (!rank)
+      return rank.takeError();
+    auto scale = branchScale(config, module.name, branch, *rank);
+    if (!scale)
+      return scale.takeError();
+    branch.scale = *scale * adapter.weight;
+    return Error::success();
+  }
+
+  static Error checkBlend(const AdaptedModule &module) {
+    if (module.branches.size() < 2)
+      return Error::success();
+    for (const AdapterBranch &branch : module.branches) {
+      if (branch.dora)
+        return makeError("module '{0}': a DoRA adapter cannot be blended with others, since its "
+                         "magnitude belongs to one sum of weights",
+                         module.path);
+      if (branch.kind != module.branches[0].kind ||
+          branch.feedforward != module.branches[0].feedforward)
+        return makeError("module '{0}': adapters of the kinds {1} and {2} cannot be blended",
+                         module.path, name(module.branches[0].kind), name(branch.kind));
+    }
+    return Error::success();
+  }
+
+  llvm::ArrayRef<AdapterUse> adapters_;
+  bool allowUnmatched_;
+  std::vector<std::string> &warnings_;
+  AdapterPlan plan_;
+  std::vector<Item> items_;
+  std::map<std::string, Matches> roots_;
+  Matches matches_;
+  size_t wantedModules_ = 0;
+  std::vector<std::string> unmatched_;
+  std::map<const ModuleObject *, AdaptedModule> modules_;
+  std::map<std::pair<const ModuleObject *, const AdapterUse *>, size_t> branches_;
+  std::map<const ModuleObject *, std::vector<const AdapterUse *>> adapterOf_;
+  std::map<const AdapterUse *, std::map<std::string, AdapterBranch::Factor>> projections_;
+};
+
+Expected<AdapterPlan> AdapterPlan::make(const torch::jit::Module &base,
+                                        llvm::ArrayRef<AdapterUse> adapters,
+                                        const std::optional<std::string> &root, bool allowUnmatched,
+                                        std::vector<std::string> &warnings) {
+  return PlanMaker(base, adapters, allowUnmatched, warnings).make(root);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,77 @@
+// What adapters do to the modules of a base: each tensor of an adapter with the module it belongs
+// to.
+#pragma once
+
+#include "frontend/adapter/AdapterFile.h"
+#include "frontend/adapter/BaseModules.h"
+
+#include <map>
+
+namespace plait::frontend {
+
+/// One adapter's part in one module.
+struct AdapterBranch {
+  AdapterKind kind = AdapterKind::Lora;
+  /// alpha / rank, times the weight of the adapter in a blend; of (IA)3 the weight alone.
+  double scale = 1;
+  bool dora = false;
+  bool feedforward = false; ///< of (IA)3: scales what goes in
+  struct Factor {
+    at::Tensor tensor;
+    std::string key; ///< in the adapter's file
+  };
+  std::map<std::string, Factor> factors; ///< "lora_A" …, as AdapterKeys.h has them
+
+  const at::Tensor *find(llvm::StringRef name) const {
+    auto it = factors.find(name.str());
+    return it == factors.end() ? nullptr : &it->second.tensor;
+  }
+  /// Of a factor that is known to be there.
+  const at::Tensor &operator[](llvm::StringRef name) const { return *find(name); }
+};
+
+/// The kind that the names of the factors show, where no configuration says it.
+AdapterKind kindOf(const AdapterBranch &branch);
+
+struct AdaptedModule {
+  std::string path; ///< in the base
+  std::string name; ///< in the adapter
+  const ModuleObject *object = nullptr;
+  WeightUse use;           ///< where there are branches
+  at::Tensor weight, bias; ///< the base's; the bias may be undefined
+  std::vector<AdapterBranch> branches;
+  /// Parameters and buffers that the adapter brings of its own, by attribute.
+  std::map<std::string, at::Tensor> replaced;
+
+  /// "weight" or "bias" as the adapter leaves it: replaced, or the base's.
+  at::Tensor parameter(llvm::StringRef name) const;
+};
+
+struct AdapterUse {
+  std::shared_ptr<const AdapterFile> file;
+  double weight = 1; ///< in a blend
+};
+
+class AdapterPlan {
+public:
+  /// Finds the modules of `base` that the adapters change. `root` is the path of the model that was
+  /// adapted, where several fit. A tensor that belongs to no module is an error, or, where
+  /// `allowUnmatched`, a warning.
+  static Expected<AdapterPlan> make(const torch::jit::Module &base,
+                                    llvm::ArrayRef<AdapterUse> adapters,
+                                    const std::optional<std::string> &root, bool allowUnmatched,
+                                    std::vector<std::string> &warnings);
+
+  /// In order of the base.
+  llvm::ArrayRef<AdaptedModule> modules() const { return modules_; }
+  const std::string &root() const { return root_; }
+  const BaseModules &base() const { return *base_; }
+
+private:
+  friend class PlanMaker;
+  std::string root_;
+  std::vector<AdaptedModule> modules_;
+  std::shared_ptr<const BaseModules> base_;
+};
+
+} // namespace plait::frontend

@@ -1,0 +1,115 @@
+// Walking over module objects and their code.
+#include "frontend/adapter/BaseModules.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+namespace plait::frontend {
+
+using llvm::StringRef;
+
+/// Deeper or larger than any model: an archive that was made to be.
+static constexpr unsigned kMaxDepth = 100;
+static constexpr size_t kMaxModules = 1000000;
+
+BaseModules::BaseModules(const torch::jit::Module &base) {
+  add("", *base._ivalue(), 0);
+  for (const Entry &entry : entries_)
+    byPath_.try_emplace(entry.path, entry.object);
+  llvm::DenseSet<const ModuleObject *> seen;
+  for (const Entry &entry : entries_) {
+    if (!seen.insert(entry.object).second)
+      continue;
+    for (const c10::IValue &slot : entry.object->slots())
+      if (slot.isTensor() && slot.toTensor().defined() && slot.toTensor().numel())
+        ++uses_[slot.toTensor().const_data_ptr()];
+  }
+}
+
+void BaseModules::add(const std::string &path, const ModuleObject &object, unsigned depth) {
+  if (depth > kMaxDepth || entries_.size() > kMaxModules)
+    return;
+  entries_.push_back({path, &object});
+  auto type = object.type();
+  for (size_t slot = 0; slot < type->numAttributes(); ++slot) {
+    const c10::IValue &value = object.getSlot(slot);
+    if (value.isObject() && value.toObjectRef().type()->is_module())
+      add(path.empty() ? type->getAttributeName(slot) : path + "." + type->getAttributeName(slot),
+          value.toObjectRef(), depth + 1);
+  }
+}
+
+bool BaseModules::isTied(const at::Tensor &parameter) const {
+  return parameter.defined() && uses_.lookup(parameter.const_data_ptr()) > 1;
+}
+
+at::Tensor tensorAttribute(const ModuleObject &module, StringRef name) {
+  auto slot = module.type()->findAttributeSlot(name.str());
+  if (!slot || !module.getSlot(*slot).isTensor())
+    return {};
+  return module.getSlot(*slot).toTensor();
+}
+
+namespace {
+
+using torch::jit::Node;
+
+WeightUse::Kind kindOf(const Node &node) {
+  StringRef name = node.kind().toQualString();
+  if (!name.consume_front("aten::"))
+    return WeightUse::Other;
+  if (name == "linear")
+    return WeightUse::Linear;
+  if (name == "embedding")
+    return WeightUse::Embedding;
+  if (name == "conv1d" || name == "conv2d" || name == "conv3d" || name == "_convolution" ||
+      name == "convolution" || name == "_convolution_mode")
+    return WeightUse::Convolution;
+  // The product with the weight as it is, or with the weight transposed.
+  if (name == "addmm" || name == "mm" || name == "matmul") {
+    StringRef right = node.inputs().back()->node()->kind().toQualString();
+    if (name == "addmm")
+      right = node.input(2)->node()->kind().toQualString();
+    return right == "aten::t" || right == "aten::transpose" ? WeightUse::Linear
+                                                            : WeightUse::TransposedLinear;
+  }
+  return WeightUse::Other;
+}
+
+WeightUse search(const torch::jit::Block &block, const c10::ClassType &type, unsigned depth);
+
+WeightUse search(torch::jit::Function &function, const c10::ClassType &type, unsigned depth) {
+  auto *graph = torch::jit::tryToGraphFunction(function);
+  return graph && depth < 8 ? search(*graph->graph()->block(), type, depth + 1) : WeightUse();
+}
+
+WeightUse search(const torch::jit::Block &block, const c10::ClassType &type, unsigned depth) {
+  for (const Node *node : block.nodes()) {
+    WeightUse use{kindOf(*node), node};
+    if (use.kind == WeightUse::Other && node->kind() == c10::prim::CallMethod) {
+      if (auto *method = type.findMethod(node->s(c10::attr::name)))
+        use = search(*method, type, depth);
+    } else if (use.kind == WeightUse::Other && node->kind() == c10::prim::CallFunction) {
+      if (auto callee = node->input(0)->type()->cast<c10::FunctionType>())
+        use = search(*callee->function(), type, depth);
+    }
+    for (const torch::jit::Block *inner : node->blocks())
+      if (use.kind == WeightUse::Other)
+        use = search(*inner, type, depth);
+    if (use.kind != WeightUse::Other)
+      return use;
+  }
+  return {};
+}
+
+} // namespace
+
+WeightUse weightUse(const ModuleObject &module) {
+  auto type = module.type();
+  auto *forward = type->findMethod("forward");
+  return forward ? search(*forward, *type, 0) : WeightUse();
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,62 @@
+// The modules of a base model: their paths, which of them share a parameter, and how a module uses
+// its weight.
+#pragma once
+
+#include "support/Error.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <vector>
+
+namespace plait::frontend {
+
+using ModuleObject = c10::ivalue::Object;
+
+class BaseModules {
+public:
+  explicit BaseModules(const torch::jit::Module &base);
+
+  struct Entry {
+    std::string path; ///< "" for the model itself
+    const ModuleObject *object;
+  };
+  /// Every path of every module, in order of the model.
+  llvm::ArrayRef<Entry> entries() const { return entries_; }
+  const ModuleObject *find(llvm::StringRef path) const { return byPath_.lookup(path); }
+  /// Whether the model is one module with nothing in it, as freezing leaves it.
+  bool isFlat() const { return entries_.size() <= 1; }
+  /// Whether another module has the same parameter.
+  bool isTied(const at::Tensor &parameter) const;
+
+private:
+  void add(const std::string &path, const ModuleObject &object, unsigned depth);
+
+  std::vector<Entry> entries_;
+  llvm::StringMap<const ModuleObject *> byPath_;
+  llvm::DenseMap<const void *, unsigned> uses_; ///< modules by the memory of their parameter
+};
+
+/// The tensor attribute of a module; undefined where there is none.
+at::Tensor tensorAttribute(const ModuleObject &module, llvm::StringRef name);
+
+/// What a module computes with its weight.
+struct WeightUse {
+  enum Kind {
+    Other,
+    Linear,           ///< y = x W', W [out, in]
+    TransposedLinear, ///< y = x W, W [in, out]: GPT-2's Conv1D
+    Embedding,
+    Convolution,
+  } kind = Other;
+  /// The operation, of a convolution; lives as long as the module.
+  const torch::jit::Node *node = nullptr;
+};
+
+/// Found in the code of forward and of what it calls.
+WeightUse weightUse(const ModuleObject &module);
+
+} // namespace plait::frontend

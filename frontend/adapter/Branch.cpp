@@ -1,0 +1,203 @@
+// What a branch adds to a module's result, and what all of them make of its parameters.
+#include "frontend/adapter/Branch.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+namespace plait::frontend {
+
+using llvm::StringRef;
+using mil::TensorData;
+
+// ---- Convolutions ------------------------------------------------------------------------------
+
+/// A constant of the code: written as one, or as a list of integers.
+static std::optional<c10::IValue> constantOf(const torch::jit::Value *value) {
+  if (auto known = torch::jit::toIValue(value))
+    return known;
+  const torch::jit::Node *node = value->node();
+  if (node->kind() != c10::prim::ListConstruct)
+    return std::nullopt;
+  c10::List<int64_t> list;
+  for (const torch::jit::Value *element : node->inputs()) {
+    auto known = torch::jit::toIValue(element);
+    if (!known || !known->isInt())
+      return std::nullopt;
+    list.push_back(known->toInt());
+  }
+  return c10::IValue(list);
+}
+
+Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &weight,
+             Geometry geometry, int64_t groups) {
+  const torch::jit::Node &node = *module.use.node;
+  const c10::FunctionSchema &schema = node.schema();
+  size_t spatial = module.weight.dim() - 2;
+  bool ofBase = geometry != Geometry::Pointwise;
+  bool allOfBase = geometry == Geometry::AllOfBase;
+  std::vector<Val> arguments;
+  for (auto [i, argument] : llvm::enumerate(schema.arguments())) {
+    StringRef name = argument.name();
+    auto given = i < node.inputs().size() ? constantOf(node.input(i)) : argument.default_value();
+    if (name == "input" || name == "self") {
+      arguments.push_back(x);
+    } else if (name == "weight") {
+      arguments.push_back(weight);
+    } else if (name == "bias") {
+      arguments.emplace_back(c10::IValue());
+    } else if ((name == "stride" && !ofBase) || (name == "dilation" && !allOfBase)) {
+      arguments.push_back(ops.ints(std::vector<int64_t>(spatial, 1)));
+    } else if (name == "padding" && !ofBase) {
+      arguments.push_back(given && given->isString() ? Val(c10::IValue("valid"))
+                                                     : ops.ints(std::vector<int64_t>(spatial, 0)));
+    } else if (name == "groups" && !allOfBase) {
+      arguments.emplace_back(c10::IValue(groups));
+    } else if (given && !(name == "transposed" && given->toBool())) {
+      arguments.push_back(ops.engine().fromIValue(*given));
+    } else {
+      ops.engine().fail(makeError("the adapted module '{0}' is {1}, which adapters are not applied "
+                                  "to; trace the adapted model and give it as --function "
+                                  "NAME=MODEL.pt",
+                                  module.path,
+                                  given ? "a transposed convolution"
+                                        : "a convolution whose geometry is computed"));
+      return Val();
+    }
+  }
+  auto results = ops.engine().call(schema, std::move(arguments));
+  return results && !results->empty() ? (*results)[0] : Val();
+}
+
+// ---- Outputs -----------------------------------------------------------------------------------
+
+Val branchOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+                 const AdapterBranch &branch, const Val &x) {
+  switch (branch.kind) {
+  case AdapterKind::Lora:
+    return loraOutput(hook, ops, module, branch, x);
+  case AdapterKind::Vera:
+    return veraOutput(hook, ops, module, branch, x);
+  case AdapterKind::Loha:
+    return lohaOutput(hook, ops, module, branch, x);
+  case AdapterKind::Lokr:
+    return lokrOutput(hook, ops, module, branch, x);
+  case AdapterKind::Ia3:
+    break;
+  }
+  assert(false && "(IA)3 adds nothing");
+  return Val();
+}
+
+Val perFeature(Ops &ops, const AdaptedModule &module, const Val &vector) {
+  Dim count = 1;
+  for (const Dim &dim : Ops::shapeOf(vector))
+    count = count * dim;
+  Shape shape = {count};
+  if (module.use.kind == WeightUse::Convolution)
+    shape.append(module.weight.dim() - 2, Dim(1));
+  return ops.reshape(vector, shape);
+}
+
+Val featureScale(AdapterHook *hook, Ops &ops, const AdaptedModule &module) {
+  std::optional<Val> sum;
+  for (const AdapterBranch &branch : module.branches) {
+    Val scale =
+        hook ? hook->factor(ops, module, branch, "ia3_l") : ops.constant(branch["ia3_l"], "ia3_l");
+    scale = ops.mul(ops.reshape(scale, {Dim(branch["ia3_l"].numel())}),
+                    hook ? hook->scaleOf(branch) : branch.scale);
+    sum = sum ? ops.add(*sum, scale) : scale;
+  }
+  return *sum;
+}
+
+// ---- Merging -----------------------------------------------------------------------------------
+
+/// The shape in which a vector over the outputs (or the inputs) multiplies the weight.
+static Val alongWeight(Ops &ops, const AdaptedModule &module, const Val &vector, bool inputs) {
+  bool lastAxis = module.use.kind == WeightUse::Embedding ||
+                  (module.use.kind == WeightUse::TransposedLinear && !inputs) ||
+                  (module.use.kind == WeightUse::Linear && inputs);
+  Shape shape(module.weight.dim(), Dim(1));
+  size_t axis = lastAxis                                              ? shape.size() - 1
+                : module.use.kind == WeightUse::Convolution && inputs ? 1
+                                                                      : 0;
+  shape[axis] = Ops::shapeOf(vector).empty() ? Dim(1) : Ops::shapeOf(vector)[0];
+  return ops.reshape(vector, shape);
+}
+
+static Val addBias(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+                   const std::optional<Val> &bias) {
+  Val own = ops.mul(ops.reshape(ops.constant(branch["lora_B.bias"], "bias"),
+                                {Dim(branch["lora_B.bias"].numel())}),
+                    branch.scale);
+  return bias ? ops.add(*bias, own) : own;
+}
+
+MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
+  const AdapterBranch &first = module.branches[0];
+  Val weight = ops.constant(module.parameter("weight"), "weight");
+  std::optional<Val> bias;
+  at::Tensor oldBias = module.parameter("bias");
+  if (oldBias.defined())
+    bias = ops.constant(oldBias, "bias");
+  MergedParameters merged;
+  if (first.kind == AdapterKind::Ia3) {
+    Val scale = featureScale(nullptr, ops, module);
+    merged.weight = ops.mul(weight, alongWeight(ops, module, scale, first.feedforward));
+    if (bias && !first.feedforward)
+      merged.bias = ops.mul(*bias, scale);
+  } else {
+    bool newBias = false;
+    for (const AdapterBranch &branch : module.branches) {
+      switch (branch.kind) {
+      case AdapterKind::Lora:
+        if (module.use.kind == WeightUse::Convolution &&
+            branch["lora_A"].size(1) != module.weight.size(1)) {
+          ops.engine().fail(makeError("module '{0}': the LoRA of a grouped convolution cannot be "
+                                      "merged into its weight; compile it with --lora keep",
+                                      module.path));
+          return {Val(), std::nullopt, std::nullopt};
+        }
+        weight = ops.constant(mergedLora(ops, module, branch, ops.data(weight)), "merged");
+        break;
+      case AdapterKind::Vera: {
+        VeraFactors factors = veraFactors(module, branch);
+        auto column = [&](StringRef name) {
+          return ops.reshape(ops.constant(branch[name], name), {Dim(branch[name].numel()), Dim(1)});
+        };
+        Val delta = ops.matmul(ops.mul(ops.constant(factors.b, "B"), column("vera_lambda_b")),
+                               ops.mul(ops.constant(factors.a, "A"), column("vera_lambda_d")));
+        if (module.use.kind == WeightUse::TransposedLinear)
+          delta = ops.swapLast(delta);
+        weight = ops.add(weight, ops.mul(delta, branch.scale));
+        break;
+      }
+      case AdapterKind::Loha:
+        weight = ops.add(weight, ops.mul(lohaDelta(nullptr, ops, module, branch), branch.scale));
+        break;
+      case AdapterKind::Lokr:
+        weight = ops.add(weight, ops.mul(lokrDelta(ops, module, branch), branch.scale));
+        break;
+      case AdapterKind::Ia3:
+        break;
+      }
+      if (branch.find("lora_B.bias")) {
+        bias = addBias(ops, module, branch, bias);
+        newBias = true;
+      }
+    }
+    if (first.dora)
+      weight = ops.mul(weight, alongWeight(ops, module, doraScale(ops, module, first), false));
+    merged.weight = weight;
+    if (newBias && oldBias.defined())
+      merged.bias = bias;
+    else if (newBias)
+      merged.addend = bias;
+  }
+  merged.weight = ops.cast(merged.weight, module.weight.scalar_type());
+  return merged;
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,102 @@
+// LoRA, DoRA and VeRA: two factors with a small rank between them.
+#include "frontend/adapter/AdapterHook.h"
+#include "frontend/adapter/Branch.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using llvm::StringRef;
+using mil::TensorData;
+
+/// A scaled embedding (Gemma's) multiplies what it gathers; the adapter's part is multiplied alike.
+static std::optional<Val> embeddingScale(Ops &ops, const AdaptedModule &module) {
+  at::Tensor scale = tensorAttribute(*module.object, "embed_scale");
+  return scale.defined() ? std::optional(ops.constant(scale, "embed_scale")) : std::nullopt;
+}
+
+Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+               const AdapterBranch &branch, const Val &x) {
+  auto factor = [&](StringRef name) { return hook.factor(ops, module, branch, name); };
+  Val y;
+  if (module.use.kind == WeightUse::Embedding) {
+    Val no(c10::IValue(false));
+    Val gathered =
+        ops.call("aten::embedding", "",
+                 {ops.swapLast(factor("lora_embedding_A")), x, Val(c10::IValue(-1)), no, no});
+    y = ops.linear(gathered, factor("lora_embedding_B"));
+    if (auto scale = embeddingScale(ops, module))
+      y = ops.mul(y, *scale);
+  } else if (module.use.kind == WeightUse::Convolution) {
+    // A with the base's geometry (PEFT leaves its dilation and groups out), then B at each point.
+    Val h = convolve(ops, module, x, factor("lora_A"), Geometry::OfBase);
+    int64_t groups = branch["lora_A"].size(0) / branch["lora_B"].size(1);
+    y = convolve(ops, module, h, factor("lora_B"), Geometry::Pointwise, groups);
+  } else {
+    y = ops.linear(ops.linear(x, factor("lora_A")), factor("lora_B"));
+  }
+  if (branch.find("lora_B.bias"))
+    y = ops.add(y, perFeature(ops, module, factor("lora_B.bias")));
+  return ops.mul(y, hook.scaleOf(branch));
+}
+
+Val veraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+               const AdapterBranch &branch, const Val &x) {
+  VeraFactors factors = veraFactors(module, branch);
+  Val h = ops.linear(x, ops.constant(factors.a, "vera_A"));
+  h = ops.mul(h, hook.factor(ops, module, branch, "vera_lambda_d"));
+  Val y = ops.linear(h, ops.constant(factors.b, "vera_B"));
+  return ops.mul(ops.mul(y, hook.factor(ops, module, branch, "vera_lambda_b")),
+                 hook.scaleOf(branch));
+}
+
+VeraFactors veraFactors(const AdaptedModule &module, const AdapterBranch &branch) {
+  bool transposed = module.use.kind == WeightUse::TransposedLinear;
+  int64_t out = module.weight.size(transposed ? 1 : 0), in = module.weight.size(transposed ? 0 : 1);
+  return {branch["vera_A"].narrow(1, 0, in), branch["vera_B"].narrow(0, 0, out)};
+}
+
+/// W + s B A in the layout of the module's weight, lazily.
+TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+                      const TensorData &weight) {
+  auto factor = [&](StringRef name) { return ops.data(ops.constant(branch[name], name)); };
+  switch (module.use.kind) {
+  case WeightUse::Embedding: // [num, dim] + s (B A)'
+    return weight.loraMerge(factor("lora_embedding_A").permute({1, 0}),
+                            factor("lora_embedding_B").permute({1, 0}), branch.scale);
+  case WeightUse::TransposedLinear:
+    return weight.permute({1, 0})
+        .loraMerge(factor("lora_B"), factor("lora_A"), branch.scale)
+        .permute({1, 0});
+  case WeightUse::Convolution: {
+    TensorData a = factor("lora_A"), b = factor("lora_B");
+    int64_t out = weight.shape()[0], rank = a.shape()[0];
+    return weight.reshape({out, weight.numElements() / out})
+        .loraMerge(b.reshape({out, rank}), a.reshape({rank, a.numElements() / rank}), branch.scale)
+        .reshape(weight.shape());
+  }
+  default:
+    return weight.loraMerge(factor("lora_B"), factor("lora_A"), branch.scale);
+  }
+}
+
+Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch) {
+  TensorData weight = ops.data(ops.constant(module.parameter("weight"), "weight"));
+  TensorData merged = mergedLora(ops, module, branch, weight);
+  int64_t outputs = branch["lora_magnitude_vector"].numel();
+  // One row an output. Of an embedding that is one a dimension of its vectors.
+  bool columns =
+      module.use.kind == WeightUse::Embedding || module.use.kind == WeightUse::TransposedLinear;
+  TensorData rows =
+      columns ? merged.permute({1, 0}) : merged.reshape({outputs, merged.numElements() / outputs});
+  Val norm = ops.call("aten::linalg_vector_norm", "",
+                      {ops.constant(rows, "merged"), Val(c10::IValue(2.0)), ops.ints(1),
+                       Val(c10::IValue(false)), Val(c10::IValue())});
+  Val magnitude =
+      ops.reshape(ops.constant(branch["lora_magnitude_vector"], "magnitude"), {Dim(outputs)});
+  return ops.div(magnitude, norm);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,184 @@
+// Adapters merged into a base by LibTorch, as PEFT's merge_and_unload does: what `plait verify`
+// holds a function with adapters against. It shares the reading of files with the compiler, and
+// nothing of how branches are lowered.
+#include "frontend/Frontend.h"
+#include "frontend/adapter/AdapterPlan.h"
+#include "frontend/archive/TorchArchive.h"
+
+#include <ATen/ATen.h>
+
+namespace plait::frontend {
+
+namespace {
+
+using at::Tensor;
+
+class Merger {
+public:
+  explicit Merger(const AdaptedModule &module) : module_(module) {}
+
+  Error merge() {
+    for (const auto &[name, tensor] : module_.replaced)
+      set(name, tensor.to(tensorAttribute(*module_.object, name).scalar_type()));
+    if (module_.branches.empty())
+      return Error::success();
+    Tensor weight = module_.parameter("weight").to(at::kFloat);
+    Tensor bias = module_.parameter("bias");
+    const AdapterBranch &first = module_.branches[0];
+    if (first.kind == AdapterKind::Ia3) {
+      Tensor scale = at::zeros({first["ia3_l"].numel()});
+      for (const AdapterBranch &branch : module_.branches)
+        scale = scale + branch.scale * of(branch, "ia3_l").flatten();
+      weight = weight * along(scale, first.feedforward);
+      if (bias.defined() && !first.feedforward)
+        bias = bias.to(at::kFloat) * scale;
+    } else {
+      for (const AdapterBranch &branch : module_.branches) {
+        weight = weight + branch.scale * delta(branch).reshape(weight.sizes());
+        if (!branch.find("lora_B.bias"))
+          continue;
+        if (!bias.defined())
+          return makeError(
+              "module '{0}': lora_bias on a layer without a bias cannot be merged to be "
+              "compared with",
+              module_.path);
+        bias = bias.to(at::kFloat) + branch.scale * of(branch, "lora_B.bias");
+      }
+      if (first.dora)
+        weight = weight * along(of(first, "lora_magnitude_vector").flatten() / norm(weight), false);
+    }
+    set("weight", weight.to(module_.weight.scalar_type()));
+    if (bias.defined())
+      set("bias", bias.to(module_.bias.scalar_type()));
+    return Error::success();
+  }
+
+private:
+  void set(const std::string &name, Tensor value) {
+    auto &object = const_cast<ModuleObject &>(*module_.object);
+    object.setSlot(object.type()->getAttributeSlot(name), value.contiguous());
+  }
+  static Tensor of(const AdapterBranch &branch, const char *name) {
+    return branch[name].to(at::kFloat);
+  }
+  bool transposed() const { return module_.use.kind == WeightUse::TransposedLinear; }
+
+  Tensor along(const Tensor &vector, bool inputs) const {
+    std::vector<int64_t> shape(module_.weight.dim(), 1);
+    bool second = inputs != (transposed() || module_.use.kind == WeightUse::Embedding);
+    shape[second ? 1 : 0] = vector.numel();
+    return vector.reshape(shape);
+  }
+  Tensor norm(const Tensor &weight) const {
+    bool columns = transposed() || module_.use.kind == WeightUse::Embedding;
+    return at::linalg_vector_norm(columns ? weight.t() : weight.flatten(1), 2, 1);
+  }
+
+  static Tensor tucker(const Tensor &core, const Tensor &a, const Tensor &b) {
+    return at::einsum("ijk,jr,ip->prk", {core.flatten(2), b, a});
+  }
+
+  Tensor delta(const AdapterBranch &branch) const {
+    switch (branch.kind) {
+    case AdapterKind::Lora: {
+      if (module_.use.kind == WeightUse::Embedding)
+        return of(branch, "lora_embedding_B").matmul(of(branch, "lora_embedding_A")).t();
+      Tensor product = of(branch, "lora_B").flatten(1).matmul(of(branch, "lora_A").flatten(1));
+      return transposed() ? product.t() : product;
+    }
+    case AdapterKind::Vera: {
+      int64_t out = module_.weight.size(transposed() ? 1 : 0);
+      int64_t in = module_.weight.size(transposed() ? 0 : 1);
+      Tensor product =
+          (of(branch, "vera_lambda_b").reshape({-1, 1}) * of(branch, "vera_B").narrow(0, 0, out))
+              .matmul(of(branch, "vera_lambda_d").reshape({-1, 1}) *
+                      of(branch, "vera_A").narrow(1, 0, in));
+      return transposed() ? product.t() : product;
+    }
+    case AdapterKind::Loha: {
+      auto product = [&](const char *a, const char *b, const char *core) {
+        return branch.find(core) ? tucker(of(branch, core), of(branch, a), of(branch, b))
+                                 : of(branch, a).matmul(of(branch, b));
+      };
+      return product("hada_w1_a", "hada_w1_b", "hada_t1") *
+             product("hada_w2_a", "hada_w2_b", "hada_t2");
+    }
+    case AdapterKind::Lokr: {
+      Tensor w1 = branch.find("lokr_w1") ? of(branch, "lokr_w1")
+                                         : of(branch, "lokr_w1_a").matmul(of(branch, "lokr_w1_b"));
+      Tensor w2 =
+          branch.find("lokr_w2") ? of(branch, "lokr_w2")
+          : branch.find("lokr_t2")
+              ? tucker(of(branch, "lokr_t2"), of(branch, "lokr_w2_a"), of(branch, "lokr_w2_b"))
+              : of(branch, "lokr_w2_a").matmul(of(branch, "lokr_w2_b"));
+      std::vector<int64_t> kernel(module_.weight.sizes().slice(2).begin(),
+                                  module_.weight.sizes().slice(2).end());
+      std::vector<int64_t> shape = {w2.size(0), module_.weight.size(1) / w1.size(1)};
+      shape.insert(shape.end(), kernel.begin(), kernel.end());
+      w2 = w2.reshape(shape);
+      std::vector<int64_t> ones = {w1.size(0), w1.size(1)};
+      ones.resize(shape.size(), 1);
+      return at::kron(w1.reshape(ones), w2);
+    }
+    case AdapterKind::Ia3:
+      break;
+    }
+    return at::zeros_like(module_.weight);
+  }
+
+  const AdaptedModule &module_;
+};
+
+} // namespace
+
+static Error writeMergedUnguarded(llvm::StringRef base, llvm::ArrayRef<AdapterSpec> adapters,
+                                  const std::optional<std::string> &root, bool allowUnmatched,
+                                  llvm::StringRef output) {
+  auto loaded = loadTorchScript(base, MappedFile::Access::CopyOnWrite);
+  if (!loaded)
+    return loaded.takeError();
+  torch::jit::Module &module = loaded->module;
+  module.eval();
+  for (const Tensor &parameter : module.parameters())
+    if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
+      module.to(at::kFloat);
+      break;
+    }
+  std::vector<AdapterUse> uses;
+  for (const AdapterSpec &spec : adapters) {
+    auto file = AdapterFile::open(spec.path);
+    if (!file)
+      return file.takeError();
+    uses.push_back({std::move(*file), spec.weight});
+  }
+  std::vector<std::string> warnings;
+  auto plan = AdapterPlan::make(module, uses, root, allowUnmatched, warnings);
+  if (!plan)
+    return addContext(plan.takeError(), adapters[0].path);
+  for (const AdaptedModule &adapted : plan->modules()) {
+    for (const char *name : {"weight", "bias"})
+      if (plan->base().isTied(tensorAttribute(*adapted.object, name)))
+        return makeError(
+            "module '{0}': its {1} is another module's too, so that an adapter cannot "
+            "be merged into it to be compared with; compare with a trace of the adapted "
+            "model",
+            adapted.path, name);
+    if (Error error = Merger(adapted).merge())
+      return error;
+  }
+  module.save(output.str());
+  return Error::success();
+}
+
+Error writeMerged(llvm::StringRef base, llvm::ArrayRef<AdapterSpec> adapters,
+                  const std::optional<std::string> &root, bool allowUnmatched,
+                  llvm::StringRef output) {
+  at::NoGradGuard noGrad;
+  try {
+    return writeMergedUnguarded(base, adapters, root, allowUnmatched, output);
+  } catch (const c10::Error &error) {
+    return makeError("{0}: {1}", base, error.what_without_backtrace());
+  }
+}
+
+} // namespace plait::frontend

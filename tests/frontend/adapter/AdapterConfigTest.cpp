@@ -1,0 +1,113 @@
+// Which modules a configuration chooses, with which rank and alpha; what it is refused for. And the
+// names of tensors.
+#include "frontend/adapter/AdapterConfig.h"
+#include "frontend/adapter/AdapterKeys.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+using namespace plait;
+using namespace plait::frontend;
+using testing::HasSubstr;
+
+namespace {
+
+AdapterConfig parse(llvm::StringRef fields, llvm::StringRef type = "LORA") {
+  auto config = AdapterConfig::parse(("{\"peft_type\": \"" + type + "\", " + fields + "}").str());
+  EXPECT_TRUE(bool(config)) << toString(config.takeError());
+  return config ? *config : AdapterConfig();
+}
+std::string problem(llvm::StringRef text) {
+  auto config = AdapterConfig::parse(text);
+  return config ? "" : toString(config.takeError());
+}
+bool adapts(const AdapterConfig &config, llvm::StringRef path) {
+  return llvm::cantFail(config.adapts(path));
+}
+
+TEST(AdapterConfig, NamesAreLastComponents) {
+  AdapterConfig config =
+      parse(R"("target_modules": ["q_proj", "mlp.up"], "exclude_modules": ["l.0.q_proj"])");
+  EXPECT_TRUE(adapts(config, "l.1.q_proj"));
+  EXPECT_TRUE(adapts(config, "q_proj"));
+  EXPECT_FALSE(adapts(config, "l.0.q_proj"));
+  EXPECT_FALSE(adapts(config, "l.1.my_q_proj"));
+  EXPECT_TRUE(adapts(config, "l.1.mlp.up"));
+  EXPECT_FALSE(adapts(config, "l.1.up"));
+}
+
+TEST(AdapterConfig, Layers) {
+  AdapterConfig config = parse(R"("target_modules": ["q"], "layers_to_transform": [1, 3])");
+  EXPECT_TRUE(adapts(config, "m.layers.1.q"));
+  EXPECT_FALSE(adapts(config, "m.layers.2.q"));
+  EXPECT_TRUE(adapts(config, "m.layers.3.experts.0.q"));
+  EXPECT_FALSE(adapts(config, "m.head.q"));
+  config = parse(R"("target_modules": ["q"], "layers_to_transform": 2, "layers_pattern": "h")");
+  EXPECT_TRUE(adapts(config, "m.h.2.q"));
+  EXPECT_FALSE(adapts(config, "m.g.2.q"));
+}
+
+TEST(AdapterConfig, SavedModulesAreNotAdapted) {
+  AdapterConfig config =
+      parse(R"("target_modules": "all-linear", "modules_to_save": ["classifier"])");
+  EXPECT_TRUE(adapts(config, "m.q"));
+  EXPECT_FALSE(adapts(config, "m.classifier"));
+  EXPECT_FALSE(adapts(config, "classifier.dense"));
+}
+
+TEST(AdapterConfig, TheFirstPatternOfTheFileCounts) {
+  AdapterConfig config = parse(R"("r": 8, "lora_alpha": 4, "use_rslora": true,
+      "rank_pattern": {"q": 2}, "alpha_pattern": {"z.q": 1, "q": 16, "l\\.\\d\\.q": 32, "^k": 64})");
+  EXPECT_TRUE(config.rankScaled);
+  EXPECT_EQ(llvm::cantFail(config.alphaOf("l.0.q")), 16);
+  EXPECT_EQ(llvm::cantFail(config.alphaOf("z.q")), 1);
+  EXPECT_EQ(llvm::cantFail(config.alphaOf("k")), 64);
+  EXPECT_EQ(llvm::cantFail(config.alphaOf("l.k")), 4);
+  EXPECT_EQ(llvm::cantFail(config.rankOf("l.0.q")), 2);
+  EXPECT_EQ(llvm::cantFail(config.rankOf("l.0.v")), 8);
+}
+
+TEST(AdapterConfig, Refused) {
+  EXPECT_THAT(problem(R"({"r": 4})"), HasSubstr("peft_type"));
+  EXPECT_THAT(problem(R"({"peft_type": "BOFT"})"), HasSubstr("BOFT"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "r": 0})"), HasSubstr("no rank"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "r": 1e300})"), HasSubstr("no rank"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "target_modules": 3})"),
+              HasSubstr("target_modules"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "target_modules": "("})"), HasSubstr("expression"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "init_lora_weights": "olora"})"),
+              HasSubstr("olora"));
+  EXPECT_THAT(problem("[1]"), HasSubstr("no JSON object"));
+  EXPECT_THAT(problem(std::string(1000000, '[')), HasSubstr("levels deep"));
+}
+
+void expectKey(llvm::StringRef key, bool fromPeft, llvm::StringRef module, llvm::StringRef factor,
+               llvm::StringRef attribute, bool flattened = false) {
+  AdapterKey parsed = parseAdapterKey(key, fromPeft);
+  EXPECT_EQ(parsed.module, module) << key.str();
+  EXPECT_EQ(parsed.factor, factor) << key.str();
+  EXPECT_EQ(parsed.attribute, attribute) << key.str();
+  EXPECT_EQ(parsed.flattened, flattened) << key.str();
+}
+
+TEST(AdapterKeys, Peft) {
+  expectKey("base_model.model.l.0.q.lora_A.weight", true, "l.0.q", "lora_A", "");
+  expectKey("base_model.model.l.0.q.lora_B.default.weight", true, "l.0.q", "lora_B", "");
+  expectKey("base_model.model.l.0.q.lora_B.bias", true, "l.0.q", "lora_B.bias", "");
+  expectKey("base_model.model.e.lora_embedding_A", true, "e", "lora_embedding_A", "");
+  expectKey("base_model.model.q.lora_magnitude_vector", true, "q", "lora_magnitude_vector", "");
+  expectKey("base_model.model.q.base_layer.bias", true, "q", "", "bias");
+  expectKey("base_model.model.head.modules_to_save.default.weight", true, "head", "", "weight");
+  expectKey("base_model.model.alpha", true, "", "", "alpha");
+  expectKey("base_model.vera_A", true, "", "vera_A", "");
+}
+
+TEST(AdapterKeys, OtherTools) {
+  expectKey("lora_unet_down_0_to_q.lora_down.weight", false, "down_0_to_q", "lora_A", "", true);
+  expectKey("lora_te1_text_q.alpha", false, "text_q", "alpha", "", true);
+  expectKey("lycoris_blocks_0_fc.hada_w1_a", false, "blocks_0_fc", "hada_w1_a", "", true);
+  expectKey("unet.down.0.to_q.lora.up.weight", false, "unet.down.0.to_q", "lora_B", "");
+  expectKey("transformer.x.lora_A.weight", false, "transformer.x", "lora_A", "");
+}
+
+} // namespace
