@@ -1,6 +1,7 @@
 // The public compiler: collects functions, then lets the driver do what the command does.
 #include "api/Impl.h"
 
+#include "driver/AdapterSyntax.h"
 #include "driver/InputSyntax.h"
 #include "driver/Recipe.h"
 #include "passes/Pass.h"
@@ -28,6 +29,8 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   if (options.lora)
     function.lora = toMode(*options.lora);
   function.method = options.method;
+  if (!options.adapter.empty())
+    function.adapters = valueOrRaise(driver::parseAdapters(options.adapter));
   return function;
 }
 

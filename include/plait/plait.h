@@ -73,6 +73,9 @@ struct FunctionOptions {
   std::vector<std::string> output = {};
   /// Where it differs from the package's.
   std::optional<Lora> lora = {};
+  /// An adapter on the model, as --adapter has it after the name: a PEFT folder, or several with
+  /// weights. "" is none.
+  std::string adapter = {};
   /// The method of a TorchScript module.
   std::string method = "forward";
 };
