@@ -104,10 +104,10 @@ TEST(Recipe, OneModel) {
 }
 
 TEST(Recipe, ComplaintsHaveAPlace) {
-  EXPECT_EQ(
-      complaint("model: m.pt\nprecison: fp16\n"),
-      "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
-      "functions, model, inputs, outputs, default, precision, lora, share, threads, metadata");
+  EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
+            "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
+            "functions, model, inputs, outputs, default, precision, lora, base, adapter_root, "
+            "allow_unmatched, share, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_THAT(
