@@ -89,6 +89,12 @@ struct Difference {
     if (double distance = std::abs(a - b); distance > max)
       max = distance;
   }
+  void addRun(Pair &pair, int64_t begin, int64_t count) {
+    pair.read(begin, count);
+    for (size_t i = 0; i < size_t(count); ++i)
+      add(pair, i);
+    pair.release(begin, count);
+  }
   bool isNear() const {
     return double(different) <= nearElements * double(seen) ||
            squares <= nearDistance * nearDistance * size;
@@ -101,24 +107,15 @@ Difference sample(Pair &pair) {
   Difference difference;
   for (int64_t run = 0; run < runs; ++run) {
     int64_t begin = std::max<int64_t>(0, pair.elements - length) / (runs - 1) * run;
-    int64_t count = std::min(length, pair.elements - begin);
-    pair.read(begin, count);
-    for (size_t i = 0; i < size_t(count); ++i)
-      difference.add(pair, i);
-    pair.release(begin, count);
+    difference.addRun(pair, begin, std::min(length, pair.elements - begin));
   }
   return difference;
 }
 
 Difference compareAll(Pair &pair) {
   Difference difference;
-  for (int64_t begin = 0; begin < pair.elements; begin += tileElements) {
-    int64_t count = std::min(tileElements, pair.elements - begin);
-    pair.read(begin, count);
-    for (size_t i = 0; i < size_t(count); ++i)
-      difference.add(pair, i);
-    pair.release(begin, count);
-  }
+  for (int64_t begin = 0; begin < pair.elements; begin += tileElements)
+    difference.addRun(pair, begin, std::min(tileElements, pair.elements - begin));
   return difference;
 }
 

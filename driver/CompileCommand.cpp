@@ -201,6 +201,19 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
   return readRecipe(recipe);
 }
 
+/// What compile and add take alike of the package.
+Error readThreadsAndShare(const Arguments &arguments, CompileOptions &options) {
+  auto threads = arguments.number(threadsOption, options.threads, 1024);
+  if (!threads)
+    return threads.takeError();
+  options.threads = unsigned(*threads);
+  auto expected = expectedShare(arguments);
+  if (!expected)
+    return expected.takeError();
+  options.expectShared = *expected;
+  return Error::success();
+}
+
 Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   bool hasFunctions = llvm::any_of(
@@ -242,14 +255,8 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (!share)
     return share.takeError();
   options->share = *share;
-  auto threads = arguments.number(threadsOption, options->threads, 1024);
-  if (!threads)
-    return threads.takeError();
-  options->threads = unsigned(*threads);
-  auto expected = expectedShare(arguments);
-  if (!expected)
-    return expected.takeError();
-  options->expectShared = *expected;
+  if (Error error = readThreadsAndShare(arguments, *options))
+    return error;
   if (options->output.empty())
     return usageError("-o OUT.mlpackage is missing; see: plait help compile");
   if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
@@ -278,14 +285,8 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   if (options->functions.empty())
     return usageError("what to add is missing: plait add {0} --function NAME=MODEL.pt", *package);
   options->defaultFunction = arguments.value(newDefaultOption).value_or("");
-  auto threads = arguments.number(threadsOption, 0, 1024);
-  if (!threads)
-    return threads.takeError();
-  options->threads = unsigned(*threads);
-  auto expected = expectedShare(arguments);
-  if (!expected)
-    return expected.takeError();
-  options->expectShared = *expected;
+  if (Error error = readThreadsAndShare(arguments, *options))
+    return error;
   auto precision = arguments.choice(samePrecisionOption, {"fp16", "fp32"}, 2);
   if (!precision)
     return precision.takeError();

@@ -1,12 +1,8 @@
 #!/usr/bin/env bash
 # A package that is in use gets another adapter, and loses one. README.md says what to expect.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
-plait=${PLAIT:-$ROOT/build/release/bin/plait}
-work=${1:-$ROOT/build/examples/grow}
-mkdir -p "$work"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
-show() { printf '\n$ plait'; printf ' %q' "$@"; printf '\n'; "$plait" "$@"; }
 weights() { wc -c < adapters.mlpackage/Data/com.apple.CoreML/weights/weight.bin | tr -d ' '; }
 
 say "making the models (once)"

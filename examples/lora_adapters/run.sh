@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
 # Two LoRA adaptations of one base model, compiled into one package. README.md says what to expect.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
-plait=${PLAIT:-$ROOT/build/release/bin/plait}
-work=${1:-$ROOT/build/examples/lora_adapters}
-mkdir -p "$work"
-
-show() { printf '\n$ plait'; printf ' %q' "$@"; printf '\n'; "$plait" "$@"; }
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 say "making the models (once)"
 [[ -f $work/adapted_model_2.pt ]] || "$PYTHON" "$ROOT/examples/lora_adapters/make_models.py" "$work"

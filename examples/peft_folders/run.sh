@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
 # Three PEFT adapter folders of one base, compiled without tracing any of them. README.md says what to expect.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
-plait=${PLAIT:-$ROOT/build/release/bin/plait}
-work=${1:-$ROOT/build/examples/peft_folders}
-mkdir -p "$work"
-
-show() { printf '\n$ plait'; printf ' %q' "$@"; printf '\n'; "$plait" "$@"; }
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 say "making base and adapters (once)"
 [[ -d $work/poetry ]] || "$PYTHON" "$ROOT/examples/peft_folders/make_adapters.py" "$work" 2>/dev/null

@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
 # One feature extractor with two heads, compiled into one package. README.md says what to expect.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
-plait=${PLAIT:-$ROOT/build/release/bin/plait}
-work=${1:-$ROOT/build/examples/shared_backbone}
-mkdir -p "$work"
-
-show() { printf '\n$ plait'; printf ' %q' "$@"; printf '\n'; "$plait" "$@"; }
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 say "making the models (once)"
 [[ -f $work/regressor.pt ]] || "$PYTHON" "$ROOT/examples/shared_backbone/make_models.py" "$work"

@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Trains, exports and runs again: one process, no Python but for the images. README.md says what to expect.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/env.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 program=${TRAIN_AND_EXPORT:-$ROOT/build/release/bin/train_and_export}
-work=${1:-$ROOT/build/examples/train_and_export}
-mkdir -p "$work"
 
 say "writing the images (once)"
 [[ -f $work/digits.bin ]] || "$PYTHON" "$ROOT/examples/train_and_export/make_digits.py" "$work/digits.bin"

@@ -181,6 +181,16 @@ Error checkPath(StringRef path) {
 
 } // namespace
 
+/// What an unpickler reads with: hands out `rest` from its front.
+static auto readerOf(StringRef &rest) {
+  return [&rest](char *buffer, size_t count) {
+    count = std::min(count, rest.size());
+    std::memcpy(buffer, rest.data(), count);
+    rest = rest.drop_front(count);
+    return count;
+  };
+}
+
 class TorchArchiveLoader {
 public:
   static Expected<LoadedModule> load(StringRef path, MappedFile::Access access) {
@@ -259,12 +269,7 @@ private:
     if (auto error = checkPickle(*pickle))
       throw std::runtime_error(name + ".pkl: " + llvm::toString(std::move(error)));
     StringRef rest = *pickle;
-    auto read = [&rest](char *buffer, size_t count) {
-      count = std::min(count, rest.size());
-      std::memcpy(buffer, rest.data(), count);
-      rest = rest.drop_front(count);
-      return count;
-    };
+    auto read = readerOf(rest);
     auto resolveType = [this](const c10::QualifiedName &type) {
       return c10::StrongTypePtr(unit, importer.loadType(type));
     };
@@ -309,12 +314,7 @@ static IValue unpickleTensors(const std::shared_ptr<const MappedFile> &file,
   if (auto error = checkPickle(*pickle))
     throw std::runtime_error(llvm::toString(std::move(error)));
   StringRef rest = *pickle;
-  auto read = [&rest](char *buffer, size_t count) {
-    count = std::min(count, rest.size());
-    std::memcpy(buffer, rest.data(), count);
-    rest = rest.drop_front(count);
-    return count;
-  };
+  auto read = readerOf(rest);
   auto noTypes = [](const c10::QualifiedName &type) -> c10::StrongTypePtr {
     throw std::runtime_error("it holds an object of the class " + type.qualifiedName() +
                              ", and only tensors are read; save the state_dict alone");
