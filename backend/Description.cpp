@@ -54,10 +54,10 @@ Error encodeArray(const Value &value, spec::ArrayFeatureType &out) {
 
 Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
   if (!info.feature.empty() && out.ParseFromString(info.feature)) {
-    out.set_name(value.name);
+    out.set_name(value.name.str());
     return Error::success();
   }
-  out.set_name(value.name);
+  out.set_name(value.name.str());
   if (!value.type.isTensor())
     return makeError("input '{0}' has the type {1}; only tensors and states can be inputs",
                      value.name, value.type.str());
@@ -99,7 +99,7 @@ Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureD
 }
 
 Error encodeState(const Value &value, spec::FeatureDescription &out) {
-  out.set_name(value.name);
+  out.set_name(value.name.str());
   if (!value.type.element().hasStaticShape() || value.type.rank() == 0)
     return makeError("state '{0}' has the type {1}; a state has a fixed shape of rank 1 or more",
                      value.name, value.type.element().str());
@@ -118,10 +118,10 @@ bool isClassifierOutput(const Value &value, unsigned index) {
 
 Error encodeOutput(const Value &value, llvm::StringRef feature, spec::FeatureDescription &out) {
   if (!feature.empty() && out.ParseFromString(feature.str())) {
-    out.set_name(value.name);
+    out.set_name(value.name.str());
     return Error::success();
   }
-  out.set_name(value.name);
+  out.set_name(value.name.str());
   spec::FeatureType &type = *out.mutable_type();
   if (value.type.kind() == Type::Kind::Dict) {
     if (value.type.elements()[0].dtype() == DType::String)
@@ -169,9 +169,9 @@ template <typename Out> Error encodeInterface(const mil::Function &function, Out
     if (Error error = encodeOutput(*output.get(), feature, *out.add_output()))
       return addContext(std::move(error), "function '" + function.name + "'");
     if (isClassifierOutput(*output.get(), 0))
-      out.set_predictedfeaturename(output->name);
+      out.set_predictedfeaturename(output->name.str());
     if (isClassifierOutput(*output.get(), 1))
-      out.set_predictedprobabilitiesname(output->name);
+      out.set_predictedprobabilitiesname(output->name.str());
   }
   if (function.outputs().empty())
     return makeError("function '{0}' has no output; Core ML needs one", function.name);

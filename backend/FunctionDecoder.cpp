@@ -36,7 +36,7 @@ private:
   Error decodeResults(const wire::Operation &in, Op &op);
   Error define(Value *value, llvm::StringRef name);
   Value *find(llvm::StringRef name) const;
-  std::string take(llvm::StringRef name);
+  mil::Name take(llvm::StringRef name);
 
   mil::Function &function;
   WeightFiles &files;
@@ -45,12 +45,12 @@ private:
 };
 
 /// The name itself where it is free.
-std::string FunctionDecoder::take(llvm::StringRef name) {
+mil::Name FunctionDecoder::take(llvm::StringRef name) {
   if (taken.insert(name).second) {
     function.reserveName(name);
-    return name.str();
+    return name;
   }
-  std::string unique;
+  mil::Name unique;
   do
     unique = function.uniqueName(name);
   while (!taken.insert(unique).second);
@@ -77,7 +77,7 @@ Expected<Value *> FunctionDecoder::decodeLiteral(const wire::Value &in, mil::Blo
   Expected<Attr> value = decodeValue(in, files);
   if (!value)
     return value.takeError();
-  std::string unique = take(name.str());
+  mil::Name unique = take(name.str());
   Op *literal = block.insert(block.end(), std::make_unique<Op>(OpKind::const_));
   literal->name = unique;
   Type type = value->type();
@@ -87,7 +87,7 @@ Expected<Value *> FunctionDecoder::decodeLiteral(const wire::Value &in, mil::Blo
 
 Error FunctionDecoder::decodeOperands(const wire::Operation &in, mil::Block &block, Op &op) {
   const mil::OpInfo &info = op.info();
-  std::string base = in.outputs_size() ? in.outputs(0).name() : op.name;
+  std::string base = in.outputs_size() ? in.outputs(0).name() : op.name.str();
   auto bind = [&](llvm::StringRef name, llvm::ArrayRef<Value *> values) -> Error {
     std::optional<unsigned> param = info.findParam(name);
     if (!param)

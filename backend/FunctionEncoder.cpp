@@ -103,7 +103,7 @@ void encodeName(llvm::StringRef name, wire::Value &out) {
 }
 
 void encodeNamed(const Value &value, wire::NamedValueType &out) {
-  out.set_name(value.name);
+  out.set_name(value.name.str());
   encodeType(value.type, *out.mutable_type());
 }
 
@@ -154,7 +154,7 @@ Error FunctionEncoder::encodeOp(const Op &op, wire::Operation &out) {
       bool byName =
           !isInline(op, param) || (isConstexpr(op) && value.def() && isConstexpr(*value.def()));
       if (byName)
-        binding.set_name(value.name);
+        binding.set_name(value.name.str());
       else if (Error error = encodeLiteral(op, value, *binding.mutable_value()))
         return error;
     }
@@ -172,7 +172,7 @@ Error FunctionEncoder::encodeBlock(const mil::Block &block, wire::Block &out) {
   for (const auto &arg : block.args())
     encodeNamed(*arg, *out.add_inputs());
   for (const mil::Operand &output : block.outputs())
-    out.add_outputs(output->name);
+    out.add_outputs(output->name.str());
   for (const Op &op : block)
     if (!isOnlyInline(op))
       if (Error error = encodeOp(op, *out.add_operations()))

@@ -66,8 +66,8 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
     }
     if (nearSharing)
       candidates.push_back(
-          {{index, unsigned(function.weights.size())}, op.name, *tensor, it->second, {}});
-    function.weights.push_back({op.name, op.result()->type, it->second});
+          {{index, unsigned(function.weights.size())}, op.name.str(), *tensor, it->second, {}});
+    function.weights.push_back({op.name.str(), op.result()->type, it->second});
   };
 
   for (const auto &source : program.functions()) {
@@ -76,9 +76,9 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
     function.name = source->name;
     for (const auto &input : source->inputs())
       (input->type.isState() ? function.states : function.inputs)
-          .push_back({input->name, input->type});
+          .push_back({input->name.str(), input->type});
     for (const mil::Operand &output : source->outputs())
-      function.outputs.push_back({output->name, output->type});
+      function.outputs.push_back({output->name.str(), output->type});
     mil::walk(source->body(), [&](mil::Op &op) {
       if (op.is(mil::OpKind::const_))
         addWeight(function, index, op);

@@ -101,7 +101,7 @@ Expected<std::vector<RunStep>> readSteps(StringRef source, const mil::Function &
     llvm::SmallString<256> file(source);
     path::append(file, input->name + ".npy");
     if (!input->type.isState() && llvm::sys::fs::exists(file))
-      step.inputs[input->name] = {false, file.str().str()};
+      step.inputs[input->name.str()] = {false, file.str().str()};
   }
   if (step.inputs.empty() &&
       llvm::any_of(function.inputs(), [](const auto &input) { return !input->type.isState(); }))

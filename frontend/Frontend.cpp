@@ -238,7 +238,7 @@ private:
   }
 
   Expected<Val> input(const InputSpec &spec, llvm::StringRef argument) {
-    std::string name = spec.name.empty() ? function_.uniqueName(argument) : spec.name;
+    std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
     DType dtype = spec.dtype.value_or(request_.floatType);
     mil::Shape shape;
     mil::InputInfo info;
@@ -335,10 +335,10 @@ private:
       if (taken)
         value = builder.emit(OpKind::identity, {{mil::identity::x, value}});
       std::string name = i < request_.outputs.size() ? request_.outputs[i]
-                         : !key.empty()              ? function_.uniqueName(key)
+                         : !key.empty()              ? function_.uniqueName(key).str()
                          : outputs.size() == 1
-                             ? function_.uniqueName("output")
-                             : function_.uniqueName("output_" + std::to_string(i));
+                             ? function_.uniqueName("output").str()
+                             : function_.uniqueName("output_" + std::to_string(i)).str();
       value->name = std::move(name);
       values.push_back(value);
     }

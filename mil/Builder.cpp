@@ -39,8 +39,7 @@ Value *Builder::constant(Attr value, llvm::StringRef hint) {
   op->location = location_;
   Type type = value.type();
   op->setVal(std::move(value));
-  std::string name = op->name;
-  Value *result = op->addResult(std::move(type), std::move(name));
+  Value *result = op->addResult(std::move(type), op->name);
   block_->insert(position_, std::move(op));
   return result;
 }

@@ -84,9 +84,12 @@ bool Value::isOutput() const {
 // ---- Op ----------------------------------------------------------------------------------------
 
 Op::Op(OpKind kind) : kind_(kind) {
-  // The terminator's operands form one segment.
-  segments_.assign(kind == OpKind::block_return ? 1 : mil::info(kind).params.size(), 0);
+  if (unsigned params = numParams())
+    segments_ = std::make_unique<uint32_t[]>(params);
 }
+
+/// The terminator's operands are bound to one parameter.
+unsigned Op::numParams() const { return isTerminator() ? 1 : info().params.size(); }
 
 Op::~Op() {
   operands_.clear();
@@ -100,7 +103,7 @@ Value *Op::operator[](unsigned param) const {
 }
 
 llvm::ArrayRef<Operand> Op::operands(unsigned param) const {
-  assert(param < segments_.size());
+  assert(param < numParams());
   unsigned begin = param ? segments_[param - 1] : 0;
   return llvm::ArrayRef<Operand>(operands_).slice(begin, segments_[param] - begin);
 }
@@ -110,7 +113,7 @@ void Op::set(unsigned param, Value *value) {
 }
 
 void Op::set(unsigned param, llvm::ArrayRef<Value *> values) {
-  assert(param < segments_.size());
+  assert(param < numParams());
   unsigned begin = param ? segments_[param - 1] : 0;
   unsigned oldCount = segments_[param] - begin;
   if (oldCount == values.size()) {
@@ -118,7 +121,7 @@ void Op::set(unsigned param, llvm::ArrayRef<Value *> values) {
       operands_[begin + i].set(value);
     return;
   }
-  std::vector<Operand> rebuilt;
+  llvm::SmallVector<Operand, 0> rebuilt;
   rebuilt.reserve(operands_.size() - oldCount + values.size());
   for (unsigned i = 0; i < begin; ++i)
     rebuilt.push_back(std::move(operands_[i]));
@@ -127,11 +130,11 @@ void Op::set(unsigned param, llvm::ArrayRef<Value *> values) {
   for (unsigned i = begin + oldCount; i < operands_.size(); ++i)
     rebuilt.push_back(std::move(operands_[i]));
   operands_ = std::move(rebuilt);
-  for (unsigned i = param; i < segments_.size(); ++i)
+  for (unsigned i = param; i < numParams(); ++i)
     segments_[i] += values.size() - oldCount;
 }
 
-Value *Op::addResult(Type type, std::string name) {
+Value *Op::addResult(Type type, Name name) {
   auto value = std::make_unique<Value>(std::move(type), std::move(name));
   value->def_ = this;
   value->index_ = results_.size();
@@ -185,7 +188,7 @@ Block::~Block() {
     remove(&ops_.back());
 }
 
-Value *Block::addArg(Type type, std::string name) {
+Value *Block::addArg(Type type, Name name) {
   auto value = std::make_unique<Value>(std::move(type), std::move(name));
   value->owner_ = this;
   value->index_ = args_.size();
@@ -244,16 +247,16 @@ Function::Function(Program *program, std::string name, Opset opset)
 
 Value *Function::addInput(Type type, llvm::StringRef name) {
   reserveName(name);
-  return body_.addArg(std::move(type), name.str());
+  return body_.addArg(std::move(type), name);
 }
 
-std::string Function::uniqueName(llvm::StringRef hint) {
-  std::string base = legalName(hint);
+Name Function::uniqueName(llvm::StringRef hint) {
+  Name base = legalName(hint);
   auto [it, fresh] = names_.try_emplace(base, 0);
   if (fresh)
     return base;
   while (true) {
-    std::string candidate = base + "_" + std::to_string(it->second++);
+    Name candidate = base + "_" + std::to_string(it->second++);
     if (names_.try_emplace(candidate, 0).second)
       return candidate;
     it = names_.find(base);

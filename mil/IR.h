@@ -10,8 +10,10 @@
 #pragma once
 
 #include "mil/Attr.h"
+#include "mil/Name.h"
 #include "mil/OpInfo.h"
 
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -61,12 +63,12 @@ private:
 /// A result of an operation or an argument of a block. Its name is unique within the function.
 class Value {
 public:
-  Value(Type type, std::string name) : type(std::move(type)), name(std::move(name)) {}
+  Value(Type type, Name name) : type(std::move(type)), name(std::move(name)) {}
   Value(const Value &) = delete;
   ~Value();
 
   Type type;
-  std::string name;
+  Name name;
 
   /// The operation that computes it; null for a block argument.
   Op *def() const { return def_; }
@@ -121,7 +123,7 @@ public:
   bool is(OpKind kind) const { return kind_ == kind; }
 
   /// The `name` attribute: unique within the function, a name space of its own.
-  std::string name;
+  Name name;
   /// Where it comes from (module path, source line), interned in the program; may be null.
   const std::string *location = nullptr;
   /// Attributes other than `name` and `val`.
@@ -134,7 +136,7 @@ public:
   /// All operands, in the order of parameters. Of a terminator: the block's outputs.
   llvm::ArrayRef<Operand> operands() const { return operands_; }
   llvm::MutableArrayRef<Operand> operands() { return operands_; }
-  unsigned numParams() const { return segments_.size(); }
+  unsigned numParams() const;
   /// Binds a parameter to one value (null: to none) or to several.
   void set(unsigned param, Value *value);
   void set(unsigned param, llvm::ArrayRef<Value *> values);
@@ -142,7 +144,7 @@ public:
   unsigned numResults() const { return results_.size(); }
   Value *result(unsigned index = 0) const { return results_[index].get(); }
   llvm::ArrayRef<std::unique_ptr<Value>> results() const { return results_; }
-  Value *addResult(Type type, std::string name);
+  Value *addResult(Type type, Name name);
 
   llvm::ArrayRef<std::unique_ptr<Block>> blocks() const { return blocks_; }
   Block *addBlock();
@@ -165,10 +167,10 @@ private:
   friend class Block;
   OpKind kind_;
   Block *parent_ = nullptr;
-  std::vector<Operand> operands_;
-  llvm::SmallVector<uint32_t, 6> segments_; // end of each parameter's operands
-  std::vector<std::unique_ptr<Value>> results_;
-  std::vector<std::unique_ptr<Block>> blocks_;
+  llvm::SmallVector<Operand, 0> operands_;
+  std::unique_ptr<uint32_t[]> segments_; // end of each parameter's operands
+  llvm::SmallVector<std::unique_ptr<Value>, 1> results_;
+  llvm::SmallVector<std::unique_ptr<Block>, 0> blocks_;
   std::unique_ptr<Attr> val_;
 };
 
@@ -184,7 +186,7 @@ public:
   Op *parentOp() const { return parentOp_; }
 
   llvm::ArrayRef<std::unique_ptr<Value>> args() const { return args_; }
-  Value *addArg(Type type, std::string name);
+  Value *addArg(Type type, Name name);
   void eraseArg(unsigned index);
 
   using iterator = llvm::simple_ilist<Op>::iterator;
@@ -257,14 +259,14 @@ public:
 
   /// A name that no value or operation of the function has yet: `hint`, made a legal identifier, or
   /// hint_N.
-  std::string uniqueName(llvm::StringRef hint);
+  Name uniqueName(llvm::StringRef hint);
   /// Marks a name as taken.
-  void reserveName(llvm::StringRef name) { names_[name]; }
+  void reserveName(const Name &name) { names_.try_emplace(name, 0); }
 
 private:
   friend class Program;
   Program *program_;
-  llvm::StringMap<unsigned> names_; // name -> next suffix to try
+  llvm::DenseMap<Name, unsigned> names_; // name -> next suffix to try
   Block body_;
 };
 

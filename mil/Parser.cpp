@@ -52,7 +52,7 @@ bool Parser::define(Value *value, llvm::StringRef where) {
   if (!values_.try_emplace(value->name, value).second)
     return fail(where, "'" + value->name + "' is defined already");
   function_->reserveName(value->name);
-  scope_.push_back(value->name);
+  scope_.push_back(value->name.str());
   return true;
 }
 

@@ -117,21 +117,20 @@ struct TensorData::Node {
 
   Kind kind;
   DType dtype;
-  llvm::SmallVector<int64_t, 4> shape;
+  OpKind op{};        // of Recipe
+  unsigned index = 0; // of Recipe
+  uint64_t hash = 0;
+  llvm::SmallVector<int64_t, 2> shape; // most weights are matrices
   // Strided:
   std::shared_ptr<const Storage> storage;
   uint64_t byteOffset = 0;
-  llvm::SmallVector<int64_t, 4> strides;
+  llvm::SmallVector<int64_t, 2> strides;
   // The others: W, B, A of LoraMerge, else one input.
-  std::vector<TensorData> inputs;
-  llvm::SmallVector<int64_t, 4> perm;
+  llvm::SmallVector<TensorData, 0> inputs;
+  llvm::SmallVector<int64_t, 0> perm;
   double factor = 1;
   // Recipe:
-  OpKind op{};
   std::vector<std::vector<Attr>> operands;
-  unsigned index = 0;
-
-  uint64_t hash = 0;
 };
 
 /// Reads a tensor tile by tile. Recipes inside are evaluated once, when the reader is made;

@@ -36,17 +36,17 @@ public:
 
 private:
   /// A name for `wanted` that `taken` does not have yet.
-  std::string choose(llvm::StringRef wanted, llvm::StringSet<> &taken) {
+  Name choose(llvm::StringRef wanted, llvm::StringSet<> &taken) {
     if (isLegalName(wanted) && taken.insert(wanted).second) {
       function_.reserveName(wanted);
-      return wanted.str();
+      return wanted;
     }
     std::string legal = legalName(wanted);
     if (!isLegalName(wanted) && taken.insert(legal).second) {
       function_.reserveName(legal);
       return legal;
     }
-    std::string name;
+    Name name;
     do
       name = function_.uniqueName(legal);
     while (!taken.insert(name).second);
@@ -56,7 +56,7 @@ private:
   void fixValue(Value &value) {
     if (!done_.insert(&value).second)
       return;
-    std::string name = choose(value.name, values_);
+    Name name = choose(value.name, values_);
     if (name == value.name)
       return;
     value.name = std::move(name);
@@ -64,7 +64,7 @@ private:
   }
 
   void fixInterface(const char *role, Value &value) {
-    std::string before = value.name;
+    Name before = value.name;
     fixValue(value);
     if (value.name != before)
       context_.warning(
@@ -77,7 +77,7 @@ private:
       fixValue(*arg);
     for (Op &op : block) {
       if (!op.name.empty()) {
-        std::string name = choose(op.name, ops_);
+        Name name = choose(op.name, ops_);
         changed_ |= name != op.name;
         op.name = std::move(name);
       }

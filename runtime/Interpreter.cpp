@@ -126,8 +126,8 @@ Error Interpreter::start(const Inputs &inputs) {
         auto shape = mil::constShape(input->type.shape());
         if (!shape)
           return makeError("state '{0}' has the dynamic type {1}", input->name, input->type.str());
-        states[input->name] = at::zeros(at::IntArrayRef(shape->data(), shape->size()),
-                                        heldType(input->type.dtype(), options_.compute));
+        states[input->name.str()] = at::zeros(at::IntArrayRef(shape->data(), shape->size()),
+                                              heldType(input->type.dtype(), options_.compute));
       }
       continue;
     }

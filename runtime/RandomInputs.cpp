@@ -200,7 +200,7 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
     auto bytes = TensorData::from<double>(DType::F64, shape, values).cast(dtype).bytes();
     if (!bytes)
       return bytes.takeError();
-    inputs.push_back({input->name, TensorData::fromBytes(dtype, shape, std::move(*bytes))});
+    inputs.push_back({input->name.str(), TensorData::fromBytes(dtype, shape, std::move(*bytes))});
   }
   return inputs;
 }

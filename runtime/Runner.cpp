@@ -72,9 +72,9 @@ Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> input
   std::vector<NamedResult> results;
   for (auto [value, datum] : llvm::zip(impl_->function->outputs(), *outputs)) {
     if (datum.literal)
-      results.push_back({value->name, *datum.literal});
+      results.push_back({value->name.str(), *datum.literal});
     else if (datum.tensor.defined())
-      results.push_back({value->name, toTensorData(datum.tensor, value->type.dtype())});
+      results.push_back({value->name.str(), toTensorData(datum.tensor, value->type.dtype())});
     else
       return makeError("output '{0}' is a list: only tensors can be given back", value->name);
   }
@@ -84,7 +84,7 @@ Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> input
 std::vector<NamedTensor> Runner::traced() const {
   std::vector<NamedTensor> tensors;
   for (const auto &[value, tensor] : impl_->traced)
-    tensors.push_back({value->name, tensor});
+    tensors.push_back({value->name.str(), tensor});
   return tensors;
 }
 
@@ -103,7 +103,7 @@ std::vector<NamedTensor> Runner::states() const {
   for (const auto &input : impl_->function->inputs())
     if (auto it = impl_->interpreter->states.find(input->name);
         input->type.isState() && it != impl_->interpreter->states.end())
-      tensors.push_back({input->name, toTensorData(it->second, input->type.dtype())});
+      tensors.push_back({input->name.str(), toTensorData(it->second, input->type.dtype())});
   return tensors;
 }
 

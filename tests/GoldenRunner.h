@@ -194,7 +194,7 @@ inline std::vector<mil::TensorData> makeInputs(const mil::Function &function, co
         llvm::StringRef(value).getAsInteger(10, size);
       shape.push_back(d.isConst() ? d.value() : size);
     }
-    std::mt19937_64 random(std::hash<std::string>()(input->name));
+    std::mt19937_64 random(std::hash<std::string>()(input->name.str()));
     std::vector<double> values(mil::numElements(llvm::ArrayRef<int64_t>(shape)));
     mil::DType dtype = input->type.dtype();
     for (double &value : values)

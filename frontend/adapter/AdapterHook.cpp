@@ -89,7 +89,7 @@ Val AdapterHook::factor(Ops &ops, const AdaptedModule &module, const AdapterBran
   if (!value) {
     mil::Function &function = ops.engine().function();
     AdapterInput input;
-    input.name = function.uniqueName(mil::legalName(module.name + "_" + name.str()));
+    input.name = function.uniqueName(mil::legalName(module.name + "_" + name.str())).str();
     input.key = factor.key;
     input.shape.assign(factor.tensor.sizes().begin(), factor.tensor.sizes().end());
     value = function.addInput(

@@ -17,7 +17,7 @@ public:
     std::vector<runtime::NamedTensor> named;
     for (auto [input, data] : llvm::zip(function.inputs(), inputs))
       if (!input->type.isState())
-        named.push_back({input->name, data});
+        named.push_back({input->name.str(), data});
     auto results = runner->run(named);
     if (!results)
       return results.takeError();

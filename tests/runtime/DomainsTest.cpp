@@ -138,11 +138,11 @@ struct OneOp {
     llvm::StringMap<Range> ranges;
     for (const auto &input : source.function->inputs())
       if (isInteger(input->type.dtype()) && !indexBounds(*input))
-        ranges[input->name] = {1, 1};
+        ranges[input->name.str()] = {1, 1};
     auto drawn = llvm::cantFail(randomInputs(*source.function, 1, ranges));
     for (auto [input, own] : llvm::zip(drawn, function->inputs()))
-      inputs[own->name] = llvm::cantFail(toTensor(input.value, Compute::Float32, nullptr))
-                              .to(heldType(own->type.dtype()));
+      inputs[own->name.str()] = llvm::cantFail(toTensor(input.value, Compute::Float32, nullptr))
+                                    .to(heldType(own->type.dtype()));
     auto results = (*interpreter)->run(inputs);
     if (!results)
       return results.takeError();

@@ -56,7 +56,7 @@ static Expected<std::vector<at::Tensor>> runOnce(OpKind kind, const Binds &binds
       llvm::SmallVector<int64_t, 5> shape(tensor.sizes().begin(), tensor.sizes().end());
       Value *input =
           function->addInput(Type::tensor(dtype, shape), "input" + std::to_string(inputs.size()));
-      inputs[input->name] = tensor.to(heldType(dtype));
+      inputs[input->name.str()] = tensor.to(heldType(dtype));
       values.push_back(input);
     }
     args.emplace_back(bind.param, llvm::ArrayRef<Value *>(values));

@@ -100,7 +100,7 @@ Error lower(Lowered &out, torch::jit::Module &module, const std::vector<at::Tens
     std::string name = std::string("in_") + "xyzwuv"[i];
     mil::Value *value = out.function->addInput(
         mil::Type::tensor(milTypeOf(input.scalar_type()), llvm::ArrayRef<mil::Dim>(shape)), name);
-    out.inputs.push_back(value->name);
+    out.inputs.push_back(value->name.str());
     arguments.push_back(engine.makeTensor(value, input.scalar_type()));
   }
   Val result = engine.run(module._ivalue(), module.get_method("forward").function(), arguments);
