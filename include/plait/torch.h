@@ -56,6 +56,11 @@ PLAIT_API std::map<std::string, at::Tensor> run(Session &session,
                                                 const std::map<std::string, at::Tensor> &inputs);
 PLAIT_API std::map<std::string, at::Tensor> states(const Session &session);
 
+/// Arrays and tensors as one another; the result owns its memory, a tensor is on the host. Throws
+/// for element types that the other has not.
+PLAIT_API at::Tensor toTensor(const Array &array);
+PLAIT_API Array toArray(const at::Tensor &tensor);
+
 namespace detail {
 
 /// The module behind a reference, a module holder or a pointer.

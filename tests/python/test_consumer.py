@@ -47,7 +47,7 @@ def programs(prefix, tmp_path_factory):
 def test_installed_headers_are_the_public_ones(prefix):
     installed = {path.relative_to(prefix / "include" / "plait").as_posix()
                  for path in (prefix / "include" / "plait").rglob("*") if path.is_file()}
-    assert installed == {"plait.h", "torch.h", "export.h"}
+    assert installed == {"plait.h", "torch.h", "export.h", "exception.h", "compile.h", "package.h", "run.h", "verify.h"}
 
 
 def test_installed_command_runs(prefix):
