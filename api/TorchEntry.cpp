@@ -23,6 +23,12 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
   Compiler::Impl &impl = compiler.impl();
   driver::FunctionOptions function = makeFunction(name, options);
   function.model = "function '" + name + "'";
+  if (!function.adapters.empty())
+    throw Exception(
+        function.model +
+        ": an adapter is applied to modules that a TorchScript model calls, and a trace "
+        "of a live one calls none; add the base as TorchScript, or trace the adapted "
+        "model");
   auto traced = frontend::trace({call, module, examples, function.inputs});
   if (!traced)
     raise(addContext(traced.takeError(), function.model));

@@ -5,7 +5,8 @@
 
 # Every object is of one kind, so that the static and the shared libplait, programs and tests are linked from the same ones:
 # position-independent, and visible outside of the shared library only where a public header says so.
-set(PLAIT_CODE_OPTIONS -fPIC -fvisibility=hidden -fvisibility-inlines-hidden)
+set(PLAIT_CODE_OPTIONS -fPIC -fvisibility=hidden -fvisibility-inlines-hidden CACHE STRING "What every object is compiled with")
+mark_as_advanced(PLAIT_CODE_OPTIONS)
 
 add_library(plait_flags INTERFACE)
 target_compile_options(plait_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${PLAIT_CODE_OPTIONS}>")

@@ -45,7 +45,7 @@ using Callable = std::function<c10::IValue(const std::vector<at::Tensor> &)>;
 /// weights; null where there are none (other tensors become constants, unless they require
 /// gradients: an error). Control flow is frozen as the examples decide it, with a warning where
 /// that is found out. With ranges declared in `options.input`, sizes that the trace cannot follow
-/// are an error.
+/// are an error. An adapter cannot be applied; trace the adapted model.
 PLAIT_API void addCallable(Compiler &compiler, const std::string &name, const Callable &call,
                            torch::nn::Module *module, const std::vector<at::Tensor> &examples,
                            FunctionOptions options = {});

@@ -1,6 +1,6 @@
 // Locations of graph nodes: scripted and traced sources, in both forms of the debug pickle.
-#include "ModelFiles.h"
 #include "frontend/libtorch/internal/DebugRanges.h"
+#include "tests/frontend/libtorch/ModelFiles.h"
 #include "torch/csrc/jit/serialization/pickle.h"
 
 using namespace plait;
