@@ -7,8 +7,6 @@
 #include "frontend/libtorch/internal/TensorChecks.h"
 
 #include "caffe2/serialize/inline_container.h"
-#include "torch/csrc/jit/operator_upgraders/upgraders.h"
-#include "torch/csrc/jit/operator_upgraders/upgraders_entry.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "torch/csrc/jit/serialization/import_source.h"
 #include "torch/csrc/jit/serialization/unpickler.h"
@@ -19,6 +17,13 @@
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
+
+// LibTorch has these in every version from 2.4 on; older ones do not install their headers
+// (operator_upgraders/upgraders.h, upgraders_entry.h).
+namespace torch::jit {
+TORCH_API bool is_upgraders_map_populated();
+TORCH_API void populate_upgraders_graph_map();
+} // namespace torch::jit
 
 namespace plait::libtorch {
 namespace {
