@@ -2,6 +2,7 @@
 #include "driver/Compiler.h"
 
 #include "backend/Inspect.h"
+#include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "driver/AdapterMap.h"
 #include "driver/Sharing.h"

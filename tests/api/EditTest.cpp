@@ -160,6 +160,29 @@ TEST_F(Packages, AddingIsCompilingTogether) {
   EXPECT_EQ(Program(at("m.mlpackage")).functions().size(), 2u);
 }
 
+TEST_F(Packages, CancelledAdditionsLeaveThePackage) {
+  Compiler first, second;
+  first.addFile("one", at("base.pt"), options);
+  first.write(at("m.mlpackage"));
+  torch::jit::Module other = base.clone();
+  other.attr("layer").toModule().setattr("weight", at::randn({16, 32}));
+  add(second, "two", other, options);
+  second.onProgress([&](const Progress &progress) {
+    if (progress.done > 0.2)
+      second.cancel();
+  });
+  try {
+    second.addTo(at("m.mlpackage"));
+    FAIL() << "not cancelled";
+  } catch (const Exception &error) {
+    EXPECT_EQ(error.reason(), Exception::Reason::Cancelled);
+  }
+  EXPECT_EQ(Program(at("m.mlpackage")).functions().size(), 1u);
+  second.onProgress(nullptr);
+  second.addTo(at("m.mlpackage"));
+  EXPECT_EQ(Program(at("m.mlpackage")).functions().size(), 2u);
+}
+
 TEST_F(Packages, WhatIsNotSharedEnoughIsNotWritten) {
   PackageOptions package;
   package.expectShared = 95;
