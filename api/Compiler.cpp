@@ -6,7 +6,7 @@
 #include "driver/Recipe.h"
 #include "passes/Pass.h"
 
-#include "llvm/Support/FormatVariadic.h"
+#include "llvm/ADT/STLExtras.h"
 
 namespace plait::inline v0 {
 
@@ -16,8 +16,10 @@ Exception::~Exception() = default;
 
 void raise(llvm::Error error) { throw Exception(llvm::toString(std::move(error))); }
 
-static passes::LoraMode toMode(Lora lora) {
-  return lora == Lora::fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+static driver::LoraChoice toChoice(Lora lora) {
+  return lora == Lora::inputs ? driver::LoraChoice::Inputs
+         : lora == Lora::fold ? driver::LoraChoice::Fold
+                              : driver::LoraChoice::Keep;
 }
 
 driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options) {
@@ -26,12 +28,49 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   for (const std::string &text : options.input)
     function.inputs.push_back(valueOrRaise(driver::parseInput(text)));
   function.outputs = options.output;
-  if (options.lora)
-    function.lora = toMode(*options.lora);
   function.method = options.method;
   if (!options.adapter.empty())
     function.adapters = valueOrRaise(driver::parseAdapters(options.adapter));
+  function.adapterRoot = options.adapterRoot;
+  function.allowUnmatched = options.allowUnmatched;
+  if (options.lora)
+    if (llvm::Error error = driver::setLora(function, toChoice(*options.lora), /*forOne=*/true))
+      raise(std::move(error));
   return function;
+}
+
+mil::Metadata toMetadata(const std::string &author, const std::string &license,
+                         const std::string &version, const std::string &description,
+                         const std::map<std::string, std::string> &meta) {
+  mil::Metadata metadata;
+  metadata.author = author;
+  metadata.license = license;
+  metadata.version = version;
+  metadata.description = description;
+  for (const auto &[key, value] : meta)
+    metadata.userDefined[key] = value;
+  return metadata;
+}
+
+Report toReport(const driver::CompileReport &report) {
+  Report result;
+  for (const driver::CompileReport::Function &function : report.functions)
+    result.functions.push_back(
+        {function.name, function.operations, function.ownBytes, function.sharedBytes});
+  result.weightFileBytes = report.weightFileBytes;
+  result.packageBytes = report.packageBytes;
+  return result;
+}
+
+void checkPackageName(const std::string &path) {
+  if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
+    throw Exception(path + ": the name of a package ends in .mlpackage");
+}
+
+std::optional<double> checkedShare(std::optional<double> percent) {
+  if (percent && !(*percent >= 0 && *percent <= 100))
+    throw Exception("expectShared is a percentage, from 0 to 100");
+  return percent;
 }
 
 void Compiler::Impl::add(driver::FunctionOptions function) {
@@ -58,6 +97,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
       recipe.precision == passes::Precision::F16 ? Precision::fp16 : Precision::fp32;
   options.lora = recipe.lora == passes::LoraMode::Fold ? Lora::fold : Lora::keep;
   options.share = recipe.share;
+  options.expectShared = recipe.expectShared;
   options.threads = recipe.threads;
   options.multifunction = recipe.multifunction;
   options.author = recipe.metadata.author;
@@ -82,8 +122,8 @@ void Compiler::cancel() noexcept { impl_->cancelled = true; }
 void Compiler::onProgress(std::function<void(const Progress &)> callback) {
   impl_->progress = std::move(callback);
 }
-void Compiler::onWarning(std::function<void(std::string_view)> callback) {
-  impl_->warning = std::move(callback);
+void Compiler::onLog(std::function<void(Severity, std::string_view)> sink) {
+  impl_->log = std::move(sink);
 }
 
 namespace {
@@ -98,15 +138,13 @@ public:
   void progress(const llvm::Twine &what) override {
     std::scoped_lock lock(mutex_);
     progress_.what = what.str();
+    log(Severity::info, progress_.what);
     tell();
   }
   void warning(llvm::StringRef message) override {
     std::scoped_lock lock(mutex_);
     warnings_.push_back(message.str());
-    guarded([&] {
-      if (impl_.warning)
-        impl_.warning(std::string_view(message.data(), message.size()));
-    });
+    log(Severity::warning, warnings_.back());
   }
   bool proceed(double done) override {
     std::scoped_lock lock(mutex_);
@@ -123,6 +161,12 @@ private:
     guarded([&] {
       if (impl_.progress)
         impl_.progress(progress_);
+    });
+  }
+  void log(Severity severity, const std::string &message) {
+    guarded([&] {
+      if (impl_.log)
+        impl_.log(severity, message);
     });
   }
   void guarded(llvm::function_ref<void()> call) {
@@ -144,50 +188,57 @@ private:
 
 } // namespace
 
-Report Compiler::write(const std::string &path) {
-  const PackageOptions &options = impl_->options;
+static passes::Precision precisionFor(const PackageOptions &options, const std::string &path,
+                                      bool append) {
+  if (options.precision)
+    return *options.precision == Precision::fp16 ? passes::Precision::F16 : passes::Precision::F32;
+  return append ? valueOrRaise(driver::precisionOf(path)) : passes::Precision::F16;
+}
+
+Report Compiler::Impl::write(const std::string &path, bool append) {
+  checkPackageName(path);
   driver::CompileOptions compile;
   compile.output = path;
-  compile.functions = impl_->functions;
-  compile.multifunction = options.multifunction;
+  compile.append = append;
+  compile.functions = functions;
+  compile.multifunction = options.multifunction || append;
   compile.defaultFunction = options.defaultFunction;
-  compile.precision =
-      options.precision == Precision::fp16 ? passes::Precision::F16 : passes::Precision::F32;
-  compile.lora = toMode(options.lora);
+  compile.precision = precisionFor(options, path, append);
+  compile.lora = options.lora == Lora::fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
   compile.share = options.share;
+  compile.expectShared = checkedShare(options.expectShared);
   compile.threads = options.threads;
-  compile.metadata.author = options.author;
-  compile.metadata.license = options.license;
-  compile.metadata.version = options.versionString;
-  compile.metadata.description = options.description;
-  for (const auto &[key, value] : options.meta)
-    compile.metadata.userDefined[key] = value;
-  if (!options.multifunction &&
+  compile.metadata = toMetadata(options.author, options.license, options.versionString,
+                                options.description, options.meta);
+  if (options.lora == Lora::inputs)
+    for (driver::FunctionOptions &function : compile.functions)
+      if (!function.lora)
+        llvm::cantFail(driver::setLora(function, driver::LoraChoice::Inputs, /*forOne=*/false));
+  if (!compile.multifunction &&
       (compile.functions.size() != 1 || compile.functions[0].name != "main"))
     throw Exception(
         "a package that is not multifunction has one function, and it is called 'main'");
-  if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
-    throw Exception(path + ": the name of a package ends in .mlpackage");
 
-  Report report;
-  report.warnings = impl_->tracingWarnings;
-  Observer observer(*impl_, report.warnings);
+  std::vector<std::string> warnings = tracingWarnings;
+  Observer observer(*this, warnings);
   llvm::Expected<driver::CompileReport> written = driver::compile(compile, observer);
-  bool cancelled = impl_->cancelled.exchange(false);
+  bool wasCancelled = cancelled.exchange(false);
   if (!written) {
     if (observer.thrown()) {
       llvm::consumeError(written.takeError());
       std::rethrow_exception(observer.thrown());
     }
     throw Exception(llvm::toString(written.takeError()),
-                    cancelled ? Exception::Reason::Cancelled : Exception::Reason::Failed);
+                    wasCancelled ? Exception::Reason::Cancelled : Exception::Reason::Failed);
   }
-  for (const driver::CompileReport::Function &function : written->functions)
-    report.functions.push_back(
-        {function.name, function.operations, function.ownBytes, function.sharedBytes});
-  report.weightFileBytes = written->weightFileBytes;
-  report.packageBytes = written->packageBytes;
+  Report report = toReport(*written);
+  report.warnings = std::move(warnings);
+  if (llvm::any_of(compile.functions, [](const auto &f) { return f.adapterInputs; }))
+    report.adapterMap = driver::sideFilePath(path);
   return report;
 }
+
+Report Compiler::write(const std::string &path) { return impl_->write(path, /*append=*/false); }
+Report Compiler::addTo(const std::string &path) { return impl_->write(path, /*append=*/true); }
 
 } // namespace plait::inline v0

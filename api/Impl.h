@@ -19,6 +19,18 @@ template <typename T> T valueOrRaise(llvm::Expected<T> value) {
   return std::move(*value);
 }
 
+mil::Metadata toMetadata(const std::string &author, const std::string &license,
+                         const std::string &version, const std::string &description,
+                         const std::map<std::string, std::string> &meta);
+/// Throws where a package may not be called so.
+void checkPackageName(const std::string &path);
+/// Throws where it is no percentage.
+std::optional<double> checkedShare(std::optional<double> percent);
+Report toReport(const driver::CompileReport &report);
+Array toArray(const mil::TensorData &tensor);
+/// `what` is what messages call it: "input 'x'".
+mil::TensorData toTensorData(const std::string &what, const Array &array);
+
 /// Checks and parses what every way of adding a function takes.
 driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options);
 
@@ -27,10 +39,11 @@ struct Compiler::Impl {
   std::vector<driver::FunctionOptions> functions;
   std::vector<std::string> tracingWarnings;
   std::function<void(const Progress &)> progress;
-  std::function<void(std::string_view)> warning;
+  std::function<void(Severity, std::string_view)> log;
   std::atomic<bool> cancelled = false;
 
   void add(driver::FunctionOptions function);
+  Report write(const std::string &path, bool append);
 };
 
 struct Program::Impl {

@@ -41,11 +41,20 @@ Program::~Program() = default;
 const std::vector<FunctionInfo> &Program::functions() const { return impl_->functions; }
 const std::string &Program::defaultFunction() const { return impl_->program->defaultFunction; }
 
-Session Program::session(const std::string &name) const {
+Session Program::session(const std::string &name, const RunOptions &options) const {
   mil::Function *function = valueOrRaise(
       driver::findFunction(*impl_->program, impl_->path,
                            name.empty() ? std::nullopt : std::optional<std::string>(name)));
-  runtime::Runner runner = valueOrRaise(runtime::Runner::create(*function));
+  runtime::RunOptions run;
+  run.compute =
+      options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
+  run.profile = options.profile;
+  for (const std::string &value : options.trace)
+    if (value == "all")
+      run.traceAll = true;
+    else
+      run.trace.push_back(value);
+  runtime::Runner runner = valueOrRaise(runtime::Runner::create(*function, std::move(run)));
   const FunctionInfo *info = nullptr;
   for (const FunctionInfo &candidate : impl_->functions)
     if (candidate.name == function->name)
@@ -72,16 +81,16 @@ std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::Nam
   return valueOrRaise(runner.run(converted));
 }
 
-static mil::TensorData toTensorData(const std::string &name, const Array &array) {
+mil::TensorData toTensorData(const std::string &what, const Array &array) {
   auto dtype = mil::parseDType(array.type);
   if (!dtype)
-    throw Exception("input '" + name + "': there is no element type '" + array.type + "'");
+    throw Exception(what + ": there is no element type '" + array.type + "'");
   for (int64_t size : array.shape)
     if (size < 0)
-      throw Exception("input '" + name + "': a dimension is negative");
+      throw Exception(what + ": a dimension is negative");
   uint64_t expected = mil::byteSize(*dtype, mil::numElements(array.shape));
   if (array.data.size() != expected)
-    throw Exception(llvm::formatv("input '{0}': {1} takes {2} bytes, and there are {3}", name,
+    throw Exception(llvm::formatv("{0}: {1} takes {2} bytes, and there are {3}", what,
                                   mil::Type::tensor(*dtype, array.shape).str(), expected,
                                   array.data.size())
                         .str());
@@ -89,7 +98,7 @@ static mil::TensorData toTensorData(const std::string &name, const Array &array)
   return mil::TensorData::fromBytes(*dtype, array.shape, {bytes, bytes + array.data.size()});
 }
 
-static Array toArray(const mil::TensorData &tensor) {
+Array toArray(const mil::TensorData &tensor) {
   Array array;
   array.type = name(tensor.dtype()).str();
   array.shape.assign(tensor.shape().begin(), tensor.shape().end());
@@ -102,7 +111,7 @@ static Array toArray(const mil::TensorData &tensor) {
 std::map<std::string, Array> Session::run(const std::map<std::string, Array> &inputs) {
   std::vector<runtime::NamedTensor> tensors;
   for (const auto &[name, array] : inputs)
-    tensors.push_back({name, toTensorData(name, array)});
+    tensors.push_back({name, toTensorData("input '" + name + "'", array)});
   std::map<std::string, Array> results;
   for (const runtime::NamedResult &result : impl_->run(tensors)) {
     const mil::TensorData *tensor = result.value.tensor();
@@ -114,11 +123,21 @@ std::map<std::string, Array> Session::run(const std::map<std::string, Array> &in
   return results;
 }
 
-std::map<std::string, Array> Session::states() const {
-  std::map<std::string, Array> states;
-  for (const runtime::NamedTensor &state : impl_->runner.states())
-    states[state.name] = toArray(state.value);
-  return states;
+static std::map<std::string, Array> toArrays(const std::vector<runtime::NamedTensor> &tensors) {
+  std::map<std::string, Array> arrays;
+  for (const runtime::NamedTensor &tensor : tensors)
+    arrays[tensor.name] = toArray(tensor.value);
+  return arrays;
+}
+
+std::map<std::string, Array> Session::states() const { return toArrays(impl_->runner.states()); }
+std::map<std::string, Array> Session::traced() const { return toArrays(impl_->runner.traced()); }
+
+std::vector<ProfileRow> Session::profile() const {
+  std::vector<ProfileRow> rows;
+  for (const runtime::ProfileRow &row : impl_->runner.profile())
+    rows.push_back({mil::name(row.kind).str(), row.calls, row.milliseconds});
+  return rows;
 }
 
 } // namespace plait::inline v0

@@ -23,13 +23,19 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
   Compiler::Impl &impl = compiler.impl();
   driver::FunctionOptions function = makeFunction(name, options);
   function.model = "function '" + name + "'";
+  if (!function.adapters.empty())
+    throw Exception(
+        function.model +
+        ": an adapter is applied to modules that a TorchScript model calls, and a trace "
+        "of a live one calls none; add the base as TorchScript, or trace the adapted "
+        "model");
   auto traced = frontend::trace({call, module, examples, function.inputs});
   if (!traced)
     raise(addContext(traced.takeError(), function.model));
   for (const std::string &warning : traced->warnings) {
     std::string text = impl.options.multifunction ? name + ": " + warning : warning;
-    if (impl.warning)
-      impl.warning(text);
+    if (impl.log)
+      impl.log(Severity::warning, text);
     impl.tracingWarnings.push_back(std::move(text));
   }
   function.inputs = std::move(traced->inputs);
@@ -38,7 +44,7 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
 }
 
 /// A copy: a state may keep an input's memory.
-static mil::TensorData toConstant(const std::string &name, const at::Tensor &tensor) {
+static mil::TensorData toConstant(const std::string &what, const at::Tensor &tensor) {
   static const std::pair<at::ScalarType, mil::DType> types[] = {
       {at::kFloat, mil::DType::F32}, {at::kDouble, mil::DType::F64},
       {at::kHalf, mil::DType::F16},  {at::kBFloat16, mil::DType::BF16},
@@ -46,12 +52,19 @@ static mil::TensorData toConstant(const std::string &name, const at::Tensor &ten
       {at::kShort, mil::DType::I16}, {at::kChar, mil::DType::I8},
       {at::kByte, mil::DType::U8},   {at::kBool, mil::DType::Bool}};
   if (!tensor.defined())
-    throw Exception("input '" + name + "' is undefined");
+    throw Exception(what + " is undefined");
   for (auto [scalar, dtype] : types)
     if (tensor.scalar_type() == scalar)
       return runtime::toTensorData(tensor.detach().cpu().clone(), dtype);
-  throw Exception("input '" + name + "' is " + at::toString(tensor.scalar_type()) +
-                  ", which no function takes");
+  throw Exception(what + " is " + at::toString(tensor.scalar_type()) + ", which no function takes");
+}
+
+Array toArray(const at::Tensor &tensor) {
+  try {
+    return toArray(toConstant("the tensor", tensor));
+  } catch (const c10::Error &error) {
+    throw Exception(error.what_without_backtrace());
+  }
 }
 
 /// A copy: what the interpreter gives may be an input's memory, or a weight's.
@@ -60,12 +73,14 @@ static at::Tensor toTensor(const mil::TensorData &data) {
       .clone(at::MemoryFormat::Contiguous);
 }
 
+at::Tensor toTensor(const Array &array) { return toTensor(toTensorData("the array", array)); }
+
 std::map<std::string, at::Tensor> run(Session &session,
                                       const std::map<std::string, at::Tensor> &inputs) {
   std::vector<runtime::NamedTensor> tensors;
   try {
     for (const auto &[name, tensor] : inputs)
-      tensors.push_back({name, toConstant(name, tensor)});
+      tensors.push_back({name, toConstant("input '" + name + "'", tensor)});
     std::map<std::string, at::Tensor> results;
     for (const runtime::NamedResult &result : session.impl().run(tensors)) {
       const mil::TensorData *tensor = result.value.tensor();

@@ -1,5 +1,4 @@
-# Third parties. Protobuf is looked for before Torch: the wheel's CMake files otherwise define an
-# empty protobuf::libprotobuf of their own.
+# Third parties.
 option(PLAIT_WITH_TORCH "Build what needs LibTorch: frontend, runtime, driver" ON)
 
 set(CMAKE_CXX_STANDARD 20)
@@ -19,7 +18,7 @@ if(NOT LLVM_FOUND)
   message(FATAL_ERROR "LLVM 19.1 or newer is needed (Debian: llvm-19-dev, Homebrew: llvm@19); add its prefix to CMAKE_PREFIX_PATH")
 endif()
 if(PLAIT_WITH_TORCH)
-  find_package(Torch 2.4 REQUIRED)
+  find_package(LibTorch 2.4 REQUIRED)
 endif()
 if(PLAIT_BUILD_TESTS OR NOT DEFINED PLAIT_BUILD_TESTS)
   find_package(GTest REQUIRED)

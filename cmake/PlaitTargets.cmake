@@ -1,8 +1,15 @@
-# plait_add_library(NAME [TORCH] DEPS a b ... [PRIVATE_DEPS c ...]): the static library plait_NAME from all
-# .cpp files of the current folder and below. TORCH gives it LibTorch and the shared precompiled header.
-# plait_add_tests(NAME [TORCH] DEPS ...): the GoogleTest binary plait_NAME_tests from the current folder's *Test.cpp.
+# plait_add_library(NAME [TORCH] DEPS a b ... [PRIVATE_DEPS c ...] [EXCLUDE regex]): the static library plait_NAME from
+# all .cpp files of the current folder and below. TORCH gives it LibTorch and the shared precompiled header.
+# plait_add_tests(NAME [TORCH] DEPS ... [EXCLUDE regex]): the GoogleTest binary plait_NAME_tests from the current folder's
+# *Test.cpp.
+
+# Every object is of one kind, so that the static and the shared libplait, programs and tests are linked from the same ones:
+# position-independent, and visible outside of the shared library only where a public header says so.
+set(PLAIT_CODE_OPTIONS -fPIC -fvisibility=hidden -fvisibility-inlines-hidden CACHE STRING "What every object is compiled with")
+mark_as_advanced(PLAIT_CODE_OPTIONS)
 
 add_library(plait_flags INTERFACE)
+target_compile_options(plait_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${PLAIT_CODE_OPTIONS}>")
 target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
 # GCC 12 sees overlaps and overruns that are not there in `"(" + text + ")"` when optimising.
@@ -20,8 +27,7 @@ endif()
 if(PLAIT_WITH_TORCH)
   # One precompiled header for every file that includes torch: parsing it costs ten seconds a file otherwise.
   add_library(plait_torch INTERFACE)
-  target_include_directories(plait_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
-  target_link_libraries(plait_torch INTERFACE ${TORCH_LIBRARIES})
+  target_link_libraries(plait_torch INTERFACE LibTorch::LibTorch)
   file(WRITE ${PROJECT_BINARY_DIR}/TorchPch.cpp "// Compiled only for its precompiled header.\n")
   add_library(plait_torch_pch OBJECT ${PROJECT_BINARY_DIR}/TorchPch.cpp)
   target_link_libraries(plait_torch_pch PRIVATE plait_flags plait_torch)
@@ -29,9 +35,12 @@ if(PLAIT_WITH_TORCH)
 endif()
 
 function(plait_add_library name)
-  cmake_parse_arguments(ARG "TORCH" "" "DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS;PRIVATE_DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/Main\\.cpp$")
+  if(ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${ARG_EXCLUDE}")
+  endif()
   if(NOT sources) # a library of headers only
     add_library(plait_${name} INTERFACE)
     target_link_libraries(plait_${name} INTERFACE plait_flags ${ARG_DEPS})
@@ -49,8 +58,11 @@ function(plait_add_library name)
 endfunction()
 
 function(plait_add_tests name)
-  cmake_parse_arguments(ARG "TORCH" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*Test.cpp)
+  if(ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${ARG_EXCLUDE}")
+  endif()
   if(NOT sources)
     return()
   endif()

@@ -3,8 +3,6 @@
 #include "driver/Commands.h"
 #include "runtime/Npy.h"
 
-#include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -21,21 +19,6 @@ constexpr Option folderOption{
 constexpr const Option *options[] = {&mapOption, &functionOption, &folderOption};
 constexpr Section sections[] = {{"Options", options}};
 
-Expected<std::vector<frontend::AdapterInput>> inputsOf(const AdapterMap &map, llvm::StringRef path,
-                                                       const std::optional<std::string> &wanted) {
-  std::vector<llvm::StringRef> names;
-  for (const auto &[name, inputs] : map.functions) {
-    if (wanted ? name == *wanted : map.functions.size() == 1)
-      return inputs;
-    names.push_back(name);
-  }
-  llvm::sort(names);
-  return makeError("{0}: {1}; it has {2}", path,
-                   wanted ? "it has no function '" + *wanted + "'"
-                          : std::string("say which function with --function"),
-                   llvm::join(names, ", "));
-}
-
 Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   if (operands.empty() || operands[0] != "pack")
@@ -49,13 +32,7 @@ Expected<int> run(const Arguments &arguments) {
   auto folder = arguments.required(folderOption);
   if (!folder)
     return folder.takeError();
-  auto map = readAdapterMap(*mapPath);
-  if (!map)
-    return map.takeError();
-  auto inputs = inputsOf(*map, *mapPath, arguments.value(functionOption));
-  if (!inputs)
-    return inputs.takeError();
-  auto packed = frontend::packAdapter(operands[1], *inputs);
+  auto packed = packAdapter(operands[1], *mapPath, arguments.value(functionOption));
   if (!packed)
     return packed.takeError();
   if (std::error_code code = llvm::sys::fs::create_directories(*folder))

@@ -1,6 +1,8 @@
 // JSON in and out.
 #include "driver/AdapterMap.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -74,6 +76,33 @@ Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
     }
   }
   return map;
+}
+
+static Expected<std::vector<frontend::AdapterInput>>
+inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::string> &wanted) {
+  std::vector<llvm::StringRef> names;
+  for (const auto &[name, inputs] : map.functions) {
+    if (wanted ? name == *wanted : map.functions.size() == 1)
+      return inputs;
+    names.push_back(name);
+  }
+  llvm::sort(names);
+  return makeError("{0}: {1}; it has {2}", path,
+                   wanted ? "it has no function '" + *wanted + "'"
+                          : std::string("say which function with --function"),
+                   llvm::join(names, ", "));
+}
+
+Expected<std::vector<frontend::PackedInput>>
+packAdapter(llvm::StringRef adapter, llvm::StringRef path,
+            const std::optional<std::string> &function) {
+  auto map = readAdapterMap(path);
+  if (!map)
+    return map.takeError();
+  auto inputs = inputsOf(*map, path, function);
+  if (!inputs)
+    return inputs.takeError();
+  return frontend::packAdapter(adapter, *inputs);
 }
 
 } // namespace plait::driver

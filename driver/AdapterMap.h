@@ -19,4 +19,10 @@ struct AdapterMap {
 Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path);
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
 
+/// The arrays of the adapter for a function of the side file at `path`; without a name for the only
+/// one.
+Expected<std::vector<frontend::PackedInput>>
+packAdapter(llvm::StringRef adapter, llvm::StringRef path,
+            const std::optional<std::string> &function);
+
 } // namespace plait::driver

@@ -1,5 +1,4 @@
 // plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
-#include "backend/Inspect.h"
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
@@ -262,17 +261,6 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
     return usageError("-o {0}: the name of a package ends in .mlpackage", options->output);
   return options;
-}
-
-/// The precision that most of a package's floating-point weights have.
-Expected<passes::Precision> precisionOf(StringRef package) {
-  auto summary = inspectPackage(package);
-  if (!summary)
-    return summary.takeError();
-  uint64_t half = 0, single = 0;
-  for (const PackageSummary::Blob &blob : summary->blobs)
-    (blob.dtype == mil::DType::F32 ? single : half) += blob.bytes;
-  return single > half ? passes::Precision::F32 : passes::Precision::F16;
 }
 
 Expected<CompileOptions> addOptions(const Arguments &arguments) {

@@ -1,6 +1,7 @@
 // Lower, optimise, verify, write.
 #include "driver/Compiler.h"
 
+#include "backend/Inspect.h"
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "driver/AdapterMap.h"
@@ -92,6 +93,16 @@ Error check(const CompileOptions &options) {
   return checkOutput(options.output);
 }
 
+Expected<passes::Precision> precisionOf(StringRef package) {
+  auto summary = inspectPackage(package);
+  if (!summary)
+    return summary.takeError();
+  uint64_t half = 0, single = 0;
+  for (const PackageSummary::Blob &blob : summary->blobs)
+    (blob.dtype == mil::DType::F32 ? single : half) += blob.bytes;
+  return single > half ? passes::Precision::F32 : passes::Precision::F16;
+}
+
 std::string sideFilePath(StringRef package) {
   StringRef stem = package.rtrim('/');
   stem.consume_back(".mlpackage");
@@ -122,23 +133,6 @@ Error checkOutput(StringRef output) {
                      "another name",
                      output);
   return Error::success();
-}
-
-static CompileReport summarise(const mil::Program &program, const WriteReport &written) {
-  CompileReport report;
-  WeightShares shares = weightShares(written);
-  for (const auto &function : program.functions()) {
-    WeightShare share = shares.lookup(function.get());
-    auto &entry = report.functions.emplace_back();
-    entry.name = function->name;
-    entry.ownBytes = share.ownBytes;
-    entry.sharedBytes = share.sharedBytes;
-    mil::walk(function->body(),
-              [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
-  }
-  report.weightFileBytes = written.layout.fileBytes;
-  report.packageBytes = written.layout.fileBytes + written.modelBytes + makeManifest().size();
-  return report;
 }
 
 /// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.

@@ -87,6 +87,10 @@ Error check(const CompileOptions &options);
 /// was.
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer);
 
+/// The precision that most of a package's floating-point weights have: what functions that are
+/// added to it take where nothing is said.
+Expected<passes::Precision> precisionOf(llvm::StringRef package);
+
 /// Where compile() says which input stands for which tensor of an adapter, where a function has
 /// such inputs: `OUT.adapter.json` beside `OUT.mlpackage`.
 std::string sideFilePath(llvm::StringRef package);

@@ -1,16 +1,9 @@
-// plait merge: functions of existing packages, whoever wrote them, into one package. Weights are
-// compared by content, so what the packages hold alike is stored once.
-#include "backend/Manifest.h"
-#include "backend/PackageReader.h"
-#include "backend/PackageWriter.h"
+// plait merge: the options become MergeOptions, the report a few lines.
 #include "driver/Commands.h"
-#include "driver/Compiler.h"
 #include "driver/Diagnostics.h"
+#include "driver/Merge.h"
 #include "driver/MetadataOptions.h"
-#include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
-#include "mil/Verifier.h"
-#include "runtime/RuntimeEvaluator.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -31,12 +24,8 @@ constexpr const Option *options[] = {&outOption,          &defaultOption, &share
 const Section sections[] = {{"Options", options}, {"Metadata", metadataOptions()}};
 
 /// [NAME=]PKG[:FUNCTION]
-struct Source {
-  std::string name, package, function;
-};
-
-Expected<Source> parseSource(StringRef text) {
-  Source source;
+Expected<MergeSource> parseSource(StringRef text) {
+  MergeSource source;
   StringRef rest = text;
   if (auto [name, path] = text.split('='); mil::isLegalName(name) && !path.empty()) {
     source.name = name.str();
@@ -53,100 +42,57 @@ Expected<Source> parseSource(StringRef text) {
   return source;
 }
 
-/// Moves what `source` names into `program`.
-Error take(const Source &source, mil::Program &program) {
-  auto package = readPackage(source.package);
-  if (!package)
-    return package.takeError();
-  std::vector<mil::Function *> chosen;
-  if (source.function.empty() && source.name.empty()) {
-    for (const auto &function : (*package)->functions())
-      chosen.push_back(function.get());
-  } else {
-    std::optional<std::string> name;
-    if (!source.function.empty())
-      name = source.function;
-    auto function = findFunction(**package, source.package, name);
-    if (!function)
-      return function.takeError();
-    chosen.push_back(*function);
-  }
-  for (mil::Function *function : chosen) {
-    if (function->opset != mil::Opset::iOS18)
-      return makeError("{0}: function '{1}' has the opset {2}; packages of several functions have "
-                       "{3}: convert the model again for iOS 18 or macOS 15",
-                       source.package, function->name, mil::name(function->opset),
-                       mil::name(mil::Opset::iOS18));
-    std::string name = source.name.empty() ? function->name : source.name;
-    if (program.function(name))
-      return makeError("{0}: two functions are called '{1}'; give one another name: "
-                       "OTHER={0}:{2}",
-                       source.package, name, function->name);
-    function->name = name;
-    program.adopt(**package, function);
-  }
-  // A package's attributes tell how it was built, which is not how the merged one is.
-  return Error::success();
-}
-
-Expected<int> run(const Arguments &arguments) {
+Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
+  MergeOptions merge;
   auto output = arguments.required(outOption);
   if (!output)
     return output.takeError();
   if (!StringRef(*output).rtrim('/').ends_with(".mlpackage"))
     return usageError("-o {0}: the name of a package ends in .mlpackage", *output);
-  std::vector<Source> sources;
+  merge.output = *output;
   for (const std::string &operand : arguments.operands()) {
     auto source = parseSource(operand);
     if (!source)
       return source.takeError();
-    sources.push_back(std::move(*source));
+    merge.sources.push_back(std::move(*source));
   }
-  if (sources.empty())
+  if (merge.sources.empty())
     return usageError("the packages to merge are missing; see: plait help merge");
+  merge.defaultFunction = arguments.value(defaultOption).value_or("");
   auto share = arguments.choice(shareOption, {"off", "on"}, 1);
   if (!share)
     return share.takeError();
+  merge.share = *share;
   auto threads = arguments.number(threadsOption, 0, 1024);
   if (!threads)
     return threads.takeError();
+  merge.threads = unsigned(*threads);
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();
-  if (Error error = checkOutput(*output))
+  merge.expectShared = *expected;
+  if (Error error = readMetadata(arguments, merge.metadata))
     return error;
+  return merge;
+}
 
-  mil::Program program;
-  for (const Source &source : sources)
-    if (Error error = take(source, program))
-      return error;
-  program.defaultFunction = arguments.value(defaultOption).value_or(program.functions()[0]->name);
-  if (!program.function(program.defaultFunction))
-    return findFunction(program, *output, program.defaultFunction).takeError();
-  if (Error error = readMetadata(arguments, program.metadata))
-    return error;
-  if (Error error = mil::verify(program))
-    return addContext(std::move(error), "a function is not well-formed MIL, so that Core ML would "
-                                        "refuse the package that it is from too");
-  runtime::RuntimeEvaluator evaluator;
-  WriteOptions write;
-  write.share = *share;
-  write.threads = unsigned(*threads);
-  write.evaluator = &evaluator;
-  write.accept = [&](const WriteReport &report) {
-    return *expected ? checkShares(report, **expected) : Error::success();
-  };
-  WriteReport report;
-  if (Error error = writePackage(program, *output, write, &report))
-    return error;
-  if (!arguments.has(quietOption)) {
-    uint64_t bytes = report.layout.fileBytes + report.modelBytes + makeManifest().size();
-    llvm::outs() << *output << ": " << humanBytes(bytes) << ", " << program.functions().size()
-                 << (program.functions().size() == 1 ? " function\n" : " functions\n");
-    for (const auto &[function, share] : weightShares(report))
-      llvm::outs() << llvm::formatv("  {0}  {1,10} own  {2,10} shared\n", function->name,
-                                    humanBytes(share.ownBytes), humanBytes(share.sharedBytes));
-  }
+Expected<int> run(const Arguments &arguments) {
+  auto options = mergeOptions(arguments);
+  if (!options)
+    return options.takeError();
+  auto report = merge(*options);
+  if (!report)
+    return report.takeError();
+  if (arguments.has(quietOption))
+    return 0;
+  llvm::outs() << options->output << ": " << humanBytes(report->packageBytes) << ", "
+               << report->functions.size()
+               << (report->functions.size() == 1 ? " function\n" : " functions\n");
+  for (const CompileReport::Function &function : report->functions)
+    if (function.ownBytes + function.sharedBytes)
+      llvm::outs() << llvm::formatv("  {0}  {1,10} own  {2,10} shared\n", function.name,
+                                    humanBytes(function.ownBytes),
+                                    humanBytes(function.sharedBytes));
   return 0;
 }
 

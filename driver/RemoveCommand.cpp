@@ -1,16 +1,12 @@
 // plait remove: functions out of a package, and the room they took.
 #include "backend/Inspect.h"
-#include "backend/PackageEdit.h"
-#include "backend/PackageReader.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
-#include "runtime/RuntimeEvaluator.h"
+#include "driver/Remove.h"
 
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
-
-using llvm::StringRef;
 
 namespace {
 
@@ -24,17 +20,6 @@ constexpr Option quietOption{"quiet", nullptr, "no report", 'q'};
 constexpr const Option *options[] = {&defaultOption, &compactOption, &threadsOption, &quietOption};
 const Section sections[] = {{"Options", options}};
 
-Error compact(StringRef package, unsigned threads) {
-  auto program = readPackage(package);
-  if (!program)
-    return program.takeError();
-  runtime::RuntimeEvaluator evaluator;
-  WriteOptions write;
-  write.threads = threads;
-  write.evaluator = &evaluator;
-  return writePackage(**program, package, write);
-}
-
 Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   bool compacting = arguments.has(compactOption);
@@ -44,24 +29,22 @@ Expected<int> run(const Arguments &arguments) {
   auto threads = arguments.number(threadsOption, 0, 1024);
   if (!threads)
     return threads.takeError();
-  const std::string &package = operands[0];
-  std::vector<std::string> names(operands.begin() + 1, operands.end());
-  EditOptions edit;
-  edit.defaultFunction = arguments.value(defaultOption).value_or("");
-  if (!names.empty() || !edit.defaultFunction.empty())
-    if (Error error = removeFunctions(package, names, edit))
-      return error;
-  if (compacting)
-    if (Error error = compact(package, unsigned(*threads)))
-      return error;
+  RemoveOptions remove;
+  remove.package = operands[0];
+  remove.functions.assign(operands.begin() + 1, operands.end());
+  remove.defaultFunction = arguments.value(defaultOption).value_or("");
+  remove.compact = compacting;
+  remove.threads = unsigned(*threads);
+  if (Error error = driver::remove(remove))
+    return error;
   if (arguments.has(quietOption))
     return 0;
-  auto summary = inspectPackage(package);
+  auto summary = inspectPackage(remove.package);
   if (!summary)
     return summary.takeError();
-  llvm::outs() << package << ": " << names.size()
-               << (names.size() == 1 ? " function" : " functions") << " removed, "
-               << humanBytes(summary->fileBytes) << " of weights";
+  size_t count = remove.functions.size();
+  llvm::outs() << remove.package << ": " << count << (count == 1 ? " function" : " functions")
+               << " removed, " << humanBytes(summary->fileBytes) << " of weights";
   if (!compacting)
     llvm::outs() << ", of which " << humanBytes(summary->uniqueBytes)
                  << " are in use (--compact frees the rest)";

@@ -1,6 +1,7 @@
 // Shares of weights, counted by blob.
 #include "driver/Sharing.h"
 
+#include "backend/Manifest.h"
 #include "driver/Diagnostics.h"
 
 #include "llvm/ADT/DenseSet.h"
@@ -30,6 +31,23 @@ WeightShares weightShares(const WriteReport &report) {
         report.layout.blobs[weight.blob].byteSize;
   }
   return shares;
+}
+
+CompileReport summarise(const mil::Program &program, const WriteReport &written) {
+  CompileReport report;
+  WeightShares shares = weightShares(written);
+  for (const auto &function : program.functions()) {
+    WeightShare share = shares.lookup(function.get());
+    auto &entry = report.functions.emplace_back();
+    entry.name = function->name;
+    entry.ownBytes = share.ownBytes;
+    entry.sharedBytes = share.sharedBytes;
+    mil::walk(function->body(),
+              [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
+  }
+  report.weightFileBytes = written.layout.fileBytes;
+  report.packageBytes = written.layout.fileBytes + written.modelBytes + makeManifest().size();
+  return report;
 }
 
 Expected<std::optional<double>> expectedShare(const Arguments &arguments) {

@@ -4,6 +4,7 @@
 
 #include "backend/PackageWriter.h"
 #include "driver/CommandLine.h"
+#include "driver/Compiler.h"
 
 #include "llvm/ADT/MapVector.h"
 
@@ -22,6 +23,8 @@ struct WeightShare {
 /// Of each function that was written and has weights, in the order of the program.
 using WeightShares = llvm::MapVector<const mil::Function *, WeightShare>;
 WeightShares weightShares(const WriteReport &report);
+/// The same of every function, with what else the writer tells.
+CompileReport summarise(const mil::Program &program, const WriteReport &written);
 
 /// `--expect-shared 95%`
 extern const Option expectSharedOption;

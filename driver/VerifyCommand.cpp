@@ -4,11 +4,8 @@
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "driver/PackageFunctions.h"
-#include "frontend/NodeLocation.h"
-#include "runtime/Verify.h"
+#include "driver/Verify.h"
 
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
@@ -141,22 +138,16 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
       out << "  " << line << '\n';
 }
 
-/// The file of the model that a function was made from. With adapters it is a temporary one, which
-/// `remover` removes: the base that LibTorch has merged them into.
-Expected<std::string> modelFile(const Target &target, llvm::FileRemover &remover) {
+/// The adapters that the target names.
+Expected<VerifyModel> modelOf(const Target &target) {
+  VerifyModel model{*target.against, {}, target.adapterRoot, target.allowUnmatched};
   if (!target.adapter)
-    return *target.against;
+    return model;
   auto adapters = parseAdapters(*target.adapter);
   if (!adapters)
     return usageError("--adapter {0}: {1}", *target.adapter, toString(adapters.takeError()));
-  llvm::SmallString<128> path;
-  if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
-    return makeError("cannot make a temporary file: {0}", code.message());
-  remover.setFile(path);
-  if (Error error = frontend::writeMerged(*target.against, *adapters, target.adapterRoot,
-                                          target.allowUnmatched, path))
-    return error;
-  return path.str().str();
+  model.adapters = std::move(*adapters);
+  return model;
 }
 
 Expected<int> run(const Arguments &arguments) {
@@ -212,24 +203,12 @@ Expected<int> run(const Arguments &arguments) {
         return input.takeError();
       own.inputs.push_back(std::move(*input));
     }
-    llvm::FileRemover remover;
-    auto model = modelFile(target, remover);
+    auto model = modelOf(target);
     if (!model)
       return model.takeError();
-    auto reference = runtime::loadReference(*model);
-    if (!reference)
-      return reference.takeError();
-    if (options.bisect)
-      own.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
-          -> Expected<std::vector<runtime::ReferenceStep>> {
-        auto tracer = runtime::loadTracer(*model, plait::describeLocation);
-        if (!tracer)
-          return tracer.takeError();
-        return (*tracer)(inputs);
-      };
-    auto report = verifyFunction(**function, *reference, own);
+    auto report = verify(**function, *model, std::move(own));
     if (!report)
-      return addContext(report.takeError(), (*function)->name + " against " + *target.against);
+      return report.takeError();
     print((*function)->name, target, *report);
     passed &= report->passed;
   }

@@ -3,9 +3,9 @@
 #include "frontend/Frontend.h"
 
 #include "frontend/Engine.h"
+#include "frontend/NodeLocation.h"
 #include "frontend/adapter/AdapterHook.h"
-#include "frontend/archive/SourceLocation.h"
-#include "frontend/archive/TorchArchive.h"
+#include "frontend/libtorch/TorchArchive.h"
 #include "frontend/memory/ModuleView.h"
 
 #include "llvm/ADT/StringExtras.h"

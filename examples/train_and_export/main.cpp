@@ -178,8 +178,9 @@ int run(const std::string &digitsPath, const std::string &package, plait::Precis
   {
     Bar bar("export");
     compiler.onProgress([&](const plait::Progress &p) { bar.show(p.done, p.what); });
-    compiler.onWarning([](std::string_view text) {
-      std::fprintf(stderr, "warning: %.*s\n", int(text.size()), text.data());
+    compiler.onLog([](plait::Severity severity, std::string_view text) {
+      if (severity == plait::Severity::warning)
+        std::fprintf(stderr, "warning: %.*s\n", int(text.size()), text.data());
     });
     report = compiler.write(package);
   }

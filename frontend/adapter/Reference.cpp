@@ -3,7 +3,7 @@
 // nothing of how branches are lowered.
 #include "frontend/Frontend.h"
 #include "frontend/adapter/AdapterPlan.h"
-#include "frontend/archive/TorchArchive.h"
+#include "frontend/libtorch/TorchArchive.h"
 
 #include <ATen/ATen.h>
 

@@ -1,6 +1,7 @@
 // Tracing, twice or three times, and the comparison of the traces.
 #include "frontend/trace/Tracer.h"
 
+#include "frontend/libtorch/Internals.h"
 #include "frontend/trace/GraphDiff.h"
 #include "frontend/trace/ModuleMirror.h"
 #include "frontend/trace/ProcessGuards.h"
@@ -10,7 +11,6 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/nn/module.h>
 
@@ -132,28 +132,23 @@ public:
 
 private:
   Expected<Trace> once(const std::vector<at::Tensor> &inputs) {
-    torch::jit::Stack stack;
-    std::vector<std::string> names;
+    const libtorch::Internals *internals = libtorch::internals();
+    if (!internals)
+      return makeError(
+          "this plait was built without LibTorch's tracer (PLAIT_LIBTORCH_INTERNALS=OFF); script "
+          "the model, or save it as TorchScript and add the file");
+    libtorch::TraceCall call{mirror(request_.module), {}, {}, request_.call};
     for (auto [index, input] : llvm::enumerate(inputs)) {
-      stack.emplace_back(input.detach().clone()); // the model may write to its arguments
+      call.inputs.push_back(input.detach().clone()); // the model may write to its arguments
       const std::string name =
           index < request_.inputs.size() ? request_.inputs[index].name : std::string();
-      names.push_back(!name.empty()        ? name
-                      : inputs.size() == 1 ? "input"
-                                           : "input_" + std::to_string(index));
+      call.names.push_back(!name.empty()        ? name
+                           : inputs.size() == 1 ? "input"
+                                                : "input_" + std::to_string(index));
     }
-    auto call = [&](const torch::jit::Stack &arguments) {
-      std::vector<at::Tensor> tensors;
-      for (const c10::IValue &argument : arguments)
-        tensors.push_back(argument.toTensor());
-      return torch::jit::Stack{request_.call(tensors)};
-    };
     try {
-      Trace result{mirror(request_.module), nullptr};
-      auto traced = torch::jit::tracer::trace(
-          std::move(stack), call, [](const at::Tensor &) { return std::string(); },
-          /*strict=*/false, /*force_outplace=*/false, &result.self, names);
-      result.graph = traced.first->graph;
+      Trace result{call.self, nullptr};
+      result.graph = internals->trace(std::move(call));
       return result;
     } catch (const c10::Error &error) {
       std::string message = error.what_without_backtrace();

@@ -45,7 +45,7 @@ using Callable = std::function<c10::IValue(const std::vector<at::Tensor> &)>;
 /// weights; null where there are none (other tensors become constants, unless they require
 /// gradients: an error). Control flow is frozen as the examples decide it, with a warning where
 /// that is found out. With ranges declared in `options.input`, sizes that the trace cannot follow
-/// are an error.
+/// are an error. An adapter cannot be applied; trace the adapted model.
 PLAIT_API void addCallable(Compiler &compiler, const std::string &name, const Callable &call,
                            torch::nn::Module *module, const std::vector<at::Tensor> &examples,
                            FunctionOptions options = {});
@@ -55,6 +55,11 @@ PLAIT_API void addCallable(Compiler &compiler, const std::string &name, const Ca
 PLAIT_API std::map<std::string, at::Tensor> run(Session &session,
                                                 const std::map<std::string, at::Tensor> &inputs);
 PLAIT_API std::map<std::string, at::Tensor> states(const Session &session);
+
+/// Arrays and tensors as one another; the result owns its memory, a tensor is on the host. Throws
+/// for element types that the other has not.
+PLAIT_API at::Tensor toTensor(const Array &array);
+PLAIT_API Array toArray(const at::Tensor &tensor);
 
 namespace detail {
 

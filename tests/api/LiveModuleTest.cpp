@@ -5,6 +5,9 @@
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules.h>
 
+#include <atomic>
+#include <fstream>
+
 using namespace plait;
 using plait::test::close;
 using testing::ElementsAre;
@@ -220,7 +223,10 @@ TEST_F(LiveModule, SizesThatTheTraceFroze) {
 TEST_F(LiveModule, ControlFlowThatTheTraceFroze) {
   std::vector<std::string> heard;
   Compiler compiler;
-  compiler.onWarning([&](std::string_view text) { heard.emplace_back(text); });
+  compiler.onLog([&](Severity severity, std::string_view text) {
+    if (severity == Severity::warning)
+      heard.emplace_back(text);
+  });
   auto branch = [](const std::vector<at::Tensor> &in) -> c10::IValue {
     return in[0].sum().item<float>() > 0 ? in[0].relu() : in[0].tanh();
   };
@@ -251,6 +257,29 @@ TEST_F(LiveModule, HalfPrecisionParameters) {
     EXPECT_TRUE(close(result(at("m.mlpackage"), "f", {{"x", x}}), expected.detach(), 2e-3))
         << at::toString(dtype);
   }
+}
+
+TEST_F(LiveModule, WeightsAreNotCopied) {
+  auto anonymous = [] {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+      if (word == "RssAnon:") {
+        size_t kilobytes;
+        status >> kilobytes;
+        return kilobytes;
+      }
+    return size_t(0);
+  };
+  if (!anonymous())
+    GTEST_SKIP() << "only Linux tells";
+  nn::Sequential model(nn::Linear(4096, 6144), nn::ReLU(), nn::Linear(6144, 4096)); // 192 MiB
+  Compiler compiler;
+  std::atomic<size_t> most = anonymous();
+  size_t before = most;
+  compiler.onProgress([&](const Progress &) { most = std::max(most.load(), anonymous()); });
+  add(compiler, "f", model, {at::rand({1, 4096})});
+  compiler.write(at("m.mlpackage"));
+  EXPECT_LT(most - before, 64u << 10);
 }
 
 TEST_F(LiveModule, TensorsOutliveTheModule) {

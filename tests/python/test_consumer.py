@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -33,21 +34,29 @@ def prefix(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def programs(prefix, tmp_path_factory):
-    build = tmp_path_factory.mktemp("three_ways")
+@pytest.fixture(scope="module", params=["static", "shared"])
+def programs(request, prefix, tmp_path_factory):
+    """The programs of examples/three_ways, built against the installed libplait of either kind."""
+    build = tmp_path_factory.mktemp(f"three_ways_{request.param}")
     prefixes = ";".join([str(prefix), torch.utils.cmake_prefix_path, *cached("CMAKE_PREFIX_PATH").split(";")])
     run("cmake", "-S", SOURCES, "-B", build, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefixes}",
+        f"-DBUILD_SHARED_LIBS={'ON' if request.param == 'shared' else 'OFF'}",
         f"-DCMAKE_CXX_COMPILER_LAUNCHER={os.environ.get('PLAIT_COMPILER_LAUNCHER', '')}",
         f"-DCMAKE_CXX_COMPILER={cached('CMAKE_CXX_COMPILER')}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=-g0")
     run("cmake", "--build", build, "-j", os.cpu_count() or 1)
+    assert needs_libplait(build / "from_live") == (request.param == "shared")
     return build
+
+
+def needs_libplait(program):
+    tool = ("otool", "-L") if sys.platform == "darwin" else ("readelf", "-d")
+    return "libplait." in run(*tool, program)
 
 
 def test_installed_headers_are_the_public_ones(prefix):
     installed = {path.relative_to(prefix / "include" / "plait").as_posix()
                  for path in (prefix / "include" / "plait").rglob("*") if path.is_file()}
-    assert installed == {"plait.h", "torch.h", "export.h"}
+    assert installed == {"plait.h", "torch.h", "export.h", "exception.h", "compile.h", "package.h", "run.h", "verify.h"}
 
 
 def test_installed_command_runs(prefix):
@@ -76,13 +85,27 @@ def test_from_live(programs, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("pkg-config"), reason="pkg-config is missing")
-def test_pkg_config(prefix, programs, tmp_path):
-    environment = {**os.environ, "PKG_CONFIG_PATH": ":".join(str(path.parent) for path in prefix.rglob("plait.pc"))}
-    flags = run("pkg-config", "--cflags", "--libs", "plait", env=environment).split()
+@pytest.mark.parametrize("package", ["plait", "plait-static"])
+def test_pkg_config(prefix, package, tmp_path):
+    environment = {**os.environ, "PKG_CONFIG_PATH": ":".join({str(path.parent) for path in prefix.rglob("plait.pc")})}
+    flags = run("pkg-config", "--cflags", "--libs", package, env=environment).split()
     compiler = cached("CMAKE_CXX_COMPILER")
     run(compiler, SOURCES / "from_file.cpp", "-o", tmp_path / "from_file", *flags)
+    assert needs_libplait(tmp_path / "from_file") == (package == "plait")
     failed = subprocess.run([tmp_path / "from_file", "none.pt", tmp_path / "x.mlpackage"], capture_output=True, text=True)
     assert failed.returncode == 1 and "none.pt: no such file" in failed.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nm's options are those of binutils")
+def test_the_shared_library_exports_the_interface_alone(prefix):
+    library = next(prefix.rglob("libplait.so"))
+    symbols = [line.split(" ", 2)[2] for line in run("nm", "-D", "--defined-only", "-C", library).splitlines()]
+    foreign = [symbol for symbol in symbols if not re.match(r"((typeinfo|typeinfo name|vtable) for )?plait::v0::", symbol)]
+    assert not foreign, "\n".join(foreign)
+    internal = [symbol for symbol in symbols if re.search(r"llvm::|plait::(mil|driver|frontend|runtime|passes)::|::Impl::", symbol)]
+    assert not internal, "\n".join(internal)
+    for name in ("Compiler::write(", "Session::run(", "addCallable(", "verify(", "Exception::~Exception("):
+        assert any(f"plait::v0::{name}" in symbol for symbol in symbols), name
 
 
 def test_documentation_quotes_the_programs():

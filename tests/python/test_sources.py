@@ -80,6 +80,25 @@ def test_torch_stays_in_frontend_and_runtime():
     assert not wrong, "\n".join(wrong)
 
 
+# Of LibTorch's headers under torch/csrc and caffe2 these may be included anywhere that LibTorch's may: the graph IR, modules,
+# operators, and what torch/script.h has.
+STABLE = {f"torch/csrc/jit/{header}.h"
+          for header in ("api/module", "api/function_impl", "ir/ir", "ir/constants", "runtime/operator", "runtime/graph_executor")}
+
+
+def test_what_is_unstable_of_libtorch_stays_in_one_folder():
+    """frontend/libtorch/internal uses it, behind frontend/libtorch/Internals.h, and has a fallback."""
+    wrong = [f"{name(path)} includes {header}" for path in sources(*FOLDERS, PUBLIC)
+             for header in includes(path)
+             if re.match(r"(torch/csrc|caffe2)/", header) and header not in STABLE
+             and not name(path).startswith("frontend/libtorch/internal/")
+             and not (name(path) == "frontend/libtorch/TorchArchive.cpp" and header == "torch/csrc/jit/serialization/import.h")]
+    wrong += [f"{name(path)} includes {header}" for path in sources(*FOLDERS, PUBLIC)
+              for header in includes(path)
+              if header.startswith("frontend/libtorch/internal/") and not name(path).startswith("frontend/libtorch/internal/")]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_public_headers_stand_alone():
     """plait/plait.h needs the standard library only."""
     wrong = [f"{name(path)} includes {header}" for path in sources(PUBLIC)

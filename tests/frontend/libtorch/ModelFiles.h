@@ -2,9 +2,9 @@
 #pragma once
 
 #include "ATen/ATen.h"
-#include "TestZip.h"
 #include "caffe2/serialize/inline_container.h"
-#include "frontend/archive/TorchArchive.h"
+#include "frontend/libtorch/TorchArchive.h"
+#include "tests/frontend/archive/TestZip.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "gmock/gmock.h"
 

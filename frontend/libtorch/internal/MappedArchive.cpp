@@ -1,35 +1,37 @@
 // The mapped loader. It does what torch::jit::load does (read constants.pkl, then data.pkl,
 // compiling types from code/ as the pickles name them), with storages over the mapping in place of
 // copies.
-#include "frontend/archive/TorchArchive.h"
-#include "ATen/core/function.h"
-#include "caffe2/serialize/inline_container.h"
+#include "frontend/libtorch/internal/MappedArchive.h"
 #include "frontend/archive/PickleCheck.h"
-#include "frontend/archive/SourceLocation.h"
-#include "frontend/archive/TensorChecks.h"
-#include "torch/csrc/jit/operator_upgraders/upgraders.h"
-#include "torch/csrc/jit/operator_upgraders/upgraders_entry.h"
+#include "frontend/libtorch/internal/DebugRanges.h"
+#include "frontend/libtorch/internal/TensorChecks.h"
+
+#include "caffe2/serialize/inline_container.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "torch/csrc/jit/serialization/import_source.h"
 #include "torch/csrc/jit/serialization/unpickler.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
-#include "llvm/Support/Path.h"
 
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
 
-namespace plait {
+// LibTorch has these in every version from 2.4 on; older ones do not install their headers
+// (operator_upgraders/upgraders.h, upgraders_entry.h).
+namespace torch::jit {
+TORCH_API bool is_upgraders_map_populated();
+TORCH_API void populate_upgraders_graph_map();
+} // namespace torch::jit
+
+namespace plait::libtorch {
 namespace {
 
 using c10::IValue;
 using caffe2::serialize::PyTorchStreamReader;
 using llvm::StringRef;
 using torch::jit::Source;
-
-namespace fs = llvm::sys::fs;
 
 // The widest element (a complex double) must be aligned; torch itself writes records at multiples
 // of 64.
@@ -56,8 +58,7 @@ uint32_t crc32Of(StringRef bytes) { return llvm::crc32(llvm::arrayRefFromStringR
 /// The records of one archive. Functions that LibTorch calls back throw std::runtime_error.
 class RecordReader {
 public:
-  RecordReader(std::shared_ptr<const MappedFile> file, std::shared_ptr<const ArchiveLayout> layout)
-      : file(std::move(file)), layout(std::move(layout)) {}
+  RecordReader(FilePtr file, LayoutPtr layout) : file(std::move(file)), layout(std::move(layout)) {}
 
   /// The whole record, decompressed and checked against its CRC-32; none if there is none.
   std::optional<std::string> text(const std::string &name) {
@@ -141,48 +142,8 @@ private:
   llvm::DenseMap<const void *, uint64_t> copiedSizes;
 };
 
-/// LibTorch's message without the C++ stack, and advice for the usual causes.
-std::string explain(const std::exception &error) {
-  const auto *torchError = dynamic_cast<const c10::Error *>(&error);
-  std::string text =
-      StringRef(torchError ? torchError->what_without_backtrace() : error.what()).trim().str();
-  if (StringRef(text).contains("Unknown builtin op") ||
-      StringRef(text).contains("Unknown custom class") ||
-      StringRef(text).contains("__torch__.torch.classes"))
-    text +=
-        "\nthe model uses an operator or class of a library that extends PyTorch; export it from a "
-        "version of the model that is built from PyTorch's own operators";
-  return text;
-}
-
-/// What is wrong with `path` before its bytes are looked at.
-Error checkPath(StringRef path) {
-  fs::file_status status;
-  if (std::error_code code = fs::status(path, status))
-    return makeError("cannot open it: {0}", code.message());
-  if (status.type() == fs::file_type::directory_file) {
-    llvm::SmallString<256> config(path);
-    llvm::sys::path::append(config, "adapter_config.json");
-    if (fs::exists(config))
-      return makeError(
-          "this is a PEFT adapter folder; give it as --adapter NAME={0}, beside the base "
-          "model as --base FILE.pt",
-          path);
-    if (path.rtrim('/').ends_with(".mlpackage"))
-      return makeError(
-          "this is a Core ML package; a file written by torch.jit.save is expected here");
-    return makeError("this is a folder; name the file in it that torch.jit.save wrote");
-  }
-  if (status.type() != fs::file_type::regular_file)
-    return makeError(
-        "this is not a regular file, and a model is mapped into memory; copy it to a file");
-  return Error::success();
-}
-
-} // namespace
-
 /// What an unpickler reads with: hands out `rest` from its front.
-static auto readerOf(StringRef &rest) {
+auto readerOf(StringRef &rest) {
   return [&rest](char *buffer, size_t count) {
     count = std::min(count, rest.size());
     std::memcpy(buffer, rest.data(), count);
@@ -191,50 +152,9 @@ static auto readerOf(StringRef &rest) {
   };
 }
 
-class TorchArchiveLoader {
+class Loader {
 public:
-  static Expected<LoadedModule> load(StringRef path, MappedFile::Access access) {
-    if (auto error = checkPath(path))
-      return error;
-    LoadedModule result;
-    auto file = MappedFile::open(path, access);
-    if (!file)
-      return file.takeError();
-    auto layout = readArchiveLayout(llvm::toStringRef((*file)->bytes()),
-                                    caffe2::serialize::kMaxSupportedFileFormatVersion);
-    if (!layout)
-      return layout.takeError();
-    try {
-      if (layout->legacy) {
-        result.module = torch::jit::load(path.str(), at::kCPU);
-        return result;
-      }
-      result.mapping = std::move(*file);
-      result.layout = std::make_shared<const ArchiveLayout>(std::move(*layout));
-      result.module = loadMapped(result);
-      return result;
-    } catch (const std::exception &error) {
-      return makeError("LibTorch cannot load it: {0}", explain(error));
-    }
-  }
-
-private:
-  /// Operators that changed their meaning are replaced by their old form, as the archive's version
-  /// asks. LibTorch compiles those forms first, which takes 20 ms, and few archives need one:
-  /// compiling an archive that does fails as long as they are missing.
-  static torch::jit::Module loadMapped(const LoadedModule &target) {
-    if (!torch::jit::is_upgraders_map_populated()) {
-      try {
-        return TorchArchiveLoader(target.mapping, target.layout).loadModule();
-      } catch (const std::exception &) {
-        torch::jit::populate_upgraders_graph_map();
-      }
-    }
-    return TorchArchiveLoader(target.mapping, target.layout).loadModule();
-  }
-
-  TorchArchiveLoader(const std::shared_ptr<const MappedFile> &file,
-                     const std::shared_ptr<const ArchiveLayout> &layout)
+  Loader(const FilePtr &file, const LayoutPtr &layout)
       : records(std::make_shared<RecordReader>(file, layout)), version(layout->version),
         unit(std::make_shared<torch::jit::CompilationUnit>()),
         importer(
@@ -249,6 +169,7 @@ private:
     return module;
   }
 
+private:
   /// The source file that defines the types below `qualifier`.
   std::shared_ptr<Source> findSource(const std::string &qualifier) {
     std::string name = "code/" + qualifier + ".py";
@@ -304,9 +225,25 @@ private:
   torch::jit::SourceImporter importer;
 };
 
-/// The value of a torch.save archive's data.pkl.
-static IValue unpickleTensors(const std::shared_ptr<const MappedFile> &file,
-                              const std::shared_ptr<const ArchiveLayout> &layout) {
+} // namespace
+
+uint64_t maxArchiveVersion() { return caffe2::serialize::kMaxSupportedFileFormatVersion; }
+
+/// Operators that changed their meaning are replaced by their old form, as the archive's version
+/// asks. LibTorch compiles those forms first, which takes 20 ms, and few archives need one:
+/// compiling an archive that does fails as long as they are missing.
+torch::jit::Module loadMappedModule(const FilePtr &file, const LayoutPtr &layout) {
+  if (!torch::jit::is_upgraders_map_populated()) {
+    try {
+      return Loader(file, layout).loadModule();
+    } catch (const std::exception &) {
+      torch::jit::populate_upgraders_graph_map();
+    }
+  }
+  return Loader(file, layout).loadModule();
+}
+
+IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout) {
   RecordReader records(file, layout);
   auto pickle = records.text("data.pkl");
   if (!pickle)
@@ -330,68 +267,4 @@ static IValue unpickleTensors(const std::shared_ptr<const MappedFile> &file,
   return value;
 }
 
-Expected<LoadedTensors> loadTorchTensors(StringRef path) {
-  auto file = MappedFile::open(path, MappedFile::Access::ReadOnly);
-  if (!file)
-    return addContext(file.takeError(), path);
-  auto directory = ZipDirectory::looksLikeZip(llvm::toStringRef((*file)->bytes()))
-                       ? ZipDirectory::read(llvm::toStringRef((*file)->bytes()))
-                       : makeError("it is no zip archive, as torch.save has written them since "
-                                   "PyTorch 1.6; save it again, as safetensors where you can");
-  if (!directory)
-    return addContext(directory.takeError(), path);
-  auto layout = std::make_shared<ArchiveLayout>(ArchiveLayout{std::move(*directory), {}, 0, false});
-  if (!layout->directory.records().empty()) {
-    StringRef first = layout->directory.records().front().name;
-    layout->prefix = first.take_front(first.find('/') + 1).str();
-  }
-  LoadedTensors result{*file, {}};
-  try {
-    IValue value = unpickleTensors(*file, layout);
-    if (!value.isGenericDict())
-      return makeError("{0}: it holds no dictionary of tensors", path);
-    for (const auto &entry : value.toGenericDict())
-      if (entry.key().isString() && entry.value().isTensor())
-        result.tensors.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
-      else
-        return makeError("{0}: its dictionary holds something other than tensors by name", path);
-  } catch (const std::exception &error) {
-    return makeError("{0}: LibTorch cannot load it: {1}", path, explain(error));
-  }
-  return result;
-}
-
-std::optional<StorageOrigin> LoadedModule::findOrigin(const void *data) const {
-  if (!mapping)
-    return std::nullopt;
-  auto bytes = mapping->bytes();
-  const auto *byte = static_cast<const uint8_t *>(data);
-  if (byte < bytes.begin() || byte >= bytes.end())
-    return std::nullopt;
-  const ZipRecord *record = layout->directory.storedRecordAt(byte - bytes.begin());
-  if (!record)
-    return std::nullopt;
-  return StorageOrigin{mapping->id(), record->name.str(), record->offset, record->size,
-                       record->crc32};
-}
-
-Error LoadedModule::checkContent(const void *data) const {
-  auto origin = findOrigin(data);
-  if (!origin)
-    return Error::success();
-  auto bytes = mapping->bytes().slice(origin->offset, origin->size);
-  if (crc32Of(llvm::toStringRef(bytes)) != origin->crc32)
-    return makeError(
-        "{0}: record '{1}' is damaged (its CRC-32 does not match); copy or save the file again",
-        mapping->path(), origin->record);
-  return Error::success();
-}
-
-Expected<LoadedModule> loadTorchScript(StringRef path, MappedFile::Access access) {
-  auto result = TorchArchiveLoader::load(path, access);
-  if (!result)
-    return addContext(result.takeError(), path);
-  return result;
-}
-
-} // namespace plait
+} // namespace plait::libtorch

@@ -1,5 +1,5 @@
 // Bounds of unpickled tensors, and the search for writes in __setstate__.
-#include "frontend/archive/TensorChecks.h"
+#include "frontend/libtorch/internal/TensorChecks.h"
 #include "ATen/ATen.h"
 #include "torch/csrc/jit/api/function_impl.h"
 #include "torch/csrc/jit/ir/ir.h"

@@ -1,6 +1,6 @@
 // What people pass to the loader by mistake, and files that are damaged or made to harm: each gets
 // its own message, none crashes.
-#include "ModelFiles.h"
+#include "tests/frontend/libtorch/ModelFiles.h"
 
 using namespace plait;
 using namespace plait::test;

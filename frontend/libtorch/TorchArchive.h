@@ -9,12 +9,13 @@
 // private to the process.
 //
 // Records that cannot be mapped (compressed or unaligned by another zip tool) are read into memory.
-// Archives from before PyTorch 1.4 (model.json) are loaded by torch::jit::load, without a mapping.
+// Archives from before PyTorch 1.4 (model.json), and all where internal/ is not built in
+// (Internals.h), are loaded by torch::jit::load, without a mapping.
 #pragma once
 
 #include "frontend/archive/ArchiveLayout.h"
 #include "support/MappedFile.h"
-#include "torch/csrc/jit/api/module.h"
+#include <torch/csrc/jit/api/module.h>
 
 #include <memory>
 #include <optional>
@@ -61,7 +62,7 @@ Expected<LoadedModule> loadTorchScript(llvm::StringRef path,
 
 /// The tensors of a dictionary that torch.save wrote, by name, in its order. Nothing but tensors,
 /// containers and numbers is unpickled: no code runs. The tensors point into the mapping, which
-/// they keep alive, and are never to be written.
+/// they keep alive, and are never to be written; copies where internal/ is not built in.
 struct LoadedTensors {
   std::shared_ptr<const MappedFile> file;
   std::vector<std::pair<std::string, at::Tensor>> tensors;

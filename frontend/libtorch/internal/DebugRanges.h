@@ -1,4 +1,5 @@
-// Where in the user's Python a graph node came from, for diagnostics.
+// The records of an archive that say where in the user's Python its code came from, and places told
+// from LibTorch's ranges.
 //
 // LibTorch keeps, for each node, a range of the text of code/….py in the archive. The record
 // code/….py.debug_pkl says what each stretch of that text was made from. It is unpickled only when
@@ -18,34 +19,20 @@
 // at its recording, innermost first, one "FILE(LINE): FUNCTION" a line.
 #pragma once
 
-#include "torch/csrc/jit/ir/ir.h"
-#include "torch/csrc/jit/serialization/source_range_serialization.h"
+#include "frontend/libtorch/Internals.h"
+#include "frontend/libtorch/SourceLocation.h"
+
+#include <torch/csrc/jit/frontend/source_range.h>
+#include <torch/csrc/jit/serialization/source_range_serialization.h>
 
 #include <functional>
 #include <mutex>
-#include <optional>
-#include <string>
-#include <vector>
 
-namespace plait {
-
-struct SourceLocation {
-  std::string
-      file; ///< As recorded where the model was saved; code/….py when nothing else is known.
-  size_t line = 0;
-  std::string function; ///< Empty when unknown.
-  std::string text;     ///< The line itself, trimmed; empty when unknown (traced models).
-
-  /// `model.py:12 in forward: y = self.linear(x)`, as far as known.
-  std::string str() const;
-};
+namespace plait::libtorch {
 
 /// Of a traced node, the innermost frame outside of the torch package; nothing for a node made by
 /// hand.
-std::optional<SourceLocation> locate(const torch::jit::SourceRange &range);
-
-/// `locate(...)->str()` of the node, or the empty string.
-std::string describeLocation(const torch::jit::Node &node);
+std::optional<SourceLocation> locateRange(const torch::jit::SourceRange &range);
 
 /// The lazily read debug_pkl of one code file; give it to that file's torch::jit::Source.
 class DebugRanges final : public torch::jit::SourceRangeUnpickler {
@@ -70,4 +57,4 @@ private:
   std::vector<Row> rows;
 };
 
-} // namespace plait
+} // namespace plait::libtorch

@@ -1,6 +1,6 @@
 // Locations of graph nodes: scripted and traced sources, in both forms of the debug pickle.
-#include "frontend/archive/SourceLocation.h"
-#include "ModelFiles.h"
+#include "frontend/libtorch/internal/DebugRanges.h"
+#include "tests/frontend/libtorch/ModelFiles.h"
 #include "torch/csrc/jit/serialization/pickle.h"
 
 using namespace plait;
@@ -15,14 +15,14 @@ namespace {
 /// A code file whose debug pickle is `table`.
 std::shared_ptr<Source> codeWith(const IValue &table) {
   std::vector<char> bytes = torch::jit::pickle(table);
-  auto ranges = std::make_shared<DebugRanges>(
+  auto ranges = std::make_shared<libtorch::DebugRanges>(
       [text = std::string(bytes.begin(), bytes.end())] { return std::optional(text); });
   return std::make_shared<Source>("class M(Module):\n  def forward(self):\n    return relu(x)\n",
                                   "code/__torch__.py", 1, ranges);
 }
 
 std::string locationOf(const std::shared_ptr<Source> &source, size_t offset) {
-  auto location = locate(SourceRange(source, offset, offset + 1));
+  auto location = libtorch::locateRange(SourceRange(source, offset, offset + 1));
   return location ? location->str() : "";
 }
 
@@ -81,7 +81,7 @@ TEST(SourceLocation, FallsBackToTheCodeFile) {
   EXPECT_EQ(locationOf(codeWith(wild), 55), "f.py:1: def f():") << "offsets out of the text";
   auto silent = std::make_shared<Source>("a = b\n", "code/a.py", 1, nullptr);
   EXPECT_EQ(locationOf(silent, 2), "code/a.py:1: a = b");
-  EXPECT_FALSE(locate(SourceRange()).has_value());
+  EXPECT_FALSE(libtorch::locateRange(SourceRange()).has_value());
 }
 
 class NodeLocation : public TemporaryFolder {};

@@ -1,7 +1,7 @@
 // The mapped loader against torch::jit::load: equal attributes (values, dtypes, sizes, strides),
 // code and results; storages that lie in the file; and what may and may not be written.
 #include "ATen/core/dispatch/Dispatcher.h"
-#include "ModelFiles.h"
+#include "tests/frontend/libtorch/ModelFiles.h"
 
 using namespace plait;
 using namespace plait::test;

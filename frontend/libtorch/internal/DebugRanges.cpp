@@ -1,50 +1,19 @@
-// Decoding of .debug_pkl records; the format is in the header.
-#include "frontend/archive/SourceLocation.h"
+// Reading debug records, and finding the line and function of a range.
+#include "frontend/libtorch/internal/DebugRanges.h"
 #include "frontend/archive/PickleCheck.h"
-#include "torch/csrc/jit/serialization/pickle.h"
+
+#include <torch/csrc/jit/serialization/pickle.h>
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FormatVariadic.h"
 
-namespace plait {
+namespace plait::libtorch {
 namespace {
 
 using c10::IValue;
 using llvm::StringRef;
 using torch::jit::Source;
 using torch::jit::SourceRange;
-
-/// One line of a Python stack as the tracer writes it: `FILE(LINE): FUNCTION`.
-std::optional<SourceLocation> parseFrame(StringRef line) {
-  auto [where, function] = line.rsplit("): ");
-  auto [file, number] = where.rsplit('(');
-  SourceLocation location{file.str(), 0, function.trim().str(), {}};
-  if (file.empty() || function.empty() || number.getAsInteger(10, location.line))
-    return std::nullopt;
-  return location;
-}
-
-bool isInsideTorch(StringRef file) {
-  return file.contains("/torch/nn/") || file.contains("/torch/jit/") ||
-         file.contains("/site-packages/torch/") || file.contains("/dist-packages/torch/");
-}
-
-/// The frame to show of a traced node's stack; none if `text` is no stack.
-std::optional<SourceLocation> parseStack(StringRef text) {
-  std::optional<SourceLocation> innermost;
-  while (!text.empty()) {
-    auto [line, rest] = text.split('\n');
-    text = rest;
-    auto frame = parseFrame(line);
-    if (!frame)
-      break;
-    if (!isInsideTorch(frame->file))
-      return frame;
-    if (!innermost)
-      innermost = frame;
-  }
-  return innermost;
-}
 
 /// The function that a scripted range lies in: the nearest `def` above it.
 std::string enclosingFunction(StringRef textBefore) {
@@ -76,16 +45,7 @@ std::optional<SourceLocation> locateInText(const SourceRange &range) {
 
 } // namespace
 
-std::string SourceLocation::str() const {
-  std::string result = llvm::formatv("{0}:{1}", file, line).str();
-  if (!function.empty())
-    result += " in " + function;
-  if (!text.empty())
-    result += ": " + text;
-  return result;
-}
-
-std::optional<SourceLocation> locate(const SourceRange &range) {
+std::optional<SourceLocation> locateRange(const SourceRange &range) {
   if (!range.source())
     return std::nullopt;
   if (auto original = range.findSourceRangeThatGenerated(); original && original->source()) {
@@ -99,11 +59,6 @@ std::optional<SourceLocation> locate(const SourceRange &range) {
   if (auto frame = parseStack(range.source()->text_str().str()))
     return frame;
   return locateInText(range);
-}
-
-std::string describeLocation(const torch::jit::Node &node) {
-  auto location = locate(node.sourceRange());
-  return location ? location->str() : std::string();
 }
 
 std::optional<SourceRange> DebugRanges::findSourceRangeThatGenerated(const SourceRange &range) {
@@ -164,4 +119,4 @@ SourceRange DebugRanges::decode(const IValue &range) const {
   return SourceRange(std::make_shared<Source>(text, file, firstLine), begin, end);
 }
 
-} // namespace plait
+} // namespace plait::libtorch

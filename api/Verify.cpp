@@ -1,0 +1,60 @@
+// The public face of verification.
+#include "api/Impl.h"
+
+#include "driver/AdapterSyntax.h"
+#include "driver/PackageFunctions.h"
+#include "driver/Verify.h"
+
+namespace plait::inline v0 {
+
+static runtime::VerifyOptions toOptions(const mil::Function &function,
+                                        const VerifyOptions &options) {
+  runtime::VerifyOptions verify;
+  verify.seed = options.seed;
+  verify.draws = options.draws;
+  verify.absolute = options.atol;
+  verify.relative = options.rtol;
+  verify.bisect = options.bisect;
+  verify.compute =
+      options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
+  if (options.draws == 0)
+    throw Exception("draws is at least 1");
+  for (const auto &[name, range] : options.range) {
+    if (range.high < range.low)
+      throw Exception("range of '" + name + "': the upper bound is below the lower one");
+    verify.ranges[name] = {range.low, range.high};
+  }
+  for (const auto &[name, array] : options.input) {
+    const mil::Value *input = valueOrRaise(driver::findInput(function, name));
+    std::string what = "input '" + name + "'";
+    verify.inputs.push_back(
+        {name, valueOrRaise(driver::convertArray(toTensorData(what, array), *input, what))});
+  }
+  return verify;
+}
+
+Verification verify(const Program &program, const std::string &name, const std::string &against,
+                    const VerifyOptions &options) {
+  const Program::Impl &impl = program.impl();
+  const mil::Function &function = *valueOrRaise(driver::findFunction(
+      *impl.program, impl.path, name.empty() ? std::nullopt : std::optional<std::string>(name)));
+  driver::VerifyModel model{against, {}, options.adapterRoot, options.allowUnmatched};
+  if (!options.adapter.empty())
+    model.adapters = valueOrRaise(driver::parseAdapters(options.adapter));
+  runtime::VerifyReport report =
+      valueOrRaise(driver::verify(function, model, toOptions(function, options)));
+  Verification result;
+  result.passed = report.passed;
+  result.atol = report.tolerance.absolute;
+  result.rtol = report.tolerance.relative;
+  for (const runtime::OutputReport &output : report.outputs) {
+    const runtime::Comparison &c = output.comparison;
+    result.outputs.push_back({output.name, output.passed, c.maxAbsolute, c.maxRelative, c.snr,
+                              c.cosine, c.nonFinite, c.worst, output.draw});
+  }
+  if (report.bisect)
+    result.bisect = runtime::describe(*report.bisect);
+  return result;
+}
+
+} // namespace plait::inline v0

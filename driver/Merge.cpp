@@ -1,0 +1,84 @@
+// Reads the packages, moves their functions into one program and writes it.
+#include "driver/Merge.h"
+
+#include "backend/PackageReader.h"
+#include "backend/PackageWriter.h"
+#include "driver/PackageFunctions.h"
+#include "driver/Sharing.h"
+#include "mil/Verifier.h"
+#include "runtime/RuntimeEvaluator.h"
+
+namespace plait::driver {
+
+/// Moves what `source` names into `program`.
+static Error take(const MergeSource &source, mil::Program &program) {
+  auto package = readPackage(source.package);
+  if (!package)
+    return package.takeError();
+  std::vector<mil::Function *> chosen;
+  if (source.function.empty() && source.name.empty()) {
+    for (const auto &function : (*package)->functions())
+      chosen.push_back(function.get());
+  } else {
+    std::optional<std::string> name;
+    if (!source.function.empty())
+      name = source.function;
+    auto function = findFunction(**package, source.package, name);
+    if (!function)
+      return function.takeError();
+    chosen.push_back(*function);
+  }
+  for (mil::Function *function : chosen) {
+    if (function->opset != mil::Opset::iOS18)
+      return makeError("{0}: function '{1}' has the opset {2}; packages of several functions have "
+                       "{3}: convert the model again for iOS 18 or macOS 15",
+                       source.package, function->name, mil::name(function->opset),
+                       mil::name(mil::Opset::iOS18));
+    std::string name = source.name.empty() ? function->name : source.name;
+    if (program.function(name))
+      return makeError("{0}: two functions are called '{1}'; give one another name: "
+                       "OTHER={0}:{2}",
+                       source.package, name, function->name);
+    function->name = name;
+    program.adopt(**package, function);
+  }
+  // A package's attributes tell how it was built, which is not how the merged one is.
+  return Error::success();
+}
+
+Expected<CompileReport> merge(const MergeOptions &options) {
+  if (options.sources.empty())
+    return makeError("{0}: there is no package to merge", options.output);
+  for (const MergeSource &source : options.sources)
+    if (!source.name.empty() && !mil::isLegalName(source.name))
+      return makeError("'{0}' cannot name a function; letters, digits and _ make a name",
+                       source.name);
+  if (Error error = checkOutput(options.output))
+    return error;
+  mil::Program program;
+  for (const MergeSource &source : options.sources)
+    if (Error error = take(source, program))
+      return error;
+  program.defaultFunction =
+      options.defaultFunction.empty() ? program.functions()[0]->name : options.defaultFunction;
+  if (!program.function(program.defaultFunction))
+    return findFunction(program, options.output, program.defaultFunction).takeError();
+  program.metadata = options.metadata;
+  if (Error error = mil::verify(program))
+    return addContext(std::move(error), "a function is not well-formed MIL, so that Core ML would "
+                                        "refuse the package that it is from too");
+  runtime::RuntimeEvaluator evaluator;
+  WriteOptions write;
+  write.share = options.share;
+  write.threads = options.threads;
+  write.evaluator = &evaluator;
+  write.accept = [&](const WriteReport &report) {
+    return options.expectShared ? checkShares(report, *options.expectShared) : Error::success();
+  };
+  WriteReport written;
+  if (Error error = writePackage(program, options.output, write, &written))
+    return error;
+  return summarise(program, written);
+}
+
+} // namespace plait::driver

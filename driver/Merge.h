@@ -1,0 +1,30 @@
+// Functions of existing packages, whoever wrote them, as one package: what `plait merge` does.
+// Weights are compared by content, so what the packages hold alike is stored once.
+#pragma once
+
+#include "driver/Compiler.h"
+
+namespace plait::driver {
+
+/// Functions of one package.
+struct MergeSource {
+  std::string package;
+  /// One of its functions; "" takes all under their own names, or, with a new name, the default.
+  std::string function{};
+  std::string name{}; ///< the new name; "" keeps the function's own
+};
+
+struct MergeOptions {
+  std::string output; ///< the .mlpackage
+  std::vector<MergeSource> sources;
+  std::string defaultFunction; ///< "" takes the first
+  bool share = true;
+  std::optional<double> expectShared{}; ///< as CompileOptions::expectShared
+  unsigned threads = 0;                 ///< 0: one a processor
+  mil::Metadata metadata;
+};
+
+/// Writes the package. On error there is no output: what was at the target is as it was.
+Expected<CompileReport> merge(const MergeOptions &options);
+
+} // namespace plait::driver

@@ -1,0 +1,30 @@
+// The backend's editing, and writing the package anew.
+#include "driver/Remove.h"
+
+#include "backend/PackageEdit.h"
+#include "backend/PackageReader.h"
+#include "runtime/RuntimeEvaluator.h"
+
+namespace plait::driver {
+
+static Error compact(const RemoveOptions &options) {
+  auto program = readPackage(options.package);
+  if (!program)
+    return program.takeError();
+  runtime::RuntimeEvaluator evaluator;
+  WriteOptions write;
+  write.threads = options.threads;
+  write.evaluator = &evaluator;
+  return writePackage(**program, options.package, write);
+}
+
+Error remove(const RemoveOptions &options) {
+  EditOptions edit;
+  edit.defaultFunction = options.defaultFunction;
+  if (!options.functions.empty() || !options.defaultFunction.empty())
+    if (Error error = removeFunctions(options.package, options.functions, edit))
+      return error;
+  return options.compact ? compact(options) : Error::success();
+}
+
+} // namespace plait::driver

@@ -1,0 +1,23 @@
+// Functions out of a package: what `plait remove` does.
+#pragma once
+
+#include "support/Error.h"
+
+#include <string>
+#include <vector>
+
+namespace plait::driver {
+
+struct RemoveOptions {
+  std::string package;
+  std::vector<std::string> functions; ///< may be none where `compact` is all that is wanted
+  std::string defaultFunction{};      ///< the new default; "" leaves it as it is
+  /// Writes the package anew, without the weights that no function uses any more.
+  bool compact = false;
+  unsigned threads = 0; ///< for writing weights; 0: one a processor
+};
+
+/// On error the package is as it was, but for functions that are out where compacting failed.
+Error remove(const RemoveOptions &options);
+
+} // namespace plait::driver

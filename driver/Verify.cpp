@@ -1,0 +1,49 @@
+// Finds the model's file and runs the comparison.
+#include "driver/Verify.h"
+
+#include "frontend/NodeLocation.h"
+
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FileUtilities.h"
+
+namespace plait::driver {
+
+/// The file of the model that a function was made from. With adapters it is a temporary one, which
+/// `remover` removes: the base that LibTorch has merged them into.
+static Expected<std::string> modelFile(const VerifyModel &model, llvm::FileRemover &remover) {
+  if (model.adapters.empty())
+    return model.against;
+  llvm::SmallString<128> path;
+  if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
+    return makeError("cannot make a temporary file: {0}", code.message());
+  remover.setFile(path);
+  if (Error error = frontend::writeMerged(model.against, model.adapters, model.adapterRoot,
+                                          model.allowUnmatched, path))
+    return error;
+  return path.str().str();
+}
+
+Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
+                                       runtime::VerifyOptions options) {
+  llvm::FileRemover remover;
+  auto file = modelFile(model, remover);
+  if (!file)
+    return file.takeError();
+  auto reference = runtime::loadReference(*file);
+  if (!reference)
+    return reference.takeError();
+  if (options.bisect)
+    options.tracer = [&file](llvm::ArrayRef<runtime::NamedTensor> inputs)
+        -> Expected<std::vector<runtime::ReferenceStep>> {
+      auto tracer = runtime::loadTracer(*file, plait::describeLocation);
+      if (!tracer)
+        return tracer.takeError();
+      return (*tracer)(inputs);
+    };
+  auto report = verifyFunction(function, *reference, options);
+  if (!report)
+    return addContext(report.takeError(), function.name + " against " + model.against);
+  return report;
+}
+
+} // namespace plait::driver

@@ -1,0 +1,24 @@
+// A function of a package in the reference interpreter beside the model that it was made from, in
+// LibTorch, on the same inputs: what `plait verify` does.
+#pragma once
+
+#include "frontend/Frontend.h"
+#include "runtime/Verify.h"
+
+namespace plait::driver {
+
+/// What a function is held against.
+struct VerifyModel {
+  std::string against; ///< a TorchScript file
+  /// Merged into it by LibTorch first.
+  std::vector<frontend::AdapterSpec> adapters{};
+  std::optional<std::string> adapterRoot{};
+  bool allowUnmatched = false;
+};
+
+/// `options.tracer` is this function's own affair. With adapters there is a temporary file
+/// meanwhile.
+Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
+                                       runtime::VerifyOptions options);
+
+} // namespace plait::driver

@@ -1,0 +1,146 @@
+// Functions of models, written as one package or into one that exists.
+#pragma once
+
+#include <plait/exception.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plait {
+inline namespace v0 {
+
+/// What to compute and store in.
+enum class Precision { fp16, fp32 };
+/// Low-rank adapters beside their weight, so that functions share it; or merged into it; or, of a
+/// function with FunctionOptions::adapter, their matrices as inputs of the function, which
+/// packAdapter() makes arrays for.
+enum class Lora { keep, fold, inputs };
+
+/// One function of the package.
+struct FunctionOptions {
+  /// The tensor arguments in order, as --input has them: "x=fp16[1, 6000]",
+  /// "tokens=int32[1, 1..128]", "image={[1,3,224,224],[1,3,512,512]}". A name may be left out ("[1,
+  /// 6000]"). Where a module is traced with examples, they may be left out altogether: the
+  /// examples' shapes are taken.
+  std::vector<std::string> input = {};
+  /// Names of the results in order; missing ones get names of their own.
+  std::vector<std::string> output = {};
+  /// Where it differs from the package's.
+  std::optional<Lora> lora = {};
+  /// An adapter on the model, as --adapter has it after the name: a PEFT folder or a safetensors
+  /// file, or several blended by their weights, "DIR:0.7+DIR:0.3". "" is none: what --base-function
+  /// is.
+  std::string adapter = {};
+  /// The path of the module that was adapted ("" is the model itself), where the adapter fits
+  /// several.
+  std::optional<std::string> adapterRoot = {};
+  /// Whether to go on, with a warning, without the tensors of an adapter that belong to no module.
+  bool allowUnmatched = false;
+  /// The method of a TorchScript module.
+  std::string method = "forward";
+};
+
+struct PackageOptions {
+  /// The function that runs where none is named (--default); "" takes the first, or, of a package
+  /// that is added to, leaves it as it is.
+  std::string defaultFunction = {};
+  /// Where not said: fp16, or, of a package that is added to, what most of its weights have.
+  std::optional<Precision> precision = {};
+  Lora lora = Lora::keep;
+  /// Whether functions share equal weights. A package that is added to is always shared with.
+  bool share = true;
+  /// Write nothing, and throw, where a function shares less than this percentage of its weights'
+  /// bytes with another function: from 0 to 100.
+  std::optional<double> expectShared = {};
+  /// For reading and writing weights; 0: one a processor. The package does not depend on it.
+  unsigned threads = 0;
+  /// false: a package without functions, described by its one model, whose name is "main".
+  bool multifunction = true;
+  // Metadata. A package that is added to keeps its own.
+  std::string author = {}, license = {}, versionString = {}, description = {};
+  std::map<std::string, std::string> meta = {};
+};
+
+/// What was written.
+struct Report {
+  struct Function {
+    std::string name;
+    std::size_t operations = 0;    ///< of MIL, constants not counted
+    std::uint64_t ownBytes = 0;    ///< of weights that no other function uses
+    std::uint64_t sharedBytes = 0; ///< of weights that another function uses too
+  };
+  std::vector<Function> functions; ///< those that were written now, in their order
+  std::uint64_t weightFileBytes = 0;
+  std::uint64_t packageBytes = 0;    ///< all files
+  std::vector<std::string> warnings; ///< all of them, whether a log took them or not
+  /// The side file for packAdapter(), beside the package, where a function has Lora::inputs.
+  std::string adapterMap;
+};
+
+/// How far an export is.
+struct Progress {
+  std::string what; ///< "lowering adapter_1 (2 of 8)"
+  double done = 0;  ///< of the whole, from 0 to 1; never goes back
+};
+
+/// How much a message of the log matters. Errors are thrown, not logged.
+enum class Severity {
+  info,    ///< a step that begins
+  warning, ///< the package may not be what is wanted: Report::warnings has it too
+};
+
+/// Collects functions and writes them as one package. What was added stays: it may be written again
+/// and again, for instance with another precision.
+class PLAIT_API Compiler {
+public:
+  explicit Compiler(PackageOptions options = {});
+  /// What a recipe says (docs/command.md); more may be added. Its `output` is ignored.
+  static Compiler fromRecipe(const std::string &path);
+  Compiler(Compiler &&) noexcept;
+  Compiler &operator=(Compiler &&) noexcept;
+  ~Compiler();
+
+  /// Adds a function made of a TorchScript file. The file is opened by write() and stays as it is
+  /// until that returns. <plait/torch.h> has add() for modules in memory. Throws where an option
+  /// cannot be read or the name is taken; the compiler is then as before.
+  void addFile(const std::string &name, const std::string &path, FunctionOptions options = {});
+
+  /// Compiles what was added and writes `path` (*.mlpackage), which is replaced where it is a
+  /// package. After an exception nothing was written, and what was there is untouched.
+  Report write(const std::string &path);
+
+  /// The same into the package that is at `path`, whose weights the new functions share. It is
+  /// valid at every moment, and after an exception as it was.
+  Report addTo(const std::string &path);
+
+  PackageOptions &options();
+
+  /// Ends a running write() or addTo(), or the next one, with Exception::Reason::Cancelled. Any
+  /// thread, also from the callbacks. It takes effect within one step: at most one function's
+  /// lowering or one tile of weights.
+  void cancel() noexcept;
+
+  /// Called by write() and addTo(), never twice at once, but from threads of their own too. What it
+  /// throws ends the export and comes out of it. Null: none.
+  void onProgress(std::function<void(const Progress &)> callback);
+  /// Takes the log, a line or more a message, without a line break at the end, as it comes: of
+  /// write() and addTo() as onProgress() says, and of adding where that traces. Null: none.
+  void onLog(std::function<void(Severity, std::string_view)> sink);
+
+  struct Impl;
+  /// For <plait/torch.h>.
+  Impl &impl() { return *impl_; }
+
+private:
+  std::unique_ptr<Impl> impl_;
+};
+
+} // namespace v0
+} // namespace plait

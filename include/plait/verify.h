@@ -1,0 +1,62 @@
+// Functions of a package held against the models that they were made from.
+#pragma once
+
+#include <plait/run.h>
+
+#include <optional>
+
+namespace plait {
+inline namespace v0 {
+
+struct VerifyOptions {
+  /// An adapter that LibTorch merges into the model first, and how, as FunctionOptions has it.
+  std::string adapter = {};
+  std::optional<std::string> adapterRoot = {};
+  bool allowUnmatched = false;
+  /// Arrays for inputs, by name, in place of random numbers.
+  std::map<std::string, Array> input = {};
+  /// The bounds, both included, of an input's random integers, by name; where not said 0 and 1, or
+  /// the length of what they index.
+  struct Range {
+    std::int64_t low, high;
+  };
+  std::map<std::string, Range> range = {};
+  Compute compute = Compute::fp32;
+  /// Tolerances: an error may be atol + rtol * (the output's largest absolute value). Where not
+  /// said 1e-3 and 1e-2 for functions that compute in fp16, else 1e-5 and 1e-4.
+  std::optional<double> atol = {}, rtol = {};
+  /// Of the random inputs, and how many sets of them, at least one.
+  std::uint64_t seed = 0;
+  unsigned draws = 1;
+  /// After a failure, look for the operation where it begins.
+  bool bisect = false;
+};
+
+/// How far a function is from its model.
+struct Verification {
+  struct Output {
+    std::string name;
+    bool passed = false;
+    double maxAbsolute = 0;     ///< the largest error
+    double maxRelative = 0;     ///< the largest quotient of error and reference
+    double snr = 0;             ///< signal to noise in dB; infinite where nothing differs
+    double cosine = 1;          ///< of the two as vectors
+    std::int64_t nonFinite = 0; ///< elements that are NaN or infinite on one side only
+    std::int64_t worst = -1;    ///< the element with the largest error, counted in row-major order
+    unsigned draw = 0;          ///< the set of inputs in which it was worst, counted from 0
+  };
+  bool passed = false;             ///< whether all outputs are within the tolerance
+  double atol = 0, rtol = 0;       ///< which was this
+  std::vector<Output> outputs;     ///< in the order of the function
+  std::vector<std::string> bisect; ///< what VerifyOptions::bisect found, a sentence each
+};
+
+/// Runs `function` ("" is the default function) in the interpreter and the TorchScript file
+/// `against` in LibTorch, on the same inputs: what `plait verify` does. Throws where they cannot be
+/// compared; a difference is no exception. Any thread; LibTorch's own settings, such as its number
+/// of threads, are the process's.
+PLAIT_API Verification verify(const Program &program, const std::string &function,
+                              const std::string &against, const VerifyOptions &options = {});
+
+} // namespace v0
+} // namespace plait
