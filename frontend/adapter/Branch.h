@@ -20,6 +20,9 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x);
 mil::TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
                            const mil::TensorData &weight);
+/// magnitude / norm, of a weight that has the branch merged into it.
+Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+              const Val &merged);
 
 /// The parts of VeRA's shared projections that fit the module.
 struct VeraFactors {
@@ -37,6 +40,7 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
 /// Never stored where it is larger than the factors.
 Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
               const AdapterBranch &branch);
-Val lokrDelta(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch);
+Val lokrDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
+              const AdapterBranch &branch);
 
 } // namespace plait::frontend
