@@ -10,13 +10,20 @@
 
 #include "frontend/Frontend.h"
 
+#include <map>
+
 namespace plait::driver {
 
 struct AdapterMap {
-  std::vector<std::pair<std::string, std::vector<frontend::AdapterInput>>> functions;
+  std::map<std::string, std::vector<frontend::AdapterInput>> functions;
 };
+
+/// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage.
+std::string adapterMapPath(llvm::StringRef package);
 
 Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path);
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
+/// The side file of a package; empty where it has none.
+Expected<AdapterMap> adapterMapOf(llvm::StringRef package);
 
 } // namespace plait::driver

@@ -2,6 +2,7 @@
 #include "backend/Inspect.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/AdapterMap.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "runtime/RuntimeEvaluator.h"
@@ -48,8 +49,17 @@ Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> names(operands.begin() + 1, operands.end());
   EditOptions edit;
   edit.defaultFunction = arguments.value(defaultOption).value_or("");
+  auto map = adapterMapOf(package);
+  if (!map)
+    return map.takeError();
   if (!names.empty() || !edit.defaultFunction.empty())
     if (Error error = removeFunctions(package, names, edit))
+      return error;
+  size_t inMap = map->functions.size();
+  for (const std::string &name : names)
+    map->functions.erase(name);
+  if (map->functions.size() != inMap)
+    if (Error error = writeAdapterMap(*map, adapterMapPath(package)))
       return error;
   if (compacting)
     if (Error error = compact(package, unsigned(*threads)))

@@ -181,6 +181,7 @@ public:
       return error;
     config_.rankScaled = isSet(object_.get("use_rslora"));
     config_.dora = isSet(object_.get("use_dora"));
+    config_.tiesWeights = isSet(object_.get("ensure_weight_tying"));
     if (Error error = readRanks())
       return error;
     if (Error error = choice("target_modules", config_.targets))

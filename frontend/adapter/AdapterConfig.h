@@ -30,7 +30,8 @@ struct AdapterConfig {
   AdapterKind kind = AdapterKind::Lora;
   bool rankScaled = false; ///< rsLoRA: alpha / sqrt(rank)
   bool dora = false;
-  bool adaptive = false; ///< AdaLoRA: every module has the rank that training left it
+  bool tiesWeights = false; ///< modules with a weight of an adapted one are adapted too
+  bool adaptive = false;    ///< AdaLoRA: every module has the rank that training left it
   double alpha = 8;
   int64_t rank = 8;
   /// For each a pattern `(.*\.)?(KEY)$` and what holds where it matches; the first counts.

@@ -289,7 +289,8 @@ private:
       auto adapts = config->adapts(key.module);
       if (!adapts)
         return addContext(adapts.takeError(), item.adapter->file->path());
-      if (!*adapts) {
+      bool tied = config->tiesWeights && plan_.base_->isTied(tensorAttribute(object, "weight"));
+      if (!*adapts && !tied) {
         unmatched(item, "the adapter's configuration does not choose this module");
         return Error::success();
       }

@@ -60,6 +60,18 @@ Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &wei
   return results && !results->empty() ? (*results)[0] : Val();
 }
 
+Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+                  const AdapterBranch &branch, const Val &x, const Val &delta) {
+  if (module.use.isDilated()) {
+    ops.engine().fail(makeError("module '{0}': the {1} of a dilated convolution is computed when "
+                                "the function runs, and Core ML dilates no weight that is; compile "
+                                "it with --lora fold",
+                                module.path, name(branch.kind)));
+    return Val();
+  }
+  return ops.mul(convolve(ops, module, x, delta, Geometry::AllOfBase), hook.scaleOf(branch));
+}
+
 // ---- Outputs -----------------------------------------------------------------------------------
 
 Val branchOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,

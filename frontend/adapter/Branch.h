@@ -16,6 +16,10 @@ enum class Geometry : uint8_t {
 Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &weight,
              Geometry geometry, int64_t groups = 1);
 
+/// What a difference of weights adds to a convolution that computes it when it runs.
+Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+                  const AdapterBranch &branch, const Val &x, const Val &delta);
+
 Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x);
 mil::TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,

@@ -90,9 +90,7 @@ Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
 Val lohaOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x) {
   if (module.use.kind == WeightUse::Convolution)
-    return ops.mul(
-        convolve(ops, module, x, lohaDelta(&hook, ops, module, branch), Geometry::AllOfBase),
-        hook.scaleOf(branch));
+    return convolveDelta(hook, ops, module, branch, x, lohaDelta(&hook, ops, module, branch));
   Factors factor(&hook, ops, module, branch);
   Val rows = rowsOf(ops, x);
   Shape shape = Ops::shapeOf(rows);
@@ -164,9 +162,7 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
     return Val();
   if (module.use.kind == WeightUse::Convolution) {
     if (branch.leadingKron || shape.size() != size_t(module.weight.dim()) || !(shape[1] == Dim(in)))
-      return ops.mul(
-          convolve(ops, module, x, lokrDelta(&hook, ops, module, branch), Geometry::AllOfBase),
-          hook.scaleOf(branch));
+      return convolveDelta(hook, ops, module, branch, x, lokrDelta(&hook, ops, module, branch));
     Shape parts = shape;
     parts[0] = shape[0] * Dim(b);
     parts[1] = Dim(in / b);
