@@ -1,6 +1,6 @@
 // Preloaded into the command (LD_PRELOAD): counts what changes files below STOP_FOLDER, and at step
-// STOP_AT ends the process in the middle of a write ("kill"), or lets that step and all writes after
-// it fail as on a full disk ("full"). How many steps there were is written to STOP_COUNT at the end.
+// STOP_AT ends the process in the middle of a write ("kill"), or lets that step fail, and every write
+// after it that makes a file longer, as on a full disk ("full"). It then makes the file STOP_MARK.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -37,6 +38,10 @@ static int is_now(void) {
 
 /// After half of the step was done: ends the process, or says that the disk is full.
 static int stop(void) {
+  const char *mark = getenv("STOP_MARK");
+  int descriptor = mark ? open(mark, O_CREAT | O_WRONLY, 0644) : -1;
+  if (descriptor >= 0)
+    close(descriptor);
   const char *how = getenv("STOP_HOW");
   if (!how || strcmp(how, "full") != 0)
     kill(getpid(), SIGKILL);
@@ -51,11 +56,12 @@ static ssize_t do_write(int descriptor, const void *bytes, size_t count, off_t o
     original = (ssize_t (*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
   if (!is_file_below(descriptor))
     return original(descriptor, bytes, count, offset);
-  if (full) {
+  struct stat status;
+  if (full && (fstat(descriptor, &status) != 0 || offset + (off_t)count > status.st_size)) {
     errno = ENOSPC;
     return -1;
   }
-  if (is_now()) {
+  if (!full && is_now()) {
     original(descriptor, bytes, count / 2, offset);
     return stop();
   }
@@ -114,13 +120,4 @@ int rename(const char *from, const char *to) {
   if (!full && is_below(to) && is_now())
     return stop();
   return original(from, to);
-}
-
-__attribute__((destructor)) static void report(void) {
-  const char *path = getenv("STOP_COUNT");
-  FILE *file = path ? fopen(path, "w") : NULL;
-  if (file) {
-    fprintf(file, "%ld", steps);
-    fclose(file);
-  }
 }
