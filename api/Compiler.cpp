@@ -1,6 +1,7 @@
 // The public compiler: collects functions, then lets the driver do what the command does.
 #include "api/Impl.h"
 
+#include "driver/AdapterMap.h"
 #include "driver/AdapterSyntax.h"
 #include "driver/InputSyntax.h"
 #include "driver/Recipe.h"
@@ -234,7 +235,7 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   Report report = toReport(*written);
   report.warnings = std::move(warnings);
   if (llvm::any_of(compile.functions, [](const auto &f) { return f.adapterInputs; }))
-    report.adapterMap = driver::sideFilePath(path);
+    report.adapterMap = driver::adapterMapPath(path);
   return report;
 }
 

@@ -1,8 +1,11 @@
 // JSON in and out.
 #include "driver/AdapterMap.h"
 
+#include "frontend/adapter/Json.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -10,6 +13,12 @@
 namespace plait::driver {
 
 namespace json = llvm::json;
+
+std::string adapterMapPath(llvm::StringRef package) {
+  package = package.rtrim('/');
+  package.consume_back(".mlpackage");
+  return (package + ".adapter.json").str();
+}
 
 Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path) {
   return llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
@@ -43,12 +52,17 @@ static Expected<frontend::AdapterInput> readInput(const json::Value &value) {
   const json::Array *shape = object ? object->getArray("shape") : nullptr;
   if (!name || !key || !shape)
     return makeError("an input has no 'input', 'key' or 'shape'");
+  // The name becomes that of a file.
+  if (mil::legalName(*name) != *name)
+    return makeError("'{0}' is no name of an input", *name);
   frontend::AdapterInput input{name->str(), key->str(), {}};
+  int64_t elements = 1;
   for (const json::Value &size : *shape) {
     auto number = size.getAsInteger();
-    if (!number || *number < 1)
+    if (!number || *number < 1 || *number > (int64_t(1) << 40) / elements)
       return makeError("the shape of '{0}' holds something other than sizes", *name);
     input.shape.push_back(*number);
+    elements *= *number;
   }
   return input;
 }
@@ -57,7 +71,7 @@ Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return makeError("{0}: {1}", path, buffer.getError().message());
-  auto value = json::parse((*buffer)->getBuffer());
+  auto value = frontend::parseJson((*buffer)->getBuffer());
   if (!value)
     return addContext(value.takeError(), path);
   const json::Object *object = value->getAsObject();
@@ -66,16 +80,21 @@ Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
     return makeError("{0}: this is no side file of `plait compile --lora inputs`", path);
   AdapterMap map;
   for (const auto &[name, entry] : *functions) {
-    auto &function = map.functions.emplace_back(name.str(), std::vector<frontend::AdapterInput>());
+    auto &function = map.functions[name.str()];
     const json::Array *inputs = entry.getAsArray();
     for (const json::Value &element : inputs ? *inputs : json::Array()) {
       auto input = readInput(element);
       if (!input)
         return addContext(input.takeError(), path);
-      function.second.push_back(std::move(*input));
+      function.push_back(std::move(*input));
     }
   }
   return map;
+}
+
+Expected<AdapterMap> adapterMapOf(llvm::StringRef package) {
+  std::string path = adapterMapPath(package);
+  return llvm::sys::fs::exists(path) ? readAdapterMap(path) : AdapterMap();
 }
 
 static Expected<std::vector<frontend::AdapterInput>>

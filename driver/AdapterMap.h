@@ -10,14 +10,21 @@
 
 #include "frontend/Frontend.h"
 
+#include <map>
+
 namespace plait::driver {
 
 struct AdapterMap {
-  std::vector<std::pair<std::string, std::vector<frontend::AdapterInput>>> functions;
+  std::map<std::string, std::vector<frontend::AdapterInput>> functions;
 };
+
+/// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage.
+std::string adapterMapPath(llvm::StringRef package);
 
 Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path);
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
+/// The side file of a package; empty where it has none.
+Expected<AdapterMap> adapterMapOf(llvm::StringRef package);
 
 /// The arrays of the adapter for a function of the side file at `path`; without a name for the only
 /// one.

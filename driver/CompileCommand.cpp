@@ -209,7 +209,8 @@ Error readThreadsAndShare(const Arguments &arguments, CompileOptions &options) {
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();
-  options.expectShared = *expected;
+  if (*expected)
+    options.expectShared = *expected;
   return Error::success();
 }
 

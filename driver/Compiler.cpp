@@ -103,12 +103,6 @@ Expected<passes::Precision> precisionOf(StringRef package) {
   return single > half ? passes::Precision::F32 : passes::Precision::F16;
 }
 
-std::string sideFilePath(StringRef package) {
-  StringRef stem = package.rtrim('/');
-  stem.consume_back(".mlpackage");
-  return (stem + ".adapter.json").str();
-}
-
 Error checkOutput(StringRef output) {
   StringRef target = output.rtrim('/');
   StringRef parent = path::parent_path(target);
@@ -217,7 +211,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       passes::removeRedundancy(lowered, context);
       program.adopt(lowered, lowered.function(function.name));
       if (!adapterInputs.empty())
-        adapterMap.functions.emplace_back(function.name, std::move(adapterInputs));
+        adapterMap.functions[function.name] = std::move(adapterInputs);
       if (function.lora)
         context.options.loraOf[function.name] = *function.lora;
     }
@@ -232,6 +226,13 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
     observer.warning(llvm::formatv("{0} [{1}]", violation.message, violation.rule->id).str());
 
+  if (!adapterMap.functions.empty() && options.append) {
+    auto before = adapterMapOf(options.output);
+    if (!before)
+      return before.takeError();
+    for (auto &[name, inputs] : before->functions)
+      adapterMap.functions.try_emplace(name, std::move(inputs));
+  }
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
@@ -263,18 +264,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   }
   warnOfSaturation(written, observer);
   observer.proceed(1);
-  if (!adapterMap.functions.empty()) {
-    std::string path = sideFilePath(options.output);
-    if (options.append && fs::exists(path)) {
-      auto before = readAdapterMap(path);
-      if (!before)
-        return before.takeError();
-      llvm::append_range(before->functions, adapterMap.functions);
-      adapterMap = std::move(*before);
-    }
-    if (Error error = writeAdapterMap(adapterMap, path))
+  if (!adapterMap.functions.empty())
+    if (Error error = writeAdapterMap(adapterMap, adapterMapPath(options.output)))
       return error;
-  }
   return summarise(program, written);
 }
 

@@ -31,7 +31,7 @@ struct FunctionOptions {
   std::vector<frontend::AdapterSpec> adapters{};
   std::optional<std::string> adapterRoot{}; ///< the module that was adapted, where several fit
   bool allowUnmatched = false; ///< tensors of an adapter that belong to no module: a warning
-  /// The matrices of the adapters are inputs; sideFilePath() tells which is which.
+  /// The matrices of the adapters are inputs; adapterMapPath() tells which is which.
   bool adapterInputs = false;
 };
 
@@ -90,10 +90,6 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
 /// The precision that most of a package's floating-point weights have: what functions that are
 /// added to it take where nothing is said.
 Expected<passes::Precision> precisionOf(llvm::StringRef package);
-
-/// Where compile() says which input stands for which tensor of an adapter, where a function has
-/// such inputs: `OUT.adapter.json` beside `OUT.mlpackage`.
-std::string sideFilePath(llvm::StringRef package);
 
 /// Whether a package can be written at `path`: its folder exists and can be written to, and nothing
 /// but a package would be replaced.

@@ -5,6 +5,7 @@
 
 #include "driver/CommandLine.h"
 #include "driver/InputSyntax.h"
+#include "driver/Sharing.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -202,6 +203,14 @@ private:
          {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
          {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
+         {"expect_shared",
+          [&](yaml::Node &n) {
+            std::string given = text(n, "expect_shared");
+            options_.expectShared = parseShare(given);
+            if (!options_.expectShared)
+              complain(n, "expect_shared: '" + given +
+                              "' is no percentage; one from 0% to 100% is wanted");
+          }},
          {"threads",
           [&](yaml::Node &n) {
             if (StringRef(text(n, "threads")).getAsInteger(10, options_.threads) ||

@@ -1,8 +1,9 @@
-// The backend's editing, and writing the package anew.
+// The backend's editing, the side file of adapters, and writing the package anew.
 #include "driver/Remove.h"
 
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/AdapterMap.h"
 #include "runtime/RuntimeEvaluator.h"
 
 namespace plait::driver {
@@ -21,8 +22,17 @@ static Error compact(const RemoveOptions &options) {
 Error remove(const RemoveOptions &options) {
   EditOptions edit;
   edit.defaultFunction = options.defaultFunction;
+  auto map = adapterMapOf(options.package);
+  if (!map)
+    return map.takeError();
   if (!options.functions.empty() || !options.defaultFunction.empty())
     if (Error error = removeFunctions(options.package, options.functions, edit))
+      return error;
+  size_t inMap = map->functions.size();
+  for (const std::string &name : options.functions)
+    map->functions.erase(name);
+  if (map->functions.size() != inMap)
+    if (Error error = writeAdapterMap(*map, adapterMapPath(options.package)))
       return error;
   return options.compact ? compact(options) : Error::success();
 }

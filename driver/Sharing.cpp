@@ -50,14 +50,20 @@ CompileReport summarise(const mil::Program &program, const WriteReport &written)
   return report;
 }
 
+std::optional<double> parseShare(llvm::StringRef text) {
+  text.consume_back("%");
+  double percent;
+  if (text.getAsDouble(percent) || !(percent >= 0 && percent <= 100))
+    return std::nullopt;
+  return percent;
+}
+
 Expected<std::optional<double>> expectedShare(const Arguments &arguments) {
   auto given = arguments.value(expectSharedOption);
   if (!given)
     return std::nullopt;
-  llvm::StringRef text = *given;
-  text.consume_back("%");
-  double percent;
-  if (text.getAsDouble(percent) || !(percent >= 0 && percent <= 100))
+  auto percent = parseShare(*given);
+  if (!percent)
     return usageError("--expect-shared {0}: a percentage is wanted, from 0% to 100%", *given);
   return percent;
 }

@@ -28,7 +28,9 @@ CompileReport summarise(const mil::Program &program, const WriteReport &written)
 
 /// `--expect-shared 95%`
 extern const Option expectSharedOption;
-/// What the option says, from 0 to 100; nullopt where it is not given.
+/// "95%" or "95", from 0 to 100; nullopt where it is no such percentage.
+std::optional<double> parseShare(llvm::StringRef text);
+/// What the option says; nullopt where it is not given.
 Expected<std::optional<double>> expectedShare(const Arguments &arguments);
 /// Fails where a function shares less than `percent` of its weights.
 Error checkShares(const WriteReport &report, double percent);

@@ -98,11 +98,19 @@ static Error checkInputs(const AdapterPlan &plan, const FunctionRequest &request
     if (!module.replaced.empty())
       return makeError("the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
                        module.replaced.begin()->first, advice);
-    for (const AdapterBranch &branch : module.branches)
+    for (const AdapterBranch &branch : module.branches) {
+      const at::Tensor *scale = branch.find("ia3_l");
+      if (scale && module.use.kind == WeightUse::Convolution &&
+          module.weight.size(0) == scale->numel() && module.weight.size(1) == scale->numel())
+        return makeError("module '{0}': whether (IA)3 scales what goes into the convolution or "
+                         "what comes out does not show in its vector, so that it cannot be an "
+                         "input; {1}",
+                         module.path, advice);
       if (branch.dora)
         return makeError("module '{0}': a DoRA's norms depend on its matrices and the weight, so "
                          "that they cannot be inputs; {1}",
                          module.path, advice);
+    }
   }
   return Error::success();
 }

@@ -6,6 +6,7 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 
 namespace plait::frontend {
@@ -25,6 +26,8 @@ StringRef name(AdapterKind kind) {
     return "LoKr";
   case AdapterKind::Vera:
     return "VeRA";
+  case AdapterKind::LnTuning:
+    return "LN tuning";
   }
   return "";
 }
@@ -112,10 +115,11 @@ bool isSet(const json::Value *value) {
 }
 
 /// Options that change what is computed in ways that plait does not know, and what to do instead.
-struct Unknown {
+struct Refused {
   const char *member, *advice;
 };
-constexpr Unknown kUnknown[] = {
+constexpr const char *kTrace = "trace the adapted model and give it as --function NAME=MODEL.pt";
+constexpr Refused kRefused[] = {
     {"layer_replication", "load base and adapter in PEFT and trace the model that it gives"},
     {"megatron_config", "save the adapter from a model without Megatron's parallel layers"},
     {"alora_invocation_tokens", "an activated LoRA depends on the tokens seen; trace the adapted "
@@ -124,12 +128,45 @@ constexpr Unknown kUnknown[] = {
      "train with modules_to_save: ['embed_tokens'] instead, or trace the "
      "adapted model"},
     {"target_parameters", "adapt modules (target_modules) instead, or trace the adapted model"},
-    {"use_qalora", "trace the adapted model"},
-    {"use_bdlora", "trace the adapted model"},
-    {"arrow_config", "trace the adapted model"},
-    {"kasa_config", "trace the adapted model"},
-    {"monteclora_config", "trace the adapted model"},
+    {"use_qalora", kTrace},
+    {"use_bdlora", kTrace},
+    {"arrow_config", kTrace},
+    {"kasa_config", kTrace},
+    {"monteclora_config", kTrace},
+    {"enable_lora", kTrace},
 };
+
+/// Members that are read, or that say how the adapter was trained and change nothing of what it
+/// computes. `kRefused` is known too.
+bool isKnown(StringRef member) {
+  static const llvm::StringSet<> known = {
+      // Of every kind.
+      "peft_type", "task_type", "auto_mapping", "base_model_name_or_path", "revision",
+      "inference_mode", "peft_version", "modules_to_save", "target_modules", "exclude_modules",
+      "layers_to_transform", "layers_pattern", "fan_in_fan_out", "bias", "r", "alpha",
+      "rank_pattern", "alpha_pattern", "init_weights", "rank_dropout", "module_dropout",
+      "rank_dropout_scale",
+      // LoRA, and AdaLoRA with its schedule.
+      "lora_alpha", "lora_dropout", "lora_bias", "use_rslora", "use_dora", "init_lora_weights",
+      "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config",
+      "runtime_config", "megatron_core", "qalora_group_size", "ensure_weight_tying",
+      "merge_weights", "target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2",
+      "orth_reg_weight", "total_step",
+      // The others. Of LoKr and LoHa the tensors show how they were decomposed.
+      "feedforward_modules", "init_ia3_weights", "use_effective_conv2d", "decompose_both",
+      "decompose_factor", "projection_prng_key", "save_projection", "vera_dropout", "d_initial"};
+  return known.contains(member) ||
+         llvm::any_of(kRefused, [&](const Refused &refused) { return member == refused.member; });
+}
+
+/// "none" and zero as well: what newer versions write where an option is not used.
+bool saysSomething(const json::Value &value) {
+  if (auto text = value.getAsString())
+    return !text->empty() && *text != "none";
+  if (auto number = value.getAsNumber())
+    return *number != 0;
+  return isSet(&value);
+}
 
 class Reader {
 public:
@@ -138,22 +175,14 @@ public:
   Expected<AdapterConfig> read() {
     if (Error error = readKind())
       return error;
-    for (const Unknown &unknown : kUnknown)
-      if (isSet(object_.get(unknown.member)))
-        return makeError("the adapter uses '{0}', which is not supported; {1}", unknown.member,
-                         unknown.advice);
+    if (Error error = checkOptions())
+      return error;
     if (Error error = checkInitialisation())
       return error;
     config_.rankScaled = isSet(object_.get("use_rslora"));
     config_.dora = isSet(object_.get("use_dora"));
-    bool lora = config_.kind == AdapterKind::Lora;
-    if (Error error = number(lora ? "lora_alpha" : "alpha", config_.alpha))
-      return error;
-    if (Error error = rank("r", config_.rank))
-      return error;
-    if (Error error = patterns("alpha_pattern", config_.alphas))
-      return error;
-    if (Error error = patterns("rank_pattern", config_.ranks))
+    config_.tiesWeights = isSet(object_.get("ensure_weight_tying"));
+    if (Error error = readRanks())
       return error;
     if (Error error = choice("target_modules", config_.targets))
       return error;
@@ -174,18 +203,57 @@ private:
     if (!type)
       return makeError("'peft_type' is missing: this is no configuration of a PEFT adapter");
     auto kind = llvm::StringSwitch<std::optional<AdapterKind>>(*type)
-                    .Case("LORA", AdapterKind::Lora)
+                    .Cases("LORA", "ADALORA", AdapterKind::Lora)
                     .Case("IA3", AdapterKind::Ia3)
                     .Case("LOHA", AdapterKind::Loha)
                     .Case("LOKR", AdapterKind::Lokr)
                     .Case("VERA", AdapterKind::Vera)
+                    .Case("LN_TUNING", AdapterKind::LnTuning)
                     .Default(std::nullopt);
     if (!kind)
-      return makeError("adapters of the kind {0} are not supported (LORA, IA3, LOHA, LOKR and VERA "
-                       "are); trace the adapted model and give it as --function NAME=MODEL.pt",
-                       *type);
+      return makeError("adapters of the kind {0} are not supported (LORA, ADALORA, IA3, LOHA, "
+                       "LOKR, VERA and LN_TUNING are); {1}",
+                       *type, kTrace);
     config_.kind = *kind;
+    config_.adaptive = *type == "ADALORA";
     return Error::success();
+  }
+
+  Error checkOptions() const {
+    for (const Refused &refused : kRefused)
+      if (isSet(object_.get(refused.member)))
+        return makeError("the adapter uses '{0}', which is not supported; {1}", refused.member,
+                         refused.advice);
+    std::vector<StringRef> unknown;
+    for (const auto &[member, value] : object_)
+      if (!isKnown(member) && saysSomething(value))
+        unknown.push_back(member);
+    if (unknown.empty())
+      return Error::success();
+    llvm::sort(unknown);
+    return makeError("plait does not know the option{0} '{1}', and cannot tell whether {2} what "
+                     "the adapter computes; take {3} out of the file where {4} not, or trace the "
+                     "adapted model and give it as --function NAME=MODEL.pt",
+                     unknown.size() == 1 ? "" : "s", llvm::join(unknown, "', '"),
+                     unknown.size() == 1 ? "it changes" : "they change",
+                     unknown.size() == 1 ? "it" : "them",
+                     unknown.size() == 1 ? "it does" : "they do");
+  }
+
+  Error readRanks() {
+    if (Error error =
+            number(config_.kind == AdapterKind::Lora ? "lora_alpha" : "alpha", config_.alpha))
+      return error;
+    if (config_.adaptive) {
+      // What rank_pattern keeps has been taken out of the tensors.
+      config_.rank = 12;
+      return rank("init_r", config_.rank);
+    }
+    if (Error error = rank("r", config_.rank))
+      return error;
+    if (Error error = patterns("alpha_pattern", config_.alphas))
+      return error;
+    return patterns("rank_pattern", config_.ranks);
   }
 
   /// Some ways to initialise take part of the base's weights away; PEFT's saved adapter then
@@ -232,7 +300,7 @@ private:
     if (!object)
       return makeError("'{0}' is no object", member);
     // The first match counts, so the order of the file does; the parser forgets it.
-    StringRef after = text_.substr(text_.find(("\"" + member + "\"").str()));
+    StringRef after = text_.substr(text_.find((member + "\"").str()));
     std::vector<std::pair<size_t, StringRef>> keys;
     for (const auto &entry : *object) {
       StringRef key = entry.first;
@@ -350,14 +418,42 @@ private:
 
 } // namespace
 
-Expected<AdapterConfig> AdapterConfig::parse(StringRef text) {
+static Expected<json::Object> parseObject(StringRef text) {
   auto value = parseJson(text);
   if (!value)
     return value.takeError();
-  const json::Object *object = value->getAsObject();
+  json::Object *object = value->getAsObject();
   if (!object)
     return makeError("this is no JSON object");
+  return std::move(*object);
+}
+
+Expected<AdapterConfig> AdapterConfig::parse(StringRef text) {
+  auto object = parseObject(text);
+  if (!object)
+    return object.takeError();
   return Reader(*object, text).read();
+}
+
+Expected<AdapterConfig> AdapterConfig::parseDiffusers(StringRef text, std::string &part) {
+  auto object = parseObject(text);
+  if (!object)
+    return object.takeError();
+  json::Object own;
+  for (auto &[key, value] : *object) {
+    auto [name, member] = StringRef(key).split('.');
+    if (member.empty())
+      return makeError("the member '{0}' has no part of a pipeline before it", StringRef(key));
+    if (own.empty())
+      part = name.str();
+    else if (part != name)
+      return makeError("the file holds adapters of several parts of a pipeline ('{0}' and '{1}'); "
+                       "save that of one part alone",
+                       std::min(StringRef(part), name), std::max(StringRef(part), name));
+    own[member] = std::move(value);
+  }
+  own.try_emplace("peft_type", "LORA");
+  return Reader(own, text).read();
 }
 
 } // namespace plait::frontend

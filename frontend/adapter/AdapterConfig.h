@@ -11,7 +11,8 @@
 
 namespace plait::frontend {
 
-enum class AdapterKind : uint8_t { Lora, Ia3, Loha, Lokr, Vera };
+/// AdaLoRA, once trained, is a LoRA; AdapterFile makes it one.
+enum class AdapterKind : uint8_t { Lora, Ia3, Loha, Lokr, Vera, LnTuning };
 llvm::StringRef name(AdapterKind kind);
 
 /// A choice of modules: a regular expression that matches the whole path, or names that are the
@@ -29,6 +30,8 @@ struct AdapterConfig {
   AdapterKind kind = AdapterKind::Lora;
   bool rankScaled = false; ///< rsLoRA: alpha / sqrt(rank)
   bool dora = false;
+  bool tiesWeights = false; ///< modules with a weight of an adapted one are adapted too
+  bool adaptive = false;    ///< AdaLoRA: every module has the rank that training left it
   double alpha = 8;
   int64_t rank = 8;
   /// For each a pattern `(.*\.)?(KEY)$` and what holds where it matches; the first counts.
@@ -46,6 +49,10 @@ struct AdapterConfig {
 
   /// Kinds and options that plait does not know are refused by name. Messages do not name the file.
   static Expected<AdapterConfig> parse(llvm::StringRef json);
+  /// The same of what diffusers keeps in the metadata of a safetensors file: one configuration for
+  /// each part of its pipeline, with the part's name before every member ("unet.r"). `part` takes
+  /// that name; a file of several parts is refused.
+  static Expected<AdapterConfig> parseDiffusers(llvm::StringRef json, std::string &part);
 };
 
 } // namespace plait::frontend

@@ -72,9 +72,18 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path) {
                                                                         : file->readPickle();
   if (error)
     return error;
+  if (file->config_ && file->config_->adaptive)
+    if (Error notFolded = file->foldSingularValues())
+      return notFolded;
   if (file->tensors_.empty())
     return makeError("{0}: the adapter has no tensors", file->weightsPath_);
   return file;
+}
+
+AdapterKey AdapterFile::parse(StringRef key) const {
+  if (!part_.empty() && key.starts_with(part_ + "."))
+    key = key.drop_front(part_.size() + 1);
+  return parseAdapterKey(key, /*fromPeft=*/config_.has_value());
 }
 
 void AdapterFile::add(StringRef key, at::Tensor tensor,
@@ -116,6 +125,13 @@ Error AdapterFile::readSafetensors() {
   auto directory = Safetensors::read((*mapping)->bytes());
   if (!directory)
     return addContext(directory.takeError(), weightsPath_);
+  auto metadata = directory->metadata.find("lora_adapter_metadata");
+  if (!config_ && metadata != directory->metadata.end()) {
+    auto config = AdapterConfig::parseDiffusers(metadata->second, part_);
+    if (!config)
+      return addContext(config.takeError(), weightsPath_ + ": lora_adapter_metadata");
+    config_ = std::move(*config);
+  }
   for (const SafetensorsEntry &entry : directory->entries) {
     if (!entry.dtype)
       return makeError("{0}: tensor '{1}' is of type {2}, which no Core ML weight can be made of; "
@@ -140,6 +156,31 @@ Error AdapterFile::readSafetensors() {
     };
     add(entry.name, std::move(tensor), std::move(storage));
   }
+  return Error::success();
+}
+
+Error AdapterFile::foldSingularValues() {
+  std::map<std::string, const at::Tensor *> values;
+  for (const auto &[key, tensor] : tensors_)
+    if (AdapterKey parsed = parse(key); parsed.factor == "lora_E")
+      values[parsed.module] = &tensor;
+  std::vector<std::pair<std::string, at::Tensor>> folded;
+  for (const auto &[key, tensor] : tensors_) {
+    AdapterKey parsed = parse(key);
+    bool isFactor = parsed.factor == "lora_A" || parsed.factor == "lora_B";
+    if (parsed.factor == "lora_E" || (isFactor && tensor.numel() == 0))
+      continue;
+    if (parsed.factor != "lora_A") {
+      folded.emplace_back(key, tensor);
+      continue;
+    }
+    const at::Tensor *scale = values[parsed.module];
+    if (!scale || !at::isFloatingType(scale->scalar_type()) || scale->dim() != 2 ||
+        scale->size(1) != 1 || tensor.dim() != 2 || scale->size(0) != tensor.size(0))
+      return makeError("{0}: tensor '{1}' has no lora_E of its rank", weightsPath_, key);
+    folded.emplace_back(key, tensor.to(at::kFloat) * scale->to(at::kFloat));
+  }
+  tensors_ = std::move(folded);
   return Error::success();
 }
 

@@ -3,10 +3,12 @@
 // Kohya's scripts and diffusers write them.
 //
 // The tensors are views of the mapped file: read-only, and never copied but where the file holds
-// them misaligned.
+// them misaligned, and AdaLoRA's: B diag(E) A is made the LoRA B (E A), and modules that training
+// left without a rank are gone.
 #pragma once
 
 #include "frontend/adapter/AdapterConfig.h"
+#include "frontend/adapter/AdapterKeys.h"
 #include "mil/Attr.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -23,6 +25,11 @@ public:
   const std::string &weights() const { return weightsPath_; } ///< the file that holds the tensors
   /// Absent for files of other tools, which say alphas in tensors of their own.
   const std::optional<AdapterConfig> &config() const { return config_; }
+  /// The part of diffusers' pipeline ("unet") that is before every key of a file whose metadata
+  /// holds the configuration; "" otherwise.
+  const std::string &part() const { return part_; }
+  /// A key of the file's, cut into its parts.
+  AdapterKey parse(llvm::StringRef key) const;
   /// By key, in the order of the file.
   llvm::ArrayRef<std::pair<std::string, at::Tensor>> tensors() const { return tensors_; }
   /// The storage behind one of the tensors, given its data pointer; null for others.
@@ -33,9 +40,10 @@ public:
 private:
   Error readSafetensors();
   Error readPickle();
+  Error foldSingularValues();
   void add(llvm::StringRef key, at::Tensor tensor, std::shared_ptr<const mil::Storage> storage);
 
-  std::string path_, weightsPath_;
+  std::string path_, weightsPath_, part_;
   std::optional<AdapterConfig> config_;
   std::vector<std::pair<std::string, at::Tensor>> tensors_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> storages_;

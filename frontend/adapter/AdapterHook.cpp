@@ -85,11 +85,15 @@ Val AdapterHook::factor(Ops &ops, const AdaptedModule &module, const AdapterBran
   const AdapterBranch::Factor &factor = branch.factors.find(name.str())->second;
   if (mode_ != AdapterMode::Inputs)
     return ops.constant(factor.tensor, mil::legalName(module.path + "_" + name.str()));
-  mil::Value *&value = inputValues_[{&branch, name.str()}];
+  mil::Value *&value = inputValues_[factor.key];
   if (!value) {
     mil::Function &function = ops.engine().function();
     AdapterInput input;
-    input.name = function.uniqueName(mil::legalName(module.name + "_" + name.str())).str();
+    // VeRA's projections are every module's.
+    bool isShared = name == "vera_A" || name == "vera_B";
+    input.name =
+        function.uniqueName(mil::legalName(isShared ? name.str() : module.name + "_" + name.str()))
+            .str();
     input.key = factor.key;
     input.shape.assign(factor.tensor.sizes().begin(), factor.tensor.sizes().end());
     value = function.addInput(
@@ -172,10 +176,14 @@ std::vector<Val> AdapterHook::adapt(Ops &ops, State &state, std::vector<Val> arg
     return {ops.cast(ops.mul(y, scale), y.tensor()->dtype())};
   }
 
-  // DoRA scales what the weight gives, not the bias.
+  // DoRA scales what the weight gives, not the bias; or what goes into both.
   std::optional<Val> bias;
   std::map<std::string, Val> overridden;
-  if (first.dora && module.bias.defined()) {
+  if (first.dora && first.doraInputs) {
+    Val scaled = ops.mul(ops.toFloat(x), perFeature(ops, module, doraScale(ops, module, first)));
+    arguments[*input] = ops.cast(scaled, x.tensor()->dtype());
+    x = scaled;
+  } else if (first.dora && module.bias.defined()) {
     bias = module.replaced.count("bias") ? replacement(engine, module, "bias")
                                          : ops.constant(module.bias, "bias");
     overridden["bias"] = ops.constant(
@@ -192,7 +200,7 @@ std::vector<Val> AdapterHook::adapt(Ops &ops, State &state, std::vector<Val> arg
     x = ops.toFloat(x);
   for (const AdapterBranch &branch : module.branches)
     y = ops.add(y, branchOutput(*this, ops, module, branch, x));
-  if (first.dora)
+  if (first.dora && !first.doraInputs)
     y = ops.mul(y, perFeature(ops, module, doraScale(ops, module, first)));
   if (bias)
     y = ops.add(y, perFeature(ops, module, *bias));

@@ -34,6 +34,7 @@ public:
   Val factor(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
              llvm::StringRef name);
   /// What the branch is multiplied with: one where the arrays of inputs hold it already.
+  AdapterMode mode() const { return mode_; }
   double scaleOf(const AdapterBranch &branch) const {
     return mode_ == AdapterMode::Inputs ? 1 : branch.scale;
   }
@@ -58,7 +59,7 @@ private:
   AdapterMode mode_;
   llvm::DenseMap<const Object *, State> states_;
   std::vector<AdapterInput> inputs_;
-  std::map<std::pair<const AdapterBranch *, std::string>, mil::Value *> inputValues_;
+  std::map<std::string, mil::Value *> inputValues_; ///< by the factor's key
 };
 
 /// What a branch adds to the module's result: s * B(A(x)) and its like for each kind but (IA)3.
@@ -71,7 +72,7 @@ struct MergedParameters {
   std::optional<Val> addend; ///< the bias of a module that has none: added to its result
 };
 MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module);
-/// DoRA: magnitude / norm of each output of W + s B A, a vector.
+/// DoRA: magnitude / norm of each output, or input, of W + what the branch adds; a vector.
 Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch);
 /// A vector of one element a feature, in the shape that multiplies x: [n] of a linear layer,
 /// [n, 1, 1] of a convolution.

@@ -11,13 +11,34 @@ namespace plait::frontend {
 using llvm::StringRef;
 
 static bool isFactor(StringRef name, bool fromPeft) {
-  static const llvm::StringSet<> factors = {
-      "lora_A",    "lora_B",    "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector",
-      "lora_down", "lora_up",   "lora_mid",         "dora_scale",       "ia3_l",
-      "hada_w1_a", "hada_w1_b", "hada_w2_a",        "hada_w2_b",        "hada_t1",
-      "hada_t2",   "lokr_w1",   "lokr_w1_a",        "lokr_w1_b",        "lokr_w2",
-      "lokr_w2_a", "lokr_w2_b", "lokr_t2",          "vera_lambda_b",    "vera_lambda_d",
-      "vera_A",    "vera_B"};
+  static const llvm::StringSet<> factors = {"lora_A",
+                                            "lora_B",
+                                            "lora_embedding_A",
+                                            "lora_embedding_B",
+                                            "lora_magnitude_vector",
+                                            "lora_down",
+                                            "lora_up",
+                                            "lora_mid",
+                                            "dora_scale",
+                                            "ia3_l",
+                                            "hada_w1_a",
+                                            "hada_w1_b",
+                                            "hada_w2_a",
+                                            "hada_w2_b",
+                                            "hada_t1",
+                                            "hada_t2",
+                                            "lokr_w1",
+                                            "lokr_w1_a",
+                                            "lokr_w1_b",
+                                            "lokr_w2",
+                                            "lokr_w2_a",
+                                            "lokr_w2_b",
+                                            "lokr_t2",
+                                            "vera_lambda_b",
+                                            "vera_lambda_d",
+                                            "vera_A",
+                                            "vera_B",
+                                            "lora_E"};
   return factors.contains(name) || (!fromPeft && name == "alpha");
 }
 
@@ -47,9 +68,10 @@ AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
       at += 2;
       break;
     }
-    if (parts[at] == "base_layer" || parts[at] == "modules_to_save") {
-      // What follows modules_to_save is the adapter's name.
-      if (parts[at] == "modules_to_save" && at + 2 < parts.size())
+    if (parts[at] == "base_layer" || parts[at] == "modules_to_save" ||
+        (fromPeft && parts[at] == "ln_tuning_layers")) {
+      // What follows the others is the adapter's name.
+      if (parts[at] != "base_layer" && at + 2 < parts.size())
         ++at;
       continue;
     }

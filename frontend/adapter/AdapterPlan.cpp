@@ -25,12 +25,49 @@ AdapterKind kindOf(const AdapterBranch &branch) {
   return AdapterKind::Lora;
 }
 
+/// Whether a tensor of that name has a part in what the kind computes. Files of other tools say
+/// alphas and magnitudes in their own way.
+static bool hasPart(AdapterKind kind, StringRef factor,
+                    const std::optional<AdapterConfig> &config) {
+  if (!config && (factor == "alpha" || factor == "dora_scale"))
+    return true;
+  switch (kind) {
+  case AdapterKind::Lora:
+    if (factor == "lora_magnitude_vector")
+      return !config || config->dora;
+    return llvm::is_contained(
+               {"lora_A", "lora_B", "lora_B.bias", "lora_embedding_A", "lora_embedding_B"},
+               factor) ||
+           (!config && factor == "lora_mid");
+  case AdapterKind::Ia3:
+    return factor == "ia3_l";
+  case AdapterKind::Loha:
+    return factor.starts_with("hada_") && !factor.ends_with(".bias");
+  case AdapterKind::Lokr:
+    return factor.starts_with("lokr_") && !factor.ends_with(".bias");
+  case AdapterKind::Vera:
+    return factor == "vera_lambda_b" || factor == "vera_lambda_d";
+  case AdapterKind::LnTuning:
+    return false;
+  }
+  return false;
+}
+
 /// How many tensors an error lists.
 static constexpr size_t kMaxListed = 20;
 
 at::Tensor AdaptedModule::parameter(StringRef name) const {
   auto it = replaced.find(name.str());
   return it != replaced.end() ? it->second : name == "weight" ? weight : bias;
+}
+
+const char *AdaptedModule::cannotMerge(const AdapterBranch &branch) const {
+  if (branch.kind != AdapterKind::Lora || use.kind != WeightUse::Convolution ||
+      branch.find("lora_mid"))
+    return nullptr;
+  if (branch["lora_A"].size(1) != weight.size(1))
+    return "grouped";
+  return !branch.dilated && use.isDilated() ? "dilated" : nullptr;
 }
 
 class PlanMaker {
@@ -51,6 +88,7 @@ public:
     for (const Item &item : items_)
       if (Error error = place(item))
         return error;
+    dropForeignFactors();
     if (Error error = reportUnmatched())
       return error;
     for (const BaseModules::Entry &entry : plan_.base_->entries())
@@ -75,8 +113,7 @@ private:
   void parseKeys() {
     for (const AdapterUse &adapter : adapters_)
       for (const auto &[key, tensor] : adapter.file->tensors())
-        items_.push_back(
-            {&adapter, &tensor, key, parseAdapterKey(key, adapter.file->config().has_value())});
+        items_.push_back({&adapter, &tensor, key, adapter.file->parse(key)});
   }
 
   /// diffusers puts the part of its pipeline in front: "unet.", "transformer.".
@@ -118,8 +155,11 @@ private:
       std::string flat = entry.path;
       std::replace(flat.begin(), flat.end(), '.', '_');
       for (const auto &[module, key] : wanted)
-        if (auto root = rootOf(entry.path, flat, *key))
-          roots_[root->str()].try_emplace(module.str(), entry.object);
+        if (auto root = rootOf(entry.path, flat, *key)) {
+          auto [it, isNew] = roots_[root->str()].try_emplace(module.str(), entry.object);
+          if (!isNew && it->second != entry.object)
+            ambiguous_.try_emplace({root->str(), module.str()}, entry.path);
+        }
     }
     wantedModules_ = wanted.size();
   }
@@ -197,6 +237,11 @@ private:
       unmatched(item, "the base has no module '" + pathOf(key.module) + "'");
       return Error::success();
     }
+    if (auto it = ambiguous_.find({plan_.root_, key.module}); it != ambiguous_.end())
+      return makeError("{0}: tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
+                       "has lost the dots of the path; save the adapter in PEFT's form",
+                       item.adapter->file->weights(), item.key, plan_.base_->pathOf(*object),
+                       it->second);
     return key.factor.empty() ? placeParameter(item, *object) : placeFactor(item, *object);
   }
 
@@ -205,11 +250,7 @@ private:
     if (!module.object) {
       module.object = &object;
       module.name = name.str();
-      for (const BaseModules::Entry &entry : plan_.base_->entries())
-        if (entry.object == &object) {
-          module.path = entry.path;
-          break;
-        }
+      module.path = plan_.base_->pathOf(object);
       module.weight = tensorAttribute(object, "weight");
       module.bias = tensorAttribute(object, "bias");
     }
@@ -248,7 +289,8 @@ private:
       auto adapts = config->adapts(key.module);
       if (!adapts)
         return addContext(adapts.takeError(), item.adapter->file->path());
-      if (!*adapts) {
+      bool tied = config->tiesWeights && plan_.base_->isTied(tensorAttribute(object, "weight"));
+      if (!*adapts && !tied) {
         unmatched(item, "the adapter's configuration does not choose this module");
         return Error::success();
       }
@@ -258,6 +300,37 @@ private:
     branch.factors[key.factor] = {*item.tensor, item.key};
     branch.kind = config ? config->kind : kindOf(branch);
     return Error::success();
+  }
+
+  /// Tensors that no computation of their kind uses, in the modules where they are.
+  void dropForeignFactors() {
+    for (auto &[object, module] : modules_) {
+      auto &adapters = adapterOf_[object];
+      for (size_t i = 0; i < module.branches.size();) {
+        AdapterBranch &branch = module.branches[i];
+        const auto &config = adapters[i]->file->config();
+        for (auto it = branch.factors.begin(); it != branch.factors.end();) {
+          if (hasPart(branch.kind, it->first, config)) {
+            ++it;
+            continue;
+          }
+          unmatched_.push_back(llvm::formatv("{0} {1}: {2} has no such part{3}", it->second.key,
+                                             shapeText(it->second.tensor.sizes()),
+                                             name(branch.kind),
+                                             it->first == "lora_magnitude_vector"
+                                                 ? " where the configuration lacks use_dora"
+                                                 : "")
+                                   .str());
+          it = branch.factors.erase(it);
+        }
+        if (branch.factors.empty()) {
+          module.branches.erase(module.branches.begin() + i);
+          adapters.erase(adapters.begin() + i);
+        } else {
+          ++i;
+        }
+      }
+    }
   }
 
   AdapterBranch &branchOf(AdaptedModule &module, const Item &item) {
@@ -302,7 +375,10 @@ private:
 
   Error finishBranch(AdaptedModule &module, AdapterBranch &branch, const AdapterUse &adapter) {
     const auto &config = adapter.file->config();
-    branch.dora = branch.find("lora_magnitude_vector") && (!config || config->dora);
+    branch.dilated = config && config->adaptive;
+    branch.leadingKron = config && branch.kind == AdapterKind::Lokr;
+    if (config && config->dora && !branch.find("lora_magnitude_vector"))
+      return makeError("'lora_magnitude_vector' is missing, and the configuration says use_dora");
     if (branch.kind == AdapterKind::Vera)
       for (const auto &[name, factor] : projections_[&adapter])
         branch.factors[name] = factor;
@@ -322,13 +398,11 @@ private:
     return Error::success();
   }
 
-  static Error checkBlend(const AdaptedModule &module) {
-    if (module.branches.size() < 2)
-      return Error::success();
-    for (const AdapterBranch &branch : module.branches) {
-      if (branch.dora)
-        return makeError("module '{0}': a DoRA adapter cannot be blended with others, since its "
-                         "magnitude belongs to one sum of weights",
+  Error checkBlend(const AdaptedModule &module) {
+    for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.object])) {
+      if (branch.dora && (module.branches.size() > 1 || adapter->weight != 1))
+        return makeError("module '{0}': a DoRA adapter cannot be blended with others or weighted, "
+                         "since its magnitude belongs to one sum of weights",
                          module.path);
       if (branch.kind != module.branches[0].kind ||
           branch.feedforward != module.branches[0].feedforward)
@@ -345,6 +419,8 @@ private:
   std::vector<Item> items_;
   std::map<std::string, Matches> roots_;
   Matches matches_;
+  /// Another module of the base that a path without dots fits, by root and that path.
+  std::map<std::pair<std::string, std::string>, std::string> ambiguous_;
   size_t wantedModules_ = 0;
   std::vector<std::string> unmatched_;
   std::map<const ModuleObject *, AdaptedModule> modules_;

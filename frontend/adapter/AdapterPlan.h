@@ -14,8 +14,15 @@ struct AdapterBranch {
   AdapterKind kind = AdapterKind::Lora;
   /// alpha / rank, times the weight of the adapter in a blend; of (IA)3 the weight alone.
   double scale = 1;
+  /// A DoRA: has "lora_magnitude_vector", what W + the branch is scaled to.
   bool dora = false;
+  bool doraInputs = false;  ///< one magnitude an input, as older LyCORIS has it; not an output
   bool feedforward = false; ///< of (IA)3: scales what goes in
+  /// Of a LoRA of a convolution: dilated as the base is (AdaLoRA); PEFT's lora_A is not.
+  bool dilated = false;
+  /// Of a LoKr: kron(W1, W2) as PEFT takes it of a Conv1d whose W2 [c, d, k] is no product. W1 [a,
+  /// b] stands for [1, a, b] there, and what comes out, [c, a d, b k], is read as [a c, b d, k].
+  bool leadingKron = false;
   struct Factor {
     at::Tensor tensor;
     std::string key; ///< in the adapter's file
@@ -45,6 +52,9 @@ struct AdaptedModule {
 
   /// "weight" or "bias" as the adapter leaves it: replaced, or the base's.
   at::Tensor parameter(llvm::StringRef name) const;
+  /// Why the product of a branch's LoRA cannot be part of the weight: "grouped" or "dilated", of a
+  /// convolution where PEFT's lora_A is not; null where it can.
+  const char *cannotMerge(const AdapterBranch &branch) const;
 };
 
 struct AdapterUse {

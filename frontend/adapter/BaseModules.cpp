@@ -2,8 +2,10 @@
 #include "frontend/adapter/BaseModules.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/STLExtras.h"
 
 #include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 namespace plait::frontend {
@@ -39,6 +41,11 @@ void BaseModules::add(const std::string &path, const ModuleObject &object, unsig
       add(path.empty() ? type->getAttributeName(slot) : path + "." + type->getAttributeName(slot),
           value.toObjectRef(), depth + 1);
   }
+}
+
+StringRef BaseModules::pathOf(const ModuleObject &object) const {
+  auto it = llvm::find_if(entries_, [&](const Entry &entry) { return entry.object == &object; });
+  return it == entries_.end() ? StringRef() : StringRef(it->path);
 }
 
 bool BaseModules::isTied(const at::Tensor &parameter) const {
@@ -105,6 +112,39 @@ WeightUse search(const torch::jit::Block &block, const c10::ClassType &type, uns
 }
 
 } // namespace
+
+static std::optional<c10::IValue> constantOf(const torch::jit::Value *value) {
+  if (auto known = torch::jit::toIValue(value))
+    return known;
+  const Node *node = value->node();
+  if (node->kind() != c10::prim::ListConstruct)
+    return std::nullopt;
+  c10::List<int64_t> list;
+  for (const torch::jit::Value *element : node->inputs()) {
+    auto known = torch::jit::toIValue(element);
+    if (!known || !known->isInt())
+      return std::nullopt;
+    list.push_back(known->toInt());
+  }
+  return c10::IValue(list);
+}
+
+std::optional<c10::IValue> constantArgument(const Node &node, StringRef name) {
+  const std::vector<c10::Argument> &arguments = node.schema().arguments();
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (arguments[i].name() == name)
+      return i < node.inputs().size() ? constantOf(node.input(i)) : arguments[i].default_value();
+  return std::nullopt;
+}
+
+bool WeightUse::isDilated() const {
+  auto dilation = constantArgument(*node, "dilation");
+  if (!dilation || !(dilation->isInt() || dilation->isIntList()))
+    return true;
+  if (dilation->isInt())
+    return dilation->toInt() != 1;
+  return llvm::any_of(dilation->toIntVector(), [](int64_t size) { return size != 1; });
+}
 
 WeightUse weightUse(const ModuleObject &module) {
   auto type = module.type();

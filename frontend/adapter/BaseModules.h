@@ -27,6 +27,8 @@ public:
   /// Every path of every module, in order of the model.
   llvm::ArrayRef<Entry> entries() const { return entries_; }
   const ModuleObject *find(llvm::StringRef path) const { return byPath_.lookup(path); }
+  /// The first path of a module of the model.
+  llvm::StringRef pathOf(const ModuleObject &object) const;
   /// Whether the model is one module with nothing in it, as freezing leaves it.
   bool isFlat() const { return entries_.size() <= 1; }
   /// Whether another module has the same parameter.
@@ -43,6 +45,11 @@ private:
 /// The tensor attribute of a module; undefined where there is none.
 at::Tensor tensorAttribute(const ModuleObject &module, llvm::StringRef name);
 
+/// An argument of a node that its code writes as a constant, or as a list of constant integers; by
+/// its name in the schema, or the schema's default. nullopt where it is computed, or has no such
+/// argument.
+std::optional<c10::IValue> constantArgument(const torch::jit::Node &node, llvm::StringRef name);
+
 /// What a module computes with its weight.
 struct WeightUse {
   enum Kind {
@@ -54,6 +61,9 @@ struct WeightUse {
   } kind = Other;
   /// The operation, of a convolution; lives as long as the module.
   const torch::jit::Node *node = nullptr;
+
+  /// Of a convolution: whether its elements are apart, or not known to be neighbours.
+  bool isDilated() const;
 };
 
 /// Found in the code of forward and of what it calls.

@@ -3,7 +3,6 @@
 
 #include "llvm/ADT/STLExtras.h"
 
-#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 namespace plait::frontend {
@@ -13,34 +12,25 @@ using mil::TensorData;
 
 // ---- Convolutions ------------------------------------------------------------------------------
 
-/// A constant of the code: written as one, or as a list of integers.
-static std::optional<c10::IValue> constantOf(const torch::jit::Value *value) {
-  if (auto known = torch::jit::toIValue(value))
-    return known;
-  const torch::jit::Node *node = value->node();
-  if (node->kind() != c10::prim::ListConstruct)
-    return std::nullopt;
-  c10::List<int64_t> list;
-  for (const torch::jit::Value *element : node->inputs()) {
-    auto known = torch::jit::toIValue(element);
-    if (!known || !known->isInt())
-      return std::nullopt;
-    list.push_back(known->toInt());
-  }
-  return c10::IValue(list);
-}
-
 Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &weight,
              Geometry geometry, int64_t groups) {
   const torch::jit::Node &node = *module.use.node;
   const c10::FunctionSchema &schema = node.schema();
+  if (node.input(0)->node()->kind() != c10::prim::Param) {
+    ops.engine().fail(makeError("the adapted module '{0}' is a convolution of something else than "
+                                "its input (it pads with other than zeros, or has no batch), which "
+                                "adapters are not applied to; trace the adapted model and give it "
+                                "as --function NAME=MODEL.pt",
+                                module.path));
+    return Val();
+  }
   size_t spatial = module.weight.dim() - 2;
   bool ofBase = geometry != Geometry::Pointwise;
   bool allOfBase = geometry == Geometry::AllOfBase;
   std::vector<Val> arguments;
   for (auto [i, argument] : llvm::enumerate(schema.arguments())) {
     StringRef name = argument.name();
-    auto given = i < node.inputs().size() ? constantOf(node.input(i)) : argument.default_value();
+    auto given = constantArgument(node, name);
     if (name == "input" || name == "self") {
       arguments.push_back(x);
     } else if (name == "weight") {
@@ -70,6 +60,18 @@ Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &wei
   return results && !results->empty() ? (*results)[0] : Val();
 }
 
+Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+                  const AdapterBranch &branch, const Val &x, const Val &delta) {
+  if (module.use.isDilated()) {
+    ops.engine().fail(makeError("module '{0}': the {1} of a dilated convolution is computed when "
+                                "the function runs, and Core ML dilates no weight that is; compile "
+                                "it with --lora fold",
+                                module.path, name(branch.kind)));
+    return Val();
+  }
+  return ops.mul(convolve(ops, module, x, delta, Geometry::AllOfBase), hook.scaleOf(branch));
+}
+
 // ---- Outputs -----------------------------------------------------------------------------------
 
 Val branchOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
@@ -84,9 +86,10 @@ Val branchOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
   case AdapterKind::Lokr:
     return lokrOutput(hook, ops, module, branch, x);
   case AdapterKind::Ia3:
+  case AdapterKind::LnTuning:
     break;
   }
-  assert(false && "(IA)3 adds nothing");
+  assert(false && "(IA)3 and LN tuning add nothing");
   return Val();
 }
 
@@ -135,6 +138,50 @@ static Val addBias(Ops &ops, const AdaptedModule &module, const AdapterBranch &b
   return bias ? ops.add(*bias, own) : own;
 }
 
+/// What one branch makes of a weight.
+static Val mergeBranch(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+                       const Val &weight) {
+  auto plus = [&](const Val &delta) { return ops.add(weight, ops.mul(delta, branch.scale)); };
+  switch (branch.kind) {
+  case AdapterKind::Lora:
+    return ops.constant(mergedLora(ops, module, branch, ops.data(weight)), "merged");
+  case AdapterKind::Vera: {
+    VeraFactors factors = veraFactors(module, branch);
+    auto column = [&](StringRef name) {
+      return ops.reshape(ops.constant(branch[name], name), {Dim(branch[name].numel()), Dim(1)});
+    };
+    Val delta = ops.matmul(ops.mul(ops.constant(factors.b, "B"), column("vera_lambda_b")),
+                           ops.mul(ops.constant(factors.a, "A"), column("vera_lambda_d")));
+    return plus(module.use.kind == WeightUse::TransposedLinear ? ops.swapLast(delta) : delta);
+  }
+  case AdapterKind::Loha:
+    return plus(lohaDelta(nullptr, ops, module, branch));
+  case AdapterKind::Lokr:
+    return plus(lokrDelta(nullptr, ops, module, branch));
+  case AdapterKind::Ia3:
+  case AdapterKind::LnTuning:
+    break;
+  }
+  return weight;
+}
+
+Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch) {
+  Val weight = ops.constant(module.parameter("weight"), "weight");
+  return doraScale(ops, module, branch, mergeBranch(ops, module, branch, weight));
+}
+
+/// Of a grouped convolution each group has inputs of its own.
+static Val scaleInputs(Ops &ops, const AdaptedModule &module, const Val &weight, const Val &scale) {
+  int64_t count = module.branches[0]["ia3_l"].numel(), in = module.weight.size(1);
+  if (module.use.kind != WeightUse::Convolution || count == in)
+    return ops.mul(weight, alongWeight(ops, module, scale, /*inputs=*/true));
+  int64_t groups = count / in, out = module.weight.size(0) / groups;
+  Val parts = ops.mul(
+      ops.reshape(weight, {Dim(groups), Dim(out), Dim(in), Dim(module.weight[0][0].numel())}),
+      ops.reshape(scale, {Dim(groups), Dim(1), Dim(in), Dim(1)}));
+  return ops.reshape(parts, Shape(module.weight.sizes().begin(), module.weight.sizes().end()));
+}
+
 MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
   const AdapterBranch &first = module.branches[0];
   Val weight = ops.constant(module.parameter("weight"), "weight");
@@ -145,51 +192,29 @@ MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
   MergedParameters merged;
   if (first.kind == AdapterKind::Ia3) {
     Val scale = featureScale(nullptr, ops, module);
-    merged.weight = ops.mul(weight, alongWeight(ops, module, scale, first.feedforward));
+    merged.weight = first.feedforward
+                        ? scaleInputs(ops, module, weight, scale)
+                        : ops.mul(weight, alongWeight(ops, module, scale, /*inputs=*/false));
     if (bias && !first.feedforward)
       merged.bias = ops.mul(*bias, scale);
   } else {
     bool newBias = false;
     for (const AdapterBranch &branch : module.branches) {
-      switch (branch.kind) {
-      case AdapterKind::Lora:
-        if (module.use.kind == WeightUse::Convolution &&
-            branch["lora_A"].size(1) != module.weight.size(1)) {
-          ops.engine().fail(makeError("module '{0}': the LoRA of a grouped convolution cannot be "
-                                      "merged into its weight; compile it with --lora keep",
-                                      module.path));
-          return {Val(), std::nullopt, std::nullopt};
-        }
-        weight = ops.constant(mergedLora(ops, module, branch, ops.data(weight)), "merged");
-        break;
-      case AdapterKind::Vera: {
-        VeraFactors factors = veraFactors(module, branch);
-        auto column = [&](StringRef name) {
-          return ops.reshape(ops.constant(branch[name], name), {Dim(branch[name].numel()), Dim(1)});
-        };
-        Val delta = ops.matmul(ops.mul(ops.constant(factors.b, "B"), column("vera_lambda_b")),
-                               ops.mul(ops.constant(factors.a, "A"), column("vera_lambda_d")));
-        if (module.use.kind == WeightUse::TransposedLinear)
-          delta = ops.swapLast(delta);
-        weight = ops.add(weight, ops.mul(delta, branch.scale));
-        break;
+      if (const char *why = module.cannotMerge(branch)) {
+        ops.engine().fail(makeError("module '{0}': the LoRA of a {1} convolution cannot be merged "
+                                    "into its weight; compile it with --lora keep",
+                                    module.path, why));
+        return {Val(), std::nullopt, std::nullopt};
       }
-      case AdapterKind::Loha:
-        weight = ops.add(weight, ops.mul(lohaDelta(nullptr, ops, module, branch), branch.scale));
-        break;
-      case AdapterKind::Lokr:
-        weight = ops.add(weight, ops.mul(lokrDelta(ops, module, branch), branch.scale));
-        break;
-      case AdapterKind::Ia3:
-        break;
-      }
+      weight = mergeBranch(ops, module, branch, weight);
       if (branch.find("lora_B.bias")) {
         bias = addBias(ops, module, branch, bias);
         newBias = true;
       }
     }
     if (first.dora)
-      weight = ops.mul(weight, alongWeight(ops, module, doraScale(ops, module, first), false));
+      weight = ops.mul(weight, alongWeight(ops, module, doraScale(ops, module, first, weight),
+                                           first.doraInputs));
     merged.weight = weight;
     if (newBias && oldBias.defined())
       merged.bias = bias;

@@ -16,10 +16,17 @@ enum class Geometry : uint8_t {
 Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &weight,
              Geometry geometry, int64_t groups = 1);
 
+/// What a difference of weights adds to a convolution that computes it when it runs.
+Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
+                  const AdapterBranch &branch, const Val &x, const Val &delta);
+
 Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x);
 mil::TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
                            const mil::TensorData &weight);
+/// magnitude / norm, of a weight that has the branch merged into it.
+Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+              const Val &merged);
 
 /// The parts of VeRA's shared projections that fit the module.
 struct VeraFactors {
@@ -37,6 +44,7 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
 /// Never stored where it is larger than the factors.
 Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
               const AdapterBranch &branch);
-Val lokrDelta(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch);
+Val lokrDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
+              const AdapterBranch &branch);
 
 } // namespace plait::frontend

@@ -23,6 +23,8 @@ Expected<double> branchScale(const std::optional<AdapterConfig> &config, StringR
       return 1.0;
     return alpha->to(at::kDouble).item<double>() / double(rank);
   }
+  if (config->adaptive) // AdaLoRA divides by the rank that it began with
+    return (config->alpha > 0 ? config->alpha : double(rank)) / (double(config->rank) + 1e-5);
   auto alpha = config->alphaOf(module);
   if (!alpha)
     return alpha.takeError();

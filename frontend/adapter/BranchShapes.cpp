@@ -8,6 +8,9 @@ namespace plait::frontend {
 
 using llvm::StringRef;
 
+static constexpr const char *kTrace =
+    "trace the adapted model and give it as --function NAME=MODEL.pt";
+
 std::string shapeText(at::IntArrayRef shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i)
@@ -27,11 +30,8 @@ public:
     for (const auto &[name, factor] : branch_.factors)
       if (!at::isFloatingType(factor.tensor.scalar_type()) || factor.tensor.numel() == 0)
         return makeError("'{0}' is no tensor of floating-point numbers", factor.key);
-    if (branch_.find("lora_mid") || branch_.find("dora_scale"))
-      return makeError("'{0}' is not supported; merge the adapter into the model with the tool "
-                       "that made it, and trace that",
-                       branch_.find("lora_mid") ? "lora_mid (a Tucker decomposition)"
-                                                : "dora_scale");
+    if (Error error = magnitude())
+      return error;
     switch (branch_.kind) {
     case AdapterKind::Lora:
       return use() == WeightUse::Embedding ? embedding() : lora();
@@ -43,6 +43,8 @@ public:
       return lokr();
     case AdapterKind::Vera:
       return vera();
+    case AdapterKind::LnTuning:
+      break;
     }
     return 1;
   }
@@ -95,6 +97,20 @@ private:
     return Error::success();
   }
 
+  /// A kernel that lies flat, [r, in * k], as AdaLoRA has it, in the shape of the weight.
+  void unflatten(StringRef name) {
+    auto it = branch_.factors.find(name.str());
+    if (it == branch_.factors.end())
+      return;
+    at::Tensor &tensor = it->second.tensor;
+    int64_t inner = module_.weight.numel() / out_;
+    if (inner == in_ || tensor.dim() != 2 || tensor.size(1) != inner || !tensor.is_contiguous())
+      return;
+    std::vector<int64_t> sizes = module_.weight.sizes().vec();
+    sizes[0] = tensor.size(0);
+    tensor = tensor.view(sizes);
+  }
+
   /// A vector of `size` elements in whatever shape.
   Error expectVector(StringRef name, int64_t size) {
     const at::Tensor *tensor = branch_.find(name);
@@ -108,12 +124,33 @@ private:
   }
 
   Error optional() {
-    if (branch_.find("lora_B.bias"))
-      if (Error error = expectVector("lora_B.bias", out_))
-        return error;
-    return branch_.dora
-               ? expectVector("lora_magnitude_vector", use() == WeightUse::Embedding ? in_ : out_)
-               : Error::success();
+    return branch_.find("lora_B.bias") ? expectVector("lora_B.bias", out_) : Error::success();
+  }
+
+  /// PEFT has one magnitude an output, of an embedding one a dimension of its vectors. "dora_scale"
+  /// is [out, 1 ...], or [1, in, 1 ...] of files that LyCORIS wrote without wd_on_output.
+  Error magnitude() {
+    auto scale = branch_.factors.find("dora_scale");
+    if (scale != branch_.factors.end()) {
+      const at::Tensor &tensor = scale->second.tensor;
+      bool ofOutputs = tensor.dim() > 0 && tensor.size(0) == out_ && tensor.numel() == out_;
+      branch_.doraInputs = !ofOutputs && tensor.numel() == in_ && use() != WeightUse::Embedding;
+      branch_.factors["lora_magnitude_vector"] = scale->second;
+      branch_.factors.erase(scale);
+    }
+    branch_.dora = branch_.find("lora_magnitude_vector");
+    if (!branch_.dora)
+      return Error::success();
+    if (branch_.doraInputs && use() == WeightUse::Convolution && isGrouped())
+      return makeError("dora_scale of the inputs of a grouped convolution is not supported; {0}",
+                       kTrace);
+    bool ofInputs = branch_.doraInputs || use() == WeightUse::Embedding;
+    return expectVector("lora_magnitude_vector", ofInputs ? in_ : out_);
+  }
+
+  bool isGrouped() const {
+    auto groups = constantArgument(*module_.use.node, "groups");
+    return !groups || !groups->isInt() || groups->toInt() != 1;
   }
 
   Expected<int64_t> embedding() {
@@ -128,25 +165,48 @@ private:
   }
 
   Expected<int64_t> lora() {
-    bool conv = use() == WeightUse::Convolution;
-    llvm::SmallVector<int64_t, 5> a = {-1, conv ? -1 : in_}, b = {out_, -1};
-    if (conv)
-      for (int64_t kernel : module_.weight.sizes().slice(2)) {
-        a.push_back(kernel);
-        b.push_back(1);
-      }
-    if (Error error = expect("lora_A", a))
+    if (use() == WeightUse::Convolution)
+      return loraOfConvolution();
+    if (branch_.find("lora_mid"))
+      return makeError("lora_mid of a linear layer is not supported; {0}", kTrace);
+    if (Error error = expect("lora_A", {-1, in_}))
       return error;
     int64_t rank = branch_["lora_A"].size(0);
-    b[1] = conv ? -1 : rank;
+    if (Error error = expect("lora_B", {out_, rank}))
+      return error;
+    if (Error error = optional())
+      return error;
+    return rank;
+  }
+
+  Expected<int64_t> loraOfConvolution() {
+    llvm::SmallVector<int64_t, 5> pointwise = {-1, -1}, kernel = {-1, -1};
+    for (int64_t size : module_.weight.sizes().slice(2)) {
+      pointwise.push_back(1);
+      kernel.push_back(size);
+    }
+    bool tucker = branch_.find("lora_mid");
+    if (tucker && isGrouped())
+      return makeError("lora_mid of a grouped convolution is not supported; {0}", kTrace);
+    unflatten("lora_A");
+    if (Error error = expect("lora_A", tucker ? pointwise : kernel))
+      return error;
+    int64_t rank = branch_["lora_A"].size(0), channels = branch_["lora_A"].size(1), last = rank;
+    if (tucker) {
+      kernel[1] = rank;
+      if (Error error = expect("lora_mid", kernel))
+        return error;
+      last = branch_["lora_mid"].size(0);
+    }
+    pointwise[0] = out_;
+    if (Error error = expect("lora_B", pointwise))
+      return error;
     // Of a grouped convolution A sees all channels, the weight those of one group.
-    bool grouped = conv && branch_["lora_A"].size(1) != in_;
-    if (grouped && (branch_.dora || branch_["lora_A"].size(1) % in_ != 0))
+    if (channels != in_ && (branch_.dora || tucker || channels % in_ != 0))
       return makeError("'{0}' is {1}, and the base's weight {2}", branch_.factors["lora_A"].key,
                        shapeText(branch_["lora_A"].sizes()), shapeText(module_.weight.sizes()));
-    if (Error error = expect("lora_B", b))
-      return error;
-    if (rank % branch_["lora_B"].size(1) != 0)
+    int64_t columns = branch_["lora_B"].size(1);
+    if (tucker ? last != columns : last % columns != 0)
       return makeError("the ranks of lora_A {0} and lora_B {1} do not fit",
                        shapeText(branch_["lora_A"].sizes()), shapeText(branch_["lora_B"].sizes()));
     if (Error error = optional())
@@ -164,7 +224,11 @@ private:
     // says which.
     if (use() != WeightUse::Convolution && scale->dim() == 2 && in_ * out_ > 1)
       branch_.feedforward = scale->size(0) == 1 && scale->size(1) == in_;
-    if (Error error = expectVector("ia3_l", branch_.feedforward ? in_ : out_))
+    int64_t inputs = in_;
+    if (use() == WeightUse::Convolution && isGrouped() && scale->numel() % in_ == 0 &&
+        out_ % (scale->numel() / in_) == 0)
+      inputs = scale->numel(); // of all groups
+    if (Error error = expectVector("ia3_l", branch_.feedforward ? inputs : out_))
       return error;
     return 1;
   }
@@ -206,25 +270,35 @@ private:
       return error;
     // Of both factors the rows and columns, and the rank where it is a product.
     int64_t rank = 1, rows[2], columns[2];
+    int64_t inner = module_.weight.numel() / out_ / in_;
+    const at::Tensor *core = branch_.find("lokr_t2");
     for (int k : {1, 2}) {
       std::string name = "lokr_w" + std::to_string(k);
       const at::Tensor *whole = branch_.find(name), *a = branch_.find(name + "_a"),
                        *b = branch_.find(name + "_b");
-      bool tucker = k == 2 && branch_.find("lokr_t2");
-      if (!whole &&
-          (!a || !b || a->dim() != 2 || b->dim() != 2 || a->size(tucker ? 0 : 1) != b->size(0)))
+      bool tucker = k == 2 && !whole && core;
+      if (whole
+              ? whole->dim() < 2
+              : !a || !b || a->dim() != 2 || b->dim() != 2 || (!tucker && a->size(1) != b->size(0)))
         return makeError("'{0}' is missing, or its factors do not fit each other", name);
+      if (tucker &&
+          (core->dim() < 3 || core->size(0) != a->size(0) || core->size(1) != b->size(0) ||
+           core->numel() != a->size(0) * b->size(0) * inner))
+        return makeError("'lokr_t2' does not fit the base's weight {0}",
+                         shapeText(module_.weight.sizes()));
       if (!whole)
         rank = b->size(0);
       rows[k - 1] = whole ? whole->size(0) : a->size(tucker ? 1 : 0);
-      columns[k - 1] = whole ? (whole->dim() > 1 ? whole->size(1) : 1) : b->size(1);
+      columns[k - 1] = (whole ? whole : b)->size(1);
     }
     const at::Tensor *whole = branch_.find("lokr_w2");
-    int64_t inner = module_.weight.numel() / out_ / in_;
     // An undecomposed kernel is flattened into the columns.
-    bool flat = !whole && !branch_.find("lokr_t2");
+    bool flat = !whole && !core;
+    branch_.leadingKron &= module_.weight.dim() == 3 && whole && whole->dim() == 3;
+    const at::Tensor *first = branch_.find("lokr_w1");
     if (rows[0] * rows[1] != out_ || columns[0] * columns[1] != in_ * (flat ? inner : 1) ||
-        (whole && whole->numel() != rows[1] * columns[1] * inner))
+        (whole && whole->numel() != rows[1] * columns[1] * inner) ||
+        (first && first->numel() != rows[0] * columns[0]))
       return makeError("lokr_w1 and lokr_w2 do not make the base's weight {0}",
                        shapeText(module_.weight.sizes()));
     return rank;

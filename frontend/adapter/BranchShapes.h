@@ -9,7 +9,8 @@ namespace plait::frontend {
 std::string shapeText(at::IntArrayRef shape);
 
 /// Checks one branch, brings its factors into the rank of the module's weight ([r, in, 1, 1] of a
-/// linear layer into [r, in]), and says its rank: of LoRA, LoHa and LoKr; 1 of others.
+/// linear layer into [r, in]) and its magnitudes under one name, and says its rank: of LoRA, LoHa
+/// and LoKr; 1 of others.
 Expected<int64_t> checkBranch(const AdaptedModule &module, AdapterBranch &branch);
 
 } // namespace plait::frontend

@@ -6,6 +6,8 @@
 
 #include <ATen/Functions.h>
 
+#include <numeric>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
@@ -30,9 +32,16 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
     if (auto scale = embeddingScale(ops, module))
       y = ops.mul(y, *scale);
   } else if (module.use.kind == WeightUse::Convolution) {
-    // A with the base's geometry (PEFT leaves its dilation and groups out), then B at each point.
-    Val h = convolve(ops, module, x, factor("lora_A"), Geometry::OfBase);
-    int64_t groups = branch["lora_A"].size(0) / branch["lora_B"].size(1);
+    // The kernel with the base's geometry (PEFT leaves its dilation and groups out), then B at each
+    // point. A Tucker core has the kernel where A has none.
+    bool tucker = branch.find("lora_mid");
+    Val h = convolve(ops, module, x, factor("lora_A"),
+                     tucker           ? Geometry::Pointwise
+                     : branch.dilated ? Geometry::AllOfBase
+                                      : Geometry::OfBase);
+    if (tucker)
+      h = convolve(ops, module, h, factor("lora_mid"), Geometry::AllOfBase);
+    int64_t groups = tucker ? 1 : branch["lora_A"].size(0) / branch["lora_B"].size(1);
     y = convolve(ops, module, h, factor("lora_B"), Geometry::Pointwise, groups);
   } else {
     y = ops.linear(ops.linear(x, factor("lora_A")), factor("lora_B"));
@@ -45,9 +54,22 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
 Val veraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x) {
   VeraFactors factors = veraFactors(module, branch);
-  Val h = ops.linear(x, ops.constant(factors.a, "vera_A"));
+  Val a, b;
+  if (hook.mode() == AdapterMode::Inputs) {
+    auto narrow = [&](StringRef name, int64_t axis, int64_t size) {
+      return ops.call("aten::narrow", "",
+                      {hook.factor(ops, module, branch, name), Val(c10::IValue(axis)),
+                       Val(c10::IValue(int64_t(0))), Val(c10::IValue(size))});
+    };
+    a = narrow("vera_A", 1, factors.a.size(1));
+    b = narrow("vera_B", 0, factors.b.size(0));
+  } else {
+    a = ops.constant(factors.a, "vera_A");
+    b = ops.constant(factors.b, "vera_B");
+  }
+  Val h = ops.linear(x, a);
   h = ops.mul(h, hook.factor(ops, module, branch, "vera_lambda_d"));
-  Val y = ops.linear(h, ops.constant(factors.b, "vera_B"));
+  Val y = ops.linear(h, b);
   return ops.mul(ops.mul(y, hook.factor(ops, module, branch, "vera_lambda_b")),
                  hook.scaleOf(branch));
 }
@@ -56,6 +78,19 @@ VeraFactors veraFactors(const AdaptedModule &module, const AdapterBranch &branch
   bool transposed = module.use.kind == WeightUse::TransposedLinear;
   int64_t out = module.weight.size(transposed ? 1 : 0), in = module.weight.size(transposed ? 0 : 1);
   return {branch["vera_A"].narrow(1, 0, in), branch["vera_B"].narrow(0, 0, out)};
+}
+
+/// A, with a Tucker core in it: [r, s, K] and [s, in, 1] make [r, in, K].
+static TensorData downOf(Ops &ops, const AdapterBranch &branch) {
+  at::Tensor a = branch["lora_A"];
+  if (const at::Tensor *mid = branch.find("lora_mid")) {
+    std::vector<int64_t> shape = mid->sizes().vec();
+    shape[1] = a.size(1);
+    a = at::einsum("rsk,si->rik", {mid->flatten(2).to(at::kFloat), a.flatten(1).to(at::kFloat)})
+            .contiguous()
+            .reshape(shape);
+  }
+  return ops.data(ops.constant(a, "lora_A"));
 }
 
 /// W + s B A in the layout of the module's weight, lazily.
@@ -71,7 +106,7 @@ TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch
         .loraMerge(factor("lora_B"), factor("lora_A"), branch.scale)
         .permute({1, 0});
   case WeightUse::Convolution: {
-    TensorData a = factor("lora_A"), b = factor("lora_B");
+    TensorData a = downOf(ops, branch), b = factor("lora_B");
     int64_t out = weight.shape()[0], rank = a.shape()[0];
     return weight.reshape({out, weight.numElements() / out})
         .loraMerge(b.reshape({out, rank}), a.reshape({rank, a.numElements() / rank}), branch.scale)
@@ -82,20 +117,25 @@ TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch
   }
 }
 
-Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch) {
-  TensorData weight = ops.data(ops.constant(module.parameter("weight"), "weight"));
-  TensorData merged = mergedLora(ops, module, branch, weight);
-  int64_t outputs = branch["lora_magnitude_vector"].numel();
-  // One row an output. Of an embedding that is one a dimension of its vectors.
-  bool columns =
-      module.use.kind == WeightUse::Embedding || module.use.kind == WeightUse::TransposedLinear;
-  TensorData rows =
-      columns ? merged.permute({1, 0}) : merged.reshape({outputs, merged.numElements() / outputs});
-  Val norm = ops.call("aten::linalg_vector_norm", "",
-                      {ops.constant(rows, "merged"), Val(c10::IValue(2.0)), ops.ints(1),
-                       Val(c10::IValue(false)), Val(c10::IValue())});
+Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
+              const Val &merged) {
+  int64_t count = branch["lora_magnitude_vector"].numel();
+  // What one magnitude scales as a row: it lies along the weight's first axis, or its second.
+  bool second = (module.use.kind == WeightUse::Embedding ||
+                 module.use.kind == WeightUse::TransposedLinear) != branch.doraInputs;
+  Val rows = merged;
+  if (second) {
+    llvm::SmallVector<int64_t, 5> axes(module.weight.dim());
+    std::iota(axes.begin(), axes.end(), 0);
+    std::swap(axes[0], axes[1]);
+    rows = ops.permute(rows, axes);
+  }
+  rows = ops.reshape(rows, {Dim(count), Dim(module.weight.numel() / count)});
+  Val norm = ops.call(
+      "aten::linalg_vector_norm", "",
+      {rows, Val(c10::IValue(2.0)), ops.ints(1), Val(c10::IValue(false)), Val(c10::IValue())});
   Val magnitude =
-      ops.reshape(ops.constant(branch["lora_magnitude_vector"], "magnitude"), {Dim(outputs)});
+      ops.reshape(ops.constant(branch["lora_magnitude_vector"], "magnitude"), {Dim(count)});
   return ops.div(magnitude, norm);
 }
 

@@ -5,7 +5,7 @@
 //   LoKr   x as a matrix X [b, d]: Y = W1 X W2', for W1 [a, b] and W2 [c, d]
 //
 // A convolution's LoHa is computed by the function itself when it runs: its kernel has no such
-// form.
+// form. So is a LoKr's of a grouped convolution, and where PEFT's kron is another (leadingKron).
 #include "frontend/adapter/Branch.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -90,9 +90,7 @@ Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
 Val lohaOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x) {
   if (module.use.kind == WeightUse::Convolution)
-    return ops.mul(
-        convolve(ops, module, x, lohaDelta(&hook, ops, module, branch), Geometry::AllOfBase),
-        hook.scaleOf(branch));
+    return convolveDelta(hook, ops, module, branch, x, lohaDelta(&hook, ops, module, branch));
   Factors factor(&hook, ops, module, branch);
   Val rows = rowsOf(ops, x);
   Shape shape = Ops::shapeOf(rows);
@@ -163,13 +161,8 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
   if (shape.empty())
     return Val();
   if (module.use.kind == WeightUse::Convolution) {
-    if (shape.size() != size_t(module.weight.dim()) || !(shape[1] == Dim(in))) {
-      ops.engine().fail(
-          makeError("the adapted module '{0}' is a grouped convolution, which LoKr is "
-                    "not applied to; trace the adapted model",
-                    module.path));
-      return Val();
-    }
+    if (branch.leadingKron || shape.size() != size_t(module.weight.dim()) || !(shape[1] == Dim(in)))
+      return convolveDelta(hook, ops, module, branch, x, lokrDelta(&hook, ops, module, branch));
     Shape parts = shape;
     parts[0] = shape[0] * Dim(b);
     parts[1] = Dim(in / b);
@@ -198,8 +191,9 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
   return ops.mul(likeInput(ops, y, x, out), hook.scaleOf(branch));
 }
 
-Val lokrDelta(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch) {
-  Factors factor(nullptr, ops, module, branch);
+Val lokrDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
+              const AdapterBranch &branch) {
+  Factors factor(hook, ops, module, branch);
   auto [a, b] = sizesOfW1(factor);
   int64_t out = module.weight.size(0), in = module.weight.size(1);
   Val w1 = factor.has("lokr_w1") ? factor("lokr_w1")
@@ -208,6 +202,11 @@ Val lokrDelta(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch
            : factor.has("lokr_t2") ? tucker(ops, factor, "lokr_t2", "lokr_w2_a", "lokr_w2_b")
                                    : ops.matmul(factor("lokr_w2_a"), factor("lokr_w2_b"));
   Dim c(out / a), d(in / b), kernel(module.weight.numel() / (out * in));
+  if (branch.leadingKron) {
+    Val product = ops.mul(ops.reshape(w1, {Dim(1), Dim(a), Dim(1), Dim(b), Dim(1)}),
+                          ops.reshape(w2, {c, Dim(1), d, Dim(1), kernel})); // [c, a, d, b, K]
+    return ops.reshape(product, shapeOf(module.weight));
+  }
   Val product = ops.mul(ops.reshape(w1, {Dim(a), Dim(1), Dim(b), Dim(1), Dim(1)}),
                         ops.reshape(w2, {Dim(1), c, Dim(1), d, kernel})); // [a, c, b, d, K]
   return ops.reshape(product, shapeOf(module.weight));

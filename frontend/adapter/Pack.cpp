@@ -19,17 +19,39 @@ static int64_t rankOf(const AdapterBranch &branch) {
   return 1;
 }
 
-/// The tensors of an adapter by module.
-static std::map<std::string, AdapterBranch> branchesOf(const AdapterFile &file) {
+/// The tensors of an adapter by module. What replaces a parameter of the base has no place in a
+/// function that takes matrices; a copy of an adapted embedding, which PEFT saves along, is the
+/// base's own.
+static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFile &file) {
   std::map<std::string, AdapterBranch> branches;
   for (const auto &[key, tensor] : file.tensors()) {
-    AdapterKey parsed = parseAdapterKey(key, file.config().has_value());
+    AdapterKey parsed = file.parse(key);
     AdapterBranch &branch = branches[parsed.module];
     if (!parsed.factor.empty())
       branch.factors[parsed.factor] = {tensor, key};
+    else if (!StringRef(key).contains(".base_layer."))
+      return makeError("{0}: the adapter replaces '{1}', which the function has no input for; "
+                       "compile it with --lora keep",
+                       file.weights(), key);
     branch.kind = file.config() ? file.config()->kind : kindOf(branch);
   }
   return branches;
+}
+
+/// The tensor in the shape of the input that it is for; undefined where it does not fit. Ones at
+/// the end come and go, and a kernel may lie flat, as where a function is compiled.
+static at::Tensor fitted(const at::Tensor &tensor, llvm::ArrayRef<int64_t> shape) {
+  auto trimmed = [](llvm::ArrayRef<int64_t> sizes) {
+    while (!sizes.empty() && sizes.back() == 1)
+      sizes = sizes.drop_back();
+    return sizes;
+  };
+  llvm::ArrayRef<int64_t> sizes(tensor.sizes().data(), tensor.sizes().size());
+  bool flat = sizes.size() == 2 && shape.size() > 2 && sizes[0] == shape[0] &&
+              tensor.numel() == mil::numElements(shape);
+  if (trimmed(sizes) != trimmed(shape) && !flat)
+    return {};
+  return tensor.reshape(at::IntArrayRef(shape.data(), shape.size()));
 }
 
 static TensorData dataOf(const AdapterFile &file, const at::Tensor &tensor) {
@@ -52,11 +74,13 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   if (!opened)
     return opened.takeError();
   const AdapterFile &file = **opened;
-  bool fromPeft = file.config().has_value();
-  std::map<std::string, AdapterBranch> branches = branchesOf(file);
+  auto made = branchesOf(file);
+  if (!made)
+    return made.takeError();
+  std::map<std::string, AdapterBranch> &branches = *made;
   std::vector<PackedInput> packed;
   for (const AdapterInput &input : inputs) {
-    AdapterKey wanted = parseAdapterKey(input.key, fromPeft);
+    AdapterKey wanted = file.parse(input.key);
     auto branch = branches.find(wanted.module);
     const at::Tensor *tensor =
         branch == branches.end() ? nullptr : branch->second.find(wanted.factor);
@@ -64,8 +88,8 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
       return makeError("{0}: the adapter has no tensor '{1}', which the function's input '{2}' "
                        "stands for; the function takes adapters of the same modules alone",
                        file.weights(), input.key, input.name);
-    llvm::SmallVector<int64_t, 4> shape(tensor->sizes().begin(), tensor->sizes().end());
-    if (shape != input.shape)
+    at::Tensor array = fitted(*tensor, input.shape);
+    if (!array.defined())
       return makeError("{0}: tensor '{1}' is {2}, and the function's input '{3}' is {4}; the "
                        "function takes adapters of the same rank alone",
                        file.weights(), input.key, shapeText(tensor->sizes()), input.name,
@@ -78,8 +102,7 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
       scale = *own;
     }
     packed.push_back(
-        {input.name,
-         dataOf(file, *tensor).cast(mil::DType::F32).scale(scale).cast(mil::DType::F16)});
+        {input.name, dataOf(file, array).cast(mil::DType::F32).scale(scale).cast(mil::DType::F16)});
     branch->second.factors.erase(wanted.factor);
   }
   std::vector<std::string> left;

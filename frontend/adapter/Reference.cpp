@@ -29,11 +29,15 @@ public:
       Tensor scale = at::zeros({first["ia3_l"].numel()});
       for (const AdapterBranch &branch : module_.branches)
         scale = scale + branch.scale * of(branch, "ia3_l").flatten();
-      weight = weight * along(scale, first.feedforward);
+      weight = first.feedforward ? scaleInputs(weight, scale) : weight * along(scale, false);
       if (bias.defined() && !first.feedforward)
         bias = bias.to(at::kFloat) * scale;
     } else {
       for (const AdapterBranch &branch : module_.branches) {
+        if (const char *why = module_.cannotMerge(branch))
+          return makeError("module '{0}': the LoRA of a {1} convolution cannot be merged to be "
+                           "compared with; compare with a trace of the adapted model",
+                           module_.path, why);
         weight = weight + branch.scale * delta(branch).reshape(weight.sizes());
         if (!branch.find("lora_B.bias"))
           continue;
@@ -45,7 +49,9 @@ public:
         bias = bias.to(at::kFloat) + branch.scale * of(branch, "lora_B.bias");
       }
       if (first.dora)
-        weight = weight * along(of(first, "lora_magnitude_vector").flatten() / norm(weight), false);
+        weight = weight * along(of(first, "lora_magnitude_vector").flatten() /
+                                    norm(weight, first.doraInputs),
+                                first.doraInputs);
     }
     set("weight", weight.to(module_.weight.scalar_type()));
     if (bias.defined())
@@ -69,9 +75,18 @@ private:
     shape[second ? 1 : 0] = vector.numel();
     return vector.reshape(shape);
   }
-  Tensor norm(const Tensor &weight) const {
-    bool columns = transposed() || module_.use.kind == WeightUse::Embedding;
-    return at::linalg_vector_norm(columns ? weight.t() : weight.flatten(1), 2, 1);
+  Tensor norm(const Tensor &weight, bool inputs) const {
+    bool second = inputs != (transposed() || module_.use.kind == WeightUse::Embedding);
+    return at::linalg_vector_norm((second ? weight.transpose(0, 1) : weight).flatten(1), 2, 1);
+  }
+  /// Of a grouped convolution each group has inputs of its own.
+  Tensor scaleInputs(const Tensor &weight, const Tensor &scale) const {
+    if (module_.use.kind != WeightUse::Convolution)
+      return weight * along(scale, true);
+    int64_t in = weight.size(1), groups = scale.numel() / in;
+    return (weight.reshape({groups, weight.size(0) / groups, in, -1}) *
+            scale.reshape({groups, 1, in, 1}))
+        .reshape(weight.sizes());
   }
 
   static Tensor tucker(const Tensor &core, const Tensor &a, const Tensor &b) {
@@ -83,7 +98,10 @@ private:
     case AdapterKind::Lora: {
       if (module_.use.kind == WeightUse::Embedding)
         return of(branch, "lora_embedding_B").matmul(of(branch, "lora_embedding_A")).t();
-      Tensor product = of(branch, "lora_B").flatten(1).matmul(of(branch, "lora_A").flatten(1));
+      Tensor a = of(branch, "lora_A").flatten(1);
+      if (branch.find("lora_mid"))
+        a = at::einsum("rsk,si->rik", {of(branch, "lora_mid").flatten(2), a}).flatten(1);
+      Tensor product = of(branch, "lora_B").flatten(1).matmul(a);
       return transposed() ? product.t() : product;
     }
     case AdapterKind::Vera: {
@@ -116,11 +134,14 @@ private:
       std::vector<int64_t> shape = {w2.size(0), module_.weight.size(1) / w1.size(1)};
       shape.insert(shape.end(), kernel.begin(), kernel.end());
       w2 = w2.reshape(shape);
+      if (branch.leadingKron)
+        return at::kron(w1, w2);
       std::vector<int64_t> ones = {w1.size(0), w1.size(1)};
       ones.resize(shape.size(), 1);
       return at::kron(w1.reshape(ones), w2);
     }
     case AdapterKind::Ia3:
+    case AdapterKind::LnTuning:
       break;
     }
     return at::zeros_like(module_.weight);

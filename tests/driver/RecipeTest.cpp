@@ -37,6 +37,7 @@ default: adapter_2
 precision: fp32
 lora: fold
 share: off
+expect_shared: 80.5%
 threads: 2
 metadata:
   author: A. Author
@@ -61,6 +62,7 @@ functions:
   EXPECT_EQ(options.precision, passes::Precision::F32);
   EXPECT_EQ(options.lora, passes::LoraMode::Fold);
   EXPECT_FALSE(options.share);
+  EXPECT_EQ(options.expectShared, 80.5);
   EXPECT_EQ(options.threads, 2u);
   EXPECT_TRUE(options.multifunction);
   EXPECT_EQ(options.metadata.author, "A. Author");
@@ -101,13 +103,14 @@ TEST(Recipe, OneModel) {
   EXPECT_EQ(options.functions[0].model, "folder/m.pt");
   EXPECT_EQ(options.functions[0].inputs.size(), 1u);
   EXPECT_TRUE(options.share);
+  EXPECT_FALSE(options.expectShared);
 }
 
 TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, default, precision, lora, base, adapter_root, "
-            "allow_unmatched, share, threads, metadata");
+            "allow_unmatched, share, expect_shared, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_THAT(
@@ -122,6 +125,9 @@ TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_THAT(complaint("model: m.pt\ninputs:\n  - [1, 2]\n"),
               StartsWith("r.yaml:3:6: an input is text; write it in 'quotes'"));
   EXPECT_THAT(complaint("model: m.pt\nthreads: many\n"), StartsWith("r.yaml:2:10: threads: "));
+  for (const char *share : {"101%", "-1", "most", "nan", ""})
+    EXPECT_THAT(complaint((llvm::Twine("model: m.pt\nexpect_shared: '") + share + "'\n").str()),
+                StartsWith("r.yaml:2:16: expect_shared: '" + std::string(share) + "'"));
   EXPECT_THAT(complaint("model: m.pt\nshare: maybe\n"),
               HasSubstr("'maybe' is none of off, on, false, true"));
   EXPECT_THAT(complaint("model: m.pt\nmetadata:\n  autor: x\n"),

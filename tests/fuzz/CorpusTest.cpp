@@ -37,5 +37,7 @@ void replay(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>)) {
 TEST(Corpus, Text) { replay("text", fuzz::text); }
 TEST(Corpus, Package) { replay("package", fuzz::package); }
 TEST(Corpus, Weights) { replay("weights", fuzz::weights); }
+TEST(Corpus, Safetensors) { replay("safetensors", fuzz::safetensors); }
+TEST(Corpus, Config) { replay("config", fuzz::config); }
 
 } // namespace

@@ -19,6 +19,14 @@ void package(llvm::ArrayRef<uint8_t> input);
 /// A weight file: every blob that can be found is within the file and reads.
 void weights(llvm::ArrayRef<uint8_t> input);
 
+/// A safetensors file: its tensors lie within the file, one behind the other, each of its shape's
+/// size.
+void safetensors(llvm::ArrayRef<uint8_t> input);
+
+/// The configuration of an adapter, PEFT's or diffusers': which modules it chooses is decided in
+/// bounded time.
+void config(llvm::ArrayRef<uint8_t> input);
+
 /// Aborts with a message unless `condition` holds.
 void require(bool condition, const char *message);
 

@@ -1,6 +1,7 @@
 """plait add and plait remove: a package grows and shrinks where it is, and is valid at every moment."""
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -8,11 +9,16 @@ import subprocess
 import sys
 import time
 
+import adapter_models as models
+import numpy as np
 import peer
 import pytest
+import torch
+from adapter_checks import assert_close, run, save_base
 from command import plait, succeed
 from command import digest as digest_all
 from paths import PLAIT, ROOT
+from peft import LoraConfig
 
 SIZE = 400
 
@@ -169,3 +175,128 @@ def test_stopped_at_any_moment(made, tmp_path, number):
             assert sorted(after) == sorted(old)
         succeed("add", package, *function(made, 2))
         assert digest(package) == new
+
+
+# ---- Adapters ----------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A base, three adapters of it, and packages of the base alone and of all."""
+    folder = tmp_path_factory.mktemp("adapted")
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(96, 128), torch.nn.ReLU(), torch.nn.Linear(128, 96)).eval()
+    x = torch.randn(1, 96)
+    save_base(base, (x,), folder / "base.pt")
+    np.save(folder / "x.npy", x.numpy())
+    for number, name in enumerate(("one", "two", "three")):
+        model = models.adapt(base, LoraConfig(r=4, target_modules=["0", "2"]), folder / name, number)
+        with torch.no_grad():
+            np.save(folder / f"{name}.npy", model(x).numpy())
+    common = ["--base", folder / "base.pt", "--input", "x=[1, 96]", "--output", "y"]
+    succeed("compile", "-o", folder / "plain.mlpackage", "--precision", "fp32", *common, "--base-function", "plain",
+            "--adapter", f"one={folder}/one")
+    succeed("compile", "-o", folder / "all.mlpackage", "--precision", "fp32", *common, "--base-function", "plain",
+            *(text for name in ("one", "two", "three") for text in ("--adapter", f"{name}={folder}/{name}")))
+    return folder, common
+
+
+def test_adapters_are_added_to_their_base(adapted, tmp_path):
+    folder, common = adapted
+    package = shutil.copytree(folder / "plain.mlpackage", tmp_path / "p.mlpackage")
+    before = inspect(package)
+    succeed("add", package, *common, "--adapter", f"two={folder}/two")
+    succeed("add", package, *common, "--adapter", f"three={folder}/three")
+    assert digest(package) == digest(folder / "all.mlpackage")
+    after = inspect(package)
+    file = (folder / "two" / "adapter_model.safetensors").stat().st_size
+    for function in after["functions"][2:]:
+        assert function["own_weight_bytes"] <= 1.1 * file
+        assert function["weight_bytes"] - function["own_weight_bytes"] >= before["functions"][0]["weight_bytes"]
+    peer.check_package(package)
+    for name in ("one", "two", "three"):
+        assert_close(run(package, name, {"x": np.load(folder / "x.npy")}, tmp_path), np.load(folder / f"{name}.npy"), name)
+        succeed("verify", package, "--function", name, "--against", folder / "base.pt", "--adapter", folder / name)
+    succeed("remove", package, "two")
+    succeed("remove", package, "--compact")
+    succeed("add", package, *common, "--adapter", f"mixed={folder}/two:0.5+{folder}/three:0.5", "--lora", "fold")
+    assert [function["name"] for function in inspect(package)["functions"]] == ["plain", "one", "three", "mixed"]
+    peer.check_package(package)
+
+
+def test_refused_adapters_change_nothing(adapted, tmp_path):
+    folder, common = adapted
+    package = shutil.copytree(folder / "plain.mlpackage", tmp_path / "p.mlpackage")
+    before = digest(package)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "adapter_config.json").write_text('{"peft_type": "OFT"}')
+    shutil.copy(folder / "two" / "adapter_model.safetensors", tmp_path / "bad")
+    for arguments, message in [
+            ([*common, "--adapter", f"one={folder}/two"], "there is a function 'one' already"),
+            ([*common, "--adapter", f"two={tmp_path}/bad"], "OFT"),
+            ([*common, "--adapter", f"two={tmp_path}/none"], "none"),
+            ([*common, "--adapter", f"two={folder}/two", "--expect-shared", "99.9%"], "function 'two'"),
+            (["--adapter", f"two={folder}/two"], "--base")]:
+        result = plait("add", package, *arguments)
+        assert result.returncode in (1, 2) and message in result.stderr, result.stderr
+        assert digest(package) == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bad", "p.mlpackage"]
+
+
+@pytest.fixture(scope="module")
+def stopper(tmp_path_factory):
+    """A library that stops the command at a step that changes a file (stop_at_step.c)."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if sys.platform != "linux" or not compiler:
+        pytest.skip("needs Linux's LD_PRELOAD and a C compiler")
+    library = tmp_path_factory.mktemp("stopper") / "stop.so"
+    source = ROOT / "tests" / "python" / "stop_at_step.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+@pytest.mark.parametrize("command", ["add", "remove"])
+def test_stopped_at_every_step(adapted, stopper, tmp_path, how, command):
+    """The command itself, killed in the middle of every write, cut, flush and rename, or out of room from there on."""
+    folder, common = adapted
+    source = folder / ("plain.mlpackage" if command == "add" else "all.mlpackage")
+    arguments = [*common, "--adapter", f"two={folder}/two"] if command == "add" else ["two"]
+    clean = shutil.copytree(source, tmp_path / "clean.mlpackage")
+    old = digest(clean)
+    succeed(command, clean, *arguments)
+    new = digest(clean)
+    model = "Data/com.apple.CoreML/model.mlmodel"
+    stopped, committed = 0, []
+    for step in range(200):
+        package = shutil.copytree(source, tmp_path / f"{step}.mlpackage")
+        environment = {**os.environ, "LD_PRELOAD": str(stopper), "STOP_FOLDER": str(package), "STOP_AT": str(step),
+                       "STOP_HOW": how, "STOP_MARK": str(tmp_path / "stopped")}
+        result = subprocess.run([str(PLAIT), command, str(package), *map(str, arguments), "--quiet"], env=environment,
+                                capture_output=True, text=True, timeout=60)
+        if not (tmp_path / "stopped").exists():
+            assert result.returncode == 0, result.stderr
+            break  # there is no such step
+        (tmp_path / "stopped").unlink()
+        after = digest(package)
+        assert after[model] in (old[model], new[model]), step
+        peer.check_package(package)
+        stopped += 1
+        committed.append(after[model] == new[model])
+        if how == "full":
+            assert result.returncode in (0, 1), result.stderr
+            assert result.returncode == 0 or "space" in result.stderr or "write" in result.stderr, result.stderr
+        else:
+            assert result.returncode == -signal.SIGKILL
+        if after[model] == new[model]:
+            assert after == new, step
+        else:
+            if how == "full":
+                assert after == old, step
+            succeed(command, package, *arguments)
+            assert digest(package) == new, step
+        shutil.rmtree(package)
+    else:
+        pytest.fail("the command never ends")
+    assert stopped >= (8 if command == "add" else 4)
+    # Once the new model is in place, it stays.
+    assert committed == sorted(committed)

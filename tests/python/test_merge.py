@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -126,3 +127,49 @@ def test_refuses(packages, tmp_path):
     assert result.returncode == 1 and "there are classifier, regressor" in result.stderr
     result = plait("merge", "-o", ours, tmp_path / "none.mlpackage")
     assert result.returncode == 1 and "none.mlpackage" in result.stderr
+
+
+def test_the_peers_package_grows_and_shrinks(packages, tmp_path):
+    """add, remove and --compact take a package of save_multifunction as it is, and never make it larger than the peer's."""
+    package = shutil.copytree(packages / "peer.mlpackage", tmp_path / "p.mlpackage")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32))
+
+    def outputs(package, function):
+        succeed("run", package, "--function", function, "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path / "out")
+        return np.load(tmp_path / "out" / "y.npy")
+
+    expected = {name: outputs(packages / "peer.mlpackage", name) for name in ("classifier", "regressor")}
+    succeed("remove", package, "regressor")
+    peer.check_package(package)
+    assert total(package) <= total(packages / "peer.mlpackage")
+    succeed("remove", package, "--compact")
+    peer.check_package(package)
+    assert peer.weights_file(package).stat().st_size <= peer.weights_file(packages / "classifier.mlpackage").stat().st_size
+    assert (outputs(package, "classifier") == expected["classifier"]).all()
+
+    model = torch.nn.Sequential(Backbone(), torch.nn.Linear(96, 5)).eval()
+    torch.jit.trace(model, torch.rand(1, 64)).save(str(tmp_path / "other.pt"))
+    succeed("add", package, "--function", f"other={tmp_path}/other.pt", "--input", "x=[1, 64]", "--output", "y")
+    succeed("merge", "-o", tmp_path / "all.mlpackage", package, f"{packages}/peer.mlpackage:regressor")
+    peer.check_package(tmp_path / "all.mlpackage")
+    for name in ("classifier", "regressor"):
+        assert (outputs(tmp_path / "all.mlpackage", name) == expected[name]).all()
+    succeed("remove", tmp_path / "all.mlpackage", "other", "--compact")
+    assert total(tmp_path / "all.mlpackage") <= total(packages / "peer.mlpackage")
+    assert (peer.weights_file(tmp_path / "all.mlpackage").stat().st_size
+            <= peer.weights_file(packages / "peer.mlpackage").stat().st_size)
+
+
+def test_a_single_and_a_multifunction_package(packages, tmp_path):
+    """What save_multifunction makes of the same two, ours makes no larger, whichever form each has."""
+    descriptor = ct.utils.MultiFunctionDescriptor()
+    for source, function, name in (("classifier", "main", "a"), ("peer", "regressor", "b"), ("peer", "classifier", "c")):
+        descriptor.add_function(str(packages / f"{source}.mlpackage"), src_function_name=function, target_function_name=name)
+    descriptor.default_function_name = "a"
+    ct.utils.save_multifunction(descriptor, str(tmp_path / "theirs.mlpackage"))
+    succeed("merge", "-o", tmp_path / "ours.mlpackage", f"a={packages}/classifier.mlpackage",
+            f"b={packages}/peer.mlpackage:regressor", f"c={packages}/peer.mlpackage:classifier")
+    peer.check_package(tmp_path / "ours.mlpackage")
+    assert total(tmp_path / "ours.mlpackage") <= total(tmp_path / "theirs.mlpackage")
+    assert (peer.weights_file(tmp_path / "ours.mlpackage").stat().st_size
+            <= peer.weights_file(tmp_path / "theirs.mlpackage").stat().st_size)

@@ -49,6 +49,23 @@ def test_paths_are_relative_to_the_recipe(folder, tmp_path_factory):
     assert (folder / "recipe.mlpackage" / "Manifest.json").exists()
 
 
+def test_expected_share(folder):
+    """The recipe's share holds where the command says nothing, and an option has the last word."""
+    twice = RECIPE.split("functions:")[0] + """expect_shared: {}
+functions:
+  first: {{model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}}
+  second: {{model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}}
+"""
+    (folder / "recipe.yaml").write_text(twice.format("100%"))
+    succeed("compile", "recipe.yaml", cwd=folder)
+    (folder / "recipe.mlpackage").rename(folder / "shared.mlpackage")
+    (folder / "recipe.yaml").write_text(RECIPE.replace("default: second", "expect_shared: 95%"))
+    result = plait("compile", "recipe.yaml", cwd=folder)
+    assert result.returncode == 1 and "95.00%" in result.stderr and "function 'first'" in result.stderr
+    assert not (folder / "recipe.mlpackage").exists()
+    succeed("compile", "recipe.yaml", "--expect-shared", "0%", cwd=folder)
+
+
 def test_metadata(folder):
     succeed("compile", "recipe.yaml", cwd=folder)
     metadata = peer.check_package(folder / "recipe.mlpackage").description.metadata

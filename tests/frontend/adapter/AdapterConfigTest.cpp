@@ -77,8 +77,49 @@ TEST(AdapterConfig, Refused) {
   EXPECT_THAT(problem(R"({"peft_type": "LORA", "target_modules": "("})"), HasSubstr("expression"));
   EXPECT_THAT(problem(R"({"peft_type": "LORA", "init_lora_weights": "olora"})"),
               HasSubstr("olora"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "enable_lora": [true]})"), HasSubstr("enable_lora"));
   EXPECT_THAT(problem("[1]"), HasSubstr("no JSON object"));
   EXPECT_THAT(problem(std::string(1000000, '[')), HasSubstr("levels deep"));
+}
+
+TEST(AdapterConfig, UnknownOptionsAreRefusedUnlessTheyAreOff) {
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "use_new": true})"),
+              HasSubstr("does not know the option 'use_new'"));
+  EXPECT_THAT(problem(R"({"peft_type": "LORA", "b": 1, "a": "x", "c": null})"),
+              HasSubstr("the options 'a', 'b'"));
+  EXPECT_EQ(problem(R"({"peft_type": "LORA", "a": false, "b": 0, "c": [], "d": {}, "e": "none",
+                        "revision": "main", "eva_config": {"rho": 2}})"),
+            "");
+}
+
+TEST(AdapterConfig, AdaLoraHasTheRankThatItBeganWith) {
+  AdapterConfig config =
+      parse(R"("init_r": 6, "r": 8, "lora_alpha": 20, "rank_pattern": {"q.lora_E": [true, false]})",
+            "ADALORA");
+  EXPECT_TRUE(config.adaptive);
+  EXPECT_EQ(config.rank, 6);
+  EXPECT_EQ(config.alpha, 20);
+}
+
+TEST(AdapterConfig, OfDiffusers) {
+  std::string part;
+  auto config = AdapterConfig::parseDiffusers(
+      R"({"unet.r": 4, "unet.lora_alpha": 2, "unet.rank_pattern": {"q": 2, "b.q": 3},
+          "unet.target_modules": ["to_q"]})",
+      part);
+  ASSERT_TRUE(bool(config)) << toString(config.takeError());
+  EXPECT_EQ(part, "unet");
+  EXPECT_EQ(config->alpha, 2);
+  EXPECT_EQ(llvm::cantFail(config->rankOf("b.q")), 2);
+  EXPECT_TRUE(adapts(*config, "a.to_q"));
+  auto refusal = [&](llvm::StringRef text) {
+    auto config = AdapterConfig::parseDiffusers(text, part);
+    return config ? "" : toString(config.takeError());
+  };
+  EXPECT_THAT(refusal(R"({"unet.r": 4, "text_encoder.r": 4})"),
+              HasSubstr("('text_encoder' and 'unet')"));
+  EXPECT_THAT(refusal(R"({"r": 4})"), HasSubstr("no part of a pipeline"));
+  EXPECT_THAT(refusal(R"({"unet.peft_type": "OFT"})"), HasSubstr("OFT"));
 }
 
 void expectKey(llvm::StringRef key, bool fromPeft, llvm::StringRef module, llvm::StringRef factor,
@@ -99,6 +140,9 @@ TEST(AdapterKeys, Peft) {
   expectKey("base_model.model.q.base_layer.bias", true, "q", "", "bias");
   expectKey("base_model.model.head.modules_to_save.default.weight", true, "head", "", "weight");
   expectKey("base_model.model.alpha", true, "", "", "alpha");
+  expectKey("base_model.model.norm.ln_tuning_layers.weight", true, "norm", "", "weight");
+  expectKey("base_model.model.norm.ln_tuning_layers.default.bias", true, "norm", "", "bias");
+  expectKey("base_model.model.q.lora_E", true, "q", "lora_E", "");
   expectKey("base_model.vera_A", true, "", "vera_A", "");
 }
 

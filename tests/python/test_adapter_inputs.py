@@ -1,0 +1,188 @@
+"""--lora inputs: functions that take adapters as arrays compute what PEFT does with each, whatever the kind."""
+
+import json
+
+import adapter_models as models
+import numpy as np
+import peft
+import pytest
+import safetensors.torch
+import torch
+from adapter_checks import run, save_base
+from command import plait, succeed
+from peft import AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, VeraConfig
+
+IDS = {"ids": torch.tensor([[3, 1, 4, 15, 9, 26]])}
+
+
+def check_inputs(folder, base, wrap, inputs, declared, adapters, *options):
+    """Each function is compiled of one adapter, and run with the arrays of that and of another one."""
+    save_base(wrap(base), tuple(inputs.values()), folder / "base.pt")
+    given = []
+    for name, config in adapters.items():
+        models.adapt(base, config, folder / name, 1)
+        given += ["--adapter", f"{name}={folder}/{name}"]
+    package = folder / "p.mlpackage"
+    succeed("compile", "-o", package, "--precision", "fp32", "--lora", "inputs", "--base", folder / "base.pt",
+            *(text for declaration in declared for text in ("--input", declaration)), "--output", "y", *options, *given)
+    side = json.loads((folder / "p.adapter.json").read_text())["functions"]
+    assert sorted(side) == sorted(adapters)
+    for name, config in adapters.items():
+        for number in (1, 2):
+            other = folder / f"{name}-{number}"
+            model = models.adapt(base, config, other, number)
+            arrays = folder / f"{name}-{number}-arrays"
+            succeed("adapter", "pack", other, "--map", folder / "p.adapter.json", "--function", name,
+                    "--output-dir", arrays)
+            packed = {entry["input"]: np.load(arrays / f"{entry['input']}.npy") for entry in side[name]}
+            assert sorted(path.stem for path in arrays.iterdir()) == sorted(packed)
+            for entry in side[name]:
+                assert packed[entry["input"]].dtype == np.float16 and list(packed[entry["input"]].shape) == entry["shape"]
+            found = run(package, name, {**{key: value.numpy() for key, value in inputs.items()}, **packed}, folder)
+            with torch.no_grad():
+                expected = wrap(model)(*inputs.values()).numpy()
+                plain = wrap(base)(*inputs.values()).numpy()
+            scale = np.abs(expected).max()
+            error = np.abs(found - expected).max() / scale
+            changed = np.abs(plain - expected).max() / scale
+            assert error < 5e-3 and error < 0.1 * changed, (name, number, error, changed)
+
+
+def test_llama(tmp_path):
+    check_inputs(tmp_path, models.llama(), models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "lora": LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"]),
+        "patterns": LoraConfig(r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "v_proj"],
+                               rank_pattern={"q_proj": 2}, alpha_pattern={"v_proj": 3}),
+        "biased": LoraConfig(r=4, target_modules=["q_proj"], lora_bias=True),
+        "embedding": LoraConfig(r=4, target_modules=["embed_tokens", "lm_head"]),
+        "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, lora_alpha=20, target_modules=["q_proj"]),
+        "ia3": IA3Config(target_modules=["k_proj", "down_proj", "o_proj"], feedforward_modules=["down_proj"]),
+        "loha": LoHaConfig(r=3, alpha=5, target_modules=["q_proj", "down_proj"]),
+        "lokr": LoKrConfig(r=2, alpha=5, target_modules=["q_proj", "down_proj"]),
+        "lokr_both": LoKrConfig(r=1, alpha=5, target_modules=["q_proj", "up_proj"], decompose_both=True),
+        "vera": VeraConfig(r=8, target_modules=["q_proj", "down_proj"]),
+    })
+
+
+def test_gpt2(tmp_path):
+    check_inputs(tmp_path, models.gpt2(), models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "lora": LoraConfig(r=4, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True),
+        "ia3": IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True),
+        "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, target_modules=["c_attn"], fan_in_fan_out=True),
+        "vera": VeraConfig(r=8, target_modules=["c_attn"], fan_in_fan_out=True),
+        "embedding": LoraConfig(r=4, target_modules=["wte", "wpe"]),
+    })
+
+
+def test_unet(tmp_path):
+    convolutions = ["conv_in", "down", "proj", "wave", "up"]
+    check_inputs(tmp_path, models.unet(), lambda model: model, {"x": torch.randn(1, 3, 8, 8), "t": torch.randn(1, 8)},
+                 ["x=[1, 3, 8, 8]", "t=[1, 8]"], {
+                     "lora": LoraConfig(r=4, target_modules=[*convolutions, "to_q", "time"]),
+                     "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, target_modules=["down", "proj", "to_q"]),
+                     "ia3": IA3Config(target_modules=["conv_in", "down"], feedforward_modules=["down"]),
+                     "loha": LoHaConfig(r=3, target_modules=[*convolutions, "to_q"]),
+                     "loha_tucker": LoHaConfig(r=3, target_modules=convolutions, use_effective_conv2d=True),
+                     "lokr": LoKrConfig(r=2, target_modules=[*convolutions, "to_q"]),
+                     "lokr_whole": LoKrConfig(r=8, target_modules=["wave", "proj"]),
+                 })
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)).eval()
+    save_base(base, (torch.randn(1, 8),), folder / "base.pt")
+    for name, config in {"lora": LoraConfig(r=2, target_modules=["0"]),
+                         "biases": LoraConfig(r=2, target_modules=["0"], bias="all"),
+                         "saved": LoraConfig(r=2, target_modules=["0"], modules_to_save=["1"]),
+                         "dora": LoraConfig(r=2, target_modules=["0"], use_dora=True),
+                         "more": LoraConfig(r=2, target_modules=["0", "1"]),
+                         "fewer": LoraConfig(r=2, target_modules=["1"]),
+                         "ranks": LoraConfig(r=4, target_modules=["0"]),
+                         "ia3": IA3Config(target_modules=["0"], feedforward_modules=[])}.items():
+        models.adapt(base, config, folder / name)
+    return folder
+
+
+def compile_inputs(folder, package, adapter, *options):
+    return plait("compile", "-o", package, "--base", folder / "base.pt", "--input", "x=[1, 8]", "--lora", "inputs",
+                 "--adapter", f"a={adapter}", *options)
+
+
+@pytest.mark.parametrize("name, message", [("biases", "bias"), ("saved", "1.weight"), ("dora", "lora_magnitude_vector"),
+                                           ("more", "base_model.model.1.lora_A"), ("fewer", "lora_A"), ("ranks", "rank"),
+                                           ("ia3", "lora_A")])
+def test_only_what_fits_is_packed(small, tmp_path, name, message):
+    assert compile_inputs(small, tmp_path / "p.mlpackage", small / "lora").returncode == 0
+    result = plait("adapter", "pack", small / name, "--map", tmp_path / "p.adapter.json", "--output-dir", tmp_path / "out")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("adapter, message", [("biases", "0.bias"), ("saved", "1."), ("dora", "DoRA"),
+                                              ("lora:0.5", "blend")])
+def test_what_cannot_be_inputs(small, tmp_path, adapter, message):
+    result = compile_inputs(small, tmp_path / "p.mlpackage", f"{small}/{adapter}")
+    assert result.returncode == 1 and message in result.stderr and "--lora keep" in result.stderr, result.stderr
+    assert not (tmp_path / "p.adapter.json").exists()
+
+
+def test_files_without_a_configuration(small, tmp_path):
+    """Kohya's linear layers are 1x1 convolutions, and alpha is a tensor."""
+    generator = torch.Generator().manual_seed(4)
+    for name, alpha in (("first", 1.0), ("second", 3.0)):
+        safetensors.torch.save_file({
+            "lora_unet_0.lora_down.weight": torch.randn(2, 8, 1, 1, generator=generator),
+            "lora_unet_0.lora_up.weight": torch.randn(8, 2, 1, 1, generator=generator),
+            "lora_unet_0.alpha": torch.tensor(alpha)}, tmp_path / f"{name}.safetensors")
+    package = tmp_path / "p.mlpackage"
+    assert compile_inputs(small, package, tmp_path / "first.safetensors", "--precision", "fp32", "--output",
+                          "y").returncode == 0
+    x = torch.randn(1, 8)
+    base = torch.jit.load(small / "base.pt")
+    for name, alpha in (("first", 1.0), ("second", 3.0)):
+        succeed("adapter", "pack", tmp_path / f"{name}.safetensors", "--map", tmp_path / "p.adapter.json",
+                "--output-dir", tmp_path / name)
+        arrays = {path.stem: np.load(path) for path in (tmp_path / name).iterdir()}
+        found = run(package, "a", {"x": x.numpy(), **arrays}, tmp_path)
+        tensors = safetensors.torch.load_file(tmp_path / f"{name}.safetensors")
+        delta = tensors["lora_unet_0.lora_up.weight"].flatten(1) @ tensors["lora_unet_0.lora_down.weight"].flatten(1)
+        with torch.no_grad():
+            expected = getattr(base, "1")(getattr(base, "0")(x) + x @ delta.T * alpha / 2).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_the_side_file_follows_the_package(small, tmp_path):
+    package, side = tmp_path / "p.mlpackage", tmp_path / "p.adapter.json"
+    assert compile_inputs(small, package, small / "lora").returncode == 0
+    add = ["add", package, "--base", small / "base.pt", "--input", "x=[1, 8]", "--lora", "inputs"]
+    succeed(*add, "--adapter", f"b={small}/more")
+    functions = json.loads(side.read_text())["functions"]
+    assert sorted(functions) == ["a", "b"] and len(functions["a"]) == 2 and len(functions["b"]) == 4
+    succeed("remove", package, "b")
+    assert list(json.loads(side.read_text())["functions"]) == ["a"]
+    succeed(*add, "--adapter", f"b={small}/ia3")
+    functions = json.loads(side.read_text())["functions"]
+    assert sorted(functions) == ["a", "b"] and len(functions["b"]) == 1
+    side.write_text("{")
+    for command in (["remove", package, "b"], [*add, "--adapter", f"c={small}/lora"]):
+        result = plait(*command)
+        assert result.returncode == 1 and "p.adapter.json" in result.stderr
+    report = json.loads(succeed("inspect", package, "--json").stdout)
+    assert [function["name"] for function in report["functions"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"input": "../escaped"}, "no name of an input"), ({"shape": [0, 8]}, "sizes"), ({"shape": [1 << 62, 8]}, "sizes"),
+    ({"shape": [-2, 8]}, "sizes"), ({"key": "base_model.model.7.lora_A.weight"}, "7.lora_A")])
+def test_hostile_side_files(small, tmp_path, change, message):
+    assert compile_inputs(small, tmp_path / "p.mlpackage", small / "lora").returncode == 0
+    side = tmp_path / "p.adapter.json"
+    text = json.loads(side.read_text())
+    text["functions"]["a"][0].update(change)
+    side.write_text(json.dumps(text))
+    result = plait("adapter", "pack", small / "lora", "--map", side, "--output-dir", tmp_path / "out")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+    side.write_text("[" * 100000)
+    assert plait("adapter", "pack", small / "lora", "--map", side, "--output-dir", tmp_path / "out").returncode == 1

@@ -1,0 +1,372 @@
+"""Kinds of adapters beside LoRA's options: what PEFT computes of convolutions of every sort, AdaLoRA, LN tuning; what is
+refused by name; how many bytes each kind takes."""
+
+import json
+
+import adapter_models as models
+import numpy as np
+import peft
+import pytest
+import safetensors.torch
+import torch
+from adapter_checks import check_all, save_base
+from command import plait, succeed
+from peft import (AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoKrConfig, LoraConfig, PeftType, VeraConfig)
+
+IDS = {"ids": torch.tensor([[3, 1, 4, 15, 9, 26]])}
+
+
+class Convolutions(torch.nn.Module):
+    """Groups, depthwise, dilation, strides, one and two dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.grouped = torch.nn.Conv2d(8, 16, 3, padding=1, groups=4)
+        self.depthwise = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.dilated = torch.nn.Conv2d(16, 8, 3, padding="same", dilation=2)
+        self.strided = torch.nn.Conv2d(8, 8, (3, 5), stride=(2, 1), padding=(1, 2))
+        self.wave = torch.nn.Conv1d(8, 32, 3, padding=1)
+        self.square = torch.nn.Conv1d(32, 32, 3, padding=1, stride=2)
+
+    def forward(self, x):
+        x = torch.relu(self.depthwise(torch.relu(self.grouped(x))))
+        x = self.strided(torch.relu(self.dilated(x)))
+        return self.square(torch.relu(self.wave(x.flatten(2))))
+
+
+class Volume(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv3d(3, 8, 3, padding=1)
+        self.last = torch.nn.Conv3d(8, 4, 1)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+def check_convolutions(folder, adapters, **options):
+    torch.manual_seed(0)
+    check_all(folder, Convolutions().eval(), lambda model: model, {"x": torch.randn(1, 8, 8, 8)}, ["x=[1, 8, 8, 8]"],
+              adapters, **options)
+
+
+UNDILATED = ["grouped", "depthwise", "strided", "wave", "square"]
+
+
+def test_convolutions(tmp_path):
+    check_convolutions(tmp_path, {
+        "lora": LoraConfig(r=4, target_modules=["strided", "wave", "square"]),
+        "dora": LoraConfig(r=4, target_modules=["strided", "wave"], use_dora=True, bias="lora_only"),
+        "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, target_modules=["dilated", "strided"]),
+        "ia3": IA3Config(target_modules=["grouped", "strided"], feedforward_modules=["grouped"]),
+        "ia3_out": IA3Config(target_modules=["grouped", "depthwise"], feedforward_modules=[]),
+        "loha": LoHaConfig(r=3, target_modules=UNDILATED),
+        "loha_tucker": LoHaConfig(r=3, target_modules=UNDILATED, use_effective_conv2d=True),
+        "lokr": LoKrConfig(r=2, target_modules=["grouped", "dilated", "strided", "square"]),
+        "lokr_whole": LoKrConfig(r=8, target_modules=["dilated", "wave", "square"]),
+        "lokr_both": LoKrConfig(r=1, target_modules=["strided", "wave"], decompose_both=True),
+        "lokr_tucker": LoKrConfig(r=1, target_modules=["grouped", "strided", "square"], use_effective_conv2d=True),
+    })
+
+
+def test_a_kernel_that_is_computed_cannot_be_dilated(tmp_path):
+    """A LoHa of a convolution is computed when the function runs; Core ML dilates no such weight."""
+    adapters = {"loha": LoHaConfig(r=3, target_modules=["dilated"])}
+    check_convolutions(tmp_path, adapters, modes=("fold",))
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "x=[1, 8, 8, 8]",
+                   "--adapter", f"a={tmp_path}/loha")
+    assert result.returncode == 1 and "--lora fold" in result.stderr, result.stderr
+
+
+def test_convolutions_that_cannot_be_merged(tmp_path):
+    """PEFT's lora_A sees all groups at once and is not dilated: no product of factors is that."""
+    adapters = {"grouped": LoraConfig(r=4, target_modules=["grouped"]),
+                "depthwise": LoraConfig(r=16, target_modules=["depthwise"]),
+                "dilated": LoraConfig(r=4, target_modules=["dilated"]),
+                "dilated_dora": LoraConfig(r=4, target_modules=["dilated"], use_dora=True)}
+    check_convolutions(tmp_path, adapters, modes=("keep",))
+    for name in adapters:
+        result = plait("compile", "-o", tmp_path / "fold.mlpackage", "--lora", "fold", "--base", tmp_path / "base.pt",
+                       "--input", "x=[1, 8, 8, 8]", "--adapter", f"a={tmp_path}/{name}")
+        assert result.returncode == 1 and "--lora keep" in result.stderr, result.stderr
+        result = plait("verify", tmp_path / "keep.mlpackage", "--function", name, "--against", tmp_path / "base.pt",
+                       "--adapter", tmp_path / name)
+        assert result.returncode == 1 and "cannot be merged" in result.stderr, result.stderr
+
+
+def test_conv3d(tmp_path):
+    torch.manual_seed(0)
+    targets = ["first", "last"]
+    check_all(tmp_path, Volume().eval(), lambda model: model, {"x": torch.randn(1, 3, 4, 6, 6)}, ["x=[1, 3, 4, 6, 6]"], {
+        "lora": LoraConfig(r=2, target_modules=targets),
+        "dora": LoraConfig(r=2, target_modules=targets, use_dora=True),
+        "ia3": IA3Config(target_modules=targets, feedforward_modules=["last"]),
+    })
+
+
+class Reflecting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_other_padding_is_refused(tmp_path):
+    """PEFT pads lora_A's input with zeros whatever the base does, and a trace no longer knows how much."""
+    save_base(Reflecting().eval(), (torch.randn(1, 3, 6, 6),), tmp_path / "base.pt")
+    models.adapt(Reflecting(), LoraConfig(r=2, target_modules=["conv"]), tmp_path / "a")
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "x=[1, 3, 6, 6]",
+                   "--adapter", f"a={tmp_path}/a")
+    assert result.returncode == 1 and "'conv'" in result.stderr and "pads" in result.stderr, result.stderr
+
+
+def test_adalora(tmp_path):
+    """Also after training has taken ranks away, all of one module's among them."""
+    torch.manual_seed(0)
+    base = models.llama()
+    options = dict(init_r=4, target_r=2, total_step=10, lora_alpha=20)
+    check_all(tmp_path, base, models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "whole": AdaLoraConfig(target_modules=["q_proj", "down_proj"], bias="all", **options)})
+    model = peft.get_peft_model(models.llama(), AdaLoraConfig(target_modules=["q_proj", "v_proj"], **options))
+    models.randomise(model, 3)
+    keep = {"0.self_attn.q_proj": [True, False, True, False], "1.self_attn.q_proj": [False] * 4,
+            "0.self_attn.v_proj": [True] * 4, "1.self_attn.v_proj": [False, False, False, True]}
+    model.peft_config["default"].rank_pattern = {f"model.layers.{name}.lora_E.default": kept
+                                                 for name, kept in keep.items()}
+    model.save_pretrained(tmp_path / "allocated")
+    tensors = safetensors.torch.load_file(tmp_path / "allocated" / "adapter_model.safetensors")
+    assert tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_A"].shape[0] == 2
+    check_saved(tmp_path, "allocated")
+
+
+def check_saved(folder, name):
+    """A folder for the llama whose trace is folder/base.pt, held against PEFT's own loading of it."""
+    from adapter_checks import assert_close, run
+    model = peft.PeftModel.from_pretrained(models.llama(), folder / name).eval()
+    with torch.no_grad():
+        expected = models.Logits(model)(*IDS.values()).numpy()
+        plain = models.Logits(models.llama())(*IDS.values()).numpy()
+    assert np.abs(expected - plain).max() > 3e-3
+    for mode in ("keep", "fold"):
+        package = folder / f"{name}-{mode}.mlpackage"
+        succeed("compile", "-o", package, "--precision", "fp32", "--lora", mode, "--base", folder / "base.pt", "--input",
+                "ids=int32[1, 6]", "--output", "y", "--adapter", f"{name}={folder}/{name}")
+        assert_close(run(package, name, {"ids": IDS["ids"].numpy()}, folder), expected, mode)
+
+
+def test_gpt2(tmp_path):
+    check_all(tmp_path, models.gpt2(), models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, target_modules=["c_attn"], fan_in_fan_out=True),
+        "vera": VeraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True),
+        "ln": LNTuningConfig(target_modules=["ln_1", "ln_f"]),
+        "head": LoraConfig(r=4, use_rslora=True, target_modules=["c_fc", "lm_head"], fan_in_fan_out=True),
+        "dora": LoraConfig(r=4, use_dora=True, target_modules=["wpe", "c_proj"], fan_in_fan_out=True),
+        "layers": LoraConfig(r=4, target_modules=["c_attn"], layers_to_transform=[1], layers_pattern="h",
+                             fan_in_fan_out=True),
+    })
+
+
+def test_ln_tuning(tmp_path):
+    check_all(tmp_path, models.vit(), models.Pixels, {"x": torch.rand(1, 3, 16, 16)}, ["x=[1, 3, 16, 16]"], {
+        "ln": LNTuningConfig(target_modules=r".*layernorm(_before|_after)?", modules_to_save=["classifier"])})
+
+
+def test_an_embedding_that_is_saved_and_tied(tmp_path):
+    """PEFT replaces the embedding alone, or, told to keep the tie, the head too."""
+    check_all(tmp_path, models.llama(tied=True), models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "embedding": LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"]),
+        "both": LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
+        "tied": LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+        "tied_lora": LoraConfig(r=4, target_modules=["embed_tokens"], ensure_weight_tying=True),
+    })
+
+
+# ---- Refused -----------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A base of two linear layers, and a LoRA of it."""
+    folder = tmp_path_factory.mktemp("small")
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)).eval()
+    save_base(base, (torch.randn(1, 8),), folder / "base.pt")
+    models.adapt(base, LoraConfig(r=2, target_modules=["0", "1"]), folder / "lora")
+    models.adapt(base, LoraConfig(r=2, target_modules=["0"], use_dora=True), folder / "dora")
+    return folder
+
+
+def edited(source, folder, tensors=None, **config):
+    folder.mkdir()
+    text = json.loads((source / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**text, **config}))
+    given = safetensors.torch.load_file(source / "adapter_model.safetensors")
+    safetensors.torch.save_file(tensors(given) if tensors else given, folder / "adapter_model.safetensors")
+    return folder
+
+
+def compile_small(folder, package, adapter, *options):
+    return plait("compile", "-o", package, "--base", folder / "base.pt", "--input", "x=[1, 8]", "--precision", "fp32",
+                 "--adapter", f"a={adapter}", *options)
+
+
+SUPPORTED = {"LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "LN_TUNING"}
+
+
+@pytest.mark.parametrize("kind", sorted({kind.value for kind in PeftType} - SUPPORTED) + ["SOMETHING_NEW"])
+def test_other_kinds_are_refused_by_name(small, tmp_path, kind):
+    result = compile_small(small, tmp_path / "p.mlpackage", edited(small / "lora", tmp_path / "a", peft_type=kind))
+    assert result.returncode == 1 and kind in result.stderr and "--function" in result.stderr, result.stderr
+
+
+def test_every_configuration_of_this_peft_is_known(small, tmp_path):
+    """What PEFT writes by default is no unknown option."""
+    configs = [AdaLoraConfig(init_r=2, total_step=10), IA3Config(feedforward_modules=[]), LoHaConfig(), LoKrConfig(),
+               LoraConfig(), VeraConfig(), LNTuningConfig()]
+    for number, config in enumerate(configs):
+        config.target_modules = ["0"]
+        base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+        models.adapt(base, config, tmp_path / str(number))
+        result = compile_small(small, tmp_path / "p.mlpackage", tmp_path / str(number))
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("option", [{"spectral_scaling": 0.5}, {"use_shift": True}, {"mode": "fancy"}, {"x": [1]}])
+def test_unknown_options_are_refused(small, tmp_path, option):
+    adapter = edited(small / "lora", tmp_path / "a", **option)
+    result = compile_small(small, tmp_path / "p.mlpackage", adapter)
+    assert result.returncode == 1 and f"'{next(iter(option))}'" in result.stderr, result.stderr
+
+
+def test_unknown_options_that_are_off_change_nothing(small, tmp_path):
+    adapter = edited(small / "lora", tmp_path / "a", use_new=False, new_config=None, new_list=[], new_kind="none", beta=0)
+    result = compile_small(small, tmp_path / "p.mlpackage", adapter)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("config, tensors, message", [
+    ({"use_dora": False}, None, "use_dora"),
+    ({"use_dora": True}, lambda given: {key: value for key, value in given.items() if "magnitude" not in key},
+     "lora_magnitude_vector"),
+    ({}, lambda given: {**given, "base_model.model.0.lora_A.bias": torch.zeros(2)}, "lora_A.bias"),
+    ({}, lambda given: {**given, "base_model.model.0.hada_w1_a": torch.zeros(8, 2)}, "hada_w1_a"),
+])
+def test_tensors_without_a_part_are_refused(small, tmp_path, config, tensors, message):
+    result = compile_small(small, tmp_path / "p.mlpackage", edited(small / "dora", tmp_path / "a", tensors, **config))
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+def test_a_dora_cannot_be_weighted(small, tmp_path):
+    result = compile_small(small, tmp_path / "p.mlpackage", f"{small}/dora:0.5")
+    assert result.returncode == 1 and "DoRA" in result.stderr, result.stderr
+
+
+def test_kinds_cannot_be_blended(small, tmp_path):
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    for name, config in {"ia3": IA3Config(target_modules=["0"], feedforward_modules=[]),
+                         "loha": LoHaConfig(target_modules=["1"])}.items():
+        models.adapt(base, config, tmp_path / name)
+        result = compile_small(small, tmp_path / "p.mlpackage", f"{small}/lora:0.5+{tmp_path}/{name}:0.5")
+        assert result.returncode == 1 and "cannot be blended" in result.stderr, result.stderr
+
+
+# ---- Bytes -------------------------------------------------------------------------------------
+
+def own_bytes(folder, base, adapters, inputs, declared):
+    """Of each adapter's function, beside one of the bare base: at two bytes a number."""
+    save_base(base, inputs, folder / "base.pt")
+    result = {}
+    for seed, (name, config) in enumerate(adapters.items(), 1):
+        models.adapt(base, config, folder / name, seed)
+        package = folder / f"{name}.mlpackage"
+        succeed("compile", "-o", package, "--base", folder / "base.pt", "--input", declared, "--base-function", "plain",
+                "--adapter", f"{name}={folder}/{name}")
+        report = json.loads(succeed("inspect", package, "--json").stdout)["functions"]
+        file = folder / name / "adapter_model.safetensors"
+        result[name] = (report[1]["own_weight_bytes"], sum(2 * value.numel() for value in
+                                                           safetensors.torch.load_file(file).values()), report[0])
+    return result
+
+
+def check_bytes(folder, base, adapters, inputs, declared):
+    for name, (own, file, _) in own_bytes(folder, base, adapters, inputs, declared).items():
+        assert own <= 1.1 * file, (name, own, file)
+
+
+def test_own_bytes_of_linear_layers(tmp_path):
+    """Kept, a function's own weights take at most 1.1 times what its adapter's tensors do at two bytes a number."""
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(*(torch.nn.Linear(512, 512) for _ in range(3))).eval()
+    targets = ["0", "1", "2"]
+    check_bytes(tmp_path, base, {
+        "lora": LoraConfig(r=8, target_modules=targets),
+        "lora_bias": LoraConfig(r=8, target_modules=targets, bias="all"),
+        "lora_saved": LoraConfig(r=8, target_modules=["0"], modules_to_save=["2"]),
+        "dora": LoraConfig(r=8, target_modules=targets, use_dora=True),
+        "adalora": AdaLoraConfig(init_r=8, target_r=4, total_step=10, target_modules=targets),
+        "loha": LoHaConfig(r=4, target_modules=targets),
+        "lokr": LoKrConfig(r=4, target_modules=targets),
+        "lokr_whole": LoKrConfig(r=64, target_modules=targets),
+        "ia3": IA3Config(target_modules=targets, feedforward_modules=["2"]),
+        "vera": VeraConfig(r=64, target_modules=targets),
+    }, (torch.randn(1, 512),), "x=[1, 512]")
+
+
+def test_own_bytes_of_convolutions(tmp_path):
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Conv2d(128, 256, 3, padding=1), torch.nn.Conv2d(256, 256, 1),
+                               torch.nn.Conv2d(256, 256, 3, padding=1, groups=2)).eval()
+    check_bytes(tmp_path, base, {
+        "lora": LoraConfig(r=8, target_modules=["0", "1", "2"]),
+        "dora": LoraConfig(r=8, target_modules=["0", "1"], use_dora=True),
+        "adalora": AdaLoraConfig(init_r=8, target_r=4, total_step=10, target_modules=["0", "1"]),
+        "loha": LoHaConfig(r=8, target_modules=["0", "1", "2"]),
+        "lokr": LoKrConfig(r=4, target_modules=["0", "1"]),
+        "lokr_tucker": LoKrConfig(r=4, target_modules=["0", "1"], use_effective_conv2d=True),
+        "ia3": IA3Config(target_modules=["0", "1", "2"], feedforward_modules=["2"]),
+    }, (torch.randn(1, 128, 8, 8),), "x=[1, 128, 8, 8]")
+
+
+def test_own_bytes_of_a_tucker_core(tmp_path):
+    """Wide enough for no step of the kernel to be of the 64 KiB that are computed when compiling (docs/adapters.md)."""
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Conv2d(1024, 64, 3, padding=1)).eval()
+    check_bytes(tmp_path, base, {"loha": LoHaConfig(r=8, target_modules=["0"], use_effective_conv2d=True)},
+                (torch.randn(1, 1024, 4, 4),), "x=[1, 1024, 4, 4]")
+
+
+def test_own_bytes_of_embeddings_and_norms(tmp_path):
+    torch.manual_seed(0)
+
+    class Words(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(2000, 256)
+            self.norm = torch.nn.LayerNorm(256)
+            self.head = torch.nn.Linear(256, 2000)
+
+        def forward(self, ids):
+            return self.head(self.norm(self.embed(ids)))
+
+    check_bytes(tmp_path, Words().eval(), {
+        "lora": LoraConfig(r=8, target_modules=["embed"]),
+        "dora": LoraConfig(r=8, target_modules=["embed", "head"], use_dora=True),
+        "ln": LNTuningConfig(target_modules=["norm"]),
+    }, (torch.tensor([[1, 2, 3]]),), "ids=int32[1, 3]")
+
+
+def test_own_bytes_of_vera_in_layers_of_several_sizes(tmp_path):
+    """The projections are cut to each size of layer; functions of one training share every piece of them."""
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(256, 768), torch.nn.Linear(768, 256)).eval()
+    save_base(base, (torch.randn(1, 256),), tmp_path / "base.pt")
+    given = []
+    for seed, name in enumerate(("a", "b"), 1):
+        models.adapt(base, VeraConfig(r=64, target_modules=["0", "1"]), tmp_path / name, seed)
+        given += ["--adapter", f"{name}={tmp_path}/{name}"]
+    package = tmp_path / "p.mlpackage"
+    succeed("compile", "-o", package, "--base", tmp_path / "base.pt", "--input", "x=[1, 256]", *given)
+    for function in json.loads(succeed("inspect", package, "--json").stdout)["functions"]:
+        file = safetensors.torch.load_file(tmp_path / function["name"] / "adapter_model.safetensors")
+        vectors = sum(2 * value.numel() for key, value in file.items() if "lambda" in key)
+        assert function["own_weight_bytes"] <= 1.1 * vectors
