@@ -11,6 +11,7 @@
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -140,6 +141,18 @@ TEST_F(TextModelTest, SmallProgramsHaveNoWeightFile) {
 TEST_F(TextModelTest, UnwritablePath) {
   EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("none/a.mil"), nullptr)),
               HasSubstr("cannot write"));
+  // What is no file keeps its name, and nothing is left beside it.
+  ASSERT_FALSE(fs::create_directory(at("folder.mil")));
+  EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("folder.mil"), nullptr)),
+              HasSubstr("it is there and no regular file"));
+  ASSERT_FALSE(fs::create_directory(at("b.weights.bin")));
+  EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("b.mil"), nullptr)),
+              HasSubstr("b.weights.bin': it is there and no regular file"));
+  std::error_code ec;
+  std::vector<std::string> names;
+  for (fs::directory_iterator it(folder, ec), end; it != end && !ec; it.increment(ec))
+    names.push_back(llvm::sys::path::filename(it->path()).str());
+  EXPECT_THAT(names, testing::UnorderedElementsAre("folder.mil", "b.weights.bin"));
 }
 
 // ---- Compiled models ----------------------------------------------------------------------------
