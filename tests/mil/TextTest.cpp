@@ -155,6 +155,14 @@ TEST(Text, ErrorsTellThePlace) {
   EXPECT_THAT(constant("int8(300)"), HasSubstr("300 does not fit int8"));
   EXPECT_THAT(constant("uint8(-1)"), HasSubstr("-1 does not fit uint8"));
   EXPECT_THAT(constant("int32(1.5)"), HasSubstr("'1.5' is no integer"));
+  EXPECT_EQ(
+      errorOf("program(1.3) { func main<ios18>(tensor<fp16, [1]> x) { fp16 a = const()[val = "
+              "fp16(nan(0xfe01))]; fp64 b = const()[val = fp64(nan(0x7ff0000000000001))]; bf16 c "
+              "= const()[val = bf16(nan(0x7f81))]; } -> (x); }"),
+      "");
+  EXPECT_THAT(constant("fp16(nan(0x7c00))"), HasSubstr("0x7c00 are not the bits of a NaN of fp16"));
+  EXPECT_THAT(constant("fp16(nan(0x17e00))"), HasSubstr("are not the bits of a NaN"));
+  EXPECT_THAT(constant("fp32(nan(1))"), HasSubstr("are not the bits of a NaN"));
   EXPECT_THAT(constant("bool(1)"), HasSubstr("'1' is no bool"));
   EXPECT_THAT(constant("string(\"a\\q\")"), HasSubstr("is no string"));
   EXPECT_THAT(constant("string(\"a"), HasSubstr("a string without an end"));
