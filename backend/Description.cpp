@@ -388,9 +388,14 @@ void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
   out.inputInfo.resize(out.inputs().size());
   for (auto [index, input] : llvm::enumerate(out.inputs())) {
     const spec::FeatureDescription *feature = findFeature(in.input(), input->name);
-    if (!feature)
-      continue;
     mil::InputInfo &info = out.inputInfo[index];
+    if (!feature) {
+      // Without a description the default is what writing will state.
+      if (input->type.isTensor() && !input->type.hasStaticShape())
+        for (const Dim &dim : input->type.shape())
+          info.defaultShape.push_back(defaultSize(dim));
+      continue;
+    }
     const spec::ArrayFeatureType &array = feature->type().multiarraytype();
     if (!input->type.hasStaticShape() && array.shape_size() == int(input->type.rank())) {
       info.defaultShape.assign(array.shape().begin(), array.shape().end());

@@ -98,11 +98,19 @@ Error FunctionDecoder::decodeOperands(const wire::Operation &in, mil::Block &blo
     return Error::success();
   };
 
-  // Protobuf's maps have no order; literals are made in that of the parameters.
+  // Protobuf's maps have no order; literals are made in that of the parameters, as in text.
+  auto inOrder = [&](auto &entries) {
+    llvm::sort(entries, [&](const auto &a, const auto &b) {
+      auto place = [&](llvm::StringRef name) {
+        return std::pair(info.findParam(name).value_or(UINT_MAX), name);
+      };
+      return place(a.first) < place(b.first);
+    });
+  };
   std::vector<std::pair<llvm::StringRef, const wire::Argument *>> inputs;
   for (const auto &[name, argument] : in.inputs())
     inputs.emplace_back(name, &argument);
-  llvm::sort(inputs, llvm::less_first());
+  inOrder(inputs);
   for (const auto &[name, argument] : inputs) {
     llvm::SmallVector<Value *> values;
     for (const wire::Argument::Binding &binding : argument->arguments()) {
@@ -125,7 +133,7 @@ Error FunctionDecoder::decodeOperands(const wire::Operation &in, mil::Block &blo
   std::vector<std::pair<llvm::StringRef, const wire::Value *>> attributes;
   for (const auto &[name, value] : in.attributes())
     attributes.emplace_back(name, &value);
-  llvm::sort(attributes, llvm::less_first());
+  inOrder(attributes);
   for (const auto &[name, encoded] : attributes) {
     if (name == "name")
       continue;

@@ -96,6 +96,9 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
   return summary;
 }
 
+/// A damaged package may hold text that is none; JSON may not.
+static std::string text(llvm::StringRef bytes) { return json::fixUTF8(bytes); }
+
 /// A dynamic dimension is a string: its range where it has one, "?" otherwise.
 static json::Value toJson(const mil::Dim &dim) {
   if (std::optional<int64_t> size = dim.tryValue())
@@ -108,7 +111,7 @@ static json::Value toJson(const mil::Dim &dim) {
 static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
   json::Array result;
   for (const PackageSummary::Feature &feature : features) {
-    json::Object object{{"name", feature.name}};
+    json::Object object{{"name", text(feature.name)}};
     if (feature.type.isTensor() || feature.type.isState()) {
       json::Array shape;
       for (const mil::Dim &dim : feature.type.shape())
@@ -116,7 +119,7 @@ static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
       object["dtype"] = mil::name(feature.type.dtype());
       object["shape"] = std::move(shape);
     } else {
-      object["type"] = feature.type.str();
+      object["type"] = text(feature.type.str());
     }
     result.push_back(std::move(object));
   }
@@ -128,8 +131,9 @@ static json::Value toJson(const PackageSummary &summary, const NearlyShared &nea
   auto place = [&](NearlyShared::Place place) {
     const PackageSummary::Function &function = summary.functions[place.function];
     const PackageSummary::Weight &weight = function.weights[place.weight];
-    return json::Object{
-        {"function", function.name}, {"weight", weight.name}, {"type", weight.type.str()}};
+    return json::Object{{"function", text(function.name)},
+                        {"weight", text(weight.name)},
+                        {"type", text(weight.type.str())}};
   };
   return json::Object{{"weights", json::Array{place(near.there), place(near.here)}},
                       {"bytes", near.bytes},
@@ -145,13 +149,11 @@ json::Value toJson(const PackageSummary &summary) {
   for (const PackageSummary::Function &function : summary.functions) {
     json::Object operations;
     for (const auto &[name, count] : function.operations)
-      operations[name] = count;
-    json::Object object{{"name", function.name},
-                        {"inputs", toJson(function.inputs)},
-                        {"outputs", toJson(function.outputs)},
-                        {"operations", std::move(operations)},
-                        {"weight_bytes", function.weightBytes},
-                        {"own_weight_bytes", own[functions.size()]}};
+      operations[text(name)] = count;
+    json::Object object{
+        {"name", text(function.name)},          {"inputs", toJson(function.inputs)},
+        {"outputs", toJson(function.outputs)},  {"operations", std::move(operations)},
+        {"weight_bytes", function.weightBytes}, {"own_weight_bytes", own[functions.size()]}};
     if (!function.states.empty())
       object["states"] = toJson(function.states);
     functions.push_back(std::move(object));
@@ -159,7 +161,7 @@ json::Value toJson(const PackageSummary &summary) {
   json::Object metadata;
   auto add = [&](llvm::StringRef key, const std::string &value) {
     if (!value.empty())
-      metadata[key] = value;
+      metadata[key] = text(value);
   };
   add("author", summary.metadata.author);
   add("license", summary.metadata.license);
@@ -168,7 +170,7 @@ json::Value toJson(const PackageSummary &summary) {
   if (!summary.metadata.userDefined.empty()) {
     json::Object userDefined;
     for (const auto &[key, value] : summary.metadata.userDefined)
-      userDefined[key] = value;
+      userDefined[text(key)] = text(value);
     metadata["user_defined"] = std::move(userDefined);
   }
   json::Array sharing;
@@ -178,7 +180,7 @@ json::Value toJson(const PackageSummary &summary) {
   for (const NearlyShared &near : summary.nearlyShared)
     nearly.push_back(toJson(summary, near));
   json::Object root{{"specification_version", summary.specificationVersion},
-                    {"default_function", summary.defaultFunction},
+                    {"default_function", text(summary.defaultFunction)},
                     {"functions", std::move(functions)},
                     {"weights", json::Object{{"file_bytes", summary.fileBytes},
                                              {"blobs", summary.blobCount},

@@ -160,6 +160,10 @@ public:
       fs::remove(temporary);
   }
   Error create() {
+    // A new file would take the place of folders' and devices' names as well.
+    fs::file_status status;
+    if (!fs::status(name, status) && !fs::is_regular_file(status))
+      return makeError("cannot write '{0}': it is there and no regular file", name);
     llvm::SmallString<256> unique;
     if (std::error_code ec = fs::createUniqueFile(name + ".%%%%%%%%", unique))
       return makeError("cannot write '{0}': {1}", name, ec.message());
@@ -231,6 +235,8 @@ Error writeTextModel(const mil::Program &program, StringRef where, mil::Evaluato
   path::replace_extension(weightsPath, "weights.bin");
   NewFile text(where.str()), weights(weightsPath.str().str());
 
+  if (Error error = text.create())
+    return error;
   std::vector<WeightRequest> requests = largeConstants(program, evaluator);
   WeightLayout layout;
   if (!requests.empty()) {
@@ -250,8 +256,6 @@ Error writeTextModel(const mil::Program &program, StringRef where, mil::Evaluato
                              layout.offset(next++)};
   };
   options.programAttributes = withOwnAttributes(program);
-  if (Error error = text.create())
-    return error;
   std::error_code ec;
   llvm::raw_fd_ostream out(text.path(), ec);
   if (ec)

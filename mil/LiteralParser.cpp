@@ -66,6 +66,17 @@ bool inRange(DType dtype, int64_t value) {
   return value >= -(int64_t(1) << (width - 1)) && value < int64_t(1) << (width - 1);
 }
 
+/// All bits of the exponent and some of the mantissa.
+bool isNaN(DType dtype, uint64_t bits) {
+  unsigned width = bitWidth(dtype);
+  unsigned mantissa = dtype == DType::F16 ? 10 : dtype == DType::BF16 ? 7 : width == 32 ? 23 : 52;
+  if (width < 64 && bits >> width)
+    return false;
+  uint64_t magnitude = bits & ~(uint64_t(1) << (width - 1));
+  uint64_t infinity = (uint64_t(1) << (width - 1)) - (uint64_t(1) << mantissa);
+  return magnitude > infinity;
+}
+
 } // namespace
 
 // ---- errors ----
@@ -229,6 +240,9 @@ bool LiteralParser::parseTensor(const Type &type, Attr &attr) {
         if (accept('(')) { // nan(0x7e00): the bits as stored
           if (token_.kind != Token::Number || token_.text.getAsInteger(0, bits))
             return unexpected("the bits of a NaN");
+          if (!isNaN(dtype, bits))
+            return fail(token_.text, llvm::formatv("{0} are not the bits of a NaN of {1}",
+                                                   token_.text.take_front(40), name(dtype)));
           elements.nans.emplace_back(elements.floats.size(), bits);
           advance();
           if (!expect(')'))

@@ -155,7 +155,11 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
     if (!list(')', result) || !expect('='))
       return false;
   } else if (!next_.is('(')) {
-    if (!result() || !expect('='))
+    do
+      if (!result())
+        return false;
+    while (accept(','));
+    if (!expect('='))
       return false;
   }
   llvm::StringRef opName;
@@ -295,7 +299,7 @@ bool Parser::parseFunction() {
 bool Parser::parseProgram() {
   if (!expectWord("program") || !expect('('))
     return false;
-  if (token_.text != "1.0" && token_.text != "1.1" && token_.text != "1.2" && token_.text != "1.3")
+  if (!llvm::is_contained({"1", "1.0", "1.1", "1.2", "1.3"}, token_.text))
     return unexpected("a program version of 1.0 to 1.3");
   advance();
   if (!expect(')') || (at('[') && !parseAttributes(program_->attributes)) || !expect('{'))

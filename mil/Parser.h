@@ -6,7 +6,7 @@
 //   params    := "(" (type ID attrs?),* ")"
 //   body      := "{" statement* "}" "->" "(" ID,* ")" ";"
 //   statement := results? ID "(" (ID "=" operand),* ")" attrs? blocks? ";"
-//   results   := type ID "=" | "(" (type ID),* ")" "="
+//   results   := (type ID),+ "=" | "(" (type ID),* ")" "="
 //   operand   := ID | literal | "(" operand,* ")"
 //   attrs     := "[" (ID "=" literal),* "]"
 //   blocks    := "{" (ID params body)* "}"
@@ -18,9 +18,11 @@
 //              | "tuple" "<" type,* ">" | "dict" "<" type "," type ">" | "state" "<" type ">"
 //   dim       := NUMBER | "?" | ID
 //
-// A dimension that is an identifier is plait's own: a named dynamic dimension. How Core ML spells
-// nested blocks is not published; `blocks` is plait's own too. A comment runs from "//" to the end
-// of the line. Version 1.0 writes scalars as tensors of no dimensions: tensor<string, []>("x").
+// Core ML writes several results without parentheses; other producers put them in. A dimension that
+// is an identifier is plait's own: a named dynamic dimension. How Core ML spells nested blocks is
+// not published; `blocks` is plait's own too. A comment runs from "//" to the end of the line.
+// Version 1.0 writes scalars as tensors of no dimensions: tensor<string, []>("x"). Tools that list
+// packages write the numbers that stand there: version 1 and the opset's name CoreML8.
 #pragma once
 
 #include "mil/IR.h"

@@ -30,11 +30,13 @@ public:
 private:
   void block(const Block &block, unsigned indent);
   void type(const Type &type);
-  void typed(const Value &value) {
-    type(value.type);
-    os_ << ' ' << value.name;
+  /// `type name, type name`
+  void typed(llvm::ArrayRef<std::unique_ptr<Value>> values) {
+    llvm::interleaveComma(values, os_, [&](const auto &value) {
+      type(value->type);
+      os_ << ' ' << value->name;
+    });
   }
-  void arguments(llvm::ArrayRef<std::unique_ptr<Value>> values);
   using Attributes = std::vector<std::pair<std::string, Attr>>;
   void attributes(llvm::ArrayRef<Attributes::value_type> attributes);
   /// `type(contents)`
@@ -305,12 +307,6 @@ void Printer::attributes(llvm::ArrayRef<Attributes::value_type> attributes) {
 // ---- statements
 // ----------------------------------------------------------------------------------
 
-void Printer::arguments(llvm::ArrayRef<std::unique_ptr<Value>> values) {
-  os_ << '(';
-  llvm::interleaveComma(values, os_, [&](const auto &value) { typed(*value); });
-  os_ << ')';
-}
-
 void Printer::operand(const Op &op, unsigned param, const Value &value) {
   const Attr *attr = constAttr(&value);
   if (attr && writesInline(op, param))
@@ -321,11 +317,8 @@ void Printer::operand(const Op &op, unsigned param, const Value &value) {
 
 void Printer::statement(const Op &op, unsigned indent) {
   os_.indent(indent);
-  if (op.numResults() == 1) {
-    typed(*op.result());
-    os_ << " = ";
-  } else if (op.numResults() > 1) {
-    arguments(op.results());
+  if (op.numResults()) {
+    typed(op.results());
     os_ << " = ";
   }
   os_ << op.info().name << '(';
@@ -364,9 +357,9 @@ void Printer::statement(const Op &op, unsigned indent) {
   if (!op.blocks().empty()) {
     os_ << " {\n";
     for (auto [i, inner] : llvm::enumerate(op.blocks())) {
-      os_.indent(indent + 4) << "block" << i;
-      arguments(inner->args());
-      os_ << ' ';
+      os_.indent(indent + 4) << "block" << i << '(';
+      typed(inner->args());
+      os_ << ") ";
       block(*inner, indent + 4);
     }
     os_.indent(indent) << '}';
@@ -386,8 +379,9 @@ void Printer::block(const Block &block, unsigned indent) {
 }
 
 void Printer::function(const Function &function) {
-  os_ << "    func " << function.name << '<' << name(function.opset) << '>';
-  arguments(function.inputs());
+  os_ << "    func " << function.name << '<' << name(function.opset) << ">(";
+  typed(function.inputs());
+  os_ << ')';
   Attributes stated = function.attributes;
   if (auto shapes = flexibleShapes(function))
     stated.emplace_back(flexibleShapesAttribute.str(), std::move(*shapes));

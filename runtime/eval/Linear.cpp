@@ -6,15 +6,36 @@ namespace plait::runtime {
 using namespace mil;
 namespace {
 
-/// Weights are widened by this many elements at a time, so that the fp32 copy of a large fp16
-/// weight never exists whole.
-constexpr int64_t kTileElements = 8 << 20;
+/// A large weight of another element type is converted by this many elements at a time: the copy
+/// stays in the processor's cache, and that of a whole weight never exists.
+constexpr int64_t kTileElements = 1 << 19;
 
 at::Tensor linearOf(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias) {
   if (x.is_floating_point())
     return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
   at::Tensor product = at::matmul(x, weight.t());
   return bias.defined() ? product + bias : product;
+}
+
+/// Tile after tile of the weight's rows, each a block of the result's columns.
+at::Tensor tiledLinear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias) {
+  int64_t features = weight.size(1), results = weight.size(0);
+  at::Tensor rows = x.reshape({-1, features}).contiguous();
+  at::Tensor out = at::empty({rows.size(0), results}, x.options());
+  int64_t step = std::max<int64_t>(1, kTileElements / features);
+  at::Tensor tile = at::empty({step, features}, x.options());
+  for (int64_t begin = 0; begin < results; begin += step) {
+    int64_t count = std::min(step, results - begin);
+    at::Tensor part = tile.narrow(0, 0, count), columns = out.narrow(1, begin, count);
+    part.copy_(weight.narrow(0, begin, count));
+    if (bias.defined())
+      at::addmm_out(columns, bias.narrow(0, begin, count), rows, part.t());
+    else
+      at::mm_out(columns, rows, part.t());
+  }
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = results;
+  return out.reshape(shape);
 }
 
 Results evalLinear(EvalContext &c) {
@@ -24,14 +45,7 @@ Results evalLinear(EvalContext &c) {
     bias = bias.to(x.scalar_type());
   if (weight.scalar_type() == x.scalar_type() || weight.numel() <= kTileElements)
     return linearOf(x, weight.to(x.scalar_type()), bias);
-  int64_t rows = std::max<int64_t>(1, kTileElements / weight.size(1));
-  std::vector<at::Tensor> parts;
-  for (int64_t row = 0; row < weight.size(0); row += rows) {
-    int64_t end = std::min(row + rows, weight.size(0));
-    parts.push_back(linearOf(x, weight.slice(0, row, end).to(x.scalar_type()),
-                             bias.defined() ? bias.slice(0, row, end) : at::Tensor()));
-  }
-  return at::cat(parts, -1);
+  return tiledLinear(x, weight, bias);
 }
 
 Results evalMatmul(EvalContext &c) {

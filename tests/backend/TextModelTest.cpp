@@ -11,6 +11,7 @@
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -112,6 +113,20 @@ TEST_F(TextModelTest, RoundTrips) {
   EXPECT_EQ(files, 4u) << "two packages, a text and its weights";
 }
 
+/// Literals of compressed constants stand in one order, so their places in the weight file do too.
+TEST_F(TextModelTest, PeerPackagesRoundTrip) {
+  for (const char *name : {"enumerated", "int4_blocks", "loop", "quantized16", "state"}) {
+    SCOPED_TRACE(name);
+    std::string peer = std::string(PLAIT_SOURCE_DIR "/tests/backend/peer/") + name + ".mlpackage";
+    auto package = llvm::cantFail(openPackage(peer));
+    llvm::cantFail(writePackage(*package.program, at("a.mlpackage")));
+    llvm::cantFail(writeTextModel(*package.program, at("a.mil"), nullptr));
+    auto read = llvm::cantFail(openPackage(at("a.mil")));
+    llvm::cantFail(writePackage(*read.program, at("b.mlpackage")));
+    expectSamePackages("a.mlpackage", "b.mlpackage");
+  }
+}
+
 TEST_F(TextModelTest, SmallProgramsHaveNoWeightFile) {
   Program small;
   Function &f = *small.addFunction("main");
@@ -126,6 +141,18 @@ TEST_F(TextModelTest, SmallProgramsHaveNoWeightFile) {
 TEST_F(TextModelTest, UnwritablePath) {
   EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("none/a.mil"), nullptr)),
               HasSubstr("cannot write"));
+  // What is no file keeps its name, and nothing is left beside it.
+  ASSERT_FALSE(fs::create_directory(at("folder.mil")));
+  EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("folder.mil"), nullptr)),
+              HasSubstr("it is there and no regular file"));
+  ASSERT_FALSE(fs::create_directory(at("b.weights.bin")));
+  EXPECT_THAT(llvm::toString(writeTextModel(*program(), at("b.mil"), nullptr)),
+              HasSubstr("b.weights.bin': it is there and no regular file"));
+  std::error_code ec;
+  std::vector<std::string> names;
+  for (fs::directory_iterator it(folder, ec), end; it != end && !ec; it.increment(ec))
+    names.push_back(llvm::sys::path::filename(it->path()).str());
+  EXPECT_THAT(names, testing::UnorderedElementsAre("folder.mil", "b.weights.bin"));
 }
 
 // ---- Compiled models ----------------------------------------------------------------------------

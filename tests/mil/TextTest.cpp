@@ -1,5 +1,6 @@
 // Printer and parser: fixed points, both spellings, errors with their place.
 #include "mil/Builder.h"
+#include "mil/Verifier.h"
 #include "tests/GoldenRunner.h"
 
 #include <gmock/gmock.h>
@@ -46,6 +47,55 @@ TEST(Text, OlderSpelling) {
   auto again = blobs.parse(text, "again");
   ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
   EXPECT_EQ(blobs.print(**again, nullptr), text);
+}
+
+/// What Core ML's compiler writes and what other producers write of the same.
+TEST(Text, SpellingsOfOtherProducers) {
+  auto reads = [](llvm::StringRef text) {
+    auto program = parseProgram(text);
+    EXPECT_TRUE(bool(program)) << llvm::toString(program.takeError());
+    if (!program)
+      return std::string();
+    EXPECT_EQ(llvm::toString(verify(**program)), "");
+    std::string printed = toString(**program);
+    auto again = parseProgram(printed);
+    EXPECT_TRUE(bool(again)) << llvm::toString(again.takeError());
+    if (again)
+      EXPECT_EQ(toString(**again), printed);
+    return printed;
+  };
+  // Several results: Core ML writes no parentheses, and reads none.
+  std::string split = " = split(axis = int32(0), num_splits = int32(2), x = x);\n";
+  std::string bare =
+      reads(inMain("tensor<fp32, [1, 3]> y, tensor<fp32, [1, 3]> z" + split, "y, z"));
+  EXPECT_THAT(bare, HasSubstr("        tensor<fp32, [1, 3]> y, tensor<fp32, [1, 3]> z = split("));
+  EXPECT_EQ(bare,
+            reads(inMain("(tensor<fp32, [1, 3]> y, tensor<fp32, [1, 3]> z)" + split, "y, z")));
+  EXPECT_THAT(errorOf(inMain("fp32 y, = relu(x = x);\n")), HasSubstr("expected a type, not '='"));
+  EXPECT_THAT(errorOf(inMain("fp32 y, fp32 z relu(x = x);\n")), HasSubstr("expected '='"));
+  // No names of operations, literals as operands, no spaces; the parameters of iOS16's compressed
+  // constants in brackets, in any order.
+  EXPECT_THAT(
+      reads("program(1.0)\r\n[buildInfo=dict<tensor<string,[]>,tensor<string,[]>>({})]{func "
+            "main<ios16>(tensor<fp16,[1,2]>x){tensor<fp16,[3,2]>w=constexpr_lut_to_dense()["
+            "indices=tensor<uint8,[1]>([2]),lut=tensor<fp16,[2]>([0x1p+0,-0x1p+0]),name="
+            "tensor<string,[]>(\"w\"),shape=tensor<uint32,[2]>([3,2])];tensor<fp16,[1,3]>y="
+            "linear(bias=tensor<fp16,[3]>([0,1,2]),weight=w,x=x);}->(y);}"),
+      HasSubstr("tensor<fp16, [3, 2]> w = constexpr_lut_to_dense()[name = string(\"w\"), "));
+  // Listings of packages: the numbers and names of the protobuf form.
+  EXPECT_THAT(
+      reads("program(1)\n{\n  func main<CoreML8>(tensor<fp32, [4]> x) {\n    tensor<int32, "
+            "[1]> axes = const()[val = tensor<int32, [1]>(0)];\n    tensor<fp32, [1, 4]> y = "
+            "expand_dims(axes = axes, x = x);\n  } -> (y);\n}\n"),
+      HasSubstr("func main<ios18>"));
+  // Enumerated shapes under keys that mean nothing here.
+  EXPECT_THAT(
+      reads("program(1.3) { func main<ios17>(tensor<fp32, [?]> x) [FlexibleShapeInformation = "
+            "tuple<tuple<string, dict<string, tensor<int32, [?]>>>, tuple<string, dict<string, "
+            "dict<string, tensor<int32, [?]>>>>>(((\"DefaultShapes\", {{\"x\", [4]}}), "
+            "(\"EnumeratedShapes\", {{\"5a1e\", {{\"x\", [2]}}}, {\"9c38\", {{\"x\", [4]}}}})))] { "
+            "tensor<fp32, [?]> y = relu(x = x); } -> (y); }"),
+      HasSubstr("(\"EnumeratedShapes\", {{\"0\", {{\"x\", [2]}}}, {\"1\", {{\"x\", [4]}}}})"));
 }
 
 TEST(Text, FloatsReadBackExactly) {
@@ -105,6 +155,14 @@ TEST(Text, ErrorsTellThePlace) {
   EXPECT_THAT(constant("int8(300)"), HasSubstr("300 does not fit int8"));
   EXPECT_THAT(constant("uint8(-1)"), HasSubstr("-1 does not fit uint8"));
   EXPECT_THAT(constant("int32(1.5)"), HasSubstr("'1.5' is no integer"));
+  EXPECT_EQ(
+      errorOf("program(1.3) { func main<ios18>(tensor<fp16, [1]> x) { fp16 a = const()[val = "
+              "fp16(nan(0xfe01))]; fp64 b = const()[val = fp64(nan(0x7ff0000000000001))]; bf16 c "
+              "= const()[val = bf16(nan(0x7f81))]; } -> (x); }"),
+      "");
+  EXPECT_THAT(constant("fp16(nan(0x7c00))"), HasSubstr("0x7c00 are not the bits of a NaN of fp16"));
+  EXPECT_THAT(constant("fp16(nan(0x17e00))"), HasSubstr("are not the bits of a NaN"));
+  EXPECT_THAT(constant("fp32(nan(1))"), HasSubstr("are not the bits of a NaN"));
   EXPECT_THAT(constant("bool(1)"), HasSubstr("'1' is no bool"));
   EXPECT_THAT(constant("string(\"a\\q\")"), HasSubstr("is no string"));
   EXPECT_THAT(constant("string(\"a"), HasSubstr("a string without an end"));

@@ -252,6 +252,47 @@ TEST_F(DeviceProfile, Interface) {
             "classifier");
 }
 
+TEST_F(DeviceProfile, Inputs) {
+  auto text = [](const std::string &inputs, const std::string &attributes = "") {
+    return broken(
+        *parse("program(1.3)\n{\nfunc main<ios18>(" + inputs + ") " + attributes +
+               " { bool no = const()[val = bool(false)]; tensor<fp32, [4]> y = reduce_sum("
+               "x = x, axes = tensor<int32, [1]>([0]), keep_dims = no); tensor<fp32, [4]> "
+               "z = identity(x = w); } -> (y, z);\n}\n"));
+  };
+  std::string w = ", tensor<fp32, [4]> w";
+  EXPECT_EQ(text("tensor<fp32, [2, 4]> x" + w), "");
+  EXPECT_EQ(text("tensor<fp32, [0, 4]> x" + w), "no-empty-tensor");
+  EXPECT_EQ(text("tensor<fp32, [536870912, 4]> x" + w), "tensor-size");
+  EXPECT_EQ(broken(*parse("program(1.3)\n{\nfunc main<ios18>(tensor<fp32, [1, 1, 1, 1, 1, 4]> x) { "
+                          "tensor<fp32, [4]> y = reshape(x = x, shape = tensor<int32, [1]>([4])); "
+                          "} -> (y);\n}\n")),
+            "interface-rank");
+  auto flexible = [](const std::string &kind, const std::string &type, const std::string &defaults,
+                     const std::string &entries) {
+    return "[FlexibleShapeInformation = tuple<tuple<string, dict<string, tensor<int32, [?]>>>, "
+           "tuple<string, dict<string, " +
+           type + ">>>(((\"DefaultShapes\", {" + defaults + "}), (\"" + kind + "\", {" + entries +
+           "})))]";
+  };
+  auto ranges = [&](const std::string &defaults) {
+    return flexible("RangeDims", "list<tensor<int32, [2]>, ?>", defaults,
+                    "{\"x\", [[1, 8], [4, 4]]}");
+  };
+  EXPECT_EQ(text("tensor<fp32, [?, 4]> x" + w, ranges("{\"x\", [2, 4]}")), "");
+  EXPECT_EQ(text("tensor<fp32, [?, 4]> x" + w, ranges("{\"x\", [9, 4]}")), "flexible-inputs");
+  auto shapes = [&](const std::string &defaults, const std::string &last) {
+    return flexible("EnumeratedShapes", "dict<string, tensor<int32, [?]>>", defaults,
+                    "{\"a\", {{\"x\", [2, 4]}, {\"w\", [1]}}}, {\"b\", {{\"x\", [3, 4]}" + last +
+                        "}}");
+  };
+  std::string both = "tensor<fp32, [?, 4]> x, tensor<fp32, [?]> w";
+  EXPECT_EQ(text(both, shapes("{\"x\", [3, 4]}, {\"w\", [1]}", ", {\"w\", [4]}")), "");
+  EXPECT_EQ(text(both, shapes("{\"x\", [4, 4]}, {\"w\", [1]}", ", {\"w\", [4]}")),
+            "flexible-inputs");
+  EXPECT_EQ(text(both, shapes("{\"x\", [3, 4]}, {\"w\", [1]}", "")), "flexible-inputs");
+}
+
 TEST_F(DeviceProfile, Values) {
   EXPECT_EQ(check([](Builder &b, Value *, Value *h, Value *) {
               Value *six =
@@ -297,6 +338,11 @@ TEST_F(DeviceProfile, Values) {
               return b.emit(OpKind::add, {{add::x, h}, {add::y, -HUGE_VAL}});
             }),
             "finite-fp16");
+  EXPECT_EQ(check([](Builder &b, Value *x, Value *, Value *) {
+              b.emit(OpKind::non_zero, {{non_zero::x, x}});
+              return b.emit(OpKind::relu, {{relu::x, x}});
+            }),
+            "data-dependent-size");
 }
 
 TEST_F(DeviceProfile, Operations) {
@@ -381,6 +427,74 @@ TEST_F(DeviceProfile, Operations) {
                    {conv_transpose::pad, {0, 1}}});
             }),
             "conv-transpose-pad");
+  auto convolve = [&](bool computed) {
+    return check([&](Builder &b, Value *x, Value *, Value *) {
+      Value *image = b.emit(OpKind::reshape, {{reshape::x, x}, {reshape::shape, {1, 1, 6}}});
+      Value *bias = b.constant(TensorData::splat(DType::F32, {2}, 1));
+      if (computed)
+        bias = b.emit(
+            OpKind::slice_by_size,
+            {{slice_by_size::x, b.emit(OpKind::reshape, {{reshape::x, x}, {reshape::shape, {6}}})},
+             {slice_by_size::begin, {0}},
+             {slice_by_size::size, {2}}});
+      return b.emit(OpKind::conv,
+                    {{conv::x, image}, {conv::weight, floats({2, 1, 3})}, {conv::bias, bias}});
+    });
+  };
+  EXPECT_EQ(convolve(false), "");
+  EXPECT_EQ(convolve(true), "constant-bias");
+  auto pool = [&](llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<int64_t> kernel, const char *pad) {
+    return check([&](Builder &b, Value *x, Value *, Value *) {
+      Value *image = b.emit(OpKind::reshape, {{reshape::x, x}, {reshape::shape, shape}});
+      return b.emit(
+          OpKind::max_pool,
+          {{max_pool::x, image}, {max_pool::kernel_sizes, kernel}, {max_pool::pad_type, pad}});
+    });
+  };
+  EXPECT_EQ(pool({1, 1, 6}, {2}, "same"), "");
+  EXPECT_EQ(pool({1, 1, 6}, {2}, "same_lower"), "pool-same-lower");
+  EXPECT_EQ(pool({1, 1, 2, 3}, {2, 2}, "same_lower"), "");
+  auto pads = [&](unsigned input) {
+    return check([&](Builder &b, Value *x, Value *, Value *i) {
+      Value *flat = b.emit(OpKind::reshape, {{reshape::x, x}, {reshape::shape, {6}}});
+      Value *amounts =
+          input ? b.emit(OpKind::concat,
+                         {{concat::values, llvm::ArrayRef<Value *>{i, i}}, {concat::axis, 0}})
+                : i;
+      return b.emit(OpKind::pad, {{pad::x, input ? x : flat}, {pad::pad, amounts}});
+    });
+  };
+  EXPECT_EQ(pads(0), "");
+  EXPECT_EQ(pads(1), "pad-mode");
+  auto blocks = [&](llvm::ArrayRef<int64_t> scales) {
+    return check([&](Builder &b, Value *x, Value *, Value *) {
+      Value *w = b.emit(OpKind::constexpr_blockwise_shift_scale,
+                        {{constexpr_blockwise_shift_scale::data,
+                          Attr(TensorData::splat(DType::I4, {4, 2, 1, 1}, 1))},
+                         {constexpr_blockwise_shift_scale::scale, floats(scales)}});
+      Value *image = b.emit(OpKind::reshape, {{reshape::x, x}, {reshape::shape, {1, 2, 3, 1}}});
+      return b.emit(OpKind::conv, {{conv::x, image}, {conv::weight, w}});
+    });
+  };
+  EXPECT_EQ(blocks({4, 1, 1, 1}), "");
+  EXPECT_EQ(blocks({4, 2, 1, 1}), "int4-blocks");
+  EXPECT_EQ(blocks({2, 2, 1, 1}), "int4-blocks");
+  auto inMain = [](const std::string &inputs, const std::string &operation) {
+    return broken(*parse("program(1.3)\n{\nfunc main<ios18>(" + inputs + ") { " + operation +
+                         " } -> (y);\n}\n"));
+  };
+  EXPECT_EQ(inMain("tensor<fp32, [1, 3, 4]> x, tensor<fp32, [?, 3]> mask",
+                   "tensor<fp32, [1, 3, 4]> y = scaled_dot_product_attention(query = x, key = x, "
+                   "value = x, attn_mask = mask);"),
+            "flexible-inputs attention-mask");
+  EXPECT_EQ(
+      inMain("tensor<fp32, [1, 1, ?, 4]> x",
+             "tensor<fp32, [?, 1, 2, 2]> y = crop_resize(x = x, boxes = tensor<fp32, [1, "
+             "4]>([[0, 0, 1, 1]]), box_indices = tensor<int32, [1]>([0]), target_height = "
+             "int32(2), target_width = int32(2), normalized_coordinates = bool(false), "
+             "spatial_scale = fp32(1), box_coordinate_mode = string(\"CORNERS_HEIGHT_FIRST\"), "
+             "sampling_mode = string(\"DEFAULT\"), pad_value = fp32(0));"),
+      "flexible-inputs crop-resize-shape");
   EXPECT_EQ(one(OpKind::upsample_bilinear, {{upsample_bilinear::scale_factor_height, 2}}, 1),
             "upsample-rank");
 }

@@ -1,0 +1,49 @@
+// The device profile's own header: what a check of a rule gets, and the two tables of rules.
+#pragma once
+
+#include "mil/Infer.h"
+#include "mil/Verifier.h"
+
+namespace plait::mil::device {
+
+/// Collects violations of the rule that is being checked.
+class Context {
+public:
+  Context(const Program &program, std::vector<Violation> &violations)
+      : program(program), violations_(violations) {}
+
+  const Program &program;
+  const Function *function = nullptr;
+  const Rule *rule = nullptr;
+
+  template <typename... Args> void broken(const Op &op, const char *format, Args &&...args) {
+    add("operation '" + op.name + "' (" + op.info().name + ")",
+        llvm::formatv(format, std::forward<Args>(args)...).str());
+  }
+  template <typename... Args> void broken(const char *format, Args &&...args) {
+    add("", llvm::formatv(format, std::forward<Args>(args)...).str());
+  }
+
+private:
+  void add(const std::string &where, const std::string &what) {
+    std::string message = function ? function->name + ": " : "";
+    if (!where.empty())
+      message += where + ": ";
+    violations_.push_back({rule, message + what + " [" + rule->id + "]"});
+  }
+  std::vector<Violation> &violations_;
+};
+
+/// A rule and what looks for places that break it: in a function as a whole, in each operation.
+struct Check {
+  Rule rule;
+  void (*function)(Context &, const Function &);
+  void (*op)(Context &, const Op &);
+};
+
+/// Rules of interfaces and of values of any kind (DeviceInterface.cpp).
+llvm::ArrayRef<Check> interfaceChecks();
+/// Rules of single operations (DeviceOperations.cpp).
+llvm::ArrayRef<Check> operationChecks();
+
+} // namespace plait::mil::device
