@@ -217,8 +217,14 @@ Expected<int> run(const Arguments &arguments) {
     if (!model)
       return model.takeError();
     auto reference = runtime::loadReference(*model);
-    if (!reference)
+    if (!reference) {
+      // What `compile` would say of the file says more than LibTorch does.
+      if (Error failure = frontend::checkModelFile(*model)) {
+        consumeError(reference.takeError());
+        return failure;
+      }
       return reference.takeError();
+    }
     if (options.bisect)
       own.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
           -> Expected<std::vector<runtime::ReferenceStep>> {
