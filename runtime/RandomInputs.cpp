@@ -156,11 +156,12 @@ std::optional<Range> indexBounds(const Value &input) {
 }
 
 bool standsForBool(const Value &input) {
-  auto isCast = [](const mil::Operand &use) {
-    return use.owner()->is(OpKind::cast) &&
-           mil::constString((*use.owner())[mil::cast::dtype]) == llvm::StringRef("bool");
-  };
-  return input.hasUses() && llvm::all_of(input.uses(), isCast);
+  for (mil::Operand &use : input.uses()) {
+    const Op &op = *use.owner();
+    if (!op.is(OpKind::cast) || mil::constString(op[mil::cast::dtype]) != llvm::StringRef("bool"))
+      return false;
+  }
+  return input.hasUses();
 }
 
 /// The default shape, or the smallest one that the type allows; draws after the first take others:
