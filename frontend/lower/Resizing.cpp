@@ -257,26 +257,7 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
   c.result(c.reshape(columns, {s[0], s[1], size(0), size(1), size(2)}), t->x.dtype);
 }
 
-/// LibTorch's resizing of an image to `height` rows and one column.
-using Kernel = at::Tensor (*)(const at::Tensor &image, int64_t height, bool align,
-                              std::optional<double> scale);
-
-at::Tensor bicubic(const at::Tensor &image, int64_t height, bool align,
-                   std::optional<double> scale) {
-  return at::upsample_bicubic2d(image, {height, 1}, align, scale, 1.0);
-}
-at::Tensor smoothBilinear(const at::Tensor &image, int64_t height, bool align,
-                          std::optional<double> scale) {
-  return at::_upsample_bilinear2d_aa(image, {height, 1}, align, scale, 1.0);
-}
-at::Tensor smoothBicubic(const at::Tensor &image, int64_t height, bool align,
-                         std::optional<double> scale) {
-  return at::_upsample_bicubic2d_aa(image, {height, 1}, align, scale, 1.0);
-}
-
-/// What Core ML has no resizing for: one axis after the other, each a product with the matrix that
-/// LibTorch's kernel gives.
-template <Kernel Resize> void lowerByAxis(Call &c) {
+void lowerBicubic(Call &c) {
   auto t = target(c, 2);
   bool align = c.boolean("align_corners");
   if (!t || c.failed())
@@ -285,7 +266,7 @@ template <Kernel Resize> void lowerByAxis(Call &c) {
   for (unsigned i = 0; i < 2; ++i)
     x = interpolateAxis(x, *t, i,
                         [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
-                          return Resize(image, out, align, scale);
+                          return at::upsample_bicubic2d(image, {out, 1}, align, scale, 1.0);
                         });
   c.result(x, t->x.dtype);
 }
@@ -351,11 +332,7 @@ void registerResizing(Table &table) {
   table.add({"aten::upsample_bilinear2d", "aten::upsample_bilinear2d.vec"}, lowerLinearUpsample<2>);
   table.add({"aten::upsample_trilinear3d", "aten::upsample_trilinear3d.vec"},
             lowerLinearUpsample<3>);
-  table.add({"aten::upsample_bicubic2d", "aten::upsample_bicubic2d.vec"}, lowerByAxis<bicubic>);
-  table.add({"aten::_upsample_bilinear2d_aa", "aten::_upsample_bilinear2d_aa.vec"},
-            lowerByAxis<smoothBilinear>);
-  table.add({"aten::_upsample_bicubic2d_aa", "aten::_upsample_bicubic2d_aa.vec"},
-            lowerByAxis<smoothBicubic>);
+  table.add({"aten::upsample_bicubic2d", "aten::upsample_bicubic2d.vec"}, lowerBicubic);
   table.add({"aten::grid_sampler", "aten::grid_sampler_2d"}, lowerGridSampler);
   table.add({"aten::affine_grid_generator"}, lowerAffineGrid);
 }
