@@ -1,6 +1,7 @@
 // Finds the model's file and runs the comparison.
 #include "driver/Verify.h"
 
+#include "frontend/Frontend.h"
 #include "frontend/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -30,8 +31,14 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
   if (!file)
     return file.takeError();
   auto reference = runtime::loadReference(*file);
-  if (!reference)
+  if (!reference) {
+    // What `compile` would say of the file says more than LibTorch does.
+    if (Error failure = frontend::checkModelFile(*file)) {
+      llvm::consumeError(reference.takeError());
+      return failure;
+    }
     return reference.takeError();
+  }
   if (options.bisect)
     options.tracer = [&file](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {

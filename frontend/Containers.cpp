@@ -18,8 +18,13 @@ static std::optional<bool> knownEqual(const Val &a, const Val &b) {
       return false;
     return *a.known() == *b.known();
   }
-  if (a.asDim() && b.asDim() && *a.asDim() == *b.asDim())
-    return true;
+  if (auto x = a.asDim(), y = b.asDim(); x && y) {
+    if (*x == *y)
+      return true;
+    Dim difference = *x - *y;
+    if (difference.lower() > 0 || difference.upper() < 0)
+      return false;
+  }
   return std::nullopt;
 }
 
@@ -142,15 +147,20 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
     if (name == "__getitem__")
       return Results{values[wrap(integer(1))]};
     if (name == "slice") {
-      int64_t size = values.size();
+      int64_t size = values.size(), step = integer(3);
+      TORCH_CHECK(step != 0, "a list is sliced with step 0");
+      // Python's rule: backwards, -1 stands for the place before the first element.
+      int64_t lowest = step > 0 ? 0 : -1, highest = step > 0 ? size : size - 1;
       auto bound = [&](unsigned i, int64_t fallback) {
-        int64_t v = arguments[i].isNone() ? fallback : integer(i);
-        return std::clamp<int64_t>(v < 0 ? v + size : v, 0, size);
+        if (arguments[i].isNone())
+          return fallback;
+        int64_t v = integer(i);
+        return std::clamp<int64_t>(v < 0 && v >= -size ? v + size : v, lowest, highest);
       };
-      int64_t step = integer(3);
-      TORCH_CHECK(step > 0, "a list is sliced with step ", step);
+      int64_t begin = bound(1, step > 0 ? lowest : highest);
+      int64_t end = bound(2, step > 0 ? highest : lowest);
       std::vector<Val> part;
-      for (int64_t i = bound(1, 0), end = bound(2, size); i < end; i += step)
+      for (int64_t i = begin; step > 0 ? i < end : i > end; i += step)
         part.push_back(values[i]);
       return Results{makeList(list->elementType, std::move(part))};
     }
@@ -166,6 +176,15 @@ Engine::Handled Engine::container(const c10::FunctionSchema &schema, Arguments a
       for (int64_t n = integer(1); n > 0; --n)
         llvm::append_range(repeated, values);
       return Results{makeList(list->elementType, std::move(repeated))};
+    }
+    if ((name == "eq" || name == "ne") && arguments[1].list()) {
+      const auto &others = arguments[1].list()->values;
+      std::optional<bool> same = values.size() == others.size();
+      for (size_t i = 0; same && *same && i < values.size(); ++i)
+        same = knownEqual(values[i], others[i]);
+      if (!same)
+        return std::nullopt;
+      return Results{Val(c10::IValue(*same == (name == "eq")))};
     }
     if (name == "__contains__" || name == "index" || name == "count" || name == "remove") {
       int64_t count = 0, first = -1;

@@ -90,8 +90,13 @@ private:
   std::optional<unsigned> addResult(mil::Value *x, mil::Value *y) {
     if (Builder::isPoison(x) || Builder::isPoison(y))
       return std::nullopt;
-    if (x->type.rank() != y->type.rank() || x->type.dtype() != y->type.dtype()) {
-      refuse("tensors of types " + x->type.str() + " and " + y->type.str());
+    bool fits = x->type.rank() == y->type.rank() && x->type.dtype() == y->type.dtype();
+    if (fits)
+      for (auto [p, q] : llvm::zip(x->type.shape(), y->type.shape()))
+        fits &= p == q || !p.isConst() || !q.isConst();
+    if (!fits) {
+      refuse("tensors of types " + x->type.str() + " and " + y->type.str() +
+             ", which Core ML cannot choose between; give both one shape and element type");
       return std::nullopt;
     }
     aOutputs_.push_back(x);

@@ -308,11 +308,12 @@ static std::optional<std::vector<Val>> ignored(const c10::FunctionSchema &schema
                                                "aten::sym_constrain_range",
                                                "aten::sym_constrain_range_for_size",
                                                "aten::manual_seed",
+                                               "aten::set_grad_enabled",
                                                "aten::_print"};
   if (statements.contains(name))
     return std::vector<Val>{};
   static const llvm::StringSet<> identities = {"aten::requires_grad_", "aten::cuda", "aten::cpu",
-                                               "aten::pin_memory"};
+                                               "aten::pin_memory", "aten::wait"};
   if (identities.contains(name))
     return std::vector<Val>{arguments[0]};
   return std::nullopt;
@@ -436,6 +437,26 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
     if (options_.moduleHook && isForward(node.s(attr::name)))
       return options_.moduleHook->call(*this, *object, arguments.vec(), base);
     return base(arguments.vec());
+  }
+  if (kind == prim::Enter || kind == prim::Exit) {
+    // `with`: what the object's own methods do; `torch.no_grad()` is a class of TorchScript too.
+    const c10::IValue *self = arguments[0].known();
+    if (!self || !self->isObject())
+      return Results{};
+    bool enter = kind == prim::Enter;
+    auto given = arguments.vec();
+    if (!enter)
+      given.resize(4, Val(c10::IValue())); // no exception has occurred
+    return callFunction(self->toObjectRef().type()->getMethod(enter ? "__enter__" : "__exit__"),
+                        std::move(given), modulePath());
+  }
+  if (kind == prim::fork) {
+    // What runs beside the rest in LibTorch runs here and now; `wait` then has nothing to do.
+    torch::jit::Block &body = *node.g(attr::Subgraph)->block();
+    for (auto [input, value] : llvm::zip(body.inputs(), arguments))
+      bind(input, value);
+    runBlock(body);
+    return Results{lookup(body.outputs()[0])};
   }
   if (kind == prim::CreateObject) {
     auto type = node.output()->type()->expect<c10::ClassType>();

@@ -128,8 +128,14 @@ public:
 
   Error run(torch::jit::Module &module) {
     auto method = module.find_method(request_.method);
-    if (!method)
-      return makeError("the model has no method '{0}'", request_.method);
+    if (!method) {
+      std::string others;
+      for (const auto &other : module.get_methods())
+        others += (others.empty() ? ": it has " : ", ") + other.name();
+      return makeError("the model has no method '{0}'{1}; wrap it in a module whose '{0}' calls "
+                       "what is to be compiled",
+                       request_.method, others);
+    }
     const c10::FunctionSchema &schema = method->function().getSchema();
     if (Error error = checkNames())
       return error;
@@ -239,9 +245,8 @@ private:
     }
     if (argument.default_value())
       return engine_.fromIValue(*argument.default_value());
-    return makeError("{0}'s argument '{1}' is a {2} without default, which cannot be an input of a "
-                     "Core ML function; "
-                     "wrap the model in a module that fixes it",
+    return makeError("{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
+                     "of a Core ML function; wrap the model in a module that fixes it",
                      request_.method, argument.name(), type->repr_str());
   }
 
@@ -423,6 +428,11 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(*loaded, tensor); };
   return lowerModule(program, request, loaded->module, std::move(options), state_->adapters,
                      warnings, adapterInputs);
+}
+
+Error checkModelFile(llvm::StringRef path) {
+  auto loaded = loadTorchScript(path);
+  return loaded ? Error::success() : loaded.takeError();
 }
 
 Error Models::lower(mil::Program &program, const FunctionRequest &request,

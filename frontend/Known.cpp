@@ -101,7 +101,8 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {
-    auto known = knownArgument(argument, schema.arguments()[i].type());
+    bool named = i < schema.arguments().size(); // false for the tail of a vararg
+    auto known = knownArgument(argument, named ? schema.arguments()[i].type() : nullptr);
     if (!known)
       return std::nullopt;
     stack.push_back(std::move(*known));
@@ -109,6 +110,8 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   auto operation = torch::jit::findOperatorFor(schema.operator_name());
   if (!operation)
     return std::nullopt;
+  if (schema.is_vararg()) // aten::format: the number of arguments is an argument of its own
+    stack.emplace_back(int64_t(arguments.size()));
   if (auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
       handle && handle->hasTag(at::Tag::nondeterministic_seeded))
     return std::nullopt;

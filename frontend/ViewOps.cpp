@@ -275,6 +275,27 @@ Val Engine::splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<
   return makeList(c10::TensorType::get(), std::move(pieces));
 }
 
+/// The elements (i, i + offset) of the last two axes, as a last axis: of the two laid out flat,
+/// every (columns + 1)th.
+static Val::TensorPtr diagonalOf(Engine &engine, const Val::TensorPtr &self, int64_t offset) {
+  const Dim rows = self->shape.end()[-2], columns = self->shape.back();
+  TORCH_CHECK(columns.isConst(), "a diagonal over dimensions of unknown size");
+  std::optional<Shape> strides = self->strides;
+  if (strides) {
+    Dim column = strides->pop_back_val(), row = strides->pop_back_val();
+    strides->push_back(row + column);
+  }
+  Shape shape(self->shape.begin(), self->shape.end() - 2);
+  shape.push_back(rows * columns);
+  auto flat = engine.view(self, ViewStep{.kind = ViewStep::Reshape, .shape = shape}, std::nullopt);
+  Dim length = offset < 0 ? min(rows + offset, columns) : min(rows, columns - offset);
+  shape.back() = max(length, Dim(0));
+  ViewStep step{.kind = ViewStep::Slice, .dim = int64_t(shape.size()) - 1, .shape = shape};
+  step.start = offset < 0 ? columns * Dim(-offset) : Dim(offset);
+  step.step = columns.value() + 1;
+  return engine.view(flat, std::move(step), std::move(strides));
+}
+
 /// Sizes of the pieces of chunk, split and tensor_split.
 static Shape equalPieces(const Dim &total, const Dim &each) {
   Shape sizes;
@@ -481,14 +502,36 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
   }
   if (name == "select" && arg.find("index"))
     return one(selectTensor(self, axis("dim"), arg["index"]));
+  if ((name == "diagonal" || name == "diagonal_scatter") && arg.integer("offset")) {
+    int64_t dim1 = axis("dim1"), dim2 = axis("dim2");
+    TORCH_CHECK(dim1 != dim2, "a diagonal over one dimension, ", dim1);
+    auto perm = llvm::to_vector<5>(llvm::seq<int64_t>(0, rank));
+    llvm::erase(perm, dim1);
+    llvm::erase(perm, dim2);
+    perm.append({dim1, dim2});
+    auto diagonal = [&](const Val::TensorPtr &of) {
+      auto pair = llvm::is_sorted(perm) ? of : permuteTensor(of, perm).tensor();
+      return diagonalOf(*this, pair, *arg.integer("offset"));
+    };
+    if (name == "diagonal")
+      return one(Val(diagonal(self)));
+    Val result = copy(self);
+    write(*diagonal(result.tensor()), arg["src"]);
+    return Results{result};
+  }
   if (name == "unbind") {
     int64_t dim = axis("dim");
     TORCH_CHECK(self->shape[dim].isConst(), "a dimension of run-time size cannot be unbound");
     return Results{splitTensor(self, dim, Shape(self->shape[dim].value(), Dim(1)), true)};
   }
   if (name == "split" || name == "split_with_sizes" || name == "chunk" || name == "tensor_split" ||
-      name == "unsafe_split" || name == "unsafe_chunk" || name == "unsafe_split_with_sizes") {
-    int64_t dim = axis("dim");
+      name == "unsafe_split" || name == "unsafe_chunk" || name == "unsafe_split_with_sizes" ||
+      name == "hsplit" || name == "vsplit" || name == "dsplit") {
+    int64_t dim = name == "vsplit"   ? 0
+                  : name == "hsplit" ? std::min<int64_t>(rank - 1, 1)
+                  : name == "dsplit" ? 2
+                                     : axis("dim");
+    TORCH_CHECK(dim < rank, name.str(), " of a tensor of rank ", rank);
     Dim total = self->shape[dim];
     Shape sizes;
     if (auto chunks = arg.integer("chunks")) {
@@ -526,8 +569,8 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     return Results{splitTensor(self, dim, sizes, false)};
   }
   if (name == "detach" || name == "alias" || name == "lift" || name == "lift_fresh" ||
-      name == "_conj" || name == "resolve_conj" || name == "resolve_neg" || name == "positive" ||
-      name == "real")
+      name == "_conj" || name == "conj" || name == "resolve_conj" || name == "resolve_neg" ||
+      name == "positive" || name == "real")
     return one(reshapeTensor(self, self->shape, true));
   if (name == "contiguous") {
     if (isContiguous(*self))

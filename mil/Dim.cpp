@@ -177,10 +177,10 @@ Dim floordiv(const Dim &a, const Dim &b) {
   if (a == b)
     return 1;
   if (!b.isConst()) {
-    // (q * b) / b is q where every term of a is a multiple of b's single product.
+    // (q * p) / (c * p) is q / c where every term of a is a multiple of b's single product p.
     Dim::Expr be = Dim::toExpr(b);
-    if (be.terms.size() == 1 && be.terms.begin()->second == 1) {
-      const Product &divisor = be.terms.begin()->first;
+    if (be.terms.size() == 1 && be.terms.begin()->second != 0) {
+      const auto &[divisor, coefficient] = *be.terms.begin();
       Dim::Expr quotient;
       bool exact = true;
       for (const auto &[product, x] : Dim::toExpr(a).terms) {
@@ -192,7 +192,7 @@ Dim floordiv(const Dim &a, const Dim &b) {
         quotient.terms[rest] += x;
       }
       if (exact)
-        return Dim::fromExpr(std::move(quotient));
+        return floordiv(Dim::fromExpr(std::move(quotient)), coefficient);
     }
     return Dim::atom(FloorDiv, a, b);
   }

@@ -155,23 +155,37 @@ std::optional<Range> indexBounds(const Value &input) {
   return bounds.range;
 }
 
-/// The default shape, or the smallest one that the type allows.
-static llvm::SmallVector<int64_t, 5> shapeOf(const mil::Function &function, unsigned index) {
+bool standsForBool(const Value &input) {
+  for (mil::Operand &use : input.uses()) {
+    const Op &op = *use.owner();
+    if (!op.is(OpKind::cast) || mil::constString(op[mil::cast::dtype]) != llvm::StringRef("bool"))
+      return false;
+  }
+  return input.hasUses();
+}
+
+/// The default shape, or the smallest one that the type allows; draws after the first take others:
+/// the next enumerated one, or sizes a little above the lower bounds, equal where the ranges are.
+static llvm::SmallVector<int64_t, 5> shapeOf(const mil::Function &function, unsigned index,
+                                             unsigned draw) {
   if (index < function.inputInfo.size()) {
     const mil::InputInfo &info = function.inputInfo[index];
-    if (!info.defaultShape.empty())
+    if (!info.defaultShape.empty() && draw == 0)
       return info.defaultShape;
     if (!info.enumeratedShapes.empty())
-      return info.enumeratedShapes.front();
+      return info.enumeratedShapes[draw % info.enumeratedShapes.size()];
   }
   llvm::SmallVector<int64_t, 5> shape;
-  for (const mil::Dim &dim : function.inputs()[index]->type.shape())
-    shape.push_back(dim.isConst() ? dim.value() : std::max<int64_t>(1, dim.lower()));
+  for (const mil::Dim &dim : function.inputs()[index]->type.shape()) {
+    int64_t lower = std::max<int64_t>(1, dim.lower());
+    shape.push_back(dim.isConst() ? dim.value() : std::min(dim.upper(), lower + draw * 5 % 17));
+  }
   return shape;
 }
 
 Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
-                                                const llvm::StringMap<Range> &ranges) {
+                                                const llvm::StringMap<Range> &ranges,
+                                                unsigned draw) {
   for (const auto &entry : ranges) {
     auto input =
         llvm::find_if(function.inputs(), [&](const auto &i) { return i->name == entry.first(); });
@@ -187,11 +201,11 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
     if (input->type.isState())
       continue;
     DType dtype = input->type.dtype();
-    llvm::SmallVector<int64_t, 5> shape = shapeOf(function, unsigned(index));
+    llvm::SmallVector<int64_t, 5> shape = shapeOf(function, unsigned(index), draw);
     std::optional<Range> range = indexBounds(*input);
     if (auto it = ranges.find(input->name); it != ranges.end())
       range = it->second;
-    if (!range && !mil::isFloat(dtype))
+    if (!range && (!mil::isFloat(dtype) || standsForBool(*input)))
       range = Range{};
     std::vector<double> values(mil::numElements(shape));
     for (double &value : values)

@@ -16,11 +16,16 @@ struct Range {
 /// reach none.
 std::optional<Range> indexBounds(const mil::Value &input);
 
+/// Whether an input is bool to the model: Core ML's interface has no bool, so it comes as a number
+/// that is cast before all else.
+bool standsForBool(const mil::Value &input);
+
 /// Floats are drawn from the normal distribution and rounded to their type, bools from both values,
 /// integers from `ranges` by input name, else from indexBounds(), else from {0, 1}: what masks and
 /// flags hold. A float input that reaches an index is drawn as an integer. Dynamic dimensions take
-/// the default shape, else their lower bound.
+/// the default shape, else their lower bound; in draws after the first, other sizes of their range.
 Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
-                                                const llvm::StringMap<Range> &ranges = {});
+                                                const llvm::StringMap<Range> &ranges = {},
+                                                unsigned draw = 0);
 
 } // namespace plait::runtime

@@ -32,7 +32,10 @@ callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
     try {
       c10::InferenceMode guard;
       return run(std::move(*arguments));
-    } catch (const std::exception &error) { // c10::Error and what TorchScript's interpreter throws
+    } catch (const c10::Error &error) { // of the call itself
+      llvm::StringRef text = error.what_without_backtrace();
+      return makeError("the model fails: {0}", text.trim().split('\n').first);
+    } catch (const std::exception &error) { // of TorchScript's interpreter: a traceback first
       llvm::StringRef text = error.what();
       return makeError("the model fails: {0}", text.rtrim().rsplit('\n').second);
     }

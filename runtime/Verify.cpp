@@ -27,6 +27,28 @@ static Error replaceGiven(std::vector<NamedTensor> &inputs, const mil::Function 
   return Error::success();
 }
 
+/// "x [2, 7], mask [2, 7]".
+static std::string shapesOf(llvm::ArrayRef<NamedTensor> inputs) {
+  std::string text;
+  for (const NamedTensor &input : inputs) {
+    auto shape = input.value.shape();
+    text += (text.empty() ? "" : ", ") + input.name + " " +
+            mil::str(mil::Shape(shape.begin(), shape.end()));
+  }
+  return text;
+}
+
+/// The inputs in the element types that the model takes them in.
+static std::vector<NamedTensor> forModel(const mil::Function &function,
+                                         llvm::ArrayRef<NamedTensor> inputs) {
+  std::vector<NamedTensor> given = inputs.vec();
+  for (NamedTensor &tensor : given)
+    for (const auto &input : function.inputs())
+      if (input->name == tensor.name && standsForBool(*input))
+        tensor.value = tensor.value.cast(mil::DType::Bool);
+  return given;
+}
+
 static bool isWorse(const Comparison &a, const Comparison &b) {
   if (a.nonFinite != b.nonFinite)
     return a.nonFinite > b.nonFinite;
@@ -45,18 +67,20 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
   if (!runner)
     return runner.takeError();
   for (; report.draws < options.draws; ++report.draws) {
-    auto inputs = randomInputs(function, options.seed * 10000 + report.draws, options.ranges);
+    auto inputs =
+        randomInputs(function, options.seed * 10000 + report.draws, options.ranges, report.draws);
     if (!inputs)
       return inputs.takeError();
     if (Error error = replaceGiven(*inputs, function, options.inputs))
       return error;
+    // The model first: what it refuses is no mistake of the package.
+    auto expected = reference(forModel(function, *inputs));
+    if (!expected)
+      return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
     runner->resetStates();
     auto actual = runner->run(*inputs);
     if (!actual)
-      return actual.takeError();
-    auto expected = reference(*inputs);
-    if (!expected)
-      return expected.takeError();
+      return addContext(actual.takeError(), "on inputs " + shapesOf(*inputs));
     if (actual->size() != expected->size())
       return makeError("function '{0}' has {1} outputs where the model returns {2}", function.name,
                        actual->size(), expected->size());
@@ -83,7 +107,12 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
       report.outputs[i].passed &= passed;
     }
     if (failed && report.passed && options.bisect) {
-      auto found = bisect(function, *inputs, report.tolerance, options.compute, options.tracer);
+      ReferenceTracer tracer;
+      if (options.tracer)
+        tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
+          return options.tracer(forModel(function, drawn));
+        };
+      auto found = bisect(function, *inputs, report.tolerance, options.compute, tracer);
       if (!found)
         return found.takeError();
       report.bisect = std::move(*found);

@@ -175,6 +175,28 @@ void lowerWhereIndices(Call &c) {
            "cannot describe; use torch.where with three arguments or a mask");
 }
 
+/// Whether each element is among those of another tensor: compared with every one of them.
+void lowerIsIn(Call &c) {
+  auto named = [&](llvm::StringRef many, llvm::StringRef one) {
+    return c.schema().argumentIndexWithName(many.str()) ? many : one;
+  };
+  llvm::StringRef elements = named("elements", "element");
+  llvm::StringRef tests = named("test_elements", "test_element");
+  at::ScalarType dtype = c.promote({elements, tests});
+  if (dtype == at::kBool)
+    dtype = at::kInt;
+  Tensor x = c.operand(elements, dtype), y = c.operand(tests, dtype);
+  bool invert = c.boolean("invert");
+  if (c.failed())
+    return;
+  Expr each = expandDims(Expr(c, x), {x.rank()});
+  Expr same = equal(each, Expr(c, c.reshape(y.value, {numElements(y.shape())})));
+  if (!same.valid())
+    return;
+  Expr count = reduce(OpKind::reduce_sum, castTo(same, DType::I32), {x.rank()}, false);
+  c.result(invert ? equal(count, 0) : greater(count, 0), at::kBool);
+}
+
 /// Whether two tensors have one shape and equal elements: a Python bool.
 void lowerEqual(Call &c) {
   Tensor x = c.tensor("self"), y = c.tensor("other");
@@ -212,6 +234,8 @@ void registerComparison(Table &table) {
              "aten::greater_equal.Scalar"},
             lowerCompare<OpKind::greater_equal>);
   table.add({"aten::isclose"}, lowerIsClose);
+  table.add({"aten::isin.Tensor_Tensor", "aten::isin.Tensor_Scalar", "aten::isin.Scalar_Tensor"},
+            lowerIsIn);
   table.add({"aten::logical_and"}, lowerLogical<OpKind::logical_and>);
   table.add({"aten::logical_or"}, lowerLogical<OpKind::logical_or>);
   table.add({"aten::logical_xor"}, lowerLogical<OpKind::logical_xor>);

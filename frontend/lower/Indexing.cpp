@@ -1,9 +1,11 @@
-// Reading elements at positions: embedding, index_select, gather, x[i, j, …], one_hot.
+// Reading elements at positions: embedding, embedding_bag, index_select, gather, x[i, j, …],
+// one_hot.
 #include "frontend/Engine.h"
 #include "frontend/lower/Advanced.h"
 #include "frontend/lower/Families.h"
 
 #include <ATen/Functions.h>
+#include <cfloat>
 
 namespace plait::frontend {
 
@@ -120,6 +122,68 @@ void lowerEmbedding(Call &c) {
   Tensor weight = c.tensor("weight"), indices = c.tensor("indices");
   if (!c.failed())
     giveGathered(c, weight, Expr(c, c.castTo(indices.value, DType::I32)), 0);
+}
+
+/// Rows of a table summed, averaged or maximised over bags: bag i takes the indices from offsets[i]
+/// up to the next offset. Bags of one known length are an axis; others are scattered into.
+void lowerEmbeddingBag(Call &c) {
+  Tensor weight = c.tensor("weight"), indices = c.tensor("indices"), offsets = c.tensor("offsets");
+  int64_t mode = c.integer("mode");
+  bool ends = c.boolean("include_last_offset");
+  if (c.has("padding_idx") && c.integer("padding_idx") >= 0)
+    return c.refuse("a padding index is left out of each bag by run-time data; multiply with "
+                    "per_sample_weights instead");
+  for (unsigned result = 1; result < 4; ++result)
+    if (c.isUsed(result))
+      return c.refuse("only the first result is computed");
+  if (c.failed())
+    return;
+  if (indices.rank() != 1)
+    return c.refuse("indices of rank {0}; 1 is needed", indices.rank());
+  enum { Sum, Mean, Max };
+  Dim count = indices.size(0), width = weight.size(1);
+  Dim bags = ends ? offsets.size(0) - Dim(1) : offsets.size(0);
+  Expr rows = gather(Expr(c, weight), Expr(c, c.castTo(indices.value, DType::I32)), 0);
+  if (Tensor scale = c.optionalTensor("per_sample_weights"))
+    rows = rows * expandDims(Expr(c, c.cast(scale, weight.dtype)), {1});
+  if (!rows.valid())
+    return;
+  auto total = count.tryValue(), known = bags.tryValue();
+  at::Tensor starts = c.knownTensor("offsets");
+  if (starts.defined() && total && known && *known > 0 && *total % *known == 0 &&
+      starts.slice(0, 0, *known).equal(at::arange(*known, starts.options()) * (*total / *known))) {
+    Expr bagged(c, c.reshape(rows, {bags, *total / *known, width}));
+    OpKind kind = mode == Sum    ? OpKind::reduce_sum
+                  : mode == Mean ? OpKind::reduce_mean
+                                 : OpKind::reduce_max;
+    c.result(reduce(kind, bagged, {1}, false), weight.dtype);
+  } else {
+    // An index's bag is the last one that begins at or before it.
+    Expr first(c, c.castTo(offsets.value, DType::I32));
+    if (ends)
+      first = slice(first, 0, 0, bags);
+    Expr begun = lessEqual(expandDims(first, {0}), expandDims(iota(c, count), {1}));
+    Expr bag = reduce(OpKind::reduce_sum, castTo(begun, DType::I32), {1}, false) - 1.0;
+    auto scattered = [&](double start, const Expr &updates, llvm::StringRef how) {
+      Shape shape(updates.shape());
+      shape[0] = bags;
+      return Expr(c, c.emit(OpKind::scatter, {{scatter::data, c.full(shape, DType::F32, start)},
+                                              {scatter::indices, bag.value()},
+                                              {scatter::updates, updates.value()},
+                                              {scatter::axis, 0},
+                                              {scatter::mode, how},
+                                              {scatter::validate_indices, false}}));
+    };
+    Expr sizes = scattered(0, Expr(c, c.full({count, 1}, DType::F32, 1)), "add");
+    Expr y = scattered(mode == Max ? -FLT_MAX : 0, rows, mode == Max ? "max" : "add");
+    if (mode == Mean)
+      y = y / maximum(sizes, 1.0);
+    else if (mode == Max)
+      y = select(greater(sizes, 0.0), y, 0.0);
+    c.result(y, weight.dtype);
+  }
+  for (unsigned result = 1; result < 4; ++result)
+    c.result(Val());
 }
 
 void lowerIndexSelect(Call &c) {
@@ -254,6 +318,7 @@ void lowerOneHot(Call &c) {
 
 void registerIndexing(Table &table) {
   table.add({"aten::embedding"}, lowerEmbedding);
+  table.add({"aten::embedding_bag", "aten::embedding_bag.padding_idx"}, lowerEmbeddingBag);
   table.add({"aten::index_select"}, lowerIndexSelect);
   table.add({"aten::gather"}, lowerGather);
   table.add({"aten::take_along_dim"}, lowerTakeAlongDim);

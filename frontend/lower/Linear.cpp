@@ -76,13 +76,19 @@ Expr matrixProduct(const Expr &x, const Expr &y) {
 }
 
 namespace {
-/// Two float or two integer operands of one element type.
+/// Two operands of one element type: PyTorch promotes none here.
 std::pair<Tensor, Tensor> factors(Call &c, llvm::StringRef first, llvm::StringRef second) {
-  return {c.tensor(first), c.tensor(second)};
+  Tensor x = c.tensor(first), y = c.tensor(second);
+  if (!c.failed() && x.milType() != y.milType())
+    c.refuse("'{0}' is {1} and '{2}' is {3}, where PyTorch needs one element type; declare the "
+             "model's input in the type that it was made for",
+             first, c10::toString(x.dtype), second, c10::toString(y.dtype));
+  return {x, y};
 }
 
 void lowerLinear(Call &c) {
-  Tensor x = c.tensor("input"), weight = c.tensor("weight"), bias = c.optionalTensor("bias");
+  auto [x, weight] = factors(c, "input", "weight");
+  Tensor bias = c.optionalTensor("bias");
   if (!c.failed())
     c.result(linearLayer(Expr(c, x), weight.value, bias.value), x.dtype);
 }

@@ -251,16 +251,6 @@ Expr diagonalOf(Call &c, const Tensor &x, int64_t offset, int64_t dim1, int64_t 
   return castTo(gather(source, Expr(c, c.builder().ints(positions)), flat.size() - 1), x.milType());
 }
 
-void lowerDiagonal(Call &c) {
-  Tensor x = c.tensor("self");
-  int64_t offset = c.integer("offset");
-  if (c.failed())
-    return;
-  int64_t dim1 = c.axis("dim1", x.rank()), dim2 = c.axis("dim2", x.rank());
-  if (!c.failed())
-    c.result(diagonalOf(c, x, offset, dim1, dim2), x.dtype);
-}
-
 /// A vector along a diagonal of zeros; batches in front.
 Expr embedDiagonal(Call &c, const Tensor &x, int64_t offset) {
   Dim n = x.shape().back(), size = n + Dim(std::abs(offset));
@@ -322,7 +312,6 @@ void registerPadding(Table &table) {
             lowerNamedPad);
   table.add({"aten::tril"}, lowerTriangle<true>);
   table.add({"aten::triu"}, lowerTriangle<false>);
-  table.add({"aten::diagonal"}, lowerDiagonal);
   table.add({"aten::diag_embed"}, lowerDiagEmbed);
   table.add({"aten::diag"}, lowerDiag);
   table.add({"aten::trace"}, lowerTrace);

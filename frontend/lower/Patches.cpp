@@ -1,4 +1,5 @@
-// Rearrangements of pixels and windows: pixel_shuffle, channel_shuffle, im2col, col2im, unfold.
+// Rearrangements of pixels and windows: pixel_shuffle, channel_shuffle, im2col, col2im, unfold,
+// as_strided.
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 
@@ -56,6 +57,22 @@ Window windowOf(Call &c) {
           c.integers("stride", 2)};
 }
 
+/// What windows read along one axis, by (offset in the window, window).
+Expr positions(Call &c, const Window &w, int axis, const Dim &count) {
+  int64_t kernel = w.kernel[axis], dilation = w.dilation[axis], stride = w.stride[axis];
+  if (auto windows = count.tryValue()) {
+    llvm::SmallVector<int64_t, 0> known;
+    for (int64_t k = 0; k < kernel; ++k)
+      for (int64_t n = 0; n < *windows; ++n)
+        known.push_back(k * dilation + n * stride);
+    return Expr(c, c.builder().ints(known));
+  }
+  Expr offset(c, c.reshape(iota(c, kernel), {kernel, 1}));
+  Expr window(c, c.reshape(iota(c, count), {1, count}));
+  return Expr(
+      c, c.reshape(offset * double(dilation) + window * double(stride), {count * Dim(kernel)}));
+}
+
 /// Patches as columns. Rows of the padded image are gathered by (offset in the window, window),
 /// then columns; the rest is a transposition of at most rank 5.
 void lowerIm2col(Call &c) {
@@ -66,9 +83,6 @@ void lowerIm2col(Call &c) {
   if (x.rank() != 3 && x.rank() != 4)
     return c.refuse("input of rank {0}; 3 or 4 is needed", x.rank());
   auto s = x.shape().take_back(3);
-  auto height = s[1].tryValue(), width = s[2].tryValue();
-  if (!height || !width)
-    return c.refuse("height and width must be known");
   Dim batch = x.rank() == 4 ? x.size(0) : Dim(1);
   Expr image(c, c.reshape(c.castTo(x.value, DType::F32), {batch * s[0], s[1], s[2]}));
   if (w.padding[0] || w.padding[1])
@@ -78,21 +92,17 @@ void lowerIm2col(Call &c) {
                         {pad::pad, {0, 0, w.padding[0], w.padding[0], w.padding[1], w.padding[1]}},
                         {pad::mode, "constant"},
                         {pad::constant_val, 0.0}}));
-  int64_t counts[2];
+  Dim counts[2];
   for (int i = 0; i < 2; ++i) {
-    int64_t size = (i ? *width : *height) + 2 * w.padding[i];
-    counts[i] = (size - w.dilation[i] * (w.kernel[i] - 1) - 1) / w.stride[i] + 1;
-    if (counts[i] < 1)
+    Dim span = s[1 + i] + Dim(2 * w.padding[i] - w.dilation[i] * (w.kernel[i] - 1) - 1);
+    counts[i] = floordiv(span, Dim(w.stride[i])) + Dim(1);
+    if (counts[i].upper() < 1)
       return c.refuse("the window does not fit the image");
-    llvm::SmallVector<int64_t, 0> positions;
-    for (int64_t k = 0; k < w.kernel[i]; ++k)
-      for (int64_t n = 0; n < counts[i]; ++n)
-        positions.push_back(k * w.dilation[i] + n * w.stride[i]);
-    image = gather(image, Expr(c, c.builder().ints(positions)), 1 + i);
+    image = gather(image, positions(c, w, i, counts[i]), 1 + i);
   }
   Value *split = c.reshape(image, {batch * s[0], w.kernel[0], counts[0], w.kernel[1], counts[1]});
   Value *columns = c.permute(split, {0, 1, 3, 2, 4});
-  Shape shape = {s[0] * Dim(w.kernel[0] * w.kernel[1]), counts[0] * counts[1]};
+  Shape shape{s[0] * Dim(w.kernel[0] * w.kernel[1]), counts[0] * counts[1]};
   if (x.rank() == 4)
     shape.insert(shape.begin(), batch);
   c.result(castTo(Expr(c, c.reshape(columns, shape)), x.milType()), x.dtype);
@@ -171,6 +181,33 @@ void lowerUnfold(Call &c) {
   c.result(castTo(llvm::is_sorted(perm) ? windows : Expr(c, c.permute(windows, perm)), x.milType()),
            x.dtype);
 }
+/// Elements of the memory behind a tensor at positions given by strides, which may overlap. What
+/// the memory holds is known where the tensor is all of it, in row-major order.
+void lowerAsStrided(Call &c) {
+  Tensor x = c.tensor("self");
+  Shape size = c.dims("size"), stride = c.dims("stride");
+  Dim offset = c.has("storage_offset") ? c.dim("storage_offset") : Dim(0);
+  auto object = c.val("self").tensor();
+  if (c.failed())
+    return;
+  if (size.size() != stride.size())
+    return c.refuse("{0} sizes and {1} strides", size.size(), stride.size());
+  if (!object || !isContiguous(*object) ||
+      !(numElements(object->shape) == numElements(object->cell->shape)))
+    return c.refuse("the tensor is not all of its memory in row-major order; call contiguous() and "
+                    "clone() on it first");
+  Expr where = sizeOf(c, offset);
+  for (auto [i, n] : llvm::enumerate(size)) {
+    Shape along(size.size(), 1);
+    along[i] = n;
+    where = where + Expr(c, c.reshape(iota(c, n), along)) * sizeOf(c, stride[i]);
+  }
+  Expr flat(c, c.reshape(x.value, {numElements(x.shape())}));
+  if (x.isBool())
+    flat = castTo(flat, DType::I32);
+  Expr at(c, c.reshape(where, {numElements(size)}));
+  c.result(c.reshape(castTo(gather(flat, at, 0), x.milType()), size), x.dtype);
+}
 } // namespace
 
 void registerPatches(Table &table) {
@@ -180,6 +217,7 @@ void registerPatches(Table &table) {
   table.add({"aten::im2col"}, lowerIm2col);
   table.add({"aten::col2im"}, lowerCol2im);
   table.add({"aten::unfold"}, lowerUnfold);
+  table.add({"aten::as_strided"}, lowerAsStrided);
 }
 
 } // namespace plait::frontend

@@ -1,10 +1,12 @@
-// Max and average pooling over 1 to 3 dimensions, with windows and to a given output size.
+// Max and average pooling over 1 to 3 dimensions, with windows and to a given output size; the
+// indices of maxima, and unpooling by them.
 //
 // Core ML rounds output sizes differently from PyTorch with ceil_mode, so where sizes are known the
 // extra windows are made by padding at the end, and averages are corrected for what they count.
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 
+#include "llvm/ADT/Sequence.h"
 #include <cfloat>
 
 namespace plait::frontend {
@@ -136,6 +138,89 @@ Expr dilatedMax(const Expr &x, const Windows &w) {
   return padded;
 }
 
+/// What windows read along one axis of known size: positions in the image, ascending.
+using Reads = llvm::SmallVector<Ints, 0>;
+
+/// Positions as a table of one row a window. Rows of fewer positions repeat their last, which
+/// changes no maximum and not where it first occurs.
+struct ReadTable {
+  explicit ReadTable(const Reads &reads) : windows(reads.size()) {
+    for (const Ints &window : reads)
+      width = std::max<int64_t>(width, window.size());
+    for (const Ints &window : reads)
+      for (int64_t k = 0; k < width; ++k)
+        positions.push_back(window[std::min<int64_t>(k, window.size() - 1)]);
+  }
+  int64_t windows, width = 0;
+  Ints positions;
+
+  /// The positions that were chosen: `chosen` counts within the window of its place along `axis`.
+  Expr lookUp(const Expr &chosen, int64_t axis) const {
+    Call &c = chosen.call();
+    Shape along(chosen.rank(), 1);
+    along[axis] = windows;
+    Expr row(c, c.reshape(iota(c, windows), along));
+    return gather(Expr(c, c.builder().ints(positions)), chosen + row * double(width), 0);
+  }
+};
+
+/// Where in the plane of its channel each maximum of x, [N, C, (H,) W], first occurs: the windows
+/// are laid out as an axis, whose argmax is looked up in the tables that they were read by.
+Expr maximaIndices(const Expr &x, llvm::ArrayRef<ReadTable> tables) {
+  Call &c = x.call();
+  auto shape = x.shape();
+  Dim planes = shape[0] * shape[1], height = tables.size() == 2 ? shape[2] : Dim(1);
+  // One dimension is an image of one row.
+  ReadTable rows = tables.size() == 2 ? tables[0] : ReadTable(Reads{Ints{0}});
+  const ReadTable &columns = tables.back();
+  Expr image(c, c.reshape(x, {planes, height, shape.back()}));
+  image = gather(image, Expr(c, c.builder().ints(rows.positions)), 1);
+  image = gather(image, Expr(c, c.builder().ints(columns.positions)), 2);
+  Value *split =
+      c.reshape(image, {planes, rows.windows, rows.width, columns.windows, columns.width});
+  Value *windows = c.reshape(c.permute(split, {0, 1, 3, 2, 4}),
+                             {planes, rows.windows, columns.windows, rows.width * columns.width});
+  Expr chosen(c, c.emit(OpKind::reduce_argmax, {{reduce_argmax::x, windows},
+                                                {reduce_argmax::axis, 3},
+                                                {reduce_argmax::keep_dims, false},
+                                                {reduce_argmax::output_dtype, "int32"}}));
+  if (!chosen.valid())
+    return chosen;
+  Expr width(c, c.builder().scalar(DType::I32, double(columns.width)));
+  Expr down = floorDivide(chosen, width);
+  Expr index =
+      rows.lookUp(down, 1) * sizeOf(c, shape.back()) + columns.lookUp(chosen - down * width, 2);
+  Shape result{shape[0], shape[1]};
+  if (tables.size() == 2)
+    result.push_back(rows.windows);
+  result.push_back(columns.windows);
+  return Expr(c, c.reshape(index, result));
+}
+
+/// The second result of a max pooling: indices where something may use them. A scripted model
+/// passes them on from function to function even where nothing does.
+void giveIndices(Call &c, const Tensor &x, const Expr &e, unsigned spatial,
+                 llvm::function_ref<Reads(unsigned axis, int64_t size)> reads) {
+  if (c.schema().returns().size() < 2 || c.failed())
+    return;
+  if (!c.isUsed(1))
+    return c.result(Val());
+  if (spatial == 3)
+    return c.refuse("the indices of maxima over three dimensions cannot be lowered; only the "
+                    "values can be used");
+  llvm::SmallVector<ReadTable, 2> tables;
+  for (unsigned i = 0; e.valid() && i < spatial; ++i) {
+    auto size = e.shape()[i + 2].tryValue();
+    if (!size)
+      return c.refuse("the indices of maxima need dimensions of known size");
+    tables.emplace_back(reads(i, *size));
+  }
+  Expr indices = e.valid() ? maximaIndices(e, tables) : e;
+  if (x.rank() == spatial + 1)
+    indices = squeeze(indices, {0});
+  c.result(indices, at::kLong);
+}
+
 template <unsigned Spatial> void lowerMaxPool(Call &c) {
   Tensor x = c.tensor("self");
   if (c.failed())
@@ -143,14 +228,47 @@ template <unsigned Spatial> void lowerMaxPool(Call &c) {
   auto w = windows(c, x, Spatial);
   if (!w)
     return;
-  if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse("the indices of the maxima have no counterpart in Core ML; only the values can "
-                    "be used");
   Expr e = prepare(c, x, Spatial);
   bool dilated = llvm::any_of(w->dilation, [](int64_t d) { return d != 1; });
   finish(c, x, dilated ? dilatedMax(e, *w) : pool(e, OpKind::max_pool, *w), Spatial);
-  if (c.schema().returns().size() == 2)
-    c.result(Val());
+  giveIndices(c, x, e, Spatial, [&](unsigned i, int64_t size) {
+    int64_t span = w->dilation[i] * (w->kernel[i] - 1) + 1;
+    int64_t count = outputSize(size, span, w->stride[i], w->padding[i], w->ceil);
+    Reads reads;
+    for (int64_t o = 0; o < count; ++o) {
+      Ints &window = reads.emplace_back();
+      for (int64_t k = 0; k < w->kernel[i]; ++k) {
+        int64_t at = o * w->stride[i] - w->padding[i] + k * w->dilation[i];
+        if (at >= 0 && at < size)
+          window.push_back(at);
+      }
+      if (window.empty()) // all padding: any place will do
+        window.push_back(size - 1);
+    }
+    return reads;
+  });
+}
+
+/// Values go to where they were the maximum; the rest is zero.
+void lowerMaxUnpool(Call &c) {
+  Tensor x = c.tensor("self"), indices = c.tensor("indices");
+  Shape size = c.dims("output_size");
+  if (c.failed())
+    return;
+  if ((x.rank() != 3 && x.rank() != 4) || size.size() != 2)
+    return c.refuse("input of rank {0}; 3 or 4 is needed", x.rank());
+  Shape result(x.shape().drop_back(2));
+  Dim planes = numElements(result), pixels = numElements(x.shape().take_back(2));
+  result.append(size.begin(), size.end());
+  Value *scattered = c.emit(
+      OpKind::scatter_along_axis,
+      {{scatter_along_axis::data, c.full({planes, size[0] * size[1]}, DType::F32, 0)},
+       {scatter_along_axis::indices, c.reshape(indices.value, {planes, pixels})},
+       {scatter_along_axis::updates, c.reshape(c.castTo(x.value, DType::F32), {planes, pixels})},
+       {scatter_along_axis::axis, 1},
+       {scatter_along_axis::mode, "update"},
+       {scatter_along_axis::validate_indices, false}});
+  c.result(c.castTo(c.reshape(scattered, result), x.milType()), x.dtype);
 }
 
 /// For each output of one dimension, how many elements its window counts, padding included but not
@@ -236,12 +354,9 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
   Ints outputs = c.integers("output_size", Spatial);
   if (c.failed())
     return;
-  if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse("the indices of the maxima have no counterpart in Core ML; only the values can "
-                    "be used");
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
     return c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), Spatial + 1, Spatial + 2);
-  Expr y = prepare(c, x, Spatial);
+  Expr e = prepare(c, x, Spatial), y = e;
   llvm::SmallVector<int64_t, 3> whole; // axes that are reduced to one element
   Windows w;
   bool divides = true;
@@ -273,8 +388,15 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
     }
   }
   finish(c, x, y, Spatial);
-  if (c.schema().returns().size() == 2)
-    c.result(Val());
+  giveIndices(c, x, e, Spatial, [&](unsigned i, int64_t size) {
+    Reads reads;
+    for (int64_t o = 0; o < outputs[i]; ++o) {
+      auto [begin, end] = adaptiveWindow(o, size, outputs[i]);
+      auto positions = llvm::seq(begin, end);
+      reads.emplace_back(positions.begin(), positions.end());
+    }
+    return reads;
+  });
 }
 } // namespace
 
@@ -282,6 +404,7 @@ void registerPooling(Table &table) {
   table.add({"aten::max_pool1d", "aten::max_pool1d_with_indices"}, lowerMaxPool<1>);
   table.add({"aten::max_pool2d", "aten::max_pool2d_with_indices"}, lowerMaxPool<2>);
   table.add({"aten::max_pool3d", "aten::max_pool3d_with_indices"}, lowerMaxPool<3>);
+  table.add({"aten::max_unpool2d"}, lowerMaxUnpool);
   table.add({"aten::avg_pool1d"}, lowerAvgPool<1>);
   table.add({"aten::avg_pool2d"}, lowerAvgPool<2>);
   table.add({"aten::avg_pool3d"}, lowerAvgPool<3>);

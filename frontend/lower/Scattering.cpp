@@ -1,5 +1,5 @@
 // Writing elements at positions: scatter and its reductions, index_put, index_add and the like,
-// slice_scatter.
+// masked_scatter, slice_scatter.
 //
 // MIL scatters int32 and floats; bools go through int32. PyTorch takes negative indices in
 // index_put and index_fill only, where they are made positive.
@@ -241,6 +241,30 @@ void lowerIndexPut(Call &c) {
   c.result(castTo(permuteIfNeeded(result, back), x.milType()), x.dtype);
 }
 
+/// The elements of `source`, in order, go to the true positions of a mask: the n-th true position
+/// takes the n-th element.
+void lowerMaskedScatter(Call &c) {
+  Tensor x = c.tensor("self"), mask = c.tensor("mask"), source = c.tensor("source");
+  if (c.failed())
+    return;
+  auto shape = broadcastShapes(c, {x.shape(), mask.shape()});
+  if (!shape)
+    return;
+  Dim count = numElements(*shape), given = numElements(source.shape());
+  Expr where(c, c.broadcastTo(c.castTo(mask.value, DType::Bool), *shape));
+  Expr flags(c, c.castTo(c.reshape(where, {count}), DType::I32));
+  Expr taken(c, c.emit(OpKind::cumsum, {{cumsum::x, flags.value()},
+                                        {cumsum::axis, 0},
+                                        {cumsum::exclusive, true},
+                                        {cumsum::reverse, false}}));
+  // Behind the last true position the count goes past the source; what is read there is not used.
+  taken = minimum(taken, sizeOf(c, given - Dim(1)));
+  Expr values = gatherable(Expr(c, c.reshape(source.value, {given})));
+  Expr picked(c, c.reshape(gather(values, taken, 0), *shape));
+  c.result(select(where, castTo(picked, x.milType()), Expr(c, c.broadcastTo(x.value, *shape))),
+           x.dtype);
+}
+
 /// x with positions start, start + step … of an axis replaced.
 void giveReplaced(Call &c, const Tensor &x, Expr source, int64_t axis, const Dim &start,
                   const Dim &end, int64_t step) {
@@ -309,6 +333,7 @@ void registerScattering(Table &table) {
   table.add({"aten::index_fill.int_Scalar", "aten::index_fill.int_Tensor"}, lowerIndexFill);
   table.add({"aten::index_put", "aten::index_put.hacked_twin", "aten::_unsafe_index_put"},
             lowerIndexPut);
+  table.add({"aten::masked_scatter"}, lowerMaskedScatter);
   table.add({"aten::slice_scatter"}, lowerSliceScatter);
   table.add({"aten::select_scatter"}, lowerSelectScatter);
 }

@@ -275,6 +275,17 @@ class While(nn.Module):
 
 
 @model(f32(2, 6), script=True)
+class Statements(nn.Module):
+    """What TorchScript has for `with` and for tasks beside one another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        task = torch.jit.fork(torch.relu, x)
+        with torch.no_grad():
+            y = x.diagonal() * 2.0
+        return torch.jit.wait(task)[:, :2] + y
+
+
+@model(f32(2, 6), script=True)
 class ListAppend(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts: List[Tensor] = []

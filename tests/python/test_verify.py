@@ -60,6 +60,35 @@ def test_passes(tmp_path):
     assert verify(package, model, "--compute", "native").returncode == 0
 
 
+class Masked(nn.Module):
+    def forward(self, x, mask):
+        return x.masked_fill(mask, 0.0) + torch.sigmoid(mask)
+
+
+def test_bool_inputs_reach_the_model_as_such(tmp_path):
+    example = (torch.rand(2, 8), torch.rand(2, 8) > 0.5)
+    torch.jit.trace(Masked().eval(), example).save(str(tmp_path / "model.pt"))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 8]", "--input", "mask=bool[2, 8]",
+            tmp_path / "model.pt")
+    result = verify(tmp_path / "p.mlpackage", tmp_path / "model.pt", "--draws", "3", "--bisect")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+class OneSize(nn.Module):
+    """Its trace holds the length that it was made with."""
+
+    def forward(self, x):
+        return x[:, : x.shape[1] - 2] + torch.ones(int(x.shape[1]) - 2)
+
+
+def test_sizes_that_the_model_refuses_are_named(tmp_path):
+    package, model = compiled(tmp_path, OneSize(), declared="x=[1, 8..12]", example=torch.rand(1, 8))
+    assert verify(package, model).returncode == 0
+    result = verify(package, model, "--draws", "2")
+    assert result.returncode == 1
+    assert "on inputs x [1, 12]" in result.stderr and "the model fails" in result.stderr, result.stderr
+
+
 def test_overflow_is_named(tmp_path):
     torch.manual_seed(0)
     package, model = compiled(tmp_path, Net(Scores()))

@@ -224,6 +224,23 @@ TEST(RandomInputs, IntegersStayWithinTheGathersTheyReach) {
               HasSubstr("no input"));
 }
 
+TEST(RandomInputs, LaterDrawsTakeOtherSizes) {
+  Net n;
+  for (const char *name : {"x", "y"})
+    n.function->addInput(
+        Type::tensor(DType::F32, {Dim::symbol(name, 3, 9), Dim::symbol("m"), Dim(2)}), name);
+  auto shapes = [&](unsigned draw) {
+    std::vector<std::vector<int64_t>> all;
+    for (const NamedTensor &input : llvm::cantFail(randomInputs(*n.function, 1, {}, draw)))
+      all.push_back(input.value.shape().vec());
+    EXPECT_EQ(all[0], all[1]);
+    return all[0];
+  };
+  EXPECT_EQ(shapes(0), (std::vector<int64_t>{3, 1, 2}));
+  EXPECT_EQ(shapes(1), (std::vector<int64_t>{8, 6, 2}));
+  EXPECT_EQ(shapes(2), (std::vector<int64_t>{9, 11, 2}));
+}
+
 TEST(RandomInputs, AreTheSameForASeed) {
   Net n;
   Value *x = n.function->addInput(Type::tensor(DType::F16, {Dim::symbol("n", 3), Dim(500)}), "x");

@@ -63,6 +63,9 @@ TEST(If, BranchesOfDifferentKindsAreRefused) {
   EXPECT_THAT(refusal(forward("  y = x\n  if bool(x.sum() > 0):\n    y = x[0]\n  return y\n"),
                       {randn({3, 4})}),
               testing::HasSubstr("branches"));
+  EXPECT_THAT(refusal(forward("  y = x\n  if bool(x.sum() > 0):\n    y = x[:2]\n  return y\n"),
+                      {randn({3, 4})}),
+              testing::HasSubstr("give both one shape"));
 }
 
 TEST(Loop, KnownTripCountIsUnrolled) {

@@ -49,6 +49,16 @@ TEST(Mutation, ThroughViewsOfViews) {
         {randn({2, 3, 4})});
 }
 
+TEST(Mutation, ThroughDiagonals) {
+  check(forward("  y = x.clone()\n  d = y.diagonal()\n  d.fill_(5)\n  y.mul_(2)\n  return y, d\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.clone()\n  y.diagonal(-1, 2, 0).add_(1)\n  y.diagonal(2, 1, 2)[0] = 7\n  "
+                "return y\n"),
+        {randn({3, 4, 5})});
+  check(forward("  y = torch.zeros([3, 3])\n  y.t().diagonal(1).copy_(x)\n  return y\n"),
+        {randn({2})});
+}
+
 TEST(Mutation, ReshapeAliasesOnlyWhereStridesAllow) {
   // A reshape of a transposed tensor copies: the write must not be seen.
   check(forward("  y = x.clone()\n  z = y.t().reshape(-1)\n  z.add_(1)\n  return y, z\n"),

@@ -30,6 +30,15 @@ TEST(Sizes, SymbolicSizesStaySymbolic) {
                {randn({6, 4})}, {0});
 }
 
+TEST(Sizes, QuotientsOfSymbolicSizesCancel) {
+  // -1 stands for 8 n / (4 n) here: known, so that it can be split into pieces.
+  checkDynamic(
+      forward("  y = x.view(x.size(0), 2, 2, -1)\n  a, b = y.chunk(2, -1)\n  return a - b\n"),
+      {randn({5, 8})}, {0});
+  checkDynamic(forward("  return x.view(-1, x.size(0) * 3)[0], x.view(-1, x.size(0) // 2)\n"),
+               {randn({4, 6})}, {0});
+}
+
 TEST(Sizes, SymbolicSizesAsTensors) {
   checkDynamic(
       forward(
@@ -41,6 +50,13 @@ TEST(Sizes, SymbolicSizesAsTensors) {
 TEST(Sizes, DecisionsOnBounds) {
   checkDynamic(forward("  if x.size(0) >= 1:\n    return x + 1\n  return x\n"), {randn({6, 4})},
                {0});
+}
+
+TEST(Sizes, ListsOfSizesAreCompared) {
+  checkDynamic(
+      forward("  n = x.size(0)\n  y = torch.zeros([n, n])\n  if y.size() == [n, n] and x.shape "
+              "!= [n + 1, 4] and x.shape != [n]:\n    return x + 1\n  return x\n"),
+      {randn({6, 4})}, {0});
 }
 
 TEST(Sizes, NumbersKnownAtRunTime) {
@@ -55,6 +71,10 @@ TEST(Containers, ListsAreShared) {
   check(forward("  l = [x, x + 1, x + 2]\n  l.insert(1, x * 5)\n  p = l.pop()\n  l.reverse()\n  "
                 "return torch.stack(l[1:]), p\n"),
         {randn({3, 4})});
+  check(forward("  l = [0, 1, 2, 3, 4]\n  y = x\n  for i in l[::-1] + l[3:0:-2] + l[-2:-9:-3]:\n   "
+                " y = y "
+                "* 2 + i\n  return y + len(l[9::-1] + l[1:9:-1])\n"),
+        {randn({3, 4})});
   check(forward("  a, b = torch.split(x, [1, 2])\n  return a + b\n"), {randn({3, 4})});
 }
 
@@ -68,6 +88,11 @@ TEST(Containers, Dictionaries) {
 
 TEST(Containers, Tuples) {
   check(forward("  t = (x, x * 2, 3)\n  a, b, k = t\n  return (a - b) * k, t[1]\n"),
+        {randn({3, 4})});
+}
+
+TEST(Containers, Strings) {
+  check(forward("  s = '{}-{}'.format('ab', x.size(0)) + '%d%s' % (7, 'c')\n  return x + len(s)\n"),
         {randn({3, 4})});
 }
 

@@ -112,7 +112,18 @@ TEST(Pooling, Max) {
            {x});
   check(f + "1d(x, 3, 2)", {randn({2, 3, 11})});
   check(f + "3d(x, 2, ceil_mode=True)", {randn({1, 2, 5, 6, 7})});
-  EXPECT_THAT(refusal("torch.max_pool2d_with_indices(x, 2)[1]", {x}), HasSubstr("indices"));
+  checkAll({"torch.max_pool2d_with_indices(x, 2)",
+            "torch.max_pool2d_with_indices(x, [3, 2], [2, 1], [1, 1])",
+            "torch.max_pool2d_with_indices(x[0], 3, 2, 1, 1, True)",
+            "torch.max_pool2d_with_indices((x * 2).round(), [2, 3], [1, 2], 0, [2, 1])",
+            "torch.max_pool1d_with_indices(x[0], 3, 2, 1)", "torch.adaptive_max_pool1d(x[0], 5)",
+            "torch.adaptive_max_pool2d(x, [3, 2])", "torch.adaptive_max_pool2d(x, [1, 4])"},
+           {x});
+  checkDynamic("torch.max_pool2d_with_indices(x, 2)", {x}, {0});
+  check("def forward(self, x):\n  y, i = torch.max_pool2d_with_indices(x, 2)\n"
+        "  return torch.max_unpool2d(y * 2, i, [x.size(2), x.size(3)])\n",
+        {x});
+  EXPECT_THAT(refusal("torch.max_pool3d_with_indices(x, 2)[1]", {x}), HasSubstr("indices"));
 }
 
 TEST(Pooling, Average) {
@@ -284,6 +295,13 @@ TEST(Patches, All) {
   check("torch.channel_shuffle(x, 2)", {randn({2, 6, 3, 4})});
   check("torch.im2col(x, [2, 3], [1, 1], [1, 1], [2, 2])", {randn({2, 3, 6, 7})});
   check("torch.im2col(x, 2, 2, 0, 1)", {randn({3, 6, 7})});
+  checkDynamic("torch.im2col(x, [2, 3], [1, 1], [1, 1], [2, 2])", {randn({2, 3, 6, 7})}, {0, 2});
+  check("x.as_strided([2, 3, 4], [6, 2, 1])", {randn({3, 8})});
+  check("x.as_strided([3, 2], [1, 4], 5), (x > 0).as_strided([4], [3])", {randn({3, 8})});
+  checkDynamic("x.as_strided([x.size(0) - 1, 4], [x.stride(0), x.stride(1)], 2)", {randn({3, 6})},
+               {0});
+  EXPECT_THAT(refusal("x.t().as_strided([2], [1])", {randn({3, 8})}),
+              testing::HasSubstr("row-major"));
   check("torch.col2im(x, [6, 7], [2, 3], 1, 1, 2)", {randn({2, 18, 16})});
   check("x.unfold(1, 3, 2)", {randn({2, 8, 3})});
   check("x.unfold(-1, 3, 1)", {randn({2, 8})});
