@@ -64,8 +64,9 @@ Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                   const AdapterBranch &branch, const Val &x, const Val &delta) {
   if (module.use.isDilated()) {
     ops.engine().fail(makeError("module '{0}': the {1} of a dilated convolution is computed when "
-                                "the function runs, and Core ML dilates no weight that is; compile "
-                                "it with --lora fold",
+                                "the function runs, and Core ML dilates no weight that is; merge "
+                                "it into the model (merge_and_unload) and give that as --function "
+                                "NAME=MODEL.pt",
                                 module.path, name(branch.kind)));
     return Val();
   }

@@ -7,6 +7,8 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <set>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
@@ -78,6 +80,8 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   if (!made)
     return made.takeError();
   std::map<std::string, AdapterBranch> &branches = *made;
+  // Scales depend on all factors of a module, so that none may go before the last is packed.
+  std::set<const at::Tensor *> used;
   std::vector<PackedInput> packed;
   for (const AdapterInput &input : inputs) {
     AdapterKey wanted = file.parse(input.key);
@@ -103,12 +107,12 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
     }
     packed.push_back(
         {input.name, dataOf(file, array).cast(mil::DType::F32).scale(scale).cast(mil::DType::F16)});
-    branch->second.factors.erase(wanted.factor);
+    used.insert(tensor);
   }
   std::vector<std::string> left;
   for (const auto &[module, branch] : branches)
     for (const auto &[name, factor] : branch.factors)
-      if (name != "alpha")
+      if (name != "alpha" && !used.count(&factor.tensor))
         left.push_back("'" + factor.key + "'");
   if (left.empty())
     return packed;

@@ -133,7 +133,7 @@ private:
                                   module_.weight.sizes().slice(2).end());
       std::vector<int64_t> shape = {w2.size(0), module_.weight.size(1) / w1.size(1)};
       shape.insert(shape.end(), kernel.begin(), kernel.end());
-      w2 = w2.reshape(shape);
+      w2 = w2.reshape(shape).contiguous(); // at::kron takes views of it
       if (branch.leadingKron)
         return at::kron(w1, w2);
       std::vector<int64_t> ones = {w1.size(0), w1.size(1)};
