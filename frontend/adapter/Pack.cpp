@@ -7,6 +7,8 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <set>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
@@ -55,6 +57,7 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   bool fromPeft = file.config().has_value();
   std::map<std::string, AdapterBranch> branches = branchesOf(file);
   std::vector<PackedInput> packed;
+  std::set<std::pair<std::string, std::string>> taken; // modules with factors
   for (const AdapterInput &input : inputs) {
     AdapterKey wanted = parseAdapterKey(input.key, fromPeft);
     auto branch = branches.find(wanted.module);
@@ -80,12 +83,12 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
     packed.push_back(
         {input.name,
          dataOf(file, *tensor).cast(mil::DType::F32).scale(scale).cast(mil::DType::F16)});
-    branch->second.factors.erase(wanted.factor);
+    taken.insert({wanted.module, wanted.factor});
   }
   std::vector<std::string> left;
   for (const auto &[module, branch] : branches)
     for (const auto &[name, factor] : branch.factors)
-      if (name != "alpha")
+      if (name != "alpha" && !taken.contains({module, name}))
         left.push_back("'" + factor.key + "'");
   if (left.empty())
     return packed;
