@@ -17,6 +17,8 @@ target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restr
 foreach(warning array-bounds stringop-overflow stringop-overread maybe-uninitialized)
   target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-${warning}>)
 endforeach()
+# Clang reports libstdc++ 12's own use, in stable_sort, of what C++17 deprecates.
+target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off)
 # Clang reports libstdc++ 12's own use of what it calls deprecated, inside std::stable_sort.
 target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)

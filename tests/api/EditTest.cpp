@@ -1,6 +1,7 @@
 // Adapters, recipes, and packages that exist: adding, merging, removing, verifying.
 #include "ApiTestUtils.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
 
@@ -34,22 +35,23 @@ protected:
 
   /// A PEFT folder with a LoRA of rank 2 and alpha 4.
   std::string adapter(const std::string &name, const at::Tensor &a, const at::Tensor &b,
-                      const std::string &module = "layer") const {
+                      const std::vector<std::string> &modules = {"layer"}) const {
     std::string folder = at(name);
     llvm::sys::fs::create_directory(folder);
     std::ofstream(folder + "/adapter_config.json")
-        << R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": [")" << module
-        << R"("], "bias": "none"})";
+        << R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "target_modules": [")"
+        << llvm::join(modules, "\", \"") << "\"]}";
     std::string header = "{", data;
-    for (auto [factor, tensor] : {std::pair{"lora_A", a}, {"lora_B", b}}) {
-      size_t begin = data.size();
-      at::Tensor content = tensor.contiguous();
-      data.append(static_cast<const char *>(content.const_data_ptr()), content.nbytes());
-      header += (begin ? "," : "") + ("\"base_model.model." + module) + "." + factor +
-                ".weight\":{\"dtype\":\"F32\",\"shape\":[" + std::to_string(tensor.size(0)) + "," +
-                std::to_string(tensor.size(1)) + "],\"data_offsets\":[" + std::to_string(begin) +
-                "," + std::to_string(data.size()) + "]}";
-    }
+    for (const std::string &module : modules)
+      for (auto [factor, tensor] : {std::pair{"lora_A", a}, {"lora_B", b}}) {
+        size_t begin = data.size();
+        at::Tensor content = tensor.contiguous();
+        data.append(static_cast<const char *>(content.const_data_ptr()), content.nbytes());
+        header += (begin ? ",\"base_model.model." : "\"base_model.model.") + module + "." + factor +
+                  ".weight\":{\"dtype\":\"F32\",\"shape\":[" + std::to_string(tensor.size(0)) +
+                  "," + std::to_string(tensor.size(1)) + "],\"data_offsets\":[" +
+                  std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
+      }
     header += "}";
     uint64_t size = header.size();
     std::ofstream out(folder + "/adapter_model.safetensors", std::ios::binary);
@@ -99,7 +101,7 @@ TEST_F(Packages, AdaptersOnFilesAndModules) {
 
 TEST_F(Packages, TensorsThatBelongToNoModule) {
   FunctionOptions with = options;
-  with.adapter = adapter("other", at::ones({2, 32}), at::ones({16, 2}), "other");
+  with.adapter = adapter("other", at::ones({2, 32}), at::ones({16, 2}), {"layer", "other"});
   Compiler strict;
   strict.addFile("f", at("base.pt"), with);
   EXPECT_THAT(message([&] { strict.write(at("m.mlpackage")); }), HasSubstr("other.lora_A"));

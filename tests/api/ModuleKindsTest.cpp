@@ -44,7 +44,7 @@ protected:
                   FunctionOptions options = {}) {
     expectSame(
         [&](const std::vector<at::Tensor> &in) {
-          return detail::forward(*model.ptr(), in, std::make_index_sequence<8>());
+          return plait::detail::forward(*model.ptr(), in, std::make_index_sequence<8>());
         },
         model.ptr().get(), examples, std::move(options));
   }
@@ -141,9 +141,9 @@ struct ContainersImpl : nn::Module {
       blocks->push_back(
           nn::Sequential(nn::LayerNorm(nn::LayerNormOptions({6})), nn::Linear(6, 6), nn::Tanh()));
     up = nn::Linear(6, 9);
-    named = register_module("named", nn::ModuleDict());
-    named->insert("up", up.ptr());
-    named->insert("down", nn::Linear(9, 6).ptr());
+    named = register_module(
+        "named", nn::ModuleDict(std::vector<std::pair<std::string, std::shared_ptr<nn::Module>>>{
+                     {"up", up.ptr()}, {"down", nn::Linear(9, 6).ptr()}}));
     register_module("again", up);
     table = register_module("table", nn::Embedding(10, 6));
     gains = register_module("gains", nn::ParameterList());
