@@ -20,8 +20,6 @@ endforeach()
 # Clang reports libstdc++ 12's own use, in stable_sort, of what C++17 deprecates.
 target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 target_compile_options(plait_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off)
-# Clang reports libstdc++ 12's own use of what it calls deprecated, inside std::stable_sort.
-target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 target_link_libraries(plait_flags INTERFACE LLVMSupport Threads::Threads)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # ccache can reuse objects built from a precompiled header only if the header's own time is not in it.
