@@ -6,6 +6,7 @@
 #include "mil/TensorData.h"
 
 #include "mil/OpInfo.h"
+#include "mil/RecipeReader.h"
 #include "mil/SaturatedRead.h"
 #include "support/Half.h"
 
@@ -220,17 +221,6 @@ size_t convert(DType from, const uint8_t *in, DType to, uint8_t *out, int64_t co
   return 0;
 }
 
-size_t readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out);
-
-size_t readFloats(const TensorData &tensor, int64_t begin, int64_t count, float *out) {
-  if (tensor.dtype() == DType::F32)
-    return readNode(tensor.node(), begin, count, reinterpret_cast<uint8_t *>(out));
-  std::vector<uint8_t> raw(byteSize(tensor.dtype(), count));
-  size_t overflowed = readNode(tensor.node(), begin, count, raw.data());
-  toFloats(tensor.dtype(), raw.data(), out, count);
-  return overflowed;
-}
-
 /// Copies `count` elements of `width` bytes, `step` elements apart.
 template <typename T> void gatherRun(const uint8_t *in, int64_t step, int64_t count, uint8_t *out) {
   const T *source = reinterpret_cast<const T *>(in);
@@ -342,8 +332,13 @@ size_t readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *ou
   const TensorData &w = node.inputs[0], &b = node.inputs[1], &a = node.inputs[2];
   int64_t columns = node.shape[1], rank = a.shape()[0];
   float factor = float(node.factor);
-  std::vector<float> aValues(rank * columns), bRow(rank), row(columns), delta(columns);
-  readFloats(a, 0, rank * columns, aValues.data());
+  std::vector<float> aValues, bRow(rank), row(columns), delta(columns);
+  const auto *aRows = reinterpret_cast<const float *>(a.contiguousBytes().data());
+  if (a.dtype() != DType::F32 || !aRows || reinterpret_cast<uintptr_t>(aRows) % alignof(float)) {
+    aValues.resize(rank * columns);
+    readFloats(a, 0, rank * columns, aValues.data());
+    aRows = aValues.data();
+  }
   int64_t width = bitWidth(node.dtype) / 8;
   size_t overflowed = 0;
   while (count > 0) {
@@ -352,14 +347,9 @@ size_t readLoraMerge(const Node &node, int64_t begin, int64_t count, uint8_t *ou
     readFloats(b, line * rank, rank, bRow.data());
     overflowed += readFloats(w, begin, run, row.data());
     std::fill_n(delta.begin(), run, 0.0f);
-    for (int64_t r = 0; r < rank; ++r) {
-      const float *aRow = aValues.data() + r * columns + first;
-      float weight = bRow[r];
-      for (int64_t i = 0; i < run; ++i)
-        delta[i] += weight * aRow[i];
-    }
-    for (int64_t i = 0; i < run; ++i)
-      row[i] += factor * delta[i];
+    for (int64_t r = 0; r < rank; ++r)
+      addScaled(delta.data(), aRows + r * columns + first, bRow[r], run);
+    addScaled(row.data(), delta.data(), factor, run);
     overflowed += fromFloats(node.dtype, row.data(), out, run);
     out += run * width;
     begin += run;
@@ -391,6 +381,17 @@ size_t readPermute(const Node &node, int64_t begin, int64_t count, uint8_t *out)
     return overflowed;
   }
   readNode(permuted.permute(node.perm).node(), begin, count, out);
+  return overflowed;
+}
+
+} // namespace
+
+size_t readFloats(const TensorData &tensor, int64_t begin, int64_t count, float *out) {
+  if (tensor.dtype() == DType::F32)
+    return readNode(tensor.node(), begin, count, reinterpret_cast<uint8_t *>(out));
+  std::vector<uint8_t> raw(byteSize(tensor.dtype(), count));
+  size_t overflowed = readNode(tensor.node(), begin, count, raw.data());
+  toFloats(tensor.dtype(), raw.data(), out, count);
   return overflowed;
 }
 
@@ -446,21 +447,21 @@ size_t readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
     return overflowed;
   }
   case Kind::Recipe:
-    assert(false && "recipes are evaluated when the reader is made");
+    return readRecipe(node, begin, count, out);
   }
   return 0;
 }
 
-// ---- Recipes
-// ----------------------------------------------------------------------------------------
+// ---- Recipes ------------------------------------------------------------------------------------
 
-using Evaluated = llvm::DenseMap<const Node *, TensorData>;
-Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evaluator,
-                                     Evaluated &done);
+namespace {
 
-Expected<Attr> evaluateRecipes(const Attr &attr, Evaluator *evaluator, Evaluated &done) {
+using Prepared = llvm::DenseMap<const Node *, TensorData>;
+Expected<TensorData> prepare(const TensorData &tensor, Evaluator *evaluator, Prepared &done);
+
+Expected<Attr> prepare(const Attr &attr, Evaluator *evaluator, Prepared &done) {
   if (const TensorData *tensor = attr.tensor()) {
-    auto value = evaluateRecipes(*tensor, evaluator, done);
+    auto value = prepare(*tensor, evaluator, done);
     if (!value)
       return value.takeError();
     return Attr(*value);
@@ -468,8 +469,7 @@ Expected<Attr> evaluateRecipes(const Attr &attr, Evaluator *evaluator, Evaluated
   return attr;
 }
 
-Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evaluator,
-                                     Evaluated &done) {
+Expected<TensorData> prepare(const TensorData &tensor, Evaluator *evaluator, Prepared &done) {
   const Node &node = tensor.node();
   if (node.kind == Kind::Strided)
     return tensor;
@@ -477,19 +477,23 @@ Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evalua
     return it->second;
   TensorData result = tensor;
   if (node.kind == Kind::Recipe) {
-    if (!evaluator)
-      return makeError("a constant is computed by '{0}', and nothing here evaluates operations",
-                       name(node.op));
     std::vector<std::vector<Attr>> operands;
     for (const auto &operand : node.operands) {
       operands.emplace_back();
       for (const Attr &attr : operand) {
-        auto value = evaluateRecipes(attr, evaluator, done);
+        auto value = prepare(attr, evaluator, done);
         if (!value)
           return value.takeError();
         operands.back().push_back(std::move(*value));
       }
     }
+    if (auto tree = streamed(node, operands)) {
+      done[&node] = *tree;
+      return *tree;
+    }
+    if (!evaluator)
+      return makeError("a constant is computed by '{0}', and nothing here evaluates operations",
+                       name(node.op));
     auto results = evaluator->evaluate(node.op, operands, {tensor.type()});
     if (!results)
       return results.takeError();
@@ -499,11 +503,16 @@ Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evalua
     llvm::SmallVector<TensorData, 3> inputs;
     bool changed = false;
     for (const TensorData &input : node.inputs) {
-      auto value = evaluateRecipes(input, evaluator, done);
+      auto value = prepare(input, evaluator, done);
       if (!value)
         return value.takeError();
       changed |= &value->node() != &input.node();
       inputs.push_back(std::move(*value));
+    }
+    if (node.kind == Kind::LoraMerge) {
+      // Every tile takes all of A.
+      inputs[2] = held(inputs[2].cast(DType::F32));
+      changed |= &inputs[2].node() != &node.inputs[2].node();
     }
     if (changed) {
       switch (node.kind) {
@@ -514,7 +523,7 @@ Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evalua
         result = inputs[0].reshape(node.shape);
         break;
       case Kind::Permute:
-        result = inputs[0].permute(node.perm);
+        result = permuteStreamed(inputs[0], node.perm);
         break;
       case Kind::Scale:
         result = inputs[0].scale(node.factor);
@@ -531,8 +540,8 @@ Expected<TensorData> evaluateRecipes(const TensorData &tensor, Evaluator *evalua
 } // namespace
 
 Expected<TensorReader> TensorReader::create(const TensorData &tensor, Evaluator *evaluator) {
-  Evaluated done;
-  auto ready = evaluateRecipes(tensor, evaluator, done);
+  Prepared done;
+  auto ready = prepare(tensor, evaluator, done);
   if (!ready)
     return ready.takeError();
   return TensorReader(std::move(*ready));
@@ -584,24 +593,40 @@ void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uin
   }
 }
 
-void TensorReader::release(int64_t begin, int64_t count) const {
-  const TensorData *tensor = &tensor_;
-  while (tensor->kind() == Kind::Cast || tensor->kind() == Kind::Scale ||
-         tensor->kind() == Kind::Reshape || tensor->kind() == Kind::LoraMerge)
-    tensor = &tensor->node().inputs[0];
-  const Node &node = tensor->node();
-  if (node.kind != Kind::Strided || !node.storage->release || node.shape.empty())
+static void releaseNode(const TensorData &tensor, int64_t begin, int64_t count) {
+  const Node &node = tensor.node();
+  switch (node.kind) {
+  case Kind::Cast:
+  case Kind::Scale:
+  case Kind::Reshape:
+  case Kind::LoraMerge:
+    return releaseNode(node.inputs[0], begin, count);
+  case Kind::Recipe:
+    if (node.op != OpKind::matmul)
+      for (const std::vector<Attr> &operand : node.operands)
+        releaseNode(*operand[0].tensor(), begin, count);
     return;
-  if (!tensor->contiguousBytes().empty()) {
+  case Kind::Permute:
+    return;
+  case Kind::Strided:
+    break;
+  }
+  if (!node.storage->release || node.shape.empty())
+    return;
+  if (!tensor.contiguousBytes().empty()) {
     node.storage->release(node.byteOffset + byteSize(node.dtype, begin),
                           byteSize(node.dtype, count));
-  } else if (begin + count == tensor->numElements() && count > 0) {
+  } else if (begin + count == tensor.numElements() && count > 0) {
     // Gathered from all over its extent, so that goes once the last element is read.
     int64_t last = 0;
     for (auto [size, stride] : llvm::zip(node.shape, node.strides))
       last += (size - 1) * stride;
     node.storage->release(node.byteOffset, byteSize(node.dtype, last + 1));
   }
+}
+
+void TensorReader::release(int64_t begin, int64_t count) const {
+  releaseNode(tensor_, begin, count);
 }
 
 // ---- Whole tensors

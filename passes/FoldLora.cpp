@@ -1,4 +1,4 @@
-// fold-lora: keeps a LoRA branch without its scale, or merges it into the weight.
+// fold-lora: keeps LoRA branches without their scales, or merges them into the weight.
 //
 //   %y = linear(x = %x, weight = const W, bias = const b)                   before
 //   %h = linear(x = %x, weight = const A [r, in], bias = 0)
@@ -13,14 +13,22 @@
 //
 //   %z = linear(x = %x, weight = const W + 0.5 B A, bias = const b)         after, fold
 //
-// The scale may stand before A, between A and B or after B, more than once, with casts anywhere.
-// Keeping, it goes into the smaller of A and B that no one else uses, or whose users all scale it
-// alike; where there is none the multiplication stays. Folding, W becomes the function's own. A
-// base conv takes a branch of a conv of its own geometry and a 1x1 conv; a base gather (an
-// embedding) one of a gather with the same indices and a linear.
-#include "passes/Match.h"
+// A sum of layers with factors (LoraMatch.h) is written anew where that takes fewer operations:
+//
+//   c ∘ (W x + b) + c s ∘ B(A x) + (1 - c) ∘ b                              a DoRA
+//   %y = linear(x = %x, weight = const W, bias = const b)                   after, keep
+//   %h = linear(x = %x, weight = const A, bias = 0)
+//   %d = linear(x = %h, weight = const c s ∘ B, bias = const (1 - c) b)
+//   %u = mul(x = %y, y = const c)
+//   %z = add(x = %u, y = %d)
+//
+// Keeping, a scale goes into the smaller of A and B that no one else uses, or whose users all scale
+// it alike, and a factor per feature into B; where there is none the multiplication stays. Folding,
+// W becomes the function's own: c ∘ W + (c s ∘ B) A. A base conv takes a branch of a conv of its
+// own geometry and a 1x1 conv; a base gather (an embedding) one of a gather with the same indices
+// and a linear.
+#include "passes/LoraFactors.h"
 #include "passes/Rewrite.h"
-#include "passes/Sharing.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -31,179 +39,21 @@ using namespace mil;
 
 namespace {
 
-/// A chain upwards through float casts and scalar factors, each used once.
-struct Scaled {
-  Value *source;
-  double factor = 1;
-  llvm::SmallVector<Op *, 4> factors; ///< the multiplications, from the last upwards
+/// What is done to a sum: decided for all before anything changes, so that equal branches decide
+/// alike.
+struct Plan {
+  LoraSum sum;
+  /// For each term: the layer that its branch is merged into, or null.
+  llvm::SmallVector<Op *, 4> bases;
+  /// For each term: the layer of its branch that takes its factor, or null.
+  llvm::SmallVector<Op *, 4> targets;
+
+  bool folds() const {
+    return llvm::any_of(bases, [](const Op *base) { return base != nullptr; });
+  }
 };
 
-Scaled strip(Value *value) {
-  Scaled chain{value, 1, {}};
-  while (Op *op = chain.source->hasOneUse() ? chain.source->def() : nullptr) {
-    if (op->is(OpKind::cast) && isFloat((*op)[cast::x]->type.dtype()) &&
-        isFloat(op->result()->type.dtype())) {
-      chain.source = (*op)[cast::x];
-      continue;
-    }
-    if (!op->is(OpKind::mul))
-      break;
-    unsigned constantSide = constTensor((*op)[mul::x]) ? 0 : 1;
-    const TensorData *scalar = constTensor((*op)[constantSide]);
-    std::optional<double> factor = scalar ? splatValue(*scalar) : std::nullopt;
-    if (!factor || !((*op)[1 - constantSide]->type == op->result()->type))
-      break;
-    chain.factor *= *factor;
-    chain.factors.push_back(op);
-    chain.source = (*op)[1 - constantSide];
-  }
-  return chain;
-}
-
-Value *withoutCasts(Value *value) {
-  while (Op *op = definedBy(value, OpKind::cast)) {
-    if (!isFloat((*op)[cast::x]->type.dtype()) || !isFloat(value->type.dtype()))
-      break;
-    value = (*op)[cast::x];
-  }
-  return value;
-}
-
-bool isFactor(const Op *op) {
-  return op && (op->is(OpKind::linear) || op->is(OpKind::conv) || op->is(OpKind::gather));
-}
-unsigned weightParam(const Op &op) {
-  return op.is(OpKind::linear) ? unsigned(linear::weight)
-         : op.is(OpKind::conv) ? unsigned(conv::weight)
-                               : unsigned(gather::x);
-}
-Value *inputOf(const Op &op) { return op.is(OpKind::gather) ? op[gather::indices] : op[0]; }
-/// Absent for a gather.
-std::optional<unsigned> biasParam(const Op &op) {
-  if (op.is(OpKind::gather))
-    return std::nullopt;
-  return op.is(OpKind::linear) ? unsigned(linear::bias) : unsigned(conv::bias);
-}
-const TensorData *weightOf(const Op &op) {
-  const TensorData *weight = constTensor(op[weightParam(op)]);
-  return weight && isFloat(weight->dtype()) ? weight : nullptr;
-}
-const Value *biasOf(const Op &op) {
-  auto param = biasParam(op);
-  return param ? op[*param] : nullptr;
-}
-bool hasBias(const Op &op) { return biasOf(op) && !isSplat(biasOf(op), 0); }
-
-/// scaleB * B(scaleA * A(scaleX * x)): the branch of a LoRA.
-struct Branch {
-  Op *b, *a;
-  double afterB, between, beforeA;
-  llvm::SmallVector<Op *, 4> factors;
-  Value *input;
-
-  double scale() const { return afterB * between * beforeA; }
-};
-
-std::optional<Branch> matchBranch(Value *value) {
-  Scaled last = strip(value);
-  Op *b = last.source->def();
-  if (!isFactor(b) || b->is(OpKind::gather) || !weightOf(*b) || !last.source->hasOneUse())
-    return std::nullopt;
-  Scaled middle = strip(inputOf(*b));
-  Op *a = middle.source->def();
-  if (!isFactor(a) || !weightOf(*a) || !middle.source->hasOneUse())
-    return std::nullopt;
-  // A takes to the rank, B from it.
-  bool linearPair = b->is(OpKind::linear) && !a->is(OpKind::conv);
-  bool convPair = b->is(OpKind::conv) && a->is(OpKind::conv);
-  if (!linearPair && !convPair)
-    return std::nullopt;
-  Branch branch{b, a, last.factor, middle.factor, 1, last.factors, inputOf(*a)};
-  llvm::append_range(branch.factors, middle.factors);
-  if (!a->is(OpKind::gather)) {
-    Scaled first = strip(branch.input);
-    branch.beforeA = first.factor;
-    branch.input = first.source;
-    llvm::append_range(branch.factors, first.factors);
-  }
-  return branch;
-}
-
-// ---- keep ---------------------------------------------------------------------------------------
-
-/// Scaling the weight of `target` by the branch's whole scale must scale the biases by what stood
-/// after them. False when a bias would have to be divided.
-bool canCarry(const Branch &branch, const Op *target) {
-  return target == branch.a || branch.beforeA == 1 || !hasBias(*branch.a);
-}
-
-void scaleConstant(Op &op, unsigned param, double factor) {
-  Value *old = op[param];
-  if (factor == 1)
-    return;
-  op.set(param, derivedConstant(&op, constTensor(old)->scale(factor), old));
-  eraseDead(old->def());
-}
-
-void carry(Branch &branch, Op *target) {
-  scaleConstant(*target, weightParam(*target), branch.scale());
-  if (hasBias(*branch.b))
-    scaleConstant(*branch.b, *biasParam(*branch.b), branch.afterB);
-  if (hasBias(*branch.a) && target == branch.a)
-    scaleConstant(*branch.a, *biasParam(*branch.a), branch.afterB * branch.between);
-  for (Op *factor : branch.factors)
-    replaceOp(factor, constTensor((*factor)[mul::x]) ? (*factor)[mul::y] : (*factor)[mul::x]);
-}
-
-bool keepBranches(llvm::MutableArrayRef<Branch> branches, Program &program,
-                  const PassContext &context) {
-  if (branches.empty())
-    return false;
-  struct Tally {
-    unsigned count = 0;
-    double scale = 0;
-    bool alike = true;
-  };
-  Sharing sharing(program);
-  llvm::DenseMap<uint64_t, Tally> tallies;
-  auto keyOf = [&](const Op *op) { return sharing.key(*weightOf(*op)); };
-  for (const Branch &branch : branches)
-    for (const Op *factor : {branch.a, branch.b}) {
-      Tally &tally = tallies[keyOf(factor)];
-      tally.alike &= !tally.count || tally.scale == branch.scale();
-      tally.scale = branch.scale();
-      ++tally.count;
-    }
-  auto mayScale = [&](const Branch &branch, const Op *factor) {
-    Value *weight = (*factor)[weightParam(*factor)];
-    if (!canCarry(branch, factor))
-      return false;
-    if (!context.options.share || (weight->hasOneUse() && weightOf(*factor)->numElements() < 10))
-      return true;
-    const Tally &tally = tallies[keyOf(factor)];
-    return tally.alike && tally.count >= sharing.uses(keyOf(factor));
-  };
-  // Decided for all before anything changes, so that equal branches decide alike.
-  llvm::SmallVector<Op *, 8> targets;
-  for (const Branch &branch : branches) {
-    Op *target = branch.b, *other = branch.a;
-    if (weightOf(*other)->byteSize() < weightOf(*target)->byteSize())
-      std::swap(target, other);
-    if (!mayScale(branch, target))
-      target = mayScale(branch, other) ? other : nullptr;
-    targets.push_back(target);
-  }
-  bool changed = false;
-  for (auto [branch, target] : llvm::zip(branches, targets)) {
-    if (!target)
-      continue;
-    carry(branch, target);
-    changed = true;
-  }
-  return changed;
-}
-
-// ---- fold ---------------------------------------------------------------------------------------
+// ---- Folding -----------------------------------------------------------------------------------
 
 bool sameConstant(const Op &x, const Op &y, unsigned param) {
   const Attr *a = constAttr(x[param]), *b = constAttr(y[param]);
@@ -220,113 +70,259 @@ bool isPointwise(const Op &op) {
          llvm::all_of(weight->shape().drop_front(2), [](int64_t k) { return k == 1; });
 }
 
-/// W + scale B A in W's shape, or nullopt when the three do not belong together.
-std::optional<TensorData> merged(const Op &base, const Branch &branch) {
+/// [out, everything else].
+TensorData asMatrix(const TensorData &weight) {
+  int64_t rows = weight.shape()[0];
+  return weight.reshape({rows, weight.numElements() / rows});
+}
+
+/// W, B and A belong together: the branch is W's, at the same places of the same input.
+bool fits(const Op &base, const LoraBranch &branch) {
   const TensorData *w = weightOf(base), *b = weightOf(*branch.b), *a = weightOf(*branch.a);
-  if (!w || base.kind() != branch.a->kind() || hasBias(*branch.a) ||
-      withoutCasts(inputOf(base)) != withoutCasts(branch.input))
-    return std::nullopt;
-  auto fits = [](const TensorData &w, const TensorData &b, const TensorData &a) {
+  if (!w || base.kind() != branch.a->kind() || hasBias(*branch.a))
+    return false;
+  auto fit = [](const TensorData &w, const TensorData &b, const TensorData &a) {
     return w.rank() == 2 && b.rank() == 2 && a.rank() == 2 && w.shape()[0] == b.shape()[0] &&
            w.shape()[1] == a.shape()[1] && b.shape()[1] == a.shape()[0];
   };
-  double scale = branch.scale();
   if (base.is(OpKind::linear))
-    return fits(*w, *b, *a) ? std::optional(w->loraMerge(*b, *a, scale)) : std::nullopt;
+    return fit(*w, *b, *a);
   if (base.is(OpKind::gather)) {
     for (unsigned param : {gather::axis, gather::batch_dims})
       if (!isSplat(base[param], 0) || !isSplat((*branch.a)[param], 0))
-        return std::nullopt;
-    if (b->rank() != 2)
-      return std::nullopt;
-    TensorData bt = b->permute({1, 0});
-    return fits(*w, *a, bt) ? std::optional(w->loraMerge(*a, bt, scale)) : std::nullopt;
+        return false;
+    return b->rank() == 2 && fit(*w, *a, b->permute({1, 0}));
   }
   for (unsigned param : {conv::strides, conv::pad_type, conv::pad, conv::dilations, conv::groups})
     if (!sameConstant(base, *branch.a, param))
-      return std::nullopt;
-  if (!isSplat(base[conv::groups], 1) || !isPointwise(*branch.b) ||
-      w->shape().drop_front(2) != a->shape().drop_front(2))
-    return std::nullopt;
-  int64_t out = w->shape()[0], rank = a->shape()[0];
-  TensorData w2 = w->reshape({out, w->numElements() / out});
-  TensorData a2 = a->reshape({rank, a->numElements() / rank});
-  TensorData b2 = b->reshape({b->shape()[0], b->shape()[1]});
-  return fits(w2, b2, a2) ? std::optional(w2.loraMerge(b2, a2, scale).reshape(w->shape()))
-                          : std::nullopt;
+      return false;
+  return isSplat(base[conv::groups], 1) && isPointwise(*branch.b) &&
+         w->shape().drop_front(2) == a->shape().drop_front(2) &&
+         fit(asMatrix(*w), asMatrix(*b), asMatrix(*a));
 }
 
-/// The base's bias with scale * B's added; the base's own where B has none.
-std::optional<TensorData> mergedBias(const Op &base, const Branch &branch,
-                                     const PassContext &context) {
-  const Value *old = biasOf(base);
-  auto sum = smallFloats(biasOf(*branch.b), context);
-  auto before =
-      old ? smallFloats(old, context) : std::optional(std::vector<double>(sum ? sum->size() : 0));
-  if (!biasParam(base) || !sum || !before || sum->size() != before->size())
-    return std::nullopt;
-  for (size_t i = 0; i < sum->size(); ++i)
-    (*sum)[i] = (*before)[i] + branch.afterB * (*sum)[i];
-  return floats(weightOf(base)->dtype(), {int64_t(sum->size())}, *sum);
+/// w + factor ∘ (B A), in w's shape.
+TensorData merged(const TensorData &w, const LoraBranch &branch, const PerFeature &factor,
+                  const PassContext &context) {
+  double scale = branch.scale();
+  TensorData b = *weightOf(*branch.b), a = *weightOf(*branch.a);
+  if (factor.size() > 1)
+    b = scaled(b, factor, 0, context);
+  else
+    scale *= factor[0];
+  if (branch.a->is(OpKind::gather))
+    return w.loraMerge(a, b.permute({1, 0}), scale);
+  return asMatrix(w).loraMerge(asMatrix(b), asMatrix(a), scale).reshape(w.shape());
 }
 
-bool foldBranch(Op &add, unsigned baseSide, const Branch &branch, PassContext &context) {
-  Value *sum = add[baseSide];
-  if (!sum->hasOneUse() || !(sum->type == add.result()->type))
-    return false;
-  Op *base = withoutCasts(sum)->def();
-  if (!isFactor(base) || !base->result()->hasOneUse())
-    return false;
-  if (isCompileTime((*base)[weightParam(*base)]) && !constTensor((*base)[weightParam(*base)])) {
-    context.warning("function {0}: the LoRA branch at '{1}' is kept beside its weight, which is "
-                    "compressed and cannot take it",
-                    add.function()->name, base->name);
-    return false;
+/// The layer that the branch of `term` can be merged into, or null.
+Op *findBase(const LoraSum &sum, const LoraTerm &term, PassContext &context) {
+  const char *obstacle = nullptr;
+  for (const LoraTerm &base : sum.terms) {
+    if (&base == &term || !base.layer || base.layer->kind() != term.branch->a->kind() ||
+        sourceOf(*base.layer, inputOf(*base.layer)) != sourceOf(*base.layer, term.branch->input))
+      continue;
+    Value *weight = (*base.layer)[weightParam(*base.layer)];
+    if (isCompileTime(weight) && !constTensor(weight))
+      obstacle = "compressed and cannot take it";
+    else if (!sum.owns(base.value))
+      obstacle = "used without it elsewhere";
+    else if (!fits(*base.layer, *term.branch) || !biasValues(*term.branch->b, context) ||
+             !biasValues(*base.layer, context))
+      obstacle = "of another geometry";
+    else
+      return base.layer;
   }
-  auto weight = merged(*base, branch);
-  if (!weight)
-    return false;
-  std::optional<TensorData> bias;
-  if (hasBias(*branch.b) && !(bias = mergedBias(*base, branch, context)))
-    return false;
+  if (obstacle)
+    context.warning(
+        "function {0}: the LoRA branch at '{1}' is kept beside its weight, which is {2}",
+        sum.root->function()->name, llvm::StringRef(term.layer->name), obstacle);
+  return nullptr;
+}
 
-  auto rebind = [&](unsigned param, const TensorData &tensor) {
-    Value *old = (*base)[param];
-    base->set(param, old ? derivedConstant(base, tensor, old)
-                         : Builder::before(base).constant(tensor, base->name + "_bias"));
-    if (old)
-      eraseDead(old->def());
+/// Merges the branches that have a base, with all factors. What their biases add is part of the
+/// sum's constant from then on.
+void fold(Plan &plan, const PassContext &context) {
+  LoraSum &sum = plan.sum;
+  for (LoraTerm &base : sum.terms) {
+    if (!base.layer || !llvm::is_contained(plan.bases, base.layer))
+      continue;
+    Op &layer = *base.layer;
+    TensorData weight =
+        scaled(*weightOf(layer), base.factor, layer.is(OpKind::gather) ? 1 : 0, context);
+    for (auto [term, into] : llvm::zip(sum.terms, plan.bases))
+      if (into == &layer) {
+        weight = merged(weight, *term.branch, term.factor, context);
+        sum.constant =
+            plus(sum.constant, times(term.factor, *biasValues(*term.branch->b, context)));
+      }
+    setConstant(layer, weightParam(layer), weight);
+    if (hasBias(layer) && !isAll(base.factor, 1))
+      setBias(layer, times(base.factor, *biasValues(layer, context)));
+    base.factor = {1};
+  }
+  llvm::SmallVector<LoraTerm, 4> terms;
+  llvm::SmallVector<Op *, 4> targets;
+  for (auto [term, into, target] : llvm::zip(sum.terms, plan.bases, plan.targets))
+    if (!into) {
+      terms.push_back(std::move(term));
+      targets.push_back(target);
+    }
+  sum.terms = std::move(terms);
+  plan.targets = std::move(targets);
+}
+
+// ---- Sums anew ---------------------------------------------------------------------------------
+
+/// The layer whose bias takes the sum's constant: one that branches are merged into, a base without
+/// a bias, else a branch's B. Null where none can; `isPlain` says whether a term has no factor.
+Op *biasTaker(const Plan &plan, llvm::function_ref<bool(size_t)> isPlain,
+              const PassContext &context) {
+  Op *taker = nullptr;
+  for (auto [index, term] : llvm::enumerate(plan.sum.terms)) {
+    if (!term.layer || !biasParam(*term.layer) || !isPlain(index) || !plan.sum.owns(term.value) ||
+        !weightOf(*term.layer) || !biasValues(*term.layer, context))
+      continue;
+    if (llvm::is_contained(plan.bases, term.layer) || (!term.branch && !hasBias(*term.layer)))
+      return term.layer;
+    if (term.branch && !taker)
+      taker = term.layer;
+  }
+  return taker;
+}
+
+/// How many operations write() makes of the sum, and what the factors behind its branches' layers
+/// take, where `carried` says whose factors are carried.
+unsigned operationsOf(const Plan &plan, llvm::function_ref<bool(size_t)> carried,
+                      const PassContext &context) {
+  auto isPlain = [&](size_t index) {
+    return carried(index) || isAll(plan.sum.terms[index].factor, 1);
   };
-  rebind(weightParam(*base), *weight);
-  if (bias)
-    rebind(*biasParam(*base), *bias);
-  replaceOp(&add, sum);
-  return true;
+  unsigned count = plan.sum.terms.size() - 1;
+  for (auto [index, term] : llvm::enumerate(plan.sum.terms)) {
+    count += !isPlain(index) && !(index > 0 && isAll(term.factor, -1));
+    if (term.branch && !carried(index))
+      count += term.branch->factors.size();
+  }
+  return count + (!isAll(plan.sum.constant, 0) && !biasTaker(plan, isPlain, context));
+}
+
+/// How many there are now.
+unsigned operationsOf(const LoraSum &sum) {
+  unsigned count = sum.arithmetic;
+  for (const LoraTerm &term : sum.terms)
+    count += term.branch ? term.branch->factors.size() : 0;
+  return count;
+}
+
+/// What takes the place of the root. Terms may have been the roots of other sums: `replaced` says
+/// what they are now.
+Value *write(Plan &plan, const llvm::DenseMap<Value *, Value *> &replaced,
+             const PassContext &context) {
+  LoraSum &sum = plan.sum;
+  Op &root = *sum.root;
+  DType dtype = root.result()->type.dtype();
+  unsigned rank = root.result()->type.rank();
+  if (!isAll(sum.constant, 0)) {
+    auto isPlain = [&](size_t index) { return isAll(sum.terms[index].factor, 1); };
+    if (Op *taker = biasTaker(plan, isPlain, context)) {
+      setBias(*taker, plus(*biasValues(*taker, context), sum.constant));
+      sum.constant = {0};
+    }
+  }
+  Builder builder = Builder::before(&root);
+  auto constant = [&](const PerFeature &values, llvm::StringRef hint) {
+    return builder.constant(alongFeatures(dtype, rank, sum.axis, values), hint);
+  };
+  Value *result = nullptr;
+  for (const LoraTerm &term : sum.terms) {
+    auto it = replaced.find(term.value);
+    Value *value = it == replaced.end() ? term.value : it->second;
+    llvm::StringRef hint = value->name;
+    if (value->type.dtype() != dtype)
+      value = builder.emit(OpKind::cast, {{cast::x, value}, {cast::dtype, name(dtype)}}, hint);
+    bool subtracted = result && isAll(term.factor, -1);
+    if (!isAll(term.factor, 1) && !subtracted)
+      value = builder.emit(OpKind::mul,
+                           {{mul::x, value}, {mul::y, constant(term.factor, "factor")}}, hint);
+    if (result)
+      value = builder.emit(subtracted ? OpKind::sub : OpKind::add,
+                           {{add::x, result}, {add::y, value}}, root.name);
+    result = value;
+  }
+  if (!isAll(sum.constant, 0))
+    result = builder.emit(
+        OpKind::add, {{add::x, result}, {add::y, constant(sum.constant, "constant")}}, root.name);
+  if (!canReplace(root.result(), result))
+    result = builder.emit(OpKind::identity, {{identity::x, result}}, root.name);
+  return result;
 }
 
 } // namespace
 
 bool foldLora(Program &program, PassContext &context) {
-  bool changed = false;
-  std::vector<Branch> kept;
-  walk(program, [&](Op &op) {
-    if (!op.is(OpKind::add) || !isFloat(op.result()->type.dtype()))
-      return;
-    LoraMode mode = context.lora(op.function()->name);
-    for (unsigned side : {1, 0}) {
-      auto branch = matchBranch(op[side]);
-      if (!branch || !op[side]->hasOneUse())
-        continue;
-      if (mode == LoraMode::Fold && foldBranch(op, 1 - side, *branch, context)) {
-        changed = true;
-        return;
-      }
-      if (!branch->factors.empty())
-        kept.push_back(std::move(*branch));
-    }
+  std::vector<Op *> operations;
+  walk(program, [&](Op &op) { operations.push_back(&op); });
+  // From the last: the whole of a sum before its parts.
+  std::vector<Plan> plans;
+  llvm::DenseSet<const Op *> taken;
+  for (Op *op : llvm::reverse(operations)) {
+    auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
+    if (!sum)
+      continue;
+    Plan plan{std::move(*sum), {}, {}};
+    bool folding = context.lora(op->function()->name) == LoraMode::Fold;
+    for (const LoraTerm &term : plan.sum.terms)
+      plan.bases.push_back(folding && term.branch ? findBase(plan.sum, term, context) : nullptr);
+    // What takes a branch is not merged itself.
+    for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
+      if (term.layer && llvm::is_contained(plan.bases, term.layer))
+        base = nullptr;
+    plan.targets.resize(plan.sum.terms.size());
+    // Not even if all layers could take their factors: then perhaps for a part.
+    auto atBest = [&](size_t index) {
+      const LoraTerm &term = plan.sum.terms[index];
+      return term.branch && (canCarry(term, term.branch->a) || canCarry(term, term.branch->b));
+    };
+    if (!plan.folds() && operationsOf(plan, atBest, context) >= operationsOf(plan.sum))
+      continue;
+    taken.insert(plan.sum.operations.begin(), plan.sum.operations.end());
+    for (const LoraTerm &term : plan.sum.terms)
+      if (term.branch)
+        taken.insert(term.branch->factors.begin(), term.branch->factors.end());
+    plans.push_back(std::move(plan));
+  }
+  std::reverse(plans.begin(), plans.end());
+
+  ScaledLayers layers(program, context);
+  for (const Plan &plan : plans)
+    for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
+      if (term.branch && !base)
+        layers.count(term);
+  for (Plan &plan : plans)
+    for (auto [index, term] : llvm::enumerate(plan.sum.terms))
+      if (term.branch && !plan.bases[index] && needsTarget(term))
+        plan.targets[index] = layers.choose(term);
+  llvm::erase_if(plans, [&](const Plan &plan) {
+    auto carried = [&](size_t index) { return plan.targets[index] != nullptr; };
+    return !plan.folds() && operationsOf(plan, carried, context) >= operationsOf(plan.sum);
   });
-  changed |= keepBranches(kept, program, context);
-  return changed;
+
+  llvm::DenseMap<Value *, Value *> replaced;
+  for (Plan &plan : plans) {
+    fold(plan, context);
+    for (auto [term, target] : llvm::zip(plan.sum.terms, plan.targets))
+      if (target)
+        carry(term, target, context);
+    Op &root = *plan.sum.root;
+    Value *result = write(plan, replaced, context);
+    replaceUses(root.result(), result);
+    replaced[root.result()] = result;
+  }
+  // Only now: a root that another sum has for a term is looked up by its address.
+  for (const Plan &plan : plans)
+    eraseDead(plan.sum.root);
+  return !plans.empty();
 }
 
 } // namespace plait::passes

@@ -55,17 +55,17 @@ Val likeInput(Ops &ops, const Val &y, const Val &x, int64_t features) {
   return ops.reshape(y, shape);
 }
 
-/// t [i, j, K...], wa [i, p], wb [j, r]: sum over i and j as [p, r, K].
+/// t [i, j, K...], wa [i, p], wb [j, r]: sum over i and j as [p, r K]. In products of matrices, so
+/// that a row of the result takes a row of wa and no more (mil/RecipeReader.h).
 Val tucker(Ops &ops, const Factors &factor, StringRef core, StringRef a, StringRef b) {
   at::IntArrayRef shape = factor.shape(core);
-  int64_t kernel = 1;
+  Dim i(shape[0]), j(shape[1]), r(factor.shape(b)[1]), kernel = 1;
   for (int64_t size : shape.slice(2))
-    kernel *= size;
-  Val t = ops.permute(ops.reshape(factor(core), {Dim(shape[0]), Dim(shape[1]), Dim(kernel)}),
-                      {2, 0, 1});                        // [K, i, j]
-  Val right = ops.matmul(t, factor(b));                  // [K, i, r]
-  Val both = ops.matmul(ops.swapLast(right), factor(a)); // [K, r, p]
-  return ops.permute(both, {2, 1, 0});
+    kernel = kernel * Dim(size);
+  Val t = ops.permute(ops.reshape(factor(core), {i, j, kernel}), {0, 2, 1});
+  Val right = ops.matmul(ops.reshape(t, {i * kernel, j}), factor(b));
+  right = ops.permute(ops.reshape(right, {i, kernel, r}), {0, 2, 1});
+  return ops.matmul(ops.swapLast(factor(a)), ops.reshape(right, {i, r * kernel}));
 }
 
 Shape shapeOf(const at::Tensor &tensor) {

@@ -1,0 +1,125 @@
+// The factors of LoRA branches, taken into a weight and the biases behind it.
+#include "passes/LoraFactors.h"
+
+#include "passes/Rewrite.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+namespace plait::passes {
+
+using namespace mil;
+
+// ---- Constants ---------------------------------------------------------------------------------
+
+TensorData alongFeatures(DType dtype, unsigned rank, unsigned axis, const PerFeature &factor) {
+  llvm::SmallVector<int64_t, 5> shape;
+  if (factor.size() > 1) {
+    shape.assign(rank - axis, 1);
+    shape[0] = int64_t(factor.size());
+  }
+  return floats(dtype, shape, factor);
+}
+
+TensorData scaled(const TensorData &weight, const PerFeature &factor, unsigned axis,
+                  const PassContext &context) {
+  if (factor.size() == 1)
+    return weight.scale(factor[0]);
+  return multiply(weight, alongFeatures(weight.dtype(), weight.rank(), axis, factor), context);
+}
+
+void setConstant(Op &op, unsigned param, const TensorData &tensor) {
+  Value *old = op[param];
+  op.set(param,
+         old ? derivedConstant(&op, tensor, old)
+             : Builder::before(&op).constant(tensor, (llvm::StringRef(op.name) + "_bias").str()));
+  if (old)
+    eraseDead(old->def());
+}
+
+std::optional<PerFeature> biasValues(const Op &layer, const PassContext &context) {
+  if (!hasBias(layer))
+    return PerFeature{0};
+  const TensorData *bias = constTensor(biasOf(layer));
+  if (!bias || !isFloat(bias->dtype()))
+    return std::nullopt;
+  auto values = bias->floatValues(context.evaluator);
+  if (!values) {
+    llvm::consumeError(values.takeError());
+    return std::nullopt;
+  }
+  return std::move(*values);
+}
+
+static int64_t features(const Op &layer) {
+  return layer.is(OpKind::gather) ? weightOf(layer)->shape().back() : weightOf(layer)->shape()[0];
+}
+
+void setBias(Op &layer, PerFeature values) {
+  if (values.size() == 1)
+    values.assign(features(layer), double(values[0]));
+  setConstant(layer, *biasParam(layer),
+              floats(weightOf(layer)->dtype(), {int64_t(values.size())}, values));
+}
+
+// ---- Branches ----------------------------------------------------------------------------------
+
+bool needsTarget(const LoraTerm &term) {
+  return !isAll(term.factor, 1) || term.branch->between != 1 || term.branch->beforeA != 1;
+}
+
+bool canCarry(const LoraTerm &term, const Op *target) {
+  const LoraBranch &branch = *term.branch;
+  if (target == branch.a)
+    return branch.ownsA && term.factor.size() == 1;
+  return branch.beforeA == 1 || !hasBias(*branch.a);
+}
+
+void carry(LoraTerm &term, Op *target, const PassContext &context) {
+  LoraBranch &branch = *term.branch;
+  auto scaleBias = [&](Op &layer, const PerFeature &factor) {
+    if (hasBias(layer) && !isAll(factor, 1))
+      setConstant(layer, *biasParam(layer),
+                  scaled(*constTensor(biasOf(layer)), factor, 0, context));
+  };
+  PerFeature whole = times(term.factor, {branch.scale()});
+  if (!isAll(whole, 1))
+    setConstant(*target, weightParam(*target),
+                scaled(*weightOf(*target), whole, target->is(OpKind::gather) ? 1 : 0, context));
+  scaleBias(*branch.b, term.factor);
+  if (target == branch.a && !target->is(OpKind::gather))
+    scaleBias(*branch.a, times(term.factor, {branch.between}));
+  for (Op *factor : branch.factors)
+    replaceOp(factor, constTensor((*factor)[mul::x]) ? (*factor)[mul::y] : (*factor)[mul::x]);
+  branch.factors.clear();
+  branch.between = branch.beforeA = 1;
+  term.factor = {1};
+}
+
+void ScaledLayers::count(const LoraTerm &term) {
+  PerFeature factor = times(term.factor, {term.branch->scale()});
+  for (const Op *layer : {term.branch->a, term.branch->b}) {
+    Tally &tally = tallies_[keyOf(layer)];
+    tally.alike &= !tally.count || tally.factor == factor;
+    tally.factor = factor;
+    ++tally.count;
+  }
+}
+
+Op *ScaledLayers::choose(const LoraTerm &term) {
+  Op *target = term.branch->b, *other = term.branch->a;
+  if (weightOf(*other)->byteSize() < weightOf(*target)->byteSize())
+    std::swap(target, other);
+  return mayScale(term, target) ? target : mayScale(term, other) ? other : nullptr;
+}
+
+bool ScaledLayers::mayScale(const LoraTerm &term, const Op *layer) {
+  if (!canCarry(term, layer))
+    return false;
+  if (!context_.options.share ||
+      ((*layer)[weightParam(*layer)]->hasOneUse() && weightOf(*layer)->numElements() < 10))
+    return true;
+  const Tally &tally = tallies_[keyOf(layer)];
+  return tally.alike && tally.count >= sharing_.uses(keyOf(layer));
+}
+
+} // namespace plait::passes
