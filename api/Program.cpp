@@ -10,7 +10,7 @@ namespace plait::inline v0 {
 
 static ValueInfo describe(const mil::Value &value) {
   const mil::Type &type = value.type;
-  ValueInfo result{value.name, "", {}};
+  ValueInfo result{value.name.str(), "", {}};
   if (!type.isTensor() && !type.isState()) {
     result.type = type.str();
     return result;

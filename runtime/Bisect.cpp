@@ -263,7 +263,7 @@ std::string Bisection::placeOf(unsigned point) const {
 
 Finding Bisection::findingAt(unsigned point, std::optional<Comparison> comparison) const {
   const Op &op = *points_[point].op;
-  return {describe(op), op.result(points_[point].result)->name, placeOf(point),
+  return {describe(op), op.result(points_[point].result)->name.str(), placeOf(point),
           std::move(comparison)};
 }
 

@@ -122,7 +122,7 @@ Error Interpreter::start(const Inputs &inputs) {
   size_t used = 0;
   for (auto [index, input] : llvm::enumerate(function_.inputs())) {
     if (input->type.isState()) {
-      if (!states.count(input->name)) {
+      if (!states.count(input->name.str())) {
         auto shape = mil::constShape(input->type.shape());
         if (!shape)
           return makeError("state '{0}' has the dynamic type {1}", input->name, input->type.str());
@@ -131,7 +131,7 @@ Error Interpreter::start(const Inputs &inputs) {
       }
       continue;
     }
-    auto it = inputs.find(input->name);
+    auto it = inputs.find(input->name.str());
     if (it == inputs.end())
       return makeError("input '{0}' of type {1} is missing", input->name, input->type.str());
     ++used;
@@ -329,15 +329,16 @@ Expected<Data> Interpreter::runOp(const Op &op) {
       results = runWhile(op);
       break;
     case OpKind::read_state:
-      results = Data{Datum(states[op[mil::read_state::input]->name])};
+      results = Data{Datum(states[op[mil::read_state::input]->name.str()])};
       break;
     case OpKind::write_state: {
       const Value &state = *op[mil::write_state::input];
       at::Tensor data = lookup(*op[mil::write_state::data]).tensor;
-      if (data.sizes() != states[state.name].sizes())
+      at::Tensor &held = states[state.name.str()];
+      if (data.sizes() != held.sizes())
         return makeError("{0}: data of shape {1} does not fit the state '{2}' of type {3}",
                          describe(op), c10::str(data.sizes()), state.name, state.type.str());
-      states[state.name] = data.to(states[state.name].scalar_type());
+      held = data.to(held.scalar_type());
       break;
     }
     default:

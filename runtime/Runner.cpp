@@ -101,7 +101,7 @@ std::vector<ProfileRow> Runner::profile() const {
 std::vector<NamedTensor> Runner::states() const {
   std::vector<NamedTensor> tensors;
   for (const auto &input : impl_->function->inputs())
-    if (auto it = impl_->interpreter->states.find(input->name);
+    if (auto it = impl_->interpreter->states.find(input->name.str());
         input->type.isState() && it != impl_->interpreter->states.end())
       tensors.push_back({input->name.str(), toTensorData(it->second, input->type.dtype())});
   return tensors;

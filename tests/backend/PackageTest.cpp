@@ -96,9 +96,9 @@ protected:
         ASSERT_EQ(p == nullptr, q == nullptr);
         if (p) {
           EXPECT_EQ(p->type().str(), q->type().str());
-          EXPECT_EQ(llvm::cantFail(p->bytes()), llvm::cantFail(q->bytes())) << left->name;
+          EXPECT_EQ(llvm::cantFail(p->bytes()), llvm::cantFail(q->bytes())) << left->name.str();
         } else {
-          EXPECT_TRUE(left->val() == right->val()) << left->name;
+          EXPECT_TRUE(left->val() == right->val()) << left->name.str();
         }
       }
       for (unsigned param = 0; param < left->numParams(); ++param) {

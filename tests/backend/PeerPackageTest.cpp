@@ -127,10 +127,10 @@ TEST(PeerPackages, NamesAreUniqueAcrossBlocks) {
   llvm::StringSet<> names;
   walk(main.body(), [&](Op &op) {
     for (const auto &result : op.results())
-      EXPECT_TRUE(names.insert(result->name).second) << result->name;
+      EXPECT_TRUE(names.insert(result->name.str()).second) << result->name.str();
     for (const auto &block : op.blocks())
       for (const auto &arg : block->args())
-        EXPECT_TRUE(names.insert(arg->name).second) << arg->name;
+        EXPECT_TRUE(names.insert(arg->name.str()).second) << arg->name.str();
   });
   EXPECT_EQ(count(main, OpKind::while_loop), 1u);
 }

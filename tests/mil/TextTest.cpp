@@ -60,8 +60,9 @@ TEST(Text, SpellingsOfOtherProducers) {
     std::string printed = toString(**program);
     auto again = parseProgram(printed);
     EXPECT_TRUE(bool(again)) << llvm::toString(again.takeError());
-    if (again)
+    if (again) {
       EXPECT_EQ(toString(**again), printed);
+    }
     return printed;
   };
   // Several results: Core ML writes no parentheses, and reads none.

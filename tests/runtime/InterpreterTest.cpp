@@ -237,7 +237,7 @@ TEST(Interpreter, TraceAndProfile) {
   Value *c = n.b.emit(OpKind::add, {{add::x, a}, {add::y, a}}, "c");
   n.outputs({n.b.emit(OpKind::relu, {{relu::x, c}}, "d")});
   RunOptions options;
-  options.trace = {a->name};
+  options.trace = {a->name.str()};
   options.profile = true;
   Runner runner = n.runner(options);
   EXPECT_EQ(run(runner, {floats("x", {2}, {1, -3})}), (Numbers{2, 18}));
