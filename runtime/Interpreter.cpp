@@ -184,7 +184,7 @@ Expected<std::vector<Datum>> Interpreter::run(const Inputs &inputs) {
 Datum Interpreter::lookup(const Value &value) {
   if (!mil::isCompileTime(&value)) {
     auto it = values_.find(&value);
-    TORCH_CHECK(it != values_.end(), "'", value.name, "' has no value here");
+    TORCH_CHECK(it != values_.end(), "'", value.name.str(), "' has no value here");
     return it->second;
   }
   const Op &op = *value.def();
