@@ -66,7 +66,7 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
     }
     if (nearSharing)
       candidates.push_back(
-          {{index, unsigned(function.weights.size())}, op.name.str(), *tensor, it->second, {}});
+          {{index, unsigned(function.weights.size())}, op.name, *tensor, it->second, {}});
     function.weights.push_back({op.name.str(), op.result()->type, it->second});
   };
 
