@@ -51,12 +51,12 @@ def test_paths_are_relative_to_the_recipe(folder, tmp_path_factory):
 
 def test_expected_share(folder):
     """The recipe's share holds where the command says nothing, and an option has the last word."""
-    twice = RECIPE.split("functions:")[0] + """expect_shared: {}
+    twice = RECIPE.split("functions:")[0] + """expect_shared: 100%
 functions:
-  first: {{model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}}
-  second: {{model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}}
+  first: {model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}
+  second: {model: models/mlp.pt, inputs: "x=[2, 12]", outputs: y}
 """
-    (folder / "recipe.yaml").write_text(twice.format("100%"))
+    (folder / "recipe.yaml").write_text(twice)
     succeed("compile", "recipe.yaml", cwd=folder)
     (folder / "recipe.mlpackage").rename(folder / "shared.mlpackage")
     (folder / "recipe.yaml").write_text(RECIPE.replace("default: second", "expect_shared: 95%"))
