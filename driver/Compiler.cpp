@@ -264,9 +264,12 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   }
   warnOfSaturation(written, observer);
   observer.proceed(1);
-  if (!adapterMap.functions.empty())
+  if (!adapterMap.functions.empty()) {
     if (Error error = writeAdapterMap(adapterMap, adapterMapPath(options.output)))
       return error;
+  } else if (!options.append) {
+    fs::remove(adapterMapPath(options.output)); // of the package that was replaced
+  }
   return summarise(program, written);
 }
 

@@ -3,10 +3,13 @@
 
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
+#include "driver/AdapterMap.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
 #include "mil/Verifier.h"
 #include "runtime/RuntimeEvaluator.h"
+
+#include "llvm/Support/FileSystem.h"
 
 namespace plait::driver {
 
@@ -78,6 +81,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
+  llvm::sys::fs::remove(adapterMapPath(options.output)); // of the package that was replaced
   return summarise(program, written);
 }
 

@@ -65,8 +65,6 @@ Engine::Handled Engine::tensorProperty(const c10::FunctionSchema &schema, Argume
       return Results{Val((*self->strides)[*dim])};
     return std::nullopt;
   }
-  if (name == "aten::is_contiguous" && self->strides)
-    return Results{Val(c10::IValue(isContiguous(*self)))};
   if (name == "prim::dtype")
     return Results{Val(c10::IValue(int64_t(self->dtype())))};
   if (name == "prim::device")

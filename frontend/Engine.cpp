@@ -309,7 +309,8 @@ static std::optional<std::vector<Val>> ignored(const c10::FunctionSchema &schema
                                                "aten::sym_constrain_range_for_size",
                                                "aten::manual_seed",
                                                "aten::set_grad_enabled",
-                                               "aten::_print"};
+                                               "aten::_print",
+                                               "profiler::_record_function_exit"};
   if (statements.contains(name))
     return std::vector<Val>{};
   static const llvm::StringSet<> identities = {"aten::requires_grad_", "aten::cuda", "aten::cpu",

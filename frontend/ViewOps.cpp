@@ -46,6 +46,17 @@ int64_t wrapAxis(int64_t axis, int64_t rank) {
   return axis < 0 ? axis + bound : axis;
 }
 
+/// How LibTorch lays the tensor out, as a tensor without memory; undefined where that is not known.
+at::Tensor layoutOf(const TensorObj &tensor) {
+  auto sizes = mil::constShape(tensor.shape);
+  auto strides = tensor.strides ? mil::constShape(*tensor.strides) : std::nullopt;
+  if (!sizes || !strides)
+    return {};
+  return at::empty_strided(at::IntArrayRef(sizes->data(), sizes->size()),
+                           at::IntArrayRef(strides->data(), strides->size()),
+                           at::device(at::kMeta));
+}
+
 enum class Alias { Yes, No, Unknown };
 
 /// Whether a reshape of a strided tensor is a view, and its strides: LibTorch's rule, on symbolic
@@ -279,7 +290,8 @@ Val Engine::splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<
 /// every (columns + 1)th.
 static Val::TensorPtr diagonalOf(Engine &engine, const Val::TensorPtr &self, int64_t offset) {
   const Dim rows = self->shape.end()[-2], columns = self->shape.back();
-  TORCH_CHECK(columns.isConst(), "a diagonal over dimensions of unknown size");
+  TORCH_CHECK(columns.isConst(), "a diagonal over columns of unknown size; give that dimension of "
+                                 "the input one size");
   std::optional<Shape> strides = self->strides;
   if (strides) {
     Dim column = strides->pop_back_val(), row = strides->pop_back_val();
@@ -289,6 +301,8 @@ static Val::TensorPtr diagonalOf(Engine &engine, const Val::TensorPtr &self, int
   shape.push_back(rows * columns);
   auto flat = engine.view(self, ViewStep{.kind = ViewStep::Reshape, .shape = shape}, std::nullopt);
   Dim length = offset < 0 ? min(rows + offset, columns) : min(rows, columns - offset);
+  TORCH_CHECK(length.upper() > 0, "diagonal ", offset, " of a ", rows.str(), " by ", columns.str(),
+              " matrix is empty; Core ML has no empty tensors");
   shape.back() = max(length, Dim(0));
   ViewStep step{.kind = ViewStep::Slice, .dim = int64_t(shape.size()) - 1, .shape = shape};
   step.start = offset < 0 ? columns * Dim(-offset) : Dim(offset);
@@ -572,16 +586,48 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
       name == "_conj" || name == "conj" || name == "resolve_conj" || name == "resolve_neg" ||
       name == "positive" || name == "real")
     return one(reshapeTensor(self, self->shape, true));
-  if (name == "contiguous") {
-    if (isContiguous(*self))
-      return one(Val(self));
+  auto formatOf = [&](at::MemoryFormat otherwise) {
+    auto format = arg.integer("memory_format");
+    return format ? at::MemoryFormat(*format) : otherwise;
+  };
+  // A copy with the strides that LibTorch gives it, unknown ones where those are not known.
+  auto copied = [&](at::MemoryFormat format) {
     Val result = copy(self);
-    if (!self->strides)
+    auto tensor = result.tensor();
+    if (!tensor)
+      return result;
+    bool rowMajor = format == at::MemoryFormat::Contiguous ||
+                    (format == at::MemoryFormat::Preserve && isContiguous(*self));
+    tensor->strides.reset();
+    if (at::Tensor layout = layoutOf(*self); layout.defined()) {
+      layout = layout.clone(format);
+      tensor->strides.emplace(layout.strides().begin(), layout.strides().end());
+    } else if (rowMajor) {
+      tensor->strides = contiguousStrides(self->shape);
+    }
+    return result;
+  };
+  if (name == "is_contiguous") {
+    at::MemoryFormat format = formatOf(at::MemoryFormat::Contiguous);
+    if (at::Tensor layout = layoutOf(*self); layout.defined())
+      return Results{Val(c10::IValue(layout.is_contiguous(format)))};
+    if (format == at::MemoryFormat::Contiguous && self->strides)
+      return Results{Val(c10::IValue(isContiguous(*self)))};
+    return std::nullopt;
+  }
+  if (name == "contiguous") {
+    at::MemoryFormat format = formatOf(at::MemoryFormat::Contiguous);
+    bool rowMajor = format == at::MemoryFormat::Contiguous;
+    at::Tensor layout = layoutOf(*self);
+    if (layout.defined() ? layout.is_contiguous(format) : rowMajor && isContiguous(*self))
+      return one(Val(self));
+    Val result = copied(format);
+    if (!layout.defined() && !(rowMajor && self->strides))
       mayAlias(result, Val(self));
     return Results{result};
   }
   if (name == "clone")
-    return Results{copy(self)};
+    return Results{copied(formatOf(at::MemoryFormat::Preserve))};
   if (name == "to" || name == "type_as" || name == "_to_copy" ||
       name == "_autocast_to_reduced_precision" || name == "_autocast_to_full_precision") {
     at::ScalarType dtype = self->dtype();
@@ -592,10 +638,20 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
     const Val *flag = arg.find("copy");
     bool forced = name == "_to_copy" ||
                   (flag && flag->known() && flag->known()->isBool() && flag->known()->toBool());
-    if (dtype == self->dtype())
-      return Results{forced ? copy(self) : Val(self)};
+    at::MemoryFormat format = formatOf(at::MemoryFormat::Preserve);
+    if (dtype == self->dtype()) {
+      at::Tensor layout = layoutOf(*self);
+      if (!forced && (format == at::MemoryFormat::Preserve ||
+                      (layout.defined() && layout.suggest_memory_format() == format)))
+        return Results{Val(self)};
+      Val result = copied(format);
+      if (!forced && !layout.defined())
+        mayAlias(result, Val(self));
+      return Results{result};
+    }
     Val result = castTensor(self, dtype);
-    if (auto tensor = result.tensor(); tensor && !isContiguous(*self))
+    if (auto tensor = result.tensor();
+        tensor && (!isContiguous(*self) || format != at::MemoryFormat::Preserve))
       tensor->strides.reset();
     return Results{result};
   }

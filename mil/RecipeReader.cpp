@@ -52,6 +52,31 @@ bool isUnary(OpKind kind) {
   return kind == OpKind::sqrt || kind == OpKind::square || kind == OpKind::abs;
 }
 
+/// Reads of leaves that a tile takes, counted up to `limit`: a permutation that is left reads
+/// everything for each tile.
+unsigned readsOf(const TensorData &tensor, unsigned limit) {
+  const Node &node = tensor.node();
+  if (node.kind == Kind::Strided)
+    return 1;
+  if (node.kind == Kind::Permute)
+    return limit;
+  unsigned count = 0;
+  for (const TensorData &input : node.inputs)
+    if (count < limit)
+      count += readsOf(input, limit - count);
+  for (const std::vector<Attr> &attrs : node.operands)
+    for (const Attr &attr : attrs)
+      if (const TensorData *operand = attr.tensor(); operand && count < limit)
+        count += readsOf(*operand, limit - count);
+  return count;
+}
+
+/// Held where reading it tile by tile would read the same again and again.
+TensorData settled(const TensorData &tensor) {
+  constexpr unsigned limit = 32;
+  return readsOf(tensor, limit) >= limit ? held(tensor) : tensor;
+}
+
 /// Those axes of `tensor` that `kept` names, of its shape with ones put before it up to `rank`.
 TensorData withAxes(const TensorData &tensor, unsigned rank, llvm::ArrayRef<unsigned> kept) {
   Sizes shape(rank - tensor.rank(), 1), selected;
@@ -96,7 +121,7 @@ std::optional<TensorData> streamedElementwise(const Node &recipe,
     const TensorData *tensor = operand(operands, param);
     if (!tensor || !(tensor->dtype() == DType::F32 || (compares && tensor->dtype() == DType::I32)))
       return std::nullopt;
-    seen.push_back({Attr(broadcast(withAxes(*tensor, recipe.shape.size(), kept), shape))});
+    seen.push_back({Attr(broadcast(withAxes(settled(*tensor), recipe.shape.size(), kept), shape))});
   }
   if (recipe.dtype != (compares ? DType::Bool : DType::F32) ||
       (count == 2 && seen[0][0].tensor()->dtype() != seen[1][0].tensor()->dtype()))
@@ -188,7 +213,8 @@ std::optional<TensorData> product(const TensorData &x, const TensorData &y) {
   if (2 * y.numElements() > std::max(x.numElements(), rows * columns))
     return std::nullopt;
   return TensorData::recipe(
-      OpKind::matmul, {{Attr(x)}, {Attr(held(y))}, {Attr::boolean(false)}, {Attr::boolean(false)}},
+      OpKind::matmul,
+      {{Attr(settled(x))}, {Attr(held(y))}, {Attr::boolean(false)}, {Attr::boolean(false)}},
       Type::tensor(DType::F32, {rows, columns}));
 }
 
@@ -247,6 +273,7 @@ std::optional<TensorData> reduced(const Node &recipe,
   const TensorData *axes = operand(operands, reduce_sum::axes);
   if (!x || x->dtype() != DType::F32 || recipe.dtype != DType::F32 || x->numElements() == 0)
     return std::nullopt;
+  TensorData source = settled(*x);
   llvm::SmallVector<bool, 6> isReduced(x->rank(), !axes);
   if (axes) {
     auto values = axes->intValues();
@@ -273,7 +300,7 @@ std::optional<TensorData> reduced(const Node &recipe,
   bool magnitudes = recipe.op == OpKind::reduce_l1_norm;
   for (int64_t begin = 0; begin < total; begin += kChunk) {
     int64_t count = std::min(kChunk, total - begin);
-    readFloats(*x, begin, count, values.data());
+    readFloats(source, begin, count, values.data());
     for (int64_t i = 0; i < count; ++i) {
       double value = values[i];
       sums[target + along * step] += squares ? value * value : magnitudes ? std::abs(value) : value;
@@ -347,7 +374,7 @@ std::optional<TensorData> streamed(const Node &recipe,
 }
 
 TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> perm) {
-  if (!hasRecipe(tensor))
+  if (llvm::is_sorted(perm) || !hasRecipe(tensor)) // sorted: the identity
     return tensor.permute(perm);
   const Node &node = tensor.node();
   switch (node.kind) {

@@ -115,8 +115,9 @@ TensorData merged(const TensorData &w, const LoraBranch &branch, const PerFeatur
   return asMatrix(w).loraMerge(asMatrix(b), asMatrix(a), scale).reshape(w.shape());
 }
 
-/// The layer that the branch of `term` can be merged into, or null.
-Op *findBase(const LoraSum &sum, const LoraTerm &term, PassContext &context) {
+/// The layer that the branch of `term` can be merged into, or null. Says once of a branch why not.
+Op *findBase(const LoraSum &sum, const LoraTerm &term, llvm::DenseSet<const Op *> &warned,
+             PassContext &context) {
   const char *obstacle = nullptr;
   for (const LoraTerm &base : sum.terms) {
     if (&base == &term || !base.layer || base.layer->kind() != term.branch->a->kind() ||
@@ -127,13 +128,14 @@ Op *findBase(const LoraSum &sum, const LoraTerm &term, PassContext &context) {
       obstacle = "compressed and cannot take it";
     else if (!sum.owns(base.value))
       obstacle = "used without it elsewhere";
-    else if (!fits(*base.layer, *term.branch) || !biasValues(*term.branch->b, context) ||
-             !biasValues(*base.layer, context))
-      obstacle = "of another geometry";
+    else if (!biasValues(*term.branch->b, context) || !biasValues(*base.layer, context))
+      obstacle = "with a bias that cannot take the branch's";
+    else if (!fits(*base.layer, *term.branch))
+      obstacle = "of another geometry, or A has a bias";
     else
       return base.layer;
   }
-  if (obstacle)
+  if (obstacle && warned.insert(term.layer).second)
     context.warning(
         "function {0}: the LoRA branch at '{1}' is kept beside its weight, which is {2}",
         sum.root->function()->name, llvm::StringRef(term.layer->name), obstacle);
@@ -265,7 +267,7 @@ bool foldLora(Program &program, PassContext &context) {
   walk(program, [&](Op &op) { operations.push_back(&op); });
   // From the last: the whole of a sum before its parts.
   std::vector<Plan> plans;
-  llvm::DenseSet<const Op *> taken;
+  llvm::DenseSet<const Op *> taken, warned;
   for (Op *op : llvm::reverse(operations)) {
     auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
     if (!sum)
@@ -273,7 +275,8 @@ bool foldLora(Program &program, PassContext &context) {
     Plan plan{std::move(*sum), {}, {}};
     bool folding = context.lora(op->function()->name) == LoraMode::Fold;
     for (const LoraTerm &term : plan.sum.terms)
-      plan.bases.push_back(folding && term.branch ? findBase(plan.sum, term, context) : nullptr);
+      plan.bases.push_back(folding && term.branch ? findBase(plan.sum, term, warned, context)
+                                                  : nullptr);
     // What takes a branch is not merged itself.
     for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
       if (term.layer && llvm::is_contained(plan.bases, term.layer))

@@ -114,7 +114,8 @@ Value *sourceOf(const Op &layer, Value *input) {
 
 namespace {
 
-/// A chain upwards through float casts, reshaped rows and scalar factors, each used once.
+/// A chain upwards through float casts, scalar factors and, before a linear layer, reshaped rows;
+/// each used once.
 struct Scaled {
   Value *source;
   double factor = 1;
@@ -123,10 +124,12 @@ struct Scaled {
 
 } // namespace
 
-static Scaled strip(Value *value) {
+/// Reshaped rows are no obstacle before a linear layer alone: a convolution takes its features from
+/// the second axis.
+static Scaled strip(Value *value, bool rows) {
   Scaled chain{value, 1, {}};
   while (Op *op = chain.source->hasOneUse() ? chain.source->def() : nullptr) {
-    if (isFloatCast(*op) || reshapesRows(*op)) {
+    if (isFloatCast(*op) || (rows && reshapesRows(*op))) {
       chain.source = (*op)[0];
       continue;
     }
@@ -154,7 +157,7 @@ static bool isLowRank(const Op &a, const Op &b) {
 static std::optional<LoraBranch> matchBranch(Op *b) {
   if (b->is(OpKind::gather) || !weightOf(*b))
     return std::nullopt;
-  Scaled middle = strip(inputOf(*b));
+  Scaled middle = strip(inputOf(*b), b->is(OpKind::linear));
   Op *a = middle.source->def();
   // A takes to the rank, B from it.
   if (!isLayer(a) || !weightOf(*a) || b->is(OpKind::conv) != a->is(OpKind::conv))
@@ -167,7 +170,7 @@ static std::optional<LoraBranch> matchBranch(Op *b) {
   if (!branch.ownsA && !isLowRank(*a, *b))
     return std::nullopt;
   if (branch.ownsA && !a->is(OpKind::gather)) {
-    Scaled first = strip(inputOf(*a));
+    Scaled first = strip(inputOf(*a), a->is(OpKind::linear));
     branch.beforeA = first.factor;
     branch.input = first.source;
     llvm::append_range(branch.factors, first.factors);
@@ -310,8 +313,12 @@ private:
       value = (*op)[0];
       op = value->hasOneUse() ? value->def() : nullptr;
     }
-    bool fits = isLayer(op) && (op->is(OpKind::conv) ? axis_ == 1 : last);
-    return fits && (op->is(OpKind::conv) || value->type.rank() > 0) ? op : nullptr;
+    if (!isLayer(op))
+      return nullptr;
+    // A convolution's features are no longer along the second axis once its result is reshaped.
+    bool fits = op->is(OpKind::conv) ? axis_ == 1 && value->type.rank() == shape().size()
+                                     : last && value->type.rank() > 0;
+    return fits ? op : nullptr;
   }
 
   Op &root_;

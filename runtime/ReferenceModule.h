@@ -37,7 +37,16 @@ callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
       return makeError("the model fails: {0}", text.trim().split('\n').first);
     } catch (const std::exception &error) { // of TorchScript's interpreter: a traceback first
       llvm::StringRef text = error.what();
-      return makeError("the model fails: {0}", text.rtrim().rsplit('\n').second);
+      // The message begins at the first "...Error: " that begins a line.
+      llvm::StringRef message = text.rtrim().rsplit('\n').second;
+      for (llvm::StringRef rest = text; !rest.empty(); rest = rest.split('\n').second) {
+        llvm::StringRef line = rest.split('\n').first;
+        if (!line.starts_with(" ") && line.split(": ").first.ends_with("Error")) {
+          message = line;
+          break;
+        }
+      }
+      return makeError("the model fails: {0}", message);
     }
   };
   Expected<Result> result = call(at::kLong);

@@ -7,7 +7,7 @@
 //                            fallback: torch::jit::load and torch::pickle_load, with copies
 //   internal/Trace           the tracer: live modules and callables
 //                            fallback: a refusal that says to script the model; there is no other
-//   internal/SourceRanges    ranges of the graph's nodes and debug records: lines in messages
+//   internal/DebugRanges     ranges of the graph's nodes and debug records: lines in messages
 //                            fallback: what SourceRange::str() prints
 //
 // A LibTorch that one of them does not compile against is served by configuring with
@@ -22,6 +22,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 

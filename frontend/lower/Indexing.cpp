@@ -130,7 +130,7 @@ void lowerEmbeddingBag(Call &c) {
   Tensor weight = c.tensor("weight"), indices = c.tensor("indices"), offsets = c.tensor("offsets");
   int64_t mode = c.integer("mode");
   bool ends = c.boolean("include_last_offset");
-  if (c.has("padding_idx") && c.integer("padding_idx") >= 0)
+  if (c.has("padding_idx"))
     return c.refuse("a padding index is left out of each bag by run-time data; multiply with "
                     "per_sample_weights instead");
   for (unsigned result = 1; result < 4; ++result)

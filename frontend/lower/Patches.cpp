@@ -1,5 +1,6 @@
 // Rearrangements of pixels and windows: pixel_shuffle, channel_shuffle, im2col, col2im, unfold,
 // as_strided.
+#include "frontend/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 
@@ -194,8 +195,13 @@ void lowerAsStrided(Call &c) {
     return c.refuse("{0} sizes and {1} strides", size.size(), stride.size());
   if (!object || !isContiguous(*object) ||
       !(numElements(object->shape) == numElements(object->cell->shape)))
-    return c.refuse("the tensor is not all of its memory in row-major order; call contiguous() and "
-                    "clone() on it first");
+    return c.refuse("the tensor is not all of its memory in row-major order; call "
+                    "clone(memory_format=torch.contiguous_format) on it first");
+  if (at::Tensor known = c.engine().readKnown(*object);
+      known.defined() && !object->cell->attribute.empty() &&
+      !(known.is_contiguous() && known.storage_offset() == 0))
+    return c.refuse("the parameter is not stored in row-major order from the start of its memory; "
+                    "call clone(memory_format=torch.contiguous_format) on it first");
   Expr where = sizeOf(c, offset);
   for (auto [i, n] : llvm::enumerate(size)) {
     Shape along(size.size(), 1);

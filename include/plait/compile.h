@@ -134,7 +134,7 @@ public:
   /// write() and addTo() as onProgress() says, and of adding where that traces. Null: none.
   void onLog(std::function<void(Severity, std::string_view)> sink);
 
-  struct Impl;
+  struct PLAIT_HIDDEN Impl;
   /// For <plait/torch.h>.
   Impl &impl() { return *impl_; }
 

@@ -92,7 +92,7 @@ public:
   /// or the interpreter lacks an operation.
   Session session(const std::string &function = "", const RunOptions &options = {}) const;
 
-  struct Impl;
+  struct PLAIT_HIDDEN Impl;
   /// For verify().
   const Impl &impl() const { return *impl_; }
 
@@ -126,7 +126,7 @@ public:
   /// flow around them too.
   std::vector<ProfileRow> profile() const;
 
-  struct Impl;
+  struct PLAIT_HIDDEN Impl;
   /// For <plait/torch.h>.
   Impl &impl() { return *impl_; }
   const Impl &impl() const { return *impl_; }

@@ -276,6 +276,37 @@ TEST(TensorReaderTest, ReductionsOfSeveralAxes) {
   EXPECT_EQ(read(recipe(OpKind::reduce_sum_square, {x.tensor()}, {}))[0], float(squares));
 }
 
+TEST(TensorReaderTest, AxesOfOneElementMoveFreely) {
+  Matrix x = random({128, 8}, 1), y = random({8, 1024}, 2), w = random({128, 1024, 1}, 3);
+  TensorData no = TensorData::scalar(false);
+  TensorData product = recipe(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {128, 1024});
+  TensorData moved = product.reshape({128, 1, 1024}).permute({0, 2, 1});
+  std::vector<float> sum = read(recipe(OpKind::add, {moved, w.tensor()}, {128, 1024, 1}));
+  std::vector<float> expected = read(product);
+  for (size_t i = 0; i < expected.size(); ++i)
+    ASSERT_EQ(sum[i], expected[i] + w.values[i]);
+}
+
+TEST(TensorReaderTest, PermutationsThatStayAndValuesUsedTwice) {
+  // The permutation cannot become strides: the axes that it parts were joined.
+  Matrix w = random({6, 50, 70}, 1), factors = random({300}, 2);
+  TensorData turned = w.tensor().permute({1, 0, 2}).reshape({300, 70}).permute({1, 0});
+  std::vector<float> scaled = read(recipe(OpKind::mul, {turned, factors.tensor()}, {70, 300}));
+  for (int64_t i = 0; i < 70; ++i)
+    for (int64_t j = 0; j < 300; ++j)
+      ASSERT_EQ(scaled[i * 300 + j], w.values[(j % 6 * 50 + j / 6) * 70 + i] * factors.values[j]);
+  // Twice in each of sixty steps: as a tree it would have 2^60 leaves.
+  Matrix x = random({200, 160}, 3);
+  TensorData chain = x.tensor();
+  std::vector<float> expected = x.values;
+  for (int step = 0; step < 60; ++step) {
+    TensorData half =
+        recipe(OpKind::mul, {chain, TensorData::splat(DType::F32, {}, 0.5)}, {200, 160});
+    chain = recipe(OpKind::add, {half, half}, {200, 160});
+  }
+  EXPECT_EQ(read(chain), expected);
+}
+
 /// What remains for an evaluator asks for one.
 TEST(TensorReaderTest, TheOthersNeedAnEvaluator) {
   Matrix x = random({20, 20}, 1);

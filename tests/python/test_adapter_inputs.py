@@ -171,6 +171,9 @@ def test_the_side_file_follows_the_package(small, tmp_path):
         assert result.returncode == 1 and "p.adapter.json" in result.stderr
     report = json.loads(succeed("inspect", package, "--json").stdout)
     assert [function["name"] for function in report["functions"]] == ["a", "b"]
+    # A package that takes the place of this one has no such inputs.
+    succeed("compile", "-o", package, "--input", "x=[1, 8]", small / "base.pt")
+    assert not side.exists()
 
 
 @pytest.mark.parametrize("change, message", [

@@ -74,6 +74,22 @@ def test_bool_inputs_reach_the_model_as_such(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+class Numbers(nn.Module):
+    """A number that the model also makes a bool of."""
+
+    def forward(self, x, m):
+        return x.masked_fill(m.to(torch.bool), 0.0), torch.full_like(m, 7)
+
+
+def test_numbers_used_as_bools_stay_numbers(tmp_path):
+    example = (torch.rand(2, 8), torch.ones(2, 8, dtype=torch.long))
+    torch.jit.trace(Numbers().eval(), example).save(str(tmp_path / "model.pt"))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 8]", "--input", "m=int32[2, 8]",
+            tmp_path / "model.pt")
+    result = verify(tmp_path / "p.mlpackage", tmp_path / "model.pt", "--draws", "3")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 class OneSize(nn.Module):
     """Its trace holds the length that it was made with."""
 

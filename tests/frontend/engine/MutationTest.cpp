@@ -49,6 +49,34 @@ TEST(Mutation, ThroughViewsOfViews) {
         {randn({2, 3, 4})});
 }
 
+TEST(Mutation, CopiesKeepTheStridesThatLibTorchGivesThem) {
+  // A reshape of a copy that is not row-major is a copy again: the write does not reach it. (6 is
+  // float32; memory formats are 0, contiguous, and 2, channels last.)
+  check(forward("  y = x.t().clone()\n  y.reshape(-1).add_(1)\n  return y\n"), {randn({3, 4})});
+  check(forward("  y = x.permute(0, 2, 3, 1).clone()\n  y.reshape(-1).add_(1)\n  return y\n"),
+        {randn({2, 3, 4, 5})});
+  check(forward("  y = x.t().to(6, copy=True)\n  y.reshape(-1).add_(1)\n  return y\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.t().clone(memory_format=0)\n  y.reshape(-1).add_(1)\n"
+                "  return y\n"),
+        {randn({3, 4})});
+  check(forward("  y = x.t().clone()\n  return x * y.stride(0) + int(y.is_contiguous())\n"),
+        {randn({3, 4})});
+}
+
+TEST(Mutation, OtherMemoryFormatsMakeCopies) {
+  for (const char *copy :
+       {"to(memory_format=2)", "contiguous(memory_format=2)", "clone(memory_format=2)"}) {
+    check(forward(std::string("  y = x.") + copy + "\n  y.relu_()\n  return y + x\n"),
+          {randn({2, 3, 4, 5})});
+    check(forward(std::string("  y = x.") + copy + "\n  y.reshape(-1).add_(1)\n  return y\n"),
+          {randn({2, 3, 4, 5})});
+  }
+  check(forward("  if x.is_contiguous(memory_format=2):\n    return x + 1\n"
+                "  return x - 1\n"),
+        {randn({2, 3, 4, 5})});
+}
+
 TEST(Mutation, ThroughDiagonals) {
   check(forward("  y = x.clone()\n  d = y.diagonal()\n  d.fill_(5)\n  y.mul_(2)\n  return y, d\n"),
         {randn({3, 4})});
