@@ -640,9 +640,10 @@ Engine::Handled Engine::viewOperation(const c10::FunctionSchema &schema, Argumen
                   (flag && flag->known() && flag->known()->isBool() && flag->known()->toBool());
     at::MemoryFormat format = formatOf(at::MemoryFormat::Preserve);
     if (dtype == self->dtype()) {
+      if (!forced && format == at::MemoryFormat::Preserve)
+        return Results{Val(self)};
       at::Tensor layout = layoutOf(*self);
-      if (!forced && (format == at::MemoryFormat::Preserve ||
-                      (layout.defined() && layout.suggest_memory_format() == format)))
+      if (!forced && layout.defined() && layout.suggest_memory_format() == format)
         return Results{Val(self)};
       Val result = copied(format);
       if (!forced && !layout.defined())

@@ -3,10 +3,12 @@
 
 #include "ATen/ATen.h"
 #include "caffe2/serialize/inline_container.h"
+#include "frontend/NodeLocation.h"
 #include "frontend/libtorch/TorchArchive.h"
 #include "tests/frontend/archive/TestZip.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "gmock/gmock.h"
+#include <map>
 
 namespace plait::test {
 
@@ -47,6 +49,20 @@ inline LoadedModule load(const std::string &path,
     return std::move(*loaded);
   ADD_FAILURE() << llvm::toString(loaded.takeError());
   return LoadedModule();
+}
+
+/// Saves a scripted model of two operations to `path`, and loads it: the location of each node of
+/// its graph, by kind.
+inline std::map<std::string, std::string> locationsInAScriptedModel(const std::string &path) {
+  torch::jit::Module module("M");
+  module.define("def forward(self, x):\n    y = torch.relu(x)\n    return torch.sigmoid(y)\n");
+  module.save(path);
+  LoadedModule loaded = load(path);
+  std::map<std::string, std::string> found;
+  auto graph = loaded.module.get_method("forward").graph();
+  for (torch::jit::Node *node : graph->nodes())
+    found[node->kind().toQualString()] = describeLocation(*node);
+  return found;
 }
 
 /// The message of loading `path`, "" if it loads.

@@ -87,15 +87,7 @@ TEST(SourceLocation, FallsBackToTheCodeFile) {
 class NodeLocation : public TemporaryFolder {};
 
 TEST_F(NodeLocation, OfAScriptedModel) {
-  torch::jit::Module module("M");
-  module.define("def forward(self, x):\n    y = torch.relu(x)\n    return torch.sigmoid(y)\n");
-  std::string path = pathOf("model.pt");
-  module.save(path);
-  LoadedModule loaded = load(path);
-  std::map<std::string, std::string> found;
-  auto graph = loaded.module.get_method("forward").graph();
-  for (torch::jit::Node *node : graph->nodes())
-    found[node->kind().toQualString()] = describeLocation(*node);
+  auto found = locationsInAScriptedModel(pathOf("model.pt"));
   EXPECT_EQ(found["aten::relu"], "<string>:2 in forward: y = torch.relu(x)");
   EXPECT_EQ(found["aten::sigmoid"], "<string>:3 in forward: return torch.sigmoid(y)");
 }

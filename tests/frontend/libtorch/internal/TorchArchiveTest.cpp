@@ -9,6 +9,26 @@ using c10::IValue;
 
 namespace {
 
+/// A module whose __setstate__ makes `weight` of its state.
+torch::jit::Module stateful(const std::string &weight) {
+  torch::jit::Module module("Stateful");
+  module.register_attribute("weight", c10::TensorType::get(), at::arange(4, at::kFloat));
+  module.register_attribute("training", c10::BoolType::get(), false);
+  module.define(R"(
+def __getstate__(self):
+    return (self.weight, self.training)
+
+def __setstate__(self, state: Tuple[Tensor, bool]):
+    self.weight = )" +
+                weight + R"(
+    self.training = state[1]
+
+def forward(self, x):
+    return x + self.weight
+)");
+  return module;
+}
+
 /// Compares recursively: types, tensors with their layout, containers, objects.
 void expectSame(const IValue &mine, const IValue &theirs, const std::string &where) {
   SCOPED_TRACE(where);
@@ -178,40 +198,12 @@ TEST_F(TorchArchive, CopyOnWriteStaysInTheProcess) {
 }
 
 TEST_F(TorchArchive, RunsSetStateOnCopiesWhenItWrites) {
-  torch::jit::Module module("Stateful");
-  module.register_attribute("weight", c10::TensorType::get(), at::arange(4, at::kFloat));
-  module.register_attribute("training", c10::BoolType::get(), false);
-  module.define(R"(
-def __getstate__(self):
-    return (self.weight, self.training)
-
-def __setstate__(self, state: Tuple[Tensor, bool]):
-    self.weight = state[0].mul_(2)
-    self.training = state[1]
-
-def forward(self, x):
-    return x + self.weight
-)");
-  LoadedModule loaded = expectSameAsLibTorch(save(module));
+  LoadedModule loaded = expectSameAsLibTorch(save(stateful("state[0].mul_(2)")));
   EXPECT_TRUE(at::equal(attribute(loaded, "weight"), at::arange(4, at::kFloat) * 2));
 }
 
 TEST_F(TorchArchive, MapsTheTensorsOfAReadingSetState) {
-  torch::jit::Module module("Stateful");
-  module.register_attribute("weight", c10::TensorType::get(), at::arange(4, at::kFloat));
-  module.register_attribute("training", c10::BoolType::get(), false);
-  module.define(R"(
-def __getstate__(self):
-    return (self.weight, self.training)
-
-def __setstate__(self, state: Tuple[Tensor, bool]):
-    self.weight = state[0]
-    self.training = state[1]
-
-def forward(self, x):
-    return x + self.weight
-)");
-  LoadedModule loaded = expectSameAsLibTorch(save(module));
+  LoadedModule loaded = expectSameAsLibTorch(save(stateful("state[0]")));
   EXPECT_TRUE(loaded.findOrigin(attribute(loaded, "weight").storage().data()).has_value());
 }
 
