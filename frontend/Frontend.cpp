@@ -28,6 +28,21 @@ struct Models::State {
   /// Of tensors in memory, by their StorageImpl, which the storage keeps alive.
   std::map<const void *, std::shared_ptr<mil::Storage>> inMemory;
   HostTensors host;
+  /// The file that was lowered last: the next function is often another adapter or method of it.
+  /// One at a time, since a graph takes memory. Lowering does not change it.
+  std::string lastPath;
+  std::optional<LoadedModule> last;
+
+  Expected<LoadedModule *> load(const std::string &path) {
+    if (last && lastPath == path)
+      return &*last;
+    last.reset();
+    auto loaded = loadTorchScript(path);
+    if (!loaded)
+      return loaded.takeError();
+    lastPath = path;
+    return &last.emplace(std::move(*loaded));
+  }
 
   std::shared_ptr<const mil::Storage> storageInMemory(const at::Tensor &tensor, bool checksum) {
     if (auto copied = host.storageOf(tensor))
@@ -383,9 +398,12 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
   options.describeLocation = [](const torch::jit::Node &node) { return describeLocation(node); };
   if (!request.adapters.empty()) {
     options.moduleHook = &hook;
-    options.storageOf = [&adapters, ofModel = std::move(options.storageOf)](
+    std::vector<std::shared_ptr<const AdapterFile>> files;
+    for (const AdapterSpec &spec : request.adapters)
+      files.push_back(adapters.at(spec.path));
+    options.storageOf = [files = std::move(files), ofModel = std::move(options.storageOf)](
                             const at::Tensor &tensor) -> std::shared_ptr<const mil::Storage> {
-      for (const auto &[path, adapter] : adapters)
+      for (const auto &adapter : files)
         if (auto storage = adapter->storageOf(tensor.storage().data()))
           return storage;
       return ofModel(tensor);
@@ -421,12 +439,12 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
 
 Error Models::lower(mil::Program &program, const FunctionRequest &request,
                     std::vector<std::string> &warnings, std::vector<AdapterInput> *adapterInputs) {
-  auto loaded = loadTorchScript(request.path);
+  auto loaded = state_->load(request.path);
   if (!loaded)
     return loaded.takeError();
   EngineOptions options;
-  options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(*loaded, tensor); };
-  return lowerModule(program, request, loaded->module, std::move(options), state_->adapters,
+  options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); };
+  return lowerModule(program, request, (*loaded)->module, std::move(options), state_->adapters,
                      warnings, adapterInputs);
 }
 

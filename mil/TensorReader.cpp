@@ -646,7 +646,7 @@ Expected<llvm::SmallVector<int64_t, 8>> TensorData::intValues(Evaluator *evaluat
   if (!raw)
     return raw.takeError();
   llvm::SmallVector<int64_t, 8> values(numElements());
-  for (int64_t i = 0; i < numElements(); ++i)
+  for (int64_t i = 0, count = values.size(); i < count; ++i)
     values[i] = isFloat(dtype()) ? int64_t(loadFloat(dtype(), raw->data(), i))
                                  : loadInt(dtype(), raw->data(), i);
   return values;
@@ -656,10 +656,17 @@ Expected<std::vector<double>> TensorData::floatValues(Evaluator *evaluator) cons
   auto raw = bytes(evaluator);
   if (!raw)
     return raw.takeError();
-  std::vector<double> values(numElements());
-  for (int64_t i = 0; i < numElements(); ++i)
-    values[i] = loadFloat(dtype(), raw->data(), i);
-  return values;
+  int64_t count = numElements();
+  if (dtype() == DType::F64 || !isFloat(dtype())) {
+    std::vector<double> values(count);
+    for (int64_t i = 0; i < count; ++i)
+      values[i] = loadFloat(dtype(), raw->data(), i);
+    return values;
+  }
+  llvm::SmallVector<float, 0> single; // which fp16 and bf16 fit, many at a time
+  single.resize_for_overwrite(count);
+  toFloats(dtype(), raw->data(), single.data(), count);
+  return std::vector<double>(single.begin(), single.end());
 }
 
 } // namespace plait::mil
