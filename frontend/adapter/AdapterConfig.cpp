@@ -351,7 +351,7 @@ private:
     to.given = !names->empty();
     if (object_.getString(member)) {
       StringRef text = (*names)[0];
-      to.allLinear = text == "all-linear";
+      to.allLinear = text.equals_insensitive("all-linear");
       if (to.allLinear)
         return Error::success();
       auto regex = PythonRegex::compile(text);

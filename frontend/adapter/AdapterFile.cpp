@@ -5,6 +5,8 @@
 #include "frontend/libtorch/TorchArchive.h"
 #include "support/MappedFile.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -23,13 +25,20 @@ static std::string inFolder(StringRef folder, StringRef name) {
 
 /// The only safetensors file of a folder that PEFT did not write.
 static Expected<std::string> onlySafetensors(StringRef folder) {
-  std::vector<std::string> found;
+  std::vector<std::string> found, inside;
   std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; it != end && !code; it.increment(code))
+  for (fs::directory_iterator it(folder, code), end; it != end && !code; it.increment(code)) {
     if (StringRef(it->path()).ends_with(".safetensors"))
       found.push_back(it->path());
+    if (fs::exists(inFolder(it->path(), "adapter_config.json")))
+      inside.push_back("'" + it->path() + "'");
+  }
   if (found.size() == 1)
     return found[0];
+  llvm::sort(inside);
+  if (!inside.empty())
+    return makeError("the folder holds adapters in folders of their own: {0}; give one of them",
+                     llvm::join(inside, ", "));
   return makeError("the folder has {0}; a PEFT adapter is a folder with adapter_config.json and "
                    "adapter_model.safetensors, as save_pretrained writes it",
                    found.empty() ? "no adapter in it"

@@ -15,12 +15,12 @@ AdapterHook::AdapterHook(const AdapterPlan &plan, AdapterMode mode) : plan_(plan
     states_[module.object].module = &module;
 }
 
-/// Whether an argument is the parameter itself: a trace passes a parameter that belongs to another
-/// module too (tied weights) as an argument.
-static bool isParameter(const Val &argument, const at::Tensor &parameter) {
+bool AdapterHook::isParameter(const Val &argument, const at::Tensor &parameter) const {
   auto tensor = argument.tensor();
   if (!tensor || !parameter.defined() || !tensor->view.empty())
     return false;
+  if (auto given = given_.find(tensor->cell.get()); given != given_.end())
+    return given->second.second == parameter.const_data_ptr();
   const auto *known = std::get_if<KnownTensor>(&tensor->cell->content);
   return known && known->tensor.defined() &&
          known->tensor.const_data_ptr() == parameter.const_data_ptr() &&
@@ -69,6 +69,8 @@ std::optional<Val> AdapterHook::attribute(Engine &engine, const Object &module, 
   if (it == states_.end())
     return std::nullopt;
   State &state = it->second;
+  state.readDirectly |=
+      !state.active && name == "weight" && !plan_.base().isTied(state.module->weight);
   if (auto overridden = state.overridden.find(name.str()); overridden != state.overridden.end())
     return overridden->second;
   if (!state.module->replaced.count(name.str()))
@@ -77,7 +79,10 @@ std::optional<Val> AdapterHook::attribute(Engine &engine, const Object &module, 
   if (!state.active && plan_.base().isTied(tensorAttribute(module, name)))
     return std::nullopt;
   state.read[name.str()] = true;
-  return replacement(engine, *state.module, name);
+  Val value = replacement(engine, *state.module, name);
+  if (auto tensor = value.tensor())
+    given_[tensor->cell.get()] = {value, tensorAttribute(module, name).const_data_ptr()};
+  return value;
 }
 
 Val AdapterHook::factor(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
@@ -207,26 +212,75 @@ std::vector<Val> AdapterHook::adapt(Ops &ops, State &state, std::vector<Val> arg
   return {ops.cast(y, dtype)};
 }
 
+/// Whether all branches are LoRAs as they begin, changing nothing: what has had no part in
+/// training, because the model does not call it.
+static bool isUntrained(const AdaptedModule &module) {
+  auto isZero = [](const at::Tensor *tensor) {
+    return tensor && at::count_nonzero(*tensor).item<int64_t>() == 0;
+  };
+  return llvm::all_of(module.branches, [&](const AdapterBranch &branch) {
+    if (branch.kind != AdapterKind::Lora ||
+        !(isZero(branch.find("lora_A")) || isZero(branch.find("lora_B")) ||
+          isZero(branch.find("lora_embedding_A")) || isZero(branch.find("lora_embedding_B"))))
+      return false;
+    if (const at::Tensor *bias = branch.find("lora_B.bias"); bias && !isZero(bias))
+      return false;
+    const at::Tensor *magnitude = branch.find("lora_magnitude_vector");
+    if (!magnitude)
+      return true;
+    if (module.weight.dim() != 2 || magnitude->numel() != module.weight.size(0))
+      return false;
+    at::Tensor norm = at::linalg_vector_norm(module.weight.to(at::kFloat), 2, 1);
+    return at::allclose(magnitude->to(at::kFloat).flatten(), norm, 1e-3);
+  });
+}
+
+/// The first few of `paths`, and what stands for the rest.
+static std::string listed(std::vector<std::string> paths) {
+  size_t count = paths.size();
+  paths.resize(std::min<size_t>(count, 5));
+  return llvm::join(paths, ", ") + (count > paths.size() ? " …" : "");
+}
+
+/// Whether the parameter is another module's too, which was read and is replaced alike: of a tied
+/// parameter PEFT saves each name.
+bool AdapterHook::isReadElsewhere(const AdaptedModule &module, StringRef name) const {
+  at::Tensor old = tensorAttribute(*module.object, name);
+  const at::Tensor &value = module.replaced.find(name.str())->second;
+  return llvm::any_of(plan_.modules(), [&](const AdaptedModule &other) {
+    const State &state = states_.find(other.object)->second;
+    return llvm::any_of(other.replaced, [&](const auto &replaced) {
+      return state.read.count(replaced.first) &&
+             tensorAttribute(*other.object, replaced.first).const_data_ptr() ==
+                 old.const_data_ptr() &&
+             replaced.second.sizes() == value.sizes() && at::equal(replaced.second, value);
+    });
+  });
+}
+
 Error AdapterHook::checkAllUsed() const {
-  std::vector<std::string> unused;
+  std::vector<std::string> unused, direct;
   for (const AdaptedModule &module : plan_.modules()) {
     const State &state = states_.find(module.object)->second;
-    if (!module.branches.empty() && !state.called)
-      unused.push_back("'" + module.path + "'");
+    if (!module.branches.empty() && !state.called && !isUntrained(module))
+      (state.readDirectly ? direct : unused).push_back("'" + module.path + "'");
     for (const auto &[name, tensor] : module.replaced)
-      if (!state.read.count(name))
+      if (!state.read.count(name) && !isReadElsewhere(module, name))
         unused.push_back("'" + module.path + "." + name + "'");
   }
-  if (unused.empty())
-    return Error::success();
-  size_t count = unused.size();
-  unused.resize(std::min<size_t>(count, 5));
-  return makeError("the adapter changes {0}{1}, but the base never calls {2}: it uses the weight "
-                   "directly (as nn.MultiheadAttention does with its out_proj), or the adapter "
-                   "belongs to a part that the trace left out; trace the adapted model and give it "
-                   "as --function NAME=MODEL.pt",
-                   llvm::join(unused, ", "), count > unused.size() ? " …" : "",
-                   count == 1 ? "it" : "them");
+  if (!direct.empty())
+    return makeError("the adapter changes {0}, and the base uses the weight without calling the "
+                     "module, as a frozen file does, nn.MultiheadAttention with its out_proj, and "
+                     "nn.TransformerEncoder with all of its layers unless "
+                     "torch.backends.mha.set_fastpath_enabled(False) was called before it was "
+                     "traced; trace the adapted model and give it as --function NAME=MODEL.pt, or "
+                     "go on without what the adapter does there with --allow-unmatched",
+                     listed(std::move(direct)));
+  if (!unused.empty())
+    return makeError("the adapter changes {0}, which the base never uses: it belongs to a part of "
+                     "the model that the base leaves out; --allow-unmatched goes on without it",
+                     listed(std::move(unused)));
+  return Error::success();
 }
 
 } // namespace plait::frontend

@@ -44,12 +44,17 @@ private:
     const AdaptedModule *module;
     unsigned active = 0; ///< calls of its forward that are being lowered
     bool called = false;
+    bool readDirectly = false;             ///< its weight, by what is not its code
     std::map<std::string, bool> read;      ///< of the replaced parameters
     std::map<std::string, Val> overridden; ///< attributes during one call
   };
 
   std::vector<Val> adapt(Ops &ops, State &state, std::vector<Val> arguments, Base base);
+  /// Whether an argument is the parameter itself, or what was given in its place: a trace passes a
+  /// parameter that belongs to another module too (tied weights) as an argument.
+  bool isParameter(const Val &argument, const at::Tensor &parameter) const;
   std::optional<size_t> inputOf(const AdaptedModule &module, llvm::ArrayRef<Val> arguments) const;
+  bool isReadElsewhere(const AdaptedModule &module, llvm::StringRef name) const;
   Val replacement(Engine &engine, const AdaptedModule &module, llvm::StringRef name);
   /// Runs the module's own code with some of its parameters exchanged.
   Val runBase(Engine &engine, State &state, std::vector<Val> arguments,
@@ -58,6 +63,8 @@ private:
   const AdapterPlan &plan_;
   AdapterMode mode_;
   llvm::DenseMap<const Object *, State> states_;
+  /// By cell: what replaced parameters were read as, and where the base has them.
+  llvm::DenseMap<const Cell *, std::pair<Val, const void *>> given_;
   std::vector<AdapterInput> inputs_;
   std::map<std::string, mil::Value *> inputValues_; ///< by the factor's key
 };

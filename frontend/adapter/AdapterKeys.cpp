@@ -6,6 +6,8 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 
+#include <optional>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
@@ -52,46 +54,79 @@ static StringRef flattenedPrefix(StringRef key) {
   return "";
 }
 
+using Parts = llvm::SmallVector<StringRef, 16>;
+
+/// Where the factor's name is: among the last three parts, with nothing after it but the adapter's
+/// name and "weight" or "bias". Modules may have such names too, so that the last one counts.
+static std::optional<size_t> factorPlace(const Parts &parts, bool fromPeft) {
+  for (size_t i = parts.size(), after = 0; i-- > 0 && after <= 2; ++after) {
+    if (!isFactor(parts[i], fromPeft) || (after > 0 && parts[i + 1] == "base_layer") ||
+        (after == 2 && parts.back() != "weight" && parts.back() != "bias"))
+      continue;
+    // PEFT adapts no model as a whole; VeRA's projections are the model's.
+    if (i > 0 || !fromPeft || parts[i].starts_with("vera_"))
+      return i;
+  }
+  return std::nullopt;
+}
+
+/// diffusers' older spellings: "to_q.lora.up.weight", "q_proj.lora_linear_layer.up.weight",
+/// "attn1.processor.to_q_lora.up.weight". Leaves the path in `parts`.
+static bool isOldFactor(Parts &parts, AdapterKey &result) {
+  if (parts.size() < 4 || (parts[parts.size() - 2] != "up" && parts[parts.size() - 2] != "down"))
+    return false;
+  StringRef name = parts[parts.size() - 3];
+  bool processor = parts[parts.size() - 4] == "processor" && name.consume_back("_lora");
+  if (!processor && name != "lora" && name != "lora_linear_layer")
+    return false;
+  result.factor = parts[parts.size() - 2] == "up" ? "lora_B" : "lora_A";
+  parts.pop_back_n(processor ? 4 : 3);
+  if (processor)
+    parts.push_back(name);
+  if (processor && name == "to_out")
+    parts.push_back("0");
+  return true;
+}
+
+/// Takes out what PEFT's wrappers put into the path of a parameter or factor.
+static void dropWrappers(Parts &parts, bool isParameter, bool fromPeft) {
+  Parts path;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i] == "_orig_mod" || parts[i] == "_fsdp_wrapped_module")
+      continue; // torch.compile's and FSDP's
+    bool isBase = parts[i] == "base_layer" && (isParameter || i + 1 < parts.size());
+    bool isReplaced = isParameter && (parts[i] == "modules_to_save" ||
+                                      (fromPeft && parts[i] == "ln_tuning_layers"));
+    if (i == 0 || !(isBase || isReplaced))
+      path.push_back(parts[i]);
+    else if (isReplaced && i + 2 < parts.size()) // what follows is the adapter's name
+      ++i;
+  }
+  parts = std::move(path);
+}
+
 AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
   AdapterKey result;
-  llvm::SmallVector<StringRef, 16> parts;
   bool peftPrefix = key.consume_front("base_model.model.") || key.consume_front("base_model.");
+  Parts parts;
   key.split(parts, '.');
-
-  llvm::SmallVector<StringRef, 16> path;
-  size_t at = 0;
-  for (; at < parts.size() && !isFactor(parts[at], fromPeft); ++at) {
-    // diffusers' older spelling of lora_up and lora_down.
-    if (parts[at] == "lora" && at + 1 < parts.size() &&
-        (parts[at + 1] == "up" || parts[at + 1] == "down")) {
-      result.factor = parts[at + 1] == "up" ? "lora_B" : "lora_A";
-      at += 2;
-      break;
-    }
-    if (parts[at] == "base_layer" || parts[at] == "modules_to_save" ||
-        (fromPeft && parts[at] == "ln_tuning_layers")) {
-      // What follows the others is the adapter's name.
-      if (parts[at] != "base_layer" && at + 2 < parts.size())
-        ++at;
-      continue;
-    }
-    path.push_back(parts[at]);
-  }
-  if (result.factor.empty() && at < parts.size()) {
-    StringRef name = parts[at++];
+  if (auto at = factorPlace(parts, fromPeft)) {
+    StringRef name = parts[*at];
     result.factor = name == "lora_down" ? "lora_A" : name == "lora_up" ? "lora_B" : name.str();
-    // [adapter name] then weight or bias.
-    if (at < parts.size() && parts.back() == "bias")
+    if (*at + 1 < parts.size() && parts.back() == "bias")
       result.factor += ".bias";
+    parts.truncate(*at);
+    dropWrappers(parts, /*isParameter=*/false, fromPeft);
+  } else if (fromPeft || !isOldFactor(parts, result)) {
+    dropWrappers(parts, /*isParameter=*/true, fromPeft);
+    result.attribute = parts.pop_back_val().str();
   }
-  if (result.factor.empty() && !path.empty()) {
-    result.attribute = path.pop_back_val().str();
-  } else if (!peftPrefix && !fromPeft && path.size() == 1) {
-    StringRef prefix = flattenedPrefix(path[0]);
+  if (!result.factor.empty() && !peftPrefix && !fromPeft && parts.size() == 1) {
+    StringRef prefix = flattenedPrefix(parts[0]);
     result.flattened = !prefix.empty();
-    path[0] = path[0].drop_front(prefix.size());
+    parts[0] = parts[0].drop_front(prefix.size());
   }
-  result.module = llvm::join(path, ".");
+  result.module = llvm::join(parts, ".");
   return result;
 }
 

@@ -6,6 +6,8 @@
 //   base_model.model.norm.ln_tuning_layers.weight            PEFT: another, of LN tuning
 //   unet.down_blocks.0.proj_in.lora_B.weight                 diffusers
 //   unet.down_blocks.0.proj_in.lora.up.weight                diffusers, older
+//   text_encoder.layers.0.q_proj.lora_linear_layer.up.weight diffusers, older
+//   down_blocks.0.attn1.processor.to_q_lora.up.weight        diffusers, the oldest
 //   lora_unet_down_blocks_0_proj_in.lora_up.weight           Kohya: the path's dots are lost
 //   lora_unet_down_blocks_0_proj_in.hada_w1_a                LyCORIS
 #pragma once

@@ -75,7 +75,8 @@ public:
   PlanMaker(const torch::jit::Module &base, llvm::ArrayRef<AdapterUse> adapters,
             bool allowUnmatched, std::vector<std::string> &warnings)
       : adapters_(adapters), allowUnmatched_(allowUnmatched), warnings_(warnings) {
-    plan_.base_ = std::make_shared<BaseModules>(base);
+    base_ = std::make_shared<BaseModules>(base);
+    plan_.base_ = base_;
   }
 
   Expected<AdapterPlan> make(const std::optional<std::string> &root) {
@@ -85,6 +86,10 @@ public:
       findRoots();
     if (Error error = chooseRoot(root))
       return error;
+    for (auto &[module, object] : matches_)
+      if (!isCallable(*object))
+        if (const ModuleObject *twin = base_->calledTwin(pathOf(module)))
+          object = twin;
     for (const Item &item : items_)
       if (Error error = place(item))
         return error;
@@ -180,12 +185,19 @@ private:
     size_t best = 0;
     for (const auto &[root, matches] : roots_)
       best = std::max(best, matches.size());
-    std::vector<StringRef> candidates;
+    std::vector<StringRef> candidates, called;
     for (const auto &[root, matches] : roots_)
       if (matches.size() == best && llvm::none_of(candidates, [&](StringRef other) {
             return roots_[other.str()] == matches;
           }))
         candidates.push_back(root);
+    // Of one module under two names a trace has the code under one.
+    llvm::copy_if(candidates, std::back_inserter(called), [&](StringRef root) {
+      return llvm::any_of(roots_[root.str()],
+                          [](const auto &match) { return isCallable(*match.second); });
+    });
+    if (!called.empty())
+      candidates = std::move(called);
     if (candidates.size() > 1)
       return makeError("the adapter fits {0} parts of the base: '{1}'; say which one was adapted "
                        "with --adapter-root",
@@ -197,9 +209,21 @@ private:
 
   Error explainNoMatch() const {
     if (plan_.base_->isFlat())
-      return makeError("the base has no modules left that an adapter could be applied to: it was "
-                       "frozen (torch.jit.freeze, optimize_for_inference) or exported flat; save "
-                       "it with torch.jit.save right after torch.jit.trace or torch.jit.script");
+      return makeError(
+          "the base has no modules left that an adapter could be applied to: it was "
+          "frozen (torch.jit.freeze, optimize_for_inference), exported flat, or traced "
+          "from a function; save it with torch.jit.save right after torch.jit.trace or "
+          "torch.jit.script of the module itself");
+    StringRef wanted = items_[0].parsed.module;
+    for (StringRef inner = wanted.split('.').second; inner.contains('.');
+         inner = inner.split('.').second)
+      if (llvm::any_of(plan_.base_->entries(), [&](const BaseModules::Entry &entry) {
+            return entry.path == inner || StringRef(entry.path).ends_with(("." + inner).str());
+          }))
+        return makeError("no module of the base is one that the adapter changes: it changes '{0}' "
+                         "and the base has '{1}', so that it is a part of the model that was "
+                         "adapted; trace a wrapper that holds the whole model and calls that part",
+                         wanted, inner);
     std::vector<std::string> examples;
     for (const BaseModules::Entry &entry : plan_.base_->entries())
       if (!entry.path.empty() && tensorAttribute(*entry.object, "weight").defined() &&
@@ -208,7 +232,7 @@ private:
     return makeError("no module of the base is one that the adapter changes: it changes '{0}' and "
                      "the base has {1} …; give the model that the adapter was trained on, or a "
                      "wrapper around it",
-                     items_[0].parsed.module, llvm::join(examples, ", "));
+                     wanted, llvm::join(examples, ", "));
   }
 
   // ---- Placing tensors ----
@@ -233,6 +257,9 @@ private:
     const ModuleObject *object = key.module.empty() ? plan_.base_->find(plan_.root_) : nullptr;
     if (auto it = matches_.find(key.module); it != matches_.end())
       object = it->second;
+    // Beside a module that is saved PEFT may save the one that it stands for, which nothing calls.
+    if (!object && key.factor.empty() && StringRef(key.module).ends_with(".original_module"))
+      return Error::success();
     if (!object) {
       unmatched(item, "the base has no module '" + pathOf(key.module) + "'");
       return Error::success();
@@ -270,6 +297,9 @@ private:
                        "another base",
                        item.adapter->file->weights(), item.key, shapeText(item.tensor->sizes()),
                        shapeText(old.sizes()));
+    // What a batch norm counts while it is trained changes nothing of what it computes.
+    if (key.attribute == "num_batches_tracked")
+      return Error::success();
     // Embeddings are saved along with their adapters, unchanged.
     if (at::equal(old, item.tensor->to(old.scalar_type())))
       return Error::success();
@@ -363,7 +393,16 @@ private:
   // ---- Scales ----
 
   Error finish(AdaptedModule &module) {
-    if (module.branches.empty())
+    auto type = module.object->type();
+    const BaseModules::Entry *alias = plan_.base_->aliasOf(*module.object);
+    if (alias && type->findMethod("forward1"))
+      return makeError("module '{0}' of the base is '{1}' too, and is called more than once: a "
+                       "trace does not tell calls by one name from those by the other, and PEFT "
+                       "adapts what is called by one alone; trace the adapted model and give it as "
+                       "--function NAME=MODEL.pt",
+                       module.path, alias->path);
+    // What has no code is reported once the base is lowered, with what the base does instead.
+    if (module.branches.empty() || !isCallable(*module.object))
       return Error::success();
     module.use = weightUse(*module.object);
     for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.object]))
@@ -416,6 +455,7 @@ private:
   bool allowUnmatched_;
   std::vector<std::string> &warnings_;
   AdapterPlan plan_;
+  std::shared_ptr<BaseModules> base_;
   std::vector<Item> items_;
   std::map<std::string, Matches> roots_;
   Matches matches_;

@@ -18,8 +18,10 @@ static constexpr size_t kMaxModules = 1000000;
 
 BaseModules::BaseModules(const torch::jit::Module &base) {
   add("", *base._ivalue(), 0);
-  for (const Entry &entry : entries_)
+  for (auto [i, entry] : llvm::enumerate(entries_)) {
     byPath_.try_emplace(entry.path, entry.object);
+    byName_[StringRef(entry.path).rsplit('.').second].push_back(i);
+  }
   llvm::DenseSet<const ModuleObject *> seen;
   for (const Entry &entry : entries_) {
     if (!seen.insert(entry.object).second)
@@ -48,9 +50,67 @@ StringRef BaseModules::pathOf(const ModuleObject &object) const {
   return it == entries_.end() ? StringRef() : StringRef(it->path);
 }
 
+static bool haveSameOwnTensors(const ModuleObject &one, const ModuleObject &other) {
+  auto type = one.type();
+  for (size_t slot = 0; slot < type->numAttributes(); ++slot)
+    if (one.getSlot(slot).isTensor()) {
+      at::Tensor match = tensorAttribute(other, type->getAttributeName(slot));
+      if (!match.defined() ||
+          match.const_data_ptr() != one.getSlot(slot).toTensor().const_data_ptr())
+        return false;
+    }
+  return true;
+}
+
+bool BaseModules::haveSameTensors(StringRef one, StringRef other) {
+  auto [it, isNew] = twins_.try_emplace({one.str(), other.str()}, false);
+  if (isNew)
+    it->second = llvm::all_of(entries_, [&](const Entry &entry) {
+      StringRef rest = entry.path;
+      if (!rest.consume_front(one) || !(rest.empty() || rest.starts_with(".")))
+        return true;
+      const ModuleObject *match = find((other + rest).str());
+      return match && haveSameOwnTensors(*entry.object, *match);
+    });
+  return it->second;
+}
+
+const ModuleObject *BaseModules::calledTwin(StringRef path) {
+  for (unsigned index : byName_.lookup(path.rsplit('.').second)) {
+    const Entry &entry = entries_[index];
+    if (!isCallable(*entry.object) || entry.path == path)
+      continue;
+    // What both paths end in is below the two names of one module.
+    StringRef mine = path, other = entry.path;
+    while (mine.contains('.') && other.contains('.') &&
+           mine.rsplit('.').second == other.rsplit('.').second) {
+      mine = mine.rsplit('.').first;
+      other = other.rsplit('.').first;
+    }
+    if (mine != path && haveSameTensors(mine, other))
+      return entry.object;
+  }
+  return nullptr;
+}
+
+const BaseModules::Entry *BaseModules::aliasOf(const ModuleObject &module) const {
+  at::Tensor weight = tensorAttribute(module, "weight");
+  if (!isTied(weight))
+    return nullptr;
+  auto it = llvm::find_if(entries_, [&](const Entry &entry) {
+    at::Tensor other = tensorAttribute(*entry.object, "weight");
+    return entry.object != &module && !isCallable(*entry.object) && other.defined() &&
+           other.const_data_ptr() == weight.const_data_ptr() &&
+           entry.object->type()->name()->name() == module.type()->name()->name();
+  });
+  return it == entries_.end() ? nullptr : &*it;
+}
+
 bool BaseModules::isTied(const at::Tensor &parameter) const {
   return parameter.defined() && uses_.lookup(parameter.const_data_ptr()) > 1;
 }
+
+bool isCallable(const ModuleObject &module) { return module.type()->findMethod("forward"); }
 
 at::Tensor tensorAttribute(const ModuleObject &module, StringRef name) {
   auto slot = module.type()->findAttributeSlot(name.str());
@@ -76,11 +136,11 @@ WeightUse::Kind kindOf(const Node &node) {
     return WeightUse::Convolution;
   // The product with the weight as it is, or with the weight transposed.
   if (name == "addmm" || name == "mm" || name == "matmul") {
-    StringRef right = node.inputs().back()->node()->kind().toQualString();
-    if (name == "addmm")
-      right = node.input(2)->node()->kind().toQualString();
-    return right == "aten::t" || right == "aten::transpose" ? WeightUse::Linear
-                                                            : WeightUse::TransposedLinear;
+    StringRef right = node.input(name == "addmm" ? 2 : 1)->node()->kind().toQualString();
+    bool turned = llvm::is_contained({"aten::t", "aten::transpose", "aten::numpy_T", "aten::mT",
+                                      "aten::adjoint", "aten::permute", "aten::swapaxes"},
+                                     right);
+    return turned ? WeightUse::Linear : WeightUse::TransposedLinear;
   }
   return WeightUse::Other;
 }

@@ -10,6 +10,7 @@
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/jit/api/module.h>
 
+#include <map>
 #include <vector>
 
 namespace plait::frontend {
@@ -31,16 +32,31 @@ public:
   llvm::StringRef pathOf(const ModuleObject &object) const;
   /// Whether the model is one module with nothing in it, as freezing leaves it.
   bool isFlat() const { return entries_.size() <= 1; }
+  /// A module of the same class and weight that a trace has no code for: the same module by another
+  /// name, whose calls the trace recorded under this one's; or one that is tied and not used. Null
+  /// where there is none.
+  const Entry *aliasOf(const ModuleObject &module) const;
+  /// The module at `path` by another name, under which a trace has its code: one below a module
+  /// that has all the tensors of the one above `path`, as where a wrapper holds a model and a part
+  /// of it. Null where there is none.
+  const ModuleObject *calledTwin(llvm::StringRef path);
   /// Whether another module has the same parameter.
   bool isTied(const at::Tensor &parameter) const;
 
 private:
   void add(const std::string &path, const ModuleObject &object, unsigned depth);
+  /// Of two modules and all below them, by path.
+  bool haveSameTensors(llvm::StringRef one, llvm::StringRef other);
 
   std::vector<Entry> entries_;
   llvm::StringMap<const ModuleObject *> byPath_;
   llvm::DenseMap<const void *, unsigned> uses_; ///< modules by the memory of their parameter
+  std::map<std::pair<std::string, std::string>, bool> twins_;
+  llvm::StringMap<std::vector<unsigned>> byName_; ///< entries by the last component of their path
 };
+
+/// Whether the module has code; in a trace only what was called has.
+bool isCallable(const ModuleObject &module);
 
 /// The tensor attribute of a module; undefined where there is none.
 at::Tensor tensorAttribute(const ModuleObject &module, llvm::StringRef name);

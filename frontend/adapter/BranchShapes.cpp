@@ -14,7 +14,7 @@ static constexpr const char *kTrace =
 std::string shapeText(at::IntArrayRef shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i)
-    text += (i ? ", " : "") + std::to_string(shape[i]);
+    text += (i ? ", " : "") + (shape[i] < 0 ? "any" : std::to_string(shape[i]));
   return text + "]";
 }
 
@@ -91,9 +91,10 @@ private:
       tensor = tensor.view(sizes);
     }
     if (!fits())
-      return makeError("'{0}' is {1}, where {2} fits the base's weight {3}", it->second.key,
-                       shapeText(tensor.sizes()), shapeText({shape.data(), shape.size()}),
-                       shapeText(module_.weight.sizes()));
+      return makeError("'{0}' is {1}, where {2} fits the base's weight {3}: the adapter belongs to "
+                       "another base",
+                       it->second.key, shapeText(tensor.sizes()),
+                       shapeText({shape.data(), shape.size()}), shapeText(module_.weight.sizes()));
     return Error::success();
   }
 

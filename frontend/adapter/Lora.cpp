@@ -5,6 +5,8 @@
 #include "llvm/ADT/STLExtras.h"
 
 #include <ATen/Functions.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
 
 #include <numeric>
 
@@ -13,10 +15,25 @@ namespace plait::frontend {
 using llvm::StringRef;
 using mil::TensorData;
 
-/// A scaled embedding (Gemma's) multiplies what it gathers; the adapter's part is multiplied alike.
-static std::optional<Val> embeddingScale(Ops &ops, const AdaptedModule &module) {
-  at::Tensor scale = tensorAttribute(*module.object, "embed_scale");
-  return scale.defined() ? std::optional(ops.constant(scale, "embed_scale")) : std::nullopt;
+/// A scaled embedding (Gemma's, BART's) multiplies what it gathers; the adapter's part is
+/// multiplied alike. A trace keeps no numbers of a module but in its code.
+static double embeddingScale(const AdaptedModule &module) {
+  auto numberOf = [](const c10::IValue &value) -> std::optional<double> {
+    if (value.isDouble() || value.isInt())
+      return value.toScalar().toDouble();
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().numel() == 1)
+      return value.toTensor().item<double>();
+    return std::nullopt;
+  };
+  if (auto slot = module.object->type()->findAttributeSlot("embed_scale"))
+    if (auto scale = numberOf(module.object->getSlot(*slot)))
+      return *scale;
+  for (const torch::jit::Use &use : module.use.node->output()->uses())
+    if (use.user->kind() == c10::aten::mul)
+      if (auto known = torch::jit::toIValue(use.user->input(1 - use.offset)))
+        if (auto scale = numberOf(*known))
+          return *scale;
+  return 1;
 }
 
 Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
@@ -29,8 +46,7 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
         ops.call("aten::embedding", "",
                  {ops.swapLast(factor("lora_embedding_A")), x, Val(c10::IValue(-1)), no, no});
     y = ops.linear(gathered, factor("lora_embedding_B"));
-    if (auto scale = embeddingScale(ops, module))
-      y = ops.mul(y, *scale);
+    y = ops.mul(y, embeddingScale(module));
   } else if (module.use.kind == WeightUse::Convolution) {
     // The kernel with the base's geometry (PEFT leaves its dilation and groups out), then B at each
     // point. A Tucker core has the kernel where A has none.

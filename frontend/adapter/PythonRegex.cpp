@@ -127,7 +127,8 @@ private:
       node.kind = Node::Look;
       node.negated = true;
     } else if (!rest_.consume_front("?:") && rest_.starts_with("?")) {
-      return fail("(" + rest_.take_front(3) + "…) is not supported");
+      return fail("(" + rest_.take_front(3) +
+                  "…) is not supported; list the names of the modules instead");
     }
     node.children.push_back(branches(depth + 1));
     if (error_.empty() && !rest_.consume_front(")"))

@@ -20,7 +20,7 @@ public:
   Error merge() {
     for (const auto &[name, tensor] : module_.replaced)
       set(name, tensor.to(tensorAttribute(*module_.object, name).scalar_type()));
-    if (module_.branches.empty())
+    if (module_.branches.empty() || !isCallable(*module_.object))
       return Error::success();
     Tensor weight = module_.parameter("weight").to(at::kFloat);
     Tensor bias = module_.parameter("bias");

@@ -135,7 +135,9 @@ Expected<LoadedTensors> loadTorchTensors(StringRef path) {
       if (entry.key().isString() && entry.value().isTensor())
         result.tensors.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
       else
-        return makeError("{0}: its dictionary holds something other than tensors by name", path);
+        return makeError("{0}: its dictionary holds something other than tensors by name; save the "
+                         "dictionary that get_peft_model_state_dict gives",
+                         path);
   } catch (const std::exception &error) {
     return makeError("{0}: LibTorch cannot load it: {1}", path, explain(error));
   }

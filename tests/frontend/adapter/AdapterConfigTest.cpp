@@ -146,7 +146,29 @@ TEST(AdapterKeys, Peft) {
   expectKey("base_model.vera_A", true, "", "vera_A", "");
 }
 
+TEST(AdapterKeys, ModulesNamedAsFactorsAre) {
+  expectKey("base_model.model.lora_A.proj.lora_A.weight", true, "lora_A.proj", "lora_A", "");
+  expectKey("base_model.model.lora_A.proj.base_layer.bias", true, "lora_A.proj", "", "bias");
+  expectKey("base_model.model.lora_B.lora_B.default.weight", true, "lora_B", "lora_B", "");
+  expectKey("base_model.model.lora_B.base_layer.bias", true, "lora_B", "", "bias");
+  expectKey("base_model.model.lora_B.bias", true, "lora_B", "", "bias");
+  expectKey("base_model.model.lora.up.lora_A.weight", true, "lora.up", "lora_A", "");
+  expectKey("base_model.model.lora.up.weight", true, "lora.up", "", "weight");
+  expectKey("base_model.model.base_layer.lora_A.weight", true, "base_layer", "lora_A", "");
+  expectKey("base_model.model.base_layer.base_layer.bias", true, "base_layer", "", "bias");
+  expectKey("base_model.model.base_model.model.lora_A.weight", true, "base_model.model", "lora_A",
+            "");
+  expectKey("base_model.model.modules_to_save.default.lora_A.weight", true,
+            "modules_to_save.default", "lora_A", "");
+  expectKey("base_model.model.attn.base_layer.out_proj.lora_A.weight", true, "attn.out_proj",
+            "lora_A", "");
+}
+
 TEST(AdapterKeys, OtherTools) {
+  expectKey("text_encoder.l.0.q_proj.lora_linear_layer.down.weight", false,
+            "text_encoder.l.0.q_proj", "lora_A", "");
+  expectKey("unet.a.attn1.processor.to_q_lora.up.weight", false, "unet.a.attn1.to_q", "lora_B", "");
+  expectKey("a.attn2.processor.to_out_lora.down.weight", false, "a.attn2.to_out.0", "lora_A", "");
   expectKey("lora_unet_down_0_to_q.lora_down.weight", false, "down_0_to_q", "lora_A", "", true);
   expectKey("lora_te1_text_q.alpha", false, "text_q", "alpha", "", true);
   expectKey("lycoris_blocks_0_fc.hada_w1_a", false, "blocks_0_fc", "hada_w1_a", "", true);

@@ -1,0 +1,345 @@
+"""LoRA of modules that are named, shared, called and written in ways of their own, held against PEFT's forward."""
+
+import copy
+import json
+
+import adapter_models as models
+import numpy as np
+import peft
+import pytest
+import safetensors.torch
+import torch
+from adapter_checks import assert_close, check_all, run, save_base
+from command import plait, succeed
+from peft import LoraConfig
+from torch import nn
+
+
+def lora(*targets, **options):
+    return LoraConfig(r=2, lora_alpha=3, target_modules=list(targets) or "all-linear", **options)
+
+
+def check(folder, base, inputs, adapters, declared, **options):
+    check_all(folder, base.eval(), lambda model: model, inputs, declared, adapters, **options)
+
+
+X = {"x": torch.randn(2, 8, generator=torch.Generator().manual_seed(1))}
+DECLARED = ["x=[2, 8]"]
+
+
+class Named(nn.Module):
+    """Modules that have the names of what PEFT puts into a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.lora_A, self.lora, self.base_model = nn.Module(), nn.Module(), nn.Module()
+        self.lora_A.proj, self.lora.up, self.lora.down = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.base_model.model, self.base_layer, self.lora_B = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.alpha, self.default = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        for module in (self.lora_A.proj, self.lora.up, self.lora.down, self.base_model.model, self.base_layer,
+                       self.lora_B, self.alpha, self.default):
+            x = x + torch.tanh(module(x))
+        return x
+
+
+def test_modules_named_as_parts_of_adapters_are(tmp_path):
+    torch.manual_seed(0)
+    check(tmp_path, Named(), X, {"lora": lora(), "dora": lora(use_dora=True), "biased": lora(bias="all", lora_bias=True)},
+          DECLARED)
+
+
+class Head(nn.Module):
+    """Its decoder's weight is the embedding's, and its decoder's bias its own, as BERT's."""
+
+    def __init__(self, embedding):
+        super().__init__()
+        self.decoder = nn.Linear(8, 10)
+        self.decoder.weight = embedding.weight
+        self.bias = nn.Parameter(torch.randn(10))
+        self.decoder.bias = self.bias
+
+    def forward(self, x):
+        return self.decoder(x)
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(10, 8)
+        self.head = Head(self.embed)
+
+    def forward(self, ids):
+        return self.head(self.embed(ids))
+
+
+def test_a_bias_of_two_names(tmp_path):
+    """PEFT saves it under both, and a trace hands it to the layer as an argument."""
+    torch.manual_seed(0)
+    targets = ("decoder", "embed")
+    check(tmp_path, Words(), {"ids": torch.tensor([[1, 5, 2]])}, {
+        "lora": lora(*targets, bias="all"), "dora": lora(*targets, bias="all", use_dora=True),
+        "saved": lora("embed", modules_to_save=["head"])}, ["ids=int32[1, 3]"])
+
+
+class ScaledEmbedding(nn.Embedding):
+    embed_scale = 3.0
+
+    def forward(self, ids):
+        return super().forward(ids) * self.embed_scale
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.layer = ScaledEmbedding(10, 8), nn.Linear(8, 8)
+
+    def forward(self, ids):
+        return self.layer(self.embed(ids))
+
+
+def test_an_embedding_that_is_scaled(tmp_path):
+    """BART's: the scale is a number in the code of a trace."""
+    torch.manual_seed(0)
+    check(tmp_path, Scaled(), {"ids": torch.tensor([[1, 5, 2]])},
+          {"lora": lora("embed"), "dora": lora("embed", "layer", use_dora=True)}, ["ids=int32[1, 3]"])
+
+
+class Transposing(nn.Linear):
+    def forward(self, x):
+        return x @ self.weight.T + self.bias
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = Transposing(8, 12), Transposing(12, 4)
+
+    def forward(self, x):
+        return self.narrow(torch.relu(self.wide(x)))
+
+
+def test_a_linear_layer_written_as_a_product(tmp_path):
+    """Falcon's."""
+    torch.manual_seed(0)
+    check(tmp_path, Transposed(), X, {"lora": lora("wide", "narrow"), "dora": lora("wide", use_dora=True, bias="all")},
+          DECLARED)
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm, self.head = nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.norm(self.layer(x)))
+
+
+def compile_base(folder, adapter, *options):
+    return plait("compile", "-o", folder / "p.mlpackage", "--precision", "fp32", "--base", folder / "base.pt",
+                 *(text for declaration in DECLARED for text in ("--input", declaration)), "--output", "y", "--adapter",
+                 f"a={adapter}", *options)
+
+
+def check_file(folder, base, adapter, wrap=lambda model: model):
+    """An adapter as it lies there, held against PEFT's loading of it."""
+    with torch.no_grad():
+        expected = wrap(peft.PeftModel.from_pretrained(copy.deepcopy(base), adapter).eval())(*X.values()).numpy()
+    for mode in ("keep", "fold"):
+        result = compile_base(folder, adapter, "--lora", mode)
+        assert result.returncode == 0, result.stderr
+        assert_close(run(folder / "p.mlpackage", "a", {"x": X["x"].numpy()}, folder), expected, mode)
+
+
+def test_a_batch_norm_that_was_trained(tmp_path):
+    """Its count of batches is saved too, and is nothing to evaluation."""
+    torch.manual_seed(0)
+    base = Normed().eval()
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    model = peft.get_peft_model(copy.deepcopy(base), lora("layer", modules_to_save=["norm"])).train()
+    models.randomise(model, 1)
+    for _ in range(3):
+        model(torch.randn(16, 8))
+    model.save_pretrained(tmp_path / "a")
+    assert "base_model.model.norm.num_batches_tracked" in safetensors.torch.load_file(
+        tmp_path / "a" / "adapter_model.safetensors")
+    check_file(tmp_path, base, tmp_path / "a")
+
+
+# ---- One module, several names -----------------------------------------------------------------
+
+class Alias(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+        self.b = self.a
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_a_module_of_two_names(tmp_path):
+    """PEFT adapts calls by the first name alone. A script has both; a trace calls both by one."""
+    torch.manual_seed(0)
+    base = Alias().eval()
+    models.adapt(base, lora("a"), tmp_path / "a")
+    torch.jit.script(base).save(str(tmp_path / "base.pt"))
+    check_file(tmp_path, base, tmp_path / "a")
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "'a'" in result.stderr and "'b'" in result.stderr, result.stderr
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.norm(x)
+
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = Inner(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class Part(nn.Module):
+    """Holds a model, and the part of it that it calls."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole = whole
+        self.part = getattr(whole, "base_model", whole).body
+
+    def forward(self, x):
+        return self.part(x)
+
+
+class Body(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.inner = body
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_wrapper_that_holds_a_model_and_its_part(tmp_path):
+    torch.manual_seed(0)
+    base = Whole().eval()
+    save_base(Part(base), tuple(X.values()), tmp_path / "base.pt")
+    models.adapt(base, lora("layers.0", "layers.1", modules_to_save=["norm"]), tmp_path / "a")
+    check_file(tmp_path, base, tmp_path / "a", Part)
+
+
+def test_a_part_of_the_model(tmp_path):
+    """A part that the base leaves out must be said to be; a base that is a part itself needs the whole around it."""
+    torch.manual_seed(0)
+    base = Whole().eval()
+    models.adapt(base, lora("layers.1", "head"), tmp_path / "a")
+    save_base(Part(base), tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "'whole.head'" in result.stderr and "--allow-unmatched" in result.stderr
+    result = compile_base(tmp_path, tmp_path / "a", "--allow-unmatched")
+    assert result.returncode == 0 and "warning" in result.stderr, result.stderr
+    with torch.no_grad():
+        model = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "a").eval()
+        expected = Part(model)(*X.values()).numpy()
+    assert_close(run(tmp_path / "p.mlpackage", "a", {"x": X["x"].numpy()}, tmp_path), expected)
+
+    save_base(Body(base.body), tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "a part of the model that was adapted" in result.stderr, result.stderr
+    torch.jit.trace(lambda x: base.requires_grad_(False)(x), tuple(X.values())).save(str(tmp_path / "base.pt"))
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "traced from a function" in result.stderr, result.stderr
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.encoder(x[None])[0]
+
+
+@pytest.fixture
+def no_fast_path():
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_layers_whose_weight_is_used_directly(tmp_path, no_fast_path, dora):
+    """MultiheadAttention's out_proj learns nothing, and an adapter of it as it began is no error."""
+    torch.manual_seed(0)
+    base = Encoder().eval()
+    models.adapt(base, lora(use_dora=dora), tmp_path / "a")
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "self_attn.out_proj'" in result.stderr and "--function" in result.stderr
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    for key, value in tensors.items():
+        if "out_proj.lora_B" in key:
+            value.zero_()
+        if "out_proj.lora_magnitude" in key:
+            layer = base.get_submodule(key.removeprefix("base_model.model.").rsplit(".", 1)[0])
+            value.copy_(layer.weight.detach().norm(dim=1))
+    safetensors.torch.save_file(tensors, path)
+    check_file(tmp_path, base, tmp_path / "a")
+    torch.backends.mha.set_fastpath_enabled(True)
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "set_fastpath_enabled(False)" in result.stderr, result.stderr
+
+
+# ---- Files -------------------------------------------------------------------------------------
+
+def test_other_spellings_of_keys_and_options(tmp_path):
+    """torch.compile's names, the module that a saved one stands for, and a choice in capitals."""
+    torch.manual_seed(0)
+    base = Whole().eval()
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    models.adapt(base, lora("layers.0", "layers.1", modules_to_save=["head"]), tmp_path / "a")
+    tensors = safetensors.torch.load_file(tmp_path / "a" / "adapter_model.safetensors")
+    tensors = {key.replace("model.body", "model._orig_mod.body"): value for key, value in tensors.items()}
+    tensors["base_model.model.head.original_module.weight"] = base.head.weight.detach()
+    (tmp_path / "b").mkdir()
+    safetensors.torch.save_file(tensors, tmp_path / "b" / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    (tmp_path / "b" / "adapter_config.json").write_text(json.dumps({**config, "target_modules": "ALL-LINEAR"}))
+    arrays = {"x": X["x"].numpy()}
+    found = []
+    for name in "ab":
+        result = compile_base(tmp_path, tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        found.append(run(tmp_path / "p.mlpackage", "a", arrays, tmp_path))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_folder_of_adapters(tmp_path):
+    """save_pretrained puts adapters of other names than the default one into folders of their own."""
+    torch.manual_seed(0)
+    base = Whole().eval()
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    model = peft.get_peft_model(copy.deepcopy(base), lora("head"), adapter_name="chat")
+    model.add_adapter("code", lora("layers.0"))
+    models.randomise(model, 1)
+    model.save_pretrained(tmp_path / "a")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and f"{tmp_path}/a/chat', '{tmp_path}/a/code'" in result.stderr, result.stderr
+    for name in ("chat", "code"):
+        check_file(tmp_path, base, tmp_path / "a" / name)
