@@ -20,6 +20,11 @@ std::string shapeText(at::IntArrayRef shape) {
 
 namespace {
 
+/// Element types that a weight can be made of: not the eight bits of newer PyTorch.
+bool isRead(at::ScalarType type) {
+  return type == at::kHalf || type == at::kBFloat16 || type == at::kFloat || type == at::kDouble;
+}
+
 class Checker {
 public:
   Checker(const AdaptedModule &module, AdapterBranch &branch) : module_(module), branch_(branch) {}
@@ -28,8 +33,9 @@ public:
     if (Error error = checkWeight())
       return error;
     for (const auto &[name, factor] : branch_.factors)
-      if (!at::isFloatingType(factor.tensor.scalar_type()) || factor.tensor.numel() == 0)
-        return makeError("'{0}' is no tensor of floating-point numbers", factor.key);
+      if (!isRead(factor.tensor.scalar_type()) || factor.tensor.numel() == 0)
+        return makeError("'{0}' is no tensor of floating-point numbers of 16 bits or more",
+                         factor.key);
     if (Error error = magnitude())
       return error;
     switch (branch_.kind) {

@@ -131,13 +131,20 @@ Expected<LoadedTensors> loadTorchTensors(StringRef path) {
     IValue value = loadTensors(*file, layout);
     if (!value.isGenericDict())
       return makeError("{0}: it holds no dictionary of tensors", path);
-    for (const auto &entry : value.toGenericDict())
-      if (entry.key().isString() && entry.value().isTensor())
-        result.tensors.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
-      else
+    for (const auto &entry : value.toGenericDict()) {
+      if (!entry.key().isString() || !entry.value().isTensor())
         return makeError("{0}: its dictionary holds something other than tensors by name; save the "
                          "dictionary that get_peft_model_state_dict gives",
                          path);
+      const std::string &key = entry.key().toStringRef();
+      at::Tensor tensor = entry.value().toTensor();
+      if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.is_quantized())
+        return makeError("{0}: tensor '{1}' is sparse or quantized; save it as a dense one of "
+                         "floating-point numbers",
+                         path, key);
+      // Whoever reads the bytes does not see that a bit of the tensor negates them.
+      result.tensors.emplace_back(key, tensor.resolve_conj().resolve_neg());
+    }
   } catch (const std::exception &error) {
     return makeError("{0}: LibTorch cannot load it: {1}", path, explain(error));
   }

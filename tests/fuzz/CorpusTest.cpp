@@ -39,5 +39,6 @@ TEST(Corpus, Package) { replay("package", fuzz::package); }
 TEST(Corpus, Weights) { replay("weights", fuzz::weights); }
 TEST(Corpus, Safetensors) { replay("safetensors", fuzz::safetensors); }
 TEST(Corpus, Config) { replay("config", fuzz::config); }
+TEST(Corpus, Pickle) { replay("pickle", fuzz::pickle); }
 
 } // namespace

@@ -27,6 +27,9 @@ void safetensors(llvm::ArrayRef<uint8_t> input);
 /// bounded time.
 void config(llvm::ArrayRef<uint8_t> input);
 
+/// A pickle: what is accepted stays so once its OrderedDicts are dictionaries.
+void pickle(llvm::ArrayRef<uint8_t> input);
+
 /// Aborts with a message unless `condition` holds.
 void require(bool condition, const char *message);
 

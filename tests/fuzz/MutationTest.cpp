@@ -139,5 +139,6 @@ void run(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>), unsigned mu
 
 TEST(Mutants, Safetensors) { run("safetensors", fuzz::safetensors, 2000); }
 TEST(Mutants, Config) { run("config", fuzz::config, 2000); }
+TEST(Mutants, Pickle) { run("pickle", fuzz::pickle, 2000); }
 
 } // namespace

@@ -248,9 +248,10 @@ IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout) {
   auto pickle = records.text("data.pkl");
   if (!pickle)
     throw std::runtime_error("record 'data.pkl' is missing");
-  if (auto error = checkPickle(*pickle))
-    throw std::runtime_error(llvm::toString(std::move(error)));
-  StringRef rest = *pickle;
+  auto plain = withPlainDictionaries(*pickle);
+  if (!plain)
+    throw std::runtime_error(llvm::toString(plain.takeError()));
+  StringRef rest = *plain;
   auto read = readerOf(rest);
   auto noTypes = [](const c10::QualifiedName &type) -> c10::StrongTypePtr {
     throw std::runtime_error("it holds an object of the class " + type.qualifiedName() +

@@ -1,0 +1,226 @@
+"""adapter_model.bin: what torch.save writes in its several ways is read as safetensors are; what is hostile gets an error."""
+
+import collections
+import io
+import pathlib
+import random
+import resource
+import struct
+import sys
+import warnings
+import zipfile
+
+import adapter_models as models
+import pytest
+import safetensors.torch
+import torch
+from adapter_checks import save_base
+from command import digest, plait
+from peft import LoraConfig
+
+A, B = "base_model.model.0.lora_A.weight", "base_model.model.0.lora_B.weight"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A base, an adapter of it, and the package that the adapter's safetensors give."""
+    folder = tmp_path_factory.mktemp("pickled")
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8)).eval()
+    save_base(base, (torch.rand(1, 8),), folder / "base.pt")
+    models.adapt(base, LoraConfig(r=2, target_modules=["0"]), folder / "a")
+    assert compile_adapter(folder, folder / "a", folder / "a.mlpackage").returncode == 0
+    return folder
+
+
+def limited():
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
+def compile_adapter(made, adapter, package):
+    return plait("compile", "-o", package, "--base", made / "base.pt", "--input", "x=[1, 8]", "--adapter", f"a={adapter}",
+                 "--quiet", timeout=60, preexec_fn=limited)
+
+
+def folder_of(made, tmp_path, content):
+    """The adapter with `content` in place of its safetensors."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text((made / "a" / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(content)
+    return tmp_path / "adapter"
+
+
+def saved(value, **options):
+    buffer = io.BytesIO()
+    torch.save(value, buffer, **options)
+    return buffer.getvalue()
+
+
+def with_attribute(tensor):
+    tensor.note = "kept by Python alone"
+    return tensor
+
+
+def of_module(tensors):
+    state = torch.nn.Linear(2, 2).state_dict()  # an OrderedDict with _metadata
+    state.clear()
+    state.update(tensors)
+    return state
+
+
+def negated(tensor):
+    """The same numbers, with a bit that negates those in memory."""
+    return torch.complex(torch.zeros_like(tensor), -tensor).conj().imag
+
+
+@pytest.mark.parametrize("form", [
+    dict, collections.OrderedDict, of_module,
+    lambda tensors: {key: torch.nn.Parameter(tensor) for key, tensor in tensors.items()},
+    lambda tensors: {key: with_attribute(tensor) for key, tensor in tensors.items()},
+    lambda tensors: {key: tensor.t().contiguous().t() for key, tensor in tensors.items()},
+    lambda tensors: {key: torch.cat([tensor, tensor])[len(tensor):] for key, tensor in tensors.items()},
+    lambda tensors: {key: negated(tensor) for key, tensor in tensors.items()},
+])
+def test_forms_of_saving(made, tmp_path, form):
+    tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
+    folder = folder_of(made, tmp_path, saved(form(tensors)))
+    result = compile_adapter(made, folder, tmp_path / "a.mlpackage")
+    assert result.returncode == 0, result.stderr
+    assert digest(tmp_path / "a.mlpackage") == digest(made / "a.mlpackage")
+
+
+# ---- Pickles, operation by operation -----------------------------------------------------------
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    return b"\x8a\x08" + struct.pack("<q", value)
+
+
+def tuple_of(*values):
+    return b"(" + b"".join(values) + b"t"
+
+
+def name_of(module, name):
+    return f"c{module}\n{name}\n".encode()
+
+
+def storage(key="0", elements=16, kind=name_of("torch", "FloatStorage")):
+    return tuple_of(text("storage"), kind, text(key), text("cpu"), number(elements)) + b"Q"
+
+
+def tensor(of=storage(), offset=0, shape=(2, 8), strides=(8, 1), maker=name_of("torch._utils", "_rebuild_tensor_v2")):
+    return maker + tuple_of(of, number(offset), tuple_of(*map(number, shape)), tuple_of(*map(number, strides)), b"\x89",
+                            b"N") + b"R"
+
+
+def dictionary(**replaced):
+    entries = {A: tensor(), B: tensor(storage("1"), shape=(8, 2), strides=(2, 1)), **replaced}
+    return b"\x80\x02}(" + b"".join(text(key) + value for key, value in entries.items()) + b"u."
+
+
+def archive(pickle, lengths=(64, 64), more=(), method=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of members that come twice
+        with zipfile.ZipFile(buffer, "w", method) as file:
+            file.writestr("a/data.pkl", pickle)
+            for key, length in enumerate(lengths):
+                file.writestr(f"a/data/{key}", bytes(range(length % 256)) + bytes(length - length % 256))
+            file.writestr("a/version", "3\n")
+            for name in more:
+                file.writestr(f"a/{name}", bytes(64))
+    return buffer.getvalue()
+
+
+def called(module, name, *arguments):
+    return b"\x80\x02" + name_of(module, name) + tuple_of(*arguments) + b"R."
+
+
+def sparse():
+    indices = tensor(storage("2", 4, name_of("torch", "LongStorage")), shape=(2, 2), strides=(2, 1))
+    values = tensor(shape=(2,), strides=(1,))
+    return name_of("torch._utils", "_rebuild_sparse_tensor") + tuple_of(
+        number(1), tuple_of(number(2), number(8)), b"\x89", indices, values) + b"R"
+
+
+WRAPPER = ("torch._tensor", "_rebuild_from_type_v2", b"N", b"N", b")", b"}")
+HOSTILE = {
+    "elements below zero": (archive(dictionary(**{A: tensor(storage(elements=-1))})), ""),
+    "elements that overflow": (archive(dictionary(**{A: tensor(storage(elements=2**62 + 16))})), ""),
+    "a huge storage": (archive(dictionary(**{A: tensor(storage(elements=2**40))})), "lies in a record of 64"),
+    "a short record": (archive(dictionary(), (60, 64)), "lies in a record of 60"),
+    "a missing record": (archive(dictionary(), (64,)), "'data/1' is missing"),
+    "a record elsewhere": (archive(dictionary(**{A: tensor(storage("../data.pkl"))})), "is missing"),
+    "a shape beyond": (archive(dictionary(**{A: tensor(shape=(2, 800))})), "storage"),
+    "an offset beyond": (archive(dictionary(**{A: tensor(offset=9)})), "storage"),
+    "an offset below zero": (archive(dictionary(**{A: tensor(offset=-1)})), "storage"),
+    "strides below zero": (archive(dictionary(**{A: tensor(offset=15, strides=(-8, -1))})), ""),
+    "strides that overflow": (archive(dictionary(**{A: tensor(strides=(2**63 - 1, 2**63 - 1))})), ""),
+    "sizes below zero": (archive(dictionary(**{A: tensor(shape=(-2, -8))})), ""),
+    "sizes that overflow": (archive(dictionary(**{A: tensor(shape=(2**62, 2**62))})), ""),
+    "2^31 rows of one element": (archive(dictionary(**{A: tensor(shape=(2**31, 8), strides=(0, 0))})), "8, 2147483648"),
+    "more sizes than strides": (archive(dictionary(**{A: tensor(strides=(1,))})), ""),
+    "a number for a type": (archive(dictionary(**{A: tensor(storage(kind=number(200)))})), "no element type"),
+    "8-bit floats": (archive(dictionary(**{A: tensor(storage(elements=16, kind=name_of("torch", "Float8_e5m2Storage")))})),
+                     "no tensor of floating-point numbers"),
+    "a sparse tensor": (archive(dictionary(**{A: sparse()}), (64, 64, 32)), f"'{A}' is sparse"),
+    "no dictionary": (archive(b"\x80\x02]."), "no dictionary of tensors"),
+    "something else by a name": (archive(dictionary(more=b"N")), "something other than tensors"),
+    "a function of Python": (archive(called("os", "system", text("touch MARK"))), "class os.system"),
+    "another function": (archive(called("builtins", "eval", text("open('MARK', 'w')"))), "class builtins.eval"),
+    "a function by number": (archive(b"\x80\x02" + number(0) + b")R."), "calls what is no class or function"),
+    "a tensor with no maker": (archive(called(*WRAPPER)), "without saying how"),
+    "an odd dictionary": (archive(b"\x80\x02}(" + text("x") + b"u."), "values that are not there"),
+    "a mark above the stack": (archive(b"\x80\x02NNN(\x87l."), "values that are not there"),
+    "deep tuples": (archive(dictionary(more=b")" + b"\x85" * 1000000)), "nests containers"),
+    "deep dictionaries": (archive(b"\x80\x02" + (b"}(" + text("k")) * 1000000 + b"N" + b"u" * 1000000 + b"."), "nests containers"),
+    "from the outside in": (archive(b"\x80\x02}q\x00(" + text("x") + b"]q\x01u" + b"h\x01(]q\x01e\x81" * 100000 + b"."),
+                            "nests containers"),
+    "a list in itself": (archive(b"\x80\x02]q\x00(h\x00e."), "holds itself"),
+    "tuples of two, doubled": (archive(dictionary(more=b")" + b"q\x00h\x00\x86" * 100)), "something other than tensors"),
+    "too many values": (archive(b"\x80\x02" + b"N" * 40000000 + b".", method=zipfile.ZIP_DEFLATED), "holds more than"),
+    "a string of 4 GiB": (archive(b"\x80\x02X\xff\xff\xff\xffabc."), "claims more than there is"),
+    "members that come twice": (archive(dictionary(), more=["data/0"]), "two records named"),
+    "the old format": (saved({A: torch.ones(2, 8)}, _use_new_zipfile_serialization=False), "no zip archive"),
+    "the old format of a function": (b"\x80\x02cos\nsystem\nX\x0a\x00\x00\x00touch MARK\x85R.", "no zip archive"),
+    "nothing": (b"", "no zip archive"),
+}
+
+
+def test_the_archive_is_good(made, tmp_path):
+    """So that what is wrong with the hostile ones is what they are called."""
+    folder = folder_of(made, tmp_path, b"")
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        (folder / "adapter_model.bin").write_bytes(archive(dictionary(), method=method))
+        result = compile_adapter(made, folder, tmp_path / "a.mlpackage")
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(made, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content, message = HOSTILE[name]
+    result = compile_adapter(made, folder_of(made, tmp_path, content), tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+    assert "adapter_model.bin" in result.stderr and "terminate" not in result.stderr
+    assert not (tmp_path / "a.mlpackage").exists() and not pathlib.Path("MARK").exists()
+
+
+def test_mutants(made, tmp_path):
+    """Cut short, with bits that flipped, and with operations of the pickle in place of others."""
+    chance, whole, pickle = random.Random(11), archive(dictionary()), dictionary()
+    mutants = [whole[:chance.randrange(len(whole))] for _ in range(3)]
+    for _ in range(6):
+        flipped, changed = bytearray(whole), bytearray(pickle)
+        flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+        for _ in range(chance.choice((1, 2, 4))):
+            changed[chance.randrange(len(changed))] = chance.choice(b"()]}Nt\x85\x86\x87eusRbQhqK\x81\x88")
+        mutants += [bytes(flipped), archive(bytes(changed))]
+    folder = folder_of(made, tmp_path, whole)
+    for mutant in mutants:
+        (folder / "adapter_model.bin").write_bytes(mutant)
+        assert compile_adapter(made, folder, tmp_path / "a.mlpackage").returncode in (0, 1)
