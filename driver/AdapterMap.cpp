@@ -20,7 +20,13 @@ std::string adapterMapPath(llvm::StringRef package) {
   return (package + ".adapter.json").str();
 }
 
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path) {
+Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package) {
+  std::string path = adapterMapPath(package);
+  if (map.functions.empty()) {
+    if (std::error_code ec = llvm::sys::fs::remove(path))
+      return makeError("cannot remove '{0}': {1}", path, ec.message());
+    return Error::success();
+  }
   return llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
     json::OStream to(out, 2);
     to.object([&] {

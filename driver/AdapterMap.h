@@ -21,7 +21,9 @@ struct AdapterMap {
 /// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage.
 std::string adapterMapPath(llvm::StringRef package);
 
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef path);
+/// Writes the side file of a package anew. Where no function takes adapters there is none: what a
+/// package that was replaced had goes.
+Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package);
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
 /// The side file of a package; empty where it has none.
 Expected<AdapterMap> adapterMapOf(llvm::StringRef package);

@@ -230,8 +230,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     auto before = adapterMapOf(options.output);
     if (!before)
       return before.takeError();
-    for (auto &[name, inputs] : before->functions)
-      adapterMap.functions.try_emplace(name, std::move(inputs));
+    for (const auto &function : program.functions())
+      before->functions.erase(function->name);
+    adapterMap.functions.merge(before->functions);
   }
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
@@ -264,12 +265,10 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   }
   warnOfSaturation(written, observer);
   observer.proceed(1);
-  if (!adapterMap.functions.empty()) {
-    if (Error error = writeAdapterMap(adapterMap, adapterMapPath(options.output)))
+  // Functions that are added and take no adapters leave the side file as it is.
+  if (!options.append || !adapterMap.functions.empty())
+    if (Error error = writeAdapterMap(adapterMap, options.output))
       return error;
-  } else if (!options.append) {
-    fs::remove(adapterMapPath(options.output)); // of the package that was replaced
-  }
   return summarise(program, written);
 }
 

@@ -2,12 +2,14 @@
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
+#include "driver/AdapterMap.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "mil/Printer.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
@@ -24,7 +26,8 @@ constexpr const Option *options[] = {&jsonOption, &milOption};
 constexpr Section sections[] = {{"Options", options}};
 
 void printFunction(const PackageSummary &summary, const PackageSummary::Function &function,
-                   uint64_t own, llvm::raw_ostream &out) {
+                   uint64_t own, StringRef path, const AdapterMap &adapters,
+                   llvm::raw_ostream &out) {
   out << '\n' << function.name;
   if (function.name == summary.defaultFunction && summary.functions.size() > 1)
     out << " (default)";
@@ -34,6 +37,9 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
       out << llvm::formatv("  {0,-12}{1}: {2}\n", kind, feature.name, feature.type.str());
   };
   features("input", function.inputs);
+  if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())
+    out << llvm::formatv("  {0,-12}{1} of the inputs: {2}\n", "adapter", it->second.size(),
+                         llvm::sys::path::filename(adapterMapPath(path)));
   features("state", function.states);
   features("output", function.outputs);
 
@@ -183,7 +189,8 @@ void printNearlyShared(const PackageSummary &summary, llvm::raw_ostream &out) {
     out << "  and " << summary.nearlyShared.size() - most << " more (--json)\n";
 }
 
-void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostream &out) {
+void printSummary(StringRef path, const PackageSummary &summary, const AdapterMap &adapters,
+                  llvm::raw_ostream &out) {
   out << path << ": specification version " << summary.specificationVersion << ", "
       << summary.functions.size()
       << (summary.functions.size() == 1 ? " function\n" : " functions\n");
@@ -199,7 +206,7 @@ void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostre
     field(key, value);
   std::vector<uint64_t> own = summary.ownBytes();
   for (size_t i = 0; i < summary.functions.size(); ++i)
-    printFunction(summary, summary.functions[i], own[i], out);
+    printFunction(summary, summary.functions[i], own[i], path, adapters, out);
   out << llvm::formatv("\nweight file: {0} bytes, {1} blobs of {2} bytes",
                        grouped(summary.fileBytes), summary.blobCount, grouped(summary.uniqueBytes));
   if (summary.functions.size() > 1)
@@ -210,6 +217,21 @@ void printSummary(StringRef path, const PackageSummary &summary, llvm::raw_ostre
     printSharing(summary, out);
     printNearlyShared(summary, out);
   }
+}
+
+/// Names the inputs that stand for an adapter's matrices.
+llvm::json::Value withAdapters(llvm::json::Value summary, const AdapterMap &adapters) {
+  for (llvm::json::Value &value : *summary.getAsObject()->getArray("functions")) {
+    llvm::json::Object &function = *value.getAsObject();
+    auto it = adapters.functions.find(function.getString("name")->str());
+    if (it == adapters.functions.end())
+      continue;
+    llvm::json::Array names;
+    for (const frontend::AdapterInput &input : it->second)
+      names.push_back(input.name);
+    function["adapter_inputs"] = std::move(names);
+  }
+  return summary;
 }
 
 Error printMil(StringRef path, llvm::raw_ostream &out) {
@@ -243,10 +265,15 @@ Expected<int> run(const Arguments &arguments) {
   auto summary = inspectPackage(*path, /*nearSharing=*/true);
   if (!summary)
     return summary.takeError();
+  auto adapters = adapterMapOf(*path);
+  if (!adapters) {
+    printWarning(llvm::toString(adapters.takeError()));
+    adapters = AdapterMap();
+  }
   if (arguments.has(jsonOption))
-    llvm::outs() << llvm::formatv("{0:2}\n", toJson(*summary));
+    llvm::outs() << llvm::formatv("{0:2}\n", withAdapters(toJson(*summary), *adapters));
   else
-    printSummary(*path, *summary, llvm::outs());
+    printSummary(*path, *summary, *adapters, llvm::outs());
   return 0;
 }
 

@@ -9,15 +9,30 @@
 #include "mil/Verifier.h"
 #include "runtime/RuntimeEvaluator.h"
 
-#include "llvm/Support/FileSystem.h"
-
 namespace plait::driver {
 
+/// What the side file of its package says of a function, under its new name.
+static Error takeAdapterInputs(const MergeSource &source, const mil::Function &function,
+                               const std::string &name, const AdapterMap &from, AdapterMap &to) {
+  auto entry = from.functions.find(function.name);
+  if (entry == from.functions.end())
+    return Error::success();
+  for (const frontend::AdapterInput &input : entry->second)
+    if (auto found = findInput(function, input.name); !found)
+      return addContext(found.takeError(), adapterMapPath(source.package) +
+                                               ": it is not of this package; move it away");
+  to.functions[name] = entry->second;
+  return Error::success();
+}
+
 /// Moves what `source` names into `program`.
-static Error take(const MergeSource &source, mil::Program &program) {
+static Error take(const MergeSource &source, mil::Program &program, AdapterMap &adapterMap) {
   auto package = readPackage(source.package);
   if (!package)
     return package.takeError();
+  auto sideFile = adapterMapOf(source.package);
+  if (!sideFile)
+    return sideFile.takeError();
   std::vector<mil::Function *> chosen;
   if (source.function.empty() && source.name.empty()) {
     for (const auto &function : (*package)->functions())
@@ -42,6 +57,8 @@ static Error take(const MergeSource &source, mil::Program &program) {
       return makeError("{0}: two functions are called '{1}'; give one another name: "
                        "OTHER={0}:{2}",
                        source.package, name, function->name);
+    if (Error error = takeAdapterInputs(source, *function, name, *sideFile, adapterMap))
+      return error;
     function->name = name;
     program.adopt(**package, function);
   }
@@ -59,8 +76,9 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   if (Error error = checkOutput(options.output))
     return error;
   mil::Program program;
+  AdapterMap adapterMap;
   for (const MergeSource &source : options.sources)
-    if (Error error = take(source, program))
+    if (Error error = take(source, program, adapterMap))
       return error;
   program.defaultFunction =
       options.defaultFunction.empty() ? program.functions()[0]->name : options.defaultFunction;
@@ -81,7 +99,8 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
-  llvm::sys::fs::remove(adapterMapPath(options.output)); // of the package that was replaced
+  if (Error error = writeAdapterMap(adapterMap, options.output))
+    return error;
   return summarise(program, written);
 }
 

@@ -32,7 +32,7 @@ Error remove(const RemoveOptions &options) {
   for (const std::string &name : options.functions)
     map->functions.erase(name);
   if (map->functions.size() != inMap)
-    if (Error error = writeAdapterMap(*map, adapterMapPath(options.package)))
+    if (Error error = writeAdapterMap(*map, options.package))
       return error;
   return options.compact ? compact(options) : Error::success();
 }

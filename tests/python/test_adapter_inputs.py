@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from adapter_checks import run, save_base
-from command import plait, succeed
+from command import digest, plait, succeed
 from peft import AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, VeraConfig
 
 IDS = {"ids": torch.tensor([[3, 1, 4, 15, 9, 26]])}
@@ -174,6 +174,63 @@ def test_the_side_file_follows_the_package(small, tmp_path):
     # A package that takes the place of this one has no such inputs.
     succeed("compile", "-o", package, "--input", "x=[1, 8]", small / "base.pt")
     assert not side.exists()
+
+
+def test_merge_carries_side_files(small, tmp_path):
+    """Under the functions' new names; a package without one has none to give."""
+    packages = {name: tmp_path / f"{name}.mlpackage" for name in ("p", "q", "plain")}
+    assert compile_inputs(small, packages["p"], small / "lora").returncode == 0
+    assert compile_inputs(small, packages["q"], small / "more").returncode == 0
+    succeed("compile", "-o", packages["plain"], "--input", "x=[1, 8]", small / "base.pt")
+    merged, side = tmp_path / "merged.mlpackage", tmp_path / "merged.adapter.json"
+    succeed("merge", "-o", merged, packages["p"], f"b={packages['q']}:a", packages["plain"], f"again={packages['p']}:a")
+    functions = {name: json.loads((tmp_path / f"{name}.adapter.json").read_text())["functions"] for name in ("p", "q", "merged")}
+    assert functions["merged"] == {"a": functions["p"]["a"], "b": functions["q"]["a"], "again": functions["p"]["a"]}
+    report = json.loads(succeed("inspect", merged, "--json").stdout)
+    assert {function["name"]: function.get("adapter_inputs") for function in report["functions"]} == {
+        name: [entry["input"] for entry in entries] if (entries := functions["merged"].get(name)) else None
+        for name in ("a", "b", "again", "main")}
+    assert "adapter     4 of the inputs: merged.adapter.json" in succeed("inspect", merged).stdout
+    # What is packed for the merged function is what its own package's function takes.
+    for name, adapter, package in (("a", "lora", "p"), ("b", "more", "q")):
+        folders = tmp_path / f"{name}-merged", tmp_path / f"{name}-alone"
+        for folder, mapped, function in zip(folders, (side, tmp_path / f"{package}.adapter.json"), (name, "a")):
+            succeed("adapter", "pack", small / adapter, "--map", mapped, "--function", function, "--output-dir", folder)
+        assert digest(folders[0]) == digest(folders[1])
+        arrays = {path.stem: np.load(path) for path in folders[0].iterdir()}
+        x = {"x": np.ones((1, 8), np.float32), **arrays}
+        succeed("compile", "-o", tmp_path / "kept.mlpackage", "--base", small / "base.pt", "--input", "x=[1, 8]", "--output", "y",
+                "--adapter", f"{name}={small}/{adapter}")
+        output, = report["functions"][0]["outputs"]
+        for array, value in x.items():
+            np.save(tmp_path / f"{array}.npy", value)
+        succeed("run", merged, "--function", name, *(text for array in x for text in ("--input", f"{array}={tmp_path}/{array}.npy")),
+                "--output-dir", tmp_path / "out")
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{output['name']}.npy").astype(np.float32),
+                                   run(tmp_path / "kept.mlpackage", name, {"x": x["x"]}, tmp_path).astype(np.float32), atol=2e-2)
+    succeed("remove", merged, "b", "--compact")
+    assert sorted(json.loads(side.read_text())["functions"]) == ["a", "again"]
+    # Merged onto one of its sources, and then with what takes no adapters alone.
+    succeed("merge", "-o", packages["p"], packages["p"], packages["plain"])
+    assert json.loads((tmp_path / "p.adapter.json").read_text())["functions"] == {"a": functions["p"]["a"]}
+    succeed("remove", packages["p"], "a", "--default", "main")
+    assert not (tmp_path / "p.adapter.json").exists()
+    succeed("merge", "-o", merged, packages["plain"])
+    assert not side.exists()
+
+
+def test_side_files_that_do_not_fit(small, tmp_path):
+    package, side, merged = tmp_path / "p.mlpackage", tmp_path / "p.adapter.json", tmp_path / "merged.mlpackage"
+    assert compile_inputs(small, package, small / "lora").returncode == 0
+    text = json.loads(side.read_text())
+    text["functions"]["a"][0]["input"] = "elsewhere"
+    for content in (json.dumps(text), "{"):
+        side.write_text(content)
+        result = plait("merge", "-o", merged, package)
+        assert result.returncode == 1 and "p.adapter.json" in result.stderr, result.stderr
+        assert not merged.exists()
+    result = succeed("inspect", package, "--json")
+    assert "warning" in result.stderr and "p.adapter.json" in result.stderr and json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("change, message", [
