@@ -8,11 +8,19 @@
 //
 // Casts, reshapes, transposes, slices and scalar factors become transforms of the constant whatever
 // its size. Another result of at most 64 KiB is computed. A larger one becomes a recipe, computed
-// when the package is written, if it takes no more bytes than what it is computed from; one that is
-// larger (A @ B, an outer product, an expanded table) is never stored, but what is computed from it
-// may be (the norm of W + A @ B). Without an evaluator only the transforms are folded.
+// when the package is written. But what is computed from weights and takes more bytes than they do
+// (A @ B, an outer product, an expanded table) is not stored, whatever its size (Sources.h); what
+// is computed from that may be (the norm of W + A @ B). Nor is a slice of a weight whose pieces
+// take more than the whole:
+//
+//   %p = matmul(x = const B [64, 4], y = const A [4, 64])            stays
+//   %y = matmul(x = %x, y = %p)
+//
+// Without an evaluator only the transforms are folded.
+#include "passes/ConstantViews.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
+#include "passes/Sources.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -23,125 +31,27 @@ using namespace mil;
 
 namespace {
 
-/// What is known of a value that depends on constants alone.
+/// What is known of a value that depends on constants alone and is not stored.
 struct Known {
   Attr attr;
-  uint64_t sourceBytes; ///< of the constants it is computed from
+  Sources sources;
 };
 
-using Sizes = llvm::SmallVector<int64_t, 6>;
-
-/// Elements begin, begin + step … of each axis, as a view where the tree allows one.
-std::optional<TensorData> sliced(const TensorData &tensor, llvm::ArrayRef<int64_t> begin,
-                                 llvm::ArrayRef<int64_t> step, llvm::ArrayRef<int64_t> size) {
-  const TensorData::Node &node = tensor.node();
-  switch (node.kind) {
-  case TensorData::Kind::Strided: {
-    if (isSubByte(node.dtype))
-      return std::nullopt;
-    int64_t offset = 0;
-    Sizes strides;
-    for (unsigned i = 0; i < node.shape.size(); ++i) {
-      offset += begin[i] * node.strides[i];
-      strides.push_back(step[i] * node.strides[i]);
-    }
-    return TensorData::view(node.storage, node.byteOffset + offset * (bitWidth(node.dtype) / 8),
-                            node.dtype, size, strides);
+/// Whether Core ML takes a constant only where the value is used and the table of operations does
+/// not say so.
+bool mustBeConstant(const Value *value) {
+  for (const Operand &use : value->uses()) {
+    const Op &user = *use.owner();
+    if ((user.is(OpKind::conv) && user[conv::bias] == value) ||
+        (user.is(OpKind::conv_transpose) && user[conv_transpose::bias] == value))
+      return true;
   }
-  case TensorData::Kind::Cast:
-    if (auto inner = sliced(node.inputs[0], begin, step, size))
-      return inner->cast(node.dtype);
-    return std::nullopt;
-  case TensorData::Kind::Scale:
-    if (auto inner = sliced(node.inputs[0], begin, step, size))
-      return inner->scale(node.factor);
-    return std::nullopt;
-  default:
-    return std::nullopt;
-  }
-}
-
-std::optional<TensorData> slicedByIndex(const Op &op, const TensorData &x) {
-  namespace s = slice_by_index;
-  auto begin = constInts(op[s::begin]), end = constInts(op[s::end]);
-  auto stride = constInts(op[s::stride]);
-  auto bit = [&](unsigned param, unsigned i) {
-    auto mask = constInts(op[param]);
-    return mask && (*mask)[i];
-  };
-  if (!begin || !end || (op[s::stride] && !stride))
-    return std::nullopt;
-  Sizes first, step, size;
-  for (unsigned i = 0; i < x.rank(); ++i) {
-    int64_t extent = x.shape()[i], by = stride ? (*stride)[i] : 1;
-    if (by <= 0)
-      return std::nullopt;
-    auto clamp = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + extent : v, 0, extent); };
-    int64_t from = bit(s::begin_mask, i) ? 0 : clamp((*begin)[i]);
-    int64_t to = bit(s::end_mask, i) ? extent : clamp((*end)[i]);
-    if (bit(s::squeeze_mask, i))
-      to = from + 1;
-    first.push_back(from);
-    step.push_back(by);
-    size.push_back((to - from + by - 1) / by);
-  }
-  auto view = sliced(x, first, step, size);
-  auto shape = constShape(op.result()->type.shape());
-  if (!view || !shape || view->numElements() != numElements(llvm::ArrayRef<int64_t>(*shape)))
-    return std::nullopt;
-  return view->reshape(*shape);
-}
-
-/// Result `index` as a transform of the operand, whatever its size.
-std::optional<TensorData> transformed(const Op &op, const TensorData &x, unsigned index) {
-  auto shape = constShape(op.result(index)->type.shape());
-  switch (op.kind()) {
-  case OpKind::identity:
-    return x;
-  case OpKind::cast:
-    return x.cast(op.result()->type.dtype());
-  case OpKind::reshape:
-  case OpKind::squeeze:
-  case OpKind::expand_dims:
-    return x.reshape(*shape);
-  case OpKind::transpose: {
-    auto perm = constInts(op[transpose::perm]);
-    for (int64_t &axis : *perm)
-      axis = normalAxis(axis, perm->size());
-    return x.permute(*perm);
-  }
-  case OpKind::slice_by_index:
-    return slicedByIndex(op, x);
-  case OpKind::slice_by_size: {
-    auto begin = constInts(op[slice_by_size::begin]);
-    if (!begin || llvm::any_of(*begin, [](int64_t b) { return b < 0; }))
-      return std::nullopt;
-    return sliced(x, *begin, Sizes(x.rank(), 1), *shape);
-  }
-  case OpKind::split: {
-    auto axis = constInt(op[mil::split::axis]);
-    Sizes begin(x.rank(), 0);
-    int64_t along = normalAxis(axis.value_or(0), x.rank());
-    for (unsigned i = 0; i < index; ++i)
-      begin[along] += op.result(i)->type.shape()[along].value();
-    return sliced(x, begin, Sizes(x.rank(), 1), *shape);
-  }
-  case OpKind::mul: {
-    const TensorData *factor = constTensor(op[mul::y]);
-    if (!factor || factor->numElements() != 1 || !isFloat(x.dtype()) ||
-        x.shape() != llvm::ArrayRef<int64_t>(*shape))
-      return std::nullopt;
-    std::optional<double> scalar = splatValue(*factor);
-    return scalar && x.byteSize() > kSmallBytes ? std::optional(x.scale(*scalar)) : std::nullopt;
-  }
-  default:
-    return std::nullopt;
-  }
+  return false;
 }
 
 class Folder {
 public:
-  explicit Folder(PassContext &context) : context_(context) {}
+  Folder(Program &program, PassContext &context) : context_(context), keptSlices_(program) {}
 
   bool visit(Op &op) {
     if (op.is(OpKind::shape) && staticShape(op[shape::x]) && canFold(op))
@@ -151,36 +61,47 @@ public:
         !canFold(op))
       return false;
     std::vector<std::vector<Attr>> operands(op.numParams());
-    uint64_t sourceBytes = 0;
+    Sources sources;
     for (unsigned i = 0; i < op.numParams(); ++i)
       for (const Operand &operand : op.operands(i)) {
-        const Known *lazy = find(operand.get());
-        const Attr *attr = lazy ? &lazy->attr : constAttr(operand.get());
-        if (!attr)
+        // A constant first: one of this run may lie where a value lay that is gone.
+        const Attr *attr = constAttr(operand.get());
+        const Known *known = attr ? nullptr : find(operand.get());
+        if (!attr && !known)
           return false;
-        operands[i].push_back(*attr);
-        if (const TensorData *tensor = attr->tensor())
-          sourceBytes += lazy ? lazy->sourceBytes : tensor->byteSize();
+        operands[i].push_back(known ? known->attr : *attr);
+        if (known)
+          sources.add(known->sources);
+        else if (const TensorData *tensor = attr->tensor())
+          sources.add(*tensor, isLiteral(*tensor));
       }
+    if (keptSlices_.contains(op))
+      sources.pin();
     llvm::SmallVector<TensorData, 2> results;
     for (unsigned i = 0; i < op.numResults(); ++i) {
-      auto result = fold(op, operands, i);
+      auto result = lazily(op, operands, i);
       if (!result)
         return false;
       results.push_back(std::move(*result));
     }
     // Too large to store, though perhaps not what is computed from it.
-    bool tooLarge = llvm::any_of(results, [&](const TensorData &result) {
-      return result.byteSize() > kSmallBytes && result.byteSize() > sourceBytes;
-    });
-    if (tooLarge) {
+    auto mayStore = [&](auto pair) {
+      return sources.admit(std::get<1>(pair)) || mustBeConstant(std::get<0>(pair).get());
+    };
+    if (!llvm::all_of(llvm::zip(op.results(), results), mayStore)) {
       for (auto [value, result] : llvm::zip(op.results(), results))
-        lazy_.try_emplace(value.get(), Known{Attr(result), sourceBytes});
+        known_.try_emplace(value.get(), Known{Attr(result), sources});
       return false;
     }
     bool changed = false;
-    for (auto [value, result] : llvm::zip(op.results(), results))
-      changed |= replaceResult(op, value.get(), result);
+    for (auto [value, result] : llvm::zip(op.results(), results)) {
+      if (!value->hasUses())
+        continue;
+      auto stored = compute(result, sources);
+      if (!stored)
+        return changed;
+      changed |= replaceResult(op, value.get(), *stored);
+    }
     if (changed)
       eraseDead(&op);
     return changed;
@@ -188,8 +109,8 @@ public:
 
 private:
   const Known *find(const Value *value) const {
-    auto it = lazy_.find(value);
-    return it == lazy_.end() ? nullptr : &it->second;
+    auto it = known_.find(value);
+    return it == known_.end() ? nullptr : &it->second;
   }
 
   /// Static results that a constant may take the place of.
@@ -200,24 +121,35 @@ private:
            });
   }
 
-  std::optional<TensorData> fold(const Op &op, const std::vector<std::vector<Attr>> &operands,
-                                 unsigned index) {
+  /// Result `index`, not computed yet.
+  std::optional<TensorData> lazily(const Op &op, const std::vector<std::vector<Attr>> &operands,
+                                   unsigned index) {
     if (!operands.empty() && operands[0].size() == 1)
       if (const TensorData *x = operands[0][0].tensor())
         if (auto result = transformed(op, *x, index))
           return result;
     if (!context_.evaluator)
       return std::nullopt;
-    const Type &type = op.result(index)->type;
-    TensorData recipe = TensorData::recipe(op.kind(), operands, type, index);
-    if (recipe.byteSize() > kSmallBytes)
-      return recipe;
-    auto bytes = recipe.bytes(context_.evaluator);
+    return TensorData::recipe(op.kind(), operands, op.result(index)->type, index);
+  }
+
+  /// The tensor as it is stored: computed where it is small; nullopt where it cannot be.
+  std::optional<TensorData> compute(const TensorData &tensor, const Sources &sources) {
+    if (leafOf(tensor).kind != TensorData::Kind::Recipe || tensor.byteSize() > kSmallBytes)
+      return tensor;
+    auto bytes = tensor.bytes(context_.evaluator);
     if (!bytes) {
       llvm::consumeError(bytes.takeError());
       return std::nullopt;
     }
-    return TensorData::fromBytes(type.dtype(), recipe.shape(), std::move(*bytes));
+    TensorData made = TensorData::fromBytes(tensor.dtype(), tensor.shape(), std::move(*bytes));
+    if (!sources.haveWeights())
+      literals_.try_emplace(made.node().storage.get(), made.node().storage);
+    return made;
+  }
+
+  bool isLiteral(const TensorData &tensor) const {
+    return literals_.contains(leafOf(tensor).storage.get());
   }
 
   bool replaceResult(Op &op, Value *value, const TensorData &result) {
@@ -235,14 +167,17 @@ private:
   }
 
   PassContext &context_;
-  llvm::DenseMap<const Value *, Known> lazy_;
+  KeptSlices keptSlices_;
+  llvm::DenseMap<const Value *, Known> known_;
+  /// What was computed from literals alone.
+  llvm::DenseMap<const Storage *, std::shared_ptr<const Storage>> literals_;
 };
 
 } // namespace
 
 bool foldConstants(Program &program, PassContext &context) {
   bool changed = false;
-  Folder folder(context);
+  Folder folder(program, context);
   walk(program, [&](Op &op) { changed |= folder.visit(op); });
   return changed;
 }

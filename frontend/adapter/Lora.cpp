@@ -70,22 +70,18 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
 Val veraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x) {
   VeraFactors factors = veraFactors(module, branch);
-  Val a, b;
-  if (hook.mode() == AdapterMode::Inputs) {
-    auto narrow = [&](StringRef name, int64_t axis, int64_t size) {
-      return ops.call("aten::narrow", "",
-                      {hook.factor(ops, module, branch, name), Val(c10::IValue(axis)),
-                       Val(c10::IValue(int64_t(0))), Val(c10::IValue(size))});
-    };
-    a = narrow("vera_A", 1, factors.a.size(1));
-    b = narrow("vera_B", 0, factors.b.size(0));
-  } else {
-    a = ops.constant(factors.a, "vera_A");
-    b = ops.constant(factors.b, "vera_B");
-  }
-  Val h = ops.linear(x, a);
+  // A slice of what all modules share: whether it is stored as a piece of its own is a matter of
+  // the whole program, and so of a pass (passes/Sources.h).
+  auto narrow = [&](StringRef name, int64_t axis, int64_t size) {
+    Val whole = hook.mode() == AdapterMode::Inputs ? hook.factor(ops, module, branch, name)
+                                                   : ops.constant(branch[name], name);
+    return ops.call(
+        "aten::narrow", "",
+        {whole, Val(c10::IValue(axis)), Val(c10::IValue(int64_t(0))), Val(c10::IValue(size))});
+  };
+  Val h = ops.linear(x, narrow("vera_A", 1, factors.a.size(1)));
   h = ops.mul(h, hook.factor(ops, module, branch, "vera_lambda_d"));
-  Val y = ops.linear(h, b);
+  Val y = ops.linear(h, narrow("vera_B", 0, factors.b.size(0)));
   return ops.mul(ops.mul(y, hook.factor(ops, module, branch, "vera_lambda_b")),
                  hook.scaleOf(branch));
 }

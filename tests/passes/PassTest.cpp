@@ -181,13 +181,18 @@ public:
                                              llvm::ArrayRef<std::vector<Attr>> operands,
                                              llvm::ArrayRef<Type> types) override {
     ++calls;
-    auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
+    auto x = operands[0][0].tensor()->floatValues(this),
+         y = operands[1][0].tensor()->floatValues(this);
     auto shape = *constShape(types[0].shape());
     std::vector<float> out(mil::numElements(llvm::ArrayRef<int64_t>(shape)));
-    if (kind == OpKind::add)
+    if (kind == OpKind::matmul)
+      for (int64_t i = 0, inner = x->size() / shape[0]; i < int64_t(out.size()); ++i)
+        for (int64_t k = 0; k < inner; ++k)
+          out[i] += (*x)[i / shape[1] * inner + k] * (*y)[k * shape[1] + i % shape[1]];
+    else if (kind == OpKind::add)
       for (size_t i = 0; i < out.size(); ++i)
         out[i] = (*x)[i] + (*y)[i % y->size()];
-    else if (kind != OpKind::matmul)
+    else
       return makeError("only add and matmul here");
     return std::vector{TensorData::from<float>(DType::F32, shape, out)};
   }
@@ -257,6 +262,86 @@ TEST(FoldConstants, LargeResultsAreRecipesUnlessTheyGrow) {
     EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Recipe);
   }
   EXPECT_EQ(evaluator.calls, 0);
+}
+
+/// Numbers that might have been trained; others for another seed.
+TensorData numbers(llvm::ArrayRef<int64_t> shape, int seed = 0) {
+  std::vector<float> values(mil::numElements(shape));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = float(i % 5 + seed) - 1.5f;
+  return TensorData::from<float>(DType::F32, shape, values);
+}
+
+/// Whether B A, or B A + D C, of factors of this rank is computed.
+bool foldsProducts(int64_t size, int64_t rank, bool two) {
+  ConstantProgram p(size);
+  auto product = [&](int seed) {
+    Value *b = p.builder.constant(numbers({size, rank}, seed));
+    Value *a = p.builder.constant(numbers({rank, size}, seed + 1));
+    return p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
+  };
+  Value *result = product(0);
+  if (two)
+    result = p.builder.emit(OpKind::add, {{add::x, result}, {add::y, product(2)}});
+  p.finish(result);
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  bool changed = foldConstants(p.program, context);
+  const TensorData *folded = constTensor(p.last()[mul::y]);
+  EXPECT_EQ(changed, folded != nullptr);
+  if (folded) {
+    EXPECT_EQ(folded->kind(), TensorData::Kind::Strided) << "computed";
+  }
+  EXPECT_FALSE(foldConstants(p.program, context));
+  return changed;
+}
+
+TEST(FoldConstants, SmallWeightsDoNotGrowEither) {
+  EXPECT_FALSE(foldsProducts(16, 7, false));
+  EXPECT_TRUE(foldsProducts(16, 8, false)) << "as large as its factors";
+  EXPECT_FALSE(foldsProducts(16, 3, true));
+  EXPECT_TRUE(foldsProducts(16, 4, true)) << "a sum as large as four factors";
+  EXPECT_FALSE(foldsProducts(4, 1, false)) << "of factors that are literals in a package";
+  EXPECT_TRUE(foldsProducts(3, 1, false)) << "a literal itself";
+}
+
+TEST(FoldConstants, TablesOfOneWeightAreComputed) {
+  for (bool positions : {true, false}) {
+    ConstantProgram p(16);
+    Value *frequencies = p.builder.constant(numbers({32, 1}));
+    llvm::SmallVector<int64_t, 16> counts(16);
+    for (int64_t i = 0; i < 16; ++i)
+      counts[i] = i;
+    Value *row = p.builder.constant(
+        positions ? TensorData::ints(counts).reshape({1, 16}).cast(DType::F32) : numbers({1, 16}));
+    p.finish(p.builder.emit(OpKind::matmul, {{matmul::x, frequencies}, {matmul::y, row}}));
+    SmallEvaluator evaluator;
+    PassContext context{&evaluator, {}, {}};
+    EXPECT_EQ(foldConstants(p.program, context), positions);
+  }
+}
+
+TEST(FoldConstants, WhatMustBeConstantIsComputed) {
+  Program program;
+  Function *function = program.addFunction("main");
+  Value *x = function->addInput(Type::tensor(DType::F32, {Dim(1), Dim(1), Dim(4)}), "x");
+  Builder builder(function->body());
+  auto product = [&](llvm::ArrayRef<int64_t> shape) {
+    Value *b = builder.constant(numbers({16, 1})), *a = builder.constant(numbers({1, 4}));
+    Value *table = builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
+    return builder.emit(OpKind::reshape, {{reshape::x, table}, {reshape::shape, shape}});
+  };
+  Value *y = builder.emit(
+      OpKind::conv,
+      {{conv::x, x}, {conv::weight, product({64, 1, 1})}, {conv::bias, product({64})}});
+  function->body().setOutputs({y});
+  ASSERT_FALSE(builder.failed()) << llvm::toString(builder.takeError());
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  EXPECT_TRUE(foldConstants(program, context));
+  const Op &conv = *function->body().outputs()[0]->def();
+  EXPECT_FALSE(constTensor(conv[conv::weight]));
+  EXPECT_TRUE(constTensor(conv[conv::bias]));
 }
 
 TEST(PassList, NamesAreLookedUp) {
