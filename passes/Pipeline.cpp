@@ -126,6 +126,9 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(toHalf);
   cleanUp(runner);
 
+  // When nothing looks for linear any more, and constants have the types in which they are shared.
+  runner.run(dropZeroBias);
+
   // Last: cleanup would remove the identities that the interface needs.
   runner.run(legalizeInterface);
   runner.run(legalizeNames);
