@@ -2,8 +2,7 @@
 
     fold_memory.py [--width 6000] [--rank 16] [--kinds lora,dora,...] [--folder build/bench/fold]
 
-A fold of an adapter's file holds factors and tiles, never a weight of width x width in fp32. "traced" is a trace of PEFT's
-own model; that of a DoRA holds one matrix of this size.
+A fold holds factors and tiles, never a weight of width x width in fp32. "traced" is a trace of PEFT's own model.
 """
 
 import argparse

@@ -90,6 +90,36 @@ bool isUninitializedMemory(llvm::StringRef name) {
 }
 } // namespace
 
+/// An identity matrix that memory need not hold: lowered, it is a lazy constant. PEFT's DoRA makes
+/// one of each layer's width.
+static bool isLargeIdentity(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
+  if (schema.name() != "aten::eye")
+    return false;
+  auto rows = arguments[0].asDim();
+  auto columns = schema.argumentIndexWithName("m") ? arguments[1].asDim() : rows;
+  const c10::IValue *dtype = arguments[*schema.argumentIndexWithName("dtype")].known();
+  return rows && columns && rows->isConst() && columns->isConst() && dtype &&
+         (dtype->isNone() || at::isFloatingType(dtype->toScalarType())) && columns->value() > 0 &&
+         rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
+}
+
+/// A lazy constant of the program, for an operation that LibTorch alone computes.
+static at::Tensor computedConstant(const Val &argument) {
+  auto tensor = argument.tensor();
+  auto *value = tensor ? std::get_if<mil::Value *>(&tensor->cell->content) : nullptr;
+  const mil::TensorData *data = value ? mil::constTensor(*value) : nullptr;
+  if (!data || !tensor->view.empty() || data->dtype() != mil::DType::F32)
+    return {};
+  auto bytes = data->bytes();
+  if (!bytes) {
+    llvm::consumeError(bytes.takeError());
+    return {};
+  }
+  at::Tensor result = at::empty(at::IntArrayRef(data->shape().data(), data->rank()), at::kFloat);
+  std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(result.data_ptr()));
+  return result.to(tensor->dtype());
+}
+
 Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments,
                                  bool force) {
   if (schema.is_mutable())
@@ -103,12 +133,15 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
-  if (load.largeWeight && !force)
+  if (!force && (load.largeWeight || isLargeIdentity(schema, arguments)))
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {
     bool named = i < schema.arguments().size(); // false for the tail of a vararg
     auto known = knownArgument(argument, named ? schema.arguments()[i].type() : nullptr);
+    if (at::Tensor computed = !known && force ? computedConstant(argument) : at::Tensor();
+        computed.defined())
+      known = computed;
     if (!known)
       return std::nullopt;
     stack.push_back(std::move(*known));

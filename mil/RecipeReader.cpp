@@ -6,6 +6,7 @@
 //   recipe mul([6000, 6000], [6000, 1]) -> [6000, 6000]             the vector seen as a matrix
 //   recipe reduce_l2_norm([6000, 6000], axis 1) -> [6000]           read once, a tile at a time
 //   recipe matmul([6000, 8], [8, 6000]) -> [6000, 6000]             a row takes one of x, all of y
+//   recipe band_part([6000, 6000], 0, 0) -> [6000, 6000]            an identity, of a splat
 //
 // Arithmetic is fp32 in a fixed order: products sum up in ascending order of the inner index.
 // Reductions sum up in fp64 in row-major order and are rounded once.
@@ -265,6 +266,67 @@ size_t readMatmul(const Node &recipe, int64_t begin, int64_t count, uint8_t *out
   return overflowed;
 }
 
+// ---- Bands --------------------------------------------------------------------------------------
+
+/// The diagonals from -lower to upper of the last two axes; a negative bound keeps that whole side.
+struct Band {
+  int64_t lower, upper;
+};
+
+std::optional<Band> bandOf(const std::vector<std::vector<Attr>> &operands) {
+  auto bound = [&](unsigned param) -> std::optional<int64_t> {
+    const TensorData *tensor = operand(operands, param);
+    if (!tensor)
+      return -1;
+    auto values = tensor->intValues();
+    if (values)
+      return (*values)[0];
+    llvm::consumeError(values.takeError());
+    return std::nullopt;
+  };
+  auto lower = bound(band_part::lower), upper = bound(band_part::upper);
+  return lower && upper ? std::optional(Band{*lower, *upper}) : std::nullopt;
+}
+
+/// A recipe of x, at least a matrix of fp32, and the two bounds.
+TensorData banded(const TensorData &x, Band band) {
+  return TensorData::recipe(OpKind::band_part,
+                            {{Attr(x)},
+                             {Attr(TensorData::scalar(int32_t(band.lower)))},
+                             {Attr(TensorData::scalar(int32_t(band.upper)))}},
+                            x.type());
+}
+
+std::optional<TensorData> streamedBand(const std::vector<std::vector<Attr>> &operands) {
+  const TensorData *x = operand(operands, band_part::x);
+  auto band = bandOf(operands);
+  if (!x || x->dtype() != DType::F32 || x->rank() < 2 || !band)
+    return std::nullopt;
+  return banded(settled(*x), *band);
+}
+
+size_t readBand(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
+  Band band = *bandOf(recipe.operands);
+  int64_t rows = recipe.shape[recipe.shape.size() - 2], columns = recipe.shape.back();
+  const TensorData &x = *recipe.operands[band_part::x][0].tensor();
+  std::vector<float> values(std::min(count, columns));
+  size_t overflowed = 0;
+  while (count > 0) {
+    int64_t row = begin / columns % rows, first = begin % columns;
+    int64_t run = std::min(count, columns - first);
+    overflowed += readFloats(x, begin, run, values.data());
+    // What is kept of [first, first + run).
+    int64_t from = band.lower < 0 ? first : std::clamp(row - band.lower, first, first + run);
+    int64_t to = band.upper < 0 ? first + run : std::clamp(row + band.upper + 1, from, first + run);
+    std::fill(values.begin(), values.begin() + (from - first), 0.0f);
+    std::fill(values.begin() + (to - first), values.begin() + run, 0.0f);
+    out = std::copy_n(reinterpret_cast<const uint8_t *>(values.data()), run * sizeof(float), out);
+    begin += run;
+    count -= run;
+  }
+  return overflowed;
+}
+
 // ---- Reductions ---------------------------------------------------------------------------------
 
 std::optional<TensorData> reduced(const Node &recipe,
@@ -360,6 +422,8 @@ std::optional<TensorData> streamed(const Node &recipe,
     return streamedMatmul(operands);
   case OpKind::linear:
     return streamedLinear(operands);
+  case OpKind::band_part:
+    return streamedBand(operands);
   case OpKind::reduce_sum:
   case OpKind::reduce_mean:
   case OpKind::reduce_sum_square:
@@ -394,6 +458,13 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
         return *swapped;
       break;
     }
+    if (node.op == OpKind::band_part) {
+      Band band = *bandOf(node.operands);
+      if (perm.size() != 2)
+        break;
+      return banded(permuteStreamed(*node.operands[band_part::x][0].tensor(), perm),
+                    {band.upper, band.lower});
+    }
     std::vector<std::vector<Attr>> operands;
     for (const std::vector<Attr> &attrs : node.operands)
       operands.push_back({Attr(permuteStreamed(*attrs[0].tensor(), perm))});
@@ -427,8 +498,14 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
 }
 
 size_t readRecipe(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
-  return recipe.op == OpKind::matmul ? readMatmul(recipe, begin, count, out)
-                                     : readElementwise(recipe, begin, count, out);
+  switch (recipe.op) {
+  case OpKind::matmul:
+    return readMatmul(recipe, begin, count, out);
+  case OpKind::band_part:
+    return readBand(recipe, begin, count, out);
+  default:
+    return readElementwise(recipe, begin, count, out);
+  }
 }
 
 } // namespace plait::mil

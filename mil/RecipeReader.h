@@ -1,6 +1,6 @@
 // Recipes that are read tile by tile, as every other lazy transform is: elementwise arithmetic,
-// products with a small factor, and sums along axes, which are streamed once. TensorReader.cpp
-// hands them over; what is not among them only an Evaluator computes, whole.
+// products with a small factor, bands of diagonals, and sums along axes, which are streamed once.
+// TensorReader.cpp hands them over; what is not among them only an Evaluator computes, whole.
 #pragma once
 
 #include "mil/Attr.h"

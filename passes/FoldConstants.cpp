@@ -6,17 +6,18 @@
 //   const W seen through swapped strides        after: nothing is copied
 //   const [1, 6]
 //
-// Casts, reshapes, transposes, slices and scalar factors become transforms of the constant whatever
-// its size. Another result of at most 64 KiB is computed. A larger one becomes a recipe, computed
-// when the package is written. But what is computed from weights and takes more bytes than they do
-// (A @ B, an outer product, an expanded table) is not stored, whatever its size (Sources.h); what
-// is computed from that may be (the norm of W + A @ B). Nor is a slice of a weight whose pieces
-// take more than the whole:
+// Casts, reshapes, transposes, slices, scalar factors and products with an identity matrix become
+// transforms of the constant whatever its size. Another result of at most 64 KiB is computed. A
+// larger one becomes a recipe, computed when the package is written. But what is computed from
+// weights and takes more bytes than they do (A @ B, an outer product, an expanded table) is not
+// stored, whatever its size (Sources.h); what is computed from that may be (the norm of W + A @ B).
+// Nor is a slice of a weight whose pieces take more than the whole:
 //
 //   %p = matmul(x = const B [64, 4], y = const A [4, 64])            stays
 //   %y = matmul(x = %x, y = %p)
 //
 // Without an evaluator only the transforms are folded.
+#include "mil/IdentityMatrix.h"
 #include "passes/ConstantViews.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -24,6 +25,7 @@
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Sequence.h"
 
 namespace plait::passes {
 
@@ -47,6 +49,48 @@ bool mustBeConstant(const Value *value) {
       return true;
   }
   return false;
+}
+
+/// The other factor of a product with an identity matrix. PEFT's DoRA multiplies its factors so:
+/// lora_B(lora_A(eye)).
+std::optional<TensorData> timesIdentity(const Op &op,
+                                        const std::vector<std::vector<Attr>> &operands) {
+  bool isLinear = op.is(OpKind::linear);
+  if (!isLinear && !op.is(OpKind::matmul))
+    return std::nullopt;
+  const TensorData *x = operands[0][0].tensor(), *y = operands[1][0].tensor();
+  bool ofX = y && isIdentityMatrix(*y);
+  if (!x || !y || !(ofX || isIdentityMatrix(*x)))
+    return std::nullopt;
+  auto isSet = [&](unsigned flag) { return constBool(op[flag]).value_or(false); };
+  bool turned = isLinear ? !ofX : isSet(ofX ? matmul::transpose_x : matmul::transpose_y);
+  TensorData factor = ofX ? *x : *y;
+  if (turned) {
+    auto perm = llvm::to_vector_of<int64_t>(llvm::seq<int64_t>(0, factor.rank()));
+    std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
+    factor = factor.permute(perm);
+  }
+  const Type &type = op.result()->type;
+  if (!(factor.type() == type))
+    return std::nullopt;
+  const Value *bias = isLinear ? op[linear::bias] : nullptr;
+  if (!bias || isSplat(bias, 0))
+    return factor;
+  return TensorData::recipe(OpKind::add, {{Attr(factor)}, operands[linear::bias]}, type);
+}
+
+/// The operation on constants as a recipe. A linear layer without a bias is a product, which
+/// permutations go through.
+TensorData recipeOf(const Op &op, const std::vector<std::vector<Attr>> &operands, unsigned index) {
+  const Type &type = op.result(index)->type;
+  if (op.is(OpKind::linear) && (!op[linear::bias] || isSplat(op[linear::bias], 0)))
+    return TensorData::recipe(OpKind::matmul,
+                              {operands[linear::x],
+                               operands[linear::weight],
+                               {Attr::boolean(false)},
+                               {Attr::boolean(true)}},
+                              type);
+  return TensorData::recipe(op.kind(), operands, type, index);
 }
 
 class Folder {
@@ -128,9 +172,11 @@ private:
       if (const TensorData *x = operands[0][0].tensor())
         if (auto result = transformed(op, *x, index))
           return result;
+    if (auto result = timesIdentity(op, operands))
+      return result;
     if (!context_.evaluator)
       return std::nullopt;
-    return TensorData::recipe(op.kind(), operands, op.result(index)->type, index);
+    return recipeOf(op, operands, index);
   }
 
   /// The tensor as it is stored: computed where it is small; nullopt where it cannot be.

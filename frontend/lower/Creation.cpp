@@ -3,6 +3,7 @@
 #include "frontend/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
+#include "mil/IdentityMatrix.h"
 
 #include <cmath>
 
@@ -171,6 +172,11 @@ void lowerEye(Call &c) {
   at::ScalarType dtype = dtypeOr(c, defaultFloat());
   if (c.failed())
     return;
+  // A large one, which nothing has computed so far: what multiplies by it may do without.
+  if (rows.isConst() && columns.isConst() && at::isFloatingType(dtype))
+    return c.result(c.builder().constant(
+                        identityMatrix(milTypeOf(dtype), rows.value(), columns.value()), "eye"),
+                    dtype);
   Expr i(c, c.reshape(iota(c, rows), {rows, 1})), j(c, c.reshape(iota(c, columns), {1, columns}));
   c.result(c.cast(Tensor{equal(i, j), at::kBool}, dtype));
 }

@@ -1,6 +1,7 @@
 // Lazy constants read tile by tile: recipes against plain loops over whole tensors, in tiles of odd
 // sizes, and never more memory than their small operands.
 #include "mil/Evaluator.h"
+#include "mil/IdentityMatrix.h"
 #include "mil/OpInfo.h"
 
 #include <cmath>
@@ -145,6 +146,40 @@ TEST(TensorReaderTest, ComparisonsOfIntegersMakeAnIdentity) {
       expected);
 }
 
+TEST(TensorReaderTest, BandsOfDiagonals) {
+  Matrix x = random({53, 70}, 1);
+  auto band = [&](const TensorData &matrix, int32_t lower, int32_t upper) {
+    return recipe(OpKind::band_part, {matrix, TensorData::scalar(lower), TensorData::scalar(upper)},
+                  {matrix.shape().begin(), matrix.shape().end()});
+  };
+  for (auto [lower, upper] : {std::pair(0, 0), {-1, 0}, {0, -1}, {3, 20}, {-1, -1}, {60, 80}}) {
+    std::vector<float> expected;
+    for (int64_t i = 0; i < 53; ++i)
+      for (int64_t j = 0; j < 70; ++j)
+        expected.push_back(
+            (lower < 0 || i - j <= lower) && (upper < 0 || j - i <= upper) ? x.at(i, j) : 0);
+    expectSame(read(band(x.tensor(), lower, upper)), expected);
+    // Of a stack of matrices, and transposed.
+    expectSame(read(band(x.tensor().reshape({1, 53, 70}), lower, upper)), expected);
+    expectSame(read(band(x.tensor().permute({1, 0}), upper, lower).permute({1, 0})), expected);
+  }
+}
+
+TEST(TensorReaderTest, IdentityMatrices) {
+  TensorData eye = identityMatrix(DType::F32, 300, 300), wide = identityMatrix(DType::F32, 40, 70);
+  std::vector<float> values = read(eye), wideValues = read(wide);
+  for (int64_t i = 0; i < 300 * 300; ++i)
+    ASSERT_EQ(values[i], i / 300 == i % 300 ? 1.0f : 0.0f);
+  for (int64_t i = 0; i < 40 * 70; ++i)
+    ASSERT_EQ(wideValues[i], i / 70 == i % 70 ? 1.0f : 0.0f);
+  EXPECT_TRUE(isIdentityMatrix(eye));
+  EXPECT_TRUE(isIdentityMatrix(eye.permute({1, 0}).cast(DType::F16)));
+  EXPECT_FALSE(isIdentityMatrix(wide));
+  EXPECT_FALSE(isIdentityMatrix(eye.scale(2)));
+  EXPECT_FALSE(isIdentityMatrix(eye.reshape({1, 300, 300})));
+  EXPECT_FALSE(isIdentityMatrix(TensorData::splat(DType::F32, {300, 300}, 1)));
+}
+
 /// kron(W1, W2) as a product of views, as LoKr's.
 TEST(TensorReaderTest, KroneckerProduct) {
   Matrix w1 = random({5, 7}, 1), w2 = random({9, 11}, 2);
@@ -180,6 +215,10 @@ TEST(TensorReaderTest, ProductsOfSmallFactors) {
   TensorData xt = x.tensor().permute({1, 0}), yt = y.tensor().permute({1, 0});
   expectSame(read(recipe(OpKind::matmul, {xt, yt, yes, yes}, {83, 71})), expected);
   expectSame(read(recipe(OpKind::linear, {x.tensor(), yt}, {83, 71})), expected);
+  // Transposed, a product stays one.
+  TensorData turned = recipe(OpKind::matmul, {x.tensor(), yt, no, yes}, {83, 71}).permute({1, 0});
+  EXPECT_EQ(turned.kind(), TensorData::Kind::Recipe);
+  expectSame(read(turned.permute({1, 0})), expected);
 }
 
 TEST(TensorReaderTest, PermutationsGoThroughRecipes) {

@@ -1,6 +1,7 @@
 // What golden files cannot hold: names that do not parse, weights that must not be read, an
 // evaluator, lists of passes, warnings.
 #include "mil/Builder.h"
+#include "mil/IdentityMatrix.h"
 #include "mil/Verifier.h"
 #include "passes/Pipeline.h"
 #include "passes/Sharing.h"
@@ -342,6 +343,38 @@ TEST(FoldConstants, WhatMustBeConstantIsComputed) {
   const Op &conv = *function->body().outputs()[0]->def();
   EXPECT_FALSE(constTensor(conv[conv::weight]));
   EXPECT_TRUE(constTensor(conv[conv::bias]));
+}
+
+TEST(FoldConstants, ProductsWithAnIdentityAreViews) {
+  PassContext context;
+  auto product = [&](OpKind kind, bool eyeFirst, bool turnX, bool turnY) {
+    ConstantProgram p(1);
+    Value *eye = p.builder.constant(identityMatrix(DType::F32, kWidth, kWidth));
+    Value *w = p.builder.constant(weight({4, kWidth}, 1));
+    Value *v = p.builder.constant(weight({kWidth, 4}, 2));
+    if (kind == OpKind::linear)
+      p.finish(p.builder.emit(
+          kind, {{linear::x, eyeFirst ? eye : w}, {linear::weight, eyeFirst ? w : eye}}));
+    else
+      p.finish(p.builder.emit(kind, {{matmul::x, eyeFirst ? eye
+                                                 : turnX  ? v
+                                                          : w},
+                                     {matmul::y, !eyeFirst ? eye
+                                                 : turnY   ? w
+                                                           : v},
+                                     {matmul::transpose_x, turnX},
+                                     {matmul::transpose_y, turnY}}));
+    EXPECT_TRUE(foldConstants(p.program, context));
+    const TensorData *result = constTensor(p.last()[mul::y]);
+    EXPECT_TRUE(result && result->kind() == TensorData::Kind::Strided);
+    return std::vector<int64_t>(result->node().strides.begin(), result->node().strides.end());
+  };
+  EXPECT_THAT(product(OpKind::linear, true, false, false), ElementsAre(1, kWidth));
+  EXPECT_THAT(product(OpKind::linear, false, false, false), ElementsAre(kWidth, 1));
+  EXPECT_THAT(product(OpKind::matmul, true, false, false), ElementsAre(4, 1));
+  EXPECT_THAT(product(OpKind::matmul, true, true, true), ElementsAre(1, kWidth));
+  EXPECT_THAT(product(OpKind::matmul, false, false, true), ElementsAre(kWidth, 1));
+  EXPECT_THAT(product(OpKind::matmul, false, true, false), ElementsAre(1, 4));
 }
 
 TEST(PassList, NamesAreLookedUp) {

@@ -43,6 +43,15 @@ TEST(RareForms, Sizes) {
   checkDynamic("torch.empty([x.size(0), 3]).zero_() + x", {randn({5, 3})}, {0});
 }
 
+/// Large ones are made when the package is written, or by LibTorch where nothing else can.
+TEST(RareForms, LargeIdentities) {
+  at::Tensor x = randn({3, 4});
+  check("(torch.eye(150)[:3, :4] + x) @ torch.eye(4, 20000)[:, :5]", {x});
+  check("torch.eye(200).mul_(2)[1:4, :4] + x", {x});
+  check("(1 - torch.eye(200)).to(11)[:3, :4] & (x > 0)", {x});
+  check("torch.inverse(torch.eye(130))[:3, :4] + x", {x});
+}
+
 TEST(RareForms, Written) {
   check(
       "def forward(self, x, y):\n  z = x * 1\n  z.multiply_(y)\n  z.divide_(2)\n  z.subtract_(y)\n"
