@@ -267,9 +267,14 @@ private:
       }
       values = std::move(*read);
     }
+    bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
+    double largest = 0;
+    for (double v : values)
+      largest = std::max(largest, std::abs(v));
+    if (largest < kLargest && !mayNotVanish) // as nearly all weights
+      return tensor.cast(DType::F16);
     bool masks =
         role != Role::Other && llvm::any_of(values, [](double v) { return v <= -kLargest; });
-    bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
     std::optional<double> saturated;
     bool differs = false;
     for (double &v : values) {
