@@ -22,11 +22,19 @@ using namespace mil;
 
 namespace {
 
+/// Of each end of a literal.
+constexpr size_t kHashedBytes = 256;
+
 uint64_t hashLiteral(const Attr &attr) {
   if (const TensorData *tensor = attr.tensor()) {
     llvm::ArrayRef<uint8_t> bytes = tensor->contiguousBytes();
-    if (!bytes.empty() && bytes.size() <= kSmallBytes)
-      return llvm::hash_combine(unsigned(tensor->dtype()), llvm::xxh3_64bits(bytes));
+    if (!bytes.empty() && bytes.size() <= kSmallBytes) {
+      // Both ends tell nearly all apart; the others are compared.
+      size_t end = std::min(bytes.size(), kHashedBytes);
+      return llvm::hash_combine(unsigned(tensor->dtype()), bytes.size(),
+                                llvm::xxh3_64bits(bytes.take_front(end)),
+                                llvm::xxh3_64bits(bytes.take_back(end)));
+    }
     return tensor->treeHash();
   }
   uint64_t hash = 0;
