@@ -57,9 +57,9 @@ std::optional<double> splatValue(const Value *value) {
   return tensor ? splatValue(*tensor) : std::nullopt;
 }
 
-std::optional<std::vector<double>> smallFloats(const TensorData &tensor,
-                                               const PassContext &context) {
-  if (!isFloat(tensor.dtype()) || tensor.byteSize() > kSmallBytes)
+std::optional<std::vector<double>> smallFloats(const TensorData &tensor, const PassContext &context,
+                                               uint64_t limit) {
+  if (!isFloat(tensor.dtype()) || tensor.byteSize() > limit)
     return std::nullopt;
   auto values = tensor.floatValues(context.evaluator);
   if (!values) {
@@ -114,7 +114,8 @@ TensorData multiply(const TensorData &tensor, const TensorData &factor,
 }
 
 std::optional<std::vector<double>> alongAxis(const Value *constant, llvm::ArrayRef<Dim> shape,
-                                             unsigned axis, const PassContext &context) {
+                                             unsigned axis, const PassContext &context,
+                                             uint64_t limit) {
   const TensorData *tensor = constTensor(constant);
   if (!tensor || !isFloat(tensor->dtype()) || tensor->rank() > shape.size() ||
       !shape[axis].isConst())
@@ -128,7 +129,7 @@ std::optional<std::vector<double>> alongAxis(const Value *constant, llvm::ArrayR
       return std::nullopt;
     varies = true;
   }
-  auto values = smallFloats(*tensor, context);
+  auto values = smallFloats(*tensor, context, limit);
   if (values && !varies)
     values->assign(shape[axis].value(), double(values->front()));
   return values;

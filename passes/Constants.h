@@ -18,11 +18,12 @@ inline bool isSplat(const mil::Value *value, double expected) {
   return found && *found == expected;
 }
 
-/// The elements of a float constant of at most kSmallBytes; nullopt when larger, not a constant or
-/// not computable here.
+/// The elements of a float constant of at most `limit` bytes; nullopt when larger, not a constant
+/// or not computable here.
 std::optional<std::vector<double>> smallFloats(const mil::Value *value, const PassContext &context);
 std::optional<std::vector<double>> smallFloats(const mil::TensorData &tensor,
-                                               const PassContext &context);
+                                               const PassContext &context,
+                                               uint64_t limit = kSmallBytes);
 
 /// A float tensor of these elements, each rounded once.
 mil::TensorData floats(mil::DType dtype, llvm::ArrayRef<int64_t> shape,
@@ -34,11 +35,12 @@ mil::TensorData multiply(const mil::TensorData &tensor, const mil::TensorData &f
                          const PassContext &context);
 
 /// The elements of `constant` by position along one axis of a tensor of the given shape, with which
-/// it broadcasts: its other dimensions are 1. A splat gives equal elements. Nullopt when it varies
-/// along another axis or would enlarge the tensor.
+/// it broadcasts: its other dimensions are 1. A scalar gives equal elements. Nullopt when it varies
+/// along another axis, would enlarge the tensor or has more than `limit` bytes.
 std::optional<std::vector<double>> alongAxis(const mil::Value *constant,
                                              llvm::ArrayRef<mil::Dim> shape, unsigned axis,
-                                             const PassContext &context);
+                                             const PassContext &context,
+                                             uint64_t limit = kSmallBytes);
 
 /// bias + constant (or minus it) as the bias [channels] of an operation whose result has `shape`
 /// and its channels along `axis`. A null or zero bias takes the constant over as it is, so that it

@@ -23,7 +23,7 @@
 //   %z = add(x = %u, y = %d)
 //
 // Keeping, a scale goes into the smaller of A and B that no one else uses, or whose users all scale
-// it alike, and a factor per feature into B; where there is none the multiplication stays. Folding,
+// it alike, and a factor per feature behind B into B; where there is none the multiplication stays. Folding,
 // W becomes the function's own: c ∘ W + (c s ∘ B) A. A base conv takes a branch of a conv of its
 // own geometry and a 1x1 conv; a base gather (an embedding) one of a gather with the same indices
 // and a linear.
@@ -101,15 +101,14 @@ bool fits(const Op &base, const LoraBranch &branch) {
          fit(asMatrix(*w), asMatrix(*b), asMatrix(*a));
 }
 
-/// w + factor ∘ (B A), in w's shape.
-TensorData merged(const TensorData &w, const LoraBranch &branch, const PerFeature &factor,
-                  const PassContext &context) {
-  double scale = branch.scale();
-  TensorData b = *weightOf(*branch.b), a = *weightOf(*branch.a);
-  if (factor.size() > 1)
-    b = scaled(b, factor, 0, context);
-  else
-    scale *= factor[0];
+/// w + factors ∘ (B A), in w's shape.
+TensorData merged(const TensorData &w, const LoraTerm &term, const PassContext &context) {
+  const LoraBranch &branch = *term.branch;
+  LayerFactors factors = factorsOf(term, branch.b);
+  double scale = 1;
+  if (factors.rows.size() == 1)
+    std::swap(scale, factors.rows[0]);
+  TensorData b = scaledWeight(*branch.b, factors, context), a = *weightOf(*branch.a);
   if (branch.a->is(OpKind::gather))
     return w.loraMerge(a, b.permute({1, 0}), scale);
   return asMatrix(w).loraMerge(asMatrix(b), asMatrix(a), scale).reshape(w.shape());
@@ -154,7 +153,7 @@ void fold(Plan &plan, const PassContext &context) {
         scaled(*weightOf(layer), base.factor, layer.is(OpKind::gather) ? 1 : 0, context);
     for (auto [term, into] : llvm::zip(sum.terms, plan.bases))
       if (into == &layer) {
-        weight = merged(weight, *term.branch, term.factor, context);
+        weight = merged(weight, term, context);
         sum.constant =
             plus(sum.constant, times(term.factor, *biasValues(*term.branch->b, context)));
       }

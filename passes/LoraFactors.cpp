@@ -64,7 +64,21 @@ void setBias(Op &layer, PerFeature values) {
 // ---- Branches ----------------------------------------------------------------------------------
 
 bool needsTarget(const LoraTerm &term) {
-  return !isAll(term.factor, 1) || term.branch->between != 1 || term.branch->beforeA != 1;
+  return !isAll(term.factor, 1) || !isAll(term.branch->between, 1) || term.branch->beforeA != 1;
+}
+
+LayerFactors factorsOf(const LoraTerm &term, const Op *layer) {
+  const LoraBranch &branch = *term.branch;
+  PerFeature rows = times(term.factor, {branch.beforeA});
+  if (layer == branch.a || branch.between.size() == 1)
+    return {times(rows, branch.between)};
+  return {rows, branch.between};
+}
+
+TensorData scaledWeight(const Op &layer, const LayerFactors &factors, const PassContext &context) {
+  bool isTable = layer.is(OpKind::gather);
+  TensorData weight = scaled(*weightOf(layer), factors.rows, isTable ? 1 : 0, context);
+  return scaled(weight, factors.columns, isTable ? 0 : 1, context);
 }
 
 bool canCarry(const LoraTerm &term, const Op *target) {
@@ -81,26 +95,30 @@ void carry(LoraTerm &term, Op *target, const PassContext &context) {
       setConstant(layer, *biasParam(layer),
                   scaled(*constTensor(biasOf(layer)), factor, 0, context));
   };
-  PerFeature whole = times(term.factor, {branch.scale()});
-  if (!isAll(whole, 1))
-    setConstant(*target, weightParam(*target),
-                scaled(*weightOf(*target), whole, target->is(OpKind::gather) ? 1 : 0, context));
+  LayerFactors factors = factorsOf(term, target);
+  if (!isAll(factors.rows, 1) || !isAll(factors.columns, 1))
+    setConstant(*target, weightParam(*target), scaledWeight(*target, factors, context));
   scaleBias(*branch.b, term.factor);
   if (target == branch.a && !target->is(OpKind::gather))
-    scaleBias(*branch.a, times(term.factor, {branch.between}));
+    scaleBias(*branch.a, times(term.factor, branch.between));
   for (Op *factor : branch.factors)
     replaceOp(factor, constTensor((*factor)[mul::x]) ? (*factor)[mul::y] : (*factor)[mul::x]);
   branch.factors.clear();
-  branch.between = branch.beforeA = 1;
+  branch.between = {1};
+  branch.beforeA = 1;
   term.factor = {1};
 }
 
 void ScaledLayers::count(const LoraTerm &term) {
-  PerFeature factor = times(term.factor, {term.branch->scale()});
   for (const Op *layer : {term.branch->a, term.branch->b}) {
     Tally &tally = tallies_[keyOf(layer)];
-    tally.alike &= !tally.count || tally.factor == factor;
-    tally.factor = factor;
+    if (canCarry(term, layer)) {
+      LayerFactors factors = factorsOf(term, layer);
+      tally.alike &= !tally.count || tally.factors == factors;
+      tally.factors = std::move(factors);
+    } else {
+      tally.alike = false;
+    }
     ++tally.count;
   }
 }

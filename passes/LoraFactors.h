@@ -34,6 +34,20 @@ void setBias(mil::Op &layer, PerFeature values);
 
 /// Whether the branch or what stands behind it has a factor.
 bool needsTarget(const LoraTerm &term);
+/// All factors of a branch, as factors of one layer's weight.
+struct LayerFactors {
+  PerFeature rows;          ///< of the features that the layer gives
+  PerFeature columns = {1}; ///< of those that it takes
+
+  bool operator==(const LayerFactors &other) const {
+    return rows == other.rows && columns == other.columns;
+  }
+};
+/// `layer` is the term's A, which takes no factor per feature that stands behind B, or its B.
+LayerFactors factorsOf(const LoraTerm &term, const mil::Op *layer);
+/// The layer's weight, scaled.
+mil::TensorData scaledWeight(const mil::Op &layer, const LayerFactors &factors,
+                             const PassContext &context);
 /// Whether the layer, the branch's A or B, could take all factors: scaling its weight by them must
 /// scale the biases by what stood after them. False when a bias would have to be divided or the
 /// weight has no row for each feature.
@@ -55,7 +69,7 @@ public:
 private:
   struct Tally {
     unsigned count = 0;
-    PerFeature factor;
+    LayerFactors factors;
     bool alike = true;
   };
 

@@ -33,32 +33,19 @@ bool isAll(const PerFeature &factor, double value) {
   return llvm::all_of(factor, [&](double v) { return v == value; });
 }
 
-/// A constant that varies along one axis of `shape` at most, and broadcasts to it.
+/// A constant that varies along one axis of `shape` at most, and broadcasts to it. Equal elements
+/// are one number, whatever they are broadcast along.
 static std::optional<PerFeature> perFeature(const Value *constant, llvm::ArrayRef<Dim> shape,
                                             unsigned axis, const PassContext &context) {
   const TensorData *tensor = constTensor(constant);
   if (!tensor || !isFloat(tensor->dtype()) || tensor->rank() > shape.size())
     return std::nullopt;
-  unsigned offset = shape.size() - tensor->rank();
-  bool varies = false;
-  for (unsigned i = 0; i < tensor->rank(); ++i) {
-    if (tensor->shape()[i] == 1)
-      continue;
-    if (!(shape[i + offset] == Dim(tensor->shape()[i])))
+  for (auto [size, whole] : llvm::zip(tensor->shape(), shape.take_back(tensor->rank())))
+    if (size != 1 && !(whole == Dim(size)))
       return std::nullopt;
-    varies |= i + offset == axis;
-  }
   if (std::optional<double> all = splatValue(*tensor))
     return PerFeature{*all};
-  if (!varies || tensor->numElements() != tensor->shape()[axis - offset] ||
-      tensor->numElements() > kMostFeatures)
-    return std::nullopt;
-  auto values = tensor->floatValues(context.evaluator);
-  if (!values) {
-    llvm::consumeError(values.takeError());
-    return std::nullopt;
-  }
-  return std::move(*values);
+  return alongAxis(constant, shape, axis, context, kMostFeatures * sizeof(float));
 }
 
 // ---- Layers ------------------------------------------------------------------------------------
@@ -114,33 +101,34 @@ Value *sourceOf(const Op &layer, Value *input) {
 
 namespace {
 
-/// A chain upwards through float casts, scalar factors and, before a linear layer, reshaped rows;
-/// each used once.
+/// A chain upwards through float casts, factors and, before a linear layer, reshaped rows; each
+/// used once.
 struct Scaled {
   Value *source;
-  double factor = 1;
+  PerFeature factor = {1};
   llvm::SmallVector<Op *, 2> factors; ///< the multiplications, from the last upwards
 };
 
 } // namespace
 
-/// Reshaped rows are no obstacle before a linear layer alone: a convolution takes its features from
-/// the second axis.
-static Scaled strip(Value *value, bool rows) {
-  Scaled chain{value, 1, {}};
+/// Before a convolution reshaped rows are an obstacle: it takes its features from the second axis.
+/// Factors per feature are gone through where `perFeatures` says so.
+static Scaled strip(Value *value, bool rows, bool perFeatures, const PassContext &context) {
+  Scaled chain{value, {1}, {}};
   while (Op *op = chain.source->hasOneUse() ? chain.source->def() : nullptr) {
     if (isFloatCast(*op) || (rows && reshapesRows(*op))) {
       chain.source = (*op)[0];
       continue;
     }
-    if (!op->is(OpKind::mul))
+    const Type &type = op->result()->type;
+    if (!op->is(OpKind::mul) || type.rank() == 0)
       break;
     unsigned constantSide = constTensor((*op)[mul::x]) ? 0 : 1;
-    const TensorData *scalar = constTensor((*op)[constantSide]);
-    std::optional<double> factor = scalar ? splatValue(*scalar) : std::nullopt;
-    if (!factor || !((*op)[1 - constantSide]->type == op->result()->type))
+    unsigned axis = rows ? type.rank() - 1 : std::min(type.rank() - 1, 1u);
+    auto factor = perFeature((*op)[constantSide], type.shape(), axis, context);
+    if (!factor || (factor->size() > 1 && !perFeatures) || !((*op)[1 - constantSide]->type == type))
       break;
-    chain.factor *= *factor;
+    chain.factor = times(chain.factor, *factor);
     chain.factors.push_back(op);
     chain.source = (*op)[1 - constantSide];
   }
@@ -154,10 +142,10 @@ static bool isLowRank(const Op &a, const Op &b) {
   return rank < out->shape()[0] && rank < in->numElements() / std::max<int64_t>(rank, 1);
 }
 
-static std::optional<LoraBranch> matchBranch(Op *b) {
+static std::optional<LoraBranch> matchBranch(Op *b, const PassContext &context) {
   if (b->is(OpKind::gather) || !weightOf(*b))
     return std::nullopt;
-  Scaled middle = strip(inputOf(*b), b->is(OpKind::linear));
+  Scaled middle = strip(inputOf(*b), b->is(OpKind::linear), true, context);
   Op *a = middle.source->def();
   // A takes to the rank, B from it.
   if (!isLayer(a) || !weightOf(*a) || b->is(OpKind::conv) != a->is(OpKind::conv))
@@ -170,8 +158,8 @@ static std::optional<LoraBranch> matchBranch(Op *b) {
   if (!branch.ownsA && !isLowRank(*a, *b))
     return std::nullopt;
   if (branch.ownsA && !a->is(OpKind::gather)) {
-    Scaled first = strip(inputOf(*a), a->is(OpKind::linear));
-    branch.beforeA = first.factor;
+    Scaled first = strip(inputOf(*a), a->is(OpKind::linear), false, context);
+    branch.beforeA = first.factor[0];
     branch.input = first.source;
     llvm::append_range(branch.factors, first.factors);
   }
@@ -209,7 +197,7 @@ public:
     for (LoraTerm &term : sum_.terms) {
       term.layer = layerOf(term.value);
       if (term.layer && sum_.owns(term.value))
-        term.branch = matchBranch(term.layer);
+        term.branch = matchBranch(term.layer, context_);
       anyBranch |= term.branch.has_value();
     }
     if (!anyBranch)

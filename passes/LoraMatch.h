@@ -44,15 +44,14 @@ mil::Value *sourceOf(const mil::Op &layer, mil::Value *input);
 
 // ---- Sums --------------------------------------------------------------------------------------
 
-/// B(between * A(beforeA * x)).
+/// B(between ∘ A(beforeA * x)).
 struct LoraBranch {
   mil::Op *b, *a;
   mil::Value *input; ///< x
-  double between = 1, beforeA = 1;
+  PerFeature between = {1};
+  double beforeA = 1;
   llvm::SmallVector<mil::Op *, 2> factors; ///< the multiplications behind these two
   bool ownsA = true;                       ///< nothing else uses A's result
-
-  double scale() const { return between * beforeA; }
 };
 
 struct LoraTerm {
