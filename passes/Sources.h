@@ -7,9 +7,11 @@
 
 #include "passes/Pass.h"
 
-#include "llvm/ADT/DenseSet.h"
-
 namespace plait::passes {
+
+/// The node below the casts, reshapes, permutations and scalar factors of a tensor: what holds its
+/// elements, or computes them.
+const mil::TensorData::Node &leafOf(const mil::TensorData &tensor);
 
 /// The constants that a value is computed from, each counted once.
 class Sources {
@@ -17,9 +19,6 @@ public:
   /// `literal`: it was computed from literals, whatever it looks like.
   void add(const mil::TensorData &tensor, bool literal = false);
   void add(const Sources &other);
-  /// They are stored whatever becomes of the value: it takes their place in no case.
-  void pin() { pinned_ = true; }
-
   bool haveWeights() const;
   /// Whether a constant of this shape and type, computed from these, may be stored.
   bool admit(const mil::TensorData &result) const;
@@ -31,22 +30,6 @@ private:
     bool isWeight() const;
   };
   llvm::SmallVector<Source, 4> sources_;
-  bool pinned_ = false;
-};
-
-/// The slices of weights that stay operations: where the pieces of a weight, and the whole where
-/// something uses that too, would take more together than the whole.
-///
-///   %a = slice_by_size(x = const A [16, 768], begin = [0, 0], size = [16, 256])
-///   %h = matmul(x = %x, y = %a, transpose_y = true)
-///   %k = linear(x = %y, weight = const A)
-class KeptSlices {
-public:
-  explicit KeptSlices(mil::Program &program);
-  bool contains(const mil::Op &op) const { return kept_.contains(&op); }
-
-private:
-  llvm::DenseSet<const mil::Op *> kept_;
 };
 
 } // namespace plait::passes

@@ -191,8 +191,12 @@ std::vector<Val> AdapterHook::adapt(Ops &ops, State &state, std::vector<Val> arg
   } else if (first.dora && module.bias.defined()) {
     bias = module.replaced.count("bias") ? replacement(engine, module, "bias")
                                          : ops.constant(module.bias, "bias");
-    overridden["bias"] = ops.constant(
-        mil::TensorData::splat(mil::DType::F32, module.bias.sizes().vec(), 0), "no_bias");
+    // A convolution may do without; the others add zeros.
+    overridden["bias"] =
+        module.use.kind == WeightUse::Convolution
+            ? Val(c10::IValue())
+            : ops.constant(mil::TensorData::splat(mil::DType::F32, module.bias.sizes().vec(), 0),
+                           "no_bias");
   }
   Val y = runBase(engine, state, std::move(arguments), std::move(overridden), base);
   if (!y.tensor()) {

@@ -67,21 +67,38 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
   return ops.mul(y, hook.scaleOf(branch));
 }
 
+/// x with zeros behind its features, so many that there are `count`.
+static Val widened(Ops &ops, const Val &x, int64_t features, int64_t count) {
+  if (features == count)
+    return x;
+  return ops.call("aten::constant_pad_nd", "",
+                  {x, ops.ints({0, count - features}), Val(c10::IValue(0.0))});
+}
+
+static Val narrowed(Ops &ops, const Val &x, int64_t axis, int64_t count) {
+  return ops.call(
+      "aten::narrow", "",
+      {x, Val(c10::IValue(axis)), Val(c10::IValue(int64_t(0))), Val(c10::IValue(count))});
+}
+
+/// The projections are cut to the module's size. Stored are not the pieces, which would take more
+/// than the whole where modules differ in size: the whole multiplies x with zeros behind it, and of
+/// what it gives, the first features are taken.
 Val veraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x) {
-  VeraFactors factors = veraFactors(module, branch);
-  // A slice of what all modules share: whether it is stored as a piece of its own is a matter of
-  // the whole program, and so of a pass (passes/Sources.h).
-  auto narrow = [&](StringRef name, int64_t axis, int64_t size) {
-    Val whole = hook.mode() == AdapterMode::Inputs ? hook.factor(ops, module, branch, name)
-                                                   : ops.constant(branch[name], name);
-    return ops.call(
-        "aten::narrow", "",
-        {whole, Val(c10::IValue(axis)), Val(c10::IValue(int64_t(0))), Val(c10::IValue(size))});
-  };
-  Val h = ops.linear(x, narrow("vera_A", 1, factors.a.size(1)));
-  h = ops.mul(h, hook.factor(ops, module, branch, "vera_lambda_d"));
-  Val y = ops.linear(h, narrow("vera_B", 0, factors.b.size(0)));
+  VeraFactors pieces = veraFactors(module, branch);
+  int64_t in = pieces.a.size(1), out = pieces.b.size(0);
+  Val lambda = hook.factor(ops, module, branch, "vera_lambda_d");
+  Val y;
+  if (hook.mode() == AdapterMode::Inputs) {
+    Val h = ops.linear(x, narrowed(ops, hook.factor(ops, module, branch, "vera_A"), 1, in));
+    y = ops.linear(ops.mul(h, lambda),
+                   narrowed(ops, hook.factor(ops, module, branch, "vera_B"), 0, out));
+  } else {
+    const at::Tensor &a = branch["vera_A"], &b = branch["vera_B"];
+    Val h = ops.linear(widened(ops, x, in, a.size(1)), ops.constant(a, "vera_A"));
+    y = narrowed(ops, ops.linear(ops.mul(h, lambda), ops.constant(b, "vera_B")), -1, out);
+  }
   return ops.mul(ops.mul(y, hook.factor(ops, module, branch, "vera_lambda_b")),
                  hook.scaleOf(branch));
 }

@@ -5,11 +5,13 @@ import json
 
 import adapter_models as models
 import numpy as np
+import peer
 import peft
 import pytest
 import safetensors.torch
 import torch
 from adapter_checks import check_all, save_base
+from census import unknown_signatures
 from command import plait, succeed
 from peft import (AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoKrConfig, LoraConfig, PeftType, VeraConfig)
 
@@ -66,6 +68,30 @@ def test_convolutions(tmp_path):
         "lokr_whole": LoKrConfig(r=8, target_modules=["strided", "wave", "square"]),
         "lokr_both": LoKrConfig(r=1, target_modules=["strided", "wave"], decompose_both=True),
     })
+
+
+def test_kernels_that_are_computed_are_known_to_coremltools(tmp_path):
+    torch.manual_seed(0)
+    base = Convolutions().eval()
+    save_base(base, (torch.randn(1, 8, 8, 8),), tmp_path / "base.pt")
+    given = []
+    for name, config in {"loha": LoHaConfig(r=2, target_modules=UNDILATED),
+                         "tucker": LoHaConfig(r=2, target_modules=UNDILATED, use_effective_conv2d=True),
+                         "lokr": LoKrConfig(r=1, target_modules=["grouped", "wave"], decompose_both=True)}.items():
+        models.adapt(base, config, tmp_path / name)
+        given += ["--adapter", f"{name}={tmp_path}/{name}"]
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "x=[1, 8, 8, 8]", *given)
+    assert not unknown_signatures(peer.check_package(tmp_path / "p.mlpackage"))
+
+
+def test_one_small_layer(tmp_path):
+    """Without the zero biases that would weigh more than the adapters."""
+    torch.manual_seed(0)
+    check_all(tmp_path, torch.nn.Sequential(torch.nn.Linear(24, 32)).eval(), lambda model: model,
+              {"x": torch.randn(3, 24)}, ["x=[3, 24]"], {"dora": LoraConfig(r=1, target_modules=["0"], use_dora=True)},
+              modes=("keep",))
+    operations = functions_of(tmp_path / "keep.mlpackage")[1]["operations"]
+    assert operations["matmul"] == 1 and operations["linear"] == 2
 
 
 def test_a_kernel_that_is_computed_cannot_be_dilated(tmp_path):
@@ -274,29 +300,35 @@ def test_kinds_cannot_be_blended(small, tmp_path):
 
 # ---- Bytes -------------------------------------------------------------------------------------
 
-def own_bytes(folder, base, adapters, inputs, declared):
-    """Of each adapter's function, beside one of the bare base: at two bytes a number."""
+def tensor_bytes(path, chosen=""):
+    """Of the tensors of a file whose key holds `chosen`, at two bytes a number."""
+    return sum(2 * value.numel() for key, value in safetensors.torch.load_file(path).items() if chosen in key)
+
+
+def functions_of(package):
+    return json.loads(succeed("inspect", package, "--json").stdout)["functions"]
+
+
+def check_bytes(folder, base, adapters, inputs, declared, replacing=()):
+    """Kept, a function's own weights take at most 1.1 times what its adapter's tensors do, at two bytes a number. The
+    base's function has none of its own, except beside adapters that replace parameters (`replacing`)."""
     save_base(base, inputs, folder / "base.pt")
-    result = {}
     for seed, (name, config) in enumerate(adapters.items(), 1):
-        models.adapt(base, config, folder / name, seed)
+        if callable(config):
+            (folder / name).mkdir()
+            safetensors.torch.save_file(config(torch.Generator().manual_seed(seed)), folder / name / "adapter_model.safetensors")
+        else:
+            models.adapt(base, config, folder / name, seed)
         package = folder / f"{name}.mlpackage"
         succeed("compile", "-o", package, "--base", folder / "base.pt", "--input", declared, "--base-function", "plain",
                 "--adapter", f"{name}={folder}/{name}")
-        report = json.loads(succeed("inspect", package, "--json").stdout)["functions"]
-        file = folder / name / "adapter_model.safetensors"
-        result[name] = (report[1]["own_weight_bytes"], sum(2 * value.numel() for value in
-                                                           safetensors.torch.load_file(file).values()), report[0])
-    return result
-
-
-def check_bytes(folder, base, adapters, inputs, declared):
-    for name, (own, file, _) in own_bytes(folder, base, adapters, inputs, declared).items():
+        plain, adapted = functions_of(package)
+        own, file = adapted["own_weight_bytes"], tensor_bytes(folder / name / "adapter_model.safetensors")
         assert own <= 1.1 * file, (name, own, file)
+        assert (plain["own_weight_bytes"] > 0) == (name in replacing), (name, plain)
 
 
 def test_own_bytes_of_linear_layers(tmp_path):
-    """Kept, a function's own weights take at most 1.1 times what its adapter's tensors do at two bytes a number."""
     torch.manual_seed(0)
     base = torch.nn.Sequential(*(torch.nn.Linear(512, 512) for _ in range(3))).eval()
     targets = ["0", "1", "2"]
@@ -311,7 +343,33 @@ def test_own_bytes_of_linear_layers(tmp_path):
         "lokr_whole": LoKrConfig(r=64, target_modules=targets),
         "ia3": IA3Config(target_modules=targets, feedforward_modules=["2"]),
         "vera": VeraConfig(r=64, target_modules=targets),
-    }, (torch.randn(1, 512),), "x=[1, 512]")
+    }, (torch.randn(1, 512),), "x=[1, 512]", replacing=("lora_bias", "lora_saved"))
+
+
+def numbers(generator, *shape):
+    return 0.3 * torch.randn(*shape, generator=generator)
+
+
+def test_own_bytes_of_one_small_layer(tmp_path):
+    """Where a zero bias would be half as much as the factors, or more than they are."""
+    torch.manual_seed(0)
+
+    def kohya(**factors):
+        return lambda generator: {f"lora_unet_0.{key.replace('__', '.')}": numbers(generator, *shape)
+                                  for key, shape in factors.items()}
+
+    check_bytes(tmp_path, torch.nn.Sequential(torch.nn.Linear(24, 32)).eval(), {
+        "lora_1": LoraConfig(r=1, target_modules=["0"]),
+        "lora_4": LoraConfig(r=4, target_modules=["0"]),
+        "dora_1": LoraConfig(r=1, target_modules=["0"], use_dora=True),
+        "dora_4": LoraConfig(r=4, target_modules=["0"], use_dora=True),
+        "loha": LoHaConfig(r=1, target_modules=["0"]),
+        "lokr": LoKrConfig(r=1, target_modules=["0"], decompose_both=True),
+        "ia3": IA3Config(target_modules=["0"], feedforward_modules=[]),
+        "vera": VeraConfig(r=16, target_modules=["0"]),
+        "dora_scale": kohya(lora_down__weight=(2, 24), lora_up__weight=(32, 2), dora_scale=(32, 1)),
+        "dora_scale_in": kohya(lora_down__weight=(2, 24), lora_up__weight=(32, 2), dora_scale=(1, 24)),
+    }, (torch.randn(1, 24),), "x=[1, 24]")
 
 
 def test_own_bytes_of_convolutions(tmp_path):
@@ -323,18 +381,25 @@ def test_own_bytes_of_convolutions(tmp_path):
         "dora": LoraConfig(r=8, target_modules=["0", "1"], use_dora=True),
         "adalora": AdaLoraConfig(init_r=8, target_r=4, total_step=10, target_modules=["0", "1"]),
         "loha": LoHaConfig(r=8, target_modules=["0", "1", "2"]),
+        "loha_tucker": LoHaConfig(r=8, target_modules=["0", "1", "2"], use_effective_conv2d=True),
         "lokr": LoKrConfig(r=4, target_modules=["0", "1"]),
         "lokr_tucker": LoKrConfig(r=4, target_modules=["0", "1"], use_effective_conv2d=True),
         "ia3": IA3Config(target_modules=["0", "1", "2"], feedforward_modules=["2"]),
     }, (torch.randn(1, 128, 8, 8),), "x=[1, 128, 8, 8]")
 
 
-def test_own_bytes_of_a_tucker_core(tmp_path):
-    """Wide enough for no step of the kernel to be of the 64 KiB that are computed when compiling (docs/adapters.md)."""
+def test_own_bytes_of_small_convolutions(tmp_path):
+    """Kernels that are computed when the function runs: small as they are, their factors are smaller."""
     torch.manual_seed(0)
-    base = torch.nn.Sequential(torch.nn.Conv2d(1024, 64, 3, padding=1)).eval()
-    check_bytes(tmp_path, base, {"loha": LoHaConfig(r=8, target_modules=["0"], use_effective_conv2d=True)},
-                (torch.randn(1, 1024, 4, 4),), "x=[1, 1024, 4, 4]")
+    check_bytes(tmp_path, Convolutions().eval(), {
+        "lora": LoraConfig(r=2, target_modules=["strided", "wave", "square"]),
+        "loha": LoHaConfig(r=2, target_modules=UNDILATED),
+        "loha_tucker": LoHaConfig(r=3, target_modules=UNDILATED, use_effective_conv2d=True),
+        "loha_tucker_1": LoHaConfig(r=1, target_modules=["strided", "square"], use_effective_conv2d=True),
+        "lokr": LoKrConfig(r=2, target_modules=["grouped", "strided", "square"]),
+        "lokr_both": LoKrConfig(r=1, target_modules=["grouped", "wave", "square"], decompose_both=True),
+        "lokr_whole": LoKrConfig(r=8, target_modules=["grouped", "strided", "wave", "square"]),
+    }, (torch.randn(1, 8, 8, 8),), "x=[1, 8, 8, 8]")
 
 
 def test_own_bytes_of_embeddings_and_norms(tmp_path):
@@ -354,21 +419,30 @@ def test_own_bytes_of_embeddings_and_norms(tmp_path):
         "lora": LoraConfig(r=8, target_modules=["embed"]),
         "dora": LoraConfig(r=8, target_modules=["embed", "head"], use_dora=True),
         "ln": LNTuningConfig(target_modules=["norm"]),
-    }, (torch.tensor([[1, 2, 3]]),), "ids=int32[1, 3]")
+    }, (torch.tensor([[1, 2, 3]]),), "ids=int32[1, 3]", replacing=("ln",))
 
 
 def test_own_bytes_of_vera_in_layers_of_several_sizes(tmp_path):
-    """The projections are cut to each size of layer; functions of one training share every piece of them."""
+    """The projections are whole in the package, once, and cut for each size of layer when a function runs."""
     torch.manual_seed(0)
     base = torch.nn.Sequential(torch.nn.Linear(256, 768), torch.nn.Linear(768, 256)).eval()
-    save_base(base, (torch.randn(1, 256),), tmp_path / "base.pt")
-    given = []
-    for seed, name in enumerate(("a", "b"), 1):
-        models.adapt(base, VeraConfig(r=64, target_modules=["0", "1"]), tmp_path / name, seed)
-        given += ["--adapter", f"{name}={tmp_path}/{name}"]
-    package = tmp_path / "p.mlpackage"
-    succeed("compile", "-o", package, "--base", tmp_path / "base.pt", "--input", "x=[1, 256]", *given)
-    for function in json.loads(succeed("inspect", package, "--json").stdout)["functions"]:
-        file = safetensors.torch.load_file(tmp_path / function["name"] / "adapter_model.safetensors")
-        vectors = sum(2 * value.numel() for key, value in file.items() if "lambda" in key)
-        assert function["own_weight_bytes"] <= 1.1 * vectors
+    targets = ["0", "1"]
+    check_bytes(tmp_path, base, {"alone": VeraConfig(r=64, target_modules=targets)}, (torch.randn(1, 256),), "x=[1, 256]")
+
+    def own(adapters):
+        given = []
+        for seed, (name, key) in enumerate(adapters.items(), 1):
+            config = VeraConfig(r=64, target_modules=targets, projection_prng_key=key)
+            models.adapt(base, config, tmp_path / name, seed)
+            given += ["--adapter", f"{name}={tmp_path}/{name}"]
+        package = tmp_path / "p.mlpackage"
+        succeed("compile", "-o", package, "--base", tmp_path / "base.pt", "--input", "x=[1, 256]", *given)
+        return {function["name"]: function["own_weight_bytes"] for function in functions_of(package)}
+
+    def file(name, chosen=""):
+        return tensor_bytes(tmp_path / name / "adapter_model.safetensors", chosen)
+
+    for name, size in own({"a": 0, "b": 0}).items():
+        assert size <= 1.1 * file(name, "lambda"), "the projections are everybody's"
+    for name, size in own({"c": 1, "d": 2}).items():
+        assert file(name, "vera_A") < size <= 1.1 * file(name), "projections of another seed are its own"
