@@ -30,19 +30,19 @@ std::string nameUuid(llvm::StringRef name) {
   return hex;
 }
 
-std::string makeManifest() {
+std::string makeManifest(json::Object others) {
   std::string model = packageAuthor.str() + "/model.mlmodel",
               weights = packageAuthor.str() + "/weights";
   auto item = [](llvm::StringRef name, llvm::StringRef where, llvm::StringRef description) {
     return json::Object{
         {"author", packageAuthor}, {"description", description}, {"name", name}, {"path", where}};
   };
-  json::Value manifest = json::Object{
-      {"fileFormatVersion", "1.0.0"},
-      {"itemInfoEntries",
-       json::Object{{nameUuid(model), item("model.mlmodel", model, "CoreML Model Specification")},
-                    {nameUuid(weights), item("weights", weights, "CoreML Model Weights")}}},
-      {"rootModelIdentifier", nameUuid(model)}};
+  json::Object items = std::move(others);
+  items[nameUuid(model)] = item("model.mlmodel", model, "CoreML Model Specification");
+  items[nameUuid(weights)] = item("weights", weights, "CoreML Model Weights");
+  json::Value manifest = json::Object{{"fileFormatVersion", "1.0.0"},
+                                      {"itemInfoEntries", std::move(items)},
+                                      {"rootModelIdentifier", nameUuid(model)}};
   return llvm::formatv("{0:2}\n", manifest).str();
 }
 
@@ -54,7 +54,22 @@ static std::string manifestPath(llvm::StringRef folder) {
 
 bool isPackage(llvm::StringRef folder) { return llvm::sys::fs::exists(manifestPath(folder)); }
 
-Expected<std::string> findRootModel(llvm::StringRef folder) {
+/// Whether a path of a manifest stays below Data/.
+static bool isInside(llvm::StringRef path) {
+  return llvm::none_of(llvm::split(path, '/'), [](llvm::StringRef part) {
+    return part.empty() || part == "." || part == "..";
+  });
+}
+
+namespace {
+struct ParsedManifest {
+  json::Value root;
+  const json::Object *items;
+  std::string modelPath; ///< below Data/
+};
+} // namespace
+
+static Expected<ParsedManifest> parseManifest(llvm::StringRef folder) {
   if (!llvm::sys::fs::exists(folder))
     return makeError("'{0}': no such package", folder);
   if (!llvm::sys::fs::is_directory(folder))
@@ -80,13 +95,47 @@ Expected<std::string> findRootModel(llvm::StringRef folder) {
   std::optional<llvm::StringRef> itemPath = item ? item->getString("path") : std::nullopt;
   if (!itemPath)
     return makeError("'{0}': it names no root model", where);
-  for (llvm::StringRef part : llvm::split(*itemPath, '/'))
-    if (part.empty() || part == "." || part == "..")
-      return makeError("'{0}': the path '{1}' of the root model is not inside the package", where,
-                       *itemPath);
+  if (!isInside(*itemPath))
+    return makeError("'{0}': the path '{1}' of the root model is not inside the package", where,
+                     *itemPath);
+  ParsedManifest parsed{nullptr, nullptr, itemPath->str()};
+  parsed.root = std::move(*manifest);
+  parsed.items = parsed.root.getAsObject()->getObject("itemInfoEntries");
+  return parsed;
+}
+
+Expected<std::string> findRootModel(llvm::StringRef folder) {
+  auto manifest = parseManifest(folder);
+  if (!manifest)
+    return manifest.takeError();
   llvm::SmallString<256> result(folder);
-  path::append(result, "Data", *itemPath);
+  path::append(result, "Data", manifest->modelPath);
   return result.str().str();
+}
+
+Expected<json::Object> otherItems(llvm::StringRef folder) {
+  auto manifest = parseManifest(folder);
+  if (!manifest)
+    return manifest.takeError();
+  std::string author = packageAuthor.str();
+  std::string taken[] = {manifest->modelPath,
+                         (path::parent_path(manifest->modelPath) + "/weights").str(),
+                         author + "/model.mlmodel", author + "/weights"};
+  json::Object others;
+  for (const auto &[identifier, item] : *manifest->items) {
+    const json::Object *object = item.getAsObject();
+    auto where = object ? object->getString("path") : std::nullopt;
+    if (!where || !isInside(*where))
+      continue;
+    // Neither one of those nor a folder around one, nor inside of one.
+    bool isTaken = llvm::any_of(taken, [&](llvm::StringRef other) {
+      return (*where + "/").str().rfind((other + "/").str(), 0) == 0 ||
+             (other + "/").str().rfind((*where + "/").str(), 0) == 0;
+    });
+    if (!isTaken)
+      others[identifier] = item;
+  }
+  return others;
 }
 
 } // namespace plait

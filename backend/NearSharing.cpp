@@ -1,14 +1,17 @@
 // Comparing weights that are not shared, by samples and then in full.
 #include "backend/NearSharing.h"
 
-#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/Support/xxhash.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <unordered_map>
 
 namespace plait {
 
@@ -86,7 +89,7 @@ struct Difference {
     if (pair.isEqual(i))
       return;
     ++different;
-    if (double distance = std::abs(a - b); distance > max)
+    if (double distance = std::abs(a - b); std::isfinite(distance) && distance > max)
       max = distance;
   }
   void addRun(Pair &pair, int64_t begin, int64_t count) {
@@ -165,6 +168,21 @@ std::optional<Difference> compareScaled(const TensorData &a, const TensorData &b
   return difference;
 }
 
+/// Hashes of short runs spread over a weight: of two that differ in some elements most are equal.
+llvm::SmallVector<uint64_t, 8> hashRuns(const TensorData &tensor) {
+  constexpr int64_t runs = 8, length = 16;
+  TensorReader reader = llvm::cantFail(TensorReader::create(tensor, nullptr));
+  std::vector<uint8_t> bytes(mil::byteSize(tensor.dtype(), length));
+  llvm::SmallVector<uint64_t, 8> hashes;
+  for (int64_t run = 0; run < runs; ++run) {
+    reader.read((tensor.numElements() - length) / (runs - 1) * run, length, bytes.data());
+    // A weight of zeros or ones is like any other in the places where that is.
+    if (llvm::any_of(bytes, [&](uint8_t byte) { return byte != bytes[0]; }))
+      hashes.push_back(llvm::xxh3_64bits(bytes) + uint64_t(run));
+  }
+  return hashes;
+}
+
 /// Whether, and how, `here` is nearly `there`.
 std::optional<NearlyShared> explain(const NearSharingCandidate &here,
                                     const NearSharingCandidate &there) {
@@ -201,14 +219,15 @@ std::optional<NearlyShared> explain(const NearSharingCandidate &here,
 std::vector<NearlyShared> findNearlyShared(llvm::ArrayRef<NearSharingCandidate> candidates) {
   using Size = std::pair<int64_t, llvm::SmallVector<int64_t, 4>>;
   /// Weights that could be one another, of the functions so far: the first two blobs of each name,
-  /// and of each place in a function.
+  /// of each place in a function, and of each run of elements.
   struct Class {
     llvm::StringMap<llvm::SmallVector<unsigned, 2>> byName;
     std::vector<llvm::SmallVector<unsigned, 2>> byPlace;
+    std::unordered_map<uint64_t, llvm::SmallVector<unsigned, 2>> byRun;
     unsigned function = UINT_MAX, nextPlace = 0;
   };
   std::map<Size, Class> classes;
-  llvm::DenseMap<unsigned, bool> seen; // blobs
+  llvm::DenseSet<unsigned> seen; // blobs
   std::vector<NearlyShared> result;
 
   auto mayBeShared = [&](const NearSharingCandidate &a, const NearSharingCandidate &b) {
@@ -232,15 +251,19 @@ std::vector<NearlyShared> findNearlyShared(llvm::ArrayRef<NearSharingCandidate> 
     unsigned place = alike.nextPlace++;
     if (place >= alike.byPlace.size())
       alike.byPlace.resize(place + 1);
-    llvm::SmallVector<unsigned, 4> others;
-    for (auto *list : {&alike.byName[candidate.name], &alike.byPlace[place]}) {
-      others.append(list->begin(), list->end());
+    llvm::SmallSetVector<unsigned, 8> others;
+    auto lookAt = [&](llvm::SmallVector<unsigned, 2> &list) {
+      others.insert(list.begin(), list.end());
       auto sameBlob = [&](unsigned other) { return candidates[other].blob == candidate.blob; };
-      if (list->size() < 2 && llvm::none_of(*list, sameBlob))
-        list->push_back(unsigned(index));
-    }
-    if (!seen.try_emplace(candidate.blob, true).second)
+      if (list.size() < 2 && llvm::none_of(list, sameBlob))
+        list.push_back(unsigned(index));
+    };
+    lookAt(alike.byName[candidate.name]);
+    lookAt(alike.byPlace[place]);
+    if (!seen.insert(candidate.blob).second)
       continue;
+    for (uint64_t hash : hashRuns(tensor))
+      lookAt(alike.byRun[hash]);
     for (unsigned other : others)
       if (mayBeShared(candidate, candidates[other]))
         if (auto found = explain(candidate, candidates[other])) {

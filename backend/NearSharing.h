@@ -30,7 +30,9 @@ struct NearlyShared {
   /// How many differ, to the bit; after rounding to the narrower type, where the types differ;
   /// after transposing or scaling, where that is the reason (then rounding may be all of it).
   uint64_t different = 0;
-  double maxDifference = 0; ///< the largest absolute difference of those
+  /// The largest absolute difference of those, where it is a number: 0 where they are zeros of two
+  /// signs, infinities and NaNs alone.
+  double maxDifference = 0;
 };
 
 /// A weight to look at.
@@ -46,9 +48,9 @@ struct NearSharingCandidate {
 inline constexpr uint64_t nearSharingBytes = 4096;
 
 /// Looks for near sharing among weights, given in the order of functions. A weight is held against
-/// weights of earlier functions of its name, or of its place among those of its size, at first by
-/// samples, so that the time grows with the number of weights and with the bytes of those that are
-/// near. At most one entry a blob, largest first.
+/// weights of earlier functions of its name, of its place among those of its size, or with a run of
+/// its elements, at first by samples, so that the time grows with the number of weights and with
+/// the bytes of those that are near. At most one entry a blob, largest first.
 std::vector<NearlyShared> findNearlyShared(llvm::ArrayRef<NearSharingCandidate> candidates);
 
 } // namespace plait

@@ -172,6 +172,7 @@ public:
   void undo();
 
 private:
+  Error separate();
   Error writeCount(uint32_t count) {
     if (Error error = file->writeAt(0, encodeWeightHeader(count)))
       return error;
@@ -196,26 +197,75 @@ Error GrowingWeights::open(const OpenedPackage &package) {
   if (!opened)
     return opened.takeError();
   existing = *opened;
-  auto all = existing->blobs();
-  if (!all)
-    return all.takeError();
-  size_t used = 0, found = 0;
-  for (auto [index, blob] : llvm::enumerate(*all))
-    if (references.count(blob.metadataOffset)) {
-      used = index + 1;
-      ++found;
-    }
-  if (found != references.size())
+  auto used = existing->blobsThrough(references.empty() ? 0 : *references.rbegin());
+  size_t found = used ? size_t(llvm::count_if(*used,
+                                              [&](const WeightBlob &blob) {
+                                                return references.count(blob.metadataOffset);
+                                              }))
+                      : 0;
+  if (errorToBool(used.takeError()) || found != references.size())
     return makeError("'{0}': the model refers to blobs that do not follow one another, so that "
                      "nothing can be added; plait merge makes a package of it that can grow",
                      path);
-  blobs.assign(all->begin(), all->begin() + ptrdiff_t(used));
+  blobs = std::move(*used);
   end = blobs.empty() ? weightAlignment : blobs.back().dataOffset + blobs.back().byteSize;
+  return Error::success();
+}
+
+/// Where the file is another package's too, by a link, that one must not see what is written: this
+/// one gets a copy of what it uses in its place, which changes nothing of what it means.
+Error GrowingWeights::separate() {
+  if (fs::is_symlink_file(path::parent_path(path)))
+    return makeError(
+        "'{0}' is a link to another folder, whose weights must stay as they are; put a "
+        "copy in its place",
+        path::parent_path(path));
+  fs::file_status status, target;
+  if (fs::status(path, status, /*follow=*/false) || fs::status(path, target))
+    return Error::success();
+  if (status.type() != fs::file_type::symlink_file && target.getLinkCount() < 2)
+    return Error::success();
+  std::string fresh = path + ".new";
+  Unfinished::begin(fresh, nothing);
+  Error error = [&]() -> Error {
+    auto copy = files.create(fresh);
+    if (!copy)
+      return copy.takeError();
+    llvm::ArrayRef<uint8_t> bytes = existing->storage()->bytes.take_front(end);
+    constexpr size_t tile = 1 << 20;
+    for (size_t begin = 0; begin < bytes.size(); begin += tile) {
+      llvm::ArrayRef<uint8_t> piece = bytes.slice(begin, std::min(tile, bytes.size() - begin));
+      if (Error error = (*copy)->writeAt(begin, piece))
+        return error;
+      existing->storage()->release(begin, piece.size());
+    }
+    if (Error error = (*copy)->writeAt(0, encodeWeightHeader(uint32_t(blobs.size()))))
+      return error;
+    if (Error error = (*copy)->flush())
+      return error;
+    return (*copy)->close();
+  }();
+  if (!error)
+    error = files.rename(fresh, path);
+  if (error)
+    consumeError(files.remove(fresh));
+  Unfinished::end(fresh, nothing);
+  if (error)
+    return error;
+  if (Error notFlushed = files.flushFolder(path::parent_path(path).str()))
+    return notFlushed;
+  auto opened = WeightFile::open(path);
+  if (!opened)
+    return opened.takeError();
+  existing = *opened;
   return Error::success();
 }
 
 Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditOptions &options,
                              WeightLayout &layout) {
+  if (existing)
+    if (Error error = separate())
+      return error;
   if (!existing)
     if (std::error_code ec = fs::create_directory(path::parent_path(path)))
       return makeError("cannot write '{0}': {1}", path, ec.message());

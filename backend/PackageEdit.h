@@ -14,6 +14,9 @@
 // blobs that it refers to are as they were, whatever stops the work; after it the new ones are
 // whole. Removing is steps 4 and 5 alone: the blobs stay where they are, and are shared again or
 // overwritten by a later addition.
+//
+// A weight file with a second name, a link to it or from it, may be another package's too: before
+// the first step a copy takes its place.
 #pragma once
 
 #include "backend/PackageWriter.h"

@@ -141,6 +141,33 @@ Error writeText(llvm::StringRef path, llvm::StringRef text) {
   return file->close();
 }
 
+/// A file, or a folder with all that is in it.
+std::error_code copyTree(const llvm::Twine &from, const llvm::Twine &to) {
+  if (!fs::is_directory(from))
+    return fs::copy_file(from, to);
+  std::error_code ec = fs::create_directories(to);
+  for (fs::directory_iterator it(from, ec), end; it != end && !ec; it.increment(ec))
+    if (std::error_code failure =
+            copyTree(it->path(), to + "/" + llvm::sys::path::filename(it->path())))
+      return failure;
+  return ec;
+}
+
+/// Copies items of a manifest from one package to another.
+Error copyItems(const llvm::json::Object &items, llvm::StringRef from, llvm::StringRef to) {
+  for (const auto &[identifier, item] : items) {
+    llvm::SmallString<256> source(from), target(to);
+    for (auto *path : {&source, &target})
+      llvm::sys::path::append(*path, "Data", *item.getAsObject()->getString("path"));
+    std::error_code ec = fs::create_directories(llvm::sys::path::parent_path(target));
+    if (!ec)
+      ec = copyTree(source, target);
+    if (ec)
+      return makeError("cannot copy '{0}', an item of the package: {1}", source, ec.message());
+  }
+  return Error::success();
+}
+
 /// Nothing but a package is ever replaced.
 Error checkTarget(llvm::StringRef target) {
   if (!fs::exists(target) || isPackage(target))
@@ -243,7 +270,16 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
 
   llvm::SmallString<256> manifest(output->path());
   llvm::sys::path::append(manifest, "Manifest.json");
-  if (Error error = writeText(manifest, makeManifest()))
+  llvm::json::Object others;
+  if (options.keepOtherItems) {
+    Expected<llvm::json::Object> found = otherItems(output->target());
+    if (!found)
+      return found.takeError();
+    others = std::move(*found);
+    if (Error error = copyItems(others, output->target(), output->path()))
+      return error;
+  }
+  if (Error error = writeText(manifest, makeManifest(std::move(others))))
     return error;
   // An older package is given up only once the new one is safe on the disk.
   return output->commit(/*flush=*/fs::exists(output->target()));

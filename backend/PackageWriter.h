@@ -31,6 +31,9 @@ struct WriteOptions {
   /// Asked once it is known which weights are shared; its error is the error of the whole, and
   /// nothing is written then.
   std::function<Error(const WriteReport &)> accept;
+  /// Whether what the package that is replaced holds beside its model and weights, as its manifest
+  /// lists it, is taken over.
+  bool keepOtherItems = false;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.

@@ -127,20 +127,38 @@ Expected<WeightBlob> WeightFile::blobAt(uint64_t offset) const {
   return blob;
 }
 
+Expected<WeightBlob> WeightFile::nextBlob(uint64_t &offset) const {
+  Expected<WeightBlob> blob = blobAt(offset);
+  if (!blob)
+    return blob;
+  uint64_t next = llvm::alignTo(blob->dataOffset + blob->byteSize, weightAlignment);
+  if (next <= offset)
+    return makeError("'{0}': blob at offset {1}: its data lies before it", path(), offset);
+  offset = next;
+  return blob;
+}
+
 Expected<std::vector<WeightBlob>> WeightFile::blobs() const {
   std::vector<WeightBlob> result;
   uint64_t offset = weightAlignment;
   // Every blob takes 64 bytes at least; a count beyond that fails at the end of the file, before
   // memory is reserved for it.
   for (uint32_t i = 0; i < blobCount; ++i) {
-    Expected<WeightBlob> blob = blobAt(offset);
+    Expected<WeightBlob> blob = nextBlob(offset);
     if (!blob)
       return addContext(blob.takeError(), llvm::formatv("blob {0} of {1}", i, blobCount).str());
-    uint64_t next = llvm::alignTo(blob->dataOffset + blob->byteSize, weightAlignment);
-    if (next <= offset)
-      return makeError("'{0}': blob at offset {1}: its data lies before it", path(), offset);
     result.push_back(*blob);
-    offset = next;
+  }
+  return result;
+}
+
+Expected<std::vector<WeightBlob>> WeightFile::blobsThrough(uint64_t metadataOffset) const {
+  std::vector<WeightBlob> result;
+  for (uint64_t offset = weightAlignment; offset <= metadataOffset;) {
+    Expected<WeightBlob> blob = nextBlob(offset);
+    if (!blob)
+      return blob.takeError();
+    result.push_back(*blob);
   }
   return result;
 }

@@ -62,6 +62,9 @@ public:
   Expected<WeightBlob> blobAt(uint64_t metadataOffset) const;
   /// All blobs in file order, following one another.
   Expected<std::vector<WeightBlob>> blobs() const;
+  /// Those up to the one at `metadataOffset`, however many the header counts; what lies behind is
+  /// not looked at. Without the last where none is there.
+  Expected<std::vector<WeightBlob>> blobsThrough(uint64_t metadataOffset) const;
 
   /// The blob at `metadataOffset` as a tensor over the mapping, without a copy; its element type
   /// and size must be those of `dtype` and `shape`. Two tensors of one blob have one storage and
@@ -73,6 +76,9 @@ public:
   const std::shared_ptr<const mil::Storage> &storage() const { return whole; }
 
 private:
+  /// The blob at `offset`, which moves to where the next one begins.
+  Expected<WeightBlob> nextBlob(uint64_t &offset) const;
+
   std::shared_ptr<const MappedFile> file;
   std::shared_ptr<const mil::Storage> whole;
   uint32_t blobCount = 0;

@@ -224,7 +224,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
                                         "mistake of plait; please report it");
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
-    observer.warning(llvm::formatv("{0} [{1}]", violation.message, violation.rule->id).str());
+    observer.warning(violation.message);
 
   if (!adapterMap.functions.empty() && options.append) {
     auto before = adapterMapOf(options.output);

@@ -151,8 +151,11 @@ std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight 
                           : llvm::formatv("{0} of {1} elements differ", grouped(near.different),
                                           grouped(near.elements))
                                 .str();
-  llvm::raw_string_ostream(count) << ", by " << llvm::format("%.3g", near.maxDifference)
-                                  << " at most";
+  if (near.different && near.maxDifference == 0)
+    count += ", in signs of zeros, infinities or NaNs alone";
+  else
+    llvm::raw_string_ostream(count)
+        << ", by " << llvm::format("%.3g", near.maxDifference) << " at most";
   switch (near.reason) {
   case Reason::Values:
     return count;

@@ -16,6 +16,7 @@ static Error compact(const RemoveOptions &options) {
   WriteOptions write;
   write.threads = options.threads;
   write.evaluator = &evaluator;
+  write.keepOtherItems = true;
   return writePackage(**program, options.package, write);
 }
 

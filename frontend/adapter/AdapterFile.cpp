@@ -81,6 +81,10 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path) {
                                                                         : file->readPickle();
   if (error)
     return error;
+  for (const auto &[key, tensor] : file->tensors_)
+    if (StringRef(key).contains('\0'))
+      return makeError("{0}: the name of tensor '{1}' goes on behind a zero byte",
+                       file->weightsPath_, key.c_str());
   if (file->config_ && file->config_->adaptive)
     if (Error notFolded = file->foldSingularValues())
       return notFolded;

@@ -327,7 +327,11 @@ private:
     }
     AdaptedModule &module = moduleOf(object, key.module);
     AdapterBranch &branch = branchOf(module, item);
-    branch.factors[key.factor] = {*item.tensor, item.key};
+    auto [factor, isNew] =
+        branch.factors.try_emplace(key.factor, AdapterBranch::Factor{*item.tensor, item.key});
+    if (!isNew)
+      return makeError("{0}: tensors '{1}' and '{2}' are two for one place; save one adapter alone",
+                       item.adapter->file->weights(), factor->second.key, item.key);
     branch.kind = config ? config->kind : kindOf(branch);
     return Error::success();
   }

@@ -88,12 +88,14 @@ static Expected<SafetensorsEntry> readEntry(StringRef name, const json::Value &v
     return makeError("tensor '{0}' ends at byte {1} of the data, which has {2}: the file is "
                      "truncated or damaged; copy or download it again",
                      name, end, data.size());
-  uint64_t bytes = element->bits / 8;
-  for (int64_t size : *shape)
-    if (size != 0 && bytes > UINT64_MAX / 16 / uint64_t(size))
+  // Strides are products of some sizes: they must fit even where another size is zero.
+  uint64_t bytes = element->bits / 8, strides = std::max<uint64_t>(bytes, 1);
+  for (int64_t size : *shape) {
+    if (size > 0 && strides > UINT64_MAX / 16 / uint64_t(size))
       return makeError("tensor '{0}' is larger than any file", name);
-    else
-      bytes *= uint64_t(size);
+    strides *= uint64_t(std::max<int64_t>(size, 1));
+    bytes *= uint64_t(size);
+  }
   if (element->bits && bytes != end - begin)
     return makeError("tensor '{0}' takes {1} bytes by its shape and type, but {2} by its offsets",
                      name, bytes, end - begin);

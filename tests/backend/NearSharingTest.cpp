@@ -71,6 +71,38 @@ TEST_F(NearSharing, CountsWhatDiffers) {
   EXPECT_EQ(found[0].there.function, 0u);
 }
 
+TEST_F(NearSharing, NeitherTheNameNorThePlaceIsTheSame) {
+  std::vector<std::vector<float>> values;
+  for (unsigned seed = 1; seed <= 4; ++seed)
+    values.push_back(noise(6000, seed));
+  auto weight = [&](unsigned i) { return floats({60, 100}, values[i]); };
+  add("a", {{"k", weight(0)}, {"l", weight(1)}, {"m", weight(2)}});
+  values[2][100] += 1;
+  add("b", {{"x", weight(2)}, {"y", weight(3)}});
+  auto found = find();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].there.weight, 2u);
+  EXPECT_EQ(found[0].here.weight, 3u);
+  EXPECT_EQ(found[0].different, 1u);
+}
+
+TEST_F(NearSharing, WhatIsNoNumberHasNoDifference) {
+  std::vector<float> values = noise(6000, 1), other = values, third = values;
+  values[1] = -0.0f, other[1] = 0.0f;
+  other[2] = INFINITY;
+  other[3] = NAN;
+  third[2] = INFINITY;
+  third[4] += 3;
+  add("a", {{"w", floats({60, 100}, values)}});
+  add("b", {{"w", floats({60, 100}, other)}});
+  add("c", {{"w", floats({60, 100}, third)}});
+  auto found = find();
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].different, 3u);
+  EXPECT_EQ(found[0].maxDifference, 0);
+  EXPECT_FLOAT_EQ(float(found[1].maxDifference), 3);
+}
+
 TEST_F(NearSharing, AllElementsALittle) {
   std::vector<float> values = noise(6000, 1), other = values;
   for (float &value : other)

@@ -51,10 +51,13 @@ void safetensors(llvm::ArrayRef<uint8_t> input) {
     end = entry.bytes.end();
     for (uint8_t byte : entry.bytes)
       sum += byte;
-    uint64_t count = 1;
+    uint64_t count = 1, largest = 1;
     for (int64_t size : entry.shape) {
       require(size >= 0, "a size is negative");
       count *= uint64_t(size);
+      require(largest <= UINT64_MAX / 2 / std::max<uint64_t>(uint64_t(size), 1),
+              "strides overflow");
+      largest *= std::max<uint64_t>(uint64_t(size), 1);
     }
     require(!entry.dtype || count * mil::bitWidth(*entry.dtype) / 8 == entry.bytes.size(),
             "a tensor has another size than its shape");

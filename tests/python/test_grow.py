@@ -149,6 +149,67 @@ def test_read_only(made, package):
     assert digest(package) == before
 
 
+def weights(package):
+    return peer.weights_file(package).relative_to(package)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_linked_copy_stays_as_it_is(made, tmp_path, link):
+    """One file under two names: what one package adds would overwrite what the other one uses."""
+    whole = shutil.copytree(made / "all.mlpackage", tmp_path / "whole.mlpackage")
+    grown = shutil.copytree(whole, tmp_path / "grown.mlpackage")
+    (grown / weights(grown)).unlink()
+    link(whole / weights(whole), grown / weights(grown))
+    before = digest(whole)
+    succeed("remove", grown, "adapter_2", "adapter_3")
+    succeed("add", grown, *function(made, 3))
+    assert digest(whole) == before
+    for package in (whole, grown):
+        peer.check_package(package)
+    succeed("verify", grown, "--function", "adapter_3", "--against", made / "adapted_model_3.pt")
+    assert not (grown / weights(grown)).is_symlink()
+    shutil.rmtree(grown / weights(grown).parent)
+    os.symlink(whole / weights(whole).parent, grown / weights(grown).parent)
+    succeed("merge", "-o", grown, whole)  # in place of the folder, which stays
+    shutil.rmtree(grown / weights(grown).parent)
+    os.symlink(whole / weights(whole).parent, grown / weights(grown).parent)
+    succeed("remove", grown, "adapter_2", "adapter_3")
+    result = plait("add", grown, *function(made, 3))
+    assert result.returncode == 1 and "is a link to another folder" in result.stderr, result.stderr
+    assert digest(whole) == before
+
+
+def test_other_items_of_the_manifest_stay(made, package):
+    manifest = json.loads((package / "Manifest.json").read_text())
+    item = {"author": "com.example", "description": "notes", "name": "notes", "path": "com.example/notes"}
+    manifest["itemInfoEntries"]["11111111-2222-3333-4444-555555555555"] = item
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+    notes = package / "Data" / "com.example" / "notes"
+    (notes / "inner").mkdir(parents=True)
+    (notes / "inner" / "a.txt").write_text("a")
+    (notes / "b.txt").write_text("b")
+    for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"], ["remove", package, "--compact"]):
+        succeed(*arguments)
+        items = json.loads((package / "Manifest.json").read_text())["itemInfoEntries"]
+        assert items["11111111-2222-3333-4444-555555555555"] == item
+        assert (notes / "inner" / "a.txt").read_text() == "a" and (notes / "b.txt").read_text() == "b"
+        peer.check_package(package)
+    assert len(items) == 3
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_what_lies_behind_the_last_blob_does_not_matter(made, package, count):
+    """Bytes that are no blobs, and a header that counts them, or does not count what there is."""
+    clean = shutil.copytree(package, package.parent / "clean.mlpackage")
+    file = package / weights(package)
+    content = bytearray(file.read_bytes())
+    content[:4] = count.to_bytes(4, "little")
+    file.write_bytes(content + b"\xef" * 5000)
+    for each in (clean, package):
+        succeed("add", each, *function(made, 2))
+    assert digest(package) == digest(clean)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_at_any_moment(made, tmp_path, number):
     """The old package or the new one; what a kill left is overwritten by the next addition."""

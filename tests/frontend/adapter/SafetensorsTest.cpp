@@ -80,6 +80,10 @@ TEST(Safetensors, Hostile) {
   EXPECT_THAT(
       problem(one(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,32])")),
       HasSubstr("larger than any file"));
+  // No bytes at all, but strides that no number holds.
+  EXPECT_THAT(
+      problem(one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])")),
+      HasSubstr("larger than any file"));
   EXPECT_THAT(problem(one(R"("dtype":"X","shape":[8],"data_offsets":[0,32])")),
               HasSubstr("unknown type"));
   EXPECT_THAT(problem(one(R"("shape":[8],"data_offsets":[0,32])")), HasSubstr("unknown type"));
