@@ -170,7 +170,9 @@ bool saysSomething(const json::Value &value) {
 
 class Reader {
 public:
-  Reader(const json::Object &object, StringRef text) : object_(object), text_(text) {}
+  /// `prefix` is before every member in the text.
+  Reader(const json::Object &object, StringRef text, StringRef prefix = "")
+      : object_(object), text_(text), prefix_("\"" + prefix.str()) {}
 
   Expected<AdapterConfig> read() {
     if (Error error = readKind())
@@ -300,7 +302,7 @@ private:
     if (!object)
       return makeError("'{0}' is no object", member);
     // The first match counts, so the order of the file does; the parser forgets it.
-    StringRef after = text_.substr(text_.find((member + "\"").str()));
+    StringRef after = text_.substr(text_.find((prefix_ + member + "\"").str()));
     std::vector<std::pair<size_t, StringRef>> keys;
     for (const auto &entry : *object) {
       StringRef key = entry.first;
@@ -413,6 +415,7 @@ private:
 
   const json::Object &object_;
   StringRef text_;
+  std::string prefix_;
   AdapterConfig config_;
 };
 
@@ -435,25 +438,26 @@ Expected<AdapterConfig> AdapterConfig::parse(StringRef text) {
   return Reader(*object, text).read();
 }
 
-Expected<AdapterConfig> AdapterConfig::parseDiffusers(StringRef text, std::string &part) {
+Expected<std::map<std::string, AdapterConfig>> AdapterConfig::parseDiffusers(StringRef text) {
   auto object = parseObject(text);
   if (!object)
     return object.takeError();
-  json::Object own;
+  std::map<std::string, json::Object> parts;
   for (auto &[key, value] : *object) {
     auto [name, member] = StringRef(key).split('.');
     if (member.empty())
       return makeError("the member '{0}' has no part of a pipeline before it", StringRef(key));
-    if (own.empty())
-      part = name.str();
-    else if (part != name)
-      return makeError("the file holds adapters of several parts of a pipeline ('{0}' and '{1}'); "
-                       "save that of one part alone",
-                       std::min(StringRef(part), name), std::max(StringRef(part), name));
-    own[member] = std::move(value);
+    parts[name.str()][member] = std::move(value);
   }
-  own.try_emplace("peft_type", "LORA");
-  return Reader(own, text).read();
+  std::map<std::string, AdapterConfig> configs;
+  for (auto &[part, members] : parts) {
+    members.try_emplace("peft_type", "LORA");
+    auto config = Reader(members, text, part + ".").read();
+    if (!config)
+      return addContext(config.takeError(), part);
+    configs.emplace(part, std::move(*config));
+  }
+  return configs;
 }
 
 } // namespace plait::frontend

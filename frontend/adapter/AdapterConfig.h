@@ -6,6 +6,7 @@
 
 #include "llvm/ADT/StringRef.h"
 
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -50,9 +51,8 @@ struct AdapterConfig {
   /// Kinds and options that plait does not know are refused by name. Messages do not name the file.
   static Expected<AdapterConfig> parse(llvm::StringRef json);
   /// The same of what diffusers keeps in the metadata of a safetensors file: one configuration for
-  /// each part of its pipeline, with the part's name before every member ("unet.r"). `part` takes
-  /// that name; a file of several parts is refused.
-  static Expected<AdapterConfig> parseDiffusers(llvm::StringRef json, std::string &part);
+  /// each part of its pipeline, with the part's name before every member ("unet.r"). By part.
+  static Expected<std::map<std::string, AdapterConfig>> parseDiffusers(llvm::StringRef json);
 };
 
 } // namespace plait::frontend

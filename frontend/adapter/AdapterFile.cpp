@@ -94,9 +94,17 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path) {
 }
 
 AdapterKey AdapterFile::parse(StringRef key) const {
-  if (!part_.empty() && key.starts_with(part_ + "."))
-    key = key.drop_front(part_.size() + 1);
-  return parseAdapterKey(key, /*fromPeft=*/config_.has_value());
+  auto [part, rest] = key.split('.');
+  if (!parts_.count(part.str()))
+    return parseAdapterKey(key, /*fromPeft=*/config_ || !parts_.empty());
+  AdapterKey parsed = parseAdapterKey(rest, /*fromPeft=*/true);
+  parsed.part = part.str();
+  return parsed;
+}
+
+const std::optional<AdapterConfig> &AdapterFile::config(StringRef part) const {
+  auto it = parts_.find(part.str());
+  return it == parts_.end() ? config_ : it->second;
 }
 
 void AdapterFile::add(StringRef key, at::Tensor tensor,
@@ -140,10 +148,10 @@ Error AdapterFile::readSafetensors() {
     return addContext(directory.takeError(), weightsPath_);
   auto metadata = directory->metadata.find("lora_adapter_metadata");
   if (!config_ && metadata != directory->metadata.end()) {
-    auto config = AdapterConfig::parseDiffusers(metadata->second, part_);
-    if (!config)
-      return addContext(config.takeError(), weightsPath_ + ": lora_adapter_metadata");
-    config_ = std::move(*config);
+    auto configs = AdapterConfig::parseDiffusers(metadata->second);
+    if (!configs)
+      return addContext(configs.takeError(), weightsPath_ + ": lora_adapter_metadata");
+    parts_.insert(configs->begin(), configs->end());
   }
   for (const SafetensorsEntry &entry : directory->entries) {
     if (!entry.dtype)

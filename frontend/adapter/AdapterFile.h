@@ -15,6 +15,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
+
 namespace plait::frontend {
 
 class AdapterFile {
@@ -23,11 +25,9 @@ public:
 
   const std::string &path() const { return path_; }           ///< as given
   const std::string &weights() const { return weightsPath_; } ///< the file that holds the tensors
-  /// Absent for files of other tools, which say alphas in tensors of their own.
-  const std::optional<AdapterConfig> &config() const { return config_; }
-  /// The part of diffusers' pipeline ("unet") that is before every key of a file whose metadata
-  /// holds the configuration; "" otherwise.
-  const std::string &part() const { return part_; }
+  /// Absent for files of other tools, which say alphas in tensors of their own. A file of
+  /// diffusers' has one for each part of its pipeline, where it has any.
+  const std::optional<AdapterConfig> &config(llvm::StringRef part) const;
   /// A key of the file's, cut into its parts.
   AdapterKey parse(llvm::StringRef key) const;
   /// By key, in the order of the file.
@@ -43,8 +43,9 @@ private:
   Error foldSingularValues();
   void add(llvm::StringRef key, at::Tensor tensor, std::shared_ptr<const mil::Storage> storage);
 
-  std::string path_, weightsPath_, part_;
+  std::string path_, weightsPath_;
   std::optional<AdapterConfig> config_;
+  std::map<std::string, std::optional<AdapterConfig>> parts_;
   std::vector<std::pair<std::string, at::Tensor>> tensors_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> storages_;
 };

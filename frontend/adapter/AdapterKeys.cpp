@@ -124,8 +124,16 @@ AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
   if (!result.factor.empty() && !peftPrefix && !fromPeft && parts.size() == 1) {
     StringRef prefix = flattenedPrefix(parts[0]);
     result.flattened = !prefix.empty();
+    result.part = prefix.str();
     parts[0] = parts[0].drop_front(prefix.size());
   }
+  // diffusers puts the part of its pipeline in front.
+  static const llvm::StringSet<> components = {"unet",           "transformer",    "text_encoder",
+                                               "text_encoder_2", "text_encoder_3", "prior",
+                                               "diffusion_model"};
+  if (!peftPrefix && !fromPeft && !result.flattened && !parts.empty() &&
+      components.contains(parts[0]))
+    result.part = parts[0].str();
   result.module = llvm::join(parts, ".");
   return result;
 }

@@ -22,7 +22,10 @@ struct AdapterKey {
   std::string module; ///< the path of the module, relative to the model that was adapted
   /// "lora_A", "lora_B", "lora_B.bias", "lora_embedding_A" …; "" for a replaced parameter.
   std::string factor;
-  std::string attribute;  ///< of a replaced parameter: "weight"
+  std::string attribute; ///< of a replaced parameter: "weight"
+  /// What keys of other tools say the part of a pipeline with: "lora_te1_", which is not in
+  /// `module`, or "text_encoder", which may be the name of a module, and is.
+  std::string part;
   bool flattened = false; ///< `module` has '_' where the path has '.'
 };
 

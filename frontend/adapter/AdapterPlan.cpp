@@ -80,10 +80,10 @@ public:
   }
 
   Expected<AdapterPlan> make(const std::optional<std::string> &root) {
-    parseKeys();
+    for (const AdapterUse &adapter : adapters_)
+      if (Error error = readKeys(adapter))
+        return error;
     findRoots();
-    if (roots_.empty() && stripComponent())
-      findRoots();
     if (Error error = chooseRoot(root))
       return error;
     for (auto &[module, object] : matches_)
@@ -115,25 +115,64 @@ private:
     bool isProjection() const { return parsed.factor == "vera_A" || parsed.factor == "vera_B"; }
   };
 
-  void parseKeys() {
-    for (const AdapterUse &adapter : adapters_)
-      for (const auto &[key, tensor] : adapter.file->tensors())
-        items_.push_back({&adapter, &tensor, key, adapter.file->parse(key)});
+  /// The tensors of one adapter. Of a pipeline with several parts those of the part that the base
+  /// is; the others match nothing.
+  Error readKeys(const AdapterUse &adapter) {
+    std::map<std::string, std::vector<Item>> parts;
+    std::vector<Item> &whole = parts[""];
+    for (const auto &[key, tensor] : adapter.file->tensors()) {
+      AdapterKey parsed = adapter.file->parse(key);
+      parts[parsed.part].push_back({&adapter, &tensor, key, parsed});
+    }
+    // The name of a part may be that of a module: of a wrapper that holds parts of the pipeline.
+    std::vector<Item> all;
+    for (auto &[part, items] : parts)
+      llvm::append_range(all, items);
+    if (llvm::any_of(all, [](const Item &item) { return !item.parsed.part.empty(); }) &&
+        llvm::none_of(all, [](const Item &item) { return item.parsed.flattened; }) &&
+        !adapter.file->config(parts.rbegin()->first) && countMatches(all).second == 0) {
+      llvm::append_range(items_, all);
+      return Error::success();
+    }
+    for (auto &[part, items] : parts)
+      for (Item &item : items)
+        if (!part.empty() && StringRef(item.parsed.module).starts_with(part + "."))
+          item.parsed.module.erase(0, part.size() + 1);
+    if (whole.empty())
+      parts.erase("");
+    const std::string *best = nullptr, *other = nullptr;
+    std::pair<size_t, size_t> most;
+    for (const auto &[part, items] : parts) {
+      auto found = countMatches(items);
+      bool isBetter = !best || found.first > most.first ||
+                      (found.first == most.first && found.second < most.second);
+      other = isBetter ? nullptr : found == most && found.first > 0 ? &part : other;
+      if (isBetter) {
+        best = &part;
+        most = found;
+      }
+    }
+    if (other)
+      return makeError("{0}: the file holds adapters of several parts of a pipeline, and '{1}' and "
+                       "'{2}' both fit the base; save that of one part alone",
+                       adapter.file->weights(), *best, *other);
+    if (best)
+      partOf_[&adapter] = *best;
+    for (auto &[part, items] : parts) {
+      if (best && part == *best) {
+        llvm::append_range(items_, items);
+        continue;
+      }
+      for (const Item &item : items)
+        unmatched(item, "it belongs to '" + part + "', another part of a pipeline than '" + *best +
+                            "', which the base is");
+    }
+    return Error::success();
   }
 
-  /// diffusers puts the part of its pipeline in front: "unet.", "transformer.".
-  bool stripComponent() {
-    static const llvm::StringSet<> components = {
-        "unet", "transformer", "text_encoder", "text_encoder_2", "prior", "diffusion_model"};
-    bool changed = false;
-    for (Item &item : items_) {
-      auto [first, rest] = StringRef(item.parsed.module).split('.');
-      if (item.adapter->file->config() || !components.contains(first))
-        continue;
-      item.parsed.module = rest.str();
-      changed = true;
-    }
-    return changed;
+  const std::optional<AdapterConfig> &configOf(const AdapterUse &adapter) const {
+    auto part = partOf_.find(&adapter);
+    return adapter.file->config(part == partOf_.end() ? "" : part->second);
   }
 
   // ---- The root ----
@@ -151,9 +190,25 @@ private:
     return path[before - 1] == '.' ? std::optional(path.take_front(before - 1)) : std::nullopt;
   }
 
-  void findRoots() {
+  /// How many modules of some items the base has, below the root that fits best, and how many not.
+  std::pair<size_t, size_t> countMatches(llvm::ArrayRef<Item> items) const {
+    std::map<std::string, Matches> roots;
+    size_t wanted = matchRoots(items, roots, nullptr), best = 0;
+    for (const auto &[root, matches] : roots)
+      best = std::max(best, matches.size());
+    return {best, wanted - best};
+  }
+
+  void findRoots() { wantedModules_ = matchRoots(items_, roots_, &ambiguous_); }
+
+  /// Another module of the base that a path without dots fits, by root and that path.
+  using Ambiguous = std::map<std::pair<std::string, std::string>, std::string>;
+
+  /// Fills `roots`, and gives the number of modules that the items are of.
+  size_t matchRoots(llvm::ArrayRef<Item> items, std::map<std::string, Matches> &roots,
+                    Ambiguous *ambiguous) const {
     llvm::StringMap<const AdapterKey *> wanted;
-    for (const Item &item : items_)
+    for (const Item &item : items)
       if (!item.parsed.module.empty() && !item.isProjection())
         wanted.try_emplace(item.parsed.module, &item.parsed);
     for (const BaseModules::Entry &entry : plan_.base_->entries()) {
@@ -161,12 +216,12 @@ private:
       std::replace(flat.begin(), flat.end(), '.', '_');
       for (const auto &[module, key] : wanted)
         if (auto root = rootOf(entry.path, flat, *key)) {
-          auto [it, isNew] = roots_[root->str()].try_emplace(module.str(), entry.object);
-          if (!isNew && it->second != entry.object)
-            ambiguous_.try_emplace({root->str(), module.str()}, entry.path);
+          auto [it, isNew] = roots[root->str()].try_emplace(module.str(), entry.object);
+          if (ambiguous && !isNew && it->second != entry.object)
+            ambiguous->try_emplace({root->str(), module.str()}, entry.path);
         }
     }
-    wantedModules_ = wanted.size();
+    return wanted.size();
   }
 
   Error chooseRoot(const std::optional<std::string> &given) {
@@ -314,7 +369,7 @@ private:
 
   Error placeFactor(const Item &item, const ModuleObject &object) {
     const AdapterKey &key = item.parsed;
-    const auto &config = item.adapter->file->config();
+    const auto &config = configOf(*item.adapter);
     if (config) {
       auto adapts = config->adapts(key.module);
       if (!adapts)
@@ -327,11 +382,13 @@ private:
     }
     AdaptedModule &module = moduleOf(object, key.module);
     AdapterBranch &branch = branchOf(module, item);
-    auto [factor, isNew] =
-        branch.factors.try_emplace(key.factor, AdapterBranch::Factor{*item.tensor, item.key});
+    auto [it, isNew] = branch.factors.try_emplace(key.factor);
     if (!isNew)
-      return makeError("{0}: tensors '{1}' and '{2}' are two for one place; save one adapter alone",
-                       item.adapter->file->weights(), factor->second.key, item.key);
+      return makeError(
+          "{0}: tensors '{1}' and '{2}' are both the {3} of one module: the file holds "
+          "several adapters; save one alone",
+          item.adapter->file->weights(), it->second.key, item.key, key.factor);
+    it->second = {*item.tensor, item.key};
     branch.kind = config ? config->kind : kindOf(branch);
     return Error::success();
   }
@@ -342,7 +399,7 @@ private:
       auto &adapters = adapterOf_[object];
       for (size_t i = 0; i < module.branches.size();) {
         AdapterBranch &branch = module.branches[i];
-        const auto &config = adapters[i]->file->config();
+        const auto &config = configOf(*adapters[i]);
         for (auto it = branch.factors.begin(); it != branch.factors.end();) {
           if (hasPart(branch.kind, it->first, config)) {
             ++it;
@@ -417,7 +474,7 @@ private:
   }
 
   Error finishBranch(AdaptedModule &module, AdapterBranch &branch, const AdapterUse &adapter) {
-    const auto &config = adapter.file->config();
+    const auto &config = configOf(adapter);
     branch.dilated = config && config->adaptive;
     branch.leadingKron = config && branch.kind == AdapterKind::Lokr;
     if (config && config->dora && !branch.find("lora_magnitude_vector"))
@@ -463,8 +520,8 @@ private:
   std::vector<Item> items_;
   std::map<std::string, Matches> roots_;
   Matches matches_;
-  /// Another module of the base that a path without dots fits, by root and that path.
-  std::map<std::pair<std::string, std::string>, std::string> ambiguous_;
+  Ambiguous ambiguous_;
+  std::map<const AdapterUse *, std::string> partOf_;
   size_t wantedModules_ = 0;
   std::vector<std::string> unmatched_;
   std::map<const ModuleObject *, AdaptedModule> modules_;

@@ -24,10 +24,13 @@ static int64_t rankOf(const AdapterBranch &branch) {
 /// The tensors of an adapter by module. What replaces a parameter of the base has no place in a
 /// function that takes matrices; a copy of an adapted embedding, which PEFT saves along, is the
 /// base's own.
-static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFile &file) {
+static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFile &file,
+                                                                 StringRef part) {
   std::map<std::string, AdapterBranch> branches;
   for (const auto &[key, tensor] : file.tensors()) {
     AdapterKey parsed = file.parse(key);
+    if (parsed.part != part)
+      continue;
     AdapterBranch &branch = branches[parsed.module];
     if (!parsed.factor.empty())
       branch.factors[parsed.factor] = {tensor, key};
@@ -35,7 +38,7 @@ static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFi
       return makeError("{0}: the adapter replaces '{1}', which the function has no input for; "
                        "compile it with --lora keep",
                        file.weights(), key);
-    branch.kind = file.config() ? file.config()->kind : kindOf(branch);
+    branch.kind = file.config(part) ? file.config(part)->kind : kindOf(branch);
   }
   return branches;
 }
@@ -76,7 +79,9 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   if (!opened)
     return opened.takeError();
   const AdapterFile &file = **opened;
-  auto made = branchesOf(file);
+  // Of a file of several parts of a pipeline the function has one.
+  std::string part = inputs.empty() ? "" : file.parse(inputs[0].key).part;
+  auto made = branchesOf(file, part);
   if (!made)
     return made.takeError();
   std::map<std::string, AdapterBranch> &branches = *made;
@@ -100,7 +105,8 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
                        shapeText({input.shape.data(), input.shape.size()}));
     double scale = 1;
     if (carriesScale(branch->second, wanted.factor)) {
-      auto own = branchScale(file.config(), wanted.module, branch->second, rankOf(branch->second));
+      auto own =
+          branchScale(file.config(part), wanted.module, branch->second, rankOf(branch->second));
       if (!own)
         return addContext(own.takeError(), file.weights() + ": module '" + wanted.module + "'");
       scale = *own;

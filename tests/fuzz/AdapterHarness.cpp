@@ -31,11 +31,11 @@ void config(llvm::ArrayRef<uint8_t> input) {
     use(*config);
   else
     llvm::consumeError(config.takeError());
-  std::string part;
-  if (auto config = AdapterConfig::parseDiffusers(llvm::toStringRef(input), part))
-    use(*config);
-  else
-    llvm::consumeError(config.takeError());
+  auto parts = AdapterConfig::parseDiffusers(llvm::toStringRef(input));
+  if (!parts)
+    return llvm::consumeError(parts.takeError());
+  for (const auto &[part, config] : *parts)
+    use(config);
 }
 
 void safetensors(llvm::ArrayRef<uint8_t> input) {

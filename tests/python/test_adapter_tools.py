@@ -188,12 +188,81 @@ def test_metadata_of_diffusers(unet, tmp_path):
         expected = model(*inputs.values()).numpy()
     assert_close(run(package, "a", {key: array.numpy() for key, array in inputs.items()}, tmp_path), expected)
 
-    for change, message in [({"text_encoder.r": 4}, "several parts"), ({"unet.use_dora": True}, "lora_magnitude_vector"),
+    for change, message in [({"unet.use_dora": True}, "lora_magnitude_vector"),
                             ({"unet.r": 5}, "rank"), ({"unet.secret": 1}, "'secret'"), ({"r": 4}, "part of a pipeline")]:
         metadata = {"lora_adapter_metadata": json.dumps({**config, **change})}
         safetensors.torch.save_file(diffusers(tensors), tmp_path / "b.safetensors", metadata)
         result = compile_unet(folder, tmp_path / "q.mlpackage", "--adapter", f"b={tmp_path}/b.safetensors")
         assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+class Text(torch.nn.Module):
+    def __init__(self, depth):
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(8, 8) for _ in range(depth)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return x
+
+
+def text_lora(depth, seed):
+    g = torch.Generator().manual_seed(seed)
+    return {f"layers.{i}": (draw(g, 2, 8), draw(g, 8, 2)) for i in range(depth)}
+
+
+def write_pipeline(path, style, parts):
+    """A file of several parts as Kohya's scripts or diffusers write it, alpha the rank."""
+    tensors, metadata = {}, None
+    for part, modules in parts.items():
+        for module, (a, b) in modules.items():
+            if style == "kohya":
+                name = f"lora_{part}_{module.replace('.', '_')}"
+                tensors |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": torch.tensor(2.0)}
+            else:
+                tensors |= {f"{part}.{module}.lora_A.weight": a, f"{part}.{module}.lora_B.weight": b}
+    if style == "metadata":
+        metadata = {"lora_adapter_metadata": json.dumps({f"{part}.{key}": value for part, modules in parts.items() for
+                                                         key, value in {"r": 2, "lora_alpha": 2, "peft_type": "LORA",
+                                                                        "target_modules": list(modules)}.items()})}
+    safetensors.torch.save_file(tensors, path, metadata)
+
+
+@pytest.mark.parametrize("style", ["kohya", "diffusers", "metadata"])
+def test_parts_of_a_pipeline(tmp_path, style):
+    """A file of several: that which the base is, though another has modules of its names; the rest must be let go."""
+    torch.manual_seed(0)
+    base, x = Text(2).eval(), torch.randn(1, 8)
+    save_base(base, (x,), tmp_path / "base.pt")
+    names = ("te1", "te2", "unet") if style == "kohya" else ("text_encoder", "text_encoder_2", "unet")
+    first, path = text_lora(2, 1), tmp_path / "a.safetensors"
+    write_pipeline(path, style, {names[0]: first, names[1]: text_lora(4, 2), names[2]: {"conv.q": text_lora(1, 3)["layers.0"]}})
+    given = ["compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--precision", "fp32", "--input",
+             "x=[1, 8]", "--output", "y", "--adapter", f"a={path}"]
+    result = plait(*given)
+    assert result.returncode == 1 and names[1] in result.stderr and "--allow-unmatched" in result.stderr, result.stderr
+    succeed(*given, "--allow-unmatched")
+    with torch.no_grad():
+        for module, (a, b) in first.items():
+            base.get_submodule(module).weight += b @ a
+        expected = base(x).numpy()
+    assert_close(run(tmp_path / "p.mlpackage", "a", {"x": x.numpy()}, tmp_path), expected)
+
+    write_pipeline(path, style, {names[0]: first, names[1]: text_lora(2, 2)})
+    result = plait(*given, "--allow-unmatched")
+    assert result.returncode == 1 and "both fit the base" in result.stderr, result.stderr
+
+
+def test_two_adapters_in_one_file(tmp_path):
+    base = Text(1).eval()
+    save_base(base, (torch.randn(1, 8),), tmp_path / "base.pt")
+    tensors = {f"layers.0.lora_{factor}.{name}.weight": torch.randn(*shape) for name in ("one", "two")
+               for factor, shape in (("A", (2, 8)), ("B", (8, 2)))}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "x=[1, 8]",
+                   "--adapter", f"a={tmp_path}/a.safetensors")
+    assert result.returncode == 1 and "several adapters" in result.stderr, result.stderr
 
 
 class Twins(torch.nn.Module):
