@@ -103,6 +103,30 @@ static bool isLargeIdentity(const c10::FunctionSchema &schema, llvm::ArrayRef<Va
          rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
 }
 
+/// A product of two small weights that is large: of the factors of an adapter, which need not be
+/// multiplied out. That of two vectors is a table (positions by frequencies) and is.
+static bool isLargeProduct(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
+  bool isKron = schema.name() == "aten::kron", isConv = schema.name() == "aten::conv1d";
+  if (!isKron && !isConv && schema.name() != "aten::matmul" && schema.name() != "aten::mm")
+    return false;
+  auto sizes = [](const Val &val) -> std::optional<llvm::SmallVector<int64_t, 6>> {
+    auto tensor = val.tensor();
+    const auto *known = tensor ? std::get_if<Cell::Known>(&tensor->cell->content) : nullptr;
+    return known && known->fromWeight && at::isFloatingType(tensor->dtype())
+               ? mil::constShape(tensor->shape)
+               : std::nullopt;
+  };
+  auto x = sizes(arguments[0]), y = sizes(arguments[1]);
+  if (!x || !y || x->size() < 2 || y->size() < 2 || (!isKron && !isConv && y->size() != 2))
+    return false;
+  int64_t ofX = mil::numElements(llvm::ArrayRef<int64_t>(*x));
+  int64_t ofY = mil::numElements(llvm::ArrayRef<int64_t>(*y));
+  int64_t inner = isKron ? 1 : isConv ? (*x)[1] : x->back();
+  int64_t elements = inner == 0 ? 0 : ofX / inner * (isKron ? ofY : isConv ? (*y)[0] : y->back());
+  return (isKron || inner > 1) && elements > ofX + ofY &&
+         elements > kEagerBytes / int64_t(sizeof(float));
+}
+
 /// A lazy constant of the program, for an operation that LibTorch alone computes.
 static at::Tensor computedConstant(const Val &argument) {
   auto tensor = argument.tensor();
@@ -133,7 +157,8 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
-  if (!force && (load.largeWeight || isLargeIdentity(schema, arguments)))
+  if (!force &&
+      (load.largeWeight || isLargeIdentity(schema, arguments) || isLargeProduct(schema, arguments)))
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {

@@ -11,7 +11,8 @@
 // larger one becomes a recipe, computed when the package is written. But what is computed from
 // weights and takes more bytes than they do (A @ B, an outer product, an expanded table) is not
 // stored, whatever its size (Sources.h); what is computed from that may be (the norm of W + A @ B).
-// Without an evaluator only the transforms are folded.
+// In a function whose adapters are merged, the weight of a layer is an exception: fold-lora adds it
+// to another. Without an evaluator only the transforms are folded.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -232,7 +233,8 @@ public:
     }
     // Too large to store, though perhaps not what is computed from it.
     auto mayStore = [&](auto pair) {
-      return sources.admit(std::get<1>(pair)) || mustBeConstant(std::get<0>(pair).get());
+      return sources.admit(std::get<1>(pair)) || mustBeConstant(std::get<0>(pair).get()) ||
+             isFoldedWeight(op);
     };
     if (!llvm::all_of(llvm::zip(op.results(), results), mayStore)) {
       for (auto [value, result] : llvm::zip(op.results(), results))
@@ -265,6 +267,21 @@ private:
              return staticShape(result.get()) && result->type.dtype() != DType::String &&
                     !result->isOutput();
            });
+  }
+
+  /// The weight of a layer, multiplied out of an adapter's factors, in a function that is to have
+  /// its adapters merged: fold-lora adds it to the weight beside it.
+  bool isFoldedWeight(const Op &op) const {
+    if (context_.lora(op.function()->name) != LoraMode::Fold)
+      return false;
+    for (Operand &use : op.result()->uses()) {
+      const Op &user = *use.owner();
+      bool isProduct = user.is(OpKind::matmul);
+      if ((isProduct || user.is(OpKind::conv)) && !isCompileTime(user[0]) && !find(user[0]) &&
+          user[isProduct ? unsigned(matmul::y) : unsigned(conv::weight)] == op.result())
+        return true;
+    }
+    return false;
   }
 
   /// Result `index`, not computed yet.

@@ -23,10 +23,10 @@
 //   %z = add(x = %u, y = %d)
 //
 // Keeping, a scale goes into the smaller of A and B that no one else uses, or whose users all scale
-// it alike, and a factor per feature behind B into B; where there is none the multiplication stays. Folding,
-// W becomes the function's own: c ∘ W + (c s ∘ B) A. A base conv takes a branch of a conv of its
-// own geometry and a 1x1 conv; a base gather (an embedding) one of a gather with the same indices
-// and a linear.
+// it alike, and a factor per feature behind B into B; where there is none the multiplication stays.
+// Folding, W becomes the function's own: c ∘ W + (c s ∘ B) A. A base conv takes a branch of a conv
+// of its own geometry and a 1x1 conv; a base gather (an embedding) one of a gather with the same
+// indices and a linear.
 #include "passes/LoraFactors.h"
 #include "passes/Rewrite.h"
 
@@ -43,7 +43,7 @@ namespace {
 /// alike.
 struct Plan {
   LoraSum sum;
-  /// For each term: the layer that its branch is merged into, or null.
+  /// For each term: the layer that its branch, or its layer, is merged into, or null.
   llvm::SmallVector<Op *, 4> bases;
   /// For each term: the layer of its branch that takes its factor, or null.
   llvm::SmallVector<Op *, 4> targets;
@@ -114,35 +114,71 @@ TensorData merged(const TensorData &w, const LoraTerm &term, const PassContext &
   return asMatrix(w).loraMerge(asMatrix(b), asMatrix(a), scale).reshape(w.shape());
 }
 
-/// The layer that the branch of `term` can be merged into, or null. Says once of a branch why not.
-Op *findBase(const LoraSum &sum, const LoraTerm &term, llvm::DenseSet<const Op *> &warned,
-             PassContext &context) {
+/// w + factor ∘ the weight of the term's layer.
+TensorData added(const TensorData &w, const LoraTerm &term, const PassContext &context) {
+  TensorData delta = scaledWeight(*term.layer, {term.factor}, context);
+  return TensorData::recipe(OpKind::add, {{Attr(w)}, {Attr(delta)}}, w.type());
+}
+
+/// Whether a layer beside `base` adds to its weight: what a product of factors, multiplied out, is.
+bool isDifference(const LoraTerm &term, const LoraTerm &base) {
+  if (term.branch || base.branch || term.layer->kind() != base.layer->kind())
+    return false;
+  const Op &layer = *term.layer;
+  const TensorData *delta = weightOf(layer), *w = weightOf(*base.layer);
+  if (!delta || !w || !(delta->type() == w->type()) || w->dtype() != DType::F32)
+    return false;
+  for (unsigned param = 0; param < layer.numParams(); ++param)
+    if (layer[param] != inputOf(layer) && param != weightParam(layer) &&
+        param != biasParam(layer) && !sameConstant(layer, *base.layer, param))
+      return false;
+  return true;
+}
+
+/// The layer that a branch, or a layer that only this function has, can be merged into, or null.
+/// Says once of a branch why not.
+Op *findBase(const LoraSum &sum, const LoraTerm &term, Sharing &sharing,
+             llvm::DenseSet<const Op *> &warned, PassContext &context) {
+  auto usedElsewhere = [&](const Op &layer) {
+    return context.options.share &&
+           sharing.usedElsewhere(sharing.key(*weightOf(layer)), sum.root->function());
+  };
+  if (!term.layer || (!term.branch && (!sum.owns(term.value) || !weightOf(*term.layer) ||
+                                       usedElsewhere(*term.layer))))
+    return nullptr;
   const char *obstacle = nullptr;
+  Op *found = nullptr;
+  const Op &first = term.branch ? *term.branch->a : *term.layer;
+  Value *input = term.branch ? term.branch->input : inputOf(first);
   for (const LoraTerm &base : sum.terms) {
-    if (&base == &term || !base.layer || base.layer->kind() != term.branch->a->kind() ||
-        sourceOf(*base.layer, inputOf(*base.layer)) != sourceOf(*base.layer, term.branch->input))
+    if (&base == &term || !base.layer || base.layer->kind() != first.kind() ||
+        sourceOf(*base.layer, inputOf(*base.layer)) != sourceOf(*base.layer, input))
+      continue;
+    if (!term.branch && !isDifference(term, base))
       continue;
     Value *weight = (*base.layer)[weightParam(*base.layer)];
     if (isCompileTime(weight) && !constTensor(weight))
       obstacle = "compressed and cannot take it";
     else if (!sum.owns(base.value))
       obstacle = "used without it elsewhere";
-    else if (!biasValues(*term.branch->b, context) || !biasValues(*base.layer, context))
+    else if (!biasValues(*term.layer, context) || !biasValues(*base.layer, context))
       obstacle = "with a bias that cannot take the branch's";
-    else if (!fits(*base.layer, *term.branch))
+    else if (term.branch && !fits(*base.layer, *term.branch))
       obstacle = "of another geometry, or A has a bias";
-    else
+    else if (term.branch || usedElsewhere(*base.layer))
       return base.layer;
+    else if (!found)
+      found = base.layer;
   }
-  if (obstacle && warned.insert(term.layer).second)
+  if (!found && obstacle && term.branch && warned.insert(term.layer).second)
     context.warning(
         "function {0}: the LoRA branch at '{1}' is kept beside its weight, which is {2}",
         sum.root->function()->name, llvm::StringRef(term.layer->name), obstacle);
-  return nullptr;
+  return found;
 }
 
-/// Merges the branches that have a base, with all factors. What their biases add is part of the
-/// sum's constant from then on.
+/// Merges the branches and layers that have a base, with all factors. What their biases add is part
+/// of the sum's constant from then on.
 void fold(Plan &plan, const PassContext &context) {
   LoraSum &sum = plan.sum;
   for (LoraTerm &base : sum.terms) {
@@ -153,9 +189,8 @@ void fold(Plan &plan, const PassContext &context) {
         scaled(*weightOf(layer), base.factor, layer.is(OpKind::gather) ? 1 : 0, context);
     for (auto [term, into] : llvm::zip(sum.terms, plan.bases))
       if (into == &layer) {
-        weight = merged(weight, term, context);
-        sum.constant =
-            plus(sum.constant, times(term.factor, *biasValues(*term.branch->b, context)));
+        weight = term.branch ? merged(weight, term, context) : added(weight, term, context);
+        sum.constant = plus(sum.constant, times(term.factor, *biasValues(*term.layer, context)));
       }
     setConstant(layer, weightParam(layer), weight);
     if (hasBias(layer) && !isAll(base.factor, 1))
@@ -267,6 +302,7 @@ bool foldLora(Program &program, PassContext &context) {
   // From the last: the whole of a sum before its parts.
   std::vector<Plan> plans;
   llvm::DenseSet<const Op *> taken, warned;
+  Sharing sharing(program);
   for (Op *op : llvm::reverse(operations)) {
     auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
     if (!sum)
@@ -274,8 +310,7 @@ bool foldLora(Program &program, PassContext &context) {
     Plan plan{std::move(*sum), {}, {}};
     bool folding = context.lora(op->function()->name) == LoraMode::Fold;
     for (const LoraTerm &term : plan.sum.terms)
-      plan.bases.push_back(folding && term.branch ? findBase(plan.sum, term, warned, context)
-                                                  : nullptr);
+      plan.bases.push_back(folding ? findBase(plan.sum, term, sharing, warned, context) : nullptr);
     // What takes a branch is not merged itself.
     for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
       if (term.layer && llvm::is_contained(plan.bases, term.layer))
@@ -286,7 +321,9 @@ bool foldLora(Program &program, PassContext &context) {
       const LoraTerm &term = plan.sum.terms[index];
       return term.branch && (canCarry(term, term.branch->a) || canCarry(term, term.branch->b));
     };
-    if (!plan.folds() && operationsOf(plan, atBest, context) >= operationsOf(plan.sum))
+    bool anyBranch = llvm::any_of(plan.sum.terms, [](auto &term) { return bool(term.branch); });
+    if (!plan.folds() &&
+        (!anyBranch || operationsOf(plan, atBest, context) >= operationsOf(plan.sum)))
       continue;
     taken.insert(plan.sum.operations.begin(), plan.sum.operations.end());
     for (const LoraTerm &term : plan.sum.terms)

@@ -194,13 +194,16 @@ public:
     for (const Op *op : sum_.operations)
       sum_.arithmetic += !op->is(OpKind::cast);
     bool anyBranch = false;
+    unsigned layers = 0;
     for (LoraTerm &term : sum_.terms) {
       term.layer = layerOf(term.value);
-      if (term.layer && sum_.owns(term.value))
+      if (term.layer && sum_.owns(term.value)) {
         term.branch = matchBranch(term.layer, context_);
+        ++layers;
+      }
       anyBranch |= term.branch.has_value();
     }
-    if (!anyBranch)
+    if (!anyBranch && (layers < 2 || context_.lora(root_.function()->name) != LoraMode::Fold))
       return std::nullopt;
     // What is switched off goes.
     auto isOff = [](const LoraTerm &term) { return isAll(term.factor, 0); };

@@ -73,7 +73,8 @@ struct LoraSum {
   bool owns(const mil::Value *value) const;
 };
 
-/// The sum that ends at an addition, subtraction or multiplication, if it has a branch.
+/// The sum that ends at an addition, subtraction or multiplication, if it has a branch or, where
+/// adapters are folded, several layers.
 std::optional<LoraSum> matchLoraSum(mil::Op &root, const PassContext &context);
 
 } // namespace plait::passes

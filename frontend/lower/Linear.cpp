@@ -169,6 +169,38 @@ void lowerAddr(Call &c) {
     giveSum(c, outerProduct(Expr(c, x), Expr(c, y)), x.dtype);
 }
 
+/// kron(x, y): each axis as two, x's elements apart from y's; as one where either has one element.
+void lowerKron(Call &c) {
+  at::ScalarType dtype = c.promote({"self", "other"});
+  Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
+  if (c.failed())
+    return;
+  auto sizeOf = [](const Tensor &tensor, int64_t rank, int64_t axis) {
+    int64_t own = axis - (rank - tensor.rank());
+    return own < 0 ? Dim(1) : tensor.size(own);
+  };
+  int64_t rank = std::max(x.rank(), y.rank());
+  Shape left, right, result;
+  bool mergesRight = false; // the last axis is y's alone, and so may be the next
+  for (int64_t axis = 0; axis < rank; ++axis) {
+    Dim a = sizeOf(x, rank, axis), b = sizeOf(y, rank, axis);
+    result.push_back(a * b);
+    if (a == Dim(1) && mergesRight) {
+      right.back() = right.back() * b;
+      continue;
+    }
+    if (!(a == Dim(1))) {
+      left.push_back(a);
+      right.push_back(1);
+    }
+    left.push_back(1);
+    right.push_back(b);
+    mergesRight = true;
+  }
+  Expr product = Expr(c, c.reshape(x.value, left)) * Expr(c, c.reshape(y.value, right));
+  c.result(c.reshape(product, result), dtype);
+}
+
 /// inner(x, y): the last axes against each other, whatever the other axes are.
 void lowerInner(Call &c) {
   auto [x, y] = factors(c, "self", "other");
@@ -244,6 +276,7 @@ void registerLinear(Table &table) {
   table.add({"aten::addmv"}, lowerAddmv);
   table.add({"aten::outer", "aten::ger"}, lowerOuter);
   table.add({"aten::addr"}, lowerAddr);
+  table.add({"aten::kron"}, lowerKron);
   table.add({"aten::inner"}, lowerInner);
   table.add({"aten::chain_matmul", "aten::linalg_multi_dot"}, lowerChain);
   table.add({"aten::linalg_vecdot"}, lowerVecdot);

@@ -10,6 +10,7 @@ import pytest
 import torch
 from command import succeed
 from peft import LoraConfig
+from peft.tuners.lora.config import KasaConfig
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -23,6 +24,18 @@ class Linears(nn.Module):
         super().__init__()
         self.first = nn.Linear(24, 40)
         self.second = nn.Linear(40, 16, bias=False)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+class Wide(nn.Module):
+    """Products of its factors, and an identity of its width, are larger than what is computed at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(160, 130)
+        self.second = nn.Linear(130, 16)
 
     def forward(self, x):
         return self.second(torch.relu(self.first(x)))
@@ -68,6 +81,16 @@ class Waves(nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
+class Volumes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv3d(3, 24, 3)
+        self.second = nn.Conv3d(24, 16, 1)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
 def lora(**options):
     return LoraConfig(**{"r": R, "lora_alpha": 6, "target_modules": ["first", "second"], **options})
 
@@ -99,8 +122,12 @@ def scaled_by(*factors):
     return prepare
 
 
-ROWS, IDS = torch.randn(3, 24), torch.randint(0, 50, (2, 5))
-PIXELS, SAMPLES = torch.randn(1, 3, 8, 8), torch.randn(1, 6, 20)
+def other_kind(config, **options):
+    return config(target_modules=["first", "second"], **options)
+
+
+ROWS, IDS, WIDE = torch.randn(3, 24), torch.randint(0, 50, (2, 5)), torch.randn(3, 160)
+PIXELS, SAMPLES, VOXELS = torch.randn(1, 3, 8, 8), torch.randn(1, 6, 20), torch.randn(1, 3, 5, 5, 5)
 
 # name: (model, input, operations when kept, when folded). Layers and arithmetic are counted; others (relu) are not.
 # Two layers with a branch each: 2 + 4 layers and 2 additions, or 2 layers. The factor per feature of a DoRA goes into a W
@@ -148,6 +175,17 @@ FORMS = {
                        {"linear": 10, "add": 4}, {"linear": 2}),
     "plain_and_dora": (lambda: adapted(Linears, lora(), lora(r=2, use_dora=True)), ROWS,
                        {"linear": 10, "add": 4}, {"linear": 2}),
+    "dora_wide": (lambda: adapted(Wide, lora(use_dora=True)), WIDE, *PLAIN),
+    "conv3d": (lambda: adapted(Volumes, lora()), VOXELS, *CONV),
+    "kasa": (lambda: adapted(Linears, lora(kasa_config=KasaConfig())), ROWS, *PLAIN),
+    "vera": (lambda: adapted(Linears, other_kind(peft.VeraConfig, r=R)), ROWS, *PLAIN),
+    "adalora": (lambda: adapted(Linears, other_kind(peft.AdaLoraConfig, init_r=R, target_r=2, total_step=10)), ROWS, *PLAIN),
+    # The difference of the weights, multiplied out where it is small, and where it is large when the function runs.
+    "lokr": (lambda: adapted(Linears, other_kind(peft.LoKrConfig, r=2)), ROWS, {"linear": 4, "add": 2}, {"linear": 2}),
+    "lokr_wide": (lambda: adapted(Wide, other_kind(peft.LoKrConfig, r=2)), WIDE,
+                  {"linear": 3, "matmul": 1, "mul": 2, "add": 2}, {"linear": 2}),
+    "lokr_conv2d": (lambda: adapted(Images, other_kind(peft.LoKrConfig, r=2, use_effective_conv2d=True)), PIXELS,
+                    {"conv": 4, "add": 2}, {"conv": 2}),
     "dora_half_base": (lambda: adapted(Linears().half(), lora(use_dora=True)), ROWS.half(), *PLAIN),
 }
 

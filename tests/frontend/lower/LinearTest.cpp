@@ -36,6 +36,10 @@ TEST(Linear, Products) {
   check("torch.mv(x, y)", {randn({2, 3}), randn({3})});
   check("torch.dot(x, y)", {randn({4}), randn({4})});
   check("torch.outer(x, y)", {randn({4}), randn({3})});
+  check("torch.kron(x, y)", {randn({4}), randn({3})});
+  check("torch.kron(x, y)", {randn({2, 3}), randn({4, 5})});
+  check("torch.kron(x, y)", {randn({2, 1}), randn({3})});
+  check("torch.kron(x, y)", {randn({2, 3, 1, 1}), randn({4, 5, 3, 2})});
   check("torch.inner(x, y)", {randn({2, 4}), randn({3, 4})});
   check("torch.addmm(x, y, z)", {randn({4}), randn({2, 3}), randn({3, 4})});
   check("torch.addmm(x, y, z, beta=0.5, alpha=2.0)", {randn({2, 4}), randn({2, 3}), randn({3, 4})});
