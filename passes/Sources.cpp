@@ -62,6 +62,9 @@ bool Sources::admit(const TensorData &result) const {
   int64_t elements = 0;
   uint64_t bytes = 0;
   for (const Source &source : sources_) {
+    // Axes, shapes and the like hold nothing of the result.
+    if (source.tensor.numElements() < kBlobElements && !source.isWeight())
+      continue;
     elements += source.tensor.numElements();
     bytes += source.tensor.byteSize();
   }
