@@ -90,6 +90,20 @@ def test_forms_of_saving(made, tmp_path, form):
     assert digest(tmp_path / "a.mlpackage") == digest(made / "a.mlpackage")
 
 
+@pytest.mark.parametrize("name, message", [
+    (A.replace("lora_A", "lora_A.default"), "two for one place"), (A + "\0", "behind a zero byte"),
+    (A.replace("lora_A", "lora_A\0"), "behind a zero byte")])
+def test_names_that_are_not_what_they_seem(made, tmp_path, name, message):
+    tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
+    tensors[name] = tensors[A] + 1
+    result = compile_adapter(made, folder_of(made, tmp_path, saved(tensors)), tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+    (tmp_path / "adapter" / "adapter_model.bin").unlink()
+    safetensors.torch.save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+    result = compile_adapter(made, tmp_path / "adapter", tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
 # ---- Pickles, operation by operation -----------------------------------------------------------
 
 def text(value):
