@@ -334,6 +334,10 @@ private:
       module.name = name.str();
       module.path = plan_.base_->pathOf(object);
       module.weight = tensorAttribute(object, "weight");
+      if (!module.weight.defined())
+        module.weight = normalisedWeight(object);
+      module.computesWeight =
+          module.weight.defined() && !tensorAttribute(object, "weight").defined();
       module.bias = tensorAttribute(object, "bias");
     }
     return module;
@@ -370,6 +374,11 @@ private:
   Error placeFactor(const Item &item, const ModuleObject &object) {
     const AdapterKey &key = item.parsed;
     const auto &config = configOf(*item.adapter);
+    if (StringRef(item.key).contains(".base_layer.") && StringRef(key.module).contains('.'))
+      return makeError("{0}: tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
+                       "nn.MultiheadAttention, which is not supported; trace the adapted model and "
+                       "give it as --function NAME=MODEL.pt",
+                       item.adapter->file->weights(), item.key);
     if (config) {
       auto adapts = config->adapts(key.module);
       if (!adapts)

@@ -44,8 +44,9 @@ struct AdaptedModule {
   std::string path; ///< in the base
   std::string name; ///< in the adapter
   const ModuleObject *object = nullptr;
-  WeightUse use;           ///< where there are branches
-  at::Tensor weight, bias; ///< the base's; the bias may be undefined
+  WeightUse use;               ///< where there are branches
+  at::Tensor weight, bias;     ///< the base's; the bias may be undefined
+  bool computesWeight = false; ///< of parameters of other names, as weight_norm makes it
   std::vector<AdapterBranch> branches;
   /// Parameters and buffers that the adapter brings of its own, by attribute.
   std::map<std::string, at::Tensor> replaced;

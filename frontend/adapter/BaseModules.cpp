@@ -4,6 +4,7 @@
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
+#include <ATen/Functions.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -97,9 +98,12 @@ const BaseModules::Entry *BaseModules::aliasOf(const ModuleObject &module) const
   at::Tensor weight = tensorAttribute(module, "weight");
   if (!isTied(weight))
     return nullptr;
+  auto parentOf = [](StringRef path) { return path.take_front(path.rfind('.') + 1); };
+  StringRef parent = parentOf(pathOf(module));
   auto it = llvm::find_if(entries_, [&](const Entry &entry) {
     at::Tensor other = tensorAttribute(*entry.object, "weight");
-    return entry.object != &module && !isCallable(*entry.object) && other.defined() &&
+    return parentOf(entry.path) == parent && entry.object != &module &&
+           !isCallable(*entry.object) && other.defined() &&
            other.const_data_ptr() == weight.const_data_ptr() &&
            entry.object->type()->name()->name() == module.type()->name()->name();
   });
@@ -117,6 +121,36 @@ at::Tensor tensorAttribute(const ModuleObject &module, StringRef name) {
   if (!slot || !module.getSlot(*slot).isTensor())
     return {};
   return module.getSlot(*slot).toTensor();
+}
+
+at::Tensor normalisedWeight(const ModuleObject &module) {
+  at::Tensor magnitude = tensorAttribute(module, "weight_g");
+  at::Tensor direction = tensorAttribute(module, "weight_v");
+  auto child = [](const ModuleObject *parent, StringRef name) -> const ModuleObject * {
+    auto slot = parent ? parent->type()->findAttributeSlot(name.str()) : std::nullopt;
+    return slot && parent->getSlot(*slot).isObject() ? &parent->getSlot(*slot).toObjectRef()
+                                                     : nullptr;
+  };
+  const ModuleObject *parts = child(child(&module, "parametrizations"), "weight");
+  const ModuleObject *how = child(parts, "0");
+  if (how && how->type()->name()->name() == "_WeightNorm") {
+    magnitude = tensorAttribute(*parts, "original0");
+    direction = tensorAttribute(*parts, "original1");
+  }
+  if (!magnitude.defined() || !direction.defined() || magnitude.dim() != direction.dim() ||
+      direction.dim() < 2 || !at::isFloatingType(direction.scalar_type()) ||
+      !at::isFloatingType(magnitude.scalar_type()))
+    return {};
+  // One magnitude for each slice along an axis.
+  std::vector<int64_t> others;
+  for (int64_t axis = 0; axis < direction.dim(); ++axis)
+    if (magnitude.size(axis) == 1)
+      others.push_back(axis);
+    else if (magnitude.size(axis) != direction.size(axis))
+      return {};
+  at::Tensor values = direction.to(at::kFloat);
+  return magnitude.to(at::kFloat) * values /
+         at::linalg_vector_norm(values, 2, others, /*keepdim=*/true);
 }
 
 namespace {

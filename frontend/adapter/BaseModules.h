@@ -32,9 +32,9 @@ public:
   llvm::StringRef pathOf(const ModuleObject &object) const;
   /// Whether the model is one module with nothing in it, as freezing leaves it.
   bool isFlat() const { return entries_.size() <= 1; }
-  /// A module of the same class and weight that a trace has no code for: the same module by another
-  /// name, whose calls the trace recorded under this one's; or one that is tied and not used. Null
-  /// where there is none.
+  /// A module of the same parent, class and weight that a trace has no code for: the same module by
+  /// another name, whose calls the trace recorded under this one's. (Of names in several parents a
+  /// trace has the last, PEFT adapts the first.) Null where there is none.
   const Entry *aliasOf(const ModuleObject &module) const;
   /// The module at `path` by another name, under which a trace has its code: one below a module
   /// that has all the tensors of the one above `path`, as where a wrapper holds a model and a part
@@ -60,6 +60,10 @@ bool isCallable(const ModuleObject &module);
 
 /// The tensor attribute of a module; undefined where there is none.
 at::Tensor tensorAttribute(const ModuleObject &module, llvm::StringRef name);
+
+/// The weight that a module normalised with weight_norm computes of its magnitudes and directions
+/// each time it is called; undefined where it does not.
+at::Tensor normalisedWeight(const ModuleObject &module);
 
 /// An argument of a node that its code writes as a constant, or as a list of constant integers; by
 /// its name in the schema, or the schema's default. nullopt where it is computed, or has no such

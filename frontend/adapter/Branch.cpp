@@ -184,6 +184,14 @@ static Val scaleInputs(Ops &ops, const AdaptedModule &module, const Val &weight,
 }
 
 MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
+  if (module.computesWeight) {
+    ops.engine().fail(makeError("module '{0}': its weight is computed each time (weight_norm), so "
+                                "that nothing can be merged into it; compile it with --lora keep, "
+                                "or take the normalisation out of the model "
+                                "(remove_parametrizations) before it is traced",
+                                module.path));
+    return {Val(), std::nullopt, std::nullopt};
+  }
   const AdapterBranch &first = module.branches[0];
   Val weight = ops.constant(module.parameter("weight"), "weight");
   std::optional<Val> bias;

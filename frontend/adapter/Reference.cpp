@@ -22,6 +22,11 @@ public:
       set(name, tensor.to(tensorAttribute(*module_.object, name).scalar_type()));
     if (module_.branches.empty() || !isCallable(*module_.object))
       return Error::success();
+    if (module_.computesWeight)
+      return makeError("module '{0}': its weight is computed each time (weight_norm), so that an "
+                       "adapter cannot be merged into it to be compared with; compare with a trace "
+                       "of the adapted model",
+                       module_.path);
     Tensor weight = module_.parameter("weight").to(at::kFloat);
     Tensor bias = module_.parameter("bias");
     const AdapterBranch &first = module_.branches[0];

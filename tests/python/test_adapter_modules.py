@@ -167,6 +167,31 @@ def test_a_batch_norm_that_was_trained(tmp_path):
     check_file(tmp_path, base, tmp_path / "a")
 
 
+class Normalised(nn.Module):
+    def __init__(self, normalise):
+        super().__init__()
+        self.conv = normalise(nn.Conv1d(2, 8, 3, padding=1))
+        self.layer = normalise(nn.Linear(8, 8), dim=1)
+
+    def forward(self, x):
+        return self.layer(self.conv(x[None]).transpose(1, 2))
+
+
+@pytest.mark.parametrize("normalise", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_a_weight_that_is_computed(tmp_path, normalise):
+    """weight_norm computes it of other parameters: the branch stands beside it, and is not merged."""
+    torch.manual_seed(0)
+    base = Normalised(normalise)
+    check(tmp_path, base, X, {
+        "lora": lora("conv", "layer"), "dora": lora("conv", "layer", use_dora=True),
+        "biased": lora("conv", "layer", bias="all", lora_bias=True)}, DECLARED, modes=("keep",))
+    result = compile_base(tmp_path, tmp_path / "lora", "--lora", "fold")
+    assert result.returncode == 1 and "'conv'" in result.stderr and "--lora keep" in result.stderr, result.stderr
+    result = plait("verify", tmp_path / "keep.mlpackage", "--function", "lora", "--against", tmp_path / "base.pt",
+                   "--adapter", tmp_path / "lora")
+    assert result.returncode == 1 and "weight_norm" in result.stderr, result.stderr
+
+
 # ---- One module, several names -----------------------------------------------------------------
 
 class Alias(nn.Module):
@@ -304,6 +329,31 @@ def test_layers_whose_weight_is_used_directly(tmp_path, no_fast_path, dora):
     save_base(base, tuple(X.values()), tmp_path / "base.pt")
     result = compile_base(tmp_path, tmp_path / "a")
     assert result.returncode == 1 and "set_fastpath_enabled(False)" in result.stderr, result.stderr
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x[None], x[None], x[None], need_weights=False)[0]
+
+
+def test_attention_that_is_adapted_whole(tmp_path, no_fast_path):
+    """PEFT merges into its weights when it is called: refused from a folder, and taken from a trace."""
+    torch.manual_seed(0)
+    base = Attention().eval()
+    model = models.adapt(base, lora("attention"), tmp_path / "a")
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "nn.MultiheadAttention" in result.stderr and "--function" in result.stderr
+    with torch.no_grad():
+        expected = model(*X.values()).numpy()
+    save_base(model, tuple(X.values()), tmp_path / "adapted.pt")
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--function", f"a={tmp_path}/adapted.pt",
+            "--input", "x=[2, 8]", "--output", "y")
+    assert_close(run(tmp_path / "p.mlpackage", "a", {"x": X["x"].numpy()}, tmp_path), expected)
 
 
 # ---- Files -------------------------------------------------------------------------------------
