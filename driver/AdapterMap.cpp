@@ -37,6 +37,7 @@ Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package) {
               to.object([&] {
                 to.attribute("input", input.name);
                 to.attribute("key", input.key);
+                to.attribute("kind", input.form);
                 to.attributeArray("shape", [&] {
                   for (int64_t size : input.shape)
                     to.value(size);
@@ -61,7 +62,8 @@ static Expected<frontend::AdapterInput> readInput(const json::Value &value) {
   // The name becomes that of a file.
   if (mil::legalName(*name) != *name)
     return makeError("'{0}' is no name of an input", *name);
-  frontend::AdapterInput input{name->str(), key->str(), {}};
+  frontend::AdapterInput input{
+      name->str(), key->str(), object->getString("kind").value_or("").str(), {}};
   int64_t elements = 1;
   for (const json::Value &size : *shape) {
     auto number = size.getAsInteger();

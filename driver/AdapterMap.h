@@ -3,7 +3,7 @@
 //
 //   {"functions": {NAME: [{"input": "layers_0_q_proj_lora_A",
 //                          "key": "base_model.model.layers.0.q_proj.lora_A.weight",
-//                          "shape": [4, 32], "dtype": "fp16"}, ...], ...}}
+//                          "kind": "LoRA", "shape": [4, 32], "dtype": "fp16"}, ...], ...}}
 //
 // `plait adapter pack` writes the arrays of another adapter of the same base from it.
 #pragma once

@@ -1,6 +1,7 @@
 // Finds the model's file and runs the comparison.
 #include "driver/Verify.h"
 
+#include "driver/AdapterMap.h"
 #include "frontend/Frontend.h"
 #include "frontend/NodeLocation.h"
 
@@ -24,8 +25,43 @@ static Expected<std::string> modelFile(const VerifyModel &model, llvm::FileRemov
   return path.str().str();
 }
 
+/// Gives the function its adapter, where it takes one as inputs.
+static Error giveAdapter(const mil::Function &function, const VerifyModel &model,
+                         runtime::VerifyOptions &options) {
+  auto map = model.package.empty() ? AdapterMap() : adapterMapOf(model.package);
+  if (!map)
+    return map.takeError();
+  auto own = map->functions.find(function.name);
+  if (own == map->functions.end())
+    return Error::success();
+  llvm::StringSet<> given;
+  for (const runtime::NamedTensor &input : options.inputs)
+    given.insert(input.name);
+  for (const frontend::AdapterInput &input : own->second) {
+    options.ownInputs.insert(input.name);
+    if (model.adapters.empty() && !given.contains(input.name))
+      return makeError("function '{0}' takes the matrices of an adapter as inputs; give the base "
+                       "and the adapter (--against BASE.pt --adapter DIR), or an array for '{1}'",
+                       function.name, input.name);
+  }
+  if (model.adapters.empty())
+    return Error::success();
+  if (model.adapters.size() > 1 || model.adapters[0].weight != 1)
+    return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
+                     function.name);
+  auto packed = frontend::packAdapter(model.adapters[0].path, own->second);
+  if (!packed)
+    return packed.takeError();
+  for (frontend::PackedInput &input : *packed)
+    if (!given.contains(input.name))
+      options.inputs.push_back({input.name, std::move(input.value)});
+  return Error::success();
+}
+
 Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
                                        runtime::VerifyOptions options) {
+  if (Error error = giveAdapter(function, model, options))
+    return error;
   llvm::FileRemover remover;
   auto file = modelFile(model, remover);
   if (!file)

@@ -14,6 +14,9 @@ struct VerifyModel {
   std::vector<frontend::AdapterSpec> adapters{};
   std::optional<std::string> adapterRoot{};
   bool allowUnmatched = false;
+  /// The function's package. Its side file says which inputs stand for an adapter's matrices: they
+  /// are given to the function alone, those of the adapter that is merged into the model.
+  std::string package{};
 };
 
 /// `options.tracer` is this function's own affair. With adapters there is a temporary file

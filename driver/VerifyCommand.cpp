@@ -139,8 +139,8 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
 }
 
 /// The adapters that the target names.
-Expected<VerifyModel> modelOf(const Target &target) {
-  VerifyModel model{*target.against, {}, target.adapterRoot, target.allowUnmatched};
+Expected<VerifyModel> modelOf(const Target &target, const std::string &package) {
+  VerifyModel model{*target.against, {}, target.adapterRoot, target.allowUnmatched, package};
   if (!target.adapter)
     return model;
   auto adapters = parseAdapters(*target.adapter);
@@ -203,7 +203,7 @@ Expected<int> run(const Arguments &arguments) {
         return input.takeError();
       own.inputs.push_back(std::move(*input));
     }
-    auto model = modelOf(target);
+    auto model = modelOf(target, *path);
     if (!model)
       return model.takeError();
     auto report = verify(**function, *model, std::move(own));

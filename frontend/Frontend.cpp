@@ -110,21 +110,20 @@ static Error checkInputs(const AdapterPlan &plan, const FunctionRequest &request
   if (request.adapters.size() > 1 || request.adapters[0].weight != 1)
     return makeError("a blend of adapters cannot be inputs; {0}", advice);
   for (const AdaptedModule &module : plan.modules()) {
-    if (!module.replaced.empty())
+    if (std::vector<std::string> changed = module.changedAttributes(); !changed.empty())
       return makeError("the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
-                       module.replaced.begin()->first, advice);
+                       changed.front(), advice);
     for (const AdapterBranch &branch : module.branches) {
-      const at::Tensor *scale = branch.find("ia3_l");
-      if (scale && module.use.kind == WeightUse::Convolution &&
-          module.weight.size(0) == scale->numel() && module.weight.size(1) == scale->numel())
-        return makeError("module '{0}': whether (IA)3 scales what goes into the convolution or "
-                         "what comes out does not show in its vector, so that it cannot be an "
-                         "input; {1}",
-                         module.path, advice);
       if (branch.dora)
         return makeError("module '{0}': a DoRA's norms depend on its matrices and the weight, so "
                          "that they cannot be inputs; {1}",
                          module.path, advice);
+      bool isKernel = branch.kind == AdapterKind::Lokr || branch.find("lora_mid") || branch.dilated;
+      if (isKernel && module.use.kind == WeightUse::Convolution && module.use.isDilated())
+        return makeError(
+            "module '{0}': Core ML dilates no kernel that is an input, as the {1} of a "
+            "dilated convolution would be; {2}",
+            module.path, name(branch.kind), advice);
     }
   }
   return Error::success();

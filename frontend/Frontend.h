@@ -41,6 +41,8 @@ enum class AdapterMode : uint8_t {
 struct AdapterInput {
   std::string name; ///< in the function
   std::string key;  ///< in the adapter's file
+  /// What it is part of: "LoRA", "(IA)3 of inputs" …; "" takes any kind.
+  std::string form;
   llvm::SmallVector<int64_t, 4> shape;
 };
 

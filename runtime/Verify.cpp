@@ -38,6 +38,13 @@ static std::string shapesOf(llvm::ArrayRef<NamedTensor> inputs) {
   return text;
 }
 
+static std::vector<NamedTensor> withoutOwn(llvm::ArrayRef<NamedTensor> inputs,
+                                           const llvm::StringSet<> &own) {
+  std::vector<NamedTensor> others = inputs.vec();
+  llvm::erase_if(others, [&](const NamedTensor &input) { return own.contains(input.name); });
+  return others;
+}
+
 /// The inputs in the element types that the model most likely takes them in.
 static std::vector<NamedTensor> forModel(const mil::Function &function,
                                          llvm::ArrayRef<NamedTensor> inputs) {
@@ -100,7 +107,8 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
     if (Error error = replaceGiven(*inputs, function, options.inputs))
       return error;
     // The model first: what it refuses is no mistake of the package.
-    std::vector<NamedTensor> given = forModel(function, *inputs);
+    std::vector<NamedTensor> common = withoutOwn(*inputs, options.ownInputs);
+    std::vector<NamedTensor> given = forModel(function, common);
     auto expected = reference(given);
     if (!expected)
       return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
@@ -111,12 +119,12 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
     auto outputs = compareOutputs(function, *actual, *expected, report.tolerance, report.draws);
     if (!outputs)
       return outputs.takeError();
-    bool asBool = llvm::any_of(llvm::zip(given, *inputs), [](auto pair) {
+    bool asBool = llvm::any_of(llvm::zip(given, common), [](auto pair) {
       return std::get<0>(pair).value.dtype() != std::get<1>(pair).value.dtype();
     });
     // A number that the model makes a bool itself may be used as a number too.
     if (asBool && !allPassed(*outputs)) {
-      auto again = reference(*inputs);
+      auto again = reference(common);
       auto compared =
           again ? compareOutputs(function, *actual, *again, report.tolerance, report.draws)
                 : Expected<std::vector<OutputReport>>(again.takeError());
@@ -138,7 +146,7 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
       ReferenceTracer tracer;
       if (options.tracer)
         tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
-          return options.tracer(forModel(function, drawn));
+          return options.tracer(forModel(function, withoutOwn(drawn, options.ownInputs)));
         };
       auto found = bisect(function, *inputs, report.tolerance, options.compute, tracer);
       if (!found)

@@ -5,6 +5,8 @@
 #include "runtime/RandomInputs.h"
 #include "runtime/Reference.h"
 
+#include "llvm/ADT/StringSet.h"
+
 namespace plait::runtime {
 
 struct VerifyOptions {
@@ -12,6 +14,8 @@ struct VerifyOptions {
   /// Sets of random inputs; inputs that are given stay the same in each.
   unsigned draws = 1;
   std::vector<NamedTensor> inputs;
+  /// Inputs of the function that the model does not have.
+  llvm::StringSet<> ownInputs;
   llvm::StringMap<Range> ranges;
   /// Defaults by the function: 1e-3 and 1e-2 where anything in it is fp16, else 1e-5 and 1e-4.
   std::optional<double> absolute, relative;

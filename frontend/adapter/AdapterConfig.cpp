@@ -9,6 +9,8 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 
+#include <cmath>
+
 namespace plait::frontend {
 
 namespace json = llvm::json;
@@ -42,6 +44,12 @@ Expected<bool> ModuleChoice::contains(StringRef path) const {
   return llvm::any_of(names, [&](StringRef name) {
     return path == name || (path.ends_with(name) && path.drop_back(name.size()).ends_with("."));
   });
+}
+
+Expected<bool> ModuleChoice::endsIn(StringRef path) const {
+  if (pattern)
+    return contains(path);
+  return llvm::any_of(names, [&](StringRef name) { return path.ends_with(name); });
 }
 
 Expected<bool> AdapterConfig::adapts(StringRef path) const {
@@ -181,11 +189,17 @@ public:
       return error;
     if (Error error = checkInitialisation())
       return error;
-    config_.rankScaled = isSet(object_.get("use_rslora"));
-    config_.dora = isSet(object_.get("use_dora"));
-    config_.tiesWeights = isSet(object_.get("ensure_weight_tying"));
+    if (Error error = flag("use_rslora", config_.rankScaled))
+      return error;
+    if (Error error = flag("use_dora", config_.dora))
+      return error;
+    if (Error error = flag("ensure_weight_tying", config_.tiesWeights))
+      return error;
     if (Error error = readRanks())
       return error;
+    if (config_.kind == AdapterKind::Vera)
+      if (Error error = readSeed())
+        return error;
     if (Error error = choice("target_modules", config_.targets))
       return error;
     if (Error error = choice("exclude_modules", config_.excluded))
@@ -203,7 +217,8 @@ private:
   Error readKind() {
     auto type = object_.getString("peft_type");
     if (!type)
-      return makeError("'peft_type' is missing: this is no configuration of a PEFT adapter");
+      return makeError("'peft_type' is {0}: this is no configuration of a PEFT adapter",
+                       object_.get("peft_type") ? "no text" : "missing");
     auto kind = llvm::StringSwitch<std::optional<AdapterKind>>(*type)
                     .Cases("LORA", "ADALORA", AdapterKind::Lora)
                     .Case("IA3", AdapterKind::Ia3)
@@ -255,7 +270,25 @@ private:
       return error;
     if (Error error = patterns("alpha_pattern", config_.alphas))
       return error;
-    return patterns("rank_pattern", config_.ranks);
+    if (Error error = patterns("rank_pattern", config_.ranks))
+      return error;
+    for (const auto &[regex, value] : config_.ranks)
+      if (Error error = checkRank("rank_pattern", value))
+        return error;
+    return Error::success();
+  }
+
+  Error readSeed() {
+    bool saved = true;
+    if (Error error = flag("save_projection", saved))
+      return error;
+    const json::Value *key = object_.get("projection_prng_key");
+    if (saved || !key)
+      return Error::success();
+    config_.projectionSeed = key->getAsUINT64();
+    if (config_.projectionSeed)
+      return Error::success();
+    return makeError("'projection_prng_key' is no seed: a number of 64 bits");
   }
 
   /// Some ways to initialise take part of the base's weights away; PEFT's saved adapter then
@@ -264,7 +297,8 @@ private:
     if (config_.kind != AdapterKind::Lora)
       return Error::success();
     auto text = object_.getString("init_lora_weights");
-    if (!text || *text == "gaussian" || *text == "eva" || *text == "orthogonal" || *text == "mica")
+    if (!text || llvm::any_of(llvm::ArrayRef<StringRef>{"gaussian", "eva", "orthogonal", "mica"},
+                              [&](StringRef known) { return text->equals_insensitive(known); }))
       return Error::success();
     return makeError("the adapter was initialised with init_lora_weights '{0}', which changes the "
                      "base's weights; "
@@ -274,22 +308,37 @@ private:
                      *text);
   }
 
+  Error flag(StringRef member, bool &to) {
+    const json::Value *value = object_.get(member);
+    if (!value || value->kind() == json::Value::Null)
+      return Error::success();
+    auto given = value->getAsBoolean();
+    if (!given)
+      return makeError("'{0}' is neither true nor false", member);
+    to = *given;
+    return Error::success();
+  }
   Error number(StringRef member, double &to) {
     const json::Value *value = object_.get(member);
     if (!value || value->kind() == json::Value::Null)
       return Error::success();
     auto given = value->getAsNumber();
-    if (!given)
-      return makeError("'{0}' is no number", member);
+    if (!given || !std::isfinite(*given))
+      return makeError("'{0}' is no {1}", member, given ? "finite number" : "number");
     to = *given;
     return Error::success();
+  }
+  static Error checkRank(StringRef member, double value) {
+    if (value >= 1 && value <= 1 << 24 && value == std::floor(value))
+      return Error::success();
+    return makeError("'{0}' is {1}, which is no rank", member, json::Value(value));
   }
   Error rank(StringRef member, int64_t &to) {
     double value = double(to);
     if (Error error = number(member, value))
       return error;
-    if (!(value >= 1 && value <= 1 << 24))
-      return makeError("'{0}' is {1}, which is no rank", member, value);
+    if (Error error = checkRank(member, value))
+      return error;
     to = int64_t(value);
     return Error::success();
   }
@@ -311,8 +360,9 @@ private:
     llvm::sort(keys);
     for (const auto &[place, key] : keys) {
       auto number = object->get(key)->getAsNumber();
-      if (!number)
-        return makeError("'{0}' of '{1}' is no number", member, key);
+      if (!number || !std::isfinite(*number))
+        return makeError("'{0}' of '{1}' is no {2}", member, key,
+                         number ? "finite number" : "number");
       auto regex = PythonRegex::compile(("(.*\\.)?(" + key + ")$").str());
       if (!regex)
         return addContext(regex.takeError(), member);

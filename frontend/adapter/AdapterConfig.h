@@ -25,6 +25,8 @@ struct ModuleChoice {
   std::vector<std::string> names;
 
   Expected<bool> contains(llvm::StringRef path) const;
+  /// As PEFT reads feedforward_modules: a name is the end of the path, whole components or not.
+  Expected<bool> endsIn(llvm::StringRef path) const;
 };
 
 struct AdapterConfig {
@@ -33,6 +35,8 @@ struct AdapterConfig {
   bool dora = false;
   bool tiesWeights = false; ///< modules with a weight of an adapted one are adapted too
   bool adaptive = false;    ///< AdaLoRA: every module has the rank that training left it
+  /// VeRA's, where it was saved without its projections.
+  std::optional<uint64_t> projectionSeed;
   double alpha = 8;
   int64_t rank = 8;
   /// For each a pattern `(.*\.)?(KEY)$` and what holds where it matches; the first counts.

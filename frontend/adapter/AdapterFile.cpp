@@ -10,6 +10,9 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
@@ -23,26 +26,41 @@ static std::string inFolder(StringRef folder, StringRef name) {
   return path.str().str();
 }
 
-/// The only safetensors file of a folder that PEFT did not write.
-static Expected<std::string> onlySafetensors(StringRef folder) {
-  std::vector<std::string> found, inside;
+/// What a folder without an adapter is, and which of its folders has one: PEFT saves an adapter
+/// that has a name in a folder of that name.
+static Error explainFolder(StringRef folder, size_t files) {
+  std::vector<std::string> folders;
+  bool sharded = false;
   std::error_code code;
   for (fs::directory_iterator it(folder, code), end; it != end && !code; it.increment(code)) {
-    if (StringRef(it->path()).ends_with(".safetensors"))
-      found.push_back(it->path());
     if (fs::exists(inFolder(it->path(), "adapter_config.json")))
-      inside.push_back("'" + it->path() + "'");
+      folders.push_back("'" + llvm::sys::path::filename(it->path()).str() + "'");
+    sharded |= StringRef(it->path()).ends_with(".safetensors.index.json");
   }
-  if (found.size() == 1)
-    return found[0];
-  llvm::sort(inside);
-  if (!inside.empty())
-    return makeError("the folder holds adapters in folders of their own: {0}; give one of them",
-                     llvm::join(inside, ", "));
+  llvm::sort(folders);
+  if (!folders.empty())
+    return makeError("the folder has no adapter in it, but its folder{0} {1} {2}; give one of them",
+                     folders.size() == 1 ? "" : "s", llvm::join(folders, ", "),
+                     folders.size() == 1 ? "does" : "do");
+  if (sharded)
+    return makeError("the folder is a whole model in several files, and no adapter; trace the "
+                     "model and give it as --function NAME=MODEL.pt");
   return makeError("the folder has {0}; a PEFT adapter is a folder with adapter_config.json and "
                    "adapter_model.safetensors, as save_pretrained writes it",
-                   found.empty() ? "no adapter in it"
-                                 : "several safetensors files and no adapter_config.json");
+                   files == 0 ? "no adapter in it"
+                              : "several safetensors files and no adapter_config.json");
+}
+
+/// The only safetensors file of a folder that PEFT did not write.
+static Expected<std::string> onlySafetensors(StringRef folder) {
+  std::vector<std::string> found;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; it != end && !code; it.increment(code))
+    if (StringRef(it->path()).ends_with(".safetensors"))
+      found.push_back(it->path());
+  if (found.size() == 1)
+    return found[0];
+  return explainFolder(folder, found.size());
 }
 
 static Expected<std::string> findWeights(StringRef path) {
@@ -63,12 +81,15 @@ static Expected<std::string> findWeights(StringRef path) {
 Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path) {
   auto file = std::make_shared<AdapterFile>();
   file->path_ = path.str();
-  auto weights = findWeights(path);
-  if (!weights)
-    return addContext(weights.takeError(), path);
-  file->weightsPath_ = std::move(*weights);
-  std::string configPath = inFolder(path, "adapter_config.json");
-  if (fs::exists(configPath)) {
+  auto found = findWeights(path);
+  if (!found)
+    return addContext(found.takeError(), path);
+  file->weightsPath_ = std::move(*found);
+  // PEFT's file by itself means what its folder does: it has no alpha of its own.
+  StringRef weights = file->weightsPath_, folder = llvm::sys::path::parent_path(weights);
+  bool ofPeft = llvm::sys::path::filename(weights).starts_with("adapter_model.");
+  std::string configPath = inFolder(folder, "adapter_config.json");
+  if (ofPeft && fs::exists(configPath)) {
     auto text = llvm::MemoryBuffer::getFile(configPath, /*IsText=*/true);
     if (!text)
       return makeError("{0}: {1}", configPath, text.getError().message());

@@ -1,6 +1,8 @@
 // One call of an adapted module: which argument is its input, what changes before and after.
 #include "frontend/adapter/AdapterHook.h"
 
+#include "frontend/adapter/InputForm.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -53,8 +55,12 @@ std::optional<size_t> AdapterHook::inputOf(const AdaptedModule &module,
 // ---- Parameters --------------------------------------------------------------------------------
 
 Val AdapterHook::replacement(Engine &engine, const AdaptedModule &module, StringRef name) {
-  const at::Tensor &tensor = module.replaced.find(name.str())->second;
   at::Tensor old = tensorAttribute(*module.object, name);
+  if (module.differences.count(name.str())) {
+    Ops ops(engine);
+    return ops.cast(changedParameter(ops, module, name), old.scalar_type());
+  }
+  const at::Tensor &tensor = module.replaced.find(name.str())->second;
   if (tensor.scalar_type() == old.scalar_type())
     return engine.fromIValue(tensor, module.path + "." + name.str(), /*fromWeight=*/true);
   // PEFT copies it into the base's parameter, which keeps its type.
@@ -73,7 +79,7 @@ std::optional<Val> AdapterHook::attribute(Engine &engine, const Object &module, 
       !state.active && name == "weight" && !plan_.base().isTied(state.module->weight);
   if (auto overridden = state.overridden.find(name.str()); overridden != state.overridden.end())
     return overridden->second;
-  if (!state.module->replaced.count(name.str()))
+  if (!state.module->changes(name))
     return std::nullopt;
   // A tied parameter read from outside is another module's use of it, which keeps the base's.
   if (!state.active && plan_.base().isTied(tensorAttribute(module, name)))
@@ -100,6 +106,7 @@ Val AdapterHook::factor(Ops &ops, const AdaptedModule &module, const AdapterBran
         function.uniqueName(mil::legalName(isShared ? name.str() : module.name + "_" + name.str()))
             .str();
     input.key = factor.key;
+    input.form = inputForm(module, branch);
     input.shape.assign(factor.tensor.sizes().begin(), factor.tensor.sizes().end());
     value = function.addInput(
         mil::Type::tensor(mil::DType::F16, llvm::ArrayRef<int64_t>(input.shape)), input.name);
@@ -114,7 +121,7 @@ Val AdapterHook::factor(Ops &ops, const AdaptedModule &module, const AdapterBran
 Val AdapterHook::runBase(Engine &engine, State &state, std::vector<Val> arguments,
                          std::map<std::string, Val> overridden, Base base) {
   const AdaptedModule &module = *state.module;
-  for (const auto &[name, tensor] : module.replaced)
+  for (const std::string &name : module.changedAttributes())
     if (!overridden.count(name) && llvm::any_of(arguments, [&](const Val &argument) {
           return isParameter(argument, tensorAttribute(*module.object, name));
         }))
@@ -189,8 +196,7 @@ std::vector<Val> AdapterHook::adapt(Ops &ops, State &state, std::vector<Val> arg
     arguments[*input] = ops.cast(scaled, x.tensor()->dtype());
     x = scaled;
   } else if (first.dora && module.bias.defined()) {
-    bias = module.replaced.count("bias") ? replacement(engine, module, "bias")
-                                         : ops.constant(module.bias, "bias");
+    bias = changedParameter(ops, module, "bias");
     // A convolution may do without; the others add zeros.
     overridden["bias"] =
         module.use.kind == WeightUse::Convolution
@@ -249,8 +255,11 @@ static std::string listed(std::vector<std::string> paths) {
 /// Whether the parameter is another module's too, which was read and is replaced alike: of a tied
 /// parameter PEFT saves each name.
 bool AdapterHook::isReadElsewhere(const AdaptedModule &module, StringRef name) const {
+  auto found = module.replaced.find(name.str());
+  if (found == module.replaced.end())
+    return false;
   at::Tensor old = tensorAttribute(*module.object, name);
-  const at::Tensor &value = module.replaced.find(name.str())->second;
+  const at::Tensor &value = found->second;
   return llvm::any_of(plan_.modules(), [&](const AdaptedModule &other) {
     const State &state = states_.find(other.object)->second;
     return llvm::any_of(other.replaced, [&](const auto &replaced) {
@@ -268,7 +277,7 @@ Error AdapterHook::checkAllUsed() const {
     const State &state = states_.find(module.object)->second;
     if (!module.branches.empty() && !state.called && !isUntrained(module))
       (state.readDirectly ? direct : unused).push_back("'" + module.path + "'");
-    for (const auto &[name, tensor] : module.replaced)
+    for (const std::string &name : module.changedAttributes())
       if (!state.read.count(name) && !isReadElsewhere(module, name))
         unused.push_back("'" + module.path + "." + name + "'");
   }

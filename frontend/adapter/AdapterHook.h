@@ -72,6 +72,8 @@ private:
 /// What a branch adds to the module's result: s * B(A(x)) and its like for each kind but (IA)3.
 Val branchOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                  const AdapterBranch &branch, const Val &x);
+/// A parameter of the module as its adapters leave it, before any branch is merged: in fp32.
+Val changedParameter(Ops &ops, const AdaptedModule &module, llvm::StringRef name);
 /// The weight (in the module's own layout) and bias with all branches merged into them.
 struct MergedParameters {
   Val weight;

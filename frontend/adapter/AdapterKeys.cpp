@@ -5,6 +5,7 @@
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/StringSwitch.h"
 
 #include <optional>
 
@@ -105,6 +106,38 @@ static void dropWrappers(Parts &parts, bool isParameter, bool fromPeft) {
   parts = std::move(path);
 }
 
+/// What is added to a parameter of the base: LyCORIS' of whole layers and of norms.
+static StringRef differenceOf(StringRef name) {
+  return llvm::StringSwitch<StringRef>(name)
+      .Cases("diff", "w_norm", "weight")
+      .Cases("diff_b", "b_norm", "bias")
+      .Default("");
+}
+
+std::string whyForeign(StringRef key) {
+  llvm::SmallVector<StringRef, 16> parts;
+  key.split(parts, '.');
+  bool isWeight = parts.size() > 1 && parts.back() == "weight";
+  StringRef last = isWeight ? parts[parts.size() - 2] : parts.back();
+  if (llvm::is_contained({"ia3_l", "vera_lambda_b", "vera_lambda_d", "lora_E"}, last))
+    return "belongs to an adapter of PEFT whose adapter_config.json is missing; give the folder "
+           "that save_pretrained wrote";
+  StringRef kind = llvm::StringSwitch<StringRef>(last)
+                       .Cases("oft_blocks", "oft_diag", "oft_R", "OFT")
+                       .Cases("boft_R", "boft_s", "BOFT")
+                       .Case("hra_u", "HRA")
+                       .Case("on_input", "(IA)3 of LyCORIS")
+                       .Case("scalar", "LyCORIS with use_scalar")
+                       .Cases("a1", "a2", "b1", "b2", "bm", isWeight ? "GLoRA" : "")
+                       .Default("");
+  if (kind.empty())
+    return "";
+  return ("belongs to an adapter of the kind " + kind +
+          ", which is not supported; merge it into the model with the tool that made it, and give "
+          "that as --function NAME=MODEL.pt")
+      .str();
+}
+
 AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
   AdapterKey result;
   bool peftPrefix = key.consume_front("base_model.model.") || key.consume_front("base_model.");
@@ -119,9 +152,12 @@ AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
     dropWrappers(parts, /*isParameter=*/false, fromPeft);
   } else if (fromPeft || !isOldFactor(parts, result)) {
     dropWrappers(parts, /*isParameter=*/true, fromPeft);
-    result.attribute = parts.pop_back_val().str();
+    StringRef attribute = parts.pop_back_val(), base = fromPeft ? "" : differenceOf(attribute);
+    result.isDifference = !base.empty();
+    result.attribute = (result.isDifference ? base : attribute).str();
   }
-  if (!result.factor.empty() && !peftPrefix && !fromPeft && parts.size() == 1) {
+  bool isAdapter = !result.factor.empty() || result.isDifference;
+  if (isAdapter && !peftPrefix && !fromPeft && parts.size() == 1) {
     StringRef prefix = flattenedPrefix(parts[0]);
     result.flattened = !prefix.empty();
     result.part = prefix.str();

@@ -10,6 +10,7 @@
 //   down_blocks.0.attn1.processor.to_q_lora.up.weight        diffusers, the oldest
 //   lora_unet_down_blocks_0_proj_in.lora_up.weight           Kohya: the path's dots are lost
 //   lora_unet_down_blocks_0_proj_in.hada_w1_a                LyCORIS
+//   lora_unet_down_blocks_0_proj_in.diff_b                   LyCORIS: added to the bias
 #pragma once
 
 #include "llvm/ADT/StringRef.h"
@@ -26,10 +27,16 @@ struct AdapterKey {
   /// What keys of other tools say the part of a pipeline with: "lora_te1_", which is not in
   /// `module`, or "text_encoder", which may be the name of a module, and is.
   std::string part;
+  /// Of a replaced parameter: the tensor is what is added to the base's.
+  bool isDifference = false;
   bool flattened = false; ///< `module` has '_' where the path has '.'
 };
 
 /// `fromPeft`: the file has an adapter_config.json, so that alphas are no tensors.
 AdapterKey parseAdapterKey(llvm::StringRef key, bool fromPeft);
+
+/// Why a tensor of this name cannot be used where no configuration says its kind: it belongs to a
+/// kind of adapter that plait does not know, or is PEFT's own. Empty where it can.
+std::string whyForeign(llvm::StringRef key);
 
 } // namespace plait::frontend

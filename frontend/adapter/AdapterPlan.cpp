@@ -4,6 +4,7 @@
 #include "frontend/adapter/AdapterKeys.h"
 #include "frontend/adapter/BranchScale.h"
 #include "frontend/adapter/BranchShapes.h"
+#include "frontend/adapter/VeraProjections.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -56,9 +57,13 @@ static bool hasPart(AdapterKind kind, StringRef factor,
 /// How many tensors an error lists.
 static constexpr size_t kMaxListed = 20;
 
-at::Tensor AdaptedModule::parameter(StringRef name) const {
-  auto it = replaced.find(name.str());
-  return it != replaced.end() ? it->second : name == "weight" ? weight : bias;
+std::vector<std::string> AdaptedModule::changedAttributes() const {
+  std::vector<std::string> names;
+  for (const auto &[name, tensor] : replaced)
+    names.push_back(name);
+  for (const auto &[name, added] : differences)
+    names.push_back(name);
+  return names;
 }
 
 const char *AdaptedModule::cannotMerge(const AdapterBranch &branch) const {
@@ -83,6 +88,8 @@ public:
     for (const AdapterUse &adapter : adapters_)
       if (Error error = readKeys(adapter))
         return error;
+    if (Error error = takeOutForeign())
+      return error;
     findRoots();
     if (Error error = chooseRoot(root))
       return error;
@@ -95,6 +102,8 @@ public:
         return error;
     dropForeignFactors();
     if (Error error = reportUnmatched())
+      return error;
+    if (Error error = drawMissingProjections())
       return error;
     for (const BaseModules::Entry &entry : plan_.base_->entries())
       if (auto it = modules_.find(entry.object); it != modules_.end()) {
@@ -114,6 +123,12 @@ private:
     AdapterKey parsed;
     bool isProjection() const { return parsed.factor == "vera_A" || parsed.factor == "vera_B"; }
   };
+
+  /// The adapter's file in front of a message; not where the caller's own says it already.
+  std::string where(const AdapterUse &adapter) const {
+    const std::string &file = adapter.file->weights();
+    return adapters_.size() == 1 && file == adapter.file->path() ? "" : file + ": ";
+  }
 
   /// The tensors of one adapter. Of a pipeline with several parts those of the part that the base
   /// is; the others match nothing.
@@ -153,9 +168,9 @@ private:
       }
     }
     if (other)
-      return makeError("{0}: the file holds adapters of several parts of a pipeline, and '{1}' and "
+      return makeError("{0}the file holds adapters of several parts of a pipeline, and '{1}' and "
                        "'{2}' both fit the base; save that of one part alone",
-                       adapter.file->weights(), *best, *other);
+                       where(adapter), *best, *other);
     if (best)
       partOf_[&adapter] = *best;
     for (auto &[part, items] : parts) {
@@ -173,6 +188,27 @@ private:
   const std::optional<AdapterConfig> &configOf(const AdapterUse &adapter) const {
     auto part = partOf_.find(&adapter);
     return adapter.file->config(part == partOf_.end() ? "" : part->second);
+  }
+
+  /// Tensors of kinds that plait does not know: an error, or none of the adapter's.
+  Error takeOutForeign() {
+    std::vector<Item> known;
+    std::string problem;
+    size_t count = 0;
+    for (Item &item : items_) {
+      std::string why = configOf(*item.adapter) ? "" : whyForeign(item.key);
+      if (why.empty()) {
+        known.push_back(std::move(item));
+        continue;
+      }
+      unmatched(item, why);
+      if (count++ == 0)
+        problem = llvm::formatv("{0}tensor '{1}' {2}", where(*item.adapter), item.key, why).str();
+    }
+    if (count && (!allowUnmatched_ || known.empty()))
+      return makeError("{0}", problem);
+    items_ = std::move(known);
+    return Error::success();
   }
 
   // ---- The root ----
@@ -320,10 +356,9 @@ private:
       return Error::success();
     }
     if (auto it = ambiguous_.find({plan_.root_, key.module}); it != ambiguous_.end())
-      return makeError("{0}: tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
+      return makeError("{0}tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
                        "has lost the dots of the path; save the adapter in PEFT's form",
-                       item.adapter->file->weights(), item.key, plan_.base_->pathOf(*object),
-                       it->second);
+                       where(*item.adapter), item.key, plan_.base_->pathOf(*object), it->second);
     return key.factor.empty() ? placeParameter(item, *object) : placeFactor(item, *object);
   }
 
@@ -351,34 +386,59 @@ private:
                           key.attribute + "'");
       return Error::success();
     }
-    if (old.sizes() != item.tensor->sizes())
-      return makeError("{0}: tensor '{1}' is {2}, and the base's is {3}: the adapter belongs to "
+    if (key.attribute == "num_batches_tracked") // counted in training, read in training alone
+      return Error::success();
+    at::Tensor tensor = *item.tensor;
+    if (key.isDifference && !at::isFloatingType(tensor.scalar_type())) {
+      unmatched(item, "what is added to a parameter must be floating-point numbers");
+      return Error::success();
+    }
+    if (key.isDifference && tensor.numel() == old.numel() && at::isFloatingType(old.scalar_type()))
+      tensor = tensor.reshape(old.sizes());
+    if (old.sizes() != tensor.sizes())
+      return makeError("{0}tensor '{1}' is {2}, and the base's is {3}: the adapter belongs to "
                        "another base",
-                       item.adapter->file->weights(), item.key, shapeText(item.tensor->sizes()),
+                       where(*item.adapter), item.key, shapeText(item.tensor->sizes()),
                        shapeText(old.sizes()));
-    // What a batch norm counts while it is trained changes nothing of what it computes.
-    if (key.attribute == "num_batches_tracked")
-      return Error::success();
     // Embeddings are saved along with their adapters, unchanged.
-    if (at::equal(old, item.tensor->to(old.scalar_type())))
+    if (key.isDifference ? !tensor.any().item<bool>()
+                         : at::equal(old, tensor.to(old.scalar_type())))
       return Error::success();
+    auto [twin, isNew] = parameters_.try_emplace({&object, item.adapter, key.attribute}, item.key);
+    if (!isNew)
+      return explainTwins(item, twin->second, object);
+    if (key.isDifference) {
+      moduleOf(object, key.module)
+          .differences[key.attribute]
+          .emplace_back(tensor, item.adapter->weight);
+      return Error::success();
+    }
     if (adapters_.size() > 1 || item.adapter->weight != 1)
-      return makeError(
-          "{0}: the adapter replaces '{1}', and a replaced parameter cannot be blended "
-          "with others; give it as an adapter of its own with weight 1",
-          item.adapter->file->weights(), item.key);
-    moduleOf(object, key.module).replaced[key.attribute] = *item.tensor;
+      return makeError("{0}the adapter replaces '{1}', and a replaced parameter cannot be blended "
+                       "with others; give it as an adapter of its own with weight 1",
+                       where(*item.adapter), item.key);
+    moduleOf(object, key.module).replaced[key.attribute] = tensor;
     return Error::success();
+  }
+
+  /// Two tensors of one file for one place: those of two models whose modules have the same names,
+  /// as the text encoders of a pipeline, or of two adapters.
+  Error explainTwins(const Item &item, StringRef other, const ModuleObject &object) const {
+    return makeError("{0}tensors '{1}' and '{2}' both belong to module '{3}' of the base: the "
+                     "file holds several adapters, of several models or of one; save one of them "
+                     "alone",
+                     where(*item.adapter), std::min(other, StringRef(item.key)),
+                     std::max(other, StringRef(item.key)), plan_.base_->pathOf(object));
   }
 
   Error placeFactor(const Item &item, const ModuleObject &object) {
     const AdapterKey &key = item.parsed;
     const auto &config = configOf(*item.adapter);
     if (StringRef(item.key).contains(".base_layer.") && StringRef(key.module).contains('.'))
-      return makeError("{0}: tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
+      return makeError("{0}tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
                        "nn.MultiheadAttention, which is not supported; trace the adapted model and "
                        "give it as --function NAME=MODEL.pt",
-                       item.adapter->file->weights(), item.key);
+                       where(*item.adapter), item.key);
     if (config) {
       auto adapts = config->adapts(key.module);
       if (!adapts)
@@ -391,13 +451,10 @@ private:
     }
     AdaptedModule &module = moduleOf(object, key.module);
     AdapterBranch &branch = branchOf(module, item);
-    auto [it, isNew] = branch.factors.try_emplace(key.factor);
+    auto [twin, isNew] =
+        branch.factors.try_emplace(key.factor, AdapterBranch::Factor{*item.tensor, item.key});
     if (!isNew)
-      return makeError(
-          "{0}: tensors '{1}' and '{2}' are both the {3} of one module: the file holds "
-          "several adapters; save one alone",
-          item.adapter->file->weights(), it->second.key, item.key, key.factor);
-    it->second = {*item.tensor, item.key};
+      return explainTwins(item, twin->second.key, object);
     branch.kind = config ? config->kind : kindOf(branch);
     return Error::success();
   }
@@ -460,6 +517,38 @@ private:
     return Error::success();
   }
 
+  // ---- VeRA ----
+
+  /// Of the sizes that PEFT draws them in: the largest of all modules.
+  Error drawMissingProjections() {
+    for (const AdapterUse &adapter : adapters_) {
+      const auto &config = configOf(adapter);
+      if (!config || !config->projectionSeed || projections_.count(&adapter))
+        continue;
+      int64_t in = 0, out = 0;
+      for (const auto &[object, module] : modules_) {
+        for (auto [branch, owner] : llvm::zip(module.branches, adapterOf_[object])) {
+          const at::Tensor *vector = branch.find("vera_lambda_d");
+          if (owner != &adapter || !vector || !module.weight.defined() || module.weight.dim() != 2)
+            continue;
+          if (vector->numel() != config->rank)
+            return makeError("{0}module '{1}': its vectors have rank {2}, and adapter_config.json "
+                             "says {3}",
+                             where(adapter), module.path, vector->numel(), config->rank);
+          bool transposed = weightUse(*object).kind == WeightUse::TransposedLinear;
+          out = std::max(out, module.weight.size(transposed ? 1 : 0));
+          in = std::max(in, module.weight.size(transposed ? 0 : 1));
+        }
+      }
+      if (in == 0 || out == 0)
+        continue;
+      VeraProjections drawn = drawProjections(*config->projectionSeed, config->rank, in, out);
+      projections_[&adapter] = {{"vera_A", {drawn.a, "base_model.vera_A"}},
+                                {"vera_B", {drawn.b, "base_model.vera_B"}}};
+    }
+    return Error::success();
+  }
+
   // ---- Scales ----
 
   Error finish(AdaptedModule &module) {
@@ -477,8 +566,7 @@ private:
     module.use = weightUse(*module.object);
     for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.object]))
       if (Error error = finishBranch(module, branch, *adapter))
-        return addContext(std::move(error),
-                          adapter->file->weights() + ": module '" + module.path + "'");
+        return addContext(std::move(error), where(*adapter) + "module '" + module.path + "'");
     return checkBlend(module);
   }
 
@@ -492,7 +580,7 @@ private:
       for (const auto &[name, factor] : projections_[&adapter])
         branch.factors[name] = factor;
     if (branch.kind == AdapterKind::Ia3 && config && config->feedforward.given) {
-      auto feedforward = config->feedforward.contains(module.name);
+      auto feedforward = config->feedforward.endsIn(module.name);
       if (!feedforward)
         return feedforward.takeError();
       branch.feedforward = *feedforward;
@@ -534,6 +622,9 @@ private:
   size_t wantedModules_ = 0;
   std::vector<std::string> unmatched_;
   std::map<const ModuleObject *, AdaptedModule> modules_;
+  /// The keys of changed parameters, by module, adapter and attribute.
+  std::map<std::tuple<const ModuleObject *, const AdapterUse *, std::string>, std::string>
+      parameters_;
   std::map<std::pair<const ModuleObject *, const AdapterUse *>, size_t> branches_;
   std::map<const ModuleObject *, std::vector<const AdapterUse *>> adapterOf_;
   std::map<const AdapterUse *, std::map<std::string, AdapterBranch::Factor>> projections_;

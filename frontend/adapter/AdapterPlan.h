@@ -50,9 +50,14 @@ struct AdaptedModule {
   std::vector<AdapterBranch> branches;
   /// Parameters and buffers that the adapter brings of its own, by attribute.
   std::map<std::string, at::Tensor> replaced;
+  /// What adapters add to parameters, each times its weight in a blend, by attribute.
+  std::map<std::string, std::vector<std::pair<at::Tensor, double>>> differences;
 
-  /// "weight" or "bias" as the adapter leaves it: replaced, or the base's.
-  at::Tensor parameter(llvm::StringRef name) const;
+  bool changes(llvm::StringRef attribute) const {
+    return replaced.count(attribute.str()) || differences.count(attribute.str());
+  }
+  /// Of `replaced` and `differences`.
+  std::vector<std::string> changedAttributes() const;
   /// Why the product of a branch's LoRA cannot be part of the weight: "grouped" or "dilated", of a
   /// convolution where PEFT's lora_A is not; null where it can.
   const char *cannotMerge(const AdapterBranch &branch) const;

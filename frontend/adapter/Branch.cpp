@@ -60,14 +60,21 @@ Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &wei
   return results && !results->empty() ? (*results)[0] : Val();
 }
 
+static constexpr const char *kMerge =
+    "merge it into the model (merge_and_unload) and give that as --function NAME=MODEL.pt";
+
+/// What to do where a branch cannot be merged: whether it can be computed beside the weight.
+static const char *beside(const AdapterBranch &branch) {
+  bool needsDelta = branch.kind == AdapterKind::Loha || branch.leadingKron;
+  return needsDelta ? kMerge : "compile it with --lora keep";
+}
+
 Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                   const AdapterBranch &branch, const Val &x, const Val &delta) {
   if (module.use.isDilated()) {
     ops.engine().fail(makeError("module '{0}': the {1} of a dilated convolution is computed when "
-                                "the function runs, and Core ML dilates no weight that is; merge "
-                                "it into the model (merge_and_unload) and give that as --function "
-                                "NAME=MODEL.pt",
-                                module.path, name(branch.kind)));
+                                "the function runs, and Core ML dilates no weight that is; {2}",
+                                module.path, name(branch.kind), kMerge));
     return Val();
   }
   return ops.mul(convolve(ops, module, x, delta, Geometry::AllOfBase), hook.scaleOf(branch));
@@ -116,6 +123,24 @@ Val featureScale(AdapterHook *hook, Ops &ops, const AdaptedModule &module) {
   return *sum;
 }
 
+static Val replacedParameter(Ops &ops, const AdaptedModule &module, StringRef name) {
+  auto replaced = module.replaced.find(name.str());
+  return ops.constant(replaced != module.replaced.end() ? replaced->second
+                                                        : tensorAttribute(*module.object, name),
+                      name);
+}
+
+static Val addDifferences(Ops &ops, const AdaptedModule &module, StringRef name, Val value) {
+  if (auto added = module.differences.find(name.str()); added != module.differences.end())
+    for (const auto &[tensor, weight] : added->second)
+      value = ops.add(value, ops.mul(ops.constant(tensor, name), weight));
+  return value;
+}
+
+Val changedParameter(Ops &ops, const AdaptedModule &module, StringRef name) {
+  return addDifferences(ops, module, name, replacedParameter(ops, module, name));
+}
+
 // ---- Merging -----------------------------------------------------------------------------------
 
 /// The shape in which a vector over the outputs (or the inputs) multiplies the weight.
@@ -139,7 +164,7 @@ static Val addBias(Ops &ops, const AdaptedModule &module, const AdapterBranch &b
   return bias ? ops.add(*bias, own) : own;
 }
 
-/// What one branch makes of a weight.
+/// What one branch makes of a weight; of a LoRA the weight is a constant.
 static Val mergeBranch(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,
                        const Val &weight) {
   auto plus = [&](const Val &delta) { return ops.add(weight, ops.mul(delta, branch.scale)); };
@@ -167,8 +192,8 @@ static Val mergeBranch(Ops &ops, const AdaptedModule &module, const AdapterBranc
 }
 
 Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch) {
-  Val weight = ops.constant(module.parameter("weight"), "weight");
-  return doraScale(ops, module, branch, mergeBranch(ops, module, branch, weight));
+  Val weight = mergeBranch(ops, module, branch, replacedParameter(ops, module, "weight"));
+  return doraScale(ops, module, branch, addDifferences(ops, module, "weight", weight));
 }
 
 /// Of a grouped convolution each group has inputs of its own.
@@ -193,14 +218,23 @@ MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
     return {Val(), std::nullopt, std::nullopt};
   }
   const AdapterBranch &first = module.branches[0];
-  Val weight = ops.constant(module.parameter("weight"), "weight");
+  if (first.kind != AdapterKind::Lora && module.use.kind == WeightUse::Convolution &&
+      module.use.isDilated()) {
+    ops.engine().fail(
+        makeError("module '{0}': the {1} of a dilated convolution cannot be merged "
+                  "into its weight, since Core ML dilates no weight that is computed; "
+                  "{2}",
+                  module.path, name(first.kind), beside(first)));
+    return {Val(), std::nullopt, std::nullopt};
+  }
+  Val weight = replacedParameter(ops, module, "weight");
   std::optional<Val> bias;
-  at::Tensor oldBias = module.parameter("bias");
-  if (oldBias.defined())
-    bias = ops.constant(oldBias, "bias");
+  if (module.bias.defined())
+    bias = changedParameter(ops, module, "bias");
   MergedParameters merged;
   if (first.kind == AdapterKind::Ia3) {
     Val scale = featureScale(nullptr, ops, module);
+    weight = addDifferences(ops, module, "weight", weight);
     merged.weight = first.feedforward
                         ? scaleInputs(ops, module, weight, scale)
                         : ops.mul(weight, alongWeight(ops, module, scale, /*inputs=*/false));
@@ -221,11 +255,12 @@ MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module) {
         newBias = true;
       }
     }
+    weight = addDifferences(ops, module, "weight", weight);
     if (first.dora)
       weight = ops.mul(weight, alongWeight(ops, module, doraScale(ops, module, first, weight),
                                            first.doraInputs));
     merged.weight = weight;
-    if (newBias && oldBias.defined())
+    if (newBias && module.bias.defined())
       merged.bias = bias;
     else if (newBias)
       merged.addend = bias;

@@ -32,10 +32,22 @@ public:
   Expected<int64_t> check() {
     if (Error error = checkWeight())
       return error;
-    for (const auto &[name, factor] : branch_.factors)
-      if (!isRead(factor.tensor.scalar_type()) || factor.tensor.numel() == 0)
+    for (const auto &[name, factor] : branch_.factors) {
+      at::ScalarType dtype = factor.tensor.scalar_type();
+      if (name == "alpha" && factor.tensor.numel() != 1)
+        return makeError("'{0}' is {1}, and one number is wanted", factor.key,
+                         shapeText(factor.tensor.sizes()));
+      // Extracted LoRAs have their rank as alpha.
+      bool isWhole = name == "alpha" && at::isIntegralType(dtype, /*includeBool=*/false);
+      if (!isRead(dtype) && !isWhole)
         return makeError("'{0}' is no tensor of floating-point numbers of 16 bits or more",
                          factor.key);
+      if (factor.tensor.numel() == 0)
+        return makeError("'{0}' is empty, {1}: what DeepSpeed ZeRO-3 and FSDP leave where the "
+                         "shards were not gathered before saving; gather them and save the adapter "
+                         "again",
+                         factor.key, shapeText(factor.tensor.sizes()));
+    }
     if (Error error = magnitude())
       return error;
     switch (branch_.kind) {
@@ -209,10 +221,12 @@ private:
     if (Error error = expect("lora_B", pointwise))
       return error;
     // Of a grouped convolution A sees all channels, the weight those of one group.
-    if (channels != in_ && (branch_.dora || tucker || channels % in_ != 0))
-      return makeError("'{0}' is {1}, and the base's weight {2}", branch_.factors["lora_A"].key,
-                       shapeText(branch_["lora_A"].sizes()), shapeText(module_.weight.sizes()));
-    int64_t columns = branch_["lora_B"].size(1);
+    int64_t groups = channels / in_, columns = branch_["lora_B"].size(1);
+    bool isGrouped = columns * groups == rank; // B too, as PEFT has it
+    if (channels % in_ != 0 || (groups != 1 && (tucker || (branch_.dora && !isGrouped))))
+      return makeError("'{0}' is {1}, which does not fit the base's weight {2}",
+                       branch_.factors["lora_A"].key, shapeText(branch_["lora_A"].sizes()),
+                       shapeText(module_.weight.sizes()));
     if (tucker ? last != columns : last % columns != 0)
       return makeError("the ranks of lora_A {0} and lora_B {1} do not fit",
                        shapeText(branch_["lora_A"].sizes()), shapeText(branch_["lora_B"].sizes()));

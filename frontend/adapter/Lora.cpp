@@ -60,7 +60,8 @@ Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
     int64_t groups = tucker ? 1 : branch["lora_A"].size(0) / branch["lora_B"].size(1);
     y = convolve(ops, module, h, factor("lora_B"), Geometry::Pointwise, groups);
   } else {
-    y = ops.linear(ops.linear(x, factor("lora_A")), factor("lora_B"));
+    y = ops.linear(x, factor("lora_A"));
+    y = ops.linear(y, factor("lora_B"));
   }
   if (branch.find("lora_B.bias"))
     y = ops.add(y, perFeature(ops, module, factor("lora_B.bias")));
@@ -135,10 +136,12 @@ TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch
         .loraMerge(factor("lora_B"), factor("lora_A"), branch.scale)
         .permute({1, 0});
   case WeightUse::Convolution: {
+    // Of a grouped convolution this is no weight that could be folded into, but what PEFT takes a
+    // DoRA's norm of: B and A as matrices, whatever belongs to which group.
     TensorData a = downOf(ops, branch), b = factor("lora_B");
-    int64_t out = weight.shape()[0], rank = a.shape()[0];
-    return weight.reshape({out, weight.numElements() / out})
-        .loraMerge(b.reshape({out, rank}), a.reshape({rank, a.numElements() / rank}), branch.scale)
+    int64_t rank = a.shape()[0], rows = b.numElements() / rank;
+    return weight.reshape({rows, weight.numElements() / rows})
+        .loraMerge(b.reshape({rows, rank}), a.reshape({rank, a.numElements() / rank}), branch.scale)
         .reshape(weight.shape());
   }
   default:

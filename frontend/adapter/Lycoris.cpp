@@ -16,7 +16,8 @@ using llvm::StringRef;
 
 namespace {
 
-/// Gives the factors of one branch as values: the function's inputs or constants.
+/// Gives the factors of one branch as values: the function's inputs or constants. They come in the
+/// order in which they are asked for, so that no two are asked for in one expression.
 class Factors {
 public:
   Factors(AdapterHook *hook, Ops &ops, const AdaptedModule &module, const AdapterBranch &branch)
@@ -68,6 +69,17 @@ Val tucker(Ops &ops, const Factors &factor, StringRef core, StringRef a, StringR
   return ops.matmul(ops.swapLast(factor(a)), ops.reshape(right, {i, r * kernel}));
 }
 
+Val matmul(Ops &ops, const Factors &factor, StringRef a, StringRef b) {
+  Val left = factor(a);
+  return ops.matmul(left, factor(b));
+}
+
+/// x through B and then A.
+Val linearThrough(Ops &ops, const Factors &factor, const Val &x, StringRef b, StringRef a) {
+  Val y = ops.linear(x, factor(b));
+  return ops.linear(y, factor(a));
+}
+
 Shape shapeOf(const at::Tensor &tensor) {
   return Shape(tensor.sizes().begin(), tensor.sizes().end());
 }
@@ -80,11 +92,11 @@ Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
               const AdapterBranch &branch) {
   Factors factor(hook, ops, module, branch);
   auto product = [&](StringRef a, StringRef b, StringRef core) {
-    return factor.has(core) ? tucker(ops, factor, core, a, b) : ops.matmul(factor(a), factor(b));
+    return factor.has(core) ? tucker(ops, factor, core, a, b) : matmul(ops, factor, a, b);
   };
-  Val delta = ops.mul(product("hada_w1_a", "hada_w1_b", "hada_t1"),
-                      product("hada_w2_a", "hada_w2_b", "hada_t2"));
-  return ops.reshape(delta, shapeOf(module.weight));
+  Val first = product("hada_w1_a", "hada_w1_b", "hada_t1");
+  Val second = product("hada_w2_a", "hada_w2_b", "hada_t2");
+  return ops.reshape(ops.mul(first, second), shapeOf(module.weight));
 }
 
 Val lohaOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
@@ -107,9 +119,8 @@ Val lohaOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
 // ---- LoKr --------------------------------------------------------------------------------------
 
 static Val throughW1(Ops &ops, const Factors &factor, const Val &x) {
-  return factor.has("lokr_w1")
-             ? ops.linear(x, factor("lokr_w1"))
-             : ops.linear(ops.linear(x, factor("lokr_w1_b")), factor("lokr_w1_a"));
+  return factor.has("lokr_w1") ? ops.linear(x, factor("lokr_w1"))
+                               : linearThrough(ops, factor, x, "lokr_w1_b", "lokr_w1_a");
 }
 
 /// A convolution by W2, from d channels to c.
@@ -186,8 +197,8 @@ Val lokrOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
   Val y = ops.reshape(rows, parts);
   y = factor.has("lokr_w2")
           ? ops.linear(y, factor("lokr_w2"))
-          : ops.linear(ops.linear(y, factor("lokr_w2_b")), factor("lokr_w2_a")); // [..., b, c]
-  y = ops.swapLast(throughW1(ops, factor, ops.swapLast(y)));                     // [..., a, c]
+          : linearThrough(ops, factor, y, "lokr_w2_b", "lokr_w2_a"); // [..., b, c]
+  y = ops.swapLast(throughW1(ops, factor, ops.swapLast(y)));         // [..., a, c]
   return ops.mul(likeInput(ops, y, x, out), hook.scaleOf(branch));
 }
 
@@ -196,11 +207,11 @@ Val lokrDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
   Factors factor(hook, ops, module, branch);
   auto [a, b] = sizesOfW1(factor);
   int64_t out = module.weight.size(0), in = module.weight.size(1);
-  Val w1 = factor.has("lokr_w1") ? factor("lokr_w1")
-                                 : ops.matmul(factor("lokr_w1_a"), factor("lokr_w1_b"));
+  Val w1 =
+      factor.has("lokr_w1") ? factor("lokr_w1") : matmul(ops, factor, "lokr_w1_a", "lokr_w1_b");
   Val w2 = factor.has("lokr_w2")   ? factor("lokr_w2")
            : factor.has("lokr_t2") ? tucker(ops, factor, "lokr_t2", "lokr_w2_a", "lokr_w2_b")
-                                   : ops.matmul(factor("lokr_w2_a"), factor("lokr_w2_b"));
+                                   : matmul(ops, factor, "lokr_w2_a", "lokr_w2_b");
   Dim c(out / a), d(in / b), kernel(module.weight.numel() / (out * in));
   if (branch.leadingKron) {
     Val product = ops.mul(ops.reshape(w1, {Dim(1), Dim(a), Dim(1), Dim(b), Dim(1)}),

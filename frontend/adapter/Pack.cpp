@@ -3,6 +3,8 @@
 #include "frontend/adapter/AdapterKeys.h"
 #include "frontend/adapter/BranchScale.h"
 #include "frontend/adapter/BranchShapes.h"
+#include "frontend/adapter/InputForm.h"
+#include "frontend/adapter/VeraProjections.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -41,6 +43,27 @@ static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFi
     branch.kind = file.config(part) ? file.config(part)->kind : kindOf(branch);
   }
   return branches;
+}
+
+/// VeRA's projections in the sizes of the function's inputs, where the adapter has them as a seed.
+static void drawMissingProjections(const AdapterFile &file, llvm::ArrayRef<AdapterInput> inputs,
+                                   AdapterBranch &shared) {
+  const auto &config = file.config(""); // PEFT's own, of no part
+  if (!config || !config->projectionSeed || shared.find("vera_A") || shared.find("vera_B"))
+    return;
+  const AdapterInput *a = nullptr, *b = nullptr;
+  for (const AdapterInput &input : inputs)
+    if (StringRef factor = file.parse(input.key).factor; input.shape.size() == 2) {
+      a = factor == "vera_A" ? &input : a;
+      b = factor == "vera_B" ? &input : b;
+    }
+  if (!a || !b || a->shape[0] != config->rank || b->shape[1] != config->rank)
+    return;
+  VeraProjections drawn =
+      drawProjections(*config->projectionSeed, config->rank, a->shape[1], b->shape[0]);
+  shared.factors["vera_A"] = {drawn.a, a->key};
+  shared.factors["vera_B"] = {drawn.b, b->key};
+  shared.kind = config->kind;
 }
 
 /// The tensor in the shape of the input that it is for; undefined where it does not fit. Ones at
@@ -85,12 +108,23 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   if (!made)
     return made.takeError();
   std::map<std::string, AdapterBranch> &branches = *made;
+  drawMissingProjections(file, inputs, branches[""]);
   // Scales depend on all factors of a module, so that none may go before the last is packed.
   std::set<const at::Tensor *> used;
   std::vector<PackedInput> packed;
   for (const AdapterInput &input : inputs) {
     AdapterKey wanted = file.parse(input.key);
     auto branch = branches.find(wanted.module);
+    if (branch != branches.end() && !input.form.empty()) {
+      auto fits = hasForm(input.form, file.config(part), wanted.module, branch->second.kind);
+      if (!fits)
+        return addContext(fits.takeError(), file.path());
+      if (!*fits)
+        return makeError("{0}: the function takes arrays of the kind {1} in module '{2}', and this "
+                         "is no such adapter; compile a function of its own for it with --lora "
+                         "inputs",
+                         file.weights(), input.form, wanted.module);
+    }
     const at::Tensor *tensor =
         branch == branches.end() ? nullptr : branch->second.find(wanted.factor);
     if (!tensor)

@@ -20,6 +20,12 @@ public:
   Error merge() {
     for (const auto &[name, tensor] : module_.replaced)
       set(name, tensor.to(tensorAttribute(*module_.object, name).scalar_type()));
+    for (const auto &[name, added] : module_.differences) {
+      Tensor old = tensorAttribute(*module_.object, name), sum = old.to(at::kFloat);
+      for (const auto &[tensor, weight] : added)
+        sum = sum + weight * tensor.to(at::kFloat);
+      set(name, sum.to(old.scalar_type()));
+    }
     if (module_.branches.empty() || !isCallable(*module_.object))
       return Error::success();
     if (module_.computesWeight)
@@ -27,8 +33,8 @@ public:
                        "adapter cannot be merged into it to be compared with; compare with a trace "
                        "of the adapted model",
                        module_.path);
-    Tensor weight = module_.parameter("weight").to(at::kFloat);
-    Tensor bias = module_.parameter("bias");
+    Tensor weight = tensorAttribute(*module_.object, "weight").to(at::kFloat);
+    Tensor bias = tensorAttribute(*module_.object, "bias");
     const AdapterBranch &first = module_.branches[0];
     if (first.kind == AdapterKind::Ia3) {
       Tensor scale = at::zeros({first["ia3_l"].numel()});

@@ -9,7 +9,8 @@ namespace plait {
 inline namespace v0 {
 
 struct VerifyOptions {
-  /// An adapter that LibTorch merges into the model first, and how, as FunctionOptions has it.
+  /// An adapter that LibTorch merges into the model first, and how, as FunctionOptions has it. A
+  /// function with Lora::inputs takes it too, by the side file of its package.
   std::string adapter = {};
   std::optional<std::string> adapterRoot = {};
   bool allowUnmatched = false;

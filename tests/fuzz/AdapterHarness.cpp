@@ -21,7 +21,7 @@ static void use(const AdapterConfig &config) {
       llvm::consumeError(alpha.takeError());
     if (auto rank = config.rankOf(path); !rank)
       llvm::consumeError(rank.takeError());
-    if (auto feedforward = config.feedforward.contains(path); !feedforward)
+    if (auto feedforward = config.feedforward.endsIn(path); !feedforward)
       llvm::consumeError(feedforward.takeError());
   }
 }
@@ -63,6 +63,7 @@ void safetensors(llvm::ArrayRef<uint8_t> input) {
             "a tensor has another size than its shape");
     for (bool fromPeft : {false, true}) {
       AdapterKey key = parseAdapterKey(entry.name, fromPeft);
+      whyForeign(entry.name);
       require(key.module.size() + key.factor.size() + key.attribute.size() <=
                   entry.name.size() + llvm::StringRef(".bias").size(),
               "a key's parts are longer than the key");

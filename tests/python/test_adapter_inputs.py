@@ -61,6 +61,7 @@ def test_llama(tmp_path):
         "lokr": LoKrConfig(r=2, alpha=5, target_modules=["q_proj", "down_proj"]),
         "lokr_both": LoKrConfig(r=1, alpha=5, target_modules=["q_proj", "up_proj"], decompose_both=True),
         "vera": VeraConfig(r=8, target_modules=["q_proj", "down_proj"]),
+        "vera_drawn": VeraConfig(r=8, target_modules=["q_proj", "down_proj"], save_projection=False),
     })
 
 
@@ -112,12 +113,60 @@ def compile_inputs(folder, package, adapter, *options):
 
 @pytest.mark.parametrize("name, message", [("biases", "bias"), ("saved", "base_model.model.1."), ("dora", "lora_magnitude_vector"),
                                            ("more", "base_model.model.1.lora_A"), ("fewer", "lora_"), ("ranks", "rank"),
-                                           ("ia3", "lora_")])
+                                           ("ia3", "LoRA")])
 def test_only_what_fits_is_packed(small, tmp_path, name, message):
     assert compile_inputs(small, tmp_path / "p.mlpackage", small / "lora").returncode == 0
     result = plait("adapter", "pack", small / name, "--map", tmp_path / "p.adapter.json", "--output-dir", tmp_path / "out")
     assert result.returncode == 1 and message in result.stderr, result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_arrays_of_another_meaning(tmp_path):
+    """The vectors of a square convolution do not show whether (IA)3 scales what goes in; the side file says it."""
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 1)).eval()
+    check_inputs(tmp_path, base, lambda model: model, {"x": torch.randn(1, 4, 6, 6)}, ["x=[1, 4, 6, 6]"], {
+        "mixed": IA3Config(target_modules=["0", "1"], feedforward_modules=["1"])})
+    models.adapt(base, IA3Config(target_modules=["0", "1"], feedforward_modules=[]), tmp_path / "out")
+    result = plait("adapter", "pack", tmp_path / "out", "--map", tmp_path / "p.adapter.json", "--output-dir", tmp_path / "o")
+    assert result.returncode == 1 and "'1'" in result.stderr and "(IA)3 of inputs" in result.stderr, result.stderr
+
+
+def test_inputs_are_the_same_for_every_adapter(small, tmp_path):
+    """Names and order follow the base's modules, not the file's tensors."""
+    tensors = safetensors.torch.load_file(small / "more" / "adapter_model.safetensors")
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_bytes((small / "more" / "adapter_config.json").read_bytes())
+    torch.save(dict(sorted(tensors.items(), reverse=True)), folder / "adapter_model.bin")
+    models.adapt(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)),
+                 LoraConfig(r=2, target_modules=["1", "0"]), tmp_path / "other", 5)
+    packages = []
+    for number, adapter in enumerate((small / "more", folder, tmp_path / "other")):
+        package = tmp_path / f"{number}.mlpackage"
+        assert compile_inputs(small, package, adapter).returncode == 0
+        packages.append((digest(package), (tmp_path / f"{number}.adapter.json").read_text()))
+    assert packages[0] == packages[1] == packages[2]
+    names = [entry["input"] for entry in json.loads(packages[0][1])["functions"]["a"]]
+    assert names == ["_0_lora_A", "_0_lora_B", "_1_lora_A", "_1_lora_B"]
+
+
+def test_verify(small, tmp_path):
+    """The adapter that is merged into the model is also given to the function."""
+    package = tmp_path / "p.mlpackage"
+    assert compile_inputs(small, package, small / "more").returncode == 0
+    models.adapt(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)),
+                 LoraConfig(r=2, lora_alpha=3, target_modules=["0", "1"]), tmp_path / "other", 5)
+    verify = ["verify", package, "--function", "a", "--against", small / "base.pt"]
+    for adapter in (small / "more", tmp_path / "other"):
+        succeed(*verify, "--adapter", adapter, "--draws", 2)
+        succeed("adapter", "pack", adapter, "--map", tmp_path / "p.adapter.json", "--output-dir", tmp_path / "arrays")
+    result = plait(*verify, "--adapter", small / "more", "--input", f"_0_lora_A={tmp_path}/arrays/_0_lora_A.npy")
+    assert result.returncode == 1 and "FAIL" in result.stdout, result.stderr
+    for given, message in (([], "--adapter DIR"), (["--adapter", f"{small}/more:0.5"], "blend"),
+                           (["--adapter", small / "fewer"], "0.lora_A")):
+        result = plait(*verify, *given)
+        assert result.returncode == 1 and message in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("adapter, message", [("biases", "0.bias"), ("saved", "1."), ("dora", "DoRA"),

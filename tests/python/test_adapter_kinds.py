@@ -1,6 +1,7 @@
 """Kinds of adapters beside LoRA's options: what PEFT computes of convolutions of every sort, AdaLoRA, LN tuning; what is
 refused by name; how many bytes each kind takes."""
 
+import copy
 import json
 
 import adapter_models as models
@@ -10,7 +11,7 @@ import peft
 import pytest
 import safetensors.torch
 import torch
-from adapter_checks import check_all, save_base
+from adapter_checks import assert_close, check_all, run, save_base
 from census import unknown_signatures
 from command import plait, succeed
 from peft import (AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoKrConfig, LoraConfig, PeftType, VeraConfig)
@@ -95,20 +96,28 @@ def test_one_small_layer(tmp_path):
 
 
 def test_a_kernel_that_is_computed_cannot_be_dilated(tmp_path):
-    """Core ML dilates no weight that is computed, as a LoHa's difference is, and a weight it is folded into."""
+    """Core ML dilates no weight that is computed, as a LoHa's difference is, and a weight it is folded into; nor an input."""
     torch.manual_seed(0)
     base = Convolutions().eval()
     save_base(base, (torch.randn(1, 8, 8, 8),), tmp_path / "base.pt")
-    models.adapt(base, LoHaConfig(r=3, target_modules=["dilated"]), tmp_path / "loha")
-    for mode in ("keep", "fold"):
+    for name, config in {"loha": LoHaConfig(r=3, target_modules=["dilated"]),
+                         "lokr": LoKrConfig(r=2, target_modules=["dilated"]),
+                         "ia3": IA3Config(target_modules=["dilated"], feedforward_modules=[]),
+                         "adalora": AdaLoraConfig(init_r=2, total_step=10, target_modules=["dilated"])}.items():
+        models.adapt(base, config, tmp_path / name)
+    for name, mode, advice in [("loha", "keep", "merge_and_unload"), ("loha", "fold", "merge_and_unload"),
+                               ("lokr", "fold", "--lora keep"), ("ia3", "fold", "--lora keep"),
+                               ("lokr", "inputs", "--lora keep"), ("adalora", "inputs", "--lora keep")]:
         result = plait("compile", "-o", tmp_path / "p.mlpackage", "--lora", mode, "--base", tmp_path / "base.pt", "--input",
-                       "x=[1, 8, 8, 8]", "--adapter", f"a={tmp_path}/loha")
+                       "x=[1, 8, 8, 8]", "--adapter", f"a={tmp_path}/{name}")
         assert result.returncode == 1 and "dilate" in result.stderr and "'dilated'" in result.stderr, result.stderr
+        assert advice in result.stderr, result.stderr
 
 
 def test_convolutions_that_cannot_be_merged(tmp_path):
     """PEFT's lora_A sees all groups at once and is not dilated: no product of factors is that."""
     adapters = {"grouped": LoraConfig(r=4, target_modules=["grouped"]),
+                "grouped_dora": LoraConfig(r=4, target_modules=["grouped"], use_dora=True),
                 "depthwise": LoraConfig(r=16, target_modules=["depthwise"]),
                 "dilated": LoraConfig(r=4, target_modules=["dilated"]),
                 "dilated_dora": LoraConfig(r=4, target_modules=["dilated"], use_dora=True)}
@@ -120,6 +129,45 @@ def test_convolutions_that_cannot_be_merged(tmp_path):
         result = plait("verify", tmp_path / "keep.mlpackage", "--function", name, "--against", tmp_path / "base.pt",
                        "--adapter", tmp_path / name)
         assert result.returncode == 1 and "cannot be merged" in result.stderr, result.stderr
+
+
+class Ends(torch.nn.Module):
+    """Two modules whose names end alike, square, so that no vector shows what it scales; a norm that counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.my_conv = (torch.nn.Conv2d(6, 6, 3, padding=1) for _ in range(2))
+        self.norm = torch.nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return self.norm(self.my_conv(torch.tanh(self.conv(x))))
+
+
+def test_feedforward_modules_are_ends_of_names(tmp_path):
+    torch.manual_seed(0)
+    targets = ["conv", "my_conv"]
+    check_all(tmp_path, Ends().eval(), lambda model: model, {"x": torch.randn(1, 6, 6, 6)}, ["x=[1, 6, 6, 6]"], {
+        "both": IA3Config(target_modules=targets, feedforward_modules=["conv"]),
+        "one": IA3Config(target_modules=targets, feedforward_modules=["my_conv"]),
+    })
+
+
+def test_a_batch_norm_that_training_moved(tmp_path):
+    """Its statistics are saved with it, and a count of batches that nothing reads after training."""
+    torch.manual_seed(0)
+    base, x = Ends().eval(), torch.randn(1, 6, 6, 6)
+    save_base(base, (x,), tmp_path / "base.pt")
+    for name, config in {"saved": LoraConfig(r=2, target_modules=["conv"], modules_to_save=["norm"]),
+                         "tuned": LNTuningConfig(target_modules=["norm"])}.items():
+        model = peft.get_peft_model(copy.deepcopy(base), config).train()
+        model(1 + 2 * torch.randn(8, 6, 6, 6))
+        model.save_pretrained(tmp_path / name)
+        with torch.no_grad():
+            expected = model.eval()(x).numpy()
+            assert np.abs(expected - base(x).numpy()).max() > 1e-2
+        succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--base", tmp_path / "base.pt", "--input",
+                "x=[1, 6, 6, 6]", "--output", "y", "--adapter", f"a={tmp_path}/{name}")
+        assert_close(run(tmp_path / "p.mlpackage", "a", {"x": x.numpy()}, tmp_path), expected)
 
 
 def test_conv3d(tmp_path):
@@ -171,7 +219,6 @@ def test_adalora(tmp_path):
 
 def check_saved(folder, name):
     """A folder for the llama whose trace is folder/base.pt, held against PEFT's own loading of it."""
-    from adapter_checks import assert_close, run
     model = peft.PeftModel.from_pretrained(models.llama(), folder / name).eval()
     with torch.no_grad():
         expected = models.Logits(model)(*IDS.values()).numpy()
@@ -188,6 +235,8 @@ def test_gpt2(tmp_path):
     check_all(tmp_path, models.gpt2(), models.Logits, IDS, ["ids=int32[1, 6]"], {
         "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=10, target_modules=["c_attn"], fan_in_fan_out=True),
         "vera": VeraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True),
+        "vera_drawn": VeraConfig(r=4, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True, save_projection=False,
+                                 projection_prng_key=2**40),
         "ln": LNTuningConfig(target_modules=["ln_1", "ln_f"]),
         "head": LoraConfig(r=4, use_rslora=True, target_modules=["c_fc", "lm_head"], fan_in_fan_out=True),
         "dora": LoraConfig(r=4, use_dora=True, target_modules=["wpe", "c_proj"], fan_in_fan_out=True),
@@ -282,6 +331,54 @@ def test_unknown_options_that_are_off_change_nothing(small, tmp_path):
 def test_tensors_without_a_part_are_refused(small, tmp_path, config, tensors, message):
     result = compile_small(small, tmp_path / "p.mlpackage", edited(small / "dora", tmp_path / "a", tensors, **config))
     assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("config, tensors, message", [
+    ({"lora_alpha": 1e308}, None, "fp32"), ({"use_rslora": "false"}, None, "'use_rslora'"),
+    ({"rank_pattern": {"0": 0}}, None, "'rank_pattern'"),
+    ({}, lambda given: {**given, "base_model.model.0.lora_A.weight": torch.zeros(0, 8)}, "ZeRO-3"),
+    ({}, lambda given: {**given, "base_model.model.0.lora_A.other.weight": torch.zeros(2, 8)}, "lora_A.other.weight"),
+    ({}, lambda given: {**given, "base_model.model.0.weight": torch.zeros(8, 8),
+                        "base_model.model.0.base_layer.weight": torch.ones(8, 8)}, "0.base_layer.weight"),
+])
+def test_hostile_adapters(small, tmp_path, config, tensors, message):
+    result = compile_small(small, tmp_path / "p.mlpackage", edited(small / "lora", tmp_path / "a", tensors, **config))
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("kind", [LoHaConfig, LoKrConfig, VeraConfig])
+def test_another_rank_than_the_configuration_says(small, tmp_path, kind):
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8))
+    options = {"save_projection": False} if kind is VeraConfig else {}
+    models.adapt(base, kind(r=1, target_modules=["0"], **options), tmp_path / "made")
+    result = compile_small(small, tmp_path / "p.mlpackage", edited(tmp_path / "made", tmp_path / "a", r=2))
+    assert result.returncode == 1 and "rank 1" in result.stderr and "says 2" in result.stderr, result.stderr
+
+
+def test_what_is_no_adapter_folder(small, tmp_path):
+    """PEFT saves an adapter with a name a folder deeper; a file of its own has its configuration beside it."""
+    folder = tmp_path / "several"
+    (folder / "chat").mkdir(parents=True)
+    for file in (small / "lora").iterdir():
+        (folder / "chat" / file.name).write_bytes(file.read_bytes())
+    result = compile_small(small, tmp_path / "p.mlpackage", folder)
+    assert result.returncode == 1 and "'chat'" in result.stderr, result.stderr
+    sharded = tmp_path / "sharded"
+    sharded.mkdir()
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"):
+        (sharded / name).write_bytes(b"")
+    result = compile_small(small, tmp_path / "p.mlpackage", sharded)
+    assert result.returncode == 1 and "whole model" in result.stderr, result.stderr
+
+    outputs = []
+    for number, path in enumerate((folder / "chat", folder / "chat" / "adapter_model.safetensors")):
+        package = tmp_path / f"{number}.mlpackage"
+        assert compile_small(small, package, path, "--output", "y").returncode == 0
+        outputs.append(run(package, "a", {"x": np.ones((1, 8), np.float32)}, tmp_path))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    (folder / "chat" / "adapter_config.json").unlink()
+    result = compile_small(small, tmp_path / "p.mlpackage", folder / "chat" / "adapter_model.safetensors")
+    assert result.returncode == 1 and "adapter_config.json" in result.stderr, result.stderr
 
 
 def test_a_dora_cannot_be_weighted(small, tmp_path):

@@ -89,12 +89,12 @@ def make(kind, axis=None, alpha=3.0, seed=0, **options):
         if axis is not None:
             parts["dora_scale"], merged = decompose(module.weight, merged, g, axis)
         tensors |= {f"lora_unet_{name}.{key}": value.contiguous() for key, value in parts.items()}
-        tensors[f"lora_unet_{name}.alpha"] = torch.tensor(alpha)
+        tensors[f"lora_unet_{name}.alpha"] = torch.tensor(alpha)  # an integer where LoRAs are extracted
         module.weight = torch.nn.Parameter(merged)
     return tensors, model
 
 
-CASES = {"lora": (lora, {}), "locon_tucker": (lora, {"tucker": True}), "dora": (lora, {"axis": 0}),
+CASES = {"lora": (lora, {}), "lora_extracted": (lora, {"alpha": 4}), "locon_tucker": (lora, {"tucker": True}), "dora": (lora, {"axis": 0}),
          "dora_of_inputs": (lora, {"axis": 1}), "dora_tucker": (lora, {"tucker": True, "axis": 0}),
          "loha": (loha, {}), "loha_tucker": (loha, {"tucker": True}), "loha_dora": (loha, {"axis": 0}),
          "lokr": (lokr, {}), "lokr_tucker": (lokr, {"tucker": True}), "lokr_whole": (lokr, {"whole": True}),
@@ -160,6 +160,126 @@ def test_blends(unet, tmp_path):
         result = compile_unet(folder, tmp_path / "q.mlpackage", "--adapter",
                               f"m={tmp_path}/a.safetensors:0.5+{tmp_path}/{other}.safetensors:0.5")
         assert result.returncode == 1 and "cannot be blended" in result.stderr
+
+
+def whole(generator, model, modules, prefix="lora_unet_"):
+    """What LyCORIS' full and norm, and extractions of ComfyUI, add to parameters; put into the model too."""
+    tensors = {}
+    for name in modules:
+        module = model.get_submodule(name)
+        names = ("w_norm", "b_norm") if name == "norm" else ("diff", "diff_b")
+        for key, attribute in zip(names, ("weight", "bias")):
+            parameter = getattr(module, attribute, None)
+            if parameter is not None:
+                tensors[f"{prefix}{name}.{key}"] = draw(generator, *parameter.shape)
+                setattr(module, attribute, torch.nn.Parameter(parameter.detach() + tensors[f"{prefix}{name}.{key}"]))
+    return tensors
+
+
+@pytest.mark.parametrize("mode", ["keep", "fold"])
+def test_differences(unet, tmp_path, mode):
+    """Whole layers, norms and biases, alone, beside LoRA and DoRA, and in a blend."""
+    folder, inputs = unet
+    adapters = {"whole": ({}, models.unet()), "dots": ({}, models.unet()), "lora": make(lora), "dora": make(lora, axis=0)}
+    adapters["whole"][0].update(whole(torch.Generator().manual_seed(1), adapters["whole"][1], [*MODULES, "norm"]))
+    adapters["dots"][0].update(whole(torch.Generator().manual_seed(2), adapters["dots"][1], MODULES, "diffusion_model."))
+    given, expected = [], {}
+    for name in ("lora", "dora"):
+        tensors, model = adapters[name]
+        biases = models.unet()
+        added = whole(torch.Generator().manual_seed(3), biases, ["conv_in", "down", "time", "norm"])
+        tensors.update({key: value for key, value in added.items() if key.endswith("_b") or "norm" in key})
+        for module in ("conv_in", "down", "time", "norm"):
+            model.get_submodule(module).bias = biases.get_submodule(module).bias
+        model.norm.weight = biases.norm.weight
+    for name, (tensors, model) in adapters.items():
+        safetensors.torch.save_file(tensors, tmp_path / f"{name}.safetensors")
+        with torch.no_grad():
+            expected[name] = model(*inputs.values()).numpy()
+        given += ["--adapter", f"{name}={tmp_path}/{name}.safetensors"]
+    blend = models.unet()
+    with torch.no_grad():
+        for name, weight in (("whole", 0.7), ("lora", -0.4)):
+            for own, theirs, base in zip(blend.parameters(), adapters[name][1].parameters(), models.unet().parameters()):
+                own += weight * (theirs - base)
+        expected["blend"] = blend(*inputs.values()).numpy()
+    given += ["--adapter", f"blend={tmp_path}/whole.safetensors:0.7+{tmp_path}/lora.safetensors:-0.4"]
+    package = tmp_path / "p.mlpackage"
+    result = compile_unet(folder, package, "--lora", mode, *given)
+    assert result.returncode == 0, result.stderr
+    for name, value in expected.items():
+        found = run(package, name, {key: array.numpy() for key, array in inputs.items()}, tmp_path)
+        assert_close(found, value, f"{name}, {mode}")
+    for name in adapters:
+        succeed("verify", package, "--function", name, "--against", folder / "base.pt", "--adapter",
+                tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("tensors, message", [
+    ({"lora_unet_conv_in.oft_blocks": torch.zeros(2, 8, 8)}, "OFT"),
+    ({"lora_unet_to_q.a1.weight": torch.zeros(2, 8)}, "GLoRA"),
+    ({"lora_unet_to_q.weight": torch.zeros(32), "lora_unet_to_q.on_input": torch.tensor(0)}, "(IA)3 of LyCORIS"),
+    ({"lora_unet_to_q.scalar": torch.tensor(1.0)}, "use_scalar"),
+    ({"base_model.model.to_q.ia3_l": torch.ones(32, 1)}, "adapter_config.json"),
+    ({"base_model.model.to_q.lora_A.weight": torch.ones(4, 32), "base_model.model.to_q.lora_B.weight": torch.ones(32, 4)},
+     "adapter_config.json"),
+    ({"lora_te1_to_q.lora_down.weight": torch.ones(4, 32)}, "several models"),
+    ({"lora_unet_to_q.alpha": torch.tensor(float("nan"))}, "fp32"),
+    ({"lora_unet_to_q.alpha": torch.ones(2)}, "one number"),
+    ({"lora_unet_norm.w_norm": torch.ones(7)}, "another base"),
+])
+def test_refused_files(unet, tmp_path, tensors, message):
+    folder, _ = unet
+    beside = make(lora)[0] if next(iter(tensors)).startswith("lora_") else {}
+    safetensors.torch.save_file({**beside, **tensors}, tmp_path / "a.safetensors")
+    result = compile_unet(folder, tmp_path / "p.mlpackage", "--adapter", f"a={tmp_path}/a.safetensors")
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+def test_parts_of_other_kinds_can_be_left_out(unet, tmp_path):
+    folder, inputs = unet
+    tensors, model = make(lora)
+    safetensors.torch.save_file({**tensors, "lora_unet_norm.oft_blocks": torch.zeros(2)}, tmp_path / "a.safetensors")
+    package, given = tmp_path / "p.mlpackage", ["--adapter", f"a={tmp_path}/a.safetensors", "--allow-unmatched"]
+    result = compile_unet(folder, package, *given)
+    assert result.returncode == 0 and "oft_blocks" in result.stderr, result.stderr
+    with torch.no_grad():
+        expected = model(*inputs.values()).numpy()
+    assert_close(run(package, "a", {key: array.numpy() for key, array in inputs.items()}, tmp_path), expected)
+    safetensors.torch.save_file({"lora_unet_norm.oft_blocks": torch.zeros(2)}, tmp_path / "a.safetensors")
+    assert compile_unet(folder, package, *given).returncode == 1
+
+
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn1 = torch.nn.Module()
+        self.attn1.to_q = torch.nn.Linear(8, 8)
+        self.attn1.to_out = torch.nn.ModuleList([torch.nn.Linear(8, 8), torch.nn.Dropout()])
+
+    def forward(self, x):
+        return self.attn1.to_out[0](torch.tanh(self.attn1.to_q(x)))
+
+
+def test_older_names_of_diffusers(tmp_path):
+    """Of attention processors, and of layers."""
+    torch.manual_seed(0)
+    base, x = Attention().eval(), torch.randn(2, 8)
+    save_base(base, (x,), tmp_path / "base.pt")
+    merged, tensors = copy.deepcopy(base), {"processors": {}, "layers": {}}
+    for old, path in (("to_q", "to_q"), ("to_out", "to_out.0")):
+        down, up = torch.randn(2, 8), torch.randn(8, 2)
+        module = merged.attn1.get_submodule(path)
+        module.weight = torch.nn.Parameter(module.weight.detach() + up @ down)
+        for key, value in (("down", down), ("up", up)):
+            tensors["processors"][f"unet.attn1.processor.{old}_lora.{key}.weight"] = value
+            tensors["layers"][f"unet.attn1.{path}.lora_linear_layer.{key}.weight"] = value
+    for name, parts in tensors.items():
+        safetensors.torch.save_file(parts, tmp_path / f"{name}.safetensors")
+        succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--base", tmp_path / "base.pt", "--input",
+                "x=[2, 8]", "--output", "y", "--adapter", f"a={tmp_path}/{name}.safetensors")
+        with torch.no_grad():
+            assert_close(run(tmp_path / "p.mlpackage", "a", {"x": x.numpy()}, tmp_path), merged(x).numpy(), name)
 
 
 def diffusers(tensors, part="unet"):

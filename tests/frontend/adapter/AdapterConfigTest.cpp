@@ -6,6 +6,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include <map>
+
 using namespace plait;
 using namespace plait::frontend;
 using testing::HasSubstr;
@@ -65,6 +67,44 @@ TEST(AdapterConfig, TheFirstPatternOfTheFileCounts) {
   EXPECT_EQ(llvm::cantFail(config.alphaOf("l.k")), 4);
   EXPECT_EQ(llvm::cantFail(config.rankOf("l.0.q")), 2);
   EXPECT_EQ(llvm::cantFail(config.rankOf("l.0.v")), 8);
+}
+
+TEST(AdapterConfig, FeedforwardModulesAreEndsOfPaths) {
+  AdapterConfig config = parse(R"("feedforward_modules": ["fc"])", "IA3");
+  EXPECT_TRUE(llvm::cantFail(config.feedforward.endsIn("l.0.fc")));
+  EXPECT_TRUE(llvm::cantFail(config.feedforward.endsIn("l.0.my_fc")));
+  EXPECT_FALSE(llvm::cantFail(config.feedforward.endsIn("l.0.fc1")));
+  config = parse(R"("feedforward_modules": ".*[.]fc")", "IA3");
+  EXPECT_TRUE(llvm::cantFail(config.feedforward.endsIn("l.0.fc")));
+  EXPECT_FALSE(llvm::cantFail(config.feedforward.endsIn("l.0.my_fc")));
+}
+
+TEST(AdapterConfig, VeraWithoutProjectionsHasTheirSeed) {
+  EXPECT_EQ(parse(R"("projection_prng_key": 7, "save_projection": true)", "VERA").projectionSeed,
+            std::nullopt);
+  EXPECT_EQ(parse(R"("projection_prng_key": 7, "save_projection": false)", "VERA").projectionSeed,
+            7u);
+  EXPECT_THAT(
+      problem(R"({"peft_type": "VERA", "projection_prng_key": -1, "save_projection": false})"),
+      HasSubstr("projection_prng_key"));
+}
+
+TEST(AdapterConfig, Types) {
+  for (llvm::StringRef fields :
+       {R"("r": 2.5)", R"("r": -1)", R"("r": true)", R"("lora_alpha": 1e400)",
+        R"("lora_alpha": "x")", R"("rank_pattern": {"q": 0})", R"("rank_pattern": {"q": 1e300})",
+        R"("rank_pattern": {"q": 2.5})", R"("alpha_pattern": {"q": 1e400})",
+        R"("alpha_pattern": {"q": null})", R"("use_dora": "false")", R"("use_rslora": 1)",
+        R"("ensure_weight_tying": {})", R"("layers_to_transform": [0.5])",
+        R"("modules_to_save": {})"}) {
+    llvm::StringRef member = fields.split("\": ").first.drop_front();
+    EXPECT_THAT(problem(("{\"peft_type\": \"LORA\", " + fields + "}").str()),
+                HasSubstr(("'" + member + "'").str()))
+        << fields.str();
+  }
+  EXPECT_THAT(problem(R"({"peft_type": ["LORA"]})"), HasSubstr("peft_type"));
+  EXPECT_EQ(problem(R"({"peft_type": "LORA", "use_dora": null, "init_lora_weights": "Gaussian"})"),
+            "");
 }
 
 TEST(AdapterConfig, Refused) {
@@ -174,6 +214,32 @@ TEST(AdapterKeys, OtherTools) {
   expectKey("lycoris_blocks_0_fc.hada_w1_a", false, "blocks_0_fc", "hada_w1_a", "", true);
   expectKey("unet.down.0.to_q.lora.up.weight", false, "unet.down.0.to_q", "lora_B", "");
   expectKey("transformer.x.lora_A.weight", false, "transformer.x", "lora_A", "");
+  expectKey("te.q_proj.lora_linear_layer.down.weight", false, "te.q_proj", "lora_A", "");
+  expectKey("unet.b.0.attn1.processor.to_k_lora.up.weight", false, "unet.b.0.attn1.to_k", "lora_B",
+            "");
+  expectKey("unet.b.0.attn1.processor.to_out_lora.down.weight", false, "unet.b.0.attn1.to_out.0",
+            "lora_A", "");
+}
+
+TEST(AdapterKeys, Differences) {
+  for (auto [name, attribute] : std::map<llvm::StringRef, llvm::StringRef>{
+           {"diff", "weight"}, {"diff_b", "bias"}, {"w_norm", "weight"}, {"b_norm", "bias"}}) {
+    expectKey(("lora_unet_a_b." + name).str(), false, "a_b", "", attribute, true);
+    expectKey(("diffusion_model.a.b." + name).str(), false, "diffusion_model.a.b", "", attribute);
+    EXPECT_TRUE(parseAdapterKey(("lora_unet_a_b." + name).str(), false).isDifference);
+    EXPECT_FALSE(parseAdapterKey(("base_model.model.a." + name).str(), true).isDifference);
+  }
+  EXPECT_FALSE(parseAdapterKey("a.weight", false).isDifference);
+}
+
+TEST(AdapterKeys, OtherKinds) {
+  for (llvm::StringRef key : {"lora_unet_a.oft_blocks", "a.boft_R", "lora_unet_a.a1.weight",
+                              "lora_unet_a.on_input", "lora_unet_a.scalar"})
+    EXPECT_THAT(whyForeign(key), HasSubstr("not supported")) << key.str();
+  for (llvm::StringRef key : {"base_model.model.a.ia3_l", "base_model.model.a.lora_E"})
+    EXPECT_THAT(whyForeign(key), HasSubstr("adapter_config.json")) << key.str();
+  for (llvm::StringRef key : {"lora_unet_a.lora_up.weight", "lora_unet_a1.alpha", "a.weight", "a1"})
+    EXPECT_EQ(whyForeign(key), "") << key.str();
 }
 
 } // namespace
