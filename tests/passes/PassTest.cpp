@@ -306,6 +306,19 @@ TEST(FoldConstants, SmallWeightsDoNotGrowEither) {
   EXPECT_TRUE(foldsProducts(3, 1, false)) << "a literal itself";
 }
 
+TEST(FoldConstants, ShapesAreNoPartOfAResult) {
+  ConstantProgram p(4);
+  Value *b = p.builder.constant(numbers({4, 1})), *a = p.builder.constant(numbers({1, 4}, 1));
+  Value *product = p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
+  for (const std::vector<int64_t> &shape : {std::vector<int64_t>{2, 2, 2, 2, 1}, {1, 1, 1, 4, 4}})
+    product = p.builder.emit(OpKind::reshape,
+                             {{reshape::x, product}, {reshape::shape, llvm::ArrayRef(shape)}});
+  p.finish(product);
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  EXPECT_FALSE(foldConstants(p.program, context)) << "16 numbers of 8, and 10 sizes";
+}
+
 TEST(FoldConstants, TablesOfOneWeightAreComputed) {
   for (bool positions : {true, false}) {
     ConstantProgram p(16);
