@@ -180,6 +180,7 @@ llvm::SmallVector<uint64_t, 8> hashRuns(const TensorData &tensor) {
     if (llvm::any_of(bytes, [&](uint8_t byte) { return byte != bytes[0]; }))
       hashes.push_back(llvm::xxh3_64bits(bytes) + uint64_t(run));
   }
+  reader.release(0, tensor.numElements());
   return hashes;
 }
 

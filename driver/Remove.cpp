@@ -5,10 +5,15 @@
 #include "backend/PackageReader.h"
 #include "driver/AdapterMap.h"
 #include "runtime/RuntimeEvaluator.h"
+#include "support/FolderLock.h"
 
 namespace plait::driver {
 
 static Error compact(const RemoveOptions &options) {
+  // What another process adds between reading and writing would be lost.
+  auto lock = FolderLock::take(options.package);
+  if (!lock)
+    return lock.takeError();
   auto program = readPackage(options.package);
   if (!program)
     return program.takeError();

@@ -1,5 +1,6 @@
 """plait add and plait remove: a package grows and shrinks where it is, and is valid at every moment."""
 
+import fcntl
 import json
 import os
 import resource
@@ -147,6 +148,21 @@ def test_read_only(made, package):
         folder.chmod(0o755)
         weights.chmod(0o644)
     assert digest(package) == before
+
+
+def test_one_process_at_a_time(made, tmp_path):
+    package = shutil.copytree(made / "all.mlpackage", tmp_path / "p.mlpackage")
+    before = digest(package)
+    descriptor = os.open(package, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"], ["remove", package, "--compact"]):
+            result = plait(*arguments)
+            assert result.returncode == 1 and "being changed by another process" in result.stderr, result.stderr
+        assert digest(package) == before
+    finally:
+        os.close(descriptor)
+    succeed("remove", package, "adapter_2", "--compact")
 
 
 def weights(package):
