@@ -113,6 +113,9 @@ static Error checkInputs(const AdapterPlan &plan, const FunctionRequest &request
     if (std::vector<std::string> changed = module.changedAttributes(); !changed.empty())
       return makeError("the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
                        changed.front(), advice);
+    if (module.tokens)
+      return makeError("the adapter replaces rows of '{0}', which cannot be inputs; {1}",
+                       module.path, advice);
     for (const AdapterBranch &branch : module.branches) {
       if (branch.dora)
         return makeError("module '{0}': a DoRA's norms depend on its matrices and the weight, so "

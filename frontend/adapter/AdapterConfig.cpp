@@ -106,6 +106,13 @@ Expected<int64_t> AdapterConfig::rankOf(StringRef path) const {
   return int64_t(*value);
 }
 
+const std::vector<int64_t> *AdapterConfig::tokensOf(StringRef path) const {
+  for (const auto &[name, indices] : tokens)
+    if (name.empty() || path == name || path.ends_with("." + name))
+      return &indices;
+  return nullptr;
+}
+
 // ---- Parsing -----------------------------------------------------------------------------------
 
 namespace {
@@ -132,9 +139,6 @@ constexpr Refused kRefused[] = {
     {"megatron_config", "save the adapter from a model without Megatron's parallel layers"},
     {"alora_invocation_tokens", "an activated LoRA depends on the tokens seen; trace the adapted "
                                 "model"},
-    {"trainable_token_indices",
-     "train with modules_to_save: ['embed_tokens'] instead, or trace the "
-     "adapted model"},
     {"target_parameters", "adapt modules (target_modules) instead, or trace the adapted model"},
     {"use_qalora", kTrace},
     {"use_bdlora", kTrace},
@@ -158,8 +162,8 @@ bool isKnown(StringRef member) {
       "lora_alpha", "lora_dropout", "lora_bias", "use_rslora", "use_dora", "init_lora_weights",
       "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config",
       "runtime_config", "megatron_core", "qalora_group_size", "ensure_weight_tying",
-      "merge_weights", "target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2",
-      "orth_reg_weight", "total_step",
+      "trainable_token_indices", "merge_weights", "target_r", "init_r", "tinit", "tfinal", "deltaT",
+      "beta1", "beta2", "orth_reg_weight", "total_step",
       // The others. Of LoKr and LoHa the tensors show how they were decomposed.
       "feedforward_modules", "init_ia3_weights", "use_effective_conv2d", "decompose_both",
       "decompose_factor", "projection_prng_key", "save_projection", "vera_dropout", "d_initial"};
@@ -209,6 +213,8 @@ public:
     if (Error error = readLayers())
       return error;
     if (Error error = readSaved())
+      return error;
+    if (Error error = readTokens())
       return error;
     return std::move(config_);
   }
@@ -460,6 +466,31 @@ private:
         return addContext(regex.takeError(), "modules_to_save");
       config_.saved.push_back(std::move(*regex));
     }
+    return Error::success();
+  }
+
+  Error readTokens() {
+    const json::Value *value = object_.get("trainable_token_indices");
+    if (!isSet(value))
+      return Error::success();
+    auto read = [&](const json::Value &list, StringRef name) -> Error {
+      const json::Array *array = list.getAsArray();
+      for (const json::Value &element : array ? *array : json::Array()) {
+        auto token = element.getAsInteger();
+        if (!token)
+          return makeError("'trainable_token_indices' holds something other than integers");
+        config_.tokens[name.str()].push_back(*token);
+      }
+      return array
+                 ? Error::success()
+                 : makeError("'trainable_token_indices' is neither a list nor an object of lists");
+    };
+    const json::Object *object = value->getAsObject();
+    if (!object)
+      return read(*value, "");
+    for (const auto &[name, list] : *object)
+      if (Error error = read(list, name))
+        return error;
     return Error::success();
   }
 

@@ -44,13 +44,19 @@ struct AdapterConfig {
   ModuleChoice targets, excluded, feedforward;
   std::optional<std::vector<int64_t>> layers; ///< layers_to_transform
   std::vector<PythonRegex> layerPatterns;     ///< each with a group idx; any numbered part if empty
-  std::vector<PythonRegex> saved;             ///< modules_to_save, as patterns over paths
+  /// trainable_token_indices: of an embedding, by the end of its path; of any by "".
+  std::map<std::string, std::vector<int64_t>> tokens;
+  std::vector<PythonRegex> saved; ///< modules_to_save, as patterns over paths
 
   /// Whether PEFT would adapt the module at `path` (relative to the model that it wrapped).
   Expected<bool> adapts(llvm::StringRef path) const;
   Expected<double> alphaOf(llvm::StringRef path) const;
   /// What the factors of the module must have; of LoRA, LoHa and LoKr.
   Expected<int64_t> rankOf(llvm::StringRef path) const;
+
+  /// The tokens whose rows the adapter replaces in the embedding at `path`; null where it says
+  /// none.
+  const std::vector<int64_t> *tokensOf(llvm::StringRef path) const;
 
   /// Kinds and options that plait does not know are refused by name. Messages do not name the file.
   static Expected<AdapterConfig> parse(llvm::StringRef json);

@@ -147,9 +147,13 @@ std::vector<Val> AdapterHook::call(Engine &engine, const Object &object, std::ve
     return base(std::move(arguments));
   State &state = it->second;
   state.called = true;
-  if (state.module->branches.empty())
-    return {runBase(engine, state, std::move(arguments), {}, base)};
   Ops ops(engine);
+  if (state.module->branches.empty()) {
+    auto input = inputOf(*state.module, arguments);
+    Val x = input ? arguments[*input] : Val();
+    Val y = runBase(engine, state, std::move(arguments), {}, base);
+    return {state.module->tokens ? replaceRows(ops, *state.module, x, y) : y};
+  }
   return adapt(ops, state, std::move(arguments), base);
 }
 
@@ -273,10 +277,19 @@ bool AdapterHook::isReadElsewhere(const AdaptedModule &module, StringRef name) c
 
 Error AdapterHook::checkAllUsed() const {
   std::vector<std::string> unused, direct;
+  auto isCalled = [&](const AdaptedModule &module) {
+    return states_.find(module.object)->second.called;
+  };
   for (const AdaptedModule &module : plan_.modules()) {
     const State &state = states_.find(module.object)->second;
     if (!module.branches.empty() && !state.called && !isUntrained(module))
       (state.readDirectly ? direct : unused).push_back("'" + module.path + "'");
+    // Of an embedding and what is tied to it one is enough.
+    if (module.tokens && llvm::none_of(plan_.modules(), [&](const AdaptedModule &other) {
+          return other.tokens && isCalled(other) &&
+                 other.weight.const_data_ptr() == module.weight.const_data_ptr();
+        }))
+      unused.push_back("'" + module.path + "'");
     for (const std::string &name : module.changedAttributes())
       if (!state.read.count(name) && !isReadElsewhere(module, name))
         unused.push_back("'" + module.path + "." + name + "'");

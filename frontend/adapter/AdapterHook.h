@@ -81,6 +81,9 @@ struct MergedParameters {
   std::optional<Val> addend; ///< the bias of a module that has none: added to its result
 };
 MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module);
+/// The result of an embedding, or of a head with its weight, with the rows that an adapter brings
+/// for some tokens in place of the base's.
+Val replaceRows(Ops &ops, const AdaptedModule &module, const Val &x, const Val &y);
 /// DoRA: magnitude / norm of each output, or input, of W + what the branch adds; a vector.
 Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch);
 /// A vector of one element a feature, in the shape that multiplies x: [n] of a linear layer,

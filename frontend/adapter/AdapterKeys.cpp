@@ -41,7 +41,8 @@ static bool isFactor(StringRef name, bool fromPeft) {
                                             "vera_lambda_d",
                                             "vera_A",
                                             "vera_B",
-                                            "lora_E"};
+                                            "lora_E",
+                                            "trainable_tokens_delta"};
   return factors.contains(name) || (!fromPeft && name == "alpha");
 }
 
@@ -149,6 +150,8 @@ AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
     if (*at + 1 < parts.size() && parts.back() == "bias")
       result.factor += ".bias";
     parts.truncate(*at);
+    if (name == "trainable_tokens_delta" && parts.size() > 1 && parts.back() == "token_adapter")
+      parts.pop_back();
     dropWrappers(parts, /*isParameter=*/false, fromPeft);
   } else if (fromPeft || !isOldFactor(parts, result)) {
     dropWrappers(parts, /*isParameter=*/true, fromPeft);

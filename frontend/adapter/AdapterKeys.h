@@ -3,6 +3,7 @@
 //   base_model.model.layers.0.q_proj.lora_A.weight           PEFT
 //   base_model.model.layers.0.q_proj.lora_A.default.weight   PEFT, with the adapter's name in it
 //   base_model.model.classifier.bias                         PEFT: a replaced parameter
+//   base_model.model.embed_tokens.token_adapter.trainable_tokens_delta  PEFT: rows for tokens
 //   base_model.model.norm.ln_tuning_layers.weight            PEFT: another, of LN tuning
 //   unet.down_blocks.0.proj_in.lora_B.weight                 diffusers
 //   unet.down_blocks.0.proj_in.lora.up.weight                diffusers, older

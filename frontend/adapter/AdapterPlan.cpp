@@ -105,6 +105,7 @@ public:
       return error;
     if (Error error = drawMissingProjections())
       return error;
+    tieTokens();
     for (const BaseModules::Entry &entry : plan_.base_->entries())
       if (auto it = modules_.find(entry.object); it != modules_.end()) {
         if (Error error = finish(it->second))
@@ -433,6 +434,8 @@ private:
 
   Error placeFactor(const Item &item, const ModuleObject &object) {
     const AdapterKey &key = item.parsed;
+    if (key.factor == "trainable_tokens_delta")
+      return placeTokens(item, object);
     const auto &config = configOf(*item.adapter);
     if (StringRef(item.key).contains(".base_layer.") && StringRef(key.module).contains('.'))
       return makeError("{0}tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
@@ -456,6 +459,76 @@ private:
     if (!isNew)
       return explainTwins(item, twin->second.key, object);
     branch.kind = config ? config->kind : kindOf(branch);
+    return Error::success();
+  }
+
+  Error placeTokens(const Item &item, const ModuleObject &object) {
+    const auto &config = configOf(*item.adapter);
+    const std::vector<int64_t> *tokens = config ? config->tokensOf(item.parsed.module) : nullptr;
+    if (!tokens) {
+      unmatched(item, "the adapter's configuration has no trainable_token_indices for it");
+      return Error::success();
+    }
+    const std::string &file = item.adapter->file->weights();
+    AdaptedModule &module = moduleOf(object, item.parsed.module);
+    const at::Tensor &weight = module.weight, &rows = *item.tensor;
+    if (!weight.defined() || weight.dim() != 2 || rows.dim() != 2 ||
+        rows.size(1) != weight.size(1) || rows.size(0) != int64_t(tokens->size()) ||
+        !at::isFloatingType(rows.scalar_type()))
+      return makeError("{0}: tensor '{1}' is {2}, where a row for each of {3} tokens of the base's "
+                       "weight {4} is wanted",
+                       file, item.key, shapeText(rows.sizes()), tokens->size(),
+                       shapeText(weight.defined() ? weight.sizes() : at::IntArrayRef()));
+    for (int64_t token : *tokens)
+      if (token < 0 || token >= weight.size(0))
+        return makeError("{0}: trainable_token_indices has {1}, and the base's weight {2}: the "
+                         "adapter belongs to a base whose embedding was resized",
+                         file, token, shapeText(weight.sizes()));
+    if (adapters_.size() > 1 || item.adapter->weight != 1)
+      return makeError(
+          "{0}: the adapter replaces rows of '{1}', and replaced rows cannot be blended "
+          "with others; give it as an adapter of its own with weight 1",
+          file, module.path);
+    module.tokens = TokenRows{*tokens, rows};
+    return Error::success();
+  }
+
+  /// What has the weight of an embedding with rows of its own has the rows too, as PEFT ties it.
+  void tieTokens() {
+    std::map<const void *, TokenRows> byWeight;
+    for (const auto &[object, module] : modules_)
+      if (module.tokens && plan_.base_->isTied(module.weight))
+        byWeight.try_emplace(module.weight.const_data_ptr(), *module.tokens);
+    if (byWeight.empty())
+      return;
+    for (const BaseModules::Entry &entry : plan_.base_->entries()) {
+      at::Tensor weight = tensorAttribute(*entry.object, "weight");
+      auto rows = weight.defined() ? byWeight.find(weight.const_data_ptr()) : byWeight.end();
+      if (rows == byWeight.end() || !isCallable(*entry.object))
+        continue;
+      AdaptedModule &module = moduleOf(*entry.object, entry.path);
+      if (!module.tokens)
+        module.tokens = rows->second;
+    }
+  }
+
+  /// What PEFT computes of rows for tokens.
+  Error finishTokens(const AdaptedModule &module) const {
+    bool isHead = module.use.kind == WeightUse::Linear;
+    if (module.use.kind != WeightUse::Embedding && !isHead)
+      return makeError("module '{0}' has rows for tokens, and is neither an embedding nor a linear "
+                       "layer; trace the adapted model and give it as --function NAME=MODEL.pt",
+                       module.path);
+    if (!module.branches.empty() || module.replaced.count("weight"))
+      return makeError(
+          "module '{0}' has rows for tokens and is adapted otherwise too, which is not "
+          "supported; trace the adapted model and give it as --function NAME=MODEL.pt",
+          module.path);
+    if (isHead && module.bias.defined())
+      return makeError("module '{0}' has the weight of an embedding with rows for tokens, and a "
+                       "bias, which PEFT leaves out then; trace the adapted model and give it as "
+                       "--function NAME=MODEL.pt",
+                       module.path);
     return Error::success();
   }
 
@@ -561,9 +634,11 @@ private:
                        "--function NAME=MODEL.pt",
                        module.path, alias->path);
     // What has no code is reported once the base is lowered, with what the base does instead.
-    if (module.branches.empty() || !isCallable(*module.object))
+    if ((module.branches.empty() && !module.tokens) || !isCallable(*module.object))
       return Error::success();
     module.use = weightUse(*module.object);
+    if (module.tokens)
+      return finishTokens(module);
     for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.object]))
       if (Error error = finishBranch(module, branch, *adapter))
         return addContext(std::move(error), where(*adapter) + "module '" + module.path + "'");

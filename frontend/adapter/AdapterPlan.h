@@ -37,6 +37,12 @@ struct AdapterBranch {
   const at::Tensor &operator[](llvm::StringRef name) const { return *find(name); }
 };
 
+/// Rows of an embedding, and of a head with its weight, that the adapter brings of its own.
+struct TokenRows {
+  std::vector<int64_t> tokens;
+  at::Tensor rows; ///< [tokens, features]
+};
+
 /// The kind that the names of the factors show, where no configuration says it.
 AdapterKind kindOf(const AdapterBranch &branch);
 
@@ -52,6 +58,7 @@ struct AdaptedModule {
   std::map<std::string, at::Tensor> replaced;
   /// What adapters add to parameters, each times its weight in a blend, by attribute.
   std::map<std::string, std::vector<std::pair<at::Tensor, double>>> differences;
+  std::optional<TokenRows> tokens;
 
   bool changes(llvm::StringRef attribute) const {
     return replaced.count(attribute.str()) || differences.count(attribute.str());

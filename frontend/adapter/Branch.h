@@ -20,6 +20,9 @@ Val convolve(Ops &ops, const AdaptedModule &module, const Val &x, const Val &wei
 Val convolveDelta(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                   const AdapterBranch &branch, const Val &x, const Val &delta);
 
+/// What a scaled embedding multiplies what it gathers with; one of others.
+double embeddingScale(const AdaptedModule &module);
+
 Val loraOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
                const AdapterBranch &branch, const Val &x);
 mil::TensorData mergedLora(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch,

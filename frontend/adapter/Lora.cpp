@@ -17,7 +17,7 @@ using mil::TensorData;
 
 /// A scaled embedding (Gemma's, BART's) multiplies what it gathers; the adapter's part is
 /// multiplied alike. A trace keeps no numbers of a module but in its code.
-static double embeddingScale(const AdaptedModule &module) {
+double embeddingScale(const AdaptedModule &module) {
   auto numberOf = [](const c10::IValue &value) -> std::optional<double> {
     if (value.isDouble() || value.isInt())
       return value.toScalar().toDouble();

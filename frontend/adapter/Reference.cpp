@@ -26,6 +26,10 @@ public:
         sum = sum + weight * tensor.to(at::kFloat);
       set(name, sum.to(old.scalar_type()));
     }
+    if (module_.tokens)
+      set("weight",
+          module_.weight.index_copy(0, at::tensor(module_.tokens->tokens),
+                                    module_.tokens->rows.to(module_.weight.scalar_type())));
     if (module_.branches.empty() || !isCallable(*module_.object))
       return Error::success();
     if (module_.computesWeight)
@@ -189,7 +193,7 @@ static Error writeMergedUnguarded(llvm::StringRef base, llvm::ArrayRef<AdapterSp
     return addContext(plan.takeError(), adapters[0].path);
   for (const AdaptedModule &adapted : plan->modules()) {
     for (const char *name : {"weight", "bias"})
-      if (plan->base().isTied(tensorAttribute(*adapted.object, name)))
+      if (!adapted.tokens && plan->base().isTied(tensorAttribute(*adapted.object, name)))
         return makeError(
             "module '{0}': its {1} is another module's too, so that an adapter cannot "
             "be merged into it to be compared with; compare with a trace of the adapted "

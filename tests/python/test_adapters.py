@@ -103,6 +103,38 @@ def test_tied_weights(tmp_path):
     })
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_for_tokens(tmp_path, tied):
+    """trainable_token_indices: rows of the embedding alone, and of a head that has its weight."""
+    check_all(tmp_path, models.llama(tied), models.Logits, IDS, ["ids=int32[1, 6]"], {
+        "some": LoraConfig(r=4, target_modules=QV, trainable_token_indices=[1, 9, 33]),
+        "named": LoraConfig(r=4, target_modules="all-linear", use_dora=True, exclude_modules=["lm_head"],
+                            trainable_token_indices={"embed_tokens": [4]}),
+    })
+    given = ["compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "ids=int32[1, 6]"]
+    succeed("verify", tmp_path / "keep.mlpackage", "--function", "some", "--against", tmp_path / "base.pt", "--adapter",
+            tmp_path / "some")
+    resized = edited(tmp_path / "some", tmp_path / "resized", trainable_token_indices=[1, 9, 64])
+    for options, message in [(["--adapter", f"a={tmp_path}/some", "--lora", "inputs"], "--lora keep"),
+                             (["--adapter", f"a={tmp_path}/some:0.5+{tmp_path}/named:0.5"], "cannot be blended"),
+                             (["--adapter", f"a={resized}"], "was resized")]:
+        result = plait(*given, *options)
+        assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+def test_bytes_of_rows_for_tokens(tmp_path):
+    """The embedding stays shared."""
+    base = models.llama(tied=True)
+    base.resize_token_embeddings(2000)
+    save_base(models.Logits(base), tuple(IDS.values()), tmp_path / "base.pt")
+    models.adapt(base, LoraConfig(r=4, target_modules=QV, trainable_token_indices=[1, 9, 1033]), tmp_path / "a")
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input", "ids=int32[1, 6]",
+            "--base-function", "plain", "--adapter", f"a={tmp_path}/a")
+    report = json.loads(succeed("inspect", tmp_path / "p.mlpackage", "--json").stdout)["functions"]
+    file = (tmp_path / "a" / "adapter_model.safetensors").stat().st_size / 2
+    assert report[1]["own_weight_bytes"] <= 1.1 * file
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     """A base of 96 features, large enough for weights to outweigh the rest, with adapters of several kinds."""

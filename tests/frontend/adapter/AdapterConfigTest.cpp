@@ -183,6 +183,8 @@ TEST(AdapterKeys, Peft) {
   expectKey("base_model.model.norm.ln_tuning_layers.weight", true, "norm", "", "weight");
   expectKey("base_model.model.norm.ln_tuning_layers.default.bias", true, "norm", "", "bias");
   expectKey("base_model.model.q.lora_E", true, "q", "lora_E", "");
+  expectKey("base_model.model.e.token_adapter.trainable_tokens_delta", true, "e",
+            "trainable_tokens_delta", "");
   expectKey("base_model.vera_A", true, "", "vera_A", "");
 }
 
