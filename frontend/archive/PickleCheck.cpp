@@ -250,6 +250,9 @@ Error Machine::step(char code, StringRef argument) {
     uint64_t slot = littleEndian(argument);
     if (stack.empty())
       return missing();
+    // Whoever writes pickles counts the values that it remembers.
+    if (slot > std::max<uint64_t>(pushed, UINT8_MAX))
+      return damaged("claims more than there is");
     if (slot >= memo.size())
       memo.resize(slot + 1);
     memo[slot] = stack.back();
@@ -359,8 +362,6 @@ Error Machine::run() {
         return tooShort();
       size += value;
     }
-    if (code == 'r' && value > pickle.size())
-      return tooShort();
     if (Error error = step(code, after.take_front(size)))
       return error;
     if (containers.size() > maxContainers || pushed > maxValues)

@@ -13,6 +13,7 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
+#include "llvm/Support/FormatVariadic.h"
 
 #include <cstring>
 #include <mutex>
@@ -36,6 +37,8 @@ using torch::jit::Source;
 // The widest element (a complex double) must be aligned; torch itself writes records at multiples
 // of 64.
 constexpr uintptr_t requiredAlignment = 16;
+// Weights do not shrink to a hundredth; a small file that grows to gigabytes is no model.
+constexpr uint64_t trustedSize = 64 << 20;
 
 /// Lets LibTorch's zip reader, which decompresses, read the mapping.
 class MappingAdapter final : public caffe2::serialize::ReadAdapterInterface {
@@ -119,6 +122,12 @@ public:
 
 private:
   std::pair<at::DataPtr, size_t> readCopy(const std::string &name, const ZipRecord &record) {
+    if (record.compressed && record.size > trustedSize && record.size / 100 > record.packedSize)
+      throw std::runtime_error(
+          llvm::formatv("record '{0}' claims {1} bytes in {2}; if that is so, pack the archive "
+                        "again without compression",
+                        name, record.size, record.packedSize)
+              .str());
     std::scoped_lock lock(mutex);
     if (!decompressor)
       decompressor = std::make_unique<PyTorchStreamReader>(std::make_shared<MappingAdapter>(file));
