@@ -149,10 +149,12 @@ std::vector<Val> AdapterHook::call(Engine &engine, const Object &object, std::ve
   state.called = true;
   Ops ops(engine);
   if (state.module->branches.empty()) {
+    if (!state.module->tokens)
+      return {runBase(engine, state, std::move(arguments), {}, base)};
     auto input = inputOf(*state.module, arguments);
     Val x = input ? arguments[*input] : Val();
     Val y = runBase(engine, state, std::move(arguments), {}, base);
-    return {state.module->tokens ? replaceRows(ops, *state.module, x, y) : y};
+    return {replaceRows(ops, *state.module, x, y)};
   }
   return adapt(ops, state, std::move(arguments), base);
 }

@@ -439,8 +439,8 @@ private:
     const auto &config = configOf(*item.adapter);
     if (StringRef(item.key).contains(".base_layer.") && StringRef(key.module).contains('.'))
       return makeError("{0}tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
-                       "nn.MultiheadAttention, which is not supported; trace the adapted model and "
-                       "give it as --function NAME=MODEL.pt",
+                       "nn.MultiheadAttention, which is not supported; trace the model with the "
+                       "adapter merged (merge_and_unload) and give it as --function NAME=MODEL.pt",
                        where(*item.adapter), item.key);
     if (config) {
       auto adapts = config->adapts(key.module);

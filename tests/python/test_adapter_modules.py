@@ -341,7 +341,7 @@ class Attention(nn.Module):
 
 
 def test_attention_that_is_adapted_whole(tmp_path, no_fast_path):
-    """PEFT merges into its weights when it is called: refused from a folder, and taken from a trace."""
+    """PEFT merges into its weights when it is called, where no trace sees it; it must be merged before."""
     torch.manual_seed(0)
     base = Attention().eval()
     model = models.adapt(base, lora("attention"), tmp_path / "a")
@@ -350,7 +350,7 @@ def test_attention_that_is_adapted_whole(tmp_path, no_fast_path):
     assert result.returncode == 1 and "nn.MultiheadAttention" in result.stderr and "--function" in result.stderr
     with torch.no_grad():
         expected = model(*X.values()).numpy()
-    save_base(model, tuple(X.values()), tmp_path / "adapted.pt")
+    save_base(model.merge_and_unload(), tuple(X.values()), tmp_path / "adapted.pt")
     succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--function", f"a={tmp_path}/adapted.pt",
             "--input", "x=[2, 8]", "--output", "y")
     assert_close(run(tmp_path / "p.mlpackage", "a", {"x": X["x"].numpy()}, tmp_path), expected)
