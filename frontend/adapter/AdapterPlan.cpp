@@ -140,6 +140,10 @@ private:
       AdapterKey parsed = adapter.file->parse(key);
       parts[parsed.part].push_back({&adapter, &tensor, key, parsed});
     }
+    if (parts.size() == 1) { // as all of PEFT's
+      llvm::append_range(items_, whole);
+      return Error::success();
+    }
     // The name of a part may be that of a module: of a wrapper that holds parts of the pipeline.
     std::vector<Item> all;
     for (auto &[part, items] : parts)
