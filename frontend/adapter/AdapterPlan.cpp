@@ -88,8 +88,6 @@ public:
     for (const AdapterUse &adapter : adapters_)
       if (Error error = readKeys(adapter))
         return error;
-    if (Error error = takeOutForeign())
-      return error;
     findRoots();
     if (Error error = chooseRoot(root))
       return error;
@@ -136,10 +134,23 @@ private:
   Error readKeys(const AdapterUse &adapter) {
     std::map<std::string, std::vector<Item>> parts;
     std::vector<Item> &whole = parts[""];
+    std::string foreign;
     for (const auto &[key, tensor] : adapter.file->tensors()) {
       AdapterKey parsed = adapter.file->parse(key);
-      parts[parsed.part].push_back({&adapter, &tensor, key, parsed});
+      Item item{&adapter, &tensor, key, parsed};
+      std::string why = adapter.file->config(parsed.part) ? "" : whyForeign(key);
+      if (why.empty()) {
+        parts[parsed.part].push_back(std::move(item));
+        continue;
+      }
+      unmatched(item, why);
+      if (foreign.empty())
+        foreign = llvm::formatv("{0}tensor '{1}' {2}", where(adapter), key, why).str();
     }
+    // Of a kind that plait does not know: an error, or none of the adapter's.
+    bool empty = llvm::all_of(parts, [](const auto &part) { return part.second.empty(); });
+    if (!foreign.empty() && (!allowUnmatched_ || empty))
+      return makeError("{0}", foreign);
     if (parts.size() == 1) { // as all of PEFT's
       llvm::append_range(items_, whole);
       return Error::success();
@@ -193,27 +204,6 @@ private:
   const std::optional<AdapterConfig> &configOf(const AdapterUse &adapter) const {
     auto part = partOf_.find(&adapter);
     return adapter.file->config(part == partOf_.end() ? "" : part->second);
-  }
-
-  /// Tensors of kinds that plait does not know: an error, or none of the adapter's.
-  Error takeOutForeign() {
-    std::vector<Item> known;
-    std::string problem;
-    size_t count = 0;
-    for (Item &item : items_) {
-      std::string why = configOf(*item.adapter) ? "" : whyForeign(item.key);
-      if (why.empty()) {
-        known.push_back(std::move(item));
-        continue;
-      }
-      unmatched(item, why);
-      if (count++ == 0)
-        problem = llvm::formatv("{0}tensor '{1}' {2}", where(*item.adapter), item.key, why).str();
-    }
-    if (count && (!allowUnmatched_ || known.empty()))
-      return makeError("{0}", problem);
-    items_ = std::move(known);
-    return Error::success();
   }
 
   // ---- The root ----

@@ -125,9 +125,12 @@ Val featureScale(AdapterHook *hook, Ops &ops, const AdaptedModule &module) {
 
 static Val replacedParameter(Ops &ops, const AdaptedModule &module, StringRef name) {
   auto replaced = module.replaced.find(name.str());
-  return ops.constant(replaced != module.replaced.end() ? replaced->second
-                                                        : tensorAttribute(*module.object, name),
-                      name);
+  // A weight that is computed each time (weight_norm) is no attribute.
+  at::Tensor value = replaced != module.replaced.end() ? replaced->second
+                     : name == "weight" && module.weight.defined()
+                         ? module.weight
+                         : tensorAttribute(*module.object, name);
+  return ops.constant(value, name);
 }
 
 static Val addDifferences(Ops &ops, const AdaptedModule &module, StringRef name, Val value) {

@@ -390,6 +390,6 @@ def test_a_folder_of_adapters(tmp_path):
     models.randomise(model, 1)
     model.save_pretrained(tmp_path / "a")
     result = compile_base(tmp_path, tmp_path / "a")
-    assert result.returncode == 1 and f"{tmp_path}/a/chat', '{tmp_path}/a/code'" in result.stderr, result.stderr
+    assert result.returncode == 1 and "'chat', 'code'" in result.stderr, result.stderr
     for name in ("chat", "code"):
         check_file(tmp_path, base, tmp_path / "a" / name)

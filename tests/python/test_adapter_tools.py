@@ -223,7 +223,7 @@ def test_differences(unet, tmp_path, mode):
     ({"base_model.model.to_q.ia3_l": torch.ones(32, 1)}, "adapter_config.json"),
     ({"base_model.model.to_q.lora_A.weight": torch.ones(4, 32), "base_model.model.to_q.lora_B.weight": torch.ones(32, 4)},
      "adapter_config.json"),
-    ({"lora_te1_to_q.lora_down.weight": torch.ones(4, 32)}, "several models"),
+    ({"lora_te1_to_q.lora_down.weight": torch.ones(4, 32)}, "another part of a pipeline"),
     ({"lora_unet_to_q.alpha": torch.tensor(float("nan"))}, "fp32"),
     ({"lora_unet_to_q.alpha": torch.ones(2)}, "one number"),
     ({"lora_unet_norm.w_norm": torch.ones(7)}, "another base"),
