@@ -1,7 +1,7 @@
 // Matching keys with modules, and checking that the tensors of each belong together.
 #include "frontend/adapter/AdapterPlan.h"
 
-#include "frontend/adapter/AdapterKeys.h"
+#include "frontend/adapter/AdapterRoot.h"
 #include "frontend/adapter/BranchScale.h"
 #include "frontend/adapter/BranchShapes.h"
 #include "frontend/adapter/VeraProjections.h"
@@ -88,10 +88,12 @@ public:
     for (const AdapterUse &adapter : adapters_)
       if (Error error = readKeys(adapter))
         return error;
-    findRoots();
-    if (Error error = chooseRoot(root))
-      return error;
-    for (auto &[module, object] : matches_)
+    auto chosen = chooseRoot(*base_, items_, root);
+    if (!chosen)
+      return chosen.takeError();
+    root_ = std::move(*chosen);
+    plan_.root_ = root_.path;
+    for (auto &[module, object] : root_.matches)
       if (!isCallable(*object))
         if (const ModuleObject *twin = base_->calledTwin(pathOf(module)))
           object = twin;
@@ -115,13 +117,7 @@ public:
   }
 
 private:
-  struct Item {
-    const AdapterUse *adapter;
-    const at::Tensor *tensor;
-    std::string key;
-    AdapterKey parsed;
-    bool isProjection() const { return parsed.factor == "vera_A" || parsed.factor == "vera_B"; }
-  };
+  using Item = AdapterItem;
 
   /// The adapter's file in front of a message; not where the caller's own says it already.
   std::string where(const AdapterUse &adapter) const {
@@ -161,7 +157,7 @@ private:
       llvm::append_range(all, items);
     if (llvm::any_of(all, [](const Item &item) { return !item.parsed.part.empty(); }) &&
         llvm::none_of(all, [](const Item &item) { return item.parsed.flattened; }) &&
-        !adapter.file->config(parts.rbegin()->first) && countMatches(all).second == 0) {
+        !adapter.file->config(parts.rbegin()->first) && countMatches(*base_, all).second == 0) {
       llvm::append_range(items_, all);
       return Error::success();
     }
@@ -174,7 +170,7 @@ private:
     const std::string *best = nullptr, *other = nullptr;
     std::pair<size_t, size_t> most;
     for (const auto &[part, items] : parts) {
-      auto found = countMatches(items);
+      auto found = countMatches(*base_, items);
       bool isBetter = !best || found.first > most.first ||
                       (found.first == most.first && found.second < most.second);
       other = isBetter ? nullptr : found == most && found.first > 0 ? &part : other;
@@ -206,121 +202,6 @@ private:
     return adapter.file->config(part == partOf_.end() ? "" : part->second);
   }
 
-  // ---- The root ----
-
-  using Matches = std::map<std::string, const ModuleObject *>; ///< by the adapter's path
-
-  /// Where `path` ends in `module`: the path before it.
-  static std::optional<StringRef> rootOf(StringRef path, StringRef flat, const AdapterKey &key) {
-    StringRef whole = key.flattened ? flat : path;
-    if (!whole.ends_with(key.module))
-      return std::nullopt;
-    size_t before = path.size() - key.module.size();
-    if (before == 0)
-      return StringRef();
-    return path[before - 1] == '.' ? std::optional(path.take_front(before - 1)) : std::nullopt;
-  }
-
-  /// How many modules of some items the base has, below the root that fits best, and how many not.
-  std::pair<size_t, size_t> countMatches(llvm::ArrayRef<Item> items) const {
-    std::map<std::string, Matches> roots;
-    size_t wanted = matchRoots(items, roots, nullptr), best = 0;
-    for (const auto &[root, matches] : roots)
-      best = std::max(best, matches.size());
-    return {best, wanted - best};
-  }
-
-  void findRoots() { wantedModules_ = matchRoots(items_, roots_, &ambiguous_); }
-
-  /// Another module of the base that a path without dots fits, by root and that path.
-  using Ambiguous = std::map<std::pair<std::string, std::string>, std::string>;
-
-  /// Fills `roots`, and gives the number of modules that the items are of.
-  size_t matchRoots(llvm::ArrayRef<Item> items, std::map<std::string, Matches> &roots,
-                    Ambiguous *ambiguous) const {
-    llvm::StringMap<const AdapterKey *> wanted;
-    for (const Item &item : items)
-      if (!item.parsed.module.empty() && !item.isProjection())
-        wanted.try_emplace(item.parsed.module, &item.parsed);
-    for (const BaseModules::Entry &entry : plan_.base_->entries()) {
-      std::string flat = entry.path;
-      std::replace(flat.begin(), flat.end(), '.', '_');
-      for (const auto &[module, key] : wanted)
-        if (auto root = rootOf(entry.path, flat, *key)) {
-          auto [it, isNew] = roots[root->str()].try_emplace(module.str(), entry.object);
-          if (ambiguous && !isNew && it->second != entry.object)
-            ambiguous->try_emplace({root->str(), module.str()}, entry.path);
-        }
-    }
-    return wanted.size();
-  }
-
-  Error chooseRoot(const std::optional<std::string> &given) {
-    if (given) {
-      if (!plan_.base_->find(*given))
-        return makeError("the base has no module '{0}', which is given as the adapter's root",
-                         *given);
-      plan_.root_ = *given;
-      matches_ = roots_[*given];
-      return Error::success();
-    }
-    if (wantedModules_ == 0) // all of it belongs to the model itself
-      return Error::success();
-    if (roots_.empty())
-      return explainNoMatch();
-    size_t best = 0;
-    for (const auto &[root, matches] : roots_)
-      best = std::max(best, matches.size());
-    std::vector<StringRef> candidates, called;
-    for (const auto &[root, matches] : roots_)
-      if (matches.size() == best && llvm::none_of(candidates, [&](StringRef other) {
-            return roots_[other.str()] == matches;
-          }))
-        candidates.push_back(root);
-    // Of one module under two names a trace has the code under one.
-    llvm::copy_if(candidates, std::back_inserter(called), [&](StringRef root) {
-      return llvm::any_of(roots_[root.str()],
-                          [](const auto &match) { return isCallable(*match.second); });
-    });
-    if (!called.empty())
-      candidates = std::move(called);
-    if (candidates.size() > 1)
-      return makeError("the adapter fits {0} parts of the base: '{1}'; say which one was adapted "
-                       "with --adapter-root",
-                       candidates.size(), llvm::join(candidates, "', '"));
-    plan_.root_ = candidates[0].str();
-    matches_ = roots_[plan_.root_];
-    return Error::success();
-  }
-
-  Error explainNoMatch() const {
-    if (plan_.base_->isFlat())
-      return makeError(
-          "the base has no modules left that an adapter could be applied to: it was "
-          "frozen (torch.jit.freeze, optimize_for_inference), exported flat, or traced "
-          "from a function; save it with torch.jit.save right after torch.jit.trace or "
-          "torch.jit.script of the module itself");
-    StringRef wanted = items_[0].parsed.module;
-    for (StringRef inner = wanted.split('.').second; inner.contains('.');
-         inner = inner.split('.').second)
-      if (llvm::any_of(plan_.base_->entries(), [&](const BaseModules::Entry &entry) {
-            return entry.path == inner || StringRef(entry.path).ends_with(("." + inner).str());
-          }))
-        return makeError("no module of the base is one that the adapter changes: it changes '{0}' "
-                         "and the base has '{1}', so that it is a part of the model that was "
-                         "adapted; trace a wrapper that holds the whole model and calls that part",
-                         wanted, inner);
-    std::vector<std::string> examples;
-    for (const BaseModules::Entry &entry : plan_.base_->entries())
-      if (!entry.path.empty() && tensorAttribute(*entry.object, "weight").defined() &&
-          examples.size() < 3)
-        examples.push_back("'" + entry.path + "'");
-    return makeError("no module of the base is one that the adapter changes: it changes '{0}' and "
-                     "the base has {1} …; give the model that the adapter was trained on, or a "
-                     "wrapper around it",
-                     wanted, llvm::join(examples, ", "));
-  }
-
   // ---- Placing tensors ----
 
   std::string pathOf(StringRef module) const {
@@ -341,7 +222,7 @@ private:
       return Error::success();
     }
     const ModuleObject *object = key.module.empty() ? plan_.base_->find(plan_.root_) : nullptr;
-    if (auto it = matches_.find(key.module); it != matches_.end())
+    if (auto it = root_.matches.find(key.module); it != root_.matches.end())
       object = it->second;
     // Beside a module that is saved PEFT may save the one that it stands for, which nothing calls.
     if (!object && key.factor.empty() && StringRef(key.module).ends_with(".original_module"))
@@ -350,7 +231,7 @@ private:
       unmatched(item, "the base has no module '" + pathOf(key.module) + "'");
       return Error::success();
     }
-    if (auto it = ambiguous_.find({plan_.root_, key.module}); it != ambiguous_.end())
+    if (auto it = root_.ambiguous.find(key.module); it != root_.ambiguous.end())
       return makeError("{0}tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
                        "has lost the dots of the path; save the adapter in PEFT's form",
                        where(*item.adapter), item.key, plan_.base_->pathOf(*object), it->second);
@@ -684,11 +565,8 @@ private:
   AdapterPlan plan_;
   std::shared_ptr<BaseModules> base_;
   std::vector<Item> items_;
-  std::map<std::string, Matches> roots_;
-  Matches matches_;
-  Ambiguous ambiguous_;
+  AdapterRoot root_;
   std::map<const AdapterUse *, std::string> partOf_;
-  size_t wantedModules_ = 0;
   std::vector<std::string> unmatched_;
   std::map<const ModuleObject *, AdaptedModule> modules_;
   /// The keys of changed parameters, by module, adapter and attribute.
