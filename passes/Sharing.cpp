@@ -23,7 +23,21 @@ uint64_t ContentKeys::operator()(const Attr &attr) {
   return hash;
 }
 
+/// What is only rounded to half, as autocast does it: the same weight in a package of half
+/// precision. Null for anything else.
+static const TensorData *roundedToHalf(const TensorData &tensor) {
+  auto isCast = [](const TensorData &tree, DType dtype) {
+    return tree.kind() == TensorData::Kind::Cast && tree.dtype() == dtype;
+  };
+  if (!isCast(tensor, DType::F32) || !isCast(tensor.node().inputs[0], DType::F16))
+    return nullptr;
+  const TensorData &wide = tensor.node().inputs[0].node().inputs[0];
+  return wide.dtype() == DType::F32 ? &wide : nullptr;
+}
+
 uint64_t ContentKeys::operator()(const TensorData &tensor) {
+  if (const TensorData *wide = roundedToHalf(tensor))
+    return (*this)(*wide);
   const TensorData::Node &node = tensor.node();
   if (auto it = nodes_.find(&node); it != nodes_.end())
     return it->second.second;

@@ -11,7 +11,8 @@
 
 namespace plait::passes {
 
-/// Equal for constants of equal content, dtype, shape and transforms, whichever file they are in.
+/// Equal for constants of equal content, dtype, shape and transforms, whichever file they are in;
+/// rounding to half is no difference.
 class ContentKeys {
 public:
   uint64_t operator()(const mil::TensorData &tensor);

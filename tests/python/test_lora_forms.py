@@ -1,6 +1,7 @@
 """LoRA as PEFT traces it, in every form: nothing is left of a scale when the branch is kept, nothing of the branch when it
 is folded, and both compute what PEFT computes."""
 
+import copy
 import json
 
 import adapter_models as models
@@ -261,3 +262,26 @@ def test_by_hand(tmp_path, name, mode):
         expected[operation] = expected.get(operation, 0) + count
     assert operations == expected
     succeed("verify", package, "--against", path)
+
+
+def test_weights_rounded_by_autocast_are_shared(tmp_path):
+    """A DoRA's factor is not taken into a weight that its own function rounds to half and the base does not: in a package of
+    half precision it is one."""
+    base = Wide().eval()
+    model = adapted(copy.deepcopy(base), lora(r=16, use_dora=True, target_modules=["first"]))
+    with torch.no_grad():
+        torch.jit.trace(base, (WIDE,)).save(str(tmp_path / "base.pt"))
+        with torch.autocast("cpu", dtype=torch.float16):
+            torch.jit.trace(model, (WIDE,), check_trace=False).save(str(tmp_path / "main.pt"))
+    given = [text for name in ("base", "main")
+             for text in ("--function", f"{name}={tmp_path}/{name}.pt", "--input", "x=[3, 160]", "--output", "y")]
+    functions = {}
+    for mode in ("keep", "fold"):
+        package = tmp_path / f"{mode}.mlpackage"
+        succeed("compile", "-o", package, "--lora", mode, *given)
+        report = json.loads(succeed("inspect", package, "--json").stdout)
+        functions[mode] = {function["name"]: function for function in report["functions"]}
+        succeed("verify", package, "--function", "main", "--against", tmp_path / "main.pt")
+    adapter = 2 * sum(value.numel() for value in peft.get_peft_model_state_dict(model).values())
+    assert functions["keep"]["main"]["own_weight_bytes"] <= 1.1 * adapter
+    assert functions["fold"]["main"]["operations"] == functions["fold"]["base"]["operations"]
