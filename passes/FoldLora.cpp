@@ -321,9 +321,8 @@ bool foldLora(Program &program, PassContext &context) {
       const LoraTerm &term = plan.sum.terms[index];
       return term.branch && (canCarry(term, term.branch->a) || canCarry(term, term.branch->b));
     };
-    bool anyBranch = llvm::any_of(plan.sum.terms, [](auto &term) { return bool(term.branch); });
     if (!plan.folds() &&
-        (!anyBranch || operationsOf(plan, atBest, context) >= operationsOf(plan.sum)))
+        (!plan.sum.hasBranch || operationsOf(plan, atBest, context) >= operationsOf(plan.sum)))
       continue;
     taken.insert(plan.sum.operations.begin(), plan.sum.operations.end());
     for (const LoraTerm &term : plan.sum.terms)

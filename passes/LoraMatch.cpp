@@ -185,7 +185,7 @@ public:
   std::optional<LoraSum> run() {
     // What something else uses as well is a term by itself; that leaves less of the sum, so again.
     do {
-      sum_ = LoraSum{&root_, axis_, {}, {0}, {}, 0};
+      sum_ = LoraSum{&root_, axis_, {}, {0}, {}, 0, false};
       steps_ = 0;
       walk(root_.result(), {1});
       if (steps_ > kMostSteps || sum_.operations.empty())
@@ -193,7 +193,6 @@ public:
     } while (findOpaque());
     for (const Op *op : sum_.operations)
       sum_.arithmetic += !op->is(OpKind::cast);
-    bool anyBranch = false;
     unsigned layers = 0;
     for (LoraTerm &term : sum_.terms) {
       term.layer = layerOf(term.value);
@@ -201,9 +200,9 @@ public:
         term.branch = matchBranch(term.layer, context_);
         ++layers;
       }
-      anyBranch |= term.branch.has_value();
+      sum_.hasBranch |= term.branch.has_value();
     }
-    if (!anyBranch && (layers < 2 || context_.lora(root_.function()->name) != LoraMode::Fold))
+    if (!sum_.hasBranch && (layers < 2 || context_.lora(root_.function()->name) != LoraMode::Fold))
       return std::nullopt;
     // What is switched off goes.
     auto isOff = [](const LoraTerm &term) { return isAll(term.factor, 0); };

@@ -68,6 +68,7 @@ struct LoraSum {
   PerFeature constant = {0};
   llvm::DenseSet<const mil::Op *> operations; ///< that only this sum needs, and the root
   unsigned arithmetic = 0;                    ///< those that are no casts
+  bool hasBranch = false;                     ///< perhaps one that is switched off
 
   /// Nothing outside the sum uses the value.
   bool owns(const mil::Value *value) const;
