@@ -1,21 +1,23 @@
-// drop-zero-bias: makes matmul of linears whose zero bias would weigh in a variant of a function.
+// drop-zero-bias: makes matmul of the linears of a low-rank branch whose zero bias would weigh.
 //
-//   %y = linear(x = %x, weight = const W [64, 64], bias = const b [64])    before: W and b are
-//   %h = linear(x = %x, weight = const A [2, 64], bias = const 0 [2])      another function's too
+//   %y = linear(x = %x, weight = const W [64, 64], bias = const b [64])    before
+//   %h = linear(x = %x, weight = const A [2, 64], bias = const 0 [2])
 //   %d = linear(x = %h, weight = const B [64, 2], bias = const 0 [64])
+//   %z = add(x = %y, y = %d)
 //
 //   %y = linear(x = %x, weight = const W, bias = const b)                  after
 //   %h = linear(x = %x, weight = const A, bias = const 0 [2])
 //   %d = matmul(x = %h, y = const B, transpose_y = true)
+//   %z = add(x = %y, y = %d)
 //
-// Core ML's linear takes a bias, so one without has zeros, stored once for each length. In a
-// variant, a function that shares a good part of its weights, they may be most of what it has of
-// its own: next to a single adapter of a low rank, say. While they are more than a twelfth of that,
-// the linears with the longest of them are written as multiplications. Elsewhere a zero bias is no
-// matter of size.
+// Core ML's linear takes a bias, so one without has zeros, stored once for each length. Beside a
+// single adapter of a low rank they would be half of what is stored for it. Where the zeros of one
+// length serve such pairs alone, and are more than a twelfth of their factors, they go; with them
+// those of a layer that a branch is added to after a factor per feature (a DoRA). What other layers
+// have too stays. Each function decides by itself: it is the same alone, beside others and when it
+// is added to a package.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
-#include "passes/Sharing.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
@@ -28,116 +30,98 @@ using namespace mil;
 
 namespace {
 
-/// The zeros of one length and type, and the linears that have them.
-struct ZeroBias {
-  Function *function = nullptr;
-  bool several = false; ///< functions
-  std::vector<Op *> linears;
+/// Zeros of fewer elements are literals in a package.
+constexpr int64_t kBlobElements = 10;
+/// Zeros may be this part of the factors beside them.
+constexpr uint64_t kPart = 12;
 
-  const TensorData &tensor() const { return *constTensor((*linears[0])[linear::bias]); }
-};
+/// The linears that have a zero bias, by its type and length.
+using ZeroBiases = llvm::MapVector<std::pair<unsigned, int64_t>, std::vector<Op *>>;
 
-/// By type and length.
-using ZeroBiases = llvm::MapVector<std::pair<unsigned, int64_t>, ZeroBias>;
-
-ZeroBiases findZeroBiases(Program &program) {
+ZeroBiases findZeroBiases(Function &function) {
   ZeroBiases found;
   llvm::DenseMap<const Value *, bool> isZero;
-  walk(program, [&](Op &op) {
+  mil::walk(function.body(), [&](Op &op) {
     Value *bias = op.is(OpKind::linear) ? op[linear::bias] : nullptr;
     const TensorData *tensor = constTensor(bias);
-    if (!tensor || !isFloat(tensor->dtype()) || tensor->numElements() < 10)
+    if (!tensor || !isFloat(tensor->dtype()) || tensor->numElements() < kBlobElements)
       return;
     auto [it, isNew] = isZero.try_emplace(bias, false);
     if (isNew)
       it->second = isSplat(bias, 0);
-    if (!it->second)
-      return;
-    ZeroBias &zero = found[{unsigned(tensor->dtype()), tensor->numElements()}];
-    zero.several |= zero.function && zero.function != op.function();
-    zero.function = op.function();
-    zero.linears.push_back(&op);
+    if (it->second)
+      found[{unsigned(tensor->dtype()), tensor->numElements()}].push_back(&op);
   });
   return found;
 }
 
-/// The bytes of a function's weights, each once.
-struct Weights {
-  uint64_t own = 0, shared = 0;
-};
-
-Weights weigh(Function &function, Sharing &sharing) {
-  Weights weights;
-  llvm::DenseSet<uint64_t> seen;
-  mil::walk(function.body(), [&](Op &op) {
-    const TensorData *tensor = op.is(OpKind::const_) ? op.val().tensor() : nullptr;
-    if (!tensor || tensor->numElements() < 10)
-      return;
-    uint64_t key = sharing.key(*tensor);
-    if (seen.insert(key).second)
-      (sharing.usedElsewhere(key, &function) ? weights.shared : weights.own) += tensor->byteSize();
-  });
-  return weights;
+/// The constant A of a linear that is the B of a pair: what gives its input multiplies or gathers
+/// by a constant, or it is the product of two constants. Null for other linears.
+const Value *otherFactor(const Op &op) {
+  if (!constTensor(op[linear::weight])) // compressed
+    return nullptr;
+  if (constTensor(op[linear::x]))
+    return op[linear::x];
+  const Op *a = op[linear::x]->def();
+  const Value *factor = !a                      ? nullptr
+                        : a->is(OpKind::linear) ? (*a)[linear::weight]
+                        : a->is(OpKind::gather) ? (*a)[gather::x]
+                        : a->is(OpKind::matmul) ? (*a)[matmul::y]
+                                                : nullptr;
+  return constTensor(factor) ? factor : nullptr;
 }
 
-/// Whether all its linears may be matmuls.
-bool mayDrop(const ZeroBias &zero) {
-  return llvm::all_of(zero.linears, [&](const Op *op) {
-    return constTensor((*op)[linear::weight]) && (*op)[linear::x]->type.rank() > 1 &&
-           (*op)[linear::x]->type.dtype() == zero.tensor().dtype();
-  });
+/// For the W of a DoRA, whose result times a constant is added to what a pair gives: the B of that
+/// pair. Null for other linears.
+const Op *branchBeside(const Op &op) {
+  const Value *y = op.result();
+  if (!constTensor(op[linear::weight]) || !y->hasOneUse())
+    return nullptr;
+  const Op *product = (*y->uses().begin()).owner();
+  if (!product->is(OpKind::mul) || !product->result()->hasOneUse() ||
+      !(constTensor((*product)[mul::x]) || constTensor((*product)[mul::y])))
+    return nullptr;
+  const Op *sum = (*product->result()->uses().begin()).owner();
+  if (!sum->is(OpKind::add))
+    return nullptr;
+  const Value *other = (*sum)[(*sum)[add::x] == product->result() ? add::y : add::x];
+  const Op *branch = definedBy(other, OpKind::linear);
+  return branch && otherFactor(*branch) ? branch : nullptr;
 }
 
-void drop(const ZeroBias &zero) {
-  for (Op *op : zero.linears)
-    replaceOp(op, Builder::before(op).emit(OpKind::matmul,
-                                           {{matmul::x, (*op)[linear::x]},
-                                            {matmul::y, (*op)[linear::weight]},
-                                            {matmul::transpose_y, true}},
-                                           op->name));
-}
-
-/// The zeros that are one function's own, the longest first.
-bool visit(Function &function, std::vector<const ZeroBias *> zeros, Sharing &sharing) {
-  auto [own, shared] = weigh(function, sharing);
-  uint64_t zeroBytes = 0;
-  for (const ZeroBias *zero : zeros)
-    zeroBytes += zero->tensor().byteSize();
-  own -= zeroBytes;
-  if (own > 2 * shared)
-    return false;
-  llvm::stable_sort(zeros, [](const ZeroBias *a, const ZeroBias *b) {
-    return a->tensor().byteSize() > b->tensor().byteSize();
-  });
-  bool changed = false;
-  for (const ZeroBias *zero : zeros) {
-    if (12 * zeroBytes <= own)
-      break;
-    if (!mayDrop(*zero))
-      continue;
-    zeroBytes -= zero->tensor().byteSize();
-    drop(*zero);
-    changed = true;
+/// Whether the zeros serve low-rank branches alone and are much beside them.
+bool weighs(llvm::ArrayRef<Op *> linears) {
+  uint64_t factors = 0;
+  llvm::DenseSet<const Value *> seen;
+  for (const Op *op : linears) {
+    const Op *b = otherFactor(*op) ? op : branchBeside(*op);
+    if (!b || (*op)[linear::x]->type.rank() < 2)
+      return false;
+    for (const Value *factor : {otherFactor(*b), static_cast<const Value *>((*b)[linear::weight])})
+      if (seen.insert(factor).second)
+        factors += constTensor(factor)->byteSize();
   }
-  return changed;
+  return constTensor((*linears[0])[linear::bias])->byteSize() * kPart > factors;
+}
+
+void drop(Op *op) {
+  replaceOp(op, Builder::before(op).emit(OpKind::matmul,
+                                         {{matmul::x, (*op)[linear::x]},
+                                          {matmul::y, (*op)[linear::weight]},
+                                          {matmul::transpose_y, true}},
+                                         op->name));
 }
 
 } // namespace
 
-bool dropZeroBias(Program &program, PassContext &context) {
-  if (!context.options.share || program.functions().size() < 2)
-    return false;
-  ZeroBiases found = findZeroBiases(program);
-  if (llvm::all_of(found, [](const auto &entry) { return entry.second.several; }))
-    return false;
-  Sharing sharing(program);
-  llvm::MapVector<Function *, std::vector<const ZeroBias *>> zerosOf;
-  for (const auto &[key, zero] : found)
-    if (!zero.several && !sharing.usedElsewhere(sharing.key(zero.tensor()), zero.function))
-      zerosOf[zero.function].push_back(&zero);
+bool dropZeroBias(Program &program, PassContext &) {
   bool changed = false;
-  for (auto &[function, zeros] : zerosOf)
-    changed |= visit(*function, std::move(zeros), sharing);
+  for (const auto &function : program.functions())
+    for (const auto &[key, linears] : findZeroBiases(*function))
+      if (weighs(linears)) {
+        llvm::for_each(linears, drop);
+        changed = true;
+      }
   return changed;
 }
 
