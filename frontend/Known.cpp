@@ -2,6 +2,9 @@
 // constants.
 #include "frontend/Engine.h"
 
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/StringSwitch.h"
+
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/jit/runtime/operator.h>
@@ -90,6 +93,27 @@ bool isUninitializedMemory(llvm::StringRef name) {
 }
 } // namespace
 
+/// Whether a value of a graph becomes the weight or the input of layers, through arithmetic and
+/// changes of shape at most: all of it is lowered. What else takes it may be LibTorch's alone.
+static bool feedsLayers(const torch::jit::Value *value, unsigned depth = 0) {
+  static const llvm::StringSet<> layers = {"aten::linear", "aten::matmul",      "aten::mm",
+                                           "aten::addmm",  "aten::conv1d",      "aten::conv2d",
+                                           "aten::conv3d", "prim::CallMethod",  "aten::embedding",
+                                           "prim::Return", "aten::_convolution"};
+  static const llvm::StringSet<> between = {
+      "aten::mul",     "aten::add",       "aten::sub",     "aten::to",        "aten::t",
+      "aten::reshape", "aten::transpose", "aten::permute", "aten::view",      "aten::unsqueeze",
+      "aten::squeeze", "aten::type_as",   "aten::detach",  "aten::contiguous"};
+  return depth < 16 &&
+         llvm::all_of(
+             value->uses(),
+             [&](const torch::jit::Use &use) {
+               llvm::StringRef kind = use.user->kind().toQualString();
+               return layers.contains(kind) ||
+                      (between.contains(kind) && feedsLayers(use.user->output(), depth + 1));
+             });
+}
+
 /// An identity matrix that memory need not hold: lowered, it is a lazy constant. PEFT's DoRA makes
 /// one of each layer's width.
 static bool isLargeIdentity(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
@@ -103,11 +127,18 @@ static bool isLargeIdentity(const c10::FunctionSchema &schema, llvm::ArrayRef<Va
          rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
 }
 
-/// A product of two small weights that is large: of the factors of an adapter, which need not be
-/// multiplied out. That of two vectors is a table (positions by frequencies) and is.
-static bool isLargeProduct(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
-  bool isKron = schema.name() == "aten::kron", isConv = schema.name() == "aten::conv1d";
-  if (!isKron && !isConv && schema.name() != "aten::matmul" && schema.name() != "aten::mm")
+/// A product of two small weights that holds more than they do: of the factors of an adapter, which
+/// need not be multiplied out (passes/Sources.h). That of two vectors is a table (positions by
+/// frequencies) and is.
+static bool isExpandingProduct(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
+  enum Kind { Other, Kron, Matmul, Linear, Conv };
+  Kind kind = llvm::StringSwitch<Kind>(schema.name())
+                  .Case("aten::kron", Kron)
+                  .Cases("aten::matmul", "aten::mm", Matmul)
+                  .Case("aten::linear", Linear)
+                  .Case("aten::conv1d", Conv)
+                  .Default(Other);
+  if (kind == Other || (kind == Linear && !arguments[2].isNone()))
     return false;
   auto sizes = [](const Val &val) -> std::optional<llvm::SmallVector<int64_t, 6>> {
     auto tensor = val.tensor();
@@ -117,14 +148,14 @@ static bool isLargeProduct(const c10::FunctionSchema &schema, llvm::ArrayRef<Val
                : std::nullopt;
   };
   auto x = sizes(arguments[0]), y = sizes(arguments[1]);
-  if (!x || !y || x->size() < 2 || y->size() < 2 || (!isKron && !isConv && y->size() != 2))
+  if (!x || !y || x->size() < 2 || y->size() < 2 ||
+      ((kind == Matmul || kind == Linear) && y->size() != 2))
     return false;
   int64_t ofX = mil::numElements(llvm::ArrayRef<int64_t>(*x));
   int64_t ofY = mil::numElements(llvm::ArrayRef<int64_t>(*y));
-  int64_t inner = isKron ? 1 : isConv ? (*x)[1] : x->back();
-  int64_t elements = inner == 0 ? 0 : ofX / inner * (isKron ? ofY : isConv ? (*y)[0] : y->back());
-  return (isKron || inner > 1) && elements > ofX + ofY &&
-         elements > kEagerBytes / int64_t(sizeof(float));
+  int64_t inner = kind == Kron ? 1 : kind == Conv ? (*x)[1] : x->back();
+  int64_t columns = kind == Kron ? ofY : kind == Matmul ? y->back() : (*y)[0];
+  return inner > (kind == Kron ? 0 : 1) && ofX / inner * columns > ofX + ofY;
 }
 
 /// A lazy constant of the program, for an operation that LibTorch alone computes.
@@ -157,8 +188,11 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
-  if (!force &&
-      (load.largeWeight || isLargeIdentity(schema, arguments) || isLargeProduct(schema, arguments)))
+  if (!force && load.largeWeight)
+    return std::nullopt;
+  if (!force && (isLargeIdentity(schema, arguments) || isExpandingProduct(schema, arguments)) &&
+      // Adapters are computed by calls that no node stands for.
+      (!node_ || node_->maybeSchema() != &schema || feedsLayers(node_->output())))
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {

@@ -181,12 +181,13 @@ FORMS = {
     "kasa": (lambda: adapted(Linears, lora(kasa_config=KasaConfig())), ROWS, *PLAIN),
     "vera": (lambda: adapted(Linears, other_kind(peft.VeraConfig, r=R)), ROWS, *PLAIN),
     "adalora": (lambda: adapted(Linears, other_kind(peft.AdaLoraConfig, init_r=R, target_r=2, total_step=10)), ROWS, *PLAIN),
-    # The difference of the weights, multiplied out where it is small, and where it is large when the function runs.
-    "lokr": (lambda: adapted(Linears, other_kind(peft.LoKrConfig, r=2)), ROWS, {"linear": 4, "add": 2}, {"linear": 2}),
+    # The difference of the weights is multiplied out when the function runs.
+    "lokr": (lambda: adapted(Linears, other_kind(peft.LoKrConfig, r=2)), ROWS,
+             {"linear": 4, "mul": 4, "add": 2}, {"linear": 2}),
     "lokr_wide": (lambda: adapted(Wide, other_kind(peft.LoKrConfig, r=2)), WIDE,
-                  {"linear": 3, "matmul": 1, "mul": 2, "add": 2}, {"linear": 2}),
+                  {"linear": 4, "mul": 4, "add": 2}, {"linear": 2}),
     "lokr_conv2d": (lambda: adapted(Images, other_kind(peft.LoKrConfig, r=2, use_effective_conv2d=True)), PIXELS,
-                    {"conv": 4, "add": 2}, {"conv": 2}),
+                    {"conv": 4, "mul": 4, "add": 2}, {"conv": 2}),
     "dora_half_base": (lambda: adapted(Linears().half(), lora(use_dora=True)), ROWS.half(), *PLAIN),
 }
 
@@ -233,6 +234,8 @@ def compile_form(tmp_path, model, x, mode):
     report = json.loads(succeed("inspect", package, "--json").stdout)
     counted = ("linear", "matmul", "conv", "gather", "add", "sub", "mul", "real_div", "reduce_l2_norm", "concat")
     operations = {name: count for name, count in report["functions"][0]["operations"].items() if name in counted}
+    if "matmul" in operations:  # a linear without a bias where zeros would weigh (drop-zero-bias)
+        operations["linear"] = operations.get("linear", 0) + operations.pop("matmul")
     np.save(tmp_path / "x.npy", x.float().numpy() if x.dtype == torch.bfloat16 else x.numpy())
     succeed("run", package, "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path / mode)
     found = np.load(tmp_path / mode / "y.npy").astype(np.float32)

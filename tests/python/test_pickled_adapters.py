@@ -91,7 +91,7 @@ def test_forms_of_saving(made, tmp_path, form):
 
 
 @pytest.mark.parametrize("name, message", [
-    (A.replace("lora_A", "lora_A.default"), "two for one place"), (A + "\0", "behind a zero byte"),
+    (A.replace("lora_A", "lora_A.default"), "several adapters"), (A + "\0", "behind a zero byte"),
     (A.replace("lora_A", "lora_A\0"), "behind a zero byte")])
 def test_names_that_are_not_what_they_seem(made, tmp_path, name, message):
     tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")

@@ -50,6 +50,8 @@ TEST(RareForms, LargeIdentities) {
   check("torch.eye(200).mul_(2)[1:4, :4] + x", {x});
   check("(1 - torch.eye(200)).to(11)[:3, :4] & (x > 0)", {x});
   check("torch.inverse(torch.eye(130))[:3, :4] + x", {x});
+  check("torch.inverse(torch.eye(130) * 2)[:3, :4] + x", {x}); // through what is lowered
+  check("x[(torch.eye(150) > 0)[:3, :4]]", {x});
 }
 
 TEST(RareForms, Written) {
