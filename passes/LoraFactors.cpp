@@ -85,6 +85,10 @@ bool canCarry(const LoraTerm &term, const Op *target) {
   const LoraBranch &branch = *term.branch;
   if (target == branch.a)
     return branch.ownsA && term.factor.size() == 1;
+  const TensorData &weight = *weightOf(*target);
+  size_t columns = weight.shape()[target->is(OpKind::gather) ? 0 : 1];
+  if (branch.between.size() > 1 && branch.between.size() != columns)
+    return false;
   return branch.beforeA == 1 || !hasBias(*branch.a);
 }
 

@@ -49,8 +49,8 @@ LayerFactors factorsOf(const LoraTerm &term, const mil::Op *layer);
 mil::TensorData scaledWeight(const mil::Op &layer, const LayerFactors &factors,
                              const PassContext &context);
 /// Whether the layer, the branch's A or B, could take all factors: scaling its weight by them must
-/// scale the biases by what stood after them. False when a bias would have to be divided or the
-/// weight has no row for each feature.
+/// scale the biases by what stood after them. False when a bias would have to be divided, or the
+/// weight has no row or column for each feature, as that of a grouped convolution.
 bool canCarry(const LoraTerm &term, const mil::Op *target);
 /// Takes the term's factor, and the branch's own, into the weight of `target`.
 void carry(LoraTerm &term, mil::Op *target, const PassContext &context);
