@@ -6,6 +6,9 @@
 
 namespace plait::passes {
 
+/// Tensors of fewer elements are literals in a package, which no two functions share.
+inline constexpr int64_t kBlobElements = 10;
+
 /// Up to this many bytes a constant is computed at once; above, it stays a lazy transform.
 inline constexpr uint64_t kSmallBytes = 64 * 1024;
 

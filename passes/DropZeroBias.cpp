@@ -30,8 +30,6 @@ using namespace mil;
 
 namespace {
 
-/// Zeros of fewer elements are literals in a package.
-constexpr int64_t kBlobElements = 10;
 /// Zeros may be this part of the factors beside them.
 constexpr uint64_t kPart = 12;
 

@@ -137,8 +137,8 @@ Op *ScaledLayers::choose(const LoraTerm &term) {
 bool ScaledLayers::mayScale(const LoraTerm &term, const Op *layer) {
   if (!canCarry(term, layer))
     return false;
-  if (!context_.options.share ||
-      ((*layer)[weightParam(*layer)]->hasOneUse() && weightOf(*layer)->numElements() < 10))
+  if (!context_.options.share || ((*layer)[weightParam(*layer)]->hasOneUse() &&
+                                  weightOf(*layer)->numElements() < kBlobElements))
     return true;
   const Tally &tally = tallies_[keyOf(layer)];
   return tally.alike && tally.count >= sharing_.uses(keyOf(layer));

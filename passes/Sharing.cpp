@@ -1,6 +1,7 @@
 // Content keys and the index of uses.
 #include "passes/Sharing.h"
 
+#include "passes/Constants.h"
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/Hashing.h"
@@ -72,7 +73,7 @@ Sharing::Sharing(Program &program) {
     const Attr *attr = op.is(OpKind::const_) ? &op.val() : nullptr;
     const TensorData *tensor = attr ? attr->tensor() : nullptr;
     // Scalars and short vectors are immediate in a package: nothing to share.
-    if (!tensor || tensor->numElements() < 10)
+    if (!tensor || tensor->numElements() < kBlobElements)
       return;
     Uses &uses = uses_[keys_(*tensor)];
     for (Operand &use : op.result()->uses()) {
@@ -94,7 +95,7 @@ bool Sharing::isPrivate(const Value *constant) {
   const TensorData *tensor = constTensor(constant);
   if (!tensor)
     return false;
-  return tensor->numElements() < 10 ? constant->hasOneUse() : uses(key(*tensor)) <= 1;
+  return tensor->numElements() < kBlobElements ? constant->hasOneUse() : uses(key(*tensor)) <= 1;
 }
 
 } // namespace plait::passes

@@ -9,9 +9,6 @@ namespace plait::passes {
 
 using namespace mil;
 
-/// Tensors of fewer elements are literals in a package, which no two functions could share.
-static constexpr int64_t kBlobElements = 10;
-
 const TensorData::Node &leafOf(const TensorData &tensor) {
   const TensorData::Node *node = &tensor.node();
   while (node->inputs.size() == 1)
