@@ -194,7 +194,7 @@ bool round(Program &program, PassContext &context) {
     uint64_t change = 0;
     bool alike = true;
   };
-  Sharing sharing(program);
+  Sharing sharing(program, context.options.precision);
   llvm::DenseMap<uint64_t, Group> groups;
   for (Candidate &c : candidates) {
     c.weight = sharing.key(*constTensor((*c.producer)[weightParam(*c.producer)]));

@@ -302,7 +302,7 @@ bool foldLora(Program &program, PassContext &context) {
   // From the last: the whole of a sum before its parts.
   std::vector<Plan> plans;
   llvm::DenseSet<const Op *> taken, warned;
-  Sharing sharing(program);
+  Sharing sharing(program, context.options.precision);
   for (Op *op : llvm::reverse(operations)) {
     auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
     if (!sum)

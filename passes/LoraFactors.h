@@ -60,7 +60,7 @@ void carry(LoraTerm &term, mil::Op *target, const PassContext &context);
 class ScaledLayers {
 public:
   ScaledLayers(mil::Program &program, const PassContext &context)
-      : context_(context), sharing_(program) {}
+      : context_(context), sharing_(program, context.options.precision) {}
 
   void count(const LoraTerm &term);
   /// The smaller one of A and B that may be scaled; null if none.

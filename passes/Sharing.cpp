@@ -37,8 +37,9 @@ static const TensorData *roundedToHalf(const TensorData &tensor) {
 }
 
 uint64_t ContentKeys::operator()(const TensorData &tensor) {
-  if (const TensorData *wide = roundedToHalf(tensor))
-    return (*this)(*wide);
+  if (precision_ == Precision::F16)
+    if (const TensorData *wide = roundedToHalf(tensor))
+      return (*this)(*wide);
   const TensorData::Node &node = tensor.node();
   if (auto it = nodes_.find(&node); it != nodes_.end())
     return it->second.second;
@@ -68,7 +69,7 @@ uint64_t ContentKeys::operator()(const TensorData &tensor) {
   return hash;
 }
 
-Sharing::Sharing(Program &program) {
+Sharing::Sharing(Program &program, Precision precision) : keys_(precision) {
   walk(program, [&](Op &op) {
     const Attr *attr = op.is(OpKind::const_) ? &op.val() : nullptr;
     const TensorData *tensor = attr ? attr->tensor() : nullptr;

@@ -11,14 +11,17 @@
 
 namespace plait::passes {
 
-/// Equal for constants of equal content, dtype, shape and transforms, whichever file they are in;
-/// rounding to half is no difference.
+/// Equal for constants of equal content, dtype, shape and transforms, whichever file they are in.
+/// In a package of half precision, rounding to half is no difference.
 class ContentKeys {
 public:
+  explicit ContentKeys(Precision precision) : precision_(precision) {}
+
   uint64_t operator()(const mil::TensorData &tensor);
   uint64_t operator()(const mil::Attr &attr);
 
 private:
+  Precision precision_;
   /// The tensor is kept beside its key, so that no other one can come to lie at its address.
   llvm::DenseMap<const mil::TensorData::Node *, std::pair<mil::TensorData, uint64_t>> nodes_;
   llvm::DenseMap<const mil::Storage *, uint64_t> storages_;
@@ -28,7 +31,7 @@ private:
 /// change.
 class Sharing {
 public:
-  explicit Sharing(mil::Program &program);
+  Sharing(mil::Program &program, Precision precision);
 
   uint64_t key(const mil::TensorData &tensor) { return keys_(tensor); }
   /// How often constants of this content are used, by all functions together.

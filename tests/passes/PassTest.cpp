@@ -72,7 +72,7 @@ TEST(Pipeline, WeightsAreNeverRead) {
     ASSERT_FALSE(verify(*function));
   }
   // The bases are equal still, by what the files state; B carries the scale.
-  ContentKeys keys;
+  ContentKeys keys(Precision::F16);
   auto weightOf = [&](llvm::StringRef name, unsigned index) {
     for (const Op &op : program.function(name)->body())
       if (op.is(OpKind::linear) && index-- == 0)
@@ -138,7 +138,7 @@ TEST(ToHalf, MasksInFilesStayFiniteWithScores) {
 }
 
 TEST(Sharing, KeysFollowContentAcrossFiles) {
-  ContentKeys keys;
+  ContentKeys keys(Precision::F16);
   TensorData a = weight({64, 64}, 7), b = weight({64, 64}, 7), c = weight({64, 64}, 8);
   EXPECT_EQ(keys(a), keys(b));
   EXPECT_NE(keys(a), keys(c));
@@ -148,6 +148,9 @@ TEST(Sharing, KeysFollowContentAcrossFiles) {
   // Rounded to half, which nothing can tell in an fp16 package.
   EXPECT_EQ(keys(a), keys(b.cast(DType::F16).cast(DType::F32)));
   EXPECT_NE(keys(a), keys(c.cast(DType::F16).cast(DType::F32)));
+  ContentKeys wide(Precision::F32);
+  EXPECT_EQ(wide(a), wide(b));
+  EXPECT_NE(wide(a), wide(b.cast(DType::F16).cast(DType::F32)));
 }
 
 TEST(LegalizeNames, IllegalAndTakenNamesChange) {
