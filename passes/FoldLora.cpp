@@ -135,26 +135,73 @@ bool isDifference(const LoraTerm &term, const LoraTerm &base) {
   return true;
 }
 
-/// The layer that a branch, or a layer that only this function has, can be merged into, or null.
-/// Says once of a branch why not.
-Op *findBase(const LoraSum &sum, const LoraTerm &term, Sharing &sharing,
+/// Whether `base` is another layer of the kind and the input of the term's first one.
+bool isBeside(const LoraTerm &base, const LoraTerm &term) {
+  if (&base == &term || !base.layer || !term.layer)
+    return false;
+  const Op &first = term.branch ? *term.branch->a : *term.layer;
+  Value *input = term.branch ? term.branch->input : inputOf(first);
+  return base.layer->kind() == first.kind() &&
+         sourceOf(*base.layer, inputOf(*base.layer)) == sourceOf(*base.layer, input);
+}
+
+/// Which weights several functions use, alone and as a difference beside another. A difference is
+/// merged into a weight only if each function that has it has that weight beside it.
+class SharedLayers {
+public:
+  SharedLayers(Program &program, llvm::ArrayRef<Op *> operations, const PassContext &context)
+      : context_(context), sharing_(program, context.options.precision) {
+    // From the last: the whole of a sum before its parts.
+    llvm::DenseSet<const Op *> counted;
+    for (Op *op : llvm::reverse(operations)) {
+      if (context.lora(op->function()->name) != LoraMode::Fold || !context.options.share ||
+          counted.contains(op))
+        continue;
+      if (auto sum = matchLoraSum(*op, context); sum && count(*sum))
+        counted.insert(sum->operations.begin(), sum->operations.end());
+    }
+  }
+
+  bool usedElsewhere(const Op &layer) {
+    return context_.options.share && sharing_.usedElsewhere(keyOf(layer), layer.function());
+  }
+  /// Whether another function has the term's layer without the base's beside it.
+  bool usedWithout(const LoraTerm &term, const LoraTerm &base) {
+    return usedElsewhere(*term.layer) && pairs_.lookup({keyOf(*term.layer), keyOf(*base.layer)}) <
+                                             sharing_.uses(keyOf(*term.layer));
+  }
+
+private:
+  uint64_t keyOf(const Op &layer) { return sharing_.key(*weightOf(layer)); }
+
+  /// Whether the sum has a difference.
+  bool count(const LoraSum &sum) {
+    bool found = false;
+    for (const LoraTerm &term : sum.terms)
+      for (const LoraTerm &base : sum.terms)
+        if (isBeside(base, term) && isDifference(term, base)) {
+          ++pairs_[{keyOf(*term.layer), keyOf(*base.layer)}];
+          found = true;
+        }
+    return found;
+  }
+
+  const PassContext &context_;
+  Sharing sharing_;
+  llvm::DenseMap<std::pair<uint64_t, uint64_t>, unsigned> pairs_;
+};
+
+/// The layer that a branch or a difference can be merged into, or null. Says once of a branch why
+/// not.
+Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared,
              llvm::DenseSet<const Op *> &warned, PassContext &context) {
-  auto usedElsewhere = [&](const Op &layer) {
-    return context.options.share &&
-           sharing.usedElsewhere(sharing.key(*weightOf(layer)), sum.root->function());
-  };
-  if (!term.layer || (!term.branch && (!sum.owns(term.value) || !weightOf(*term.layer) ||
-                                       usedElsewhere(*term.layer))))
+  if (!term.layer || (!term.branch && (!sum.owns(term.value) || !weightOf(*term.layer))))
     return nullptr;
   const char *obstacle = nullptr;
   Op *found = nullptr;
-  const Op &first = term.branch ? *term.branch->a : *term.layer;
-  Value *input = term.branch ? term.branch->input : inputOf(first);
   for (const LoraTerm &base : sum.terms) {
-    if (&base == &term || !base.layer || base.layer->kind() != first.kind() ||
-        sourceOf(*base.layer, inputOf(*base.layer)) != sourceOf(*base.layer, input))
-      continue;
-    if (!term.branch && !isDifference(term, base))
+    if (!isBeside(base, term) ||
+        (!term.branch && (!isDifference(term, base) || shared.usedWithout(term, base))))
       continue;
     Value *weight = (*base.layer)[weightParam(*base.layer)];
     if (isCompileTime(weight) && !constTensor(weight))
@@ -165,7 +212,7 @@ Op *findBase(const LoraSum &sum, const LoraTerm &term, Sharing &sharing,
       obstacle = "with a bias that cannot take the branch's";
     else if (term.branch && !fits(*base.layer, *term.branch))
       obstacle = "of another geometry, or A has a bias";
-    else if (term.branch || usedElsewhere(*base.layer))
+    else if (term.branch || shared.usedElsewhere(*base.layer))
       return base.layer;
     else if (!found)
       found = base.layer;
@@ -302,7 +349,7 @@ bool foldLora(Program &program, PassContext &context) {
   // From the last: the whole of a sum before its parts.
   std::vector<Plan> plans;
   llvm::DenseSet<const Op *> taken, warned;
-  Sharing sharing(program, context.options.precision);
+  SharedLayers shared(program, operations, context);
   for (Op *op : llvm::reverse(operations)) {
     auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
     if (!sum)
@@ -310,7 +357,7 @@ bool foldLora(Program &program, PassContext &context) {
     Plan plan{std::move(*sum), {}, {}};
     bool folding = context.lora(op->function()->name) == LoraMode::Fold;
     for (const LoraTerm &term : plan.sum.terms)
-      plan.bases.push_back(folding ? findBase(plan.sum, term, sharing, warned, context) : nullptr);
+      plan.bases.push_back(folding ? findBase(plan.sum, term, shared, warned, context) : nullptr);
     // What takes a branch is not merged itself.
     for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
       if (term.layer && llvm::is_contained(plan.bases, term.layer))
