@@ -13,9 +13,9 @@
 // Core ML's linear takes a bias, so one without has zeros, stored once for each length. Beside a
 // single adapter of a low rank they would be half of what is stored for it. Where the zeros of one
 // length serve such pairs alone, and are more than a twelfth of their factors, they go; with them
-// those of a layer that a branch is added to after a factor per feature (a DoRA). What other layers
-// have too stays. Each function decides by itself: it is the same alone, beside others and when it
-// is added to a package.
+// those of a layer that a branch is added to after a factor per feature (a DoRA). What other
+// layers, norms or operations of any kind have too stays. Each function decides by itself: it is
+// the same alone, beside others and when it is added to a package.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -33,23 +33,41 @@ namespace {
 /// Zeros may be this part of the factors beside them.
 constexpr uint64_t kPart = 12;
 
-/// The linears that have a zero bias, by its type and length.
-using ZeroBiases = llvm::MapVector<std::pair<unsigned, int64_t>, std::vector<Op *>>;
+/// What makes zeros one blob in a package: their type and number.
+using ZeroKey = std::pair<unsigned, int64_t>;
 
-ZeroBiases findZeroBiases(Function &function) {
-  ZeroBiases found;
-  llvm::DenseMap<const Value *, bool> isZero;
-  mil::walk(function.body(), [&](Op &op) {
-    Value *bias = op.is(OpKind::linear) ? op[linear::bias] : nullptr;
-    const TensorData *tensor = constTensor(bias);
-    if (!tensor || !isFloat(tensor->dtype()) || tensor->numElements() < kBlobElements)
-      return;
-    auto [it, isNew] = isZero.try_emplace(bias, false);
+ZeroKey zeroKey(const TensorData &tensor) {
+  return {unsigned(tensor.dtype()), tensor.numElements()};
+}
+
+/// The linears that have a zero bias, where such zeros serve nothing else.
+llvm::MapVector<ZeroKey, std::vector<Op *>> findZeroBiases(Function &function) {
+  llvm::MapVector<ZeroKey, std::vector<Op *>> found;
+  std::vector<const Value *> others;
+  llvm::DenseMap<const Value *, bool> known;
+  auto isZero = [&](const Value *value) {
+    auto [it, isNew] = known.try_emplace(value, false);
     if (isNew)
-      it->second = isSplat(bias, 0);
-    if (it->second)
-      found[{unsigned(tensor->dtype()), tensor->numElements()}].push_back(&op);
+      it->second = isSplat(value, 0);
+    return it->second;
+  };
+  mil::walk(function.body(), [&](Op &op) {
+    for (const Operand &operand : op.operands()) {
+      Value *value = operand.get();
+      const TensorData *tensor = constTensor(value);
+      if (!tensor || !isFloat(tensor->dtype()) || tensor->numElements() < kBlobElements)
+        continue;
+      if (!op.is(OpKind::linear) || value != op[linear::bias])
+        others.push_back(value);
+      else if (isZero(value))
+        found[zeroKey(*tensor)].push_back(&op);
+    }
   });
+  llvm::DenseSet<ZeroKey> elsewhere;
+  for (const Value *value : others)
+    if (ZeroKey key = zeroKey(*constTensor(value)); found.contains(key) && isZero(value))
+      elsewhere.insert(key);
+  found.remove_if([&](const auto &entry) { return elsewhere.contains(entry.first); });
   return found;
 }
 
