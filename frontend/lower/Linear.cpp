@@ -169,7 +169,8 @@ void lowerAddr(Call &c) {
     giveSum(c, outerProduct(Expr(c, x), Expr(c, y)), x.dtype);
 }
 
-/// kron(x, y): each axis as two, x's elements apart from y's; as one where either has one element.
+/// kron(x, y): each axis as two, x's elements apart from y's. Where one of them has one element,
+/// the axis is the other's alone and joins what precedes it of the same tensor.
 void lowerKron(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
   Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
@@ -181,22 +182,24 @@ void lowerKron(Call &c) {
   };
   int64_t rank = std::max(x.rank(), y.rank());
   Shape left, right, result;
-  bool mergesRight = false; // the last axis is y's alone, and so may be the next
+  auto append = [](Shape &own, Shape &other, Dim size) {
+    if (size == Dim(1))
+      return;
+    if (!own.empty() && other.back() == Dim(1)) {
+      own.back() = own.back() * size;
+      return;
+    }
+    own.push_back(size);
+    other.push_back(1);
+  };
   for (int64_t axis = 0; axis < rank; ++axis) {
     Dim a = sizeOf(x, rank, axis), b = sizeOf(y, rank, axis);
     result.push_back(a * b);
-    if (a == Dim(1) && mergesRight) {
-      right.back() = right.back() * b;
-      continue;
-    }
-    if (!(a == Dim(1))) {
-      left.push_back(a);
-      right.push_back(1);
-    }
-    left.push_back(1);
-    right.push_back(b);
-    mergesRight = true;
+    append(left, right, a);
+    append(right, left, b);
   }
+  if (rank > 0 && left.empty()) // of one element each
+    left = right = Shape{Dim(1)};
   Expr product = Expr(c, c.reshape(x.value, left)) * Expr(c, c.reshape(y.value, right));
   c.result(c.reshape(product, result), dtype);
 }

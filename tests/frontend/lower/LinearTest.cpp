@@ -40,6 +40,9 @@ TEST(Linear, Products) {
   check("torch.kron(x, y)", {randn({2, 3}), randn({4, 5})});
   check("torch.kron(x, y)", {randn({2, 1}), randn({3})});
   check("torch.kron(x, y)", {randn({2, 3, 1, 1}), randn({4, 5, 3, 2})});
+  check("torch.kron(x, y)", {randn({2, 3, 2, 2}), randn({3, 2, 1, 1})});
+  check("torch.kron(x, y)", {randn({2, 3, 4}), randn({1, 2, 1})});
+  check("torch.kron(x, y)", {randn({1, 1}), randn({1})});
   check("torch.inner(x, y)", {randn({2, 4}), randn({3, 4})});
   check("torch.addmm(x, y, z)", {randn({4}), randn({2, 3}), randn({3, 4})});
   check("torch.addmm(x, y, z, beta=0.5, alpha=2.0)", {randn({2, 4}), randn({2, 3}), randn({3, 4})});
