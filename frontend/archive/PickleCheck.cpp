@@ -11,9 +11,9 @@ namespace {
 
 using llvm::StringRef;
 
-/// Models nest a few levels for each module within a module; recursion over this depth is safe on
-/// any stack.
-constexpr unsigned maxDepth = 500;
+/// Modules within modules take two levels a module; recursion over this depth is safe on the
+/// smallest stacks of threads, 512 KiB.
+constexpr unsigned maxDepth = 2000;
 /// Of a hundred bytes or more each, and of sixteen.
 constexpr size_t maxContainers = size_t(1) << 22, maxValues = size_t(1) << 25;
 
@@ -102,6 +102,15 @@ private:
     return makeError("the pickle is damaged: its operation at {0} {1}; save the file again",
                      position, how);
   }
+  /// What Python reads, but LibTorch does not.
+  Error unreadable(const char *how) const {
+    return makeError(
+        "the pickle holds a value that LibTorch cannot read (torch.Size, NumPy, sparse "
+        "or 8-bit floats, tensors with Python attributes, integers of "
+        "more than 32 bits): its operation at {0} {1}; "
+        "save tensors alone, {2}, as safetensors where you can",
+        position, how, "{k: v.detach().clone() for k, v in tensors.items()}");
+  }
   Error missing() const { return damaged("takes values that are not there"); }
 
   void push(Value::Kind kind = Value::Kind::Plain, size_t index = 0) {
@@ -175,7 +184,7 @@ Error Machine::call(char code) {
     return Error::success();
   }
   if (values[0].kind != Value::Kind::Function)
-    return damaged("calls what is no class or function");
+    return unreadable("calls what is no class or function");
   uint32_t index = values[0].index;
   switch (functions[index].kind) {
   case Function::Kind::OrderedDict:
@@ -189,7 +198,7 @@ Error Machine::call(char code) {
     return Error::success();
   case Function::Kind::Wrapper:
     if (index + 1 >= functions.size() || functions[index + 1].kind != Function::Kind::Tensor)
-      return damaged("makes a tensor without saying how");
+      return unreadable("makes a tensor without saying how");
     [[fallthrough]];
   case Function::Kind::Tensor:
     push();
@@ -285,11 +294,21 @@ Error Machine::step(char code, StringRef argument) {
     Value id = take(1)[0];
     if (id.kind != Value::Kind::Container || containers[id.index].elements.size() < 2 ||
         containers[id.index].elements[1].kind != Value::Kind::StorageType)
-      return damaged("makes a storage of no element type");
+      return unreadable("makes a storage of no element type");
     push();
     return Error::success();
   }
   case '\x80':
+    if (argument != "\x02")
+      return makeError(
+          "the pickle is of protocol {0}, and LibTorch reads protocol 2 alone; save it "
+          "without pickle_protocol, as safetensors where you can",
+          littleEndian(argument));
+    return Error::success();
+  case '\x8a':
+    if (argument.size() != 1 + sizeof(int64_t))
+      return unreadable("is an integer of other than 8 bytes");
+    push();
     return Error::success();
   default:
     push();

@@ -15,9 +15,9 @@
 namespace plait {
 
 /// An error if an operation of `pickle` claims more bytes than follow, takes values that are not
-/// there, calls what is no class or function, or makes a storage of what is no element type; and if
-/// containers are nested too deep, hold themselves, or are too many. Operations that LibTorch does
-/// not know end the check: it refuses them.
+/// there, calls what is no class or function, or makes a storage of what is no element type; if it
+/// is of another protocol than 2; and if containers are nested too deep, hold themselves, or are
+/// too many. Operations that LibTorch does not know end the check: it refuses them.
 Error checkPickle(llvm::StringRef pickle);
 
 /// The same; gives a pickle whose OrderedDicts are dictionaries. LibTorch, which knows them as

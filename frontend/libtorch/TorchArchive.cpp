@@ -32,6 +32,12 @@ std::string explain(const std::exception &error) {
     text +=
         "\nthe model uses an operator or class of a library that extends PyTorch; export it from a "
         "version of the model that is built from PyTorch's own operators";
+  // What follows asks for a report to PyTorch, but is only a value that no C++ reader knows.
+  if (auto [condition, rest] = StringRef(text).split("INTERNAL ASSERT FAILED"); !rest.empty())
+    text = "it holds a value that LibTorch cannot read, such as a tensor of a subclass (" +
+           condition.trim().str() +
+           " does not hold); save plain tensors, {k: v.detach().clone().as_subclass(torch.Tensor) "
+           "for k, v in state_dict.items()}, as safetensors where you can";
   return text;
 }
 

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 
 import adapter_models as models
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -90,8 +91,51 @@ def test_forms_of_saving(made, tmp_path, form):
     assert digest(tmp_path / "a.mlpackage") == digest(made / "a.mlpackage")
 
 
+class Own(torch.Tensor):
+    pass
+
+
+PLAIN = "{k: v.detach().clone()"
+LIBTORCH_CANNOT = {
+    "torch.Size": (lambda tensors: {**tensors, "more": torch.Size([1])}, PLAIN),
+    "NumPy": (lambda tensors: {**tensors, "more": np.ones(3)}, PLAIN),
+    "a NumPy scalar": (lambda tensors: {**tensors, "more": np.float32(3)}, PLAIN),
+    "sparse": (lambda tensors: {**tensors, "more": torch.eye(4).to_sparse()}, PLAIN),
+    "8-bit floats": (lambda tensors: {key: tensor.to(torch.float8_e4m3fn) for key, tensor in tensors.items()}, PLAIN),
+    "uint16": (lambda tensors: {**tensors, "more": torch.ones(2, dtype=torch.uint16)}, PLAIN),
+    "attributes of some": (lambda tensors: {A: tensors[A], B: with_attribute(tensors[B].clone()), "more": with_attribute(tensors[A].clone())},
+                           PLAIN),
+    "an integer": (lambda tensors: {**tensors, "more": 2**40}, PLAIN),
+    "defaultdict": (lambda tensors: collections.defaultdict(int, tensors), PLAIN),
+}
+
+
+@pytest.mark.parametrize("name", LIBTORCH_CANNOT)
+def test_sound_files_that_libtorch_cannot_read(made, tmp_path, name):
+    """They are not called damaged, and what to save instead is said."""
+    form, message = LIBTORCH_CANNOT[name]
+    tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
+    result = compile_adapter(made, folder_of(made, tmp_path, saved(form(tensors))), tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and message in result.stderr and "damaged" not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_other_protocols(made, tmp_path, protocol):
+    tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
+    folder = folder_of(made, tmp_path, saved(tensors, pickle_protocol=protocol))
+    result = compile_adapter(made, folder, tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and f"protocol {protocol}" in result.stderr and "pickle_protocol" in result.stderr
+
+
+def test_a_subclass_of_tensor(made, tmp_path):
+    tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
+    folder = folder_of(made, tmp_path, saved({key: tensor.as_subclass(Own) for key, tensor in tensors.items()}))
+    result = compile_adapter(made, folder, tmp_path / "a.mlpackage")
+    assert result.returncode == 1 and "a subclass" in result.stderr and "report" not in result.stderr, result.stderr
+
+
 @pytest.mark.parametrize("name, message", [
-    (A.replace("lora_A", "lora_A.default"), "several adapters"), (A + "\0", "behind a zero byte"),
+    (A.replace("lora_A", "lora_A.default"), "both belong to module '0'"), (A + "\0", "behind a zero byte"),
     (A.replace("lora_A", "lora_A\0"), "behind a zero byte")])
 def test_names_that_are_not_what_they_seem(made, tmp_path, name, message):
     tensors = safetensors.torch.load_file(made / "a" / "adapter_model.safetensors")
@@ -191,6 +235,7 @@ HOSTILE = {
     "an odd dictionary": (archive(b"\x80\x02}(" + text("x") + b"u."), "values that are not there"),
     "a mark above the stack": (archive(b"\x80\x02NNN(\x87l."), "values that are not there"),
     "deep tuples": (archive(dictionary(more=b")" + b"\x85" * 1000000)), "nests containers"),
+    "tuples as deep as modules may be": (archive(dictionary(more=b")" + b"\x85" * 1900)), "something other than tensors"),
     "deep dictionaries": (archive(b"\x80\x02" + (b"}(" + text("k")) * 1000000 + b"N" + b"u" * 1000000 + b"."), "nests containers"),
     "from the outside in": (archive(b"\x80\x02}q\x00(" + text("x") + b"]q\x01u" + b"h\x01(]q\x01e\x81" * 100000 + b"."),
                             "nests containers"),
@@ -201,6 +246,8 @@ HOSTILE = {
     "a record that unpacks to 128 MiB": (archive(b"\x80\x02X\x00\x00\x00\x08" + bytes(128 << 20) + b"0.", method=zipfile.ZIP_DEFLATED),
                                          "claims 134217"),
     "a string of 4 GiB": (archive(b"\x80\x02X\xff\xff\xff\xffabc."), "claims more than there is"),
+    "a record that is read often": (archive(dictionary(**{f"x{i}": tensor(storage("2", 1 << 19)) for i in range(40)}), (64, 64, 1 << 21),
+                                            method=zipfile.ZIP_DEFLATED), "its records unpack to 67"),
     "members that come twice": (archive(dictionary(), more=["data/0"]), "two records named"),
     "the old format": (saved({A: torch.ones(2, 8)}, _use_new_zipfile_serialization=False), "no zip archive"),
     "the old format of a function": (b"\x80\x02cos\nsystem\nX\x0a\x00\x00\x00touch MARK\x85R.", "no zip archive"),

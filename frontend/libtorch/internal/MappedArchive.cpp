@@ -118,6 +118,7 @@ public:
     std::scoped_lock lock(mutex);
     decompressor.reset();
     copiedSizes.clear();
+    unpacked = 0;
   }
 
 private:
@@ -129,6 +130,14 @@ private:
                         name, record.size, record.packedSize)
               .str());
     std::scoped_lock lock(mutex);
+    // Many records, or one that is read many times, add up.
+    unpacked += record.compressed ? record.size : 0;
+    if (unpacked > trustedSize && unpacked / 100 > file->bytes().size())
+      throw std::runtime_error(
+          llvm::formatv("its records unpack to {0} bytes so far, and the file has {1}; if that is "
+                        "so, pack the archive again without compression",
+                        unpacked, file->bytes().size())
+              .str());
     if (!decompressor)
       decompressor = std::make_unique<PyTorchStreamReader>(std::make_shared<MappingAdapter>(file));
     auto [data, size] = decompressor->getRecord(name);
@@ -149,6 +158,7 @@ private:
   std::mutex mutex; // Debug records are read whenever a diagnostic asks for them.
   std::unique_ptr<PyTorchStreamReader> decompressor;
   llvm::DenseMap<const void *, uint64_t> copiedSizes;
+  uint64_t unpacked = 0; ///< bytes of compressed records so far
 };
 
 /// What an unpickler reads with: hands out `rest` from its front.
@@ -264,7 +274,9 @@ IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout) {
   auto read = readerOf(rest);
   auto noTypes = [](const c10::QualifiedName &type) -> c10::StrongTypePtr {
     throw std::runtime_error("it holds an object of the class " + type.qualifiedName() +
-                             ", and only tensors are read; save the state_dict alone");
+                             ", and only tensors are read; save them in a plain dict, {k: "
+                             "v.detach().clone() for k, v in state_dict.items()}, as safetensors "
+                             "where you can");
   };
   auto noObjects = [](const c10::StrongTypePtr &,
                       const IValue &) -> c10::intrusive_ptr<c10::ivalue::Object> {
