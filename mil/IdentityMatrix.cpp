@@ -29,6 +29,9 @@ bool isIdentityMatrix(const TensorData &tensor) {
   TensorData ones = TensorData::splat(node.dtype, node.shape, 1);
   TensorData none = TensorData::scalar(int32_t(0));
   auto is = [&](unsigned param, const TensorData &expected) {
+    // A bound that is absent keeps the whole of its side.
+    if (node.operands[param].empty())
+      return false;
     const TensorData *operand = node.operands[param][0].tensor();
     return operand && operand->sameTree(expected);
   };

@@ -175,6 +175,8 @@ std::optional<TensorData> timesIdentity(const Op &op,
     std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
     factor = factor.permute(perm);
   }
+  if (factor.rank() < 2)
+    return std::nullopt;
   const Type &type = op.result()->type;
   if (!(factor.type() == type))
     return std::nullopt;

@@ -439,3 +439,15 @@ TEST(Pipeline, LargeFunctionsTakeLinearTime) {
 
 } // namespace
 } // namespace plait::passes
+TEST(FoldConstants, BandsWithoutABoundAreNoIdentity) {
+  Type type = Type::tensor(DType::F32, {Dim(4), Dim(4)});
+  Attr ones(TensorData::splat(DType::F32, {4, 4}, 1)), none(TensorData::scalar(int32_t(0)));
+  using Operands = std::vector<std::vector<Attr>>;
+  auto band = [&](Operands operands) {
+    return isIdentityMatrix(TensorData::recipe(OpKind::band_part, std::move(operands), type));
+  };
+  EXPECT_TRUE(band({{ones}, {none}, {none}}));
+  EXPECT_FALSE(band({{ones}, {}, {none}}));
+  EXPECT_FALSE(band({{ones}, {none}, {}}));
+}
+
