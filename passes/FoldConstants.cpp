@@ -11,8 +11,9 @@
 // larger one becomes a recipe, computed when the package is written. But what is computed from
 // weights and takes more bytes than they do (A @ B, an outer product, an expanded table) is not
 // stored, whatever its size (Sources.h); what is computed from that may be (the norm of W + A @ B).
-// In a function whose adapters are merged, the weight of a layer is an exception: fold-lora adds it
-// to another. Without an evaluator only the transforms are folded.
+// In a function whose adapters are merged, the weight of a layer is an exception where its result
+// is added to that of a layer of the same input: fold-lora adds it to the weight there. Without an
+// evaluator only the transforms are folded.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -21,12 +22,16 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace plait::passes {
 
 using namespace mil;
 
 namespace {
+
+/// Sums of more operations are not looked through.
+constexpr unsigned kMostSteps = 200;
 
 /// What is known of a value that depends on constants alone and is not stored.
 struct Known {
@@ -170,13 +175,13 @@ std::optional<TensorData> timesIdentity(const Op &op,
   auto isSet = [&](unsigned flag) { return constBool(op[flag]).value_or(false); };
   bool turned = isLinear ? !ofX : isSet(ofX ? matmul::transpose_x : matmul::transpose_y);
   TensorData factor = ofX ? *x : *y;
+  if (factor.rank() < 2)
+    return std::nullopt;
   if (turned) {
     auto perm = llvm::to_vector_of<int64_t>(llvm::seq<int64_t>(0, factor.rank()));
     std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
     factor = factor.permute(perm);
   }
-  if (factor.rank() < 2)
-    return std::nullopt;
   const Type &type = op.result()->type;
   if (!(factor.type() == type))
     return std::nullopt;
@@ -198,6 +203,61 @@ TensorData recipeOf(const Op &op, const std::vector<std::vector<Attr>> &operands
                                {Attr::boolean(true)}},
                               type);
   return TensorData::recipe(op.kind(), operands, type, index);
+}
+
+/// The weight of a layer that an adapter may be; null of other operations.
+const Value *weightOfLayer(const Op &op) {
+  return op.is(OpKind::matmul)   ? op[matmul::y]
+         : op.is(OpKind::linear) ? op[linear::weight]
+         : op.is(OpKind::conv)   ? op[conv::weight]
+                                 : nullptr;
+}
+
+/// What fold-lora looks through between the layers of a sum and on the way to their input.
+bool isReshaped(const Op &op) {
+  return op.is(OpKind::cast) || op.is(OpKind::reshape) || op.is(OpKind::expand_dims) ||
+         op.is(OpKind::squeeze);
+}
+bool isOfSum(const Op &op) {
+  return isReshaped(op) || op.is(OpKind::add) || op.is(OpKind::sub) ||
+         (op.is(OpKind::mul) && (isCompileTime(op[mul::x]) || isCompileTime(op[mul::y])));
+}
+
+const Value *inputOfLayer(const Op &layer) {
+  const Value *input = layer[0];
+  while (const Op *op = input->def()) {
+    if (!isReshaped(*op))
+      break;
+    input = (*op)[0];
+  }
+  return input;
+}
+
+/// Whether the layer's result is added to that of one with a constant weight, of its kind and of
+/// the same input.
+bool isAddedToLayer(const Op &layer) {
+  auto isBase = [&](const Op &op) {
+    return &op != &layer && weightOfLayer(op) && constTensor(weightOfLayer(op)) &&
+           op.is(OpKind::conv) == layer.is(OpKind::conv) && inputOfLayer(op) == inputOfLayer(layer);
+  };
+  // All that the sum around the layer is made of, down and up.
+  llvm::SetVector<const Op *> sum;
+  sum.insert(&layer);
+  for (unsigned i = 0; i < sum.size() && i < kMostSteps; ++i) {
+    const Op &op = *sum[i];
+    if (isBase(op))
+      return true;
+    if (&op != &layer && !isOfSum(op))
+      continue;
+    for (const Operand &use : op.result()->uses())
+      if (isOfSum(*use.owner()))
+        sum.insert(use.owner());
+    if (&op != &layer)
+      for (const Operand &operand : op.operands())
+        if (const Op *def = operand.get()->def(); def && (isOfSum(*def) || weightOfLayer(*def)))
+          sum.insert(def);
+  }
+  return false;
 }
 
 class Folder {
@@ -276,11 +336,10 @@ private:
   bool isFoldedWeight(const Op &op) const {
     if (context_.lora(op.function()->name) != LoraMode::Fold)
       return false;
-    for (Operand &use : op.result()->uses()) {
+    for (const Operand &use : op.result()->uses()) {
       const Op &user = *use.owner();
-      bool isProduct = user.is(OpKind::matmul);
-      if ((isProduct || user.is(OpKind::conv)) && !isCompileTime(user[0]) && !find(user[0]) &&
-          user[isProduct ? unsigned(matmul::y) : unsigned(conv::weight)] == op.result())
+      if (weightOfLayer(user) == op.result() && !isCompileTime(user[0]) && !find(user[0]) &&
+          isAddedToLayer(user))
         return true;
     }
     return false;

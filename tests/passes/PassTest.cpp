@@ -341,6 +341,53 @@ TEST(FoldConstants, TablesOfOneWeightAreComputed) {
   }
 }
 
+TEST(FoldConstants, ScalarsAndFillsMakeNoTable) {
+  for (int64_t size : {1, 16}) {
+    ConstantProgram p(16);
+    Value *row = p.builder.constant(numbers({1, 16}));
+    Value *column = p.builder.constant(TensorData::splat(DType::F32, {4, 1}, 1));
+    Value *table = p.builder.emit(OpKind::matmul, {{matmul::x, column}, {matmul::y, row}});
+    Value *fill = p.builder.constant(
+        TensorData::from<float>(DType::F32, {size}, std::vector<float>(size, 0.25f)));
+    p.finish(p.builder.emit(OpKind::add, {{add::x, table}, {add::y, fill}}));
+    SmallEvaluator evaluator;
+    PassContext context{&evaluator, {}, {}};
+    EXPECT_FALSE(foldConstants(p.program, context)) << "four times the row";
+  }
+}
+
+/// Whether the weight of a layer, a product of two factors, is computed in a function whose
+/// adapters are merged. `sum`: its result is added to another layer's, else after an activation.
+bool foldsWeight(bool sum, bool sameInput) {
+  Program program;
+  Function *function = program.addFunction("main");
+  Type type = Type::tensor(DType::F32, {Dim(2), Dim(16)});
+  Value *x = function->addInput(type, "x"), *other = function->addInput(type, "other");
+  Builder builder(function->body());
+  Value *b = builder.constant(numbers({16, 2})), *a = builder.constant(numbers({2, 16}, 1));
+  Value *product = builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
+  Value *base =
+      builder.emit(OpKind::linear, {{linear::x, sameInput ? x : other},
+                                    {linear::weight, builder.constant(numbers({16, 16}))}});
+  Value *layer = builder.emit(OpKind::matmul, {{matmul::x, x}, {matmul::y, product}});
+  Value *scaled = builder.emit(OpKind::mul, {{mul::x, layer}, {mul::y, 0.5}});
+  if (!sum)
+    scaled = builder.emit(OpKind::relu, {{relu::x, scaled}});
+  function->body().setOutputs({builder.emit(OpKind::add, {{add::x, base}, {add::y, scaled}})});
+  EXPECT_FALSE(builder.failed());
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  EXPECT_FALSE(foldConstants(program, context)) << "kept";
+  context.options.lora = LoraMode::Fold;
+  return foldConstants(program, context);
+}
+
+TEST(FoldConstants, ProductsAreComputedForTheWeightBesideThem) {
+  EXPECT_TRUE(foldsWeight(true, true));
+  EXPECT_FALSE(foldsWeight(true, false)) << "added to a layer of another input";
+  EXPECT_FALSE(foldsWeight(false, true)) << "an activation before the sum";
+}
+
 TEST(FoldConstants, WhatMustBeConstantIsComputed) {
   Program program;
   Function *function = program.addFunction("main");
