@@ -24,11 +24,20 @@ public:
   bool admit(const mil::TensorData &result) const;
 
 private:
+  enum class Kind : uint8_t {
+    Weight,  ///< trained, as far as one can tell: floating, not all the same and not all whole
+    Numbers, ///< positions, masks and the like
+    Fill,    ///< one number, or an identity matrix
+  };
   struct Source {
     mil::TensorData tensor;
     bool literal;
-    bool isWeight() const;
+    mutable std::optional<Kind> known;
+    Kind kind() const;
   };
+  static Kind kindOf(const mil::TensorData &tensor, bool literal);
+  void add(Source source);
+
   llvm::SmallVector<Source, 4> sources_;
 };
 

@@ -443,6 +443,18 @@ TEST(FoldConstants, ProductsWithAnIdentityAreViews) {
   EXPECT_THAT(product(OpKind::matmul, false, true, false), ElementsAre(1, 4));
 }
 
+TEST(FoldConstants, BandsWithoutABoundAreNoIdentity) {
+  Type type = Type::tensor(DType::F32, {Dim(4), Dim(4)});
+  Attr ones(TensorData::splat(DType::F32, {4, 4}, 1)), none(TensorData::scalar(int32_t(0)));
+  using Operands = std::vector<std::vector<Attr>>;
+  auto band = [&](Operands operands) {
+    return isIdentityMatrix(TensorData::recipe(OpKind::band_part, std::move(operands), type));
+  };
+  EXPECT_TRUE(band({{ones}, {none}, {none}}));
+  EXPECT_FALSE(band({{ones}, {}, {none}}));
+  EXPECT_FALSE(band({{ones}, {none}, {}}));
+}
+
 TEST(PassList, NamesAreLookedUp) {
   auto list = parsePassList("dce, fold-lora");
   ASSERT_TRUE(bool(list));
@@ -486,15 +498,3 @@ TEST(Pipeline, LargeFunctionsTakeLinearTime) {
 
 } // namespace
 } // namespace plait::passes
-TEST(FoldConstants, BandsWithoutABoundAreNoIdentity) {
-  Type type = Type::tensor(DType::F32, {Dim(4), Dim(4)});
-  Attr ones(TensorData::splat(DType::F32, {4, 4}, 1)), none(TensorData::scalar(int32_t(0)));
-  using Operands = std::vector<std::vector<Attr>>;
-  auto band = [&](Operands operands) {
-    return isIdentityMatrix(TensorData::recipe(OpKind::band_part, std::move(operands), type));
-  };
-  EXPECT_TRUE(band({{ones}, {none}, {none}}));
-  EXPECT_FALSE(band({{ones}, {}, {none}}));
-  EXPECT_FALSE(band({{ones}, {none}, {}}));
-}
-
