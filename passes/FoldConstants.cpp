@@ -13,7 +13,8 @@
 // stored, whatever its size (Sources.h); what is computed from that may be (the norm of W + A @ B).
 // In a function whose adapters are merged, the weight of a layer is an exception where its result
 // is added to that of a layer of the same input: fold-lora adds it to the weight there. Without an
-// evaluator only the transforms are folded.
+// evaluator only the transforms are folded. A fill that is added to, or multiplies, a tensor of its
+// shape becomes a scalar.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -205,6 +206,34 @@ TensorData recipeOf(const Op &op, const std::vector<std::vector<Attr>> &operands
   return TensorData::recipe(op.kind(), operands, type, index);
 }
 
+/// One number for a whole matrix of it, which would be stored, where the other operand has the
+/// result's shape: x + 0.5 for x + full_like(x, 0.5).
+bool narrowFills(Op &op) {
+  if (!op.is(OpKind::add) && !op.is(OpKind::sub) && !op.is(OpKind::mul) &&
+      !op.is(OpKind::real_div) && !op.is(OpKind::maximum) && !op.is(OpKind::minimum))
+    return false;
+  bool changed = false;
+  for (unsigned param : {0, 1}) {
+    Value *fill = op[param];
+    const TensorData *tensor = constTensor(fill);
+    if (!tensor || !isFloat(tensor->dtype()) || !(op[1 - param]->type == op.result()->type) ||
+        leafOf(*tensor).kind != TensorData::Kind::Strided ||
+        llvm::count_if(tensor->shape(), [](int64_t size) { return size > 1; }) < 2)
+      continue;
+    // What is mapped from a file is read only where it is small.
+    const Storage &storage = *leafOf(*tensor).storage;
+    if (storage.release && tensor->byteSize() > kSmallBytes)
+      continue;
+    std::optional<double> value = splatValue(*tensor);
+    if (!value)
+      continue;
+    op.set(param, Builder::before(&op).constant(floats(tensor->dtype(), {}, {*value}), fill->name));
+    eraseDead(fill->def());
+    changed = true;
+  }
+  return changed;
+}
+
 /// The weight of a layer that an adapter may be; null of other operations.
 const Value *weightOfLayer(const Op &op) {
   return op.is(OpKind::matmul)   ? op[matmul::y]
@@ -265,6 +294,12 @@ public:
   explicit Folder(PassContext &context) : context_(context) {}
 
   bool visit(Op &op) {
+    bool changed = narrowFills(op);
+    return fold(op) || changed;
+  }
+
+private:
+  bool fold(Op &op) {
     if (op.is(OpKind::shape) && staticShape(op[shape::x]) && canFold(op))
       return replace(op, TensorData::ints(*staticShape(op[shape::x])));
     if (op.info().traits || !op.blocks().empty() || op.is(OpKind::const_) ||
@@ -317,7 +352,6 @@ public:
     return changed;
   }
 
-private:
   const Known *find(const Value *value) const {
     auto it = known_.find(value);
     return it == known_.end() ? nullptr : &it->second;
