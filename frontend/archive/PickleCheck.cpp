@@ -11,7 +11,7 @@ namespace {
 
 using llvm::StringRef;
 
-/// Modules within modules take two levels a module; recursion over this depth is safe on the
+/// Modules within modules take two a module. Values of this depth are freed by recursion within the
 /// smallest stacks of threads, 512 KiB.
 constexpr unsigned maxDepth = 2000;
 /// Of a hundred bytes or more each, and of sixteen.
