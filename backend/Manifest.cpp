@@ -118,9 +118,10 @@ Expected<json::Object> otherItems(llvm::StringRef folder) {
   if (!manifest)
     return manifest.takeError();
   std::string author = packageAuthor.str();
-  std::string taken[] = {manifest->modelPath,
-                         (path::parent_path(manifest->modelPath) + "/weights").str(),
-                         author + "/model.mlmodel", author + "/weights"};
+  llvm::SmallString<256> weights(path::parent_path(manifest->modelPath));
+  path::append(weights, "weights"); // The model may lie at the root of Data/.
+  std::string taken[] = {manifest->modelPath, weights.str().str(), author + "/model.mlmodel",
+                         author + "/weights"};
   json::Object others;
   for (const auto &[identifier, item] : *manifest->items) {
     const json::Object *object = item.getAsObject();

@@ -45,6 +45,17 @@ Expected<OpenedPackage> openToEdit(StringRef folder) {
   if (!lock)
     return lock.takeError();
   package.lock.emplace(std::move(*lock));
+  // Where a link leads out of the package, it is another one that would be changed.
+  llvm::SmallString<256> inside, around;
+  std::error_code ec = fs::real_path(path::parent_path(*model), inside);
+  if (!ec)
+    ec = fs::real_path(folder, around);
+  if (ec)
+    return makeError("cannot open '{0}': {1}", *model, ec.message());
+  if (!StringRef(inside).starts_with((around + "/").str()))
+    return makeError("'{0}' lies in '{1}', outside of the package, by a link to that folder; put a "
+                     "copy of the folder in the link's place",
+                     *model, inside);
   package.modelPath = *model;
   llvm::SmallString<256> weights(path::parent_path(*model));
   path::append(weights, weightPath);
@@ -145,7 +156,9 @@ Error replaceModel(FileSystem &files, const OpenedPackage &package,
   Error error = writeModel(files, package, fresh, functions, bytes);
   if (!error) {
     Unfinished::end(fresh, [&] {
-      error = files.rename(fresh, package.modelPath);
+      error = package.lock->check();
+      if (!error)
+        error = files.rename(fresh, package.modelPath);
       return std::error_code();
     });
     if (!error) {
@@ -292,6 +305,10 @@ Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditO
     return error;
   if (Error error = file->flush())
     return error;
+  if (!existing) // The file's name and its folder's are new too.
+    for (StringRef folder : {path::parent_path(path), path::parent_path(path::parent_path(path))})
+      if (Error error = files.flushFolder(folder.str()))
+        return error;
   return writeCount(uint32_t(layout.blobs.size()));
 }
 

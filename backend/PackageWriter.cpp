@@ -6,11 +6,13 @@
 #include "backend/Manifest.h"
 #include "backend/ProtoFunction.h"
 #include "support/AtomicOutput.h"
+#include "support/FolderLock.h"
 #include "support/OutputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <filesystem>
 
 namespace fs = llvm::sys::fs;
 
@@ -141,24 +143,42 @@ Error writeText(llvm::StringRef path, llvm::StringRef text) {
   return file->close();
 }
 
-/// A file, or a folder with all that is in it.
+/// A file, a symbolic link as such, or a folder with all that is in it; what is there already
+/// stays.
 std::error_code copyTree(const llvm::Twine &from, const llvm::Twine &to) {
-  if (!fs::is_directory(from))
+  fs::file_status status;
+  if (std::error_code ec = fs::status(to, status, /*follow=*/false); !ec) {
+    if (status.type() != fs::file_type::directory_file || !fs::is_directory(from))
+      return ec;
+  }
+  if (std::error_code ec = fs::status(from, status, /*follow=*/false))
+    return ec;
+  if (status.type() == fs::file_type::symlink_file) {
+    std::error_code ec;
+    std::filesystem::copy_symlink(from.str(), to.str(), ec);
+    return ec;
+  }
+  if (status.type() != fs::file_type::directory_file)
     return fs::copy_file(from, to);
   std::error_code ec = fs::create_directories(to);
-  for (fs::directory_iterator it(from, ec), end; it != end && !ec; it.increment(ec))
+  for (fs::directory_iterator it(from, ec, /*follow_symlinks=*/false), end; it != end && !ec;
+       it.increment(ec))
     if (std::error_code failure =
             copyTree(it->path(), to + "/" + llvm::sys::path::filename(it->path())))
       return failure;
   return ec;
 }
 
-/// Copies items of a manifest from one package to another.
+/// Copies items of a manifest from one package to another; one that is not there has no more than
+/// its entry.
 Error copyItems(const llvm::json::Object &items, llvm::StringRef from, llvm::StringRef to) {
   for (const auto &[identifier, item] : items) {
     llvm::SmallString<256> source(from), target(to);
     for (auto *path : {&source, &target})
       llvm::sys::path::append(*path, "Data", *item.getAsObject()->getString("path"));
+    fs::file_status status;
+    if (fs::status(source, status, /*follow=*/false) == std::errc::no_such_file_or_directory)
+      continue;
     std::error_code ec = fs::create_directories(llvm::sys::path::parent_path(target));
     if (!ec)
       ec = copyTree(source, target);
@@ -225,6 +245,19 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
     return output.takeError();
   if (Error error = checkTarget(output->target()))
     return error;
+  // What another process adds to the package meanwhile would be lost.
+  std::optional<FolderLock> lock;
+  auto takeLock = [&]() -> Error {
+    if (options.isLocked || lock || !fs::exists(output->target()))
+      return Error::success();
+    auto taken = FolderLock::take(output->target());
+    if (!taken)
+      return taken.takeError();
+    lock.emplace(std::move(*taken));
+    return Error::success();
+  };
+  if (Error error = takeLock())
+    return error;
   auto inside = [&](const llvm::Twine &name) {
     llvm::SmallString<256> result(output->path());
     llvm::sys::path::append(result, "Data", packageAuthor, name);
@@ -280,6 +313,9 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
       return error;
   }
   if (Error error = writeText(manifest, makeManifest(std::move(others))))
+    return error;
+  // One that another process has put there since.
+  if (Error error = takeLock())
     return error;
   // An older package is given up only once the new one is safe on the disk.
   return output->commit(/*flush=*/fs::exists(output->target()));

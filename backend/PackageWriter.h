@@ -34,6 +34,8 @@ struct WriteOptions {
   /// Whether what the package that is replaced holds beside its model and weights, as its manifest
   /// lists it, is taken over.
   bool keepOtherItems = false;
+  /// Whether the caller holds the lock of the package that is replaced; else it is taken here.
+  bool isLocked = false;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.
@@ -50,7 +52,8 @@ struct WriteReport {
 
 /// Writes `program` to `path`, which may exist if it is a package (or an empty directory). All
 /// functions have one opset. With a default function the multifunction form is written; without one
-/// the plain form, whose single function is `main`.
+/// the plain form, whose single function is `main`. A package that another process is changing is
+/// refused.
 Error writePackage(const mil::Program &program, llvm::StringRef path,
                    const WriteOptions &options = {}, WriteReport *report = nullptr);
 

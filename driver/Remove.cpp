@@ -22,6 +22,7 @@ static Error compact(const RemoveOptions &options) {
   write.threads = options.threads;
   write.evaluator = &evaluator;
   write.keepOtherItems = true;
+  write.isLocked = true;
   return writePackage(**program, options.package, write);
 }
 

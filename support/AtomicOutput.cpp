@@ -56,9 +56,12 @@ void discard(const std::string &directory) {
 Error flushTree(const std::string &root) {
   std::error_code ec;
   for (fs::recursive_directory_iterator it(root, ec, false), end; it != end && !ec;
-       it.increment(ec))
+       it.increment(ec)) {
+    if (fs::is_symlink_file(it->path()))
+      continue; // It is an entry of its folder alone.
     if (std::error_code failure = flushPath(it->path()))
       return makeError("cannot flush '{0}': {1}", it->path(), failure.message());
+  }
   if (!ec)
     ec = flushPath(root);
   if (ec)
@@ -149,12 +152,12 @@ Error AtomicDirectory::commit(bool flush) {
   if (ec)
     return fail(ec);
   temporary.clear();
+  // The former one goes once the new one's name is safe on the disk.
+  if (flush)
+    ec = flushPath(path::parent_path(destination).str());
   if (!former.empty())
     discard(former);
-  if (flush)
-    if (std::error_code failure = flushPath(path::parent_path(destination).str()))
-      return fail(failure);
-  return Error::success();
+  return ec ? fail(ec) : Error::success();
 }
 
 } // namespace plait

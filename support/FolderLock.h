@@ -3,6 +3,7 @@
 
 #include "support/Error.h"
 #include "llvm/ADT/StringRef.h"
+#include <string>
 #include <utility>
 
 namespace plait {
@@ -12,12 +13,18 @@ class FolderLock {
 public:
   /// Fails where another process holds it.
   static Expected<FolderLock> take(llvm::StringRef folder);
-  FolderLock(FolderLock &&other) noexcept : descriptor(std::exchange(other.descriptor, -1)) {}
+  /// Fails where another folder has taken the place of the one that is held.
+  Error check() const;
+  FolderLock(FolderLock &&other) noexcept
+      : folder(std::move(other.folder)), descriptor(std::exchange(other.descriptor, -1)) {}
   FolderLock &operator=(FolderLock &&) = delete;
   ~FolderLock();
 
 private:
-  explicit FolderLock(int descriptor) : descriptor(descriptor) {}
+  FolderLock(llvm::StringRef folder, int descriptor) : folder(folder), descriptor(descriptor) {}
+  Error isTaken() const;
+
+  std::string folder;
   int descriptor;
 };
 

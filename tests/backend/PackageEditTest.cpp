@@ -493,4 +493,42 @@ TEST_F(PackageEdit, OneProcessAtATime) {
   expectHolds({{"a", 1, 2}, {"b", 3, 4}});
 }
 
+TEST_F(PackageEdit, NothingIsAddedToAPackageThatIsReplaced) {
+  make({{"a", 1, 2}});
+  WriteOptions options;
+  options.accept = [&](const WriteReport &) -> Error {
+    int status = inChild([&] {
+      auto other = programOf({{"d", 7, 8}});
+      other->defaultFunction = "d";
+      for (const std::string &message :
+           {llvm::toString(add({{"c", 5, 6}})), llvm::toString(writePackage(*other, package))})
+        if (!llvm::StringRef(message).contains("another process"))
+          return 1;
+      return 0;
+    });
+    EXPECT_EQ(status, 0);
+    return Error::success();
+  };
+  auto program = programOf({{"b", 3, 4}});
+  program->defaultFunction = "b";
+  llvm::cantFail(writePackage(*program, package, options));
+  expectHolds({{"b", 3, 4}});
+}
+
+TEST_F(PackageEdit, AnotherPackageInItsPlaceStaysAsItIs) {
+  make({{"d", 7, 8}});
+  std::string other = (folder + "/other.mlpackage").str();
+  ASSERT_FALSE(fs::rename(package, other));
+  make({{"a", 1, 2}});
+  EditOptions options;
+  options.accept = [&](const WriteReport &) -> Error {
+    EXPECT_FALSE(fs::rename(package, (folder + "/away.mlpackage").str()));
+    EXPECT_FALSE(fs::rename(other, package));
+    return Error::success();
+  };
+  EXPECT_THAT(llvm::toString(addFunctions(*programOf({{"b", 3, 4}}), package, options)),
+              HasSubstr("another process"));
+  expectHolds({{"d", 7, 8}});
+}
+
 } // namespace

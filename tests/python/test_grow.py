@@ -156,7 +156,8 @@ def test_one_process_at_a_time(made, tmp_path):
     descriptor = os.open(package, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"], ["remove", package, "--compact"]):
+        for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"], ["remove", package, "--compact"],
+                          ["compile", "-o", package, *function(made, 2)], ["merge", "-o", package, made / "one.mlpackage"]):
             result = plait(*arguments)
             assert result.returncode == 1 and "being changed by another process" in result.stderr, result.stderr
         assert digest(package) == before
@@ -204,13 +205,44 @@ def test_other_items_of_the_manifest_stay(made, package):
     (notes / "inner").mkdir(parents=True)
     (notes / "inner" / "a.txt").write_text("a")
     (notes / "b.txt").write_text("b")
+    (notes / "loop").symlink_to(".")
+    (notes / "nowhere").symlink_to("missing")
+    missing = {**item, "name": "missing", "path": "com.example/missing"}
+    manifest["itemInfoEntries"]["22222222-2222-3333-4444-555555555555"] = missing
+    (package / "Manifest.json").write_text(json.dumps(manifest))
     for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"], ["remove", package, "--compact"]):
         succeed(*arguments)
         items = json.loads((package / "Manifest.json").read_text())["itemInfoEntries"]
         assert items["11111111-2222-3333-4444-555555555555"] == item
+        assert items["22222222-2222-3333-4444-555555555555"] == missing
+        assert os.readlink(notes / "loop") == "." and os.readlink(notes / "nowhere") == "missing"
         assert (notes / "inner" / "a.txt").read_text() == "a" and (notes / "b.txt").read_text() == "b"
-        peer.check_package(package)
-    assert len(items) == 3
+    assert len(items) == 4
+    (package / "Data" / "com.example" / "missing").write_text("found")
+    peer.check_package(package)
+
+
+def test_a_model_at_the_root_of_data(made, package):
+    data, manifest = package / "Data", json.loads((package / "Manifest.json").read_text())
+    for path in list((data / "com.apple.CoreML").iterdir()):
+        path.rename(data / path.name)
+    for item in manifest["itemInfoEntries"].values():
+        item["path"] = item["path"].removeprefix("com.apple.CoreML/")
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+    succeed("remove", package, "--compact")
+    assert digest(package) == digest(made / "one.mlpackage")
+    assert len(json.loads((package / "Manifest.json").read_text())["itemInfoEntries"]) == 2
+
+
+def test_a_folder_of_another_package_stays_as_it_is(made, package, tmp_path):
+    whole = shutil.copytree(made / "all.mlpackage", tmp_path / "whole.mlpackage")
+    before = digest(whole)
+    shutil.rmtree(package / "Data")
+    (package / "Data").symlink_to(whole / "Data")
+    for arguments in (["add", package, *function(made, 2)], ["remove", package, "adapter_2"]):
+        result = plait(*arguments)
+        assert result.returncode == 1 and "outside of the package" in result.stderr, result.stderr
+    assert digest(whole) == before
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
