@@ -20,7 +20,11 @@ Report merge(const std::string &path, const std::vector<MergeSource> &sources,
   merge.metadata = toMetadata(options.author, options.license, options.versionString,
                               options.description, options.meta);
   checkPackageName(path);
-  return toReport(valueOrRaise(driver::merge(merge)));
+  std::vector<std::string> warnings;
+  merge.warn = [&](llvm::StringRef message) { warnings.push_back(message.str()); };
+  Report report = toReport(valueOrRaise(driver::merge(merge)));
+  report.warnings = std::move(warnings);
+  return report;
 }
 
 void remove(const std::string &path, const std::vector<std::string> &functions,

@@ -2,54 +2,128 @@
 #include "driver/AdapterMap.h"
 
 #include "frontend/adapter/Json.h"
+#include "support/FileSystem.h"
+#include "support/Unfinished.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
+
+namespace fs = llvm::sys::fs;
+namespace json = llvm::json;
+namespace path = llvm::sys::path;
 
 namespace plait::driver {
 
-namespace json = llvm::json;
-
 std::string adapterMapPath(llvm::StringRef package) {
-  package = package.rtrim('/');
+  while (package.consume_back("/") || (package.ends_with("/.") && package.consume_back(".")))
+    ;
+  // Beside the package itself, under its own name, where this one is a link's.
+  llvm::SmallString<256> real;
+  if (fs::is_symlink_file(package) || path::filename(package) == "." ||
+      path::filename(package) == "..")
+    if (!fs::real_path(package, real))
+      package = real;
   package.consume_back(".mlpackage");
   return (package + ".adapter.json").str();
 }
 
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package) {
+Error checkAdapterMap(llvm::StringRef package) {
+  std::string path = adapterMapPath(package);
+  if (!fs::exists(path))
+    return Error::success();
+  if (auto map = readAdapterMap(path); !map)
+    return joinErrors(map.takeError(),
+                      makeError("{0}: the side file of the package would take its place; move it "
+                                "away",
+                                path));
+  return Error::success();
+}
+
+static std::string textOf(const AdapterMap &map) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  json::OStream to(out, 2);
+  to.object([&] {
+    to.attributeObject("functions", [&] {
+      for (const auto &[name, inputs] : map.functions)
+        to.attributeArray(name, [&, &inputs = inputs] {
+          for (const frontend::AdapterInput &input : inputs)
+            to.object([&] {
+              to.attribute("input", input.name);
+              to.attribute("key", input.key);
+              to.attribute("kind", input.form);
+              to.attributeArray("shape", [&] {
+                for (int64_t size : input.shape)
+                  to.value(size);
+              });
+              to.attribute("dtype", "fp16");
+            });
+        });
+    });
+  });
+  out << '\n';
+  return text;
+}
+
+Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn) {
   std::string path = adapterMapPath(package);
   if (map.functions.empty()) {
-    if (std::error_code ec = llvm::sys::fs::remove(path))
+    if (!fs::exists(path))
+      return Error::success();
+    if (auto former = readAdapterMap(path); !former) {
+      warn(toString(former.takeError()) + "; it stays where it is");
+      return Error::success();
+    }
+    if (std::error_code ec = fs::remove(path))
       return makeError("cannot remove '{0}': {1}", path, ec.message());
     return Error::success();
   }
-  return llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
-    json::OStream to(out, 2);
-    to.object([&] {
-      to.attributeObject("functions", [&] {
-        for (const auto &[name, inputs] : map.functions)
-          to.attributeArray(name, [&, &inputs = inputs] {
-            for (const frontend::AdapterInput &input : inputs)
-              to.object([&] {
-                to.attribute("input", input.name);
-                to.attribute("key", input.key);
-                to.attribute("kind", input.form);
-                to.attributeArray("shape", [&] {
-                  for (int64_t size : input.shape)
-                    to.value(size);
-                });
-                to.attribute("dtype", "fp16");
-              });
-          });
-      });
-    });
-    out << '\n';
-    return Error::success();
-  });
+  // On the disk before it takes the place of another one.
+  llvm::SmallString<256> fresh;
+  fs::createUniquePath(path + ".%%%%%%%%", fresh, /*MakeAbsolute=*/false);
+  std::string temporary = fresh.str().str();
+  auto nothing = [] { return std::error_code(); };
+  Unfinished::begin(temporary, nothing);
+  FileSystem &files = FileSystem::system();
+  Error error = [&]() -> Error {
+    auto file = files.create(temporary);
+    if (!file)
+      return file.takeError();
+    if (Error error = (*file)->writeAt(0, textOf(map)))
+      return error;
+    if (Error error = (*file)->flush())
+      return error;
+    if (Error error = (*file)->close())
+      return error;
+    return files.rename(temporary, path);
+  }();
+  if (error)
+    consumeError(files.remove(temporary));
+  Unfinished::end(temporary, nothing);
+  if (error)
+    return error;
+  llvm::StringRef folder = path::parent_path(path);
+  return files.flushFolder(folder.empty() ? "." : folder.str());
+}
+
+bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &function,
+          llvm::StringRef package, Warn warn) {
+  for (const frontend::AdapterInput &input : inputs)
+    if (llvm::none_of(function.inputs(),
+                      [&](const auto &own) { return own->name == input.name; })) {
+      warn(llvm::formatv("{0}: what it says of function '{1}' is not of this package, which has no "
+                         "input '{2}' there; it is ignored",
+                         adapterMapPath(package), function.name, input.name)
+               .str());
+      return false;
+    }
+  return true;
 }
 
 static Expected<frontend::AdapterInput> readInput(const json::Value &value) {

@@ -18,12 +18,24 @@ struct AdapterMap {
   std::map<std::string, std::vector<frontend::AdapterInput>> functions;
 };
 
-/// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage.
+using Warn = llvm::function_ref<void(llvm::StringRef)>;
+
+/// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage; beside the package
+/// that a link leads to, where `package` is one.
 std::string adapterMapPath(llvm::StringRef package);
 
-/// Writes the side file of a package anew. Where no function takes adapters there is none: what a
-/// package that was replaced had goes.
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package);
+/// An error where something other than a side file lies there.
+Error checkAdapterMap(llvm::StringRef package);
+
+/// Writes the side file of a package anew, safe on the disk. Where no function takes adapters there
+/// is none: what a package that was replaced had goes; what is no side file stays, with a warning.
+Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn);
+
+/// Whether the function has all `inputs` of its entry in the side file of `package`; warns where it
+/// does not, as after an interruption between the package and its side file.
+bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &function,
+          llvm::StringRef package, Warn warn);
+
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
 /// The side file of a package; empty where it has none.
 Expected<AdapterMap> adapterMapOf(llvm::StringRef package);

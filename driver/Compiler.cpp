@@ -226,13 +226,22 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
     observer.warning(violation.message);
 
-  if (!adapterMap.functions.empty() && options.append) {
+  bool writesMap = !adapterMap.functions.empty() || !options.append;
+  if (!adapterMap.functions.empty())
+    if (Error error = checkAdapterMap(options.output))
+      return error;
+  if (options.append) {
     auto before = adapterMapOf(options.output);
-    if (!before)
+    if (!before && writesMap)
       return before.takeError();
-    for (const auto &function : program.functions())
-      before->functions.erase(function->name);
-    adapterMap.functions.merge(before->functions);
+    if (before) {
+      // What it says of functions that are only added now is left from an interruption.
+      for (const auto &function : program.functions())
+        writesMap |= before->functions.erase(function->name) != 0;
+      adapterMap.functions.merge(before->functions);
+    } else {
+      consumeError(before.takeError());
+    }
   }
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
@@ -266,8 +275,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   warnOfSaturation(written, observer);
   observer.proceed(1);
   // Functions that are added and take no adapters leave the side file as it is.
-  if (!options.append || !adapterMap.functions.empty())
-    if (Error error = writeAdapterMap(adapterMap, options.output))
+  if (writesMap)
+    if (Error error = writeAdapterMap(adapterMap, options.output,
+                                      [&](StringRef message) { observer.warning(message); }))
       return error;
   return summarise(program, written);
 }

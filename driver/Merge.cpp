@@ -11,22 +11,9 @@
 
 namespace plait::driver {
 
-/// What the side file of its package says of a function, under its new name.
-static Error takeAdapterInputs(const MergeSource &source, const mil::Function &function,
-                               const std::string &name, const AdapterMap &from, AdapterMap &to) {
-  auto entry = from.functions.find(function.name);
-  if (entry == from.functions.end())
-    return Error::success();
-  for (const frontend::AdapterInput &input : entry->second)
-    if (auto found = findInput(function, input.name); !found)
-      return addContext(found.takeError(), adapterMapPath(source.package) +
-                                               ": it is not of this package; move it away");
-  to.functions[name] = entry->second;
-  return Error::success();
-}
-
 /// Moves what `source` names into `program`.
-static Error take(const MergeSource &source, mil::Program &program, AdapterMap &adapterMap) {
+static Error take(const MergeSource &source, mil::Program &program, AdapterMap &adapterMap,
+                  Warn warn) {
   auto package = readPackage(source.package);
   if (!package)
     return package.takeError();
@@ -57,8 +44,10 @@ static Error take(const MergeSource &source, mil::Program &program, AdapterMap &
       return makeError("{0}: two functions are called '{1}'; give one another name: "
                        "OTHER={0}:{2}",
                        source.package, name, function->name);
-    if (Error error = takeAdapterInputs(source, *function, name, *sideFile, adapterMap))
-      return error;
+    // What the side file of its package says of it, under its new name.
+    if (auto entry = sideFile->functions.find(function->name);
+        entry != sideFile->functions.end() && fits(entry->second, *function, source.package, warn))
+      adapterMap.functions[name] = entry->second;
     function->name = name;
     program.adopt(**package, function);
   }
@@ -78,7 +67,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   mil::Program program;
   AdapterMap adapterMap;
   for (const MergeSource &source : options.sources)
-    if (Error error = take(source, program, adapterMap))
+    if (Error error = take(source, program, adapterMap, options.warn))
       return error;
   program.defaultFunction =
       options.defaultFunction.empty() ? program.functions()[0]->name : options.defaultFunction;
@@ -88,6 +77,9 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "a function is not well-formed MIL, so that Core ML would "
                                         "refuse the package that it is from too");
+  if (!adapterMap.functions.empty())
+    if (Error error = checkAdapterMap(options.output))
+      return error;
   runtime::RuntimeEvaluator evaluator;
   WriteOptions write;
   write.share = options.share;
@@ -99,7 +91,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
-  if (Error error = writeAdapterMap(adapterMap, options.output))
+  if (Error error = writeAdapterMap(adapterMap, options.output, options.warn))
     return error;
   return summarise(program, written);
 }

@@ -22,6 +22,7 @@ struct MergeOptions {
   std::optional<double> expectShared{}; ///< as CompileOptions::expectShared
   unsigned threads = 0;                 ///< 0: one a processor
   mil::Metadata metadata;
+  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
 };
 
 /// Writes the package. On error there is no output: what was at the target is as it was.

@@ -67,6 +67,7 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
   if (!threads)
     return threads.takeError();
   merge.threads = unsigned(*threads);
+  merge.warn = printWarning;
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();

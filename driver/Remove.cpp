@@ -39,7 +39,7 @@ Error remove(const RemoveOptions &options) {
   for (const std::string &name : options.functions)
     map->functions.erase(name);
   if (map->functions.size() != inMap)
-    if (Error error = writeAdapterMap(*map, options.package))
+    if (Error error = writeAdapterMap(*map, options.package, options.warn))
       return error;
   return options.compact ? compact(options) : Error::success();
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "support/Error.h"
-
+#include "llvm/ADT/StringRef.h"
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ struct RemoveOptions {
   /// Writes the package anew, without the weights that no function uses any more.
   bool compact = false;
   unsigned threads = 0; ///< for writing weights; 0: one a processor
+  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
 };
 
 /// On error the package is as it was, but for functions that are out where compacting failed.

@@ -35,6 +35,7 @@ Expected<int> run(const Arguments &arguments) {
   remove.defaultFunction = arguments.value(defaultOption).value_or("");
   remove.compact = compacting;
   remove.threads = unsigned(*threads);
+  remove.warn = printWarning;
   if (Error error = driver::remove(remove))
     return error;
   if (arguments.has(quietOption))

@@ -32,7 +32,7 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   if (!map)
     return map.takeError();
   auto own = map->functions.find(function.name);
-  if (own == map->functions.end())
+  if (own == map->functions.end() || !fits(own->second, function, model.package, model.warn))
     return Error::success();
   llvm::StringSet<> given;
   for (const runtime::NamedTensor &input : options.inputs)
@@ -84,8 +84,16 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
       return (*tracer)(inputs);
     };
   auto report = verifyFunction(function, *reference, options);
-  if (!report)
-    return addContext(report.takeError(), function.name + " against " + model.against);
+  if (!report) {
+    Error error = addContext(report.takeError(), function.name + " against " + model.against);
+    std::string map = model.package.empty() ? "" : adapterMapPath(model.package);
+    if (model.adapters.empty() || map.empty() || llvm::sys::fs::exists(map))
+      return error;
+    return joinErrors(std::move(error),
+                      makeError("there is no '{0}', the side file that says which inputs are an "
+                                "adapter's; if '{1}' takes its matrices as inputs, put it back",
+                                map, function.name));
+  }
   return report;
 }
 

@@ -4,6 +4,7 @@
 
 #include "frontend/Frontend.h"
 #include "runtime/Verify.h"
+#include <functional>
 
 namespace plait::driver {
 
@@ -17,6 +18,7 @@ struct VerifyModel {
   /// The function's package. Its side file says which inputs stand for an adapter's matrices: they
   /// are given to the function alone, those of the adapter that is merged into the model.
   std::string package{};
+  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
 };
 
 /// `options.tracer` is this function's own affair. With adapters there is a temporary file

@@ -141,6 +141,7 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
 /// The adapters that the target names.
 Expected<VerifyModel> modelOf(const Target &target, const std::string &package) {
   VerifyModel model{*target.against, {}, target.adapterRoot, target.allowUnmatched, package};
+  model.warn = printWarning;
   if (!target.adapter)
     return model;
   auto adapters = parseAdapters(*target.adapter);

@@ -221,6 +221,7 @@ def test_the_side_file_follows_the_package(small, tmp_path):
     report = json.loads(succeed("inspect", package, "--json").stdout)
     assert [function["name"] for function in report["functions"]] == ["a", "b"]
     # A package that takes the place of this one has no such inputs.
+    side.write_text(json.dumps({"functions": functions}))
     succeed("compile", "-o", package, "--input", "x=[1, 8]", small / "base.pt")
     assert not side.exists()
 
@@ -273,13 +274,59 @@ def test_side_files_that_do_not_fit(small, tmp_path):
     assert compile_inputs(small, package, small / "lora").returncode == 0
     text = json.loads(side.read_text())
     text["functions"]["a"][0]["input"] = "elsewhere"
-    for content in (json.dumps(text), "{"):
-        side.write_text(content)
-        result = plait("merge", "-o", merged, package)
-        assert result.returncode == 1 and "p.adapter.json" in result.stderr, result.stderr
-        assert not merged.exists()
+    side.write_text("{")
+    result = plait("merge", "-o", merged, package)
+    assert result.returncode == 1 and "p.adapter.json" in result.stderr, result.stderr
+    assert not merged.exists()
+    # What another package has left is no reason to refuse this one.
+    side.write_text(json.dumps(text))
+    result = succeed("merge", "-o", merged, package)
+    assert "warning" in result.stderr and "'elsewhere'" in result.stderr, result.stderr
+    assert not (tmp_path / "merged.adapter.json").exists()
+    side.write_text("{")
     result = succeed("inspect", package, "--json")
     assert "warning" in result.stderr and "p.adapter.json" in result.stderr and json.loads(result.stdout)
+
+
+def test_what_is_no_side_file_stays(small, tmp_path):
+    package, side = tmp_path / "p.mlpackage", tmp_path / "p.adapter.json"
+    plain = ["compile", "-o", package, "--input", "x=[1, 8]", small / "base.pt"]
+    side.write_text('{"mine": 1}')
+    result = succeed(*plain)
+    assert "warning" in result.stderr and "p.adapter.json" in result.stderr and side.read_text() == '{"mine": 1}'
+    before = digest(package)
+    result = compile_inputs(small, package, small / "lora")
+    assert result.returncode == 1 and "move it away" in result.stderr and side.read_text() == '{"mine": 1}'
+    assert digest(package) == before
+    succeed("add", package, "--function", f"more={small}/base.pt", "--input", "x=[2, 8]")
+    side.unlink()
+    side.mkdir()
+    result = succeed(*plain)
+    assert "warning" in result.stderr and side.is_dir()
+
+
+def test_the_side_file_is_the_packages_own(small, tmp_path):
+    """Whatever name the package is called by."""
+    package, side = tmp_path / "p.mlpackage", tmp_path / "p.adapter.json"
+    (tmp_path / "link.mlpackage").symlink_to("p.mlpackage")
+    succeed("compile", "-o", package, "--input", "x=[1, 8]", small / "base.pt")
+    assert compile_inputs(small, tmp_path / "link.mlpackage", small / "lora").returncode == 0
+    assert side.exists() and not (tmp_path / "link.adapter.json").exists()
+    for name in (f"{package}/.", tmp_path / "link.mlpackage"):
+        report = json.loads(succeed("inspect", name, "--json").stdout)
+        assert "adapter_inputs" in report["functions"][0]
+    # Left by an addition that ended before the side file: of functions that are added now it says nothing.
+    entries = json.loads(side.read_text())
+    entries["functions"]["b"] = entries["functions"]["a"]
+    side.write_text(json.dumps(entries))
+    succeed("add", package, "--function", f"b={small}/base.pt", "--input", "x=[1, 8]")
+    assert list(json.loads(side.read_text())["functions"]) == ["a"]
+    side.write_text(json.dumps(entries))
+    result = succeed("verify", package, "--function", "b", "--against", small / "base.pt")
+    assert "warning" in result.stderr and "'b'" in result.stderr
+    side.unlink()
+    result = plait("verify", package, "--function", "a", "--against", small / "base.pt", "--adapter", small / "lora")
+    assert result.returncode == 1 and "there is no" in result.stderr and "p.adapter.json" in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("change, message", [
