@@ -490,9 +490,7 @@ private:
       }
       if (in == 0 || out == 0)
         continue;
-      VeraProjections drawn = drawProjections(*config->projectionSeed, config->rank, in, out);
-      projections_[&adapter] = {{"vera_A", {drawn.a, "base_model.vera_A"}},
-                                {"vera_B", {drawn.b, "base_model.vera_B"}}};
+      projections_[&adapter] = drawProjections(*config, in, out);
     }
     return Error::success();
   }

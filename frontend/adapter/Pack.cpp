@@ -23,24 +23,27 @@ static int64_t rankOf(const AdapterBranch &branch) {
   return 1;
 }
 
-/// The tensors of an adapter by module. What replaces a parameter of the base has no place in a
-/// function that takes matrices; a copy of an adapted embedding, which PEFT saves along, is the
-/// base's own.
-static Expected<std::map<std::string, AdapterBranch>> branchesOf(const AdapterFile &file,
-                                                                 StringRef part) {
-  std::map<std::string, AdapterBranch> branches;
+/// Branches by part of a pipeline and module.
+using Branches = std::map<std::pair<std::string, std::string>, AdapterBranch>;
+
+/// The tensors of the parts of an adapter that a function has inputs for. What replaces a parameter
+/// of the base has no place in a function that takes matrices; a copy of an adapted embedding,
+/// which PEFT saves along, is the base's own.
+static Expected<Branches> branchesOf(const AdapterFile &file, const std::set<std::string> &parts) {
+  Branches branches;
   for (const auto &[key, tensor] : file.tensors()) {
     AdapterKey parsed = file.parse(key);
-    if (parsed.part != part)
+    if (!parts.count(parsed.part))
       continue;
-    AdapterBranch &branch = branches[parsed.module];
+    AdapterBranch &branch = branches[{parsed.part, parsed.module}];
     if (!parsed.factor.empty())
       branch.factors[parsed.factor] = {tensor, key};
     else if (!StringRef(key).contains(".base_layer."))
       return makeError("{0}: the adapter replaces '{1}', which the function has no input for; "
                        "compile it with --lora keep",
                        file.weights(), key);
-    branch.kind = file.config(part) ? file.config(part)->kind : kindOf(branch);
+    const auto &config = file.config(parsed.part);
+    branch.kind = config ? config->kind : kindOf(branch);
   }
   return branches;
 }
@@ -59,10 +62,7 @@ static void drawMissingProjections(const AdapterFile &file, llvm::ArrayRef<Adapt
     }
   if (!a || !b || a->shape[0] != config->rank || b->shape[1] != config->rank)
     return;
-  VeraProjections drawn =
-      drawProjections(*config->projectionSeed, config->rank, a->shape[1], b->shape[0]);
-  shared.factors["vera_A"] = {drawn.a, a->key};
-  shared.factors["vera_B"] = {drawn.b, b->key};
+  shared.factors.merge(drawProjections(*config, a->shape[1], b->shape[0]));
   shared.kind = config->kind;
 }
 
@@ -102,21 +102,26 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
   if (!opened)
     return opened.takeError();
   const AdapterFile &file = **opened;
-  // Of a file of several parts of a pipeline the function has one.
-  std::string part = inputs.empty() ? "" : file.parse(inputs[0].key).part;
-  auto made = branchesOf(file, part);
+  // Of a file of several parts of a pipeline the function has one, or those that a wrapper holds.
+  std::set<std::string> parts;
+  for (const AdapterInput &input : inputs)
+    parts.insert(file.parse(input.key).part);
+  if (parts.empty())
+    parts.insert("");
+  auto made = branchesOf(file, parts);
   if (!made)
     return made.takeError();
-  std::map<std::string, AdapterBranch> &branches = *made;
-  drawMissingProjections(file, inputs, branches[""]);
+  Branches &branches = *made;
+  drawMissingProjections(file, inputs, branches[{"", ""}]);
   // Scales depend on all factors of a module, so that none may go before the last is packed.
   std::set<const at::Tensor *> used;
   std::vector<PackedInput> packed;
   for (const AdapterInput &input : inputs) {
     AdapterKey wanted = file.parse(input.key);
-    auto branch = branches.find(wanted.module);
+    const auto &config = file.config(wanted.part);
+    auto branch = branches.find({wanted.part, wanted.module});
     if (branch != branches.end() && !input.form.empty()) {
-      auto fits = hasForm(input.form, file.config(part), wanted.module, branch->second.kind);
+      auto fits = hasForm(input.form, config, wanted.module, branch->second.kind);
       if (!fits)
         return addContext(fits.takeError(), file.path());
       if (!*fits)
@@ -139,8 +144,7 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path,
                        shapeText({input.shape.data(), input.shape.size()}));
     double scale = 1;
     if (carriesScale(branch->second, wanted.factor)) {
-      auto own =
-          branchScale(file.config(part), wanted.module, branch->second, rankOf(branch->second));
+      auto own = branchScale(config, wanted.module, branch->second, rankOf(branch->second));
       if (!own)
         return addContext(own.takeError(), file.weights() + ": module '" + wanted.module + "'");
       scale = *own;

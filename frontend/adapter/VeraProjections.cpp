@@ -14,10 +14,12 @@ static at::Tensor draw(int64_t rows, int64_t columns, const at::Generator &gener
   return at::empty({rows, columns}, at::kFloat).uniform_(-bound, bound, generator);
 }
 
-VeraProjections drawProjections(uint64_t seed, int64_t rank, int64_t in, int64_t out) {
-  at::Generator generator = at::detail::createCPUGenerator(seed);
-  at::Tensor a = draw(rank, in, generator);
-  return {a, draw(out, rank, generator)};
+std::map<std::string, AdapterBranch::Factor> drawProjections(const AdapterConfig &config,
+                                                             int64_t in, int64_t out) {
+  at::Generator generator = at::detail::createCPUGenerator(*config.projectionSeed);
+  at::Tensor a = draw(config.rank, in, generator);
+  at::Tensor b = draw(out, config.rank, generator);
+  return {{"vera_A", {a, "base_model.vera_A"}}, {"vera_B", {b, "base_model.vera_B"}}};
 }
 
 } // namespace plait::frontend

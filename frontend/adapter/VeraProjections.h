@@ -2,16 +2,13 @@
 // them (save_projection=False): PEFT draws them anew from the seed in the configuration.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include "frontend/adapter/AdapterPlan.h"
 
 namespace plait::frontend {
 
-struct VeraProjections {
-  at::Tensor a; ///< [rank, in]
-  at::Tensor b; ///< [out, rank]
-};
-
-/// `in` and `out` are the largest of the adapted modules.
-VeraProjections drawProjections(uint64_t seed, int64_t rank, int64_t in, int64_t out);
+/// "vera_A" [rank, in] and "vera_B" [out, rank] of a configuration with a seed, under the keys that
+/// PEFT would save them by. `in` and `out` are the largest of the adapted modules.
+std::map<std::string, AdapterBranch::Factor> drawProjections(const AdapterConfig &config,
+                                                             int64_t in, int64_t out);
 
 } // namespace plait::frontend

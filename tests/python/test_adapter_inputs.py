@@ -202,6 +202,34 @@ def test_files_without_a_configuration(small, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2)
 
 
+class Pipeline(torch.nn.Module):
+    """Two parts of a pipeline, by the names that diffusers gives their adapters."""
+
+    def __init__(self):
+        super().__init__()
+        self.unet, self.text_encoder = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.unet(self.text_encoder(x))
+
+
+def test_a_wrapper_around_several_parts(tmp_path):
+    """Each input is looked up in the part that it is of."""
+    save_base(Pipeline().eval(), (torch.randn(1, 8),), tmp_path / "base.pt")
+    tensors = {f"{part}.lora_{side}.weight": torch.randn(*shape) for part in ("unet", "text_encoder")
+               for side, shape in (("A", (2, 8)), ("B", (8, 2)))}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    assert compile_inputs(tmp_path, tmp_path / "p.mlpackage", tmp_path / "a.safetensors").returncode == 0
+    succeed("verify", tmp_path / "p.mlpackage", "--function", "a", "--against", tmp_path / "base.pt", "--adapter",
+            tmp_path / "a.safetensors")
+    for key in list(tensors):
+        safetensors.torch.save_file({name: value for name, value in tensors.items() if name != key},
+                                    tmp_path / "less.safetensors")
+        result = plait("adapter", "pack", tmp_path / "less.safetensors", "--map", tmp_path / "p.adapter.json",
+                       "--output-dir", tmp_path / "out")
+        assert result.returncode == 1 and key in result.stderr, result.stderr
+
+
 def test_the_side_file_follows_the_package(small, tmp_path):
     package, side = tmp_path / "p.mlpackage", tmp_path / "p.adapter.json"
     assert compile_inputs(small, package, small / "lora").returncode == 0
