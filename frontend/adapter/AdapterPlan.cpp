@@ -12,6 +12,8 @@
 
 #include <ATen/Functions.h>
 
+#include <set>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
@@ -211,6 +213,8 @@ private:
   }
 
   void unmatched(const Item &item, const llvm::Twine &why) {
+    if (StringRef(item.parsed.factor).starts_with("vera_lambda_"))
+      incomplete_.insert(item.adapter);
     unmatched_.push_back(
         llvm::formatv("{0} {1}: {2}", item.key, shapeText(item.tensor->sizes()), why.str()).str());
   }
@@ -473,6 +477,11 @@ private:
       const auto &config = configOf(adapter);
       if (!config || !config->projectionSeed || projections_.count(&adapter))
         continue;
+      if (incomplete_.count(&adapter))
+        return makeError("{0}PEFT draws the projections of this adapter (save_projection=False) in "
+                         "the sizes of its largest modules, and the base lacks some of them; save "
+                         "it with save_projection=True",
+                         where(adapter));
       int64_t in = 0, out = 0;
       for (const auto &[object, module] : modules_) {
         for (auto [branch, owner] : llvm::zip(module.branches, adapterOf_[object])) {
@@ -566,6 +575,7 @@ private:
   AdapterRoot root_;
   std::map<const AdapterUse *, std::string> partOf_;
   std::vector<std::string> unmatched_;
+  std::set<const AdapterUse *> incomplete_; ///< with vectors of VeRA that are unmatched
   std::map<const ModuleObject *, AdaptedModule> modules_;
   /// The keys of changed parameters, by module, adapter and attribute.
   std::map<std::tuple<const ModuleObject *, const AdapterUse *, std::string>, std::string>

@@ -395,6 +395,14 @@ def test_kinds_cannot_be_blended(small, tmp_path):
         assert result.returncode == 1 and "cannot be blended" in result.stderr, result.stderr
 
 
+def test_projections_of_a_module_that_the_base_lacks(small, tmp_path):
+    """They are drawn in the sizes of the largest module, which nothing else says."""
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 20))
+    models.adapt(base, VeraConfig(r=4, target_modules=["0", "2"], save_projection=False), tmp_path / "a")
+    result = compile_small(small, tmp_path / "p.mlpackage", tmp_path / "a", "--allow-unmatched")
+    assert result.returncode == 1 and "save_projection=True" in result.stderr, result.stderr
+
+
 # ---- Bytes -------------------------------------------------------------------------------------
 
 def tensor_bytes(path, chosen=""):
