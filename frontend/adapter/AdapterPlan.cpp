@@ -558,6 +558,13 @@ private:
         return makeError("module '{0}': a DoRA adapter cannot be blended with others or weighted, "
                          "since its magnitude belongs to one sum of weights",
                          module.path);
+      bool isAlone = llvm::none_of(parameters_, [&, owner = adapter](const auto &changed) {
+        return std::get<0>(changed.first) == module.object && std::get<1>(changed.first) != owner;
+      });
+      if (!isAlone && (branch.dora || branch.kind == AdapterKind::Ia3))
+        return makeError("module '{0}': {1} cannot be blended with an adapter that adds to the "
+                         "module's parameters",
+                         module.path, branch.dora ? "a DoRA adapter" : "(IA)3");
       if (branch.kind != module.branches[0].kind ||
           branch.feedforward != module.branches[0].feedforward)
         return makeError("module '{0}': adapters of the kinds {1} and {2} cannot be blended",

@@ -395,6 +395,16 @@ def test_kinds_cannot_be_blended(small, tmp_path):
         assert result.returncode == 1 and "cannot be blended" in result.stderr, result.stderr
 
 
+@pytest.mark.parametrize("config", [LoraConfig(r=2, target_modules=["0"], use_dora=True),
+                                    IA3Config(target_modules=["0"], feedforward_modules=[])])
+def test_what_scales_a_weight_cannot_be_blended_with_what_adds_to_it(small, tmp_path, config):
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    models.adapt(base, config, tmp_path / "a")
+    safetensors.torch.save_file({"lora_unet_0.diff": torch.ones(8, 8)}, tmp_path / "d.safetensors")
+    result = compile_small(small, tmp_path / "p.mlpackage", f"{tmp_path}/a:1+{tmp_path}/d.safetensors:0.4")
+    assert result.returncode == 1 and "cannot be blended" in result.stderr, result.stderr
+
+
 def test_projections_of_a_module_that_the_base_lacks(small, tmp_path):
     """They are drawn in the sizes of the largest module, which nothing else says."""
     base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 20))
