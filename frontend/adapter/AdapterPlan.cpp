@@ -99,9 +99,20 @@ public:
       if (!isCallable(*object))
         if (const ModuleObject *twin = base_->calledTwin(pathOf(module)))
           object = twin;
+    std::set<std::tuple<const AdapterUse *, std::string, std::string>> plain;
     for (const Item &item : items_)
+      if (item.parsed.factor.empty() && !isInWrapper(item, "modules_to_save"))
+        plain.insert({item.adapter, item.parsed.module, item.parsed.attribute});
+    for (const Item &item : items_) {
+      // With bias="all" PEFT saves a bias of modules_to_save by two names more, and reads neither.
+      if (item.parsed.factor.empty() &&
+          (isInWrapper(item, "original_module") ||
+           (isInWrapper(item, "modules_to_save") &&
+            plain.count({item.adapter, item.parsed.module, item.parsed.attribute}))))
+        continue;
       if (Error error = place(item))
         return error;
+    }
     dropForeignFactors();
     if (Error error = reportUnmatched())
       return error;
@@ -219,6 +230,13 @@ private:
         llvm::formatv("{0} {1}: {2}", item.key, shapeText(item.tensor->sizes()), why.str()).str());
   }
 
+  /// Whether the key goes through a part of the wrapper that PEFT puts around modules_to_save, and
+  /// not through a module of the base that has that name.
+  bool isInWrapper(const Item &item, StringRef part) const {
+    return StringRef(item.key).contains(("." + part + ".").str()) &&
+           (part == "modules_to_save" || !root_.matches.count(item.parsed.module));
+  }
+
   Error place(const Item &item) {
     const AdapterKey &key = item.parsed;
     if (item.isProjection()) {
@@ -228,9 +246,6 @@ private:
     const ModuleObject *object = key.module.empty() ? plan_.base_->find(plan_.root_) : nullptr;
     if (auto it = root_.matches.find(key.module); it != root_.matches.end())
       object = it->second;
-    // Beside a module that is saved PEFT may save the one that it stands for, which nothing calls.
-    if (!object && key.factor.empty() && StringRef(key.module).ends_with(".original_module"))
-      return Error::success();
     if (!object) {
       unmatched(item, "the base has no module '" + pathOf(key.module) + "'");
       return Error::success();
@@ -284,9 +299,9 @@ private:
     if (key.isDifference ? !tensor.any().item<bool>()
                          : at::equal(old, tensor.to(old.scalar_type())))
       return Error::success();
-    auto [twin, isNew] = parameters_.try_emplace({&object, item.adapter, key.attribute}, item.key);
+    auto [twin, isNew] = parameters_.try_emplace({&object, item.adapter, key.attribute}, &item);
     if (!isNew)
-      return explainTwins(item, twin->second, object);
+      return checkTwins(item, *twin->second->tensor, twin->second->key, object);
     if (key.isDifference) {
       moduleOf(object, key.module)
           .differences[key.attribute]
@@ -302,8 +317,12 @@ private:
   }
 
   /// Two tensors of one file for one place: those of two models whose modules have the same names,
-  /// as the text encoders of a pipeline, or of two adapters.
-  Error explainTwins(const Item &item, StringRef other, const ModuleObject &object) const {
+  /// as the text encoders of a pipeline, or of two adapters. A module of two names may come by
+  /// both.
+  Error checkTwins(const Item &item, const at::Tensor &tensor, StringRef other,
+                   const ModuleObject &object) const {
+    if (tensor.scalar_type() == item.tensor->scalar_type() && at::equal(tensor, *item.tensor))
+      return Error::success();
     return makeError("{0}tensors '{1}' and '{2}' both belong to module '{3}' of the base: the "
                      "file holds several adapters, of several models or of one; save one of them "
                      "alone",
@@ -336,7 +355,7 @@ private:
     auto [twin, isNew] =
         branch.factors.try_emplace(key.factor, AdapterBranch::Factor{*item.tensor, item.key});
     if (!isNew)
-      return explainTwins(item, twin->second.key, object);
+      return checkTwins(item, twin->second.tensor, twin->second.key, object);
     branch.kind = config ? config->kind : kindOf(branch);
     return Error::success();
   }
@@ -584,8 +603,9 @@ private:
   std::vector<std::string> unmatched_;
   std::set<const AdapterUse *> incomplete_; ///< with vectors of VeRA that are unmatched
   std::map<const ModuleObject *, AdaptedModule> modules_;
-  /// The keys of changed parameters, by module, adapter and attribute.
-  std::map<std::tuple<const ModuleObject *, const AdapterUse *, std::string>, std::string>
+  std::set<const ModuleObject *> tied_; ///< with the rows for tokens of another
+  /// What changes parameters, by module, adapter and attribute.
+  std::map<std::tuple<const ModuleObject *, const AdapterUse *, std::string>, const Item *>
       parameters_;
   std::map<std::pair<const ModuleObject *, const AdapterUse *>, size_t> branches_;
   std::map<const ModuleObject *, std::vector<const AdapterUse *>> adapterOf_;

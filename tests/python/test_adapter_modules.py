@@ -356,6 +356,23 @@ def test_attention_that_is_adapted_whole(tmp_path, no_fast_path):
     assert_close(run(tmp_path / "p.mlpackage", "a", {"x": X["x"].numpy()}, tmp_path), expected)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_head_that_is_saved_with_all_biases(tmp_path, nested):
+    """bias="all" saves the head's bias by three names; PEFT reads the one that says nothing of a wrapper."""
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4)) if nested else nn.Linear(8, 4)
+    base = nn.Sequential(nn.Linear(8, 8), head).eval()
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    models.adapt(base, lora("0", bias="all", modules_to_save=["1"]), tmp_path / "a")
+    check_file(tmp_path, base, tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    unread = [key for key in tensors if "modules_to_save" in key or "original_module" in key]
+    assert len(unread) == (4 if nested else 2), tensors.keys()
+    safetensors.torch.save_file({key: value + (key in unread) for key, value in tensors.items()}, path)
+    check_file(tmp_path, base, tmp_path / "a")
+
+
 # ---- Files -------------------------------------------------------------------------------------
 
 def test_other_spellings_of_keys_and_options(tmp_path):
