@@ -79,12 +79,20 @@ std::optional<Val> AdapterHook::attribute(Engine &engine, const Object &module, 
       !state.active && name == "weight" && !plan_.base().isTied(state.module->weight);
   if (auto overridden = state.overridden.find(name.str()); overridden != state.overridden.end())
     return overridden->second;
+  if (state.module->tokens && !state.active && name == "weight" &&
+      !plan_.base().isTied(state.module->weight)) {
+    Ops ops(engine);
+    Val value = weightWithRows(ops, *state.module);
+    if (auto tensor = value.tensor())
+      given_[tensor->cell.get()] = {value, state.module->weight.const_data_ptr()};
+    return value;
+  }
   if (!state.module->changes(name))
     return std::nullopt;
   // A tied parameter read from outside is another module's use of it, which keeps the base's.
   if (!state.active && plan_.base().isTied(tensorAttribute(module, name)))
     return std::nullopt;
-  state.read[name.str()] = true;
+  state.read.insert(name.str());
   Val value = replacement(engine, *state.module, name);
   if (auto tensor = value.tensor())
     given_[tensor->cell.get()] = {value, tensorAttribute(module, name).const_data_ptr()};
@@ -127,7 +135,7 @@ Val AdapterHook::runBase(Engine &engine, State &state, std::vector<Val> argument
         }))
       overridden[name] = replacement(engine, module, name);
   for (const auto &[name, value] : overridden) {
-    state.read[name] = true;
+    state.read.insert(name);
     for (Val &argument : arguments)
       if (isParameter(argument, tensorAttribute(*module.object, name)))
         argument = value;
@@ -153,6 +161,12 @@ std::vector<Val> AdapterHook::call(Engine &engine, const Object &object, std::ve
       return {runBase(engine, state, std::move(arguments), {}, base)};
     auto input = inputOf(*state.module, arguments);
     Val x = input ? arguments[*input] : Val();
+    // A trace that reads the weight beside the call too hands it over.
+    for (Val &argument : arguments)
+      if (argument.tensor() && given_.count(argument.tensor()->cell.get()) &&
+          isParameter(argument, state.module->weight))
+        argument = engine.fromIValue(state.module->weight, state.module->path + ".weight",
+                                     /*fromWeight=*/true);
     Val y = runBase(engine, state, std::move(arguments), {}, base);
     return {replaceRows(ops, *state.module, x, y)};
   }
@@ -277,24 +291,53 @@ bool AdapterHook::isReadElsewhere(const AdaptedModule &module, StringRef name) c
   });
 }
 
+/// A module of the base with code that is of the same class and has the same weight; null where
+/// there is none.
+static const BaseModules::Entry *calledAlias(const BaseModules &base, const AdaptedModule &module) {
+  if (!base.isTied(module.weight) || isCallable(*module.object))
+    return nullptr;
+  auto it = llvm::find_if(base.entries(), [&](const BaseModules::Entry &entry) {
+    at::Tensor other = tensorAttribute(*entry.object, "weight");
+    return isCallable(*entry.object) && other.defined() &&
+           other.const_data_ptr() == module.weight.const_data_ptr() &&
+           entry.object->type()->name()->name() == module.object->type()->name()->name();
+  });
+  return it == base.entries().end() ? nullptr : &*it;
+}
+
 Error AdapterHook::checkAllUsed() const {
-  std::vector<std::string> unused, direct;
+  std::vector<std::string> unused, direct, elsewhere;
+  // A trace has the calls of a module that has several names under one of them.
+  auto addUnused = [&](const AdaptedModule &module, const std::string &text) {
+    if (const BaseModules::Entry *other = calledAlias(plan_.base(), module))
+      elsewhere.push_back(text + " ('" + other->path + "' has its weight)");
+    else
+      unused.push_back(text);
+  };
   auto isCalled = [&](const AdaptedModule &module) {
     return states_.find(module.object)->second.called;
   };
+  auto isReadDirectly = [&](const AdaptedModule &module) {
+    return states_.find(module.object)->second.readDirectly;
+  };
   for (const AdaptedModule &module : plan_.modules()) {
     const State &state = states_.find(module.object)->second;
-    if (!module.branches.empty() && !state.called && !isUntrained(module))
-      (state.readDirectly ? direct : unused).push_back("'" + module.path + "'");
-    // Of an embedding and what is tied to it one is enough.
+    if (!module.branches.empty() && !state.called && !isUntrained(module)) {
+      if (state.readDirectly)
+        direct.push_back("'" + module.path + "'");
+      else
+        addUnused(module, "'" + module.path + "'");
+    }
+    // Of an embedding and what is tied to it one is enough, where the rows are the same.
     if (module.tokens && llvm::none_of(plan_.modules(), [&](const AdaptedModule &other) {
-          return other.tokens && isCalled(other) &&
+          return other.tokens && (isCalled(other) || isReadDirectly(other)) &&
+                 *other.tokens == *module.tokens &&
                  other.weight.const_data_ptr() == module.weight.const_data_ptr();
         }))
-      unused.push_back("'" + module.path + "'");
+      addUnused(module, "'" + module.path + "'");
     for (const std::string &name : module.changedAttributes())
       if (!state.read.count(name) && !isReadElsewhere(module, name))
-        unused.push_back("'" + module.path + "." + name + "'");
+        addUnused(module, "'" + module.path + "." + name + "'");
   }
   if (!direct.empty())
     return makeError("the adapter changes {0}, and the base uses the weight without calling the "
@@ -304,6 +347,13 @@ Error AdapterHook::checkAllUsed() const {
                      "traced; trace the adapted model and give it as --function NAME=MODEL.pt, or "
                      "go on without what the adapter does there with --allow-unmatched",
                      listed(std::move(direct)));
+  if (!elsewhere.empty())
+    return makeError("the adapter changes {0}, which the base has no calls of: where the two are "
+                     "one module, a trace has its calls under one of the names, and PEFT adapts "
+                     "those by the other; trace the adapted model and give it as --function "
+                     "NAME=MODEL.pt, or, where they only share the weight, go on without what the "
+                     "adapter does there with --allow-unmatched",
+                     listed(std::move(elsewhere)));
   if (!unused.empty())
     return makeError("the adapter changes {0}, which the base never uses: it belongs to a part of "
                      "the model that the base leaves out; --allow-unmatched goes on without it",

@@ -11,6 +11,8 @@
 #include "frontend/adapter/AdapterPlan.h"
 #include "frontend/adapter/Ops.h"
 
+#include <set>
+
 namespace plait::frontend {
 
 class AdapterHook : public ModuleHook {
@@ -45,7 +47,7 @@ private:
     unsigned active = 0; ///< calls of its forward that are being lowered
     bool called = false;
     bool readDirectly = false;             ///< its weight, by what is not its code
-    std::map<std::string, bool> read;      ///< of the replaced parameters
+    std::set<std::string> read;            ///< of the replaced parameters
     std::map<std::string, Val> overridden; ///< attributes during one call
   };
 
@@ -84,6 +86,8 @@ MergedParameters mergeBranches(Ops &ops, const AdaptedModule &module);
 /// The result of an embedding, or of a head with its weight, with the rows that an adapter brings
 /// for some tokens in place of the base's.
 Val replaceRows(Ops &ops, const AdaptedModule &module, const Val &x, const Val &y);
+/// The weight of an embedding with those rows in it, for what reads it without calling the module.
+Val weightWithRows(Ops &ops, const AdaptedModule &module);
 /// DoRA: magnitude / norm of each output, or input, of W + what the branch adds; a vector.
 Val doraScale(Ops &ops, const AdaptedModule &module, const AdapterBranch &branch);
 /// A vector of one element a feature, in the shape that multiplies x: [n] of a linear layer,

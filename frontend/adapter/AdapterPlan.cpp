@@ -4,6 +4,7 @@
 #include "frontend/adapter/AdapterRoot.h"
 #include "frontend/adapter/BranchScale.h"
 #include "frontend/adapter/BranchShapes.h"
+#include "frontend/adapter/ModuleNames.h"
 #include "frontend/adapter/VeraProjections.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -26,6 +27,10 @@ AdapterKind kindOf(const AdapterBranch &branch) {
       return AdapterKind::Lokr;
   }
   return AdapterKind::Lora;
+}
+
+bool TokenRows::operator==(const TokenRows &other) const {
+  return tokens == other.tokens && at::equal(rows, other.rows);
 }
 
 /// Whether a tensor of that name has a part in what the kind computes. Files of other tools say
@@ -118,7 +123,10 @@ public:
       return error;
     if (Error error = drawMissingProjections())
       return error;
-    tieTokens();
+    if (Error error = tieTokens())
+      return error;
+    if (Error error = checkNames(*base_, modules_, tied_))
+      return error;
     for (const BaseModules::Entry &entry : plan_.base_->entries())
       if (auto it = modules_.find(entry.object); it != modules_.end()) {
         if (Error error = finish(it->second))
@@ -377,6 +385,11 @@ private:
                        "weight {4} is wanted",
                        file, item.key, shapeText(rows.sizes()), tokens->size(),
                        shapeText(weight.defined() ? weight.sizes() : at::IntArrayRef()));
+    if (std::set<int64_t>(tokens->begin(), tokens->end()).size() != tokens->size())
+      return makeError(
+          "{0}: trainable_token_indices has a token twice, which PEFT gives the sum of "
+          "its rows; trace the adapted model and give it as --function NAME=MODEL.pt",
+          file);
     for (int64_t token : *tokens)
       if (token < 0 || token >= weight.size(0))
         return makeError("{0}: trainable_token_indices has {1}, and the base's weight {2}: the "
@@ -391,23 +404,40 @@ private:
     return Error::success();
   }
 
-  /// What has the weight of an embedding with rows of its own has the rows too, as PEFT ties it.
-  void tieTokens() {
-    std::map<const void *, TokenRows> byWeight;
-    for (const auto &[object, module] : modules_)
-      if (module.tokens && plan_.base_->isTied(module.weight))
-        byWeight.try_emplace(module.weight.const_data_ptr(), *module.tokens);
-    if (byWeight.empty())
-      return;
-    for (const BaseModules::Entry &entry : plan_.base_->entries()) {
+  /// What has the weight of an embedding with rows of its own has the rows too. PEFT ties them
+  /// where the model's configuration says so, which a base does not have.
+  Error tieTokens() {
+    std::map<const void *, llvm::SmallVector<const AdaptedModule *, 2>> byWeight;
+    for (const BaseModules::Entry &entry : base_->entries())
+      if (auto it = modules_.find(entry.object);
+          it != modules_.end() && it->second.tokens && base_->isTied(it->second.weight))
+        byWeight[it->second.weight.const_data_ptr()].push_back(&it->second);
+    for (const BaseModules::Entry &entry : base_->entries()) {
       at::Tensor weight = tensorAttribute(*entry.object, "weight");
       auto rows = weight.defined() ? byWeight.find(weight.const_data_ptr()) : byWeight.end();
       if (rows == byWeight.end() || !isCallable(*entry.object))
         continue;
       AdaptedModule &module = moduleOf(*entry.object, entry.path);
-      if (!module.tokens)
-        module.tokens = rows->second;
+      if (module.tokens)
+        continue;
+      const AdaptedModule &owner = *rows->second.front();
+      for (const AdaptedModule *other : rows->second)
+        if (!(*other->tokens == *owner.tokens))
+          return makeError("the adapter has rows for tokens of '{0}' and others of '{1}', which "
+                           "have the same weight, and '{2}' has it too; trace the adapted model "
+                           "and give it as --function NAME=MODEL.pt",
+                           owner.path, other->path, module.path);
+      module.tokens = owner.tokens;
+      tied_.insert(module.object);
+      warnings_.push_back(
+          llvm::formatv("'{0}' has the weight of '{1}', and is given its rows for tokens, as PEFT "
+                        "does where the model's configuration ties the two (tie_word_embeddings); "
+                        "where it does not, trace the adapted model and give it as --function "
+                        "NAME=MODEL.pt",
+                        module.path, owner.path)
+              .str());
     }
+    return Error::success();
   }
 
   /// What PEFT computes of rows for tokens.
@@ -526,14 +556,6 @@ private:
   // ---- Scales ----
 
   Error finish(AdaptedModule &module) {
-    auto type = module.object->type();
-    const BaseModules::Entry *alias = plan_.base_->aliasOf(*module.object);
-    if (alias && type->findMethod("forward1"))
-      return makeError("module '{0}' of the base is '{1}' too, and is called more than once: a "
-                       "trace does not tell calls by one name from those by the other, and PEFT "
-                       "adapts what is called by one alone; trace the adapted model and give it as "
-                       "--function NAME=MODEL.pt",
-                       module.path, alias->path);
     // What has no code is reported once the base is lowered, with what the base does instead.
     if ((module.branches.empty() && !module.tokens) || !isCallable(*module.object))
       return Error::success();

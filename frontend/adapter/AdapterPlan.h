@@ -41,6 +41,8 @@ struct AdapterBranch {
 struct TokenRows {
   std::vector<int64_t> tokens;
   at::Tensor rows; ///< [tokens, features]
+
+  bool operator==(const TokenRows &other) const;
 };
 
 /// The kind that the names of the factors show, where no configuration says it.

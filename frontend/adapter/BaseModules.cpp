@@ -76,36 +76,58 @@ bool BaseModules::haveSameTensors(StringRef one, StringRef other) {
   return it->second;
 }
 
+bool BaseModules::areBelowTwins(StringRef path, StringRef other, bool traced) {
+  auto haveSameName = [&] {
+    return path.contains('.') && other.contains('.') &&
+           path.rsplit('.').second == other.rsplit('.').second;
+  };
+  // What both paths end in is below the two names of one module.
+  while (haveSameName()) {
+    path = path.rsplit('.').first;
+    other = other.rsplit('.').first;
+    // Two that are both called are two modules, which share a layer. A list is never called, so
+    // that it tells nothing unless no longer path does.
+    if (traced && (isCallable(*find(path)) || (haveSameName() && !isCallable(*find(other)))))
+      continue;
+    if (haveSameTensors(path, other))
+      return true;
+  }
+  return false;
+}
+
 const ModuleObject *BaseModules::calledTwin(StringRef path) {
   for (unsigned index : byName_.lookup(path.rsplit('.').second)) {
     const Entry &entry = entries_[index];
-    if (!isCallable(*entry.object) || entry.path == path)
-      continue;
-    // What both paths end in is below the two names of one module.
-    StringRef mine = path, other = entry.path;
-    while (mine.contains('.') && other.contains('.') &&
-           mine.rsplit('.').second == other.rsplit('.').second) {
-      mine = mine.rsplit('.').first;
-      other = other.rsplit('.').first;
-    }
-    if (mine != path && haveSameTensors(mine, other))
+    if (isCallable(*entry.object) && entry.path != path &&
+        areBelowTwins(path, entry.path, /*traced=*/true))
       return entry.object;
   }
   return nullptr;
 }
 
-const BaseModules::Entry *BaseModules::aliasOf(const ModuleObject &module) const {
+const BaseModules::Entry *BaseModules::scriptedTwin(StringRef path) {
+  const ModuleObject *module = find(path);
+  for (unsigned index : byName_.lookup(path.rsplit('.').second)) {
+    const Entry &entry = entries_[index];
+    if (isCallable(*entry.object) && entry.object != module &&
+        haveSameOwnTensors(*module, *entry.object) &&
+        areBelowTwins(path, entry.path, /*traced=*/false))
+      return &entry;
+  }
+  return nullptr;
+}
+
+const BaseModules::Entry *BaseModules::aliasOf(const ModuleObject &module) {
   at::Tensor weight = tensorAttribute(module, "weight");
   if (!isTied(weight))
     return nullptr;
-  auto parentOf = [](StringRef path) { return path.take_front(path.rfind('.') + 1); };
-  StringRef parent = parentOf(pathOf(module));
+  StringRef path = pathOf(module);
   auto it = llvm::find_if(entries_, [&](const Entry &entry) {
     at::Tensor other = tensorAttribute(*entry.object, "weight");
-    return parentOf(entry.path) == parent && entry.object != &module &&
-           !isCallable(*entry.object) && other.defined() &&
+    return entry.object != &module && !isCallable(*entry.object) && other.defined() &&
            other.const_data_ptr() == weight.const_data_ptr() &&
-           entry.object->type()->name()->name() == module.type()->name()->name();
+           entry.object->type()->name()->name() == module.type()->name()->name() &&
+           !areBelowTwins(entry.path, path, /*traced=*/true);
   });
   return it == entries_.end() ? nullptr : &*it;
 }

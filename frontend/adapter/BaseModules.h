@@ -32,10 +32,13 @@ public:
   llvm::StringRef pathOf(const ModuleObject &object) const;
   /// Whether the model is one module with nothing in it, as freezing leaves it.
   bool isFlat() const { return entries_.size() <= 1; }
-  /// A module of the same parent, class and weight that a trace has no code for: the same module by
-  /// another name, whose calls the trace recorded under this one's. (Of names in several parents a
-  /// trace has the last, PEFT adapts the first.) Null where there is none.
-  const Entry *aliasOf(const ModuleObject &module) const;
+  /// A module of the same class and weight that a trace has no code for: the same module by another
+  /// name, whose calls the trace recorded under this one's. Null where there is none, or where both
+  /// are parts of one module that has two names.
+  const Entry *aliasOf(const ModuleObject &module);
+  /// Another module with code that is, by its tensors, the same part of what may be one module of
+  /// two names: a script has each name as a module of its own. Null where there is none.
+  const Entry *scriptedTwin(llvm::StringRef path);
   /// The module at `path` by another name, under which a trace has its code: one below a module
   /// that has all the tensors of the one above `path`, as where a wrapper holds a model and a part
   /// of it. Null where there is none.
@@ -47,6 +50,9 @@ private:
   void add(const std::string &path, const ModuleObject &object, unsigned depth);
   /// Of two modules and all below them, by path.
   bool haveSameTensors(llvm::StringRef one, llvm::StringRef other);
+  /// Whether two modules are the same part of two that have the same tensors; where `traced`, of
+  /// two of which a trace has the code under the second name alone.
+  bool areBelowTwins(llvm::StringRef path, llvm::StringRef other, bool traced);
 
   std::vector<Entry> entries_;
   llvm::StringMap<const ModuleObject *> byPath_;

@@ -3,6 +3,7 @@
 //
 //   embedding   y = W[x], and where x is one of the tokens its own row
 //   head        y = x W', and at each of the tokens x times its own row
+//   elsewhere   what reads an embedding's weight without calling it: W with the rows in it
 #include "frontend/adapter/Branch.h"
 
 #include <ATen/Functions.h>
@@ -31,6 +32,14 @@ Val replaceRows(Ops &ops, const AdaptedModule &module, const Val &x, const Val &
   Val own = ops.mul(ops.matmul(ops.toFloat(isToken), rows), embeddingScale(module));
   Val any = ops.call("aten::any", "dim", {isToken, last, Val(c10::IValue(true))});
   return ops.call("aten::where", "self", {any, ops.cast(own, dtype), y});
+}
+
+Val weightWithRows(Ops &ops, const AdaptedModule &module) {
+  Val weight = ops.engine().fromIValue(module.weight, module.path + ".weight", /*fromWeight=*/true);
+  Val rows = ops.cast(ops.constant(module.tokens->rows, "rows"), module.weight.scalar_type());
+  return ops.call("aten::index_copy", "",
+                  {weight, Val(c10::IValue(int64_t(0))),
+                   ops.engine().fromIValue(at::tensor(module.tokens->tokens), "tokens"), rows});
 }
 
 } // namespace plait::frontend

@@ -216,6 +216,103 @@ def test_a_module_of_two_names(tmp_path):
     assert result.returncode == 1 and "'a'" in result.stderr and "'b'" in result.stderr, result.stderr
 
 
+def test_a_bias_that_both_names_bring(tmp_path):
+    """bias="all" saves it by each; nothing but the bias is changed, so that both calls are alike."""
+    torch.manual_seed(0)
+    base = nn.Sequential(Alias(), nn.Linear(8, 8))
+    check(tmp_path, base, X, {"lora": lora("1", bias="all")}, DECLARED)
+
+
+class Halves(nn.Module):
+    """One embedding in two places, which are no parts of one module."""
+
+    def __init__(self):
+        super().__init__()
+        embed = nn.Embedding(10, 8)
+        self.first, self.second = (nn.ModuleDict({"embed": embed, "layer": nn.Linear(8, 8)}) for _ in range(2))
+
+    def forward(self, ids):
+        return sum(half["layer"](half["embed"](ids)) for half in (self.first, self.second))
+
+
+@pytest.mark.parametrize("config", [
+    lora("layer", modules_to_save=["second.embed"]), lora("layer", "embed"),
+    lora("layer", trainable_token_indices={"embed": [1, 5]})])
+def test_a_module_of_names_in_two_parents(tmp_path, config):
+    torch.manual_seed(0)
+    base = Halves().eval()
+    models.adapt(base, config, tmp_path / "a")
+    save_base(base, (torch.tensor([[1, 5, 2]]),), tmp_path / "base.pt")
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input",
+                   "ids=int32[1, 3]", "--adapter", f"a={tmp_path}/a")
+    assert result.returncode == 1 and "'first.embed" in result.stderr and "'second.embed'" in result.stderr
+    assert "--function" in result.stderr, result.stderr
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin, self.norm = nn.Linear(8, 8), nn.LayerNorm(8)
+
+    def forward(self, x):
+        return self.norm(torch.relu(self.lin(x))) + x
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        block = Block()
+        self.layers = nn.ModuleList([block, block])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_block_that_is_used_twice(tmp_path):
+    """PEFT adapts both uses. bias="all" saves its parts by both names; a script does not tell it from two blocks."""
+    torch.manual_seed(0)
+    base = Recurrent().eval()
+    check(tmp_path, base, X, {"lora": lora("lin"), "biased": lora("lin", bias="all"),
+                              "saved": lora("lin", modules_to_save=["norm"])}, DECLARED)
+    torch.jit.script(base).save(str(tmp_path / "base.pt"))
+    result = compile_base(tmp_path, tmp_path / "lora")
+    assert result.returncode == 1 and "'layers.0.lin'" in result.stderr and "'layers.1.lin'" in result.stderr
+    assert "trace the base" in result.stderr, result.stderr
+    # A file that has both names says what both are.
+    (tmp_path / "both").mkdir()
+    tensors = safetensors.torch.load_file(tmp_path / "lora" / "adapter_model.safetensors")
+    tensors |= {key.replace("layers.0", "layers.1"): value.clone() for key, value in tensors.items()}
+    safetensors.torch.save_file(tensors, tmp_path / "both" / "adapter_model.safetensors")
+    (tmp_path / "both" / "adapter_config.json").write_text((tmp_path / "lora" / "adapter_config.json").read_text())
+    check_file(tmp_path, base, tmp_path / "both")
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    check_file(tmp_path, base, tmp_path / "both")
+
+
+class Pair(nn.Module):
+    """Two modules around one layer."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.Linear(8, 8)
+        self.a, self.b = Body(layer), Body(layer)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_a_layer_of_two_wrappers(tmp_path):
+    """PEFT adapts the first alone."""
+    torch.manual_seed(0)
+    base = Pair().eval()
+    models.adapt(base, lora("inner"), tmp_path / "a")
+    save_base(base, tuple(X.values()), tmp_path / "base.pt")
+    result = compile_base(tmp_path, tmp_path / "a")
+    assert result.returncode == 1 and "'a.inner'" in result.stderr and "'b.inner'" in result.stderr, result.stderr
+
+
 class Inner(nn.Module):
     def __init__(self):
         super().__init__()
@@ -371,6 +468,53 @@ def test_a_head_that_is_saved_with_all_biases(tmp_path, nested):
     assert len(unread) == (4 if nested else 2), tensors.keys()
     safetensors.torch.save_file({key: value + (key in unread) for key, value in tensors.items()}, path)
     check_file(tmp_path, base, tmp_path / "a")
+
+
+class Reading(nn.Module):
+    """Uses the embedding's weight without calling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.layer = nn.Embedding(10, 8), nn.Linear(8, 8)
+
+    def forward(self, ids):
+        return nn.functional.linear(torch.tanh(self.layer(self.embed(ids))), self.embed.weight)
+
+
+def test_rows_for_tokens_of_a_weight_that_is_read(tmp_path):
+    torch.manual_seed(0)
+    check(tmp_path, Reading(), {"ids": torch.tensor([[1, 5, 2]])},
+          {"rows": lora("layer", trainable_token_indices={"embed": [1, 5]})}, ["ids=int32[1, 3]"])
+
+
+class Three(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Embedding(10, 8), nn.Embedding(10, 8), nn.Linear(8, 10, bias=False)
+        self.two.weight = self.head.weight = self.one.weight
+
+    def forward(self, ids):
+        return self.head(self.one(ids) * self.two(ids))
+
+
+@pytest.mark.parametrize("tokens, status, message", [
+    ({"one": [1, 5]}, 0, "'head' has the weight of 'one'"), ({"one": [5, 5]}, 1, "a token twice"),
+    ({"one": [1, 5], "two": [1, 2]}, 1, "rows for tokens of 'one' and others of 'two'"),
+])
+def test_rows_for_tokens_of_a_tied_weight(tmp_path, tokens, status, message):
+    """Modules with the weight are given the rows, and named; what the rows are must be plain."""
+    torch.manual_seed(0)
+    base = Three().eval()
+    save_base(base, (torch.tensor([[1, 5, 2]]),), tmp_path / "base.pt")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "r": 2, "target_modules": ["q"], "trainable_token_indices": tokens}))
+    safetensors.torch.save_file(
+        {f"base_model.model.{name}.token_adapter.trainable_tokens_delta": torch.randn(len(rows), 8)
+         for name, rows in tokens.items()}, tmp_path / "a" / "adapter_model.safetensors")
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--base", tmp_path / "base.pt", "--input",
+                   "ids=int32[1, 3]", "--adapter", f"a={tmp_path}/a")
+    assert result.returncode == status and message in result.stderr, result.stderr
 
 
 # ---- Files -------------------------------------------------------------------------------------
