@@ -188,11 +188,12 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
-  if (!force && load.largeWeight)
-    return std::nullopt;
-  if (!force && (isLargeIdentity(schema, arguments) || isExpandingProduct(schema, arguments)) &&
-      // Adapters are computed by calls that no node stands for.
-      (!node_ || node_->maybeSchema() != &schema || feedsLayers(node_->output())))
+  auto staysLazy = [&] {
+    return (isLargeIdentity(schema, arguments) || isExpandingProduct(schema, arguments)) &&
+           // Adapters are computed by calls that no node stands for.
+           (!node_ || node_->maybeSchema() != &schema || feedsLayers(node_->output()));
+  };
+  if (!force && (load.largeWeight || staysLazy()))
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {

@@ -149,8 +149,8 @@ bool isBeside(const LoraTerm &base, const LoraTerm &term) {
 /// merged into a weight only if each function that has it has that weight beside it.
 class SharedLayers {
 public:
-  SharedLayers(Program &program, llvm::ArrayRef<Op *> operations, const PassContext &context)
-      : context_(context), sharing_(program, context.options.precision) {
+  SharedLayers(Sharing &sharing, llvm::ArrayRef<Op *> operations, const PassContext &context)
+      : context_(context), sharing_(sharing) {
     // From the last: the whole of a sum before its parts.
     llvm::DenseSet<const Op *> counted;
     for (Op *op : llvm::reverse(operations)) {
@@ -187,7 +187,7 @@ private:
   }
 
   const PassContext &context_;
-  Sharing sharing_;
+  Sharing &sharing_;
   llvm::DenseMap<std::pair<uint64_t, uint64_t>, unsigned> pairs_;
 };
 
@@ -349,7 +349,8 @@ bool foldLora(Program &program, PassContext &context) {
   // From the last: the whole of a sum before its parts.
   std::vector<Plan> plans;
   llvm::DenseSet<const Op *> taken, warned;
-  SharedLayers shared(program, operations, context);
+  Sharing sharing(program, context.options.precision); // nothing changes before the plans are made
+  SharedLayers shared(sharing, operations, context);
   for (Op *op : llvm::reverse(operations)) {
     auto sum = taken.contains(op) ? std::nullopt : matchLoraSum(*op, context);
     if (!sum)
@@ -379,7 +380,7 @@ bool foldLora(Program &program, PassContext &context) {
   }
   std::reverse(plans.begin(), plans.end());
 
-  ScaledLayers layers(program, context);
+  ScaledLayers layers(sharing, context);
   for (const Plan &plan : plans)
     for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
       if (term.branch && !base)

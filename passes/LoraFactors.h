@@ -59,8 +59,9 @@ void carry(LoraTerm &term, mil::Op *target, const PassContext &context);
 /// weight that others use is scaled only if all scale it alike.
 class ScaledLayers {
 public:
-  ScaledLayers(mil::Program &program, const PassContext &context)
-      : context_(context), sharing_(program, context.options.precision) {}
+  /// `sharing` is borrowed.
+  ScaledLayers(Sharing &sharing, const PassContext &context)
+      : context_(context), sharing_(sharing) {}
 
   void count(const LoraTerm &term);
   /// The smaller one of A and B that may be scaled; null if none.
@@ -77,7 +78,7 @@ private:
   bool mayScale(const LoraTerm &term, const mil::Op *layer);
 
   const PassContext &context_;
-  Sharing sharing_;
+  Sharing &sharing_;
   llvm::DenseMap<uint64_t, Tally> tallies_;
 };
 

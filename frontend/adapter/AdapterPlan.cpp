@@ -234,8 +234,12 @@ private:
   void unmatched(const Item &item, const llvm::Twine &why) {
     if (StringRef(item.parsed.factor).starts_with("vera_lambda_"))
       incomplete_.insert(item.adapter);
+    unmatched(item.key, *item.tensor, why);
+  }
+
+  void unmatched(StringRef key, const at::Tensor &tensor, const llvm::Twine &why) {
     unmatched_.push_back(
-        llvm::formatv("{0} {1}: {2}", item.key, shapeText(item.tensor->sizes()), why.str()).str());
+        llvm::formatv("{0} {1}: {2}", key, shapeText(tensor.sizes()), why.str()).str());
   }
 
   /// Whether the key goes through a part of the wrapper that PEFT puts around modules_to_save, and
@@ -375,31 +379,29 @@ private:
       unmatched(item, "the adapter's configuration has no trainable_token_indices for it");
       return Error::success();
     }
-    const std::string &file = item.adapter->file->weights();
+    std::string file = where(*item.adapter);
     AdaptedModule &module = moduleOf(object, item.parsed.module);
     const at::Tensor &weight = module.weight, &rows = *item.tensor;
     if (!weight.defined() || weight.dim() != 2 || rows.dim() != 2 ||
         rows.size(1) != weight.size(1) || rows.size(0) != int64_t(tokens->size()) ||
         !at::isFloatingType(rows.scalar_type()))
-      return makeError("{0}: tensor '{1}' is {2}, where a row for each of {3} tokens of the base's "
+      return makeError("{0}tensor '{1}' is {2}, where a row for each of {3} tokens of the base's "
                        "weight {4} is wanted",
                        file, item.key, shapeText(rows.sizes()), tokens->size(),
                        shapeText(weight.defined() ? weight.sizes() : at::IntArrayRef()));
     if (std::set<int64_t>(tokens->begin(), tokens->end()).size() != tokens->size())
-      return makeError(
-          "{0}: trainable_token_indices has a token twice, which PEFT gives the sum of "
-          "its rows; trace the adapted model and give it as --function NAME=MODEL.pt",
-          file);
+      return makeError("{0}trainable_token_indices has a token twice, which PEFT gives the sum of "
+                       "its rows; trace the adapted model and give it as --function NAME=MODEL.pt",
+                       file);
     for (int64_t token : *tokens)
       if (token < 0 || token >= weight.size(0))
-        return makeError("{0}: trainable_token_indices has {1}, and the base's weight {2}: the "
+        return makeError("{0}trainable_token_indices has {1}, and the base's weight {2}: the "
                          "adapter belongs to a base whose embedding was resized",
                          file, token, shapeText(weight.sizes()));
     if (adapters_.size() > 1 || item.adapter->weight != 1)
-      return makeError(
-          "{0}: the adapter replaces rows of '{1}', and replaced rows cannot be blended "
-          "with others; give it as an adapter of its own with weight 1",
-          file, module.path);
+      return makeError("{0}the adapter replaces rows of '{1}', and replaced rows cannot be blended "
+                       "with others; give it as an adapter of its own with weight 1",
+                       file, module.path);
     module.tokens = TokenRows{*tokens, rows};
     return Error::success();
   }
@@ -472,13 +474,11 @@ private:
             ++it;
             continue;
           }
-          unmatched_.push_back(llvm::formatv("{0} {1}: {2} has no such part{3}", it->second.key,
-                                             shapeText(it->second.tensor.sizes()),
-                                             name(branch.kind),
-                                             it->first == "lora_magnitude_vector"
-                                                 ? " where the configuration lacks use_dora"
-                                                 : "")
-                                   .str());
+          unmatched(it->second.key, it->second.tensor,
+                    name(branch.kind) + llvm::Twine(" has no such part") +
+                        (it->first == "lora_magnitude_vector"
+                             ? " where the configuration lacks use_dora"
+                             : ""));
           it = branch.factors.erase(it);
         }
         if (branch.factors.empty()) {
