@@ -2,7 +2,7 @@
 #include "plait/torch.h"
 
 #include "api/Impl.h"
-#include "frontend/trace/Tracer.h"
+#include "frontend/live/Tracer.h"
 #include "runtime/Tensors.h"
 
 #include <torch/csrc/jit/api/module.h>

@@ -3,7 +3,7 @@
 
 #include "driver/AdapterMap.h"
 #include "frontend/Frontend.h"
-#include "frontend/NodeLocation.h"
+#include "frontend/script/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"

@@ -2,11 +2,11 @@
 // names the outputs.
 #include "frontend/Frontend.h"
 
-#include "frontend/Engine.h"
-#include "frontend/NodeLocation.h"
 #include "frontend/adapter/AdapterHook.h"
-#include "frontend/libtorch/TorchArchive.h"
-#include "frontend/memory/ModuleView.h"
+#include "frontend/engine/Engine.h"
+#include "frontend/live/ModuleView.h"
+#include "frontend/script/NodeLocation.h"
+#include "frontend/script/libtorch/TorchArchive.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"

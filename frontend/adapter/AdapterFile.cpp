@@ -2,7 +2,7 @@
 #include "frontend/adapter/AdapterFile.h"
 
 #include "frontend/adapter/Safetensors.h"
-#include "frontend/libtorch/TorchArchive.h"
+#include "frontend/script/libtorch/TorchArchive.h"
 #include "support/MappedFile.h"
 
 #include "llvm/ADT/STLExtras.h"

@@ -7,9 +7,9 @@
 #pragma once
 
 #include "frontend/Frontend.h"
-#include "frontend/ModuleHook.h"
 #include "frontend/adapter/AdapterPlan.h"
 #include "frontend/adapter/Ops.h"
+#include "frontend/script/ModuleHook.h"
 
 #include <set>
 

@@ -2,7 +2,7 @@
 // floating is computed in fp32, as PEFT computes adapters of fp16 and bf16 (it loads them as fp32).
 #pragma once
 
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 
 namespace plait::frontend {
 

@@ -3,7 +3,7 @@
 // nothing of how branches are lowered.
 #include "frontend/Frontend.h"
 #include "frontend/adapter/AdapterPlan.h"
-#include "frontend/libtorch/TorchArchive.h"
+#include "frontend/script/libtorch/TorchArchive.h"
 
 #include <ATen/ATen.h>
 

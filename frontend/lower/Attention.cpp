@@ -2,7 +2,7 @@
 //
 // MIL's operation has no scale, causality or grouped heads: queries are scaled before it, the
 // causal mask is an additive constant where sizes are known, heads of key and value are repeated.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Contract.h"
 #include "frontend/lower/Families.h"
 #include "frontend/lower/Norm.h"

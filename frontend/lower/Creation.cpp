@@ -1,6 +1,6 @@
 // Tensors made from sizes and numbers, where those are symbolic or only known at run time (known
 // ones are made by LibTorch), and random tensors.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 #include "mil/IdentityMatrix.h"

@@ -22,7 +22,7 @@ template <OpKind Kind, Integers Mode> void lower(Call &c) {
 
 void registerDirect(Table &table) {
 #define DIRECT(SCHEMA, OP, INTEGERS) table.add({SCHEMA}, lower<OpKind::OP, Integers::INTEGERS>);
-#include "frontend/Direct.def"
+#include "frontend/lower/Direct.def"
 }
 
 } // namespace plait::frontend

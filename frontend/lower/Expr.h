@@ -6,7 +6,7 @@
 // is promoted or cast here: both operands of an operation have one element type.
 #pragma once
 
-#include "frontend/Call.h"
+#include "frontend/engine/Call.h"
 
 namespace plait::frontend {
 

@@ -1,7 +1,7 @@
 // The families of lowerings: each registers its operations; Table.cpp calls every one of this list.
 #pragma once
 
-#include "frontend/Call.h"
+#include "frontend/engine/Call.h"
 
 #define PLAIT_LOWERING_FAMILIES(F)                                                                 \
   F(Direct)                                                                                        \

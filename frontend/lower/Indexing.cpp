@@ -1,6 +1,6 @@
 // Reading elements at positions: embedding, embedding_bag, index_select, gather, x[i, j, …],
 // one_hot.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Advanced.h"
 #include "frontend/lower/Families.h"
 

@@ -1,5 +1,5 @@
 // Joining and repeating: cat, stack, repeat, tile, repeat_interleave, flip, roll, meshgrid.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 

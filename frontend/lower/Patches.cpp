@@ -1,6 +1,6 @@
 // Rearrangements of pixels and windows: pixel_shuffle, channel_shuffle, im2col, col2im, unfold,
 // as_strided.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 

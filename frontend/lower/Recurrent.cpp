@@ -4,7 +4,7 @@
 // PyTorch's gates lie in the order input, forget, cell, output (lstm) and reset, update, new (gru);
 // MIL's in the order input, forget, output, cell and reset, new, update: rows of constant weights
 // are moved while compiling.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Contract.h"
 #include "frontend/lower/Families.h"
 

@@ -4,7 +4,7 @@
 // nearest is a gather of rows, and other modes a product with the matrix of weights that LibTorch's
 // own kernel gives for the identity. Between sizes that only the input decides, nearest and linear
 // modes gather rows at positions computed in integers, which are exact in fp16 programs too.
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 

@@ -87,15 +87,15 @@ STABLE = {f"torch/csrc/jit/{header}.h"
 
 
 def test_what_is_unstable_of_libtorch_stays_in_one_folder():
-    """frontend/libtorch/internal uses it, behind frontend/libtorch/Internals.h, and has a fallback."""
+    """frontend/script/libtorch/internal uses it, behind frontend/script/libtorch/Internals.h, and has a fallback."""
     wrong = [f"{name(path)} includes {header}" for path in sources(*FOLDERS, PUBLIC)
              for header in includes(path)
              if re.match(r"(torch/csrc|caffe2)/", header) and header not in STABLE
-             and not name(path).startswith("frontend/libtorch/internal/")
-             and not (name(path) == "frontend/libtorch/TorchArchive.cpp" and header == "torch/csrc/jit/serialization/import.h")]
+             and not name(path).startswith("frontend/script/libtorch/internal/")
+             and not (name(path) == "frontend/script/libtorch/TorchArchive.cpp" and header == "torch/csrc/jit/serialization/import.h")]
     wrong += [f"{name(path)} includes {header}" for path in sources(*FOLDERS, PUBLIC)
               for header in includes(path)
-              if header.startswith("frontend/libtorch/internal/") and not name(path).startswith("frontend/libtorch/internal/")]
+              if header.startswith("frontend/script/libtorch/internal/") and not name(path).startswith("frontend/script/libtorch/internal/")]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,7 +1,7 @@
 // The harness of the lowerings' tests, and tests of itself.
 #include "tests/frontend/lower/LowerCheck.h"
 
-#include "frontend/Engine.h"
+#include "frontend/engine/Engine.h"
 #include "runtime/Interpreter.h"
 
 #include "llvm/ADT/DenseSet.h"

@@ -1,0 +1,349 @@
+// `if`: decided while compiling where the condition is known; otherwise both branches are lowered
+// into the blocks of a `cond`, and whatever they leave different becomes a result of it: the node's
+// outputs, and every tensor, list, dictionary and attribute that either branch wrote.
+#include "frontend/engine/Region.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+namespace prim = c10::prim;
+using mil::Builder;
+using mil::OpKind;
+
+/// A block that always raises: unreachable for inputs that the model accepts.
+static bool raises(torch::jit::Block &block) {
+  return llvm::any_of(block.nodes(),
+                      [](torch::jit::Node *node) { return node->kind() == prim::RaiseException; });
+}
+
+class IfLowering {
+public:
+  IfLowering(Engine &engine, torch::jit::Node &node) : engine_(engine), node_(node) {}
+
+  void run(mil::Value *predicate) {
+    Builder &builder = engine_.builder_;
+    auto owned = std::make_unique<mil::Op>(OpKind::cond);
+    owned->name = engine_.function_.uniqueName("cond");
+    op_ = builder.block().insert(builder.position(), std::move(owned));
+    op_->set(mil::cond::pred, predicate);
+    std::vector<Val> outputs[2];
+    std::unique_ptr<Region> regions[2];
+    for (unsigned i = 0; i < 2; ++i) {
+      torch::jit::Block &branch = *node_.blocks()[i];
+      auto region = std::make_unique<Region>(engine_, *op_->addBlock());
+      engine_.runBlock(branch);
+      for (const torch::jit::Value *output : branch.outputs())
+        outputs[i].push_back(region->freeze(engine_.lookup(output)));
+      region->close();
+      regions[i] = std::move(region);
+    }
+    engine_.node_ = &node_;
+    a_ = regions[0].get();
+    b_ = regions[1].get();
+    if (a_->changedMetadata() || b_->changedMetadata())
+      engine_.fail(makeError(
+          "a branch of an if changes the shape of an outer tensor in place; assign it instead"));
+
+    std::vector<std::function<Val()>> merged;
+    for (auto [x, y] : llvm::zip(outputs[0], outputs[1]))
+      merged.push_back(merge(x, y));
+    std::vector<std::function<void()>> effects = mergeEffects();
+
+    if (results_ == 0) {
+      // Nothing comes out of it: neither branch has effects of its own.
+      op_->erase();
+    } else {
+      a_->block().setOutputs(aOutputs_);
+      b_->block().setOutputs(bOutputs_);
+      for (auto [x, y] : llvm::zip(aOutputs_, bOutputs_))
+        op_->addResult(join(x->type, y->type), engine_.function_.uniqueName("cond"));
+    }
+    for (auto &effect : effects)
+      effect();
+    for (auto [output, value] : llvm::zip(node_.outputs(), merged))
+      engine_.bind(output, value());
+  }
+
+private:
+  static mil::Type join(const mil::Type &x, const mil::Type &y) {
+    mil::Shape shape;
+    for (auto [p, q] : llvm::zip(x.shape(), y.shape()))
+      shape.push_back(p == q ? p : Dim::unknown());
+    return mil::Type::tensor(x.dtype(), shape);
+  }
+
+  template <typename Fn> mil::Value *in(Region *region, Fn fn) {
+    region->enter();
+    mil::Value *value = fn();
+    region->leave();
+    return value;
+  }
+
+  std::function<Val()> refuse(const llvm::Twine &what) {
+    engine_.fail(
+        makeError("the branches of an if that is decided at run time give {0}", what.str()));
+    return [] { return Val(); };
+  }
+
+  /// One more result; returns its index, or nullopt when the two do not fit.
+  std::optional<unsigned> addResult(mil::Value *x, mil::Value *y) {
+    if (Builder::isPoison(x) || Builder::isPoison(y))
+      return std::nullopt;
+    bool fits = x->type.rank() == y->type.rank() && x->type.dtype() == y->type.dtype();
+    if (fits)
+      for (auto [p, q] : llvm::zip(x->type.shape(), y->type.shape()))
+        fits &= p == q || !p.isConst() || !q.isConst();
+    if (!fits) {
+      refuse("tensors of types " + x->type.str() + " and " + y->type.str() +
+             ", which Core ML cannot choose between; give both one shape and element type");
+      return std::nullopt;
+    }
+    aOutputs_.push_back(x);
+    bOutputs_.push_back(y);
+    return results_++;
+  }
+
+  static std::optional<c10::TypeKind> numberKind(const Val &val) {
+    if (val.number())
+      return val.number()->kind;
+    if (val.dim())
+      return c10::TypeKind::IntType;
+    if (!val.known())
+      return std::nullopt;
+    return val.known()->isInt()      ? std::optional(c10::TypeKind::IntType)
+           : val.known()->isDouble() ? std::optional(c10::TypeKind::FloatType)
+           : val.known()->isBool()   ? std::optional(c10::TypeKind::BoolType)
+                                     : std::nullopt;
+  }
+
+  std::function<Val()> merge(Val x, Val y) {
+    if (x.isPoison() || y.isPoison())
+      return [] { return Val(); };
+    if (x.isUninitialized() && y.isUninitialized())
+      return [x] { return x; };
+    if (x.isUninitialized() || y.isUninitialized())
+      return mergeUninitialized(x, y);
+    if (x.known() && y.known() && x.known()->tagKind() == y.known()->tagKind() &&
+        (x.known()->isObject() ? x.known()->is(*y.known()) : *x.known() == *y.known()))
+      return [x] { return x; };
+    if (auto kx = numberKind(x), ky = numberKind(y); kx && ky) {
+      if (*kx != *ky)
+        return refuse("numbers of different types");
+      if (x.asDim() && y.asDim() && *x.asDim() == *y.asDim())
+        return [x] { return x; };
+      mil::DType type = *kx == c10::TypeKind::IntType    ? mil::DType::I32
+                        : *kx == c10::TypeKind::BoolType ? mil::DType::Bool
+                                                         : mil::DType::F32;
+      auto index = addResult(in(a_, [&] { return engine_.scalar(x, type); }),
+                             in(b_, [&] { return engine_.scalar(y, type); }));
+      if (!index)
+        return [] { return Val(); };
+      return
+          [this, index = *index, kind = *kx] { return Val(Val::Number{op_->result(index), kind}); };
+    }
+    if (x.tensor() && y.tensor())
+      return mergeTensors(x, y);
+    if (x.tuple() && y.tuple() && x.tuple()->values.size() == y.tuple()->values.size()) {
+      std::vector<std::function<Val()>> parts;
+      for (auto [p, q] : llvm::zip(x.tuple()->values, y.tuple()->values))
+        parts.push_back(merge(p, q));
+      return [this, parts, type = x.tuple()->type] {
+        std::vector<Val> values;
+        for (const auto &part : parts)
+          values.push_back(part());
+        return engine_.makeTuple(type, std::move(values));
+      };
+    }
+    if (x.list() && x.list() == y.list())
+      return [x] { return x; };
+    if (x.list() && y.list()) {
+      auto values = mergeLists(x.list()->values, y.list()->values);
+      return [this, values, type = x.list()->elementType] {
+        std::vector<Val> elements;
+        for (const auto &value : values)
+          elements.push_back(value());
+        return engine_.makeList(type, std::move(elements));
+      };
+    }
+    if (x.dict() && x.dict() == y.dict())
+      return [x] { return x; };
+    if (x.isNone() || y.isNone())
+      return refuse("None and a value");
+    return refuse("values of different kinds");
+  }
+
+  /// A variable that one path leaves unset is only read after the other path: any value of its type
+  /// will do.
+  std::function<Val()> mergeUninitialized(const Val &x, const Val &y) {
+    const Val &set = x.isUninitialized() ? y : x;
+    if (set.known() || set.dim())
+      return [set] { return set; };
+    Region *region = x.isUninitialized() ? b_ : a_, *other = x.isUninitialized() ? a_ : b_;
+    mil::Value *value = set.tensor()   ? in(region, [&] { return engine_.read(*set.tensor()); })
+                        : set.number() ? set.number()->value
+                                       : nullptr;
+    if (!value || !value->type.hasStaticShape())
+      return refuse("a value and nothing");
+    auto zeros = in(other, [&] {
+      return engine_.builder_.constant(
+          mil::TensorData::splat(value->type.dtype(), *mil::constShape(value->type.shape()), 0));
+    });
+    auto index = x.isUninitialized() ? addResult(zeros, value) : addResult(value, zeros);
+    if (!index)
+      return [] { return Val(); };
+    if (set.number())
+      return [this, index = *index, kind = set.number()->kind] {
+        return Val(Val::Number{op_->result(index), kind});
+      };
+    return [this, index = *index, dtype = set.tensor()->dtype()] {
+      return engine_.makeTensor(op_->result(index), dtype);
+    };
+  }
+
+  std::function<Val()> mergeTensors(const Val &x, const Val &y) {
+    auto p = x.tensor(), q = y.tensor();
+    if (p == q) // what its cell holds is merged with the effects
+      return [x] { return x; };
+    if (p->dtype() != q->dtype())
+      return refuse(llvm::Twine("tensors of ") + at::toString(p->dtype()) + " and " +
+                    at::toString(q->dtype()));
+    if (p->shape.size() != q->shape.size())
+      return refuse("tensors of shapes " + mil::str(p->shape) + " and " + mil::str(q->shape));
+    at::Tensor known = engine_.readKnown(*p), other = engine_.readKnown(*q);
+    if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))
+      return [x] { return x; };
+    auto index = addResult(in(a_, [&] { return engine_.read(*p); }),
+                           in(b_, [&] { return engine_.read(*q); }));
+    if (!index)
+      return [] { return Val(); };
+    return [this, index = *index, p, q] {
+      Val result = engine_.makeTensor(op_->result(index), p->dtype());
+      // The branches may have passed on an outer tensor: writing to the result would write to it.
+      if (!a_->isLocal(*p->cell))
+        engine_.mayAlias(result, Val(p));
+      if (!b_->isLocal(*q->cell))
+        engine_.mayAlias(result, Val(q));
+      return result;
+    };
+  }
+
+  std::vector<std::function<Val()>> mergeLists(const std::vector<Val> &x,
+                                               const std::vector<Val> &y) {
+    std::vector<std::function<Val()>> values;
+    if (x.size() != y.size()) {
+      refuse("lists of " + llvm::Twine(x.size()) + " and " + llvm::Twine(y.size()) + " elements");
+      return values;
+    }
+    for (auto [p, q] : llvm::zip(x, y))
+      values.push_back(merge(p, q));
+    return values;
+  }
+
+  /// What objects hold after each branch; the objects themselves hold what they held before.
+  template <typename Entries, typename Ptr, typename T>
+  static const T &after(const Entries &entries, const Ptr &object, const T &before) {
+    for (const auto &[key, value] : entries)
+      if (key == object)
+        return value;
+    return before;
+  }
+
+  std::vector<std::function<void()>> mergeEffects() {
+    std::vector<std::function<void()>> effects;
+    std::vector<std::shared_ptr<Cell>> cells;
+    std::vector<Val::ListPtr> lists;
+    std::vector<Val::DictPtr> dicts;
+    std::map<std::pair<c10::ivalue::Object *, size_t>, int> slots;
+    for (Region *region : {a_, b_}) {
+      for (const auto &[cell, value] : region->cells())
+        if (!llvm::is_contained(cells, cell))
+          cells.push_back(cell);
+      for (const auto &[list, value] : region->lists())
+        if (!llvm::is_contained(lists, list))
+          lists.push_back(list);
+      for (const auto &[dict, value] : region->dicts())
+        if (!llvm::is_contained(dicts, dict))
+          dicts.push_back(dict);
+      for (const auto &[key, value] : region->slots())
+        slots[key];
+    }
+    for (const auto &cell : cells) {
+      Cell x = after(a_->cells(), cell, *cell), y = after(b_->cells(), cell, *cell);
+      auto index = addResult(in(a_, [&] { return engine_.cellValue(x); }),
+                             in(b_, [&] { return engine_.cellValue(y); }));
+      if (index)
+        effects.push_back(
+            [this, cell, index = *index] { engine_.setContent(cell, op_->result(index)); });
+    }
+    for (const auto &list : lists) {
+      auto values = mergeLists(after(a_->lists(), list, list->values),
+                               after(b_->lists(), list, list->values));
+      effects.push_back([this, list, values] {
+        engine_.touch(list);
+        list->values.clear();
+        for (const auto &value : values)
+          list->values.push_back(value());
+      });
+    }
+    for (const auto &dict : dicts) {
+      const auto &x = after(a_->dicts(), dict, dict->entries),
+                 &y = after(b_->dicts(), dict, dict->entries);
+      std::vector<std::pair<c10::IValue, std::function<Val()>>> entries;
+      bool sameKeys = x.size() == y.size();
+      for (size_t i = 0; sameKeys && i < x.size(); ++i) {
+        sameKeys = x[i].first == y[i].first;
+        if (sameKeys)
+          entries.emplace_back(x[i].first, merge(x[i].second, y[i].second));
+      }
+      if (!sameKeys)
+        refuse("dictionaries of different keys");
+      effects.push_back([this, dict, entries] {
+        engine_.touch(dict);
+        dict->entries.clear();
+        for (const auto &[key, value] : entries)
+          dict->entries.emplace_back(key, value());
+      });
+    }
+    for (const auto &[key, unused] : slots) {
+      auto now = engine_.slots_.find(key);
+      Val before = now == engine_.slots_.end() ? Val(Val::Uninitialized{}) : now->second;
+      auto x = a_->slots().find(key), y = b_->slots().find(key);
+      auto value = merge(x == a_->slots().end() ? before : x->second,
+                         y == b_->slots().end() ? before : y->second);
+      effects.push_back([this, key = key, value] { engine_.slots_[key] = value(); });
+    }
+    return effects;
+  }
+
+  Engine &engine_;
+  torch::jit::Node &node_;
+  mil::Op *op_ = nullptr;
+  Region *a_ = nullptr, *b_ = nullptr;
+  llvm::SmallVector<mil::Value *, 4> aOutputs_, bOutputs_;
+  unsigned results_ = 0;
+};
+
+void Engine::runIf(Node &node) {
+  Val condition = lookup(node.input());
+  auto take = [&](unsigned branch) {
+    torch::jit::Block &block = *node.blocks()[branch];
+    runBlock(block);
+    for (auto [output, value] : llvm::zip(node.outputs(), block.outputs()))
+      bind(output, lookup(value));
+  };
+  if (condition.known() && condition.known()->isBool())
+    return take(condition.known()->toBool() ? 0 : 1);
+  if (!condition.number()) {
+    for (const torch::jit::Value *output : node.outputs())
+      bind(output, Val());
+    return;
+  }
+  // Inputs for which the model raises are outside its domain.
+  bool first = raises(*node.blocks()[0]), second = raises(*node.blocks()[1]);
+  if (first != second)
+    return take(first ? 1 : 0);
+  IfLowering(*this, node).run(condition.number()->value);
+}
+
+} // namespace plait::frontend

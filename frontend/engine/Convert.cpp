@@ -1,0 +1,232 @@
+// Conversions among MIL values that the engine and lowerings share: casts, reshapes, broadcasts,
+// sizes as values.
+#include "frontend/engine/Engine.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using mil::Builder;
+using mil::DType;
+using mil::OpKind;
+
+DType milTypeOf(at::ScalarType dtype) {
+  if (dtype == at::kBool)
+    return DType::Bool;
+  return at::isIntegralType(dtype, false) ? DType::I32 : DType::F32;
+}
+
+mil::Value *Engine::castTo(mil::Value *x, DType dtype) {
+  if (Builder::isPoison(x) || x->type.dtype() == dtype)
+    return x;
+  if (const mil::TensorData *constant = mil::constTensor(x))
+    return builder_.constant(constant->cast(dtype), x->name);
+  return builder_.emit(OpKind::cast, {{mil::cast::x, x}, {mil::cast::dtype, name(dtype)}});
+}
+
+mil::Value *Engine::wrapInteger(mil::Value *x, at::ScalarType dtype) {
+  // Two's complement by arithmetic: ((x + offset) mod range) - offset.
+  int64_t range = dtype == at::kShort ? 65536 : 256, offset = dtype == at::kByte ? 0 : range / 2;
+  if (dtype != at::kByte && dtype != at::kChar && dtype != at::kShort)
+    return x;
+  auto constant = [&](int64_t value) { return builder_.scalar(DType::I32, double(value)); };
+  if (offset)
+    x = builder_.emit(OpKind::add, {{mil::add::x, x}, {mil::add::y, constant(offset)}});
+  x = builder_.emit(OpKind::mod, {{mil::mod::x, x}, {mil::mod::y, constant(range)}});
+  if (offset)
+    x = builder_.emit(OpKind::sub, {{mil::sub::x, x}, {mil::sub::y, constant(offset)}});
+  return x;
+}
+
+Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
+  at::ScalarType from = tensor->dtype();
+  if (from == dtype)
+    return Val(tensor);
+  if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true)) {
+    fail(makeError("a tensor is converted to {0}, which Core ML does not have",
+                   at::toString(dtype)));
+    return Val();
+  }
+  at::Tensor known = readKnown(*tensor);
+  if (known.defined() &&
+      (known.nbytes() <= 65536 || !std::get<Cell::Known>(tensor->cell->content).fromWeight))
+    return makeKnown(known.to(dtype), std::get<Cell::Known>(tensor->cell->content).fromWeight);
+  if (auto dim = readDim(*tensor); dim && tensor->shape.empty() && at::isIntegralType(dtype, false))
+    return makeDimTensor(*dim, dtype);
+  mil::Value *value = castTo(read(*tensor), milTypeOf(dtype));
+  // Computed in fp32 from here on, but the values are those that half precision holds.
+  if (dtype == at::kHalf)
+    value = castTo(castTo(value, DType::F16), DType::F32);
+  // Converting from floating point is undefined outside the range; from integers it wraps around.
+  if (at::isIntegralType(from, false))
+    value = wrapInteger(value, dtype);
+  return makeTensor(value, dtype);
+}
+
+/// The axes of `longer` that are 1 and whose removal gives `shorter`; nullopt if that is not all
+/// the difference.
+static std::optional<llvm::SmallVector<int64_t, 5>> onesBetween(llvm::ArrayRef<Dim> shorter,
+                                                                llvm::ArrayRef<Dim> longer) {
+  llvm::SmallVector<int64_t, 5> axes;
+  size_t k = 0;
+  for (size_t i = 0; i < longer.size(); ++i) {
+    // A 1 that the shorter shape has here too is kept while enough are left.
+    if (k < shorter.size() && shorter[k] == longer[i])
+      ++k;
+    else if (longer[i] == Dim(1))
+      axes.push_back(i);
+    else
+      return std::nullopt;
+  }
+  return k == shorter.size() ? std::optional(axes) : std::nullopt;
+}
+
+mil::Value *Engine::reshape(mil::Value *x, llvm::ArrayRef<Dim> shape) {
+  if (Builder::isPoison(x) || x->type.shape() == shape)
+    return x;
+  mil::Value *result = nullptr;
+  if (shape.size() > x->type.rank()) {
+    if (auto axes = onesBetween(x->type.shape(), shape))
+      result = builder_.emit(
+          OpKind::expand_dims,
+          {{mil::expand_dims::x, x}, {mil::expand_dims::axes, llvm::ArrayRef<int64_t>(*axes)}});
+  } else if (shape.size() < x->type.rank()) {
+    if (auto axes = onesBetween(shape, x->type.shape()))
+      result =
+          builder_.emit(OpKind::squeeze, {{mil::squeeze::x, x},
+                                          {mil::squeeze::axes, llvm::ArrayRef<int64_t>(*axes)}});
+  }
+  if (!result) {
+    // One symbolic size can be left to the operation.
+    llvm::SmallVector<int64_t, 5> sizes;
+    unsigned symbolic = 0;
+    for (const Dim &d : shape) {
+      symbolic += !d.isConst();
+      sizes.push_back(d.isConst() ? d.value() : -1);
+    }
+    mil::Value *target = symbolic <= 1 ? builder_.ints(sizes) : materialise(shape);
+    result = builder_.emit(OpKind::reshape, {{mil::reshape::x, x}, {mil::reshape::shape, target}});
+  }
+  if (!Builder::isPoison(result))
+    result->type = result->type.withShape(shape);
+  return result;
+}
+
+mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
+  if (Builder::isPoison(x) || x->type.shape() == shape)
+    return x;
+  if (x->type.rank() > shape.size()) {
+    builder_.fail(makeError("a tensor of shape {0} does not fit into shape {1}",
+                            mil::str(x->type.shape()), mil::str(shape)));
+    return builder_.poison();
+  }
+  Shape padded(shape.size() - x->type.rank(), Dim(1));
+  padded.append(x->type.shape().begin(), x->type.shape().end());
+  x = reshape(x, padded);
+  Shape reps;
+  bool any = false;
+  for (auto [from, to] : llvm::zip(padded, shape)) {
+    bool repeat = from == Dim(1) && !(to == Dim(1));
+    if (!repeat && from.isConst() && to.isConst() && !(from == to)) {
+      builder_.fail(makeError("a tensor of shape {0} does not broadcast to shape {1}",
+                              mil::str(padded), mil::str(shape)));
+      return builder_.poison();
+    }
+    reps.push_back(repeat ? to : Dim(1));
+    any |= repeat;
+  }
+  if (!any)
+    return x;
+  mil::Value *result =
+      builder_.emit(OpKind::tile, {{mil::tile::x, x}, {mil::tile::reps, materialise(reps)}});
+  if (!Builder::isPoison(result))
+    result->type = result->type.withShape(shape);
+  return result;
+}
+
+mil::Value *Engine::materialise(const Dim &dim) {
+  if (dim.isConst()) {
+    if (dim.value() > INT32_MAX || dim.value() < INT32_MIN) {
+      builder_.fail(makeError("the integer {0} does not fit Core ML's int32", dim.value()));
+      return builder_.poison();
+    }
+    return builder_.constant(mil::TensorData::scalar(int32_t(dim.value())));
+  }
+  auto binary = [&](OpKind kind, mil::Value *a, mil::Value *b) {
+    return builder_.emit(
+        kind, {{mil::add::x, a}, {mil::add::y, b}}); // all binary rows have x and y first
+  };
+  mil::Value *sum = nullptr;
+  for (const Dim::Term &term : dim.terms()) {
+    mil::Value *product = nullptr;
+    for (const Dim::Factor &factor : term.factors) {
+      mil::Value *value = nullptr;
+      if (factor.kind == Dim::Factor::Symbol) {
+        for (const SymbolSource &source : symbolSources_[factor.name])
+          if (llvm::is_contained(scopes_, source.scope)) {
+            if (source.axis < 0) {
+              value = source.value;
+              break;
+            }
+            mil::Value *shape = builder_.emit(OpKind::shape, {{mil::shape::x, source.value}});
+            value = builder_.emit(OpKind::gather, {{mil::gather::x, shape},
+                                                   {mil::gather::indices, int64_t(source.axis)},
+                                                   {mil::gather::axis, 0}});
+            break;
+          }
+        if (!value) {
+          builder_.fail(makeError("the size '{0}' is not known where it is needed", factor.name));
+          return builder_.poison();
+        }
+      } else {
+        static constexpr OpKind kinds[] = {OpKind::floor_div, OpKind::floor_div, OpKind::mod,
+                                           OpKind::minimum, OpKind::maximum};
+        value = binary(kinds[factor.kind], materialise(factor.a), materialise(factor.b));
+      }
+      product = product ? binary(OpKind::mul, product, value) : value;
+    }
+    if (!product)
+      product = materialise(Dim(term.coefficient));
+    else if (term.coefficient != 1)
+      product = binary(OpKind::mul, product, materialise(Dim(term.coefficient)));
+    sum = sum ? binary(OpKind::add, sum, product) : product;
+  }
+  return sum;
+}
+
+mil::Value *Engine::materialise(llvm::ArrayRef<Dim> shape) {
+  if (auto sizes = mil::constShape(shape))
+    return builder_.ints(*sizes);
+  llvm::SmallVector<mil::Value *, 5> parts;
+  for (const Dim &d : shape)
+    parts.push_back(d.isConst()
+                        ? builder_.ints({d.value()})
+                        : builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, materialise(d)},
+                                                              {mil::expand_dims::axes, {0}}}));
+  if (parts.size() == 1)
+    return parts[0];
+  return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
+}
+
+mil::Value *Engine::scalar(const Val &val, DType dtype) {
+  if (const c10::IValue *known = val.known()) {
+    if (known->isInt() && dtype == DType::I32)
+      return materialise(Dim(known->toInt()));
+    if (known->isInt() || known->isDouble() || known->isBool()) {
+      double number = known->isInt()    ? double(known->toInt())
+                      : known->isBool() ? known->toBool()
+                                        : known->toDouble();
+      return builder_.scalar(dtype, number);
+    }
+  } else if (const Dim *dim = val.dim()) {
+    return castTo(materialise(*dim), dtype);
+  } else if (const Val::Number *number = val.number()) {
+    return castTo(number->value, dtype);
+  } else if (auto tensor = val.tensor()) {
+    return castTo(reshape(read(*tensor), {}), dtype);
+  }
+  builder_.fail(makeError("a number is needed here"));
+  return builder_.poison();
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,421 @@
+// Loops: unrolled while the trip count and the condition are known (within a budget); what remains
+// becomes a `while_loop` that carries the node's loop-carried values and every outer tensor and
+// list that the body writes.
+//
+//     while_loop(loop_vars = (i, cond, carried…, cells…))
+//       cond block: i < trips and cond        body block: the body; i + 1, its condition, new
+//       values
+//
+// Which values vary is found by dry runs of the body: everything starts as invariant and is
+// promoted until a run leaves all invariants as they were. Promotion is monotone, so this ends.
+#include "frontend/engine/Region.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using mil::Builder;
+using mil::DType;
+using mil::OpKind;
+
+class LoopLowering {
+public:
+  LoopLowering(Engine &engine, torch::jit::Node &node, Val trips, Val condition,
+               std::vector<Val> carried, int64_t firstIndex)
+      : engine_(engine), node_(node), body_(*node.blocks()[0]), trips_(std::move(trips)),
+        carried_(std::move(carried)), firstIndex_(firstIndex) {
+    for (const Val &val : carried_)
+      flatten(val);
+    conditionSlot_ = slots_.size();
+    slots_.push_back({.initial = std::move(condition)});
+  }
+
+  bool run() {
+    // One promotion a run at least; a slot is promoted at most three times: varying, then dynamic
+    // sizes.
+    for (unsigned attempt = 0;; ++attempt) {
+      mil::Block scratch(&engine_.function_, nullptr);
+      size_t problems = engine_.problems_.size(), slots = slots_.size();
+      bool changed = lowerBody(scratch, /*final=*/false);
+      if (engine_.problems_.size() > problems || failed_)
+        return false;
+      if (!changed && slots_.size() == slots)
+        break;
+      assert(attempt <= 3 * slots_.size() + 8 && "promotion ends");
+    }
+    Builder &builder = engine_.builder_;
+    llvm::SmallVector<mil::Value *, 8> initial{engine_.materialise(Dim(firstIndex_))};
+    for (Slot &slot : slots_)
+      if (slot.varies)
+        initial.push_back(initialValue(slot));
+    if (llvm::any_of(initial, Builder::isPoison))
+      return false;
+    mil::Value *limit = unlimited() ? nullptr : engine_.scalar(trips_, DType::I32);
+
+    auto owned = std::make_unique<mil::Op>(OpKind::while_loop);
+    owned->name = engine_.function_.uniqueName("while_loop");
+    op_ = builder.block().insert(builder.position(), std::move(owned));
+    op_->set(mil::while_loop::loop_vars, initial);
+    lowerCondition(*op_->addBlock(), limit);
+    lowerBody(*op_->addBlock(), /*final=*/true);
+    for (const auto &arg : op_->blocks()[1]->args())
+      op_->addResult(arg->type, engine_.function_.uniqueName("while_loop"));
+    finish();
+    return !failed_;
+  }
+
+private:
+  /// One value that the loop may carry.
+  struct Slot {
+    Val initial;
+    std::shared_ptr<Cell> cell = nullptr; ///< an outer cell, instead of a value
+    bool varies = false;
+    mil::Type type = {}; ///< of the loop variable
+    c10::TypeKind kind = c10::TypeKind::TensorType;
+    at::ScalarType dtype = at::kFloat;
+  };
+
+  void flatten(const Val &val) {
+    if (auto tuple = val.tuple()) {
+      for (const Val &v : tuple->values)
+        flatten(v);
+    } else if (auto list = val.list()) {
+      for (const Val &v : list->values)
+        flatten(v);
+    } else {
+      slots_.push_back({.initial = val});
+    }
+  }
+  static void flattenInto(const Val &val, std::vector<Val> &leaves) {
+    if (auto tuple = val.tuple()) {
+      for (const Val &v : tuple->values)
+        flattenInto(v, leaves);
+    } else if (auto list = val.list()) {
+      for (const Val &v : list->values)
+        flattenInto(v, leaves);
+    } else {
+      leaves.push_back(val);
+    }
+  }
+  /// `like` with its leaves replaced, in order.
+  Val rebuild(const Val &like, llvm::ArrayRef<Val> &leaves) {
+    std::vector<Val> values;
+    if (auto tuple = like.tuple()) {
+      for (const Val &v : tuple->values)
+        values.push_back(rebuild(v, leaves));
+      return engine_.makeTuple(tuple->type, std::move(values));
+    }
+    if (auto list = like.list()) {
+      for (const Val &v : list->values)
+        values.push_back(rebuild(v, leaves));
+      return engine_.makeList(list->elementType, std::move(values));
+    }
+    Val leaf = leaves.front();
+    leaves = leaves.drop_front();
+    return leaf;
+  }
+
+  bool unlimited() const {
+    return trips_.known() && trips_.known()->isInt() && trips_.known()->toInt() == INT64_MAX;
+  }
+
+  void refuse(const llvm::Twine &what) {
+    engine_.fail(
+        makeError("a loop whose number of turns is only known at run time {0}", what.str()));
+    failed_ = true;
+  }
+
+  mil::Value *initialValue(Slot &slot) {
+    if (slot.cell)
+      return engine_.cellValue(*slot.cell);
+    if (slot.kind == c10::TypeKind::TensorType)
+      return engine_.read(*slot.initial.tensor());
+    return engine_.scalar(slot.initial, slot.type.dtype());
+  }
+
+  Val valueOf(const Slot &slot, mil::Value *value) {
+    if (slot.kind == c10::TypeKind::TensorType)
+      return engine_.makeTensor(value, slot.dtype);
+    return Val(Val::Number{value, slot.kind});
+  }
+
+  void lowerCondition(mil::Block &block, mil::Value *limit) {
+    Builder &builder = engine_.builder_;
+    auto *saved = &builder.block();
+    auto position = builder.position();
+    auto args = addArguments(block);
+    builder.setInsertionPointToEnd(block);
+    mil::Value *go = nullptr;
+    if (limit)
+      go = builder.emit(OpKind::less, {{mil::less::x, args[0]}, {mil::less::y, limit}});
+    unsigned index = 1;
+    for (auto [i, slot] : llvm::enumerate(slots_)) {
+      if (!slot.varies)
+        continue;
+      mil::Value *arg = args[index++];
+      if (i == conditionSlot_)
+        go = go ? builder.emit(OpKind::logical_and,
+                               {{mil::logical_and::x, go}, {mil::logical_and::y, arg}})
+                : builder.emit(OpKind::identity, {{mil::identity::x, arg}});
+    }
+    if (!go)
+      go = builder.constant(mil::Attr::boolean(true));
+    block.setOutputs(go);
+    builder.setInsertionPoint(*saved, position);
+  }
+
+  llvm::SmallVector<mil::Value *, 8> addArguments(mil::Block &block) {
+    llvm::SmallVector<mil::Value *, 8> args{
+        block.addArg(mil::Type::tensor(DType::I32), engine_.function_.uniqueName("i"))};
+    for (const Slot &slot : slots_)
+      if (slot.varies)
+        args.push_back(block.addArg(slot.type, engine_.function_.uniqueName("loop_var")));
+    return args;
+  }
+
+  /// Lowers the body once. A dry run promotes what did not stay as it was and says whether there
+  /// was any.
+  bool lowerBody(mil::Block &block, bool final) {
+    auto args = addArguments(block);
+    Region region(engine_, block);
+    std::vector<Val> leaves;
+    unsigned index = 1;
+    for (Slot &slot : slots_) {
+      Val now = slot.initial;
+      if (slot.varies) {
+        mil::Value *arg = args[index++];
+        if (slot.cell)
+          engine_.setContent(slot.cell, arg);
+        else
+          now = valueOf(slot, arg);
+      }
+      leaves.push_back(now);
+    }
+    engine_.bind(body_.inputs()[0], Val(Val::Number{args[0], c10::TypeKind::IntType}));
+    llvm::ArrayRef<Val> rest(leaves);
+    for (auto [input, value] : llvm::zip(body_.inputs().slice(1), carried_))
+      engine_.bind(input, rebuild(value, rest));
+    engine_.runBlock(body_);
+    engine_.node_ = &node_;
+
+    std::vector<Val> after;
+    for (auto [output, value] : llvm::zip(body_.outputs().slice(1), carried_)) {
+      Val result = engine_.lookup(output);
+      size_t before = after.size();
+      flattenInto(result, after);
+      std::vector<Val> expected;
+      flattenInto(value, expected);
+      if (after.size() - before != expected.size())
+        refuse("changes the number of elements that a variable holds");
+    }
+    after.push_back(engine_.lookup(body_.outputs()[0]));
+    bool changed = false;
+    if (!failed_ && !llvm::any_of(after, Engine::hasPoison)) {
+      if (final)
+        emitOutputs(block, args[0], after);
+      else
+        changed = promote(after);
+    } else {
+      failed_ = true;
+    }
+    region.close();
+    if (region.changedMetadata())
+      refuse("changes the shape of an outer tensor in place");
+    if (!final && !failed_)
+      changed |= promoteEffects(region);
+    return changed;
+  }
+
+  static bool sameLeaf(const Val &before, const Val &after) {
+    if (before.known() && after.known())
+      return before.known()->tagKind() == after.known()->tagKind() &&
+             (before.known()->isObject() ? before.known()->is(*after.known())
+                                         : *before.known() == *after.known());
+    if (before.asDim() && after.asDim())
+      return *before.asDim() == *after.asDim();
+    if (before.tensor() && after.tensor())
+      return before.tensor() == after.tensor();
+    return before.number() && after.number() && before.number()->value == after.number()->value;
+  }
+
+  /// Widens a loop variable's type so that it also holds `type`.
+  bool widen(Slot &slot, const mil::Type &type) {
+    if (slot.type.rank() != type.rank() || slot.type.dtype() != type.dtype()) {
+      refuse("changes a variable from " + slot.type.str() + " to " + type.str());
+      return false;
+    }
+    mil::Shape shape;
+    bool wider = false;
+    for (auto [x, y] : llvm::zip(slot.type.shape(), type.shape())) {
+      bool keeps = x == y || (x.isSymbol() && llvm::StringRef(x.str()).starts_with("?"));
+      shape.push_back(keeps ? x : Dim::unknown());
+      wider |= !keeps;
+    }
+    slot.type = slot.type.withShape(shape);
+    return wider;
+  }
+
+  bool promote(llvm::ArrayRef<Val> after) {
+    bool changed = false;
+    size_t leaf = 0;
+    for (Slot &slot : slots_) {
+      if (slot.cell)
+        continue;
+      const Val &result = after[leaf++];
+      if (slot.varies) {
+        mil::Type type = slot.type;
+        if (result.tensor())
+          type = mil::Type::tensor(milTypeOf(result.tensor()->dtype()), result.tensor()->shape);
+        changed |= widen(slot, type);
+        continue;
+      }
+      if (sameLeaf(slot.initial, result))
+        continue;
+      if (auto tensor = slot.initial.tensor(); tensor && result.tensor()) {
+        slot.dtype = tensor->dtype();
+        if (result.tensor()->dtype() != slot.dtype)
+          return refuse(llvm::Twine("changes a tensor from ") + at::toString(slot.dtype) + " to " +
+                        at::toString(result.tensor()->dtype())),
+                 false;
+        slot.type = mil::Type::tensor(milTypeOf(slot.dtype), tensor->shape);
+      } else {
+        const c10::IValue *known = slot.initial.known();
+        bool isInt =
+            slot.initial.asDim() ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::IntType);
+        bool isBool =
+            (known && known->isBool()) ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::BoolType);
+        bool isFloat =
+            (known && known->isDouble()) ||
+            (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::FloatType);
+        if (!isInt && !isBool && !isFloat)
+          return refuse("changes a variable that is neither a tensor nor a number"), false;
+        slot.kind = isInt    ? c10::TypeKind::IntType
+                    : isBool ? c10::TypeKind::BoolType
+                             : c10::TypeKind::FloatType;
+        slot.type = mil::Type::tensor(isInt ? DType::I32 : isBool ? DType::Bool : DType::F32);
+      }
+      slot.varies = changed = true;
+    }
+    return changed;
+  }
+
+  bool promoteEffects(Region &region) {
+    bool changed = false;
+    if (!region.dicts().empty() || !region.slots().empty())
+      refuse("writes to a dictionary or an attribute");
+    for (const auto &[list, values] : region.lists()) {
+      bool same = values.size() == list->values.size() &&
+                  llvm::all_of(llvm::zip(values, list->values), [](auto pair) {
+                    return sameLeaf(std::get<0>(pair), std::get<1>(pair));
+                  });
+      if (!same)
+        refuse("changes a list; stack its values into a tensor of known size and write its "
+               "elements instead");
+    }
+    for (const auto &[cell, after] : region.cells()) {
+      if (llvm::any_of(slots_, [&, c = cell](const Slot &slot) { return slot.cell == c; }))
+        continue;
+      Slot slot;
+      slot.cell = cell;
+      slot.dtype = cell->dtype;
+      slot.type = mil::Type::tensor(milTypeOf(cell->dtype), cell->shape);
+      slot.varies = changed = true;
+      slots_.push_back(std::move(slot));
+    }
+    return changed;
+  }
+
+  void emitOutputs(mil::Block &block, mil::Value *counter, llvm::ArrayRef<Val> after) {
+    Builder &builder = engine_.builder_;
+    llvm::SmallVector<mil::Value *, 8> outputs{
+        builder.emit(OpKind::add, {{mil::add::x, counter}, {mil::add::y, 1}})};
+    size_t leaf = 0;
+    for (Slot &slot : slots_) {
+      const Val *result = slot.cell ? nullptr : &after[leaf++];
+      if (!slot.varies)
+        continue;
+      if (slot.cell)
+        outputs.push_back(engine_.cellValue(*slot.cell));
+      else if (slot.kind == c10::TypeKind::TensorType)
+        outputs.push_back(engine_.read(*result->tensor()));
+      else
+        outputs.push_back(engine_.scalar(*result, slot.type.dtype()));
+    }
+    if (llvm::any_of(outputs, Builder::isPoison)) {
+      failed_ = true;
+      return;
+    }
+    block.setOutputs(outputs);
+  }
+
+  void finish() {
+    std::vector<Val> leaves;
+    unsigned index = 1;
+    for (Slot &slot : slots_) {
+      mil::Value *result = slot.varies ? op_->result(index++) : nullptr;
+      if (slot.cell)
+        engine_.setContent(slot.cell, result);
+      else
+        leaves.push_back(result ? valueOf(slot, result) : slot.initial);
+    }
+    llvm::ArrayRef<Val> rest(leaves);
+    for (auto [output, value] : llvm::zip(node_.outputs(), carried_))
+      engine_.bind(output, rebuild(value, rest));
+  }
+
+  Engine &engine_;
+  torch::jit::Node &node_;
+  torch::jit::Block &body_;
+  Val trips_;
+  std::vector<Val> carried_;
+  int64_t firstIndex_;
+  std::vector<Slot> slots_;
+  size_t conditionSlot_;
+  mil::Op *op_ = nullptr;
+  bool failed_ = false;
+};
+
+void Engine::runLoop(Node &node) {
+  torch::jit::Block &body = *node.blocks()[0];
+  Val trips = lookup(node.inputs()[0]), condition = lookup(node.inputs()[1]);
+  std::vector<Val> carried;
+  for (const torch::jit::Value *input : node.inputs().slice(2))
+    carried.push_back(lookup(input));
+  auto give = [&](llvm::ArrayRef<Val> values) {
+    for (auto [i, output] : llvm::enumerate(node.outputs()))
+      bind(output, i < values.size() ? values[i] : Val());
+  };
+  if (trips.isPoison() || condition.isPoison() || llvm::any_of(carried, hasPoison))
+    return give({});
+  int64_t index = 0;
+  auto nodes = std::distance(body.nodes().begin(), body.nodes().end());
+  while (true) {
+    auto limit = trips.asDim();
+    bool decided = limit && limit->isConst() && condition.known();
+    if (decided && (index >= limit->value() || !condition.known()->toBool()))
+      return give(carried);
+    unrolled_ += decided ? nodes : 0;
+    if (!decided || unrolled_ > options_.unrollBudget) {
+      if (!LoopLowering(*this, node, trips, condition, carried, index).run())
+        give({});
+      return;
+    }
+    bind(body.inputs()[0], Val(c10::IValue(index)));
+    for (auto [input, value] : llvm::zip(body.inputs().slice(1), carried))
+      bind(input, value);
+    size_t problems = problems_.size();
+    runBlock(body);
+    node_ = &node;
+    condition = lookup(body.outputs()[0]);
+    for (auto [slot, output] : llvm::zip(carried, body.outputs().slice(1)))
+      slot = lookup(output);
+    ++index;
+    // A turn that could not be lowered says all there is to say.
+    if (problems_.size() > problems || condition.isPoison())
+      return give({});
+  }
+}
+
+} // namespace plait::frontend

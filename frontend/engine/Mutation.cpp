@@ -1,0 +1,124 @@
+// In-place and out= forms, from the schema's alias annotations:
+//
+//     x.add_(y)            aten::add_(Tensor(a!) self, …)      lowers aten::add, stores the result
+//     through x's view torch.add(x, y, out=z)  aten::add.out(…, Tensor(a!) out)  the same, through
+//     z's view
+//
+// The functional twin is found among the operation's overloads by the names of its arguments, so no
+// in-place operation needs code of its own. What writes and has no twin is refused, never dropped.
+#include "frontend/engine/Engine.h"
+
+#include "llvm/ADT/StringSet.h"
+#include <ATen/Functions.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+namespace plait::frontend {
+
+static bool isWritten(const c10::Argument &argument) {
+  return argument.alias_info() && argument.alias_info()->isWrite();
+}
+
+/// The overload of `name` whose arguments are those of `schema`, written-to `out` arguments left
+/// out.
+static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema,
+                                                 const std::string &name, bool isOut) {
+  std::vector<const c10::Argument *> wanted;
+  for (const c10::Argument &argument : schema.arguments())
+    if (!isOut || !isWritten(argument))
+      wanted.push_back(&argument);
+  for (const auto &candidate : torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(name))) {
+    const c10::FunctionSchema &twin = candidate->schema();
+    if (twin.is_mutable() || twin.arguments().size() != wanted.size())
+      continue;
+    bool matches = llvm::all_of(llvm::zip(wanted, twin.arguments()), [](auto pair) {
+      const auto &[a, b] = pair;
+      return a->name() == b.name() && *a->type() == *b.type();
+    });
+    if (matches)
+      return &twin;
+  }
+  return nullptr;
+}
+
+Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments arguments) {
+  using Results = std::vector<Val>;
+  if (!schema.is_mutable())
+    return std::nullopt;
+  std::vector<unsigned> written;
+  for (auto [i, argument] : llvm::enumerate(schema.arguments()))
+    if (isWritten(argument))
+      written.push_back(i);
+  std::string name = schema.name();
+  auto refuse = [&](const char *why) -> Handled {
+    fail(makeError("{0} writes to its argument, {1}", schema.operator_name().name, why));
+    return Results();
+  };
+  auto self = arguments[written[0]].tensor();
+  if (!self)
+    return refuse("which is no tensor that can be written here");
+
+  // Forms whose twin is plain assignment.
+  if (name == "aten::copy_" || name == "aten::fill_") {
+    write(*self, arguments[1]);
+    return Results{arguments[0]};
+  }
+  if (name == "aten::zero_") {
+    write(*self, Val(c10::IValue(0)));
+    return Results{arguments[0]};
+  }
+  // Forms that change what the object views, not what it holds.
+  static const llvm::StringSet<> metadata = {
+      "aten::squeeze_",  "aten::unsqueeze_", "aten::t_",     "aten::transpose_",
+      "aten::swapaxes_", "aten::swapdims_",  "aten::detach_"};
+  bool isOut = name.back() != '_';
+  std::string base = isOut ? name : name.substr(0, name.size() - 1);
+  const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
+  if (!twin)
+    return refuse("and no functional form of it is known; write it without the in-place operation");
+  std::vector<Val> inputs;
+  for (auto [i, argument] : llvm::enumerate(arguments))
+    if (!isOut || !llvm::is_contained(written, i))
+      inputs.push_back(argument);
+  auto results = call(*twin, std::move(inputs));
+  if (!results || results->empty())
+    return Results();
+  if (metadata.contains(name)) {
+    if (auto changed = (*results)[0].tensor()) {
+      touch(self);
+      uint64_t serial = self->serial;
+      *self = *changed;
+      self->serial = serial;
+    }
+    return Results{arguments[0]};
+  }
+  Results outputs;
+  for (auto [i, index] : llvm::enumerate(written)) {
+    auto target = arguments[index].tensor();
+    auto value = i < results->size() ? (*results)[i].tensor() : nullptr;
+    if (!target || !value)
+      return refuse("and its functional form gives no tensor for it");
+    bool sameShape = llvm::ArrayRef<Dim>(target->shape) == llvm::ArrayRef<Dim>(value->shape);
+    if (isOut && !sameShape) {
+      // LibTorch resizes `out`; that is only sound to follow where nothing else can see the old
+      // storage.
+      bool empty = mil::numElements(target->shape) == Dim(0);
+      if (!target->view.empty() || !empty)
+        return refuse("an `out` of another shape than the result");
+      touch(target);
+      touch(target->cell);
+      target->cell->shape = value->shape;
+      target->shape = value->shape;
+      target->strides = contiguousStrides(value->shape);
+      if (at::Tensor known = readKnown(*value); known.defined())
+        setContent(target->cell, Cell::Known{known.to(target->dtype()), false});
+      else
+        setContent(target->cell, read(*castTensor(value, target->dtype()).tensor()));
+    } else {
+      write(*target, Val(value));
+    }
+    outputs.push_back(arguments[index]);
+  }
+  return outputs;
+}
+
+} // namespace plait::frontend

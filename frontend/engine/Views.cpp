@@ -1,0 +1,355 @@
+// Reading and writing through views. A tensor is a chain of steps from its cell: reading applies
+// them in order; writing replaces the cell's content by undoing them, from the view back to the
+// base:
+//
+//     y = x.t()[1:]; y.copy_(v)     x' = transpose(slice_update(transpose(x), v, begin=[1, 0]))
+#include "frontend/engine/Engine.h"
+
+#include <ATen/Functions.h>
+
+namespace plait::frontend {
+
+using mil::Arg;
+using mil::Builder;
+using mil::OpKind;
+namespace slice_by_index = mil::slice_by_index;
+namespace slice_update = mil::slice_update;
+
+// ---- Known content -----------------------------------------------------------------------------
+
+/// The step on a LibTorch tensor; undefined where a size or position is symbolic.
+static at::Tensor applyKnown(const at::Tensor &base, const ViewStep &step) {
+  auto shape = mil::constShape(step.shape);
+  if (!shape || step.dynamicStart || !step.start.isConst())
+    return {};
+  switch (step.kind) {
+  case ViewStep::Slice: {
+    int64_t start = step.start.value(), count = (*shape)[step.dim];
+    return base.slice(step.dim, start, count ? start + (count - 1) * step.step + 1 : start,
+                      step.step);
+  }
+  case ViewStep::Select:
+    return base.select(step.dim, step.start.value());
+  case ViewStep::Permute:
+    return base.permute(step.perm);
+  case ViewStep::Reshape:
+    return base.reshape(*shape);
+  case ViewStep::Expand:
+    return base.expand(*shape);
+  }
+  return {};
+}
+
+at::Tensor Engine::readKnown(const TensorObj &tensor) {
+  const auto *known = std::get_if<Cell::Known>(&tensor.cell->content);
+  if (!known)
+    return {};
+  at::Tensor value = known->tensor;
+  for (const ViewStep &step : tensor.view) {
+    value = applyKnown(value, step);
+    if (!value.defined())
+      return {};
+  }
+  return value;
+}
+
+std::optional<Dim> Engine::readDim(const TensorObj &tensor) {
+  if (const Dim *dim = std::get_if<Dim>(&tensor.cell->content))
+    return *dim; // one element, whatever the view
+  if (!at::isIntegralType(tensor.dtype(), false))
+    return std::nullopt;
+  at::Tensor known = readKnown(tensor);
+  if (known.defined() && known.numel() == 1)
+    return Dim(known.item<int64_t>());
+  return std::nullopt;
+}
+
+// ---- Run-time content --------------------------------------------------------------------------
+
+mil::Value *Engine::cellValue(Cell &cell) {
+  if (const auto *known = std::get_if<Cell::Known>(&cell.content))
+    return constant(known->tensor, cell.attribute);
+  if (const auto *dim = std::get_if<Dim>(&cell.content))
+    return castTo(materialise(*dim), milTypeOf(cell.dtype));
+  return std::get<mil::Value *>(cell.content);
+}
+
+mil::Value *Engine::read(TensorObj &tensor) {
+  if (tensor.cached && tensor.cachedVersion == tensor.cell->version &&
+      llvm::is_contained(scopes_, tensor.cachedScope))
+    return tensor.cached;
+  mil::Value *value;
+  if (at::Tensor known = readKnown(tensor); known.defined()) {
+    value = constant(known, tensor.cell->attribute);
+  } else {
+    value = cellValue(*tensor.cell);
+    if (std::holds_alternative<Dim>(tensor.cell->content))
+      value = reshape(value, tensor.shape);
+    else
+      for (const ViewStep &step : tensor.view)
+        value = applyStep(value, step);
+  }
+  tensor.cached = value;
+  tensor.cachedVersion = tensor.cell->version;
+  tensor.cachedScope = scopes_.back();
+  return value;
+}
+
+/// begin of a slice or update: zeros but for the step's dimension.
+mil::Value *Engine::beginVector(mil::Value *base, const ViewStep &step) {
+  Shape begin(base->type.rank(), Dim(0));
+  if (!step.dynamicStart) {
+    begin[step.dim] = step.start;
+    return materialise(begin);
+  }
+  llvm::SmallVector<mil::Value *, 4> parts;
+  for (unsigned i = 0; i < begin.size(); ++i)
+    parts.push_back(
+        i == unsigned(step.dim)
+            ? builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, step.dynamicStart},
+                                                  {mil::expand_dims::axes, {0}}})
+            : builder_.ints({0}));
+  if (parts.size() == 1)
+    return parts[0];
+  return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
+}
+
+/// The arguments begin, end, stride and end_mask that take `count` elements from the step's start.
+static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base,
+                                                const ViewStep &step, const Dim &count,
+                                                mil::Value *begin) {
+  unsigned rank = base->type.rank();
+  llvm::SmallVector<Arg, 6> args{Arg(slice_by_index::begin, begin)};
+  std::unique_ptr<bool[]> mask(new bool[rank]);
+  std::fill_n(mask.get(), rank, true);
+  const Dim &size = base->type.shape()[step.dim];
+  mil::Value *end;
+  if (step.dynamicStart) {
+    mask[step.dim] = false;
+    llvm::SmallVector<Dim, 5> lengths(rank, Dim(0));
+    lengths[step.dim] = (count - 1) * step.step + 1;
+    end = engine.builder().emit(OpKind::add,
+                                {{mil::add::x, begin}, {mil::add::y, engine.materialise(lengths)}});
+  } else {
+    mask[step.dim] = step.start + count * step.step == size && step.step == 1;
+    Shape ends(base->type.shape().begin(), base->type.shape().end());
+    for (unsigned i = 0; i < rank; ++i)
+      if (!ends[i].isConst())
+        ends[i] = 0; // masked
+    if (!mask[step.dim])
+      ends[step.dim] = step.start + (count - 1) * step.step + 1;
+    else if (size.isConst())
+      ends[step.dim] = size;
+    end = engine.materialise(ends);
+  }
+  args.push_back(Arg(slice_by_index::end, end));
+  if (step.step != 1) {
+    llvm::SmallVector<int64_t, 5> strides(rank, 1);
+    strides[step.dim] = step.step;
+    args.push_back(Arg(slice_by_index::stride, llvm::ArrayRef<int64_t>(strides)));
+  }
+  args.push_back(Arg(slice_by_index::end_mask, llvm::ArrayRef<bool>(mask.get(), rank)));
+  return args;
+}
+
+mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
+  if (Builder::isPoison(base))
+    return base;
+  mil::Value *result = nullptr;
+  switch (step.kind) {
+  case ViewStep::Slice: {
+    if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
+        step.shape[step.dim] == base->type.shape()[step.dim])
+      return base;
+    auto args = sliceArguments(*this, base, step, step.shape[step.dim], beginVector(base, step));
+    args.push_back(Arg(slice_by_index::x, base));
+    result = builder_.emit(OpKind::slice_by_index, args);
+    break;
+  }
+  case ViewStep::Select: {
+    mil::Value *picked;
+    if (step.dynamicStart) {
+      mil::Value *index =
+          builder_.emit(OpKind::expand_dims,
+                        {{mil::expand_dims::x, step.dynamicStart}, {mil::expand_dims::axes, {0}}});
+      picked = builder_.emit(
+          OpKind::gather,
+          {{mil::gather::x, base}, {mil::gather::indices, index}, {mil::gather::axis, step.dim}});
+    } else {
+      auto args = sliceArguments(*this, base, step, 1, beginVector(base, step));
+      args.push_back(Arg(slice_by_index::x, base));
+      picked = base->type.shape()[step.dim] == Dim(1) ? base
+                                                      : builder_.emit(OpKind::slice_by_index, args);
+    }
+    result = builder_.emit(OpKind::squeeze,
+                           {{mil::squeeze::x, picked}, {mil::squeeze::axes, {step.dim}}});
+    break;
+  }
+  case ViewStep::Permute:
+    return builder_.emit(
+        OpKind::transpose,
+        {{mil::transpose::x, base}, {mil::transpose::perm, llvm::ArrayRef<int64_t>(step.perm)}});
+  case ViewStep::Reshape:
+    return reshape(base, step.shape);
+  case ViewStep::Expand:
+    return broadcastTo(base, step.shape);
+  }
+  if (!Builder::isPoison(result))
+    result->type = result->type.withShape(step.shape);
+  return result;
+}
+
+mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Value *part) {
+  if (Builder::isPoison(base) || Builder::isPoison(part))
+    return builder_.poison();
+  switch (step.kind) {
+  case ViewStep::Slice:
+  case ViewStep::Select: {
+    bool select = step.kind == ViewStep::Select;
+    Dim count = select ? Dim(1) : step.shape[step.dim];
+    if (select)
+      part = builder_.emit(OpKind::expand_dims,
+                           {{mil::expand_dims::x, part}, {mil::expand_dims::axes, {step.dim}}});
+    if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
+        count == base->type.shape()[step.dim])
+      return part;
+    // The parameters of slice_by_index by name: slice_update numbers them differently. coremltools
+    // writes every one of them.
+    unsigned rank = base->type.rank();
+    llvm::SmallVector<Arg, 8> args{Arg(slice_update::x, base), Arg(slice_update::update, part)};
+    bool hasStride = false;
+    for (Arg &arg : sliceArguments(*this, base, step, count, beginVector(base, step))) {
+      hasStride |= arg.param == slice_by_index::stride;
+      arg.param = arg.param == slice_by_index::begin    ? unsigned(slice_update::begin)
+                  : arg.param == slice_by_index::end    ? unsigned(slice_update::end)
+                  : arg.param == slice_by_index::stride ? unsigned(slice_update::stride)
+                                                        : unsigned(slice_update::end_mask);
+      args.push_back(std::move(arg));
+    }
+    auto none = mil::TensorData::splat(mil::DType::Bool, {int64_t(rank)}, 0);
+    if (!hasStride)
+      args.push_back(Arg(slice_update::stride,
+                         mil::Attr(mil::TensorData::splat(mil::DType::I32, {int64_t(rank)}, 1))));
+    args.push_back(Arg(slice_update::begin_mask, mil::Attr(none)));
+    args.push_back(Arg(slice_update::squeeze_mask, mil::Attr(none)));
+    return builder_.emit(OpKind::slice_update, args);
+  }
+  case ViewStep::Permute: {
+    llvm::SmallVector<int64_t, 5> inverse(step.perm.size());
+    for (auto [i, axis] : llvm::enumerate(step.perm))
+      inverse[axis] = i;
+    return builder_.emit(
+        OpKind::transpose,
+        {{mil::transpose::x, part}, {mil::transpose::perm, llvm::ArrayRef<int64_t>(inverse)}});
+  }
+  case ViewStep::Reshape:
+    return reshape(part, base->type.shape());
+  case ViewStep::Expand:
+    builder_.fail(makeError(
+        "an expanded tensor is written to: several of its elements share one place in memory; "
+        "clone it first"));
+    return builder_.poison();
+  }
+  return part;
+}
+
+// ---- Objects -----------------------------------------------------------------------------------
+
+Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
+                            mil::Value *value) {
+  auto object = std::make_shared<TensorObj>();
+  object->serial = nextSerial_++;
+  object->cell = base->cell;
+  object->view = base->view;
+  object->shape = step.shape;
+  object->strides = std::move(strides);
+  object->view.push_back(std::move(step));
+  // The base's value carries over: the next read then adds this step alone.
+  if (!value && std::holds_alternative<mil::Value *>(base->cell->content) && !base->view.empty())
+    value = applyStep(read(*base), object->view.back());
+  if (value) {
+    object->cached = value;
+    object->cachedVersion = base->cell->version;
+    object->cachedScope = scopes_.back();
+  }
+  return object;
+}
+
+Val Engine::copy(const Val::TensorPtr &tensor) {
+  if (at::Tensor known = readKnown(*tensor); known.defined())
+    return makeKnown(known, std::get<Cell::Known>(tensor->cell->content).fromWeight);
+  if (auto dim = readDim(*tensor); dim && tensor->shape.empty())
+    return makeDimTensor(*dim, tensor->dtype());
+  return makeTensor(read(*tensor), tensor->dtype());
+}
+
+void Engine::mayAlias(const Val &a, const Val &b) {
+  if (auto list = a.list()) {
+    for (const Val &element : list->values)
+      mayAlias(element, b);
+    return;
+  }
+  auto x = a.tensor(), y = b.tensor();
+  if (!x || !y || x->cell == y->cell)
+    return;
+  x->cell->mayBeAliased = y->cell->mayBeAliased = true;
+}
+
+void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content) {
+  touch(cell);
+  cell->content = std::move(content);
+  cell->version = nextVersion_++;
+}
+
+void Engine::write(TensorObj &target, const Val &value) {
+  Cell &cell = *target.cell;
+  if (!cell.attribute.empty()) {
+    fail(makeError("the model writes to its attribute '{0}': what a Core ML function computes does "
+                   "not persist "
+                   "between calls; make it an input and an output of the model",
+                   cell.attribute));
+    return;
+  }
+  if (cell.mayBeAliased) {
+    fail(makeError("a tensor is written to that may or may not share memory with another one; "
+                   "clone it before the "
+                   "write"));
+    return;
+  }
+  // Known into known, at a known place: LibTorch does it on a copy of its own.
+  auto known = toKnown(value);
+  if (auto *content = std::get_if<Cell::Known>(&cell.content); content && known) {
+    at::Tensor base = content->tensor.clone(at::MemoryFormat::Contiguous);
+    at::Tensor part = base;
+    for (const ViewStep &step : target.view)
+      if (part.defined())
+        part = applyKnown(part, step);
+    if (part.defined() && part.is_alias_of(base)) {
+      if (known->isTensor())
+        part.copy_(known->toTensor());
+      else
+        part.fill_(known->toScalar());
+      setContent(target.cell, Cell::Known{std::move(base), content->fromWeight});
+      return;
+    }
+  }
+  mil::Value *part;
+  if (auto tensor = value.tensor()) {
+    Val cast = castTensor(tensor, cell.dtype);
+    part = cast.tensor() ? read(*cast.tensor()) : builder_.poison();
+  } else {
+    part = scalar(value, milTypeOf(cell.dtype));
+  }
+  if (Builder::isPoison(part))
+    return;
+  part = broadcastTo(part, target.shape);
+  llvm::SmallVector<mil::Value *, 4> bases{target.view.empty() ? nullptr : cellValue(cell)};
+  for (size_t i = 0; i + 1 < target.view.size(); ++i)
+    bases.push_back(applyStep(bases.back(), target.view[i]));
+  for (size_t i = target.view.size(); i-- > 0;)
+    part = insertStep(bases[i], target.view[i], part);
+  if (!Builder::isPoison(part))
+    setContent(target.cell, part);
+}
+
+} // namespace plait::frontend

@@ -1,8 +1,0 @@
-// In place of internal/ in builds with PLAIT_LIBTORCH_INTERNALS=OFF.
-#include "frontend/libtorch/Internals.h"
-
-namespace plait::libtorch {
-
-const Internals *builtInInternals() { return nullptr; }
-
-} // namespace plait::libtorch

@@ -1,0 +1,73 @@
+// Saving and restoring what tracing may change.
+#include "frontend/live/ProcessGuards.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/module.h>
+
+#include <mutex>
+
+namespace plait::frontend {
+
+static at::Tensor stateOf(at::Generator &generator) {
+  std::scoped_lock lock(generator.mutex());
+  return generator.get_state();
+}
+
+RandomGuard::RandomGuard(const std::vector<at::Tensor> &tensors) {
+  std::vector<at::Device> devices{at::Device(at::kCPU)};
+  for (const at::Tensor &tensor : tensors)
+    if (tensor.defined() &&
+        std::find(devices.begin(), devices.end(), tensor.device()) == devices.end())
+      devices.push_back(tensor.device());
+  for (at::Device device : devices) {
+    if (!device.is_cpu() && !device.is_cuda() && !device.is_mps())
+      continue; // of the others not every one has a default generator
+    at::Generator generator = at::globalContext().defaultGenerator(device);
+    states_.emplace_back(generator, stateOf(generator));
+  }
+}
+
+RandomGuard::~RandomGuard() {
+  for (auto &[generator, state] : states_) {
+    std::scoped_lock lock(generator.mutex());
+    generator.set_state(state);
+  }
+}
+
+static void collectModes(torch::nn::Module &module,
+                         std::vector<std::pair<torch::nn::Module *, bool>> &modes) {
+  modes.emplace_back(&module, module.is_training());
+  for (const auto &child : module.children())
+    collectModes(*child, modes);
+}
+
+EvaluationGuard::EvaluationGuard(torch::nn::Module *module) {
+  if (!module)
+    return;
+  collectModes(*module, modes_);
+  module->eval();
+}
+
+EvaluationGuard::~EvaluationGuard() {
+  // train() goes down the tree, so that a child's own mode has to come after its parents'.
+  for (auto [module, training] : modes_)
+    module->train(training);
+}
+
+BufferGuard::BufferGuard(const std::vector<at::Tensor> &buffers) {
+  // Larger ones are tables or caches; their copies would cost what an export may not.
+  constexpr size_t largest = 1 << 20;
+  for (const at::Tensor &buffer : buffers)
+    if (buffer.defined() && !buffer.is_inference() && buffer.nbytes() <= largest)
+      saved_.push_back({buffer, buffer.detach().clone(), uint32_t(buffer._version())});
+}
+
+BufferGuard::~BufferGuard() {
+  at::NoGradGuard noGrad;
+  for (Saved &saved : saved_)
+    if (uint32_t(saved.buffer._version()) != saved.version)
+      saved.buffer.copy_(saved.content);
+}
+
+} // namespace plait::frontend

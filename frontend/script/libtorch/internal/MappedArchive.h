@@ -1,0 +1,13 @@
+// Archives that torch.jit.save and torch.save wrote, unpickled with storages over a mapping in
+// place of copies.
+#pragma once
+
+#include "frontend/script/libtorch/Internals.h"
+
+namespace plait::libtorch {
+
+uint64_t maxArchiveVersion();
+torch::jit::Module loadMappedModule(const FilePtr &file, const LayoutPtr &layout);
+c10::IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout);
+
+} // namespace plait::libtorch

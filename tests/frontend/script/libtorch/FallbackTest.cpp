@@ -1,0 +1,90 @@
+// What plait does where LibTorch's internals are not built in: a switch leaves them out here.
+#include "frontend/live/Tracer.h"
+#include "frontend/script/NodeLocation.h"
+#include "frontend/script/libtorch/Internals.h"
+#include "frontend/script/libtorch/SourceLocation.h"
+#include "tests/frontend/script/libtorch/ModelFiles.h"
+
+#include <torch/serialize.h>
+
+#include <fstream>
+
+using namespace plait;
+using namespace plait::test;
+using testing::HasSubstr;
+
+namespace {
+
+class Fallback : public TemporaryFolder {
+protected:
+  libtorch::WithoutInternals without;
+};
+
+TEST_F(Fallback, ModelsAreCopied) {
+  torch::jit::Module module = smallModule();
+  std::string path = pathOf("model.pt");
+  module.save(path);
+  LoadedModule loaded = load(path);
+  EXPECT_EQ(loaded.file(), nullptr);
+  at::Tensor x = at::rand({2, 4});
+  EXPECT_TRUE(at::equal(loaded.module.forward({x}).toTensor(), module.forward({x}).toTensor()));
+  at::Tensor bias = loaded.module.attr("bias").toTensor();
+  EXPECT_FALSE(loaded.findOrigin(bias.storage().data()));
+  EXPECT_FALSE(llvm::errorToBool(loaded.checkContent(bias.storage().data())));
+}
+
+TEST_F(Fallback, DamagedModelsAreErrors) {
+  std::vector<TestRecord> records;
+  smallModule().save(pathOf("model.pt"));
+  records = recordsOf(pathOf("model.pt"));
+  for (TestRecord &record : records)
+    if (record.name == "m/data.pkl")
+      record.data = std::string("\x80\x02X\xff\xff\xff\x7f.", 8); // a text of 2 GiB
+  EXPECT_THAT(loadError(write("bad.pt", TestZip{records}.build())),
+              HasSubstr("data.pkl: the pickle is damaged"));
+  EXPECT_THAT(loadError(write("text.pt", "no archive")), HasSubstr("text.pt"));
+}
+
+TEST_F(Fallback, DictionariesOfTensorsAreCopied) {
+  c10::Dict<std::string, at::Tensor> dict;
+  dict.insert("a", at::arange(6).view({2, 3}));
+  dict.insert("b", at::ones({2}, at::kHalf));
+  std::vector<char> bytes = torch::pickle_save(dict);
+  auto loaded = loadTorchTensors(write("adapter.bin", std::string(bytes.begin(), bytes.end())));
+  ASSERT_TRUE(bool(loaded)) << toString(loaded.takeError());
+  ASSERT_EQ(loaded->tensors.size(), 2u);
+  EXPECT_EQ(loaded->tensors[0].first, "a");
+  EXPECT_TRUE(at::equal(loaded->tensors[0].second, at::arange(6).view({2, 3})));
+  EXPECT_EQ(loaded->tensors[1].second.scalar_type(), at::kHalf);
+}
+
+TEST_F(Fallback, LocationsAreReadOffWhatLibTorchPrints) {
+  auto found = locationsInAScriptedModel(pathOf("model.pt"));
+  EXPECT_EQ(found["aten::relu"], "<string>:2: y = torch.relu(x)");
+  EXPECT_EQ(found["aten::sigmoid"], "<string>:3: return torch.sigmoid(y)");
+}
+
+TEST_F(Fallback, PrintedRanges) {
+  auto location = [](llvm::StringRef text) {
+    auto found = libtorch::parsePrintedRange(text);
+    return found ? found->str() : "";
+  };
+  EXPECT_EQ(location("  File \"/m/my model.py\", line 12\n    def f(self):\n        y = a + b\n"
+                     "            ~~~~~ <--- HERE\nSerialized   File \"code/m.py\", line 3\n"
+                     "    y = torch.add(a, b)\n        ~~~~~~~~~ <--- HERE\n"),
+            "/m/my model.py:12: y = a + b");
+  EXPECT_EQ(location("/env/site-packages/torch/nn/m.py(7): forward\n/me/train.py(80): main\n"),
+            "/me/train.py:80 in main");
+  EXPECT_EQ(location("a = b\n    ~ <--- HERE\n"), "");
+  EXPECT_EQ(location(""), "");
+  EXPECT_EQ(location("File \"cut"), "");
+}
+
+TEST_F(Fallback, LiveModulesAreRefused) {
+  auto call = [](const std::vector<at::Tensor> &in) -> c10::IValue { return in[0].relu(); };
+  auto traced = frontend::trace({call, nullptr, {at::ones({2})}, {}});
+  ASSERT_FALSE(bool(traced));
+  EXPECT_THAT(toString(traced.takeError()), HasSubstr("built without LibTorch's tracer"));
+}
+
+} // namespace
