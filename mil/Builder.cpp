@@ -33,9 +33,16 @@ Value *Builder::poison() {
   return poison_.get();
 }
 
+std::string Builder::nameFor(llvm::StringRef kind, llvm::StringRef hint) const {
+  if (!hint.empty())
+    return hint.str();
+  const Name &module = location_.module();
+  return module.empty() ? kind.str() : module + "_" + kind.str();
+}
+
 Value *Builder::constant(Attr value, llvm::StringRef hint) {
   auto op = std::make_unique<Op>(OpKind::const_);
-  op->name = function().uniqueName(hint.empty() ? "const" : hint);
+  op->name = function().uniqueName(nameFor("const", hint));
   op->location = location_;
   Type type = value.type();
   op->setVal(std::move(value));
@@ -84,8 +91,7 @@ Op *Builder::insert(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint)
   auto owned = std::make_unique<Op>(kind);
   owned->location = location_;
   Op *op = owned.get();
-  std::string base = hint.empty() ? op->info().name : hint.str();
-  op->name = function().uniqueName(base);
+  op->name = function().uniqueName(nameFor(op->info().name, hint));
   for (const Arg &arg : args) {
     assert(arg.param < op->numParams());
     if (arg.values.size() != 1 || arg.values[0])

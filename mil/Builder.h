@@ -53,10 +53,11 @@ public:
   Block::iterator position() const { return position_; }
   Function &function() const { return *block_->function(); }
   /// Recorded on every operation made from now on.
-  void setLocation(const std::string *location) { location_ = location; }
+  void setLocation(Location location) { location_ = std::move(location); }
+  const Location &location() const { return location_; }
 
-  /// The operation, or null after an error. `hint` names it and its results; the operation's kind
-  /// otherwise.
+  /// The operation, or null after an error. `hint` names it and its results; otherwise they are
+  /// called after the location's module and the operation's kind (`encoder_layer_0_linear`).
   Op *create(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint = "");
   /// The single result of create(), or poison.
   Value *emit(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint = "");
@@ -88,6 +89,7 @@ public:
   static bool isPoison(const Value *value) { return value && !value->type.isValid(); }
 
 private:
+  std::string nameFor(llvm::StringRef kind, llvm::StringRef hint) const;
   Op *insert(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint);
   bool addResults(Op *op);
   bool bindLiteral(Op &op, const Arg &arg);
@@ -96,7 +98,7 @@ private:
 
   Block *block_;
   Block::iterator position_;
-  const std::string *location_ = nullptr;
+  Location location_;
   std::optional<std::string> error_;
   std::unique_ptr<Value> poison_;
 };

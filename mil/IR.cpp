@@ -285,18 +285,7 @@ Function *Program::adopt(Program &from, Function *function) {
   functions_.push_back(std::move(*it));
   from.functions_.erase(it);
   function->program_ = this;
-  walk(function->body(), [&](Op &op) {
-    if (op.location)
-      op.location = intern(*op.location);
-  });
   return function;
-}
-
-const std::string *Program::intern(llvm::StringRef text) {
-  auto it = strings_.find(std::string_view(text.data(), text.size()));
-  if (it == strings_.end())
-    it = strings_.emplace(text.str(), std::make_unique<std::string>(text.str())).first;
-  return it->second.get();
 }
 
 // ---- Names -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "mil/Attr.h"
+#include "mil/Location.h"
 #include "mil/Name.h"
 #include "mil/OpInfo.h"
 
@@ -124,8 +125,8 @@ public:
 
   /// The `name` attribute: unique within the function, a name space of its own.
   Name name;
-  /// Where it comes from (module path, source line), interned in the program; may be null.
-  const std::string *location = nullptr;
+  /// Where it comes from; empty where nobody knows.
+  Location location;
   /// Attributes other than `name` and `val`.
   llvm::SmallVector<std::pair<std::string, Attr>, 0> attributes;
 
@@ -300,12 +301,8 @@ public:
   std::string docString; ///< of a package that was read; written back
   std::vector<std::pair<std::string, Attr>> attributes;
 
-  /// A string kept as long as the program.
-  const std::string *intern(llvm::StringRef text);
-
 private:
   std::vector<std::unique_ptr<Function>> functions_;
-  std::map<std::string, std::unique_ptr<std::string>, std::less<>> strings_;
 };
 
 /// `text` made an identifier [A-Za-z_][A-Za-z0-9_]* that is no word of MIL's grammar.

@@ -111,14 +111,14 @@ TensorData TensorData::make(Node node) {
   thread_local std::array<TensorData, 512> recentTensors;
   TensorData &recent = recentTensors[hash % recentTensors.size()];
   TensorData made(std::make_shared<const Node>(std::move(node)));
-  if (!recent || !recent.sameTree(made))
+  if (!recent || !recent.sameTree(made) || !(recent.node_->origin == made.node_->origin))
     recent = std::move(made);
   return recent;
 }
 
 TensorData TensorData::view(std::shared_ptr<const Storage> storage, uint64_t byteOffset,
                             DType dtype, llvm::ArrayRef<int64_t> shape,
-                            llvm::ArrayRef<int64_t> strides) {
+                            llvm::ArrayRef<int64_t> strides, Origin origin) {
   Node node(Kind::Strided, dtype);
   node.shape.assign(shape.begin(), shape.end());
   node.strides.assign(strides.begin(), strides.end());
@@ -137,6 +137,7 @@ TensorData TensorData::view(std::shared_ptr<const Storage> storage, uint64_t byt
          "sub-byte views are row-major");
   node.storage = std::move(storage);
   node.byteOffset = byteOffset;
+  node.origin = std::move(origin);
   return make(std::move(node));
 }
 
@@ -200,7 +201,8 @@ TensorData TensorData::cast(DType dtype) const {
     assert(bytes && "a cast of a view needs no evaluator");
     llvm::SmallVector<int64_t, 4> strides(n.shape.size(), 0);
     auto storage = Storage::owned(std::move(*bytes));
-    return splat ? view(storage, 0, dtype, n.shape, strides) : view(storage, 0, dtype, n.shape);
+    return splat ? view(storage, 0, dtype, n.shape, strides, n.origin)
+                 : view(storage, 0, dtype, n.shape, {}, n.origin);
   }
   return make(std::move(node));
 }
@@ -213,10 +215,10 @@ TensorData TensorData::reshape(llvm::ArrayRef<int64_t> shape) const {
   switch (n.kind) {
   case Kind::Strided: {
     if (isRowMajor(n))
-      return view(n.storage, n.byteOffset, n.dtype, shape);
+      return view(n.storage, n.byteOffset, n.dtype, shape, {}, n.origin);
     if (isSplat(n))
       return view(n.storage, n.byteOffset, n.dtype, shape,
-                  llvm::SmallVector<int64_t, 4>(shape.size(), 0));
+                  llvm::SmallVector<int64_t, 4>(shape.size(), 0), n.origin);
     break;
   }
   case Kind::Cast:
@@ -250,7 +252,7 @@ TensorData TensorData::permute(llvm::ArrayRef<int64_t> perm) const {
     llvm::SmallVector<int64_t, 4> strides;
     for (int64_t axis : perm)
       strides.push_back(n.strides[axis]);
-    return view(n.storage, n.byteOffset, n.dtype, shape, strides);
+    return view(n.storage, n.byteOffset, n.dtype, shape, strides, n.origin);
   }
   case Kind::Cast:
     return n.inputs[0].permute(perm).cast(n.dtype);
@@ -358,6 +360,88 @@ bool TensorData::sameTree(const TensorData &other) const {
   }
   return llvm::all_of(llvm::zip(a.inputs, b.inputs),
                       [](auto pair) { return std::get<0>(pair).sameTree(std::get<1>(pair)); });
+}
+
+// ---- Origins -----------------------------------------------------------------------------------
+
+TensorData TensorData::withOrigin(Origin origin) const {
+  const Node &n = *node_;
+  assert(n.kind == Kind::Strided);
+  if (n.origin == origin)
+    return *this;
+  return view(n.storage, n.byteOffset, n.dtype, n.shape, n.strides, std::move(origin));
+}
+
+/// `attr` with the origins of an equal one added; nullopt where that adds nothing.
+static std::optional<Attr> merged(const Attr &attr, const Attr &other) {
+  const TensorData *tensor = attr.tensor(), *same = other.tensor();
+  if (!tensor || !same)
+    return std::nullopt;
+  TensorData result = tensor->withOriginsOf(*same);
+  return &result.node() == &tensor->node() ? std::nullopt : std::optional(Attr(std::move(result)));
+}
+
+TensorData TensorData::withOriginsOf(const TensorData &other) const {
+  const Node &n = *node_, &o = *other.node_;
+  if (&n == &o || n.kind != o.kind)
+    return *this;
+  if (n.kind == Kind::Strided)
+    return withOrigin(n.origin.with(o.origin));
+  // The tree is rebuilt as it is, node by node: it is canonical already.
+  std::optional<Node> changed;
+  auto change = [&]() -> Node & {
+    if (!changed) {
+      changed.emplace(n.kind, n.dtype);
+      changed->op = n.op;
+      changed->index = n.index;
+      changed->shape = n.shape;
+      changed->inputs = n.inputs;
+      changed->perm = n.perm;
+      changed->factor = n.factor;
+      changed->operands = n.operands;
+    }
+    return *changed;
+  };
+  for (auto [i, pair] : llvm::enumerate(llvm::zip(n.inputs, o.inputs))) {
+    auto &[input, same] = pair;
+    TensorData result = input.withOriginsOf(same);
+    if (result.node_ != input.node_)
+      change().inputs[i] = std::move(result);
+  }
+  for (auto [i, pair] : llvm::enumerate(llvm::zip(n.operands, o.operands)))
+    for (auto [k, attrs] : llvm::enumerate(llvm::zip(std::get<0>(pair), std::get<1>(pair))))
+      if (auto result = merged(std::get<0>(attrs), std::get<1>(attrs)))
+        change().operands[i][k] = std::move(*result);
+  return changed ? make(std::move(*changed)) : *this;
+}
+
+void forEachLeaf(const TensorData &tensor,
+                 llvm::function_ref<void(const TensorData::Node &)> callback) {
+  const TensorData::Node &node = tensor.node();
+  if (node.kind == TensorData::Kind::Strided)
+    return callback(node);
+  for (const TensorData &input : node.inputs)
+    forEachLeaf(input, callback);
+  for (const auto &operand : node.operands)
+    for (const Attr &attr : operand)
+      if (const TensorData *inner = attr.tensor())
+        forEachLeaf(*inner, callback);
+}
+
+std::vector<std::string> parametersOf(const TensorData &tensor) {
+  std::vector<std::string> paths;
+  forEachLeaf(tensor, [&](const TensorData::Node &leaf) {
+    for (llvm::StringRef path : leaf.origin.paths())
+      if (!llvm::is_contained(paths, path))
+        paths.push_back(path.str());
+  });
+  return paths;
+}
+
+bool isWeight(const TensorData &tensor) {
+  bool found = false;
+  forEachLeaf(tensor, [&](const TensorData::Node &leaf) { found |= bool(leaf.origin); });
+  return found;
 }
 
 } // namespace plait::mil

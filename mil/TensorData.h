@@ -2,9 +2,11 @@
 //
 // Nothing is copied or computed until a TensorReader reads elements, tile by tile, in row-major
 // order of the final tensor, in its final dtype. Trees are kept canonical, so equal trees prove
-// equal contents without reading.
+// equal contents without reading. Leaves know which parameter of the model they are (Origin.h); that
+// is no part of a tree's identity.
 #pragma once
 
+#include "mil/Origin.h"
 #include "mil/Type.h"
 #include "support/Error.h"
 
@@ -50,7 +52,8 @@ public:
                               std::vector<uint8_t> bytes);
   /// A view: strides in elements, row-major when empty; sub-byte types must be row-major.
   static TensorData view(std::shared_ptr<const Storage> storage, uint64_t byteOffset, DType dtype,
-                         llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<int64_t> strides = {});
+                         llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<int64_t> strides = {},
+                         Origin origin = {});
   /// Every element the same.
   static TensorData splat(DType dtype, llvm::ArrayRef<int64_t> shape, double value);
   template <typename T>
@@ -94,6 +97,11 @@ public:
   bool sameTree(const TensorData &other) const;
   /// Equal for equal trees; includes dtype and shape.
   uint64_t treeHash() const;
+  /// The same tensor; its leaves are also what the leaves of `other` are, whose tree is the same.
+  TensorData withOriginsOf(const TensorData &other) const;
+  /// A view of the same storage that is this origin's.
+  TensorData withOrigin(Origin origin) const;
+
   /// A view whose storage records a CRC over exactly these bytes.
   std::optional<uint32_t> crc() const;
 
@@ -125,6 +133,7 @@ struct TensorData::Node {
   std::shared_ptr<const Storage> storage;
   uint64_t byteOffset = 0;
   llvm::SmallVector<int64_t, 2> strides;
+  Origin origin; // not hashed, not compared
   // The others: W, B, A of LoraMerge, else one input.
   llvm::SmallVector<TensorData, 0> inputs;
   llvm::SmallVector<int64_t, 0> perm;
@@ -132,6 +141,14 @@ struct TensorData::Node {
   // Recipe:
   std::vector<std::vector<Attr>> operands;
 };
+
+/// Calls `callback` for each view of storage that the tensor is computed from.
+void forEachLeaf(const TensorData &tensor,
+                 llvm::function_ref<void(const TensorData::Node &)> callback);
+/// The paths of all parameters among the leaves, each once, in the order of the leaves.
+std::vector<std::string> parametersOf(const TensorData &tensor);
+/// Some leaf is a parameter's, or was computed from one.
+bool isWeight(const TensorData &tensor);
 
 /// Reads a tensor tile by tile. Recipes inside are evaluated once, when the reader is made;
 /// everything else is computed for the requested elements alone. Reading is thread-safe.

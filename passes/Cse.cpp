@@ -59,6 +59,7 @@ public:
         continue;
       uint64_t key = hash(op);
       if (Op *earlier = find(key, op)) {
+        keepProvenance(*earlier, op);
         for (auto [from, to] : llvm::zip(op.results(), earlier->results()))
           replaceUses(from.get(), to.get());
         op.erase();
@@ -76,6 +77,15 @@ private:
     Op *op;
     unsigned writes; ///< writes seen before it
   };
+
+  /// What is known of `op`, which goes, and not of the equal one that stays.
+  static void keepProvenance(Op &earlier, const Op &op) {
+    if (!earlier.location)
+      earlier.location = op.location;
+    const TensorData *kept = constTensor(earlier.result()), *dropped = constTensor(op.result());
+    if (kept && dropped)
+      earlier.setVal(kept->withOriginsOf(*dropped));
+  }
 
   static uint64_t hash(const Op &op) {
     uint64_t hash = unsigned(op.kind());

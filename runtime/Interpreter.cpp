@@ -20,7 +20,7 @@ std::string describe(const Op &op) {
       llvm::formatv("{0} '{1}'", op.info().name,
                     op.name.empty() && op.numResults() ? op.result()->name : op.name);
   if (op.location)
-    text += " (" + *op.location + ")";
+    text += " (" + op.location.str() + ")";
   return text;
 }
 

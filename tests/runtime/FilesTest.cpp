@@ -294,9 +294,9 @@ TEST(Verify, FindsWhereHalfPrecisionOverflows) {
   Net n;
   Value *x = n.function->addInput(Type::tensor(DType::F16, {Dim(2)}), "x");
   Value *a = n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, 8.0}}, "small");
-  n.b.setLocation(n.program.intern("block.scores"));
+  n.b.setLocation(mil::Location("block.scores", "model.py:7", "aten::mul"));
   Value *b = n.b.emit(OpKind::mul, {{mul::x, a}, {mul::y, 60000.0}}, "large");
-  n.b.setLocation(nullptr);
+  n.b.setLocation({});
   n.function->body().setOutputs({n.b.emit(OpKind::softsign, {{softsign::x, b}})});
   std::vector<NamedTensor> inputs{{"x", tensor({1, -2}).cast(DType::F16)}};
   auto found = llvm::cantFail(bisect(*n.function, inputs, {1e-3, 1e-2}, Compute::Float32, nullptr));

@@ -284,11 +284,11 @@ TEST(Interpreter, ValuesDieAtTheirLastUse) {
 TEST(Interpreter, ErrorsNameTheOperationAndItsPlace) {
   Net n;
   Value *x = n.input("x", DType::F32, {2}), *i = n.input("i", DType::I32, {1});
-  n.b.setLocation(n.program.intern("encoder.embedding, model.py:12"));
+  n.b.setLocation(Location("encoder.embedding", "model.py:12", "aten::embedding"));
   n.outputs({n.b.emit(OpKind::gather, {{gather::x, x}, {gather::indices, i}}, "embedding")});
   Runner runner = n.runner();
   EXPECT_THAT(failure(runner, {floats("x", {2}, {1, 2}), wholes("i", {1}, {5})}),
-              HasSubstr("gather 'embedding' (encoder.embedding, model.py:12): index 5"));
+              HasSubstr("gather 'embedding' (encoder.embedding at model.py:12): index 5"));
 }
 
 TEST(Interpreter, SizesThatMakeNoSenseAreErrors) {
