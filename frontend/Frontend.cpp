@@ -5,7 +5,8 @@
 #include "frontend/adapter/AdapterHook.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/live/ModuleView.h"
-#include "frontend/script/NodeLocation.h"
+#include "frontend/script/ParameterNames.h"
+#include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -32,11 +33,14 @@ struct Models::State {
   /// One at a time, since a graph takes memory. Lowering does not change it.
   std::string lastPath;
   std::optional<LoadedModule> last;
+  /// Texts of what is lowered now.
+  libtorch::ScriptSources sources;
 
   Expected<LoadedModule *> load(const std::string &path) {
     if (last && lastPath == path)
       return &*last;
     last.reset();
+    sources.clear();
     auto loaded = loadTorchScript(path);
     if (!loaded)
       return loaded.takeError();
@@ -397,7 +401,8 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
     if (Error error = checkInputs(**plan, request))
       return addContext(std::move(error), request.adapters[0].path);
   AdapterHook hook(**plan, request.adapterMode);
-  options.describeLocation = [](const torch::jit::Node &node) { return describeLocation(node); };
+  ParameterNames names(module._ivalue());
+  options.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
   if (!request.adapters.empty()) {
     options.moduleHook = &hook;
     std::vector<std::shared_ptr<const AdapterFile>> files;
@@ -445,6 +450,9 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   if (!loaded)
     return loaded.takeError();
   EngineOptions options;
+  options.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
+    return state_->sources.locate(node, modulePath);
+  };
   options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); };
   return lowerModule(program, request, (*loaded)->module, std::move(options), state_->adapters,
                      warnings, adapterInputs);
@@ -464,6 +472,10 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   EngineOptions options;
   options.storageOf = [&](const at::Tensor &tensor) {
     return state_->storageInMemory(tensor, request.checksumWeights);
+  };
+  state_->sources.clear();
+  options.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
+    return state_->sources.locate(node, modulePath);
   };
   return lowerModule(program, request, *view, std::move(options), state_->adapters, warnings,
                      adapterInputs);

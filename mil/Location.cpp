@@ -30,10 +30,9 @@ struct Location::Pool {
   struct ByContent : llvm::DenseMapInfo<Entry *> {
     static unsigned getHashValue(const Entry *entry) {
       using OfName = llvm::DenseMapInfo<Name>;
-      return llvm::hash_combine(OfName::getHashValue(entry->module),
-                                OfName::getHashValue(entry->source),
-                                OfName::getHashValue(entry->op), entry->sources.get(),
-                                entry->position);
+      return llvm::hash_combine(
+          OfName::getHashValue(entry->module), OfName::getHashValue(entry->source),
+          OfName::getHashValue(entry->op), entry->sources.get(), entry->position);
     }
     static bool isEqual(const Entry *a, const Entry *b) {
       if (a == b)

@@ -2,8 +2,8 @@
 //
 // Nothing is copied or computed until a TensorReader reads elements, tile by tile, in row-major
 // order of the final tensor, in its final dtype. Trees are kept canonical, so equal trees prove
-// equal contents without reading. Leaves know which parameter of the model they are (Origin.h); that
-// is no part of a tree's identity.
+// equal contents without reading. Leaves know which parameter of the model they are (Origin.h);
+// that is no part of a tree's identity.
 #pragma once
 
 #include "mil/Origin.h"

@@ -48,9 +48,9 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
     return Val();
   }
   at::Tensor known = readKnown(*tensor);
-  if (known.defined() &&
-      (known.nbytes() <= 65536 || !std::get<Cell::Known>(tensor->cell->content).fromWeight))
-    return makeKnown(known.to(dtype), std::get<Cell::Known>(tensor->cell->content).fromWeight);
+  if (const auto *cell = std::get_if<Cell::Known>(&tensor->cell->content);
+      known.defined() && (known.nbytes() <= 65536 || !cell->fromWeight))
+    return makeKnown({known.to(dtype), cell->fromWeight, cell->origin.asComputed()});
   if (auto dim = readDim(*tensor); dim && tensor->shape.empty() && at::isIntegralType(dtype, false))
     return makeDimTensor(*dim, dtype);
   mil::Value *value = castTo(read(*tensor), milTypeOf(dtype));

@@ -54,8 +54,7 @@ Engine::Handled Engine::tensorProperty(const c10::FunctionSchema &schema, Argume
     return Results{Val(mil::numElements(self->shape))};
   if (name == "aten::_shape_as_tensor") {
     if (auto sizes = mil::constShape(self->shape))
-      return Results{
-          makeKnown(at::tensor(llvm::ArrayRef<int64_t>(*sizes).vec(), at::kLong), false)};
+      return Results{makeKnown({at::tensor(llvm::ArrayRef<int64_t>(*sizes).vec(), at::kLong)})};
     return Results{makeTensor(materialise(self->shape), at::kLong)};
   }
   if (name == "aten::stride" && self->strides) {

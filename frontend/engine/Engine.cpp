@@ -3,6 +3,7 @@
 #include "frontend/script/ModuleHook.h"
 
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 
@@ -45,13 +46,13 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
   return Val(makeObject(std::move(cell)));
 }
 
-Val Engine::makeKnown(at::Tensor tensor, bool fromWeight, llvm::StringRef attribute) {
+Val Engine::makeKnown(KnownTensor known, llvm::StringRef attribute) {
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
-  for (int64_t size : tensor.sizes())
+  for (int64_t size : known.tensor.sizes())
     cell->shape.push_back(size);
-  cell->dtype = tensor.scalar_type();
-  cell->content = Cell::Known{std::move(tensor), fromWeight};
+  cell->dtype = known.tensor.scalar_type();
+  cell->content = std::move(known);
   cell->version = nextVersion_++;
   cell->attribute = attribute.str();
   return Val(makeObject(std::move(cell)));
@@ -59,7 +60,7 @@ Val Engine::makeKnown(at::Tensor tensor, bool fromWeight, llvm::StringRef attrib
 
 Val Engine::makeDimTensor(Dim dim, at::ScalarType dtype) {
   if (dim.isConst())
-    return makeKnown(at::scalar_tensor(dim.value(), dtype), false);
+    return makeKnown({at::scalar_tensor(dim.value(), dtype)});
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->content = std::move(dim);
@@ -89,12 +90,13 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     if (!tensor.defined())
       return Val(c10::IValue());
     if (!fromWeight)
-      return makeKnown(tensor, false, attribute);
+      return makeKnown({tensor}, attribute);
     // Tied weights are one cell: a write through one name is seen through the other.
     auto [it, fresh] = attributeCells_.try_emplace(tensor.unsafeGetTensorImpl());
     if (fresh) {
       kept_.push_back(tensor);
-      it->second = makeKnown(tensor, true, attribute).tensor()->cell;
+      mil::Origin origin = options_.originOf ? options_.originOf(tensor) : mil::Origin();
+      it->second = makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell;
     }
     return Val(makeObject(it->second));
   }
@@ -143,9 +145,8 @@ bool Engine::hasPoison(const Val &val) {
 // ---- Diagnostics -------------------------------------------------------------------------------
 
 void Engine::addProblem(std::string what, bool isUnsupported) {
-  std::string location =
-      node_ && options_.describeLocation ? options_.describeLocation(*node_) : "";
-  problems_.push_back({std::move(what), isUnsupported, modulePath(), std::move(location)});
+  problems_.push_back(
+      {std::move(what), isUnsupported, modulePath().str(), builder_.location().source()});
 }
 
 void Engine::fail(Error error) { addProblem(llvm::toString(std::move(error)), false); }
@@ -207,7 +208,7 @@ Val Engine::run(const c10::IValue &self, torch::jit::Function &method, std::vect
 }
 
 std::vector<Val> Engine::callFunction(torch::jit::Function &function, std::vector<Val> arguments,
-                                      std::string modulePath) {
+                                      const mil::Name &modulePath) {
   std::shared_ptr<torch::jit::Graph> graph;
   try {
     graph = torch::jit::toGraphFunction(function).graph();
@@ -225,7 +226,7 @@ std::vector<Val> Engine::callFunction(torch::jit::Function &function, std::vecto
     }
   Frame frame;
   frame.caller = frame_;
-  frame.modulePath = std::move(modulePath);
+  frame.modulePath = modulePath;
   for (auto [input, argument] : llvm::zip(graph->inputs(), arguments))
     frame.env[input] = argument;
   Node *caller = node_;
@@ -253,6 +254,11 @@ void Engine::runBlock(torch::jit::Block &block) {
 }
 
 void Engine::runNode(Node &node) {
+  // Nodes of a branch, a loop's body or a call stand inside of this one, which goes on afterwards.
+  const mil::Location outer = builder_.location();
+  auto leave = llvm::make_scope_exit([&] { builder_.setLocation(outer); });
+  if (options_.locationOf)
+    builder_.setLocation(options_.locationOf(node, modulePath()));
   node_ = &node;
   if (node.kind() == prim::If)
     return runIf(node);
@@ -431,7 +437,7 @@ Engine::Handled Engine::primitive(Node &node, Arguments arguments) {
       return Results{};
     }
     auto known = objectPaths_.find(object.get());
-    std::string path = known == objectPaths_.end() ? modulePath() : known->second;
+    mil::Name path = known == objectPaths_.end() ? modulePath() : mil::Name(known->second);
     auto base = [&](std::vector<Val> given) {
       return callFunction(*method, std::move(given), path);
     };

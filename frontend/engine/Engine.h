@@ -33,14 +33,17 @@ struct Problem {
   std::string what;       ///< the message, or the name of an unsupported operation
   bool unsupported;       ///< no lowering exists, as against one that refused
   std::string modulePath; ///< "encoder.layer.0"
-  std::string location;   ///< "model.py:12"
+  std::string location;   ///< "model.py:12 in forward: y = …"
 };
 
 struct EngineOptions {
   /// How many nodes may be lowered inside unrolled loops of one function.
   size_t unrollBudget = 100000;
-  /// Describes where a node comes from; called for diagnostics only.
-  std::function<std::string(const torch::jit::Node &)> describeLocation;
+  /// Where a node stands, in a module of this path; asked for each node, so that the line is to be
+  /// found when it is needed.
+  std::function<mil::Location(const torch::jit::Node &, const mil::Name &modulePath)> locationOf;
+  /// All names that the model has for a tensor.
+  std::function<mil::Origin(const at::Tensor &)> originOf;
   /// The mapped storage behind a tensor's memory with its CRC, or null: weights never move.
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
   /// Stands between modules and their forward (ModuleHook.h); may be null. Outlives the engine.
@@ -64,7 +67,7 @@ public:
 
   /// A fresh tensor with contiguous strides.
   Val makeTensor(mil::Value *value, at::ScalarType dtype);
-  Val makeKnown(at::Tensor tensor, bool fromWeight, llvm::StringRef attribute = "");
+  Val makeKnown(KnownTensor known, llvm::StringRef attribute = "");
   Val makeDimTensor(Dim dim, at::ScalarType dtype);
   Val makeList(c10::TypePtr elementType, std::vector<Val> values);
   Val makeTuple(c10::TypePtr type, std::vector<Val> values);
@@ -76,6 +79,8 @@ public:
   /// The tensor if its cell is known; undefined otherwise. A view of the cell's memory: never to be
   /// written.
   at::Tensor readKnown(const TensorObj &tensor);
+  /// Which parameter a known tensor is, or was computed from.
+  static mil::Origin originOf(const Val &val);
   /// The symbolic integer that a 0-d (or one-element) tensor holds.
   std::optional<Dim> readDim(const TensorObj &tensor);
   /// Stores through the view: casts and broadcasts `value` as copy_ does; all aliases see it.
@@ -96,7 +101,8 @@ public:
   mil::Value *scalar(const Val &val, mil::DType dtype);
   mil::Value *materialise(const Dim &dim);
   mil::Value *materialise(llvm::ArrayRef<Dim> shape);
-  mil::Value *constant(const at::Tensor &tensor, llvm::StringRef hint = "");
+  mil::Value *constant(const at::Tensor &tensor, llvm::StringRef hint = "",
+                       mil::Origin origin = {});
   mil::Value *castTo(mil::Value *x, mil::DType dtype);
   mil::Value *reshape(mil::Value *x, llvm::ArrayRef<Dim> shape);
   mil::Value *broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape);
@@ -123,7 +129,7 @@ private:
   struct Frame {
     llvm::DenseMap<const torch::jit::Value *, Val> env;
     Frame *caller = nullptr;
-    std::string modulePath;
+    mil::Name modulePath;
   };
 
   /// What a speculative region changed among the objects that existed before it, to undo or to
@@ -143,13 +149,13 @@ private:
   std::vector<Val> dispatch(Node &node, std::vector<Val> arguments);
   Handled primitive(Node &node, Arguments arguments);
   std::vector<Val> callFunction(torch::jit::Function &function, std::vector<Val> arguments,
-                                std::string modulePath);
+                                const mil::Name &modulePath);
   Val getAttr(Node &node, const Val &object);
   void setAttr(Node &node, const Val &object, const Val &value);
   Val lookup(const torch::jit::Value *value);
   void bind(const torch::jit::Value *value, Val val);
   void unsupported(llvm::StringRef name);
-  std::string modulePath() const { return frame_ ? frame_->modulePath : ""; }
+  mil::Name modulePath() const { return frame_ ? frame_->modulePath : mil::Name(); }
   void addProblem(std::string what, bool isUnsupported);
 
   // Known.cpp

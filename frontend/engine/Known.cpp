@@ -65,12 +65,14 @@ namespace {
 /// weights.
 struct Load {
   bool fromWeight = false, largeWeight = false;
+  mil::Origin origin; ///< of what is computed from them
 
   void add(const Val &val) {
     if (auto tensor = val.tensor()) {
       const auto *known = std::get_if<Cell::Known>(&tensor->cell->content);
       if (known && known->fromWeight) {
         fromWeight = true;
+        origin = origin.with(known->origin.asComputed());
         auto shape = mil::constShape(tensor->shape);
         int64_t bytes =
             shape ? mil::numElements(*shape) * int64_t(known->tensor.element_size()) : 0;
@@ -220,8 +222,11 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
     if (value.isTensor() && isUninitializedMemory(schema.name()))
       value.toTensor().zero_();
     Val result = fromIValue(value);
-    if (auto tensor = result.tensor())
-      std::get<Cell::Known>(tensor->cell->content).fromWeight = load.fromWeight;
+    if (auto tensor = result.tensor()) {
+      auto &known = std::get<Cell::Known>(tensor->cell->content);
+      known.fromWeight = load.fromWeight;
+      known.origin = load.origin;
+    }
     results.push_back(std::move(result));
   }
   return results;
@@ -256,7 +261,7 @@ static std::optional<mil::DType> storedType(at::ScalarType dtype) {
   }
 }
 
-mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint) {
+mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, mil::Origin origin) {
   at::Tensor tensor = original.resolve_conj().resolve_neg();
   auto stored = storedType(tensor.scalar_type());
   if (!stored || tensor.layout() != at::kStrided) {
@@ -291,8 +296,8 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint) {
                     static_cast<const uint8_t *>(tensor.storage().data());
   if (tensor.numel() == 0)
     offset = 0;
-  mil::TensorData data =
-      mil::TensorData::view(storage, offset, *stored, tensor.sizes().vec(), tensor.strides().vec());
+  mil::TensorData data = mil::TensorData::view(storage, offset, *stored, tensor.sizes().vec(),
+                                               tensor.strides().vec(), std::move(origin));
   return builder_.constant(data.cast(milTypeOf(tensor.scalar_type())), hint);
 }
 

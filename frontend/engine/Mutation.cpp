@@ -110,7 +110,8 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
       target->shape = value->shape;
       target->strides = contiguousStrides(value->shape);
       if (at::Tensor known = readKnown(*value); known.defined())
-        setContent(target->cell, Cell::Known{known.to(target->dtype()), false});
+        setContent(target->cell, Cell::Known{known.to(target->dtype()), false,
+                                             originOf(Val(value)).asComputed()});
       else
         setContent(target->cell, read(*castTensor(value, target->dtype()).tensor()));
     } else {

@@ -48,6 +48,8 @@ struct KnownTensor {
   at::Tensor tensor;
   /// A parameter, a buffer or a constant of the model, or derived from one.
   bool fromWeight = false;
+  /// Which parameter it is or was computed from; nothing where the model has no name for it.
+  mil::Origin origin = {};
 };
 
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is

@@ -165,10 +165,10 @@ Val Engine::reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlia
     return Val(view(self, ViewStep{.kind = ViewStep::Reshape, .shape = shape}, std::move(strides)));
   at::Tensor known = readKnown(*self);
   auto sizes = mil::constShape(shape);
-  Val result =
-      known.defined() && sizes
-          ? makeKnown(known.reshape(*sizes), std::get<Cell::Known>(self->cell->content).fromWeight)
-          : makeTensor(reshape(read(*self), shape), self->dtype());
+  const auto *cell = std::get_if<Cell::Known>(&self->cell->content);
+  Val result = known.defined() && sizes
+                   ? makeKnown({known.reshape(*sizes), cell->fromWeight, cell->origin})
+                   : makeTensor(reshape(read(*self), shape), self->dtype());
   if (alias == Alias::Unknown)
     mayAlias(result, Val(self));
   return result;

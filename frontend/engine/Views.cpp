@@ -53,6 +53,12 @@ at::Tensor Engine::readKnown(const TensorObj &tensor) {
   return value;
 }
 
+mil::Origin Engine::originOf(const Val &val) {
+  auto tensor = val.tensor();
+  const auto *known = tensor ? std::get_if<Cell::Known>(&tensor->cell->content) : nullptr;
+  return known ? known->origin : mil::Origin();
+}
+
 std::optional<Dim> Engine::readDim(const TensorObj &tensor) {
   if (const Dim *dim = std::get_if<Dim>(&tensor.cell->content))
     return *dim; // one element, whatever the view
@@ -68,7 +74,7 @@ std::optional<Dim> Engine::readDim(const TensorObj &tensor) {
 
 mil::Value *Engine::cellValue(Cell &cell) {
   if (const auto *known = std::get_if<Cell::Known>(&cell.content))
-    return constant(known->tensor, cell.attribute);
+    return constant(known->tensor, cell.attribute, known->origin);
   if (const auto *dim = std::get_if<Dim>(&cell.content))
     return castTo(materialise(*dim), milTypeOf(cell.dtype));
   return std::get<mil::Value *>(cell.content);
@@ -80,7 +86,8 @@ mil::Value *Engine::read(TensorObj &tensor) {
     return tensor.cached;
   mil::Value *value;
   if (at::Tensor known = readKnown(tensor); known.defined()) {
-    value = constant(known, tensor.cell->attribute);
+    value =
+        constant(known, tensor.cell->attribute, std::get<Cell::Known>(tensor.cell->content).origin);
   } else {
     value = cellValue(*tensor.cell);
     if (std::holds_alternative<Dim>(tensor.cell->content))
@@ -276,8 +283,10 @@ Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::opti
 }
 
 Val Engine::copy(const Val::TensorPtr &tensor) {
-  if (at::Tensor known = readKnown(*tensor); known.defined())
-    return makeKnown(known, std::get<Cell::Known>(tensor->cell->content).fromWeight);
+  if (at::Tensor known = readKnown(*tensor); known.defined()) {
+    const auto &cell = std::get<Cell::Known>(tensor->cell->content);
+    return makeKnown({known, cell.fromWeight, cell.origin});
+  }
   if (auto dim = readDim(*tensor); dim && tensor->shape.empty())
     return makeDimTensor(*dim, tensor->dtype());
   return makeTensor(read(*tensor), tensor->dtype());
@@ -329,7 +338,8 @@ void Engine::write(TensorObj &target, const Val &value) {
         part.copy_(known->toTensor());
       else
         part.fill_(known->toScalar());
-      setContent(target.cell, Cell::Known{std::move(base), content->fromWeight});
+      mil::Origin origin = content->origin.with(originOf(value)).asComputed();
+      setContent(target.cell, Cell::Known{std::move(base), content->fromWeight, std::move(origin)});
       return;
     }
   }

@@ -68,14 +68,17 @@ std::optional<SourceLocation> parsePrintedRange(StringRef text) {
   return location;
 }
 
+std::optional<SourceLocation> locate(const torch::jit::SourceRange &range) {
+  const Internals *internals = libtorch::internals();
+  return internals ? internals->locate(range) : parsePrintedRange(range.str());
+}
+
 } // namespace plait::libtorch
 
 namespace plait {
 
 std::string describeLocation(const torch::jit::Node &node) {
-  const libtorch::Internals *internals = libtorch::internals();
-  auto location = internals ? internals->locate(node.sourceRange())
-                            : libtorch::parsePrintedRange(node.sourceRange().str());
+  auto location = libtorch::locate(node.sourceRange());
   return location ? location->str() : std::string();
 }
 

@@ -9,6 +9,10 @@
 #include <optional>
 #include <string>
 
+namespace torch::jit {
+struct SourceRange;
+}
+
 namespace plait::libtorch {
 
 struct SourceLocation {
@@ -34,5 +38,8 @@ std::optional<SourceLocation> parseStack(llvm::StringRef text);
 ///
 /// or a stack.
 std::optional<SourceLocation> parsePrintedRange(llvm::StringRef text);
+
+/// The place of a range, as far as known.
+std::optional<SourceLocation> locate(const torch::jit::SourceRange &range);
 
 } // namespace plait::libtorch
