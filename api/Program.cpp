@@ -90,10 +90,9 @@ mil::TensorData toTensorData(const std::string &what, const Array &array) {
       throw Exception(what + ": a dimension is negative");
   uint64_t expected = mil::byteSize(*dtype, mil::numElements(array.shape));
   if (array.data.size() != expected)
-    throw Exception(llvm::formatv("{0}: {1} takes {2} bytes, and there are {3}", what,
-                                  mil::Type::tensor(*dtype, array.shape).str(), expected,
-                                  array.data.size())
-                        .str());
+    throw Exception(fmt::format("{0}: {1} takes {2} bytes, and there are {3}", what,
+                                mil::Type::tensor(*dtype, array.shape).str(), expected,
+                                array.data.size()));
   auto *bytes = reinterpret_cast<const uint8_t *>(array.data.data());
   return mil::TensorData::fromBytes(*dtype, array.shape, {bytes, bytes + array.data.size()});
 }

@@ -340,9 +340,8 @@ Error checkFeature(const char *what, const Value &value, const spec::FeatureDesc
   llvm::ArrayRef<int64_t> stated(array.shape().data(), size_t(array.shape_size()));
   auto shape = mil::constShape(value.type.shape());
   if (shape && stated.size() == shape->size() && stated != llvm::ArrayRef<int64_t>(*shape))
-    return makeError(
-        "the description gives {0} '{1}' the shape [{2:$[, ]}]; in the program it is {3}", what,
-        value.name, llvm::make_range(stated.begin(), stated.end()), value.type.str());
+    return makeError("the description gives {0} '{1}' the shape [{2}]; in the program it is {3}",
+                     what, value.name, fmt::join(stated, ", "), value.type.str());
   return Error::success();
 }
 

@@ -105,7 +105,7 @@ static json::Value toJson(const mil::Dim &dim) {
     return *size;
   if (dim.upper() == INT64_MAX)
     return "?";
-  return llvm::formatv("{0}..{1}", dim.lower(), dim.upper()).str();
+  return fmt::format("{0}..{1}", dim.lower(), dim.upper());
 }
 
 static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {

@@ -1,10 +1,11 @@
 // Writing and reading Manifest.json.
 #include "backend/Manifest.h"
 
+#include "support/Json.h"
+
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SHA1.h"
@@ -43,7 +44,7 @@ std::string makeManifest(json::Object others) {
   json::Value manifest = json::Object{{"fileFormatVersion", "1.0.0"},
                                       {"itemInfoEntries", std::move(items)},
                                       {"rootModelIdentifier", nameUuid(model)}};
-  return llvm::formatv("{0:2}\n", manifest).str();
+  return jsonText(manifest, 2) + "\n";
 }
 
 static std::string manifestPath(llvm::StringRef folder) {

@@ -89,9 +89,9 @@ Expected<std::shared_ptr<const WeightFile>> WeightFile::open(const llvm::Twine &
 
 Expected<WeightBlob> WeightFile::blobAt(uint64_t offset) const {
   llvm::ArrayRef<uint8_t> bytes = file->bytes();
-  auto bad = [&](auto &&...parts) {
+  auto bad = [&]<typename... Args>(fmt::format_string<Args...> format, Args &&...args) {
     return makeError("'{0}': blob at offset {1}: {2}", path(), offset,
-                     llvm::formatv(std::forward<decltype(parts)>(parts)...).str());
+                     fmt::format(format, std::forward<Args>(args)...));
   };
   if (offset < weightAlignment || offset % weightAlignment != 0)
     return bad("offsets of blobs are multiples of {0} after the header", weightAlignment);
@@ -146,7 +146,7 @@ Expected<std::vector<WeightBlob>> WeightFile::blobs() const {
   for (uint32_t i = 0; i < blobCount; ++i) {
     Expected<WeightBlob> blob = nextBlob(offset);
     if (!blob)
-      return addContext(blob.takeError(), llvm::formatv("blob {0} of {1}", i, blobCount).str());
+      return addContext(blob.takeError(), fmt::format("blob {0} of {1}", i, blobCount));
     result.push_back(*blob);
   }
   return result;

@@ -91,8 +91,8 @@ void measure(int64_t operations, llvm::StringRef package) {
   };
   for (const Step &step : steps) {
     double ms = best(step.run);
-    llvm::outs() << llvm::formatv("{0,8}  {1,-14}{2,10:f1} ms{3,8:f0} ns/operation\n", operations,
-                                  step.name, ms, ms * 1e6 / double(operations));
+    llvm::outs() << fmt::format("{0:>8}  {1:<14}{2:>10.1f} ms{3:>8.0f} ns/operation\n", operations,
+                                step.name, ms, ms * 1e6 / double(operations));
   }
 }
 

@@ -11,6 +11,23 @@ mark_as_advanced(PLAIT_CODE_OPTIONS)
 add_library(plait_flags INTERFACE)
 target_compile_options(plait_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${PLAIT_CODE_OPTIONS}>")
 target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
+
+# fmt, without its library. LibTorch has headers of another fmt beside its own, and some of those include it: a folder with a
+# link to the found fmt and nothing else comes first of the system folders. (fmt's own folder may be /usr/include, which
+# compilers keep at the end of the list.) support/Format.h refuses every other version.
+get_target_property(fmt_include_dirs fmt::fmt-header-only INTERFACE_INCLUDE_DIRECTORIES)
+find_path(plait_fmt_dir fmt/format.h HINTS ${fmt_include_dirs} NO_DEFAULT_PATH NO_CACHE REQUIRED)
+cmake_path(APPEND plait_fmt_dir fmt)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/fmt)
+file(REMOVE ${PROJECT_BINARY_DIR}/fmt/fmt)
+file(CREATE_LINK ${plait_fmt_dir} ${PROJECT_BINARY_DIR}/fmt/fmt SYMBOLIC)
+string(REGEX MATCHALL "[0-9]+" fmt_version ${fmt_VERSION})
+list(GET fmt_version 0 fmt_major)
+list(GET fmt_version 1 fmt_minor)
+list(GET fmt_version 2 fmt_patch)
+math(EXPR fmt_version "${fmt_major} * 10000 + ${fmt_minor} * 100 + ${fmt_patch}")
+target_include_directories(plait_flags SYSTEM BEFORE INTERFACE ${PROJECT_BINARY_DIR}/fmt)
+target_compile_definitions(plait_flags INTERFACE FMT_HEADER_ONLY=1 PLAIT_FMT_VERSION=${fmt_version})
 target_include_directories(plait_flags SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
 # GCC 12 sees overlaps and overruns that are not there in `"(" + text + ")"` when optimising.
 target_compile_options(plait_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)

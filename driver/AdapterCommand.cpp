@@ -45,7 +45,7 @@ Expected<int> run(const Arguments &arguments) {
       return error;
     bytes += input.value.byteSize();
   }
-  llvm::outs() << llvm::formatv("{0}: {1} arrays, {2} bytes\n", *folder, packed->size(), bytes);
+  llvm::outs() << fmt::format("{0}: {1} arrays, {2} bytes\n", *folder, packed->size(), bytes);
   return 0;
 }
 

@@ -5,10 +5,10 @@
 #include "support/FileSystem.h"
 #include "support/Unfinished.h"
 
+#include "support/Format.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -117,10 +117,9 @@ bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &fu
   for (const frontend::AdapterInput &input : inputs)
     if (llvm::none_of(function.inputs(),
                       [&](const auto &own) { return own->name == input.name; })) {
-      warn(llvm::formatv("{0}: what it says of function '{1}' is not of this package, which has no "
-                         "input '{2}' there; it is ignored",
-                         adapterMapPath(package), function.name, input.name)
-               .str());
+      warn(fmt::format("{0}: what it says of function '{1}' is not of this package, which has no "
+                       "input '{2}' there; it is ignored",
+                       adapterMapPath(package), function.name, input.name));
       return false;
     }
   return true;

@@ -41,7 +41,7 @@ std::string didYouMean(StringRef word, llvm::ArrayRef<StringRef> candidates) {
       bestDistance = distance;
     }
   }
-  return best.empty() ? "" : llvm::formatv(" (did you mean '{0}'?)", best).str();
+  return best.empty() ? "" : fmt::format(" (did you mean '{0}'?)", best);
 }
 
 static Error unknownOption(const Command &command, StringRef given) {
@@ -220,7 +220,7 @@ void printHelp(const Command &command, llvm::raw_ostream &out) {
     for (const Option *option : section.options) {
       std::string left = "  ";
       if (option->letter)
-        left += llvm::formatv("-{0}, ", option->letter).str();
+        left += fmt::format("-{0}, ", option->letter);
       left += spelling(*option);
       if (option->argument)
         left += (" " + StringRef(option->argument)).str();

@@ -35,8 +35,8 @@ private:
   std::string message_;
 };
 
-template <typename... Args> Error usageError(const char *format, Args &&...args) {
-  return llvm::make_error<UsageError>(llvm::formatv(format, std::forward<Args>(args)...).str());
+template <typename... Args> Error usageError(fmt::format_string<Args...> format, Args &&...args) {
+  return llvm::make_error<UsageError>(fmt::format(format, std::forward<Args>(args)...));
 }
 
 enum class Scope : uint8_t {

@@ -36,7 +36,7 @@ Error unknownCommand(StringRef name) {
 void printOverview(llvm::raw_ostream &out) {
   out << "plait: PyTorch models into one Core ML program\n\nusage: plait COMMAND ...\n\n";
   for (const Command *command : commands())
-    out << llvm::formatv("  {0,-10}{1}\n", command->name, command->summary);
+    out << fmt::format("  {0:<10}{1}\n", command->name, command->summary);
   out << "\n`plait help COMMAND` tells more. The exit status is 0 when done, 1 when the input "
          "cannot "
          "be\ncompiled or does not match, 2 when the command was called wrongly.\n";

@@ -308,7 +308,7 @@ void print(const CompileOptions &options, const CompileReport &report, double se
   out << options.output << ": " << humanBytes(report.packageBytes) << ", "
       << (options.precision == passes::Precision::F16 ? "fp16" : "fp32") << ", "
       << report.functions.size() << (report.functions.size() == 1 ? " function" : " functions")
-      << (options.append ? " added, " : ", ") << llvm::formatv("{0:F2} s\n", seconds);
+      << (options.append ? " added, " : ", ") << fmt::format("{0:.2f} s\n", seconds);
   size_t width = 0;
   uint64_t referenced = 0;
   for (const auto &function : report.functions) {
@@ -317,15 +317,15 @@ void print(const CompileOptions &options, const CompileReport &report, double se
   }
   for (const auto &function : report.functions) {
     out << "  " << function.name;
-    out.indent(width - function.name.size()) << llvm::formatv(
-        "  {0,5} operations  {1,10} own", function.operations, humanBytes(function.ownBytes));
+    out.indent(width - function.name.size()) << fmt::format(
+        "  {0:>5} operations  {1:>10} own", function.operations, humanBytes(function.ownBytes));
     if (options.append || report.functions.size() > 1)
-      out << llvm::formatv("  {0,10} shared", humanBytes(function.sharedBytes));
+      out << fmt::format("  {0:>10} shared", humanBytes(function.sharedBytes));
     out << '\n';
   }
   if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
-    out << llvm::formatv("  weights: {0} bytes; each function alone would make it {1}\n",
-                         grouped(report.weightFileBytes), grouped(referenced));
+    out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
+                       grouped(report.weightFileBytes), grouped(referenced));
 }
 
 Expected<int> run(const Arguments &arguments) {

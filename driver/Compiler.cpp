@@ -136,13 +136,12 @@ static void warnOfSaturation(const WriteReport &written, CompileObserver &observ
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
     if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
       continue;
-    observer.warning(llvm::formatv("function {0}: weight '{1}': {2} of {3} values lie beyond the "
-                                   "range of fp16, up to a magnitude of {4}: written as 65504; "
-                                   "--precision fp32 keeps them",
-                                   weight.function->name, weight.op->result()->name,
-                                   blob.saturation.count, blob.numElements(),
-                                   blob.saturation.largest)
-                         .str());
+    observer.warning(fmt::format("function {0}: weight '{1}': {2} of {3} values lie beyond the "
+                                 "range of fp16, up to a magnitude of {4:.2f}: written as 65504; "
+                                 "--precision fp32 keeps them",
+                                 weight.function->name, weight.op->result()->name,
+                                 blob.saturation.count, blob.numElements(),
+                                 blob.saturation.largest));
   }
 }
 
@@ -179,9 +178,8 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     for (const FunctionOptions &function : options.functions) {
       if (!observer.proceed(kLoweringShare * number / options.functions.size()))
         return cancelled(options.output);
-      observer.progress(llvm::formatv("lowering {0} ({1} of {2})", function.name, ++number,
-                                      options.functions.size())
-                            .str());
+      observer.progress(fmt::format("lowering {0} ({1} of {2})", function.name, ++number,
+                                    options.functions.size()));
       frontend::FunctionRequest request;
       request.name = function.name;
       request.path = function.model;

@@ -52,12 +52,12 @@ std::string grouped(uint64_t number) {
 std::string humanBytes(uint64_t bytes) {
   static constexpr const char *units[] = {"KiB", "MiB", "GiB", "TiB"};
   if (bytes < 1024)
-    return llvm::formatv("{0} bytes", bytes).str();
+    return fmt::format("{0} bytes", bytes);
   double value = double(bytes) / 1024;
   unsigned unit = 0;
   for (; value >= 1023.95 && unit < 3; ++unit)
     value /= 1024;
-  return llvm::formatv("{0:F1} {1}", value, units[unit]).str();
+  return fmt::format("{0:.1f} {1}", value, units[unit]);
 }
 
 } // namespace plait::driver

@@ -73,7 +73,7 @@ private:
       llvm::SmallVector<int64_t, 5> sizes;
       for (Range dim : shape) {
         if (dim.lower != dim.upper)
-          return makeError("input '{0}': a shape inside {{} has fixed sizes, not {1}..{2}", text_,
+          return makeError("input '{0}': a shape inside {{}} has fixed sizes, not {1}..{2}", text_,
                            dim.lower, dim.upper);
         sizes.push_back(dim.lower);
       }
@@ -81,7 +81,7 @@ private:
         return makeError("input '{0}': all shapes must have the same number of dimensions", text_);
       if (llvm::is_contained(input.enumerated, sizes))
         return makeError("input '{0}': the shape [{1}] is listed twice", text_,
-                         llvm::make_range(sizes.begin(), sizes.end()));
+                         fmt::join(sizes, ", "));
       input.enumerated.push_back(sizes);
     } while (consume(","));
     if (input.enumerated.size() > maxShapes)

@@ -6,6 +6,7 @@
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
 #include "mil/Printer.h"
+#include "support/Json.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/Support/Format.h"
@@ -34,12 +35,12 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   out << '\n';
   auto features = [&](StringRef kind, const std::vector<PackageSummary::Feature> &list) {
     for (const PackageSummary::Feature &feature : list)
-      out << llvm::formatv("  {0,-12}{1}: {2}\n", kind, feature.name, feature.type.str());
+      out << fmt::format("  {0:<12}{1}: {2}\n", kind, feature.name, feature.type.str());
   };
   features("input", function.inputs);
   if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())
-    out << llvm::formatv("  {0,-12}{1} of the inputs: {2}\n", "adapter", it->second.size(),
-                         llvm::sys::path::filename(adapterMapPath(path)));
+    out << fmt::format("  {0:<12}{1} of the inputs: {2}\n", "adapter", it->second.size(),
+                       llvm::sys::path::filename(adapterMapPath(path)));
   features("state", function.states);
   features("output", function.outputs);
 
@@ -50,11 +51,10 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   unsigned total = 0;
   for (const auto &[name, count] : operations)
     total += count;
-  std::string line = llvm::formatv("  {0,-12}{1}:", "operations", total).str();
+  std::string line = fmt::format("  {0:<12}{1}:", "operations", total);
   for (size_t i = 0; i < operations.size(); ++i) {
-    std::string word = llvm::formatv(" {0} {1}{2}", operations[i].second, operations[i].first,
-                                     i + 1 < operations.size() ? "," : "")
-                           .str();
+    std::string word = fmt::format(" {0} {1}{2}", operations[i].second, operations[i].first,
+                                   i + 1 < operations.size() ? "," : "");
     if (line.size() + word.size() > 100) {
       out << line << '\n';
       line = std::string(14, ' ');
@@ -66,8 +66,8 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   llvm::DenseSet<unsigned> blobs;
   for (const PackageSummary::Weight &weight : function.weights)
     blobs.insert(weight.blob);
-  out << llvm::formatv("  {0,-12}{1} bytes in {2} blobs", "weights", grouped(function.weightBytes),
-                       blobs.size());
+  out << fmt::format("  {0:<12}{1} bytes in {2} blobs", "weights", grouped(function.weightBytes),
+                     blobs.size());
   if (summary.functions.size() > 1)
     out << "; " << grouped(own) << " bytes no other function uses";
   out << '\n';
@@ -93,7 +93,7 @@ void printSharing(const PackageSummary &summary, llvm::raw_ostream &out) {
   if (sorted.empty())
     out << "  nothing\n";
   for (const auto &[users, group] : sorted) {
-    out << llvm::formatv("  {0,15} bytes in {1,4} blobs by ", grouped(group.bytes), group.blobs);
+    out << fmt::format("  {0:>15} bytes in {1:>4} blobs by ", grouped(group.bytes), group.blobs);
     if (users.size() == summary.functions.size()) {
       out << (users.size() == 2 ? "both functions" : "all functions");
     } else {
@@ -119,26 +119,26 @@ void printMatrix(const PackageSummary &summary, llvm::raw_ostream &out) {
   };
   out << "\nbytes of weights that functions have in common:\n  ";
   pad("");
-  out << llvm::formatv("  {0,15}", "its own");
+  out << fmt::format("  {0:>15}", "its own");
   if (count > mostColumns) {
-    out << llvm::formatv("  {0,15}\n", "in common");
+    out << fmt::format("  {0:>15}\n", "in common");
     for (size_t a = 0; a < count; ++a) {
       out << "  ";
       pad(summary.functions[a].name);
-      out << llvm::formatv("  {0,15}  {1,15}\n", grouped(own[a]), grouped(matrix[a][a] - own[a]));
+      out << fmt::format("  {0:>15}  {1:>15}\n", grouped(own[a]), grouped(matrix[a][a] - own[a]));
     }
     out << "  (function by function: --json)\n";
     return;
   }
   for (size_t b = 0; b < count; ++b)
-    out << llvm::formatv("  {0,15}", summary.functions[b].name);
+    out << fmt::format("  {0:>15}", summary.functions[b].name);
   out << '\n';
   for (size_t a = 0; a < count; ++a) {
     out << "  ";
     pad(summary.functions[a].name);
-    out << llvm::formatv("  {0,15}", grouped(own[a]));
+    out << fmt::format("  {0:>15}", grouped(own[a]));
     for (size_t b = 0; b < count; ++b)
-      out << llvm::formatv("  {0,15}", a == b ? "-" : grouped(matrix[a][b]));
+      out << fmt::format("  {0:>15}", a == b ? "-" : grouped(matrix[a][b]));
     out << '\n';
   }
 }
@@ -147,10 +147,9 @@ std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight 
                          const PackageSummary::Weight &there) {
   using Reason = NearlyShared::Reason;
   std::string count = near.different == near.elements
-                          ? llvm::formatv("all {0} elements differ", grouped(near.elements)).str()
-                          : llvm::formatv("{0} of {1} elements differ", grouped(near.different),
-                                          grouped(near.elements))
-                                .str();
+                          ? fmt::format("all {0} elements differ", grouped(near.elements))
+                          : fmt::format("{0} of {1} elements differ", grouped(near.different),
+                                        grouped(near.elements));
   if (near.different && near.maxDifference == 0)
     count += ", in signs of zeros, infinities or NaNs alone";
   else
@@ -160,10 +159,9 @@ std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight 
   case Reason::Values:
     return count;
   case Reason::Type:
-    return llvm::formatv("{0} here, {1} there; {2}", mil::name(here.type.dtype()),
-                         mil::name(there.type.dtype()),
-                         near.different ? "rounded alike, " + count : "equal when rounded alike")
-        .str();
+    return fmt::format("{0} here, {1} there; {2}", mil::name(here.type.dtype()),
+                       mil::name(there.type.dtype()),
+                       near.different ? "rounded alike, " + count : "equal when rounded alike");
   case Reason::Transposed:
     return near.different ? "transposed; then " + count : "the same, transposed";
   case Reason::Scaled:
@@ -183,9 +181,9 @@ void printNearlyShared(const PackageSummary &summary, llvm::raw_ostream &out) {
                                    &other = summary.functions[near.there.function];
     const PackageSummary::Weight &here = function.weights[near.here.weight],
                                  &there = other.weights[near.there.weight];
-    out << llvm::formatv("  {0,15} bytes  {1} {2} of {3}, {4}{5}:\n", grouped(near.bytes),
-                         here.type.str(), here.name, function.name,
-                         here.name == there.name ? "" : there.name + " of ", other.name);
+    out << fmt::format("  {0:>15} bytes  {1} {2} of {3}, {4}{5}:\n", grouped(near.bytes),
+                       here.type.str(), here.name, function.name,
+                       here.name == there.name ? "" : there.name + " of ", other.name);
     out.indent(25) << whyNotShared(near, here, there) << '\n';
   }
   if (summary.nearlyShared.size() > most)
@@ -199,7 +197,7 @@ void printSummary(StringRef path, const PackageSummary &summary, const AdapterMa
       << (summary.functions.size() == 1 ? " function\n" : " functions\n");
   auto field = [&](StringRef name, StringRef value) {
     if (!value.empty())
-      out << llvm::formatv("  {0,-11} {1}\n", name, value);
+      out << fmt::format("  {0:<11} {1}\n", name, value);
   };
   field("author", summary.metadata.author);
   field("license", summary.metadata.license);
@@ -210,8 +208,8 @@ void printSummary(StringRef path, const PackageSummary &summary, const AdapterMa
   std::vector<uint64_t> own = summary.ownBytes();
   for (size_t i = 0; i < summary.functions.size(); ++i)
     printFunction(summary, summary.functions[i], own[i], path, adapters, out);
-  out << llvm::formatv("\nweight file: {0} bytes, {1} blobs of {2} bytes",
-                       grouped(summary.fileBytes), summary.blobCount, grouped(summary.uniqueBytes));
+  out << fmt::format("\nweight file: {0} bytes, {1} blobs of {2} bytes", grouped(summary.fileBytes),
+                     summary.blobCount, grouped(summary.uniqueBytes));
   if (summary.functions.size() > 1)
     out << "; without sharing " << grouped(summary.referencedBytes);
   out << '\n';
@@ -274,7 +272,7 @@ Expected<int> run(const Arguments &arguments) {
     adapters = AdapterMap();
   }
   if (arguments.has(jsonOption))
-    llvm::outs() << llvm::formatv("{0:2}\n", withAdapters(toJson(*summary), *adapters));
+    llvm::outs() << jsonText(withAdapters(toJson(*summary), *adapters), 2) << "\n";
   else
     printSummary(*path, *summary, *adapters, llvm::outs());
   return 0;

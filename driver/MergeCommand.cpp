@@ -91,9 +91,8 @@ Expected<int> run(const Arguments &arguments) {
                << (report->functions.size() == 1 ? " function\n" : " functions\n");
   for (const CompileReport::Function &function : report->functions)
     if (function.ownBytes + function.sharedBytes)
-      llvm::outs() << llvm::formatv("  {0}  {1,10} own  {2,10} shared\n", function.name,
-                                    humanBytes(function.ownBytes),
-                                    humanBytes(function.sharedBytes));
+      llvm::outs() << fmt::format("  {0}  {1:>10} own  {2:>10} shared\n", function.name,
+                                  humanBytes(function.ownBytes), humanBytes(function.sharedBytes));
   return 0;
 }
 

@@ -74,15 +74,15 @@ Error writeProgram(const mil::Program &program, StringRef path) {
 
 void listRules() {
   for (const mil::Rule &rule : mil::listRules())
-    llvm::outs() << llvm::formatv("{0,-24}{1,-10}{2}\n{3,34}{4}\n", rule.id,
-                                  rule.severity == mil::Rule::Refused ? "refused" : "risky",
-                                  rule.text, "", rule.source);
+    llvm::outs() << fmt::format("{0:<24}{1:<10}{2}\n{3:>34}{4}\n", rule.id,
+                                rule.severity == mil::Rule::Refused ? "refused" : "risky",
+                                rule.text, "", rule.source);
 }
 
 Expected<int> run(const Arguments &arguments) {
   if (arguments.has(listOption)) {
     for (const passes::PassInfo &pass : passes::allPasses())
-      llvm::outs() << llvm::formatv("{0,-24}{1}\n", pass.name, pass.summary);
+      llvm::outs() << fmt::format("{0:<24}{1}\n", pass.name, pass.summary);
     return 0;
   }
   if (arguments.has(rulesOption)) {

@@ -41,7 +41,7 @@ public:
       if (yaml::Node *root = document->getRoot())
         readRecipe(*root);
       if (complaint_.empty() && ++document != stream_.end() && complaint_.empty())
-        complaint_ = llvm::formatv("{0}: a recipe is one YAML document", path_).str();
+        complaint_ = fmt::format("{0}: a recipe is one YAML document", path_);
     }
     if (!complaint_.empty())
       return makeError("{0}", complaint_);
@@ -51,7 +51,7 @@ public:
 private:
   void complain(unsigned line, unsigned column, const llvm::Twine &message) {
     if (complaint_.empty())
-      complaint_ = llvm::formatv("{0}:{1}:{2}: {3}", path_, line, column, message.str()).str();
+      complaint_ = fmt::format("{0}:{1}:{2}: {3}", path_, line, column, message.str());
   }
   void complain(const yaml::Node &node, const llvm::Twine &message) {
     auto [line, column] = sources_.getLineAndColumn(node.getSourceRange().Start);
@@ -113,8 +113,7 @@ private:
     for (unsigned i = 0; i < words.size(); ++i)
       if (given == words[i])
         return i;
-    complain(node,
-             llvm::formatv("{0}: '{1}' is none of {2}", what, given, llvm::join(words, ", ")));
+    complain(node, fmt::format("{0}: '{1}' is none of {2}", what, given, llvm::join(words, ", ")));
     return 0;
   }
   bool flag(yaml::Node &node, const char *what) {

@@ -158,7 +158,7 @@ Expected<int> run(const Arguments &arguments) {
   if (!runner)
     return runner.takeError();
   if (timed)
-    llvm::outs() << llvm::formatv("loaded in {0:F1} ms\n", loading.milliseconds());
+    llvm::outs() << fmt::format("loaded in {0:.1f} ms\n", loading.milliseconds());
 
   std::vector<runtime::NamedResult> outputs;
   uint64_t number = 0;
@@ -175,8 +175,7 @@ Expected<int> run(const Arguments &arguments) {
         return arguments.has(stepsOption) ? addContext(results.takeError(), where)
                                           : results.takeError();
       if (timed)
-        llvm::outs() << llvm::formatv("call {0} ran in {1:F1} ms\n", number,
-                                      running.milliseconds());
+        llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, running.milliseconds());
       outputs = std::move(*results);
       llvm::SmallString<256> target(*folder);
       if (arguments.has(stepsOption))
@@ -185,8 +184,8 @@ Expected<int> run(const Arguments &arguments) {
         return error;
     }
   for (const runtime::ProfileRow &row : runner->profile())
-    llvm::outs() << llvm::formatv("{0,9:F2} ms {1,6} x {2}\n", row.milliseconds, row.calls,
-                                  name(row.kind));
+    llvm::outs() << fmt::format("{0:>9.2f} ms {1:>6} x {2}\n", row.milliseconds, row.calls,
+                                name(row.kind));
   return 0;
 }
 

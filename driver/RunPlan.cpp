@@ -36,7 +36,7 @@ static Expected<StepInput> parseSource(const json::Value &value, StringRef folde
   if (const json::Object *object = value.getAsObject())
     if (auto output = object->getString("output"); output && object->size() == 1)
       return StepInput{true, output->str()};
-  return makeError("{0}: \"FILE.npy\" or {{\"output\": NAME} is wanted", where);
+  return makeError("{0}: \"FILE.npy\" or {{\"output\": NAME}} is wanted", where);
 }
 
 static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
@@ -85,7 +85,7 @@ static Expected<std::vector<RunStep>> readPlan(StringRef file) {
   std::vector<RunStep> steps;
   for (const json::Value &value : *list) {
     auto step = parseStep(value, path::parent_path(file),
-                          llvm::formatv("{0}: step {1}", file, steps.size() + 1).str());
+                          fmt::format("{0}: step {1}", file, steps.size() + 1));
     if (!step)
       return step.takeError();
     steps.push_back(std::move(*step));

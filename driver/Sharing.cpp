@@ -78,17 +78,16 @@ Error checkShares(const WriteReport &report, double percent) {
     double shown = std::min(share.percent(), percent - 0.01);
     if (++below <= 8)
       message +=
-          llvm::formatv("\nfunction '{0}': {1:F2}% of {2} bytes, {3} are its own", function->name,
-                        std::max(shown, 0.0), grouped(share.bytes()), grouped(share.ownBytes))
-              .str();
+          fmt::format("\nfunction '{0}': {1:.2f}% of {2} bytes, {3} are its own", function->name,
+                      std::max(shown, 0.0), grouped(share.bytes()), grouped(share.ownBytes));
   }
   if (!below)
     return Error::success();
   if (below > 8)
-    message += llvm::formatv("\nand {0} more", below - 8).str();
+    message += fmt::format("\nand {0} more", below - 8);
   return makeError("fewer weights are shared than the {0}% that --expect-shared demands; nothing "
                    "is written (without it, plait inspect tells of the package what differs){1}",
-                   llvm::formatv("{0:F2}", percent).str(), message);
+                   fmt::format("{0:.2f}", percent), message);
 }
 
 } // namespace plait::driver

@@ -126,8 +126,8 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
   for (const runtime::OutputReport &output : report.outputs) {
     const runtime::Comparison &c = output.comparison;
     out << (output.passed ? "  ok    " : "  wrong ") << output.name << ": " << describe(c)
-        << llvm::formatv("; {0:e1} allowed",
-                         report.tolerance.absolute + report.tolerance.relative * c.peak);
+        << fmt::format("; {0:.1e} allowed",
+                       report.tolerance.absolute + report.tolerance.relative * c.peak);
     if (!output.passed)
       out << "; worst at element " << c.worst
           << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "");

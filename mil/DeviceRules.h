@@ -16,12 +16,13 @@ public:
   const Function *function = nullptr;
   const Rule *rule = nullptr;
 
-  template <typename... Args> void broken(const Op &op, const char *format, Args &&...args) {
+  template <typename... Args>
+  void broken(const Op &op, fmt::format_string<Args...> format, Args &&...args) {
     add("operation '" + op.name + "' (" + op.info().name + ")",
-        llvm::formatv(format, std::forward<Args>(args)...).str());
+        fmt::format(format, std::forward<Args>(args)...));
   }
-  template <typename... Args> void broken(const char *format, Args &&...args) {
-    add("", llvm::formatv(format, std::forward<Args>(args)...).str());
+  template <typename... Args> void broken(fmt::format_string<Args...> format, Args &&...args) {
+    add("", fmt::format(format, std::forward<Args>(args)...));
   }
 
 private:

@@ -40,7 +40,7 @@ public:
   Expected<int64_t> axis(unsigned param, unsigned rank, int64_t fallback) const;
 
   /// An error that names the operation.
-  template <typename... Args> Error fail(const char *format, Args &&...args) const {
+  template <typename... Args> Error fail(fmt::format_string<Args...> format, Args &&...args) const {
     return addContext(makeError(format, std::forward<Args>(args)...), op_.info().name);
   }
 

@@ -94,9 +94,8 @@ bool LiteralParser::fail(llvm::StringRef where, const std::string &message) {
   size_t from = column > 80 ? column - 60 : 0;
   std::string shown = source.substr(from, 120).str();
   std::replace_if(shown.begin(), shown.end(), [](char c) { return (unsigned char)c < 0x20; }, ' ');
-  error_ = llvm::formatv("{0}:{1}:{2}: {3}\n  {4}\n  {5}^", options_.fileName, line, column + 1,
-                         message, shown, std::string(column - from, ' '))
-               .str();
+  error_ = fmt::format("{0}:{1}:{2}: {3}\n  {4}\n  {5}^", options_.fileName, line, column + 1,
+                       message, shown, std::string(column - from, ' '));
   return false;
 }
 
@@ -215,7 +214,7 @@ bool LiteralParser::parseTensor(const Type &type, Attr &attr) {
       return token.kind == Token::End || token.kind == Token::Bad
                  ? unexpected(what)
                  : fail(token.text,
-                        llvm::formatv("'{0}' is no {1}", token.text.take_front(40), what));
+                        fmt::format("'{0}' is no {1}", token.text.take_front(40), what));
     };
     if (dtype == DType::String) {
       auto text = token.kind == Token::String ? unescape(token.text) : std::nullopt;
@@ -241,8 +240,8 @@ bool LiteralParser::parseTensor(const Type &type, Attr &attr) {
           if (token_.kind != Token::Number || token_.text.getAsInteger(0, bits))
             return unexpected("the bits of a NaN");
           if (!isNaN(dtype, bits))
-            return fail(token_.text, llvm::formatv("{0} are not the bits of a NaN of {1}",
-                                                   token_.text.take_front(40), name(dtype)));
+            return fail(token_.text, fmt::format("{0} are not the bits of a NaN of {1}",
+                                                 token_.text.take_front(40), name(dtype)));
           elements.nans.emplace_back(elements.floats.size(), bits);
           advance();
           if (!expect(')'))
@@ -270,7 +269,7 @@ bool LiteralParser::parseTensor(const Type &type, Attr &attr) {
       value = int64_t(large);
     } else if (!inRange(dtype, value) || (dtype == DType::U64 && value < 0)) {
       return fail(token.text,
-                  llvm::formatv("{0} does not fit {1}", token.text.take_front(40), name(dtype)));
+                  fmt::format("{0} does not fit {1}", token.text.take_front(40), name(dtype)));
     }
     elements.integers.push_back(value);
     advance();
@@ -312,7 +311,7 @@ bool LiteralParser::parseTensor(const Type &type, Attr &attr) {
   }
   bool flat = sizes.size() == 1;
   if (numElements(shape) != int64_t(elements.size()) || !uniform)
-    return fail(where, llvm::formatv("{0} elements for a {1}", elements.size(), type.str()));
+    return fail(where, fmt::format("{0} elements for a {1}", elements.size(), type.str()));
   if (!flat && elements.size())
     for (size_t i = 0; i < sizes.size(); ++i)
       if (sizes.size() != shape.size() || sizes[i] != shape[i])
@@ -381,7 +380,7 @@ bool LiteralParser::parseContents(const Type &type, Attr &attr, unsigned depth) 
         }))
       return false;
     if (type.length().isConst() && type.length().value() != int64_t(values.size()))
-      return fail(where, llvm::formatv("{0} elements for a {1}", values.size(), type.str()));
+      return fail(where, fmt::format("{0} elements for a {1}", values.size(), type.str()));
     attr = Attr::list(type.element(), std::move(values));
     return true;
   }
@@ -396,7 +395,7 @@ bool LiteralParser::parseContents(const Type &type, Attr &attr, unsigned depth) 
         }))
       return false;
     if (values.size() != type.elements().size())
-      return fail(where, llvm::formatv("{0} elements for a {1}", values.size(), type.str()));
+      return fail(where, fmt::format("{0} elements for a {1}", values.size(), type.str()));
     attr = Attr::tuple(std::move(values));
     return true;
   }

@@ -2,6 +2,8 @@
 // functions say the same ones again: each is kept once.
 #pragma once
 
+#include "support/Format.h"
+
 #include "llvm/ADT/DenseMapInfo.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringRef.h"
@@ -80,3 +82,5 @@ template <> struct llvm::DenseMapInfo<plait::mil::Name> {
   }
   static bool isEqual(const Name &a, const Name &b) { return a == b; }
 };
+
+template <> struct fmt::formatter<plait::mil::Name> : fmt::formatter<llvm::StringRef> {};

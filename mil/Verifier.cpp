@@ -19,7 +19,7 @@ public:
   Error take() { return std::move(error_); }
 
 private:
-  template <typename... Args> void fail(const char *format, Args &&...args) {
+  template <typename... Args> void fail(fmt::format_string<Args...> format, Args &&...args) {
     if (count_++ < kMaxErrors)
       error_ = llvm::joinErrors(std::move(error_),
                                 addContext(makeError(format, std::forward<Args>(args)...),

@@ -8,7 +8,7 @@
 #include "mil/Evaluator.h"
 #include "mil/IR.h"
 
-#include "llvm/Support/FormatVariadic.h"
+#include "support/Format.h"
 #include <functional>
 
 namespace plait::passes {
@@ -35,9 +35,9 @@ struct PassContext {
   /// Called with one line a warning; empty drops them.
   std::function<void(llvm::StringRef)> warn;
 
-  template <typename... Args> void warning(const char *format, Args &&...args) {
+  template <typename... Args> void warning(fmt::format_string<Args...> format, Args &&...args) {
     if (warn)
-      warn(llvm::formatv(format, std::forward<Args>(args)...).str());
+      warn(fmt::format(format, std::forward<Args>(args)...));
   }
   LoraMode lora(llvm::StringRef function) const {
     auto it = options.loraOf.find(function);

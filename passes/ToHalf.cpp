@@ -291,8 +291,8 @@ private:
     }
     if (saturated)
       context_.warning(
-          "function {0}: constant '{1}' holds {2}, beyond the range of fp16: it becomes "
-          "{3}; --precision fp32 keeps it",
+          "function {0}: constant '{1}' holds {2:.2f}, beyond the range of fp16: it becomes "
+          "{3:.2f}; --precision fp32 keeps it",
           function.name, value->name, *saturated, std::copysign(kLargest, *saturated));
     if (!differs)
       return tensor.cast(DType::F16);

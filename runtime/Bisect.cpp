@@ -379,8 +379,8 @@ std::vector<std::string> describe(const BisectReport &report) {
     lines.push_back("fp16 leaves fp32 at " + describe(*report.rounding) + ": " +
                     describe(*report.rounding->comparison));
   if (report.overflow)
-    lines.push_back(llvm::formatv("fp16 overflows at {0}: {1} elements, {2:e2} in fp32",
-                                  describe(*report.overflow), report.overflowed, report.magnitude));
+    lines.push_back(fmt::format("fp16 overflows at {0}: {1} elements, {2:.2e} in fp32",
+                                describe(*report.overflow), report.overflowed, report.magnitude));
   if (report.nonFinite)
     lines.push_back("NaN or infinity comes from finite operands at " + describe(*report.nonFinite));
   return lines;

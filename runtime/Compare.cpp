@@ -76,14 +76,14 @@ Expected<Comparison> compare(const TensorData &actual, const TensorData &referen
 
 std::string describe(const Comparison &c) {
   if (c.nonFinite && c.nonFinite == c.elements) // there is nothing to measure
-    return llvm::formatv("all {0} elements NaN or infinite on one side", c.elements);
+    return fmt::format("all {0} elements NaN or infinite on one side", c.elements);
   std::string text =
-      llvm::formatv("max abs {0:e2}, max rel {1:e2}, SNR ", c.maxAbsolute, c.maxRelative);
-  text += std::isinf(c.snr) ? (c.snr > 0 ? "inf" : "-inf") : llvm::formatv("{0:f1}", c.snr).str();
-  text += llvm::formatv(" dB, cosine {0:f6}", c.cosine);
+      fmt::format("max abs {0:.2e}, max rel {1:.2e}, SNR ", c.maxAbsolute, c.maxRelative);
+  text += std::isinf(c.snr) ? (c.snr > 0 ? "inf" : "-inf") : fmt::format("{0:.1f}", c.snr);
+  text += fmt::format(" dB, cosine {0:.6f}", c.cosine);
   if (c.nonFinite)
     text +=
-        llvm::formatv(", {0} of {1} elements NaN or infinite on one side", c.nonFinite, c.elements);
+        fmt::format(", {0} of {1} elements NaN or infinite on one side", c.nonFinite, c.elements);
   return text;
 }
 

@@ -16,9 +16,8 @@ using mil::Type;
 using mil::Value;
 
 std::string describe(const Op &op) {
-  std::string text =
-      llvm::formatv("{0} '{1}'", op.info().name,
-                    op.name.empty() && op.numResults() ? op.result()->name : op.name);
+  std::string text = fmt::format("{0} '{1}'", op.info().name,
+                                 op.name.empty() && op.numResults() ? op.result()->name : op.name);
   if (op.location)
     text += " (" + op.location.str() + ")";
   return text;
@@ -38,7 +37,7 @@ Expected<std::unique_ptr<Interpreter>> Interpreter::create(const mil::Function &
   if (!missing.empty()) {
     std::string list;
     for (const auto &[name, count] : missing)
-      list += llvm::formatv("{0}{1} ({2}x)", list.empty() ? "" : ", ", name, count);
+      list += fmt::format("{0}{1} ({2}x)", list.empty() ? "" : ", ", name, count);
     return makeError("function '{0}' cannot be run: no evaluator for {1}", function.name, list);
   }
   auto interpreter = std::unique_ptr<Interpreter>(new Interpreter(function, std::move(options)));
@@ -103,10 +102,10 @@ Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
     if (dim.isSymbol()) {
       auto [it, fresh] = symbols.try_emplace(dim.str(), size);
       if (it->second != size)
-        return wrongShape(llvm::formatv(": another input has {0} = {1}", dim.str(), it->second));
+        return wrongShape(fmt::format(": another input has {0} = {1}", dim.str(), it->second));
       if (size < dim.lower() || size > dim.upper())
         return wrongShape(
-            llvm::formatv(": {0} is allowed from {1} to {2}", size, dim.lower(), dim.upper()));
+            fmt::format(": {0} is allowed from {1} to {2}", size, dim.lower(), dim.upper()));
     } else if (dim.isConst() && dim.value() != size) {
       return wrongShape("");
     }

@@ -178,7 +178,7 @@ Error writeNpy(llvm::StringRef path, const TensorData &tensor) {
   if (known == std::end(kDescriptions))
     return makeError("{0}: NumPy has no element type for {1}", path, mil::name(tensor.dtype()));
   std::string header =
-      llvm::formatv("{{'descr': '{0}', 'fortran_order': False, 'shape': (", known->first);
+      fmt::format("{{'descr': '{0}', 'fortran_order': False, 'shape': (", known->first);
   for (int64_t size : tensor.shape())
     header += std::to_string(size) + (tensor.rank() == 1 ? "," : ", ");
   if (tensor.rank() > 1)

@@ -3,6 +3,11 @@
 
 namespace plait {
 
+Error vmakeError(fmt::string_view format, fmt::format_args args) {
+  return llvm::make_error<llvm::StringError>(fmt::vformat(format, args),
+                                             llvm::inconvertibleErrorCode());
+}
+
 Error addContext(Error error, const llvm::Twine &prefix) {
   if (!error)
     return Error::success();

@@ -2,18 +2,20 @@
 // lower case and says what went wrong, where, and what to do about it.
 #pragma once
 
+#include "support/Format.h"
+
 #include "llvm/Support/Error.h"
-#include "llvm/Support/FormatVariadic.h"
 
 namespace plait {
 
 using llvm::Error;
 using llvm::Expected;
 
-/// An error whose text is llvm::formatv(format, args...): `makeError("{0}: no such file", path)`.
-template <typename... Args> Error makeError(const char *format, Args &&...args) {
-  return llvm::make_error<llvm::StringError>(
-      llvm::formatv(format, std::forward<Args>(args)...).str(), llvm::inconvertibleErrorCode());
+Error vmakeError(fmt::string_view format, fmt::format_args args);
+
+/// An error whose text is fmt::format(format, args...): `makeError("{0}: no such file", path)`.
+template <typename... Args> Error makeError(fmt::format_string<Args...> format, Args &&...args) {
+  return vmakeError(format, fmt::make_format_args(args...));
 }
 
 /// `prefix: message` for each error in `error`; success stays success.

@@ -3,6 +3,7 @@
 #include "frontend/adapter/AdapterConfig.h"
 
 #include "frontend/adapter/Json.h"
+#include "support/Json.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -337,7 +338,7 @@ private:
   static Error checkRank(StringRef member, double value) {
     if (value >= 1 && value <= 1 << 24 && value == std::floor(value))
       return Error::success();
-    return makeError("'{0}' is {1}, which is no rank", member, json::Value(value));
+    return makeError("'{0}' is {1}, which is no rank", member, jsonText(value));
   }
   Error rank(StringRef member, int64_t &to) {
     double value = double(to);
@@ -361,7 +362,7 @@ private:
     std::vector<std::pair<size_t, StringRef>> keys;
     for (const auto &entry : *object) {
       StringRef key = entry.first;
-      keys.emplace_back(after.find(llvm::formatv("{0}", json::Value(key)).str()), key);
+      keys.emplace_back(after.find(jsonText(key)), key);
     }
     llvm::sort(keys);
     for (const auto &[place, key] : keys) {

@@ -162,7 +162,7 @@ private:
       }
       unmatched(item, why);
       if (foreign.empty())
-        foreign = llvm::formatv("{0}tensor '{1}' {2}", where(adapter), key, why).str();
+        foreign = fmt::format("{0}tensor '{1}' {2}", where(adapter), key, why);
     }
     // Of a kind that plait does not know: an error, or none of the adapter's.
     bool empty = llvm::all_of(parts, [](const auto &part) { return part.second.empty(); });
@@ -238,8 +238,7 @@ private:
   }
 
   void unmatched(StringRef key, const at::Tensor &tensor, const llvm::Twine &why) {
-    unmatched_.push_back(
-        llvm::formatv("{0} {1}: {2}", key, shapeText(tensor.sizes()), why.str()).str());
+    unmatched_.push_back(fmt::format("{0} {1}: {2}", key, shapeText(tensor.sizes()), why.str()));
   }
 
   /// Whether the key goes through a part of the wrapper that PEFT puts around modules_to_save, and
@@ -432,12 +431,11 @@ private:
       module.tokens = owner.tokens;
       tied_.insert(module.object);
       warnings_.push_back(
-          llvm::formatv("'{0}' has the weight of '{1}', and is given its rows for tokens, as PEFT "
-                        "does where the model's configuration ties the two (tie_word_embeddings); "
-                        "where it does not, trace the adapted model and give it as --function "
-                        "NAME=MODEL.pt",
-                        module.path, owner.path)
-              .str());
+          fmt::format("'{0}' has the weight of '{1}', and is given its rows for tokens, as PEFT "
+                      "does where the model's configuration ties the two (tie_word_embeddings); "
+                      "where it does not, trace the adapted model and give it as --function "
+                      "NAME=MODEL.pt",
+                      module.path, owner.path));
     }
     return Error::success();
   }
@@ -503,15 +501,13 @@ private:
   Error reportUnmatched() {
     if (unmatched_.empty())
       return Error::success();
-    std::string text =
-        llvm::formatv(
-            "{0} tensor{1} of the adapter belong{2} to no module of the base:", unmatched_.size(),
-            unmatched_.size() == 1 ? "" : "s", unmatched_.size() == 1 ? "s" : "")
-            .str();
+    std::string text = fmt::format(
+        "{0} tensor{1} of the adapter belong{2} to no module of the base:", unmatched_.size(),
+        unmatched_.size() == 1 ? "" : "s", unmatched_.size() == 1 ? "s" : "");
     for (StringRef line : llvm::ArrayRef(unmatched_).take_front(kMaxListed))
       text += ("\n  " + line).str();
     if (unmatched_.size() > kMaxListed)
-      text += llvm::formatv("\n  and {0} more", unmatched_.size() - kMaxListed).str();
+      text += fmt::format("\n  and {0} more", unmatched_.size() - kMaxListed);
     if (!allowUnmatched_)
       return makeError("{0}\n--allow-unmatched goes on without them", text);
     warnings_.push_back(std::move(text));

@@ -130,7 +130,7 @@ public:
 
   /// This node cannot be lowered: what, where (added by the engine) and what to do.
   void refuse(Error error);
-  template <typename... Args> void refuse(const char *format, Args &&...args) {
+  template <typename... Args> void refuse(fmt::format_string<Args...> format, Args &&...args) {
     refuse(makeError(format, std::forward<Args>(args)...));
   }
   bool failed() const { return failed_; }

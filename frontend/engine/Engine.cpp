@@ -179,11 +179,11 @@ Error Engine::takeError() {
   }
   std::string text;
   if (!unsupportedOps.empty()) {
-    text = llvm::formatv("{0} operation{1} not supported:", unsupportedOps.size(),
-                         unsupportedOps.size() == 1 ? " is" : "s are");
+    text = fmt::format("{0} operation{1} not supported:", unsupportedOps.size(),
+                       unsupportedOps.size() == 1 ? " is" : "s are");
     for (const auto &[name, group] : unsupportedOps)
-      text += llvm::formatv("\n  {0} ({1} use{2}), first{3}", name, group.count,
-                            group.count == 1 ? "" : "s", whereOf(*group.first));
+      text += fmt::format("\n  {0} ({1} use{2}), first{3}", name, group.count,
+                          group.count == 1 ? "" : "s", whereOf(*group.first));
     text += "\nrewrite the model with supported operations, or move this part out of it";
   }
   for (const auto &[message, group] : refusals) {
@@ -191,7 +191,7 @@ Error Engine::takeError() {
       text += "\n";
     text += message.str() + whereOf(*group.first);
     if (group.count > 1)
-      text += llvm::formatv(" (and {0} more)", group.count - 1).str();
+      text += fmt::format(" (and {0} more)", group.count - 1);
   }
   problems_.clear();
   return makeError("{0}", text);

@@ -1,9 +1,9 @@
 // A walk over two traces side by side. Traces are straight lines: no node has a block.
 #include "frontend/live/GraphDiff.h"
 
+#include "support/Format.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/Support/FormatVariadic.h"
 
 #include <ATen/Functions.h>
 #include <ATen/core/Formatting.h>
@@ -63,9 +63,8 @@ std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
     if (n.kind() != c10::prim::Constant && n.kind() != c10::prim::GetAttr)
       ++number;
     if (n.kind() != m.kind())
-      return llvm::formatv("operation {0} is {1} in one and {2} in the other", number,
-                           n.kind().toQualString(), m.kind().toQualString())
-          .str();
+      return fmt::format("operation {0} is {1} in one and {2} in the other", number,
+                         n.kind().toQualString(), m.kind().toQualString());
     if (n.kind() == c10::prim::Constant) {
       auto one = torch::jit::toIValue(n.output()), other = torch::jit::toIValue(m.output());
       if (one && other && !sameConstant(*one, *other)) {
@@ -73,14 +72,12 @@ std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
         std::string user = uses.empty() ? "an operation" : uses[0].user->kind().toQualString();
         if (user == "prim::ListConstruct" && !uses[0].user->output()->uses().empty())
           user = uses[0].user->output()->uses()[0].user->kind().toQualString();
-        return llvm::formatv("a constant of {0} is {1} in one and {2} in the other", user,
-                             shown(*one), shown(*other))
-            .str();
+        return fmt::format("a constant of {0} is {1} in one and {2} in the other", user,
+                           shown(*one), shown(*other));
       }
     } else if (n.kind() == c10::prim::GetAttr && n.s(c10::attr::name) != m.s(c10::attr::name)) {
-      return llvm::formatv("one uses the attribute {0} where the other uses {1}",
-                           n.s(c10::attr::name), m.s(c10::attr::name))
-          .str();
+      return fmt::format("one uses the attribute {0} where the other uses {1}",
+                         n.s(c10::attr::name), m.s(c10::attr::name));
     }
     bool sameInputs = n.inputs().size() == m.inputs().size() &&
                       n.outputs().size() == m.outputs().size() &&
@@ -88,9 +85,8 @@ std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
                         return counterpart.lookup(std::get<0>(pair)) == std::get<1>(pair);
                       });
     if (!sameInputs)
-      return llvm::formatv("operation {0}, {1}, works on other values", number,
-                           n.kind().toQualString())
-          .str();
+      return fmt::format("operation {0}, {1}, works on other values", number,
+                         n.kind().toQualString());
     for (auto [p, q] : llvm::zip(n.outputs(), m.outputs()))
       counterpart[p] = q;
   }

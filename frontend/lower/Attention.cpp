@@ -120,8 +120,9 @@ void lowerAttention(Call &c) {
   if (c.failed())
     return;
   if (dropout != 0)
-    return c.refuse("dropout of {0} in attention cannot be kept; call model.eval() before tracing",
-                    dropout);
+    return c.refuse(
+        "dropout of {0:.2f} in attention cannot be kept; call model.eval() before tracing",
+        dropout);
   if (c.schema().returns().size() == 2 && c.isUsed(1))
     return c.refuse("only the attention's result can be used, not its logsumexp");
   Value *additive = mask.value;

@@ -270,11 +270,11 @@ void lowerMatrixNorm(Call &c) {
   }
   double p = c.number("ord");
   if (std::abs(p) == 2)
-    return c.refuse("the matrix norm of order {0} needs singular values, which Core ML cannot "
+    return c.refuse("the matrix norm of order {0:.2f} needs singular values, which Core ML cannot "
                     "compute; 'fro', 1 and inf can be",
                     p);
   if (std::abs(p) != 1 && !std::isinf(p))
-    return c.refuse("no matrix norm of order {0}", p);
+    return c.refuse("no matrix norm of order {0:.2f}", p);
   int64_t summed = std::isinf(p) ? axes[1] : axes[0], other = std::isinf(p) ? axes[0] : axes[1];
   Expr sums = reduce(OpKind::reduce_l1_norm, e, summed, true);
   Expr y = reduce(p > 0 ? OpKind::reduce_max : OpKind::reduce_min, sums, other, true);

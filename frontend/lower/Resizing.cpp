@@ -72,7 +72,7 @@ std::optional<Target> target(Call &c, unsigned spatial) {
       else if (scale == std::floor(scale))
         t.sizes.push_back(size * Dim(int64_t(scale)));
       else
-        c.refuse("a dimension of unknown size can only be scaled by a whole factor, not {0}",
+        c.refuse("a dimension of unknown size can only be scaled by a whole factor, not {0:.2f}",
                  scale);
     }
   if (c.failed())

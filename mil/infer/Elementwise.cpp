@@ -16,7 +16,7 @@ Error cast(InferContext &c) {
 Error clip(InferContext &c) {
   auto low = constFloat(c.op()[clip::alpha]), high = constFloat(c.op()[clip::beta]);
   if (low && high && *low >= *high)
-    return c.fail("alpha {0} is not below beta {1}", *low, *high);
+    return c.fail("alpha {0:.2f} is not below beta {1:.2f}", *low, *high);
   return c.result(c.type(clip::x));
 }
 

@@ -43,7 +43,7 @@ Error upsample(InferContext &c) {
     Dim &size = shape[shape.size() - (param == scale_factor_height ? 2 : 1)];
     double factor = constFloat(c.op()[param]).value_or(1);
     if (!(factor > 0 && factor < 1e6))
-      return c.fail("a scale factor is {0}", factor);
+      return c.fail("a scale factor is {0:.2f}", factor);
     size = scaled(size, c.op()[param]);
   }
   return c.result(c.dtype(x), shape);

@@ -176,7 +176,7 @@ Error range1d(InferContext &c) {
     return c.result(dtype, Dim::unknown());
   double count = std::ceil((*end - *start) / *step);
   if (!(std::abs(count) < 2147483648.0)) // also where step is 0
-    return c.fail("from {0} to {1} by {2} has no end", *start, *end, *step);
+    return c.fail("from {0:.2f} to {1:.2f} by {2:.2f} has no end", *start, *end, *step);
   return c.result(dtype, Dim(std::max<int64_t>(0, int64_t(count))));
 }
 

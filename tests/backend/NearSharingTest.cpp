@@ -2,6 +2,7 @@
 #include "backend/Inspect.h"
 #include "backend/PackageWriter.h"
 #include "mil/Builder.h"
+#include "support/Json.h"
 
 #include "llvm/Support/FileSystem.h"
 #include <gmock/gmock.h>
@@ -203,7 +204,7 @@ TEST_F(NearSharing, OfAPackage) {
   EXPECT_EQ(summary.sharingMatrix(), (std::vector<std::vector<uint64_t>>{
                                          {24000, 24000, 0}, {24000, 24000, 0}, {0, 0, 24000}}));
   EXPECT_EQ(summary.ownBytes(), (std::vector<uint64_t>{0, 0, 24000}));
-  std::string text = llvm::formatv("{0}", toJson(summary)).str();
+  std::string text = jsonText(toJson(summary));
   EXPECT_THAT(text, testing::HasSubstr(R"("different":1)"));
   EXPECT_THAT(text, testing::HasSubstr(R"("reason":"values")"));
   llvm::sys::fs::remove_directories(folder);

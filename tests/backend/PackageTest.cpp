@@ -5,6 +5,7 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "mil/Builder.h"
+#include "support/Json.h"
 #include "support/OutputFile.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -325,7 +326,7 @@ TEST_F(PackageTest, ReportsWhatIsShared) {
   EXPECT_EQ(summary.referencedBytes, 2 * (24u * 32 * 2 + 24 * 2));
   EXPECT_EQ(summary.fileBytes, report.layout.fileBytes);
   EXPECT_EQ(summary.sharingMatrix()[0][1], 24u * 32 * 2);
-  std::string text = llvm::formatv("{0}", toJson(summary)).str();
+  std::string text = jsonText(toJson(summary));
   EXPECT_THAT(text, HasSubstr(R"("inputs":[{"dtype":"fp16","name":"x","shape":[1,32]}])"));
   EXPECT_THAT(text, HasSubstr(R"("operations":{"linear":1,"relu":1})"));
 

@@ -3,6 +3,7 @@
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
+#include "support/Json.h"
 
 #include "llvm/Support/FileSystem.h"
 #include <gmock/gmock.h>
@@ -61,7 +62,7 @@ TEST_P(PeerPackage, SurvivesWritingAndReading) {
   EXPECT_LE(after.uniqueBytes, before.uniqueBytes);
   auto text = [](PackageSummary summary) {
     summary.fileBytes = summary.blobCount = summary.uniqueBytes = 0;
-    return llvm::formatv("{0}", toJson(summary)).str();
+    return jsonText(toJson(summary));
   };
   EXPECT_EQ(text(before), text(after));
   for (auto [a, b] : llvm::zip((*program)->functions(), again->functions())) {

@@ -95,8 +95,8 @@ std::string page() {
         notes.push_back(note);
     if (op.half == HalfPolicy::Keep)
       notes.push_back("keeps fp32");
-    text += llvm::formatv("| `{0}` | {1} | {2} | {3} |\n", op.name, name(op.since),
-                          llvm::join(parameters, "<br>"), llvm::join(notes, ", "));
+    text += fmt::format("| `{0}` | {1} | {2} | {3} |\n", op.name, name(op.since),
+                        llvm::join(parameters, "<br>"), llvm::join(notes, ", "));
   }
   return text;
 }

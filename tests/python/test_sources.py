@@ -124,6 +124,16 @@ def test_no_file_sees_both_torch_and_protobuf():
     assert not wrong, "\n".join(wrong)
 
 
+def test_fmt_alone_puts_text_together():
+    """Its format strings are checked when they are compiled; it is included where its version is checked."""
+    wrong = [name(path) for path in sources(*FOLDERS, PUBLIC, "tests", "bench", "examples")
+             if re.search(r"formatv|FormatVariadic", path.read_text())]
+    wrong += [f"{name(path)} includes {header}" for path in sources(*FOLDERS, PUBLIC, "tests", "bench")
+              for header in includes(path)
+              if header.startswith("fmt/") and name(path) != "support/Format.h"]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_source_opens_with_a_comment():
     wrong = [name(path) for path in sources(*FOLDERS, PUBLIC, "tests")
              if not path.read_text().lstrip().startswith(("//", "/*"))]

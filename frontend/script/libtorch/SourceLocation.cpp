@@ -2,8 +2,8 @@
 #include "frontend/script/libtorch/SourceLocation.h"
 #include "frontend/script/libtorch/Internals.h"
 
+#include "support/Format.h"
 #include "llvm/ADT/SmallVector.h"
-#include "llvm/Support/FormatVariadic.h"
 
 namespace plait::libtorch {
 
@@ -41,7 +41,7 @@ std::optional<SourceLocation> parseStack(StringRef text) {
 }
 
 std::string SourceLocation::str() const {
-  std::string result = llvm::formatv("{0}:{1}", file, line).str();
+  std::string result = fmt::format("{0}:{1}", file, line);
   if (!function.empty())
     result += " in " + function;
   if (!text.empty())

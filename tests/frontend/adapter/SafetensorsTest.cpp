@@ -93,10 +93,9 @@ TEST(Safetensors, Hostile) {
 
 TEST(Safetensors, PlacesOfTensors) {
   auto two = [](int begin, int end) {
-    return llvm::formatv(R"({{"a":{{"dtype":"U8","shape":[16],"data_offsets":[0,16]},)"
-                         R"("b":{{"dtype":"U8","shape":[{2}],"data_offsets":[{0},{1}]}})",
-                         begin, end, end - begin)
-        .str();
+    return fmt::format(R"({{"a":{{"dtype":"U8","shape":[16],"data_offsets":[0,16]}},)"
+                       R"("b":{{"dtype":"U8","shape":[{2}],"data_offsets":[{0},{1}]}}}})",
+                       begin, end, end - begin);
   };
   EXPECT_EQ(problem(two(16, 32)), "");
   EXPECT_THAT(problem(two(8, 24)), HasSubstr("overlaps"));

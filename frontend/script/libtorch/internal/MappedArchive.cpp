@@ -7,13 +7,13 @@
 #include "frontend/script/libtorch/internal/TensorChecks.h"
 
 #include "caffe2/serialize/inline_container.h"
+#include "support/Format.h"
 #include "torch/csrc/jit/serialization/import.h"
 #include "torch/csrc/jit/serialization/import_source.h"
 #include "torch/csrc/jit/serialization/unpickler.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
-#include "llvm/Support/FormatVariadic.h"
 
 #include <cstring>
 #include <mutex>
@@ -125,19 +125,17 @@ private:
   std::pair<at::DataPtr, size_t> readCopy(const std::string &name, const ZipRecord &record) {
     if (record.compressed && record.size > trustedSize && record.size / 100 > record.packedSize)
       throw std::runtime_error(
-          llvm::formatv("record '{0}' claims {1} bytes in {2}; if that is so, pack the archive "
-                        "again without compression",
-                        name, record.size, record.packedSize)
-              .str());
+          fmt::format("record '{0}' claims {1} bytes in {2}; if that is so, pack the archive "
+                      "again without compression",
+                      name, record.size, record.packedSize));
     std::scoped_lock lock(mutex);
     // Many records, or one that is read many times, add up.
     unpacked += record.compressed ? record.size : 0;
     if (unpacked > trustedSize && unpacked / 100 > file->bytes().size())
       throw std::runtime_error(
-          llvm::formatv("its records unpack to {0} bytes so far, and the file has {1}; if that is "
-                        "so, pack the archive again without compression",
-                        unpacked, file->bytes().size())
-              .str());
+          fmt::format("its records unpack to {0} bytes so far, and the file has {1}; if that is "
+                      "so, pack the archive again without compression",
+                      unpacked, file->bytes().size()));
     if (!decompressor)
       decompressor = std::make_unique<PyTorchStreamReader>(std::make_shared<MappingAdapter>(file));
     auto [data, size] = decompressor->getRecord(name);

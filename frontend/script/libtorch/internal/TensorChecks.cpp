@@ -1,11 +1,13 @@
 // Bounds of unpickled tensors, and the search for writes in __setstate__.
 #include "frontend/script/libtorch/internal/TensorChecks.h"
 #include "ATen/ATen.h"
+#include "support/Format.h"
 #include "torch/csrc/jit/api/function_impl.h"
 #include "torch/csrc/jit/ir/ir.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <stdexcept>
@@ -48,10 +50,9 @@ void checkTensor(const at::Tensor &tensor, BytesBehind bytesBehind) {
         "a tensor reaches out of its storage; the archive is damaged, save it again");
   if (auto behind = bytesBehind(tensor.storage().data()); behind && available > *behind)
     throw std::runtime_error(
-        llvm::formatv("a tensor of {0} bytes lies in a record of {1}; the archive is damaged, save "
-                      "it again",
-                      available, *behind)
-            .str());
+        fmt::format("a tensor of {0} bytes lies in a record of {1}; the archive is damaged, save "
+                    "it again",
+                    available, *behind));
 }
 
 } // namespace
