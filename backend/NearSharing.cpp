@@ -20,7 +20,7 @@ using mil::TensorReader;
 
 namespace {
 
-constexpr int64_t tileElements = 1 << 16;
+constexpr int64_t kTileElements = 1 << 16;
 /// How far weights may differ and still be near: as many elements, or as large a difference for
 /// their size.
 constexpr double nearElements = 0.5, nearDistance = 0.25;
@@ -117,8 +117,8 @@ Difference sample(Pair &pair) {
 
 Difference compareAll(Pair &pair) {
   Difference difference;
-  for (int64_t begin = 0; begin < pair.elements; begin += tileElements)
-    difference.addRun(pair, begin, std::min(tileElements, pair.elements - begin));
+  for (int64_t begin = 0; begin < pair.elements; begin += kTileElements)
+    difference.addRun(pair, begin, std::min(kTileElements, pair.elements - begin));
   return difference;
 }
 

@@ -2,6 +2,12 @@
 # all .cpp files of the current folder and below. TORCH gives it LibTorch and the shared precompiled header.
 # plait_add_tests(NAME [TORCH] DEPS ... [EXCLUDE regex]): the GoogleTest binary plait_NAME_tests from the current folder's
 # *Test.cpp.
+#
+# The files of one folder are compiled several at a time (PLAIT_UNITY): reading LLVM's headers takes two seconds a file, and
+# instantiating what LibTorch's leave open takes five, where most files of plait's own take less than one. So names at the
+# level of a file must differ within a folder. The preset `debug` compiles each file by itself, which shows what a file
+# forgot to include.
+option(PLAIT_UNITY "Compile the files of a folder several at a time" ON)
 
 # Every object is of one kind, so that the static and the shared libplait, programs and tests are linked from the same ones:
 # position-independent, and visible outside of the shared library only where a public header says so.
@@ -53,6 +59,43 @@ if(PLAIT_WITH_TORCH)
   target_precompile_headers(plait_torch_pch PRIVATE <torch/csrc/jit/api/module.h> <ATen/ATen.h>)
 endif()
 
+# plait_unite(LIST SIZE): replaces a list of files by files that include at most SIZE of one folder each. Commands stay
+# alone: each has options and a usage of its own. CMake's own unity builds say absolute paths, with which a compiler cache
+# would know no file of another checkout.
+function(plait_unite list_name size)
+  if(NOT PLAIT_UNITY)
+    return()
+  endif()
+  set(united)
+  set(units 0)
+  foreach(source IN LISTS ${list_name})
+    cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE path)
+    if(path MATCHES "Command\\.cpp$")
+      list(APPEND united ${source})
+      continue()
+    endif()
+    cmake_path(GET path PARENT_PATH folder)
+    if(NOT folder STREQUAL last_folder)
+      set(last_folder "${folder}")
+      set(count 0)
+    endif()
+    math(EXPR place "${count} % ${size}")
+    if(place EQUAL 0)
+      math(EXPR number "${count} / ${size}")
+      math(EXPR units "${units} + 1")
+      set(file_${units} ${PROJECT_BINARY_DIR}/unity/${folder}/Unit${number}.cpp)
+      set(text_${units} "// Made by CMake: files that are compiled together.\n")
+      list(APPEND united ${file_${units}})
+    endif()
+    string(APPEND text_${units} "#include \"${path}\"\n")
+    math(EXPR count "${count} + 1")
+  endforeach()
+  foreach(unit RANGE 1 ${units})
+    file(CONFIGURE OUTPUT ${file_${unit}} CONTENT "${text_${unit}}" @ONLY) # written anew only when it changed
+  endforeach()
+  set(${list_name} ${united} PARENT_SCOPE)
+endfunction()
+
 function(plait_add_library name)
   cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS;PRIVATE_DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
@@ -65,6 +108,11 @@ function(plait_add_library name)
     target_link_libraries(plait_${name} INTERFACE plait_flags ${ARG_DEPS})
     return()
   endif()
+  if(ARG_TORCH)
+    plait_unite(sources 8)
+  else()
+    plait_unite(sources 6)
+  endif()
   add_library(plait_${name} STATIC ${sources})
   target_link_libraries(plait_${name} PUBLIC plait_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
   if(ARG_TORCH)
@@ -76,6 +124,19 @@ function(plait_add_library name)
   endif()
 endfunction()
 
+# Where the sources are, for tests that read files of theirs (tests/SourceDir.h). Compiled once, so that the objects of no
+# test say it and a compiler cache knows them in another checkout.
+if(PLAIT_BUILD_TESTS OR NOT DEFINED PLAIT_BUILD_TESTS)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/SourceDir.cpp @ONLY CONTENT [[
+// Made when configuring.
+#include "tests/SourceDir.h"
+
+const char *const plait::sourceDir = "@PROJECT_SOURCE_DIR@";
+]])
+  add_library(plait_source_dir STATIC ${PROJECT_BINARY_DIR}/SourceDir.cpp)
+  target_link_libraries(plait_source_dir PRIVATE plait_flags)
+endif()
+
 function(plait_add_tests name)
   cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*Test.cpp)
@@ -85,9 +146,12 @@ function(plait_add_tests name)
   if(NOT sources)
     return()
   endif()
+  if(ARG_TORCH) # the others are soon compiled, and name their helpers as they like
+    plait_unite(sources 4)
+  endif()
   add_executable(plait_${name}_tests ${sources})
   target_link_libraries(plait_${name}_tests PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
-  target_compile_definitions(plait_${name}_tests PRIVATE PLAIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(plait_${name}_tests PRIVATE plait_source_dir)
   if(ARG_TORCH)
     target_precompile_headers(plait_${name}_tests REUSE_FROM plait_torch_pch)
   endif()

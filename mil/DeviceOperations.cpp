@@ -222,7 +222,7 @@ void checkResample(Context &c, const Op &op) {
     c.broken(op, "x has rank {0}; 3 or 4 is what devices resize", op[0]->type.rank());
 }
 
-const Check kChecks[] = {
+const Check kOperationChecks[] = {
     {{"linear-x", Rule::Risky, "linear works on floats of rank up to 3",
       "coremltools 2673 and its tests"},
      nullptr,
@@ -309,6 +309,6 @@ const Check kChecks[] = {
 
 } // namespace
 
-llvm::ArrayRef<Check> operationChecks() { return kChecks; }
+llvm::ArrayRef<Check> operationChecks() { return kOperationChecks; }
 
 } // namespace plait::mil::device

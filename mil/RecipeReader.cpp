@@ -27,7 +27,7 @@ using Sizes = llvm::SmallVector<int64_t, 6>;
 namespace {
 
 /// Elements handled at once.
-constexpr int64_t kChunk = 16 * 1024;
+constexpr int64_t kRecipeChunk = 16 * 1024;
 
 /// Null unless the parameter has the one operand and that is a tensor.
 const TensorData *operand(const std::vector<std::vector<Attr>> &operands, unsigned param) {
@@ -177,12 +177,12 @@ size_t readElementwise(const Node &recipe, int64_t begin, int64_t count, uint8_t
   const TensorData &x = *recipe.operands[0][0].tensor();
   const TensorData &y = *recipe.operands.back()[0].tensor();
   bool binary = recipe.operands.size() == 2;
-  std::vector<float> a(std::min(count, kChunk)), b(binary ? a.size() : 0), result(a.size());
+  std::vector<float> a(std::min(count, kRecipeChunk)), b(binary ? a.size() : 0), result(a.size());
   static_assert(sizeof(float) == sizeof(int32_t));
   int64_t width = recipe.dtype == DType::Bool ? 1 : sizeof(float);
   size_t overflowed = 0;
-  for (int64_t done = 0; done < count; done += kChunk) {
-    int64_t n = std::min(kChunk, count - done);
+  for (int64_t done = 0; done < count; done += kRecipeChunk) {
+    int64_t n = std::min(kRecipeChunk, count - done);
     auto read = [&](const TensorData &tensor, std::vector<float> &values) {
       overflowed +=
           readNode(tensor.node(), begin + done, n, reinterpret_cast<uint8_t *>(values.data()));
@@ -357,11 +357,11 @@ std::optional<TensorData> reduced(const Node &recipe,
   std::vector<double> sums(results, 0);
   int64_t last = x->rank() ? x->shape().back() : 1, step = x->rank() ? strides.back() : 0;
   int64_t total = x->numElements(), target = 0, along = 0;
-  std::vector<float> values(std::min(total, kChunk));
+  std::vector<float> values(std::min(total, kRecipeChunk));
   bool squares = recipe.op == OpKind::reduce_l2_norm || recipe.op == OpKind::reduce_sum_square;
   bool magnitudes = recipe.op == OpKind::reduce_l1_norm;
-  for (int64_t begin = 0; begin < total; begin += kChunk) {
-    int64_t count = std::min(kChunk, total - begin);
+  for (int64_t begin = 0; begin < total; begin += kRecipeChunk) {
+    int64_t count = std::min(kRecipeChunk, total - begin);
     readFloats(source, begin, count, values.data());
     for (int64_t i = 0; i < count; ++i) {
       double value = values[i];

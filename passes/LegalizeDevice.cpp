@@ -22,7 +22,7 @@ using namespace mil;
 
 namespace {
 
-using Sizes = llvm::SmallVector<int64_t, 8>;
+using LongSizes = llvm::SmallVector<int64_t, 8>;
 
 Arg ints(unsigned param, llvm::ArrayRef<int64_t> values) { return Arg(param, values); }
 
@@ -33,12 +33,12 @@ Value *reshaped(Builder &builder, Value *x, llvm::ArrayRef<int64_t> shape) {
 // ---- Tensors of rank 6 and more are refused -----------------------------------------------------
 
 /// The transposition with axes of one element dropped and axes that stay neighbours joined.
-void coarsen(Sizes &shape, Sizes &perm) {
-  Sizes kept;
+void coarsen(LongSizes &shape, LongSizes &perm) {
+  LongSizes kept;
   for (int64_t axis : perm)
     if (shape[axis] != 1)
       kept.push_back(axis);
-  llvm::SmallVector<Sizes, 8> groups; // runs of input axes, in output order
+  llvm::SmallVector<LongSizes, 8> groups; // runs of input axes, in output order
   for (int64_t axis : kept) {
     bool follows = !groups.empty();
     for (int64_t between = follows ? groups.back().back() + 1 : 0; follows && between <= axis;
@@ -49,11 +49,11 @@ void coarsen(Sizes &shape, Sizes &perm) {
     else
       groups.push_back({axis});
   }
-  Sizes order(groups.size());
+  LongSizes order(groups.size());
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;
   llvm::sort(order, [&](int64_t a, int64_t b) { return groups[a][0] < groups[b][0]; });
-  Sizes coarse, position(groups.size());
+  LongSizes coarse, position(groups.size());
   for (auto [i, group] : llvm::enumerate(order)) {
     int64_t size = 1;
     for (int64_t axis : groups[group])
@@ -68,8 +68,8 @@ void coarsen(Sizes &shape, Sizes &perm) {
 int64_t product(llvm::ArrayRef<int64_t> sizes) { return numElements(sizes); }
 
 /// Transposes `x` seen as `shape` in steps of rank 4, each moving one axis to its place.
-Value *transposeInSteps(Builder &builder, Value *x, Sizes shape, llvm::ArrayRef<int64_t> perm) {
-  Sizes current(perm.size());
+Value *transposeInSteps(Builder &builder, Value *x, LongSizes shape, llvm::ArrayRef<int64_t> perm) {
+  LongSizes current(perm.size());
   for (size_t i = 0; i < current.size(); ++i)
     current[i] = i;
   for (size_t i = 0; i < perm.size(); ++i) {
@@ -107,7 +107,7 @@ bool lowerHighRankTranspose(Op &op) {
   auto constPerm = constInts((*transposed)[transpose::perm]);
   if (!shape || !constPerm)
     return false;
-  Sizes sizes(shape->begin(), shape->end()), perm;
+  LongSizes sizes(shape->begin(), shape->end()), perm;
   for (int64_t axis : *constPerm)
     perm.push_back(normalAxis(axis, shape->size()));
   coarsen(sizes, perm);
@@ -151,7 +151,7 @@ bool sortLayerNormAxes(Op &op) {
   auto axes = op.is(OpKind::layer_norm) ? constInts(op[layer_norm::axes]) : std::nullopt;
   if (!axes)
     return false;
-  Sizes sorted;
+  LongSizes sorted;
   for (int64_t axis : *axes)
     sorted.push_back(normalAxis(axis, op[layer_norm::x]->type.rank()));
   llvm::sort(sorted);
@@ -249,7 +249,7 @@ Value *broadcastTo(Builder &builder, Value *value, llvm::ArrayRef<int64_t> shape
                                     value->name)
                  : builder.emit(OpKind::fill, {ints(fill::shape, shape),
                                                {fill::value, Attr(tensor->reshape({}))}});
-  Sizes full(shape.size() - from->size(), 1), reps;
+  LongSizes full(shape.size() - from->size(), 1), reps;
   full.append(from->begin(), from->end());
   for (auto [have, want] : llvm::zip(full, shape))
     reps.push_back(want / have);

@@ -12,7 +12,7 @@ using namespace mil;
 /// Factors of more features are not read.
 static constexpr int64_t kMostFeatures = 1 << 20;
 /// Sums of more operations, counting those twice that are used twice, are left alone.
-static constexpr unsigned kMostSteps = 200;
+static constexpr unsigned kMostSumSteps = 200;
 
 // ---- Factors -----------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ public:
       sum_ = LoraSum{&root_, axis_, {}, {0}, {}, 0, false};
       steps_ = 0;
       walk(root_.result(), {1});
-      if (steps_ > kMostSteps || sum_.operations.empty())
+      if (steps_ > kMostSumSteps || sum_.operations.empty())
         return std::nullopt;
     } while (findOpaque());
     for (const Op *op : sum_.operations)
@@ -220,7 +220,7 @@ private:
 
   void walk(Value *value, const PerFeature &factor) {
     Op *op = value->def();
-    if (++steps_ > kMostSteps || !op || opaque_.contains(op) || !open(*op, factor))
+    if (++steps_ > kMostSumSteps || !op || opaque_.contains(op) || !open(*op, factor))
       addTerm(value, factor);
   }
 

@@ -12,17 +12,14 @@
 
 namespace plait::runtime {
 
-using torch::jit::Block;
-using torch::jit::Graph;
-using torch::jit::Node;
-using torch::jit::Value;
+namespace jit = torch::jit;
 namespace prim = c10::prim;
 namespace attr = c10::attr;
 
 namespace {
 
 /// The function that a call node calls, or null where that is not known before it runs.
-torch::jit::Function *calleeOf(const Node &node) {
+jit::Function *calleeOf(const jit::Node &node) {
   if (node.kind() == prim::CallMethod) {
     auto type = node.input(0)->type()->cast<c10::ClassType>();
     return type ? type->findMethod(node.s(attr::name)) : nullptr;
@@ -37,9 +34,9 @@ torch::jit::Function *calleeOf(const Node &node) {
 /// module whose code it is.
 class Inliner {
 public:
-  std::shared_ptr<Graph> run(torch::jit::Function &function, const std::string &path) {
+  std::shared_ptr<jit::Graph> run(jit::Function &function, const std::string &path) {
     TORCH_CHECK(++depth_ < 200, "its calls nest too deeply");
-    auto graph = torch::jit::toGraphFunction(function).graph()->copy();
+    auto graph = jit::toGraphFunction(function).graph()->copy();
     if (!graph->inputs().empty())
       paths_[graph->inputs()[0]] = path;
     expand(*graph->block(), path);
@@ -48,10 +45,10 @@ public:
   }
 
 private:
-  void expand(Block &block, const std::string &path) {
+  void expand(jit::Block &block, const std::string &path) {
     for (auto it = block.nodes().begin(); it != block.nodes().end();) {
-      Node *node = *it++;
-      for (Block *inner : node->blocks())
+      jit::Node *node = *it++;
+      for (jit::Block *inner : node->blocks())
         expand(*inner, path);
       // A module's path; "." stands for the model itself, since a scope's name is not empty.
       node->setScope(block.owningGraph()->current_scope()->push(
@@ -62,43 +59,43 @@ private:
           paths_[node->output()] = object->second.empty()
                                        ? node->s(attr::name)
                                        : object->second + "." + node->s(attr::name);
-      } else if (torch::jit::Function *callee = calleeOf(*node)) {
+      } else if (jit::Function *callee = calleeOf(*node)) {
         replace(node, *callee, path);
       }
     }
   }
 
-  void replace(Node *node, torch::jit::Function &callee, const std::string &path) {
+  void replace(jit::Node *node, jit::Function &callee, const std::string &path) {
     bool method = node->kind() == prim::CallMethod;
     auto object = paths_.find(node->input(0));
     std::string inner = method && object != paths_.end() ? object->second : path;
     auto body = run(callee, inner);
     auto arguments = node->inputs().slice(method ? 0 : 1);
-    torch::jit::WithInsertPoint guard(node);
-    auto results = torch::jit::insertGraph(*node->owningGraph(), *body, arguments);
+    jit::WithInsertPoint guard(node);
+    auto results = jit::insertGraph(*node->owningGraph(), *body, arguments);
     for (size_t i = 0; i < results.size(); ++i)
       node->output(i)->replaceAllUsesWith(results[i]);
     node->destroy();
   }
 
-  llvm::DenseMap<const Value *, std::string> paths_;
+  llvm::DenseMap<const jit::Value *, std::string> paths_;
   unsigned depth_ = 0;
 };
 
 /// All values that a node reads, in its blocks too.
-void collectUses(const Node &node, llvm::SmallVectorImpl<const Value *> &values) {
-  for (const Value *input : node.inputs())
+void collectUses(const jit::Node &node, llvm::SmallVectorImpl<const jit::Value *> &values) {
+  for (const jit::Value *input : node.inputs())
     values.push_back(input);
-  for (const Block *block : node.blocks()) {
-    for (const Node *inner : block->nodes())
+  for (const jit::Block *block : node.blocks()) {
+    for (const jit::Node *inner : block->nodes())
       collectUses(*inner, values);
-    for (const Value *output : block->outputs())
+    for (const jit::Value *output : block->outputs())
       values.push_back(output);
   }
 }
 
 /// Its results alias an operand that it does not write to.
-bool isView(const Node &node) {
+bool isView(const jit::Node &node) {
   const c10::FunctionSchema *schema = node.maybeSchema();
   if (!schema || schema->returns().empty())
     return false;
@@ -107,25 +104,25 @@ bool isView(const Node &node) {
 }
 
 /// The steps without their values; the graph gives a copy of each after its own outputs.
-std::vector<ReferenceStep> record(Graph &graph, const NodeDescriber &describe) {
+std::vector<ReferenceStep> record(jit::Graph &graph, const NodeDescriber &describe) {
   std::vector<ReferenceStep> steps;
   // Of each value that depends on an input: the steps that it comes from.
-  llvm::DenseMap<const Value *, llvm::SmallVector<unsigned, 2>> origins;
+  llvm::DenseMap<const jit::Value *, llvm::SmallVector<unsigned, 2>> origins;
   for (size_t i = 1; i < graph.inputs().size(); ++i)
     origins[graph.inputs()[i]] = {};
-  Value *none = nullptr;
+  jit::Value *none = nullptr;
   {
-    torch::jit::WithInsertPoint guard(*graph.nodes().begin());
+    jit::WithInsertPoint guard(*graph.nodes().begin());
     none = graph.insertConstant(c10::IValue());
   }
-  std::vector<Node *> nodes(graph.nodes().begin(), graph.nodes().end());
-  std::vector<const Value *> results(graph.outputs().begin(), graph.outputs().end());
-  for (Node *node : nodes) {
-    llvm::SmallVector<const Value *, 8> used;
+  std::vector<jit::Node *> nodes(graph.nodes().begin(), graph.nodes().end());
+  std::vector<const jit::Value *> results(graph.outputs().begin(), graph.outputs().end());
+  for (jit::Node *node : nodes) {
+    llvm::SmallVector<const jit::Value *, 8> used;
     collectUses(*node, used);
     bool depends = false;
     llvm::SmallVector<unsigned, 2> from;
-    for (const Value *value : used)
+    for (const jit::Value *value : used)
       if (auto it = origins.find(value); it != origins.end()) {
         depends = true;
         for (unsigned step : it->second)
@@ -135,7 +132,7 @@ std::vector<ReferenceStep> record(Graph &graph, const NodeDescriber &describe) {
     if (!depends)
       continue;
     bool recorded = !isView(*node);
-    for (Value *output : node->outputs()) {
+    for (jit::Value *output : node->outputs()) {
       if (!recorded || !output->type()->isSubtypeOf(*c10::TensorType::get())) {
         origins[output] = from;
         continue;
@@ -148,19 +145,19 @@ std::vector<ReferenceStep> record(Graph &graph, const NodeDescriber &describe) {
                        {},
                        {from.begin(), from.end()},
                        false});
-      Node *copy = graph.create(c10::aten::clone, {output, none});
+      jit::Node *copy = graph.create(c10::aten::clone, {output, none});
       copy->insertAfter(node);
       graph.registerOutput(copy->output());
     }
   }
-  for (const Value *result : results)
+  for (const jit::Value *result : results)
     if (auto it = origins.find(result); it != origins.end())
       for (unsigned step : it->second)
         steps[step].isOutput = true;
   return steps;
 }
 
-Expected<std::vector<ReferenceStep>> traceModule(const torch::jit::Module &module,
+Expected<std::vector<ReferenceStep>> traceModule(const jit::Module &module,
                                                  std::vector<c10::IValue> arguments,
                                                  const NodeDescriber &describe) {
   auto method = module.get_method("forward");
@@ -169,7 +166,7 @@ Expected<std::vector<ReferenceStep>> traceModule(const torch::jit::Module &modul
   auto graph = Inliner().run(method.function(), "");
   size_t results = graph->outputs().size();
   std::vector<ReferenceStep> steps = record(*graph, describe);
-  torch::jit::GraphExecutor executor(graph, "forward");
+  jit::GraphExecutor executor(graph, "forward");
   executor.run(arguments);
   for (size_t i = 0; i < steps.size(); ++i) {
     at::Tensor tensor = arguments[results + i].toTensor();

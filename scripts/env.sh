@@ -5,9 +5,6 @@ PYTHON=$VENV/bin/python
 JOBS=${PLAIT_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 
 # ccache sees through the precompiled header and through the place of the checkout.
-if [[ -z ${PLAIT_COMPILER_LAUNCHER+set} ]] && command -v ccache > /dev/null; then
-  export PLAIT_COMPILER_LAUNCHER=ccache
-fi
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$ROOT}
 export CCACHE_NOHASHDIR=1
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
@@ -35,9 +32,13 @@ prefix_path() {
   (IFS=';'; printf '%s' "${prefixes[*]}")
 }
 
-# build_preset NAME [TARGET...]: configures build/NAME when its options changed, then builds it.
+# build_preset NAME [TARGET...]: configures build/NAME when its options changed, then builds it. ccache is looked for here and
+# not when this file is read: the set-up may have installed it in between.
 build_preset() {
   local preset=$1; shift
+  if [[ -z ${PLAIT_COMPILER_LAUNCHER+set} ]] && command -v ccache > /dev/null; then
+    export PLAIT_COMPILER_LAUNCHER=ccache
+  fi
   local dir=$ROOT/build/$preset options
   options="${PLAIT_COMPILER_LAUNCHER-} $(prefix_path)"
   if [[ ! -f $dir/build.ninja || $(cat "$dir/.options" 2> /dev/null) != "$options" ]]; then

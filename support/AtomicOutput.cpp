@@ -21,8 +21,6 @@ namespace plait {
 
 namespace {
 
-std::error_code lastError() { return {errno, std::generic_category()}; }
-
 /// Exchanges two existing paths in one step; function_not_supported where system or file system
 /// cannot.
 std::error_code exchangePaths(const std::string &a, const std::string &b) {

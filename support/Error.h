@@ -18,6 +18,9 @@ template <typename... Args> Error makeError(fmt::format_string<Args...> format, 
   return vmakeError(format, fmt::make_format_args(args...));
 }
 
+/// What the system call that just failed left in errno.
+std::error_code lastError();
+
 /// `prefix: message` for each error in `error`; success stays success.
 Error addContext(Error error, const llvm::Twine &prefix);
 

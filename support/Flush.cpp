@@ -6,8 +6,6 @@
 
 namespace plait {
 
-static std::error_code lastError() { return {errno, std::generic_category()}; }
-
 std::error_code flushDescriptor(int descriptor) {
 #if defined(F_FULLFSYNC)
   // File systems without it (network shares) say so; fsync is all that they offer.

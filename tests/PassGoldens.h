@@ -8,6 +8,7 @@
 
 #include "passes/Pipeline.h"
 #include "tests/GoldenRunner.h"
+#include "tests/SourceDir.h"
 
 #include "llvm/Support/Path.h"
 
@@ -62,9 +63,7 @@ inline void runPassFile(const std::string &path, mil::Evaluator *evaluator = nul
       evaluator, runner);
 }
 
-inline std::vector<std::string> passFiles() {
-  return filesIn(std::string(PLAIT_SOURCE_DIR) + "/tests/golden/passes");
-}
+inline std::vector<std::string> passFiles() { return filesIn(sourcePath("tests/golden/passes")); }
 
 /// "fold-lora.mil" as the name of a test.
 inline std::string testName(const std::string &path) {

@@ -14,7 +14,7 @@ namespace plait::frontend {
 using llvm::StringRef;
 
 /// Deeper or larger than any model: an archive that was made to be.
-static constexpr unsigned kMaxDepth = 100;
+static constexpr unsigned kMaxModuleDepth = 100;
 static constexpr size_t kMaxModules = 1000000;
 
 BaseModules::BaseModules(const torch::jit::Module &base) {
@@ -34,7 +34,7 @@ BaseModules::BaseModules(const torch::jit::Module &base) {
 }
 
 void BaseModules::add(const std::string &path, const ModuleObject &object, unsigned depth) {
-  if (depth > kMaxDepth || entries_.size() > kMaxModules)
+  if (depth > kMaxModuleDepth || entries_.size() > kMaxModules)
     return;
   entries_.push_back({path, &object});
   auto type = object.type();

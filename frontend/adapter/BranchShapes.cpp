@@ -8,7 +8,7 @@ namespace plait::frontend {
 
 using llvm::StringRef;
 
-static constexpr const char *kTrace =
+static constexpr const char *kTraceInstead =
     "trace the adapted model and give it as --function NAME=MODEL.pt";
 
 std::string shapeText(at::IntArrayRef shape) {
@@ -162,7 +162,7 @@ private:
       return Error::success();
     if (branch_.doraInputs && use() == WeightUse::Convolution && isGrouped())
       return makeError("dora_scale of the inputs of a grouped convolution is not supported; {0}",
-                       kTrace);
+                       kTraceInstead);
     bool ofInputs = branch_.doraInputs || use() == WeightUse::Embedding;
     return expectVector("lora_magnitude_vector", ofInputs ? in_ : out_);
   }
@@ -187,7 +187,7 @@ private:
     if (use() == WeightUse::Convolution)
       return loraOfConvolution();
     if (branch_.find("lora_mid"))
-      return makeError("lora_mid of a linear layer is not supported; {0}", kTrace);
+      return makeError("lora_mid of a linear layer is not supported; {0}", kTraceInstead);
     if (Error error = expect("lora_A", {-1, in_}))
       return error;
     int64_t rank = branch_["lora_A"].size(0);
@@ -206,7 +206,7 @@ private:
     }
     bool tucker = branch_.find("lora_mid");
     if (tucker && isGrouped())
-      return makeError("lora_mid of a grouped convolution is not supported; {0}", kTrace);
+      return makeError("lora_mid of a grouped convolution is not supported; {0}", kTraceInstead);
     unflatten("lora_A");
     if (Error error = expect("lora_A", tucker ? pointwise : kernel))
       return error;

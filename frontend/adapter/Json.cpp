@@ -5,17 +5,17 @@ namespace plait::frontend {
 
 namespace json = llvm::json;
 
-static constexpr unsigned kMaxDepth = 64;
+static constexpr unsigned kMaxJsonDepth = 64;
 
 namespace {
-struct Shape {
+struct Nesting {
   unsigned depth = 0;
   size_t members = 0; ///< colons outside of strings: members of all objects
 };
 } // namespace
 
-static Shape shapeOf(llvm::StringRef text) {
-  Shape shape;
+static Nesting nestingOf(llvm::StringRef text) {
+  Nesting shape;
   unsigned depth = 0;
   bool inString = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -62,10 +62,10 @@ static size_t countMembers(const json::Value &value) {
 }
 
 Expected<json::Value> parseJson(llvm::StringRef text) {
-  Shape shape = shapeOf(text);
-  if (shape.depth > kMaxDepth)
+  Nesting shape = nestingOf(text);
+  if (shape.depth > kMaxJsonDepth)
     return makeError("the JSON is nested {0} levels deep; {1} is the limit", shape.depth,
-                     kMaxDepth);
+                     kMaxJsonDepth);
   auto value = json::parse(text);
   if (!value)
     return makeError("the JSON is malformed: {0}", llvm::toString(value.takeError()));

@@ -80,7 +80,7 @@ Val linearThrough(Ops &ops, const Factors &factor, const Val &x, StringRef b, St
   return ops.linear(y, factor(a));
 }
 
-Shape shapeOf(const at::Tensor &tensor) {
+Shape weightShapeOf(const at::Tensor &tensor) {
   return Shape(tensor.sizes().begin(), tensor.sizes().end());
 }
 
@@ -96,7 +96,7 @@ Val lohaDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
   };
   Val first = product("hada_w1_a", "hada_w1_b", "hada_t1");
   Val second = product("hada_w2_a", "hada_w2_b", "hada_t2");
-  return ops.reshape(ops.mul(first, second), shapeOf(module.weight));
+  return ops.reshape(ops.mul(first, second), weightShapeOf(module.weight));
 }
 
 Val lohaOutput(AdapterHook &hook, Ops &ops, const AdaptedModule &module,
@@ -216,11 +216,11 @@ Val lokrDelta(AdapterHook *hook, Ops &ops, const AdaptedModule &module,
   if (branch.leadingKron) {
     Val product = ops.mul(ops.reshape(w1, {Dim(1), Dim(a), Dim(1), Dim(b), Dim(1)}),
                           ops.reshape(w2, {c, Dim(1), d, Dim(1), kernel})); // [c, a, d, b, K]
-    return ops.reshape(product, shapeOf(module.weight));
+    return ops.reshape(product, weightShapeOf(module.weight));
   }
   Val product = ops.mul(ops.reshape(w1, {Dim(a), Dim(1), Dim(b), Dim(1), Dim(1)}),
                         ops.reshape(w2, {Dim(1), c, Dim(1), d, kernel})); // [a, c, b, d, K]
-  return ops.reshape(product, shapeOf(module.weight));
+  return ops.reshape(product, weightShapeOf(module.weight));
 }
 
 } // namespace plait::frontend

@@ -13,7 +13,7 @@ namespace plait::frontend {
 using llvm::StringRef;
 
 static constexpr size_t kMaxPattern = 4096, kMaxText = 2048;
-static constexpr unsigned kMaxDepth = 50, kMaxSteps = 200000, kMaxRepeat = 1000;
+static constexpr unsigned kMaxGroupDepth = 50, kMaxSteps = 200000, kMaxRepeat = 1000;
 
 using CharSet = std::bitset<256>;
 
@@ -64,7 +64,7 @@ private:
   static NodePtr chars(CharSet set) { return make({Node::Chars, set, {}, 0, 0, false, false, ""}); }
 
   NodePtr branches(unsigned depth) {
-    if (depth > kMaxDepth)
+    if (depth > kMaxGroupDepth)
       return fail("groups nest too deeply");
     Node node{Node::Branches, {}, {}, 0, 0, false, false, ""};
     do

@@ -11,8 +11,6 @@ namespace plait::frontend {
 
 namespace {
 
-using at::Tensor;
-
 class Merger {
 public:
   explicit Merger(const AdaptedModule &module) : module_(module) {}
@@ -21,7 +19,7 @@ public:
     for (const auto &[name, tensor] : module_.replaced)
       set(name, tensor.to(tensorAttribute(*module_.object, name).scalar_type()));
     for (const auto &[name, added] : module_.differences) {
-      Tensor old = tensorAttribute(*module_.object, name), sum = old.to(at::kFloat);
+      at::Tensor old = tensorAttribute(*module_.object, name), sum = old.to(at::kFloat);
       for (const auto &[tensor, weight] : added)
         sum = sum + weight * tensor.to(at::kFloat);
       set(name, sum.to(old.scalar_type()));
@@ -37,11 +35,11 @@ public:
                        "adapter cannot be merged into it to be compared with; compare with a trace "
                        "of the adapted model",
                        module_.path);
-    Tensor weight = tensorAttribute(*module_.object, "weight").to(at::kFloat);
-    Tensor bias = tensorAttribute(*module_.object, "bias");
+    at::Tensor weight = tensorAttribute(*module_.object, "weight").to(at::kFloat);
+    at::Tensor bias = tensorAttribute(*module_.object, "bias");
     const AdapterBranch &first = module_.branches[0];
     if (first.kind == AdapterKind::Ia3) {
-      Tensor scale = at::zeros({first["ia3_l"].numel()});
+      at::Tensor scale = at::zeros({first["ia3_l"].numel()});
       for (const AdapterBranch &branch : module_.branches)
         scale = scale + branch.scale * of(branch, "ia3_l").flatten();
       weight = first.feedforward ? scaleInputs(weight, scale) : weight * along(scale, false);
@@ -75,27 +73,27 @@ public:
   }
 
 private:
-  void set(const std::string &name, Tensor value) {
+  void set(const std::string &name, at::Tensor value) {
     auto &object = const_cast<ModuleObject &>(*module_.object);
     object.setSlot(object.type()->getAttributeSlot(name), value.contiguous());
   }
-  static Tensor of(const AdapterBranch &branch, const char *name) {
+  static at::Tensor of(const AdapterBranch &branch, const char *name) {
     return branch[name].to(at::kFloat);
   }
   bool transposed() const { return module_.use.kind == WeightUse::TransposedLinear; }
 
-  Tensor along(const Tensor &vector, bool inputs) const {
+  at::Tensor along(const at::Tensor &vector, bool inputs) const {
     std::vector<int64_t> shape(module_.weight.dim(), 1);
     bool second = inputs != (transposed() || module_.use.kind == WeightUse::Embedding);
     shape[second ? 1 : 0] = vector.numel();
     return vector.reshape(shape);
   }
-  Tensor norm(const Tensor &weight, bool inputs) const {
+  at::Tensor norm(const at::Tensor &weight, bool inputs) const {
     bool second = inputs != (transposed() || module_.use.kind == WeightUse::Embedding);
     return at::linalg_vector_norm((second ? weight.transpose(0, 1) : weight).flatten(1), 2, 1);
   }
   /// Of a grouped convolution each group has inputs of its own.
-  Tensor scaleInputs(const Tensor &weight, const Tensor &scale) const {
+  at::Tensor scaleInputs(const at::Tensor &weight, const at::Tensor &scale) const {
     if (module_.use.kind != WeightUse::Convolution)
       return weight * along(scale, true);
     int64_t in = weight.size(1), groups = scale.numel() / in;
@@ -104,25 +102,25 @@ private:
         .reshape(weight.sizes());
   }
 
-  static Tensor tucker(const Tensor &core, const Tensor &a, const Tensor &b) {
+  static at::Tensor tucker(const at::Tensor &core, const at::Tensor &a, const at::Tensor &b) {
     return at::einsum("ijk,jr,ip->prk", {core.flatten(2), b, a});
   }
 
-  Tensor delta(const AdapterBranch &branch) const {
+  at::Tensor delta(const AdapterBranch &branch) const {
     switch (branch.kind) {
     case AdapterKind::Lora: {
       if (module_.use.kind == WeightUse::Embedding)
         return of(branch, "lora_embedding_B").matmul(of(branch, "lora_embedding_A")).t();
-      Tensor a = of(branch, "lora_A").flatten(1);
+      at::Tensor a = of(branch, "lora_A").flatten(1);
       if (branch.find("lora_mid"))
         a = at::einsum("rsk,si->rik", {of(branch, "lora_mid").flatten(2), a}).flatten(1);
-      Tensor product = of(branch, "lora_B").flatten(1).matmul(a);
+      at::Tensor product = of(branch, "lora_B").flatten(1).matmul(a);
       return transposed() ? product.t() : product;
     }
     case AdapterKind::Vera: {
       int64_t out = module_.weight.size(transposed() ? 1 : 0);
       int64_t in = module_.weight.size(transposed() ? 0 : 1);
-      Tensor product =
+      at::Tensor product =
           (of(branch, "vera_lambda_b").reshape({-1, 1}) * of(branch, "vera_B").narrow(0, 0, out))
               .matmul(of(branch, "vera_lambda_d").reshape({-1, 1}) *
                       of(branch, "vera_A").narrow(1, 0, in));
@@ -137,9 +135,10 @@ private:
              product("hada_w2_a", "hada_w2_b", "hada_t2");
     }
     case AdapterKind::Lokr: {
-      Tensor w1 = branch.find("lokr_w1") ? of(branch, "lokr_w1")
-                                         : of(branch, "lokr_w1_a").matmul(of(branch, "lokr_w1_b"));
-      Tensor w2 =
+      at::Tensor w1 = branch.find("lokr_w1")
+                          ? of(branch, "lokr_w1")
+                          : of(branch, "lokr_w1_a").matmul(of(branch, "lokr_w1_b"));
+      at::Tensor w2 =
           branch.find("lokr_w2") ? of(branch, "lokr_w2")
           : branch.find("lokr_t2")
               ? tucker(of(branch, "lokr_t2"), of(branch, "lokr_w2_a"), of(branch, "lokr_w2_b"))
@@ -175,7 +174,7 @@ static Error writeMergedUnguarded(llvm::StringRef base, llvm::ArrayRef<AdapterSp
     return loaded.takeError();
   torch::jit::Module &module = loaded->module;
   module.eval();
-  for (const Tensor &parameter : module.parameters())
+  for (const at::Tensor &parameter : module.parameters())
     if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
       module.to(at::kFloat);
       break;

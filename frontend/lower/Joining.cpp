@@ -197,7 +197,7 @@ void lowerRepeatInterleaveTensor(Call &c) {
   c.result(castTo(gather(source, positions, axis), x.milType()), x.dtype);
 }
 
-Expr reversed(const Expr &x, llvm::ArrayRef<int64_t> axes) {
+Expr flipped(const Expr &x, llvm::ArrayRef<int64_t> axes) {
   if (axes.empty())
     return x;
   return Expr(x.call(),
@@ -216,7 +216,7 @@ void lowerFlip(Call &c) {
   else if (!c.integers("dims").empty())
     axes = c.axes("dims", x.rank());
   if (!c.failed())
-    c.result(reversed(Expr(c, x), axes), x.dtype);
+    c.result(flipped(Expr(c, x), axes), x.dtype);
 }
 
 void lowerRot90(Call &c) {
@@ -229,11 +229,11 @@ void lowerRot90(Call &c) {
   auto perm = allAxes(x.rank());
   std::swap(perm[axes[0]], perm[axes[1]]);
   if (k == 2)
-    e = reversed(e, axes);
+    e = flipped(e, axes);
   else if (k == 1)
-    e = Expr(c, c.permute(reversed(e, axes[1]), perm));
+    e = Expr(c, c.permute(flipped(e, axes[1]), perm));
   else if (k == 3)
-    e = reversed(Expr(c, c.permute(e, perm)), axes[1]);
+    e = flipped(Expr(c, c.permute(e, perm)), axes[1]);
   c.result(e, x.dtype);
 }
 

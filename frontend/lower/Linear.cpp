@@ -93,7 +93,7 @@ void lowerLinear(Call &c) {
     c.result(linearLayer(Expr(c, x), weight.value, bias.value), x.dtype);
 }
 
-void multiply(Call &c, llvm::StringRef first, llvm::StringRef second) {
+void multiplyOperands(Call &c, llvm::StringRef first, llvm::StringRef second) {
   auto [x, y] = factors(c, first, second);
   if (c.failed())
     return;
@@ -101,11 +101,11 @@ void multiply(Call &c, llvm::StringRef first, llvm::StringRef second) {
            c.has("out_dtype") ? *c.optionalDType("out_dtype") : x.dtype);
 }
 
-void lowerMatmul(Call &c) { multiply(c, "self", "other"); }
-void lowerMm(Call &c) { multiply(c, "self", "mat2"); }
-void lowerMv(Call &c) { multiply(c, "self", "vec"); }
+void lowerMatmul(Call &c) { multiplyOperands(c, "self", "other"); }
+void lowerMm(Call &c) { multiplyOperands(c, "self", "mat2"); }
+void lowerMv(Call &c) { multiplyOperands(c, "self", "vec"); }
 void lowerDot(Call &c) {
-  multiply(c, "self", c.schema().argumentIndexWithName("tensor") ? "tensor" : "other");
+  multiplyOperands(c, "self", c.schema().argumentIndexWithName("tensor") ? "tensor" : "other");
 }
 
 bool isNumber(Call &c, llvm::StringRef name, double number) {

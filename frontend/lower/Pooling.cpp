@@ -14,21 +14,21 @@ namespace plait::frontend {
 using namespace mil;
 
 namespace {
-using Ints = llvm::SmallVector<int64_t, 6>;
+using PoolInts = llvm::SmallVector<int64_t, 6>;
 
 /// The windows of a pooling, one entry a spatial dimension.
 struct Windows {
-  Ints kernel, stride, padding, dilation;
+  PoolInts kernel, stride, padding, dilation;
   bool ceil = false;
-  Ints extra;               ///< padding at the end that ceil_mode adds
+  PoolInts extra;           ///< padding at the end that ceil_mode adds
   bool dynamicCeil = false; ///< sizes are not known: the operation's own ceil_mode is used
 
   size_t spatial() const { return kernel.size(); }
   bool hasExtra() const {
     return llvm::any_of(extra, [](int64_t e) { return e > 0; });
   }
-  Ints pads() const {
-    Ints pads;
+  PoolInts pads() const {
+    PoolInts pads;
     for (size_t i = 0; i < spatial(); ++i) {
       pads.push_back(padding[i]);
       pads.push_back(padding[i] + extra[i]);
@@ -93,7 +93,7 @@ void finish(Call &c, const Tensor &x, Expr y, unsigned spatial) {
 
 Expr pool(const Expr &x, OpKind kind, const Windows &w, bool excludePadding = false) {
   Call &c = x.call();
-  Ints pads = w.pads();
+  PoolInts pads = w.pads();
   bool padded = llvm::any_of(pads, [](int64_t p) { return p != 0; });
   llvm::ArrayRef<int64_t> kernel(w.kernel), stride(w.stride), pad(pads);
   const char *type = padded ? "custom" : "valid";
@@ -116,8 +116,8 @@ Expr pool(const Expr &x, OpKind kind, const Windows &w, bool excludePadding = fa
 /// Core ML has no dilated pooling: the maximum of one strided slice for each place in the window.
 Expr dilatedMax(const Expr &x, const Windows &w) {
   Call &c = x.call();
-  Ints pads(4, 0);
-  Ints spatialPads(w.pads());
+  PoolInts pads(4, 0);
+  PoolInts spatialPads(w.pads());
   pads.append(spatialPads.begin(), spatialPads.end());
   Expr padded(c, c.emit(OpKind::pad, {{pad::x, x.value()},
                                       {pad::pad, llvm::ArrayRef<int64_t>(pads)},
@@ -139,20 +139,20 @@ Expr dilatedMax(const Expr &x, const Windows &w) {
 }
 
 /// What windows read along one axis of known size: positions in the image, ascending.
-using Reads = llvm::SmallVector<Ints, 0>;
+using Reads = llvm::SmallVector<PoolInts, 0>;
 
 /// Positions as a table of one row a window. Rows of fewer positions repeat their last, which
 /// changes no maximum and not where it first occurs.
 struct ReadTable {
   explicit ReadTable(const Reads &reads) : windows(reads.size()) {
-    for (const Ints &window : reads)
+    for (const PoolInts &window : reads)
       width = std::max<int64_t>(width, window.size());
-    for (const Ints &window : reads)
+    for (const PoolInts &window : reads)
       for (int64_t k = 0; k < width; ++k)
         positions.push_back(window[std::min<int64_t>(k, window.size() - 1)]);
   }
   int64_t windows, width = 0;
-  Ints positions;
+  PoolInts positions;
 
   /// The positions that were chosen: `chosen` counts within the window of its place along `axis`.
   Expr lookUp(const Expr &chosen, int64_t axis) const {
@@ -171,7 +171,7 @@ Expr maximaIndices(const Expr &x, llvm::ArrayRef<ReadTable> tables) {
   auto shape = x.shape();
   Dim planes = shape[0] * shape[1], height = tables.size() == 2 ? shape[2] : Dim(1);
   // One dimension is an image of one row.
-  ReadTable rows = tables.size() == 2 ? tables[0] : ReadTable(Reads{Ints{0}});
+  ReadTable rows = tables.size() == 2 ? tables[0] : ReadTable(Reads{PoolInts{0}});
   const ReadTable &columns = tables.back();
   Expr image(c, c.reshape(x, {planes, height, shape.back()}));
   image = gather(image, Expr(c, c.builder().ints(rows.positions)), 1);
@@ -236,7 +236,7 @@ template <unsigned Spatial> void lowerMaxPool(Call &c) {
     int64_t count = outputSize(size, span, w->stride[i], w->padding[i], w->ceil);
     Reads reads;
     for (int64_t o = 0; o < count; ++o) {
-      Ints &window = reads.emplace_back();
+      PoolInts &window = reads.emplace_back();
       for (int64_t k = 0; k < w->kernel[i]; ++k) {
         int64_t at = o * w->stride[i] - w->padding[i] + k * w->dilation[i];
         if (at >= 0 && at < size)
@@ -351,7 +351,7 @@ Expr adaptiveMaximum(const Expr &x, int64_t axis, int64_t size, int64_t outputs)
 
 template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
   Tensor x = c.tensor("self");
-  Ints outputs = c.integers("output_size", Spatial);
+  PoolInts outputs = c.integers("output_size", Spatial);
   if (c.failed())
     return;
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)

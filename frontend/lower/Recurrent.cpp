@@ -101,7 +101,7 @@ Layer simpleLayer(const Expr &x, const Expr &h, const Weights &w, Recurrence kin
   return {Expr(c, op->result(0)), Expr(c, op->result(1)), h};
 }
 
-Expr reversed(const Expr &x) {
+Expr backwards(const Expr &x) {
   return Expr(x.call(),
               x.call().emit(OpKind::reverse, {{reverse::x, x.value()}, {reverse::axes, {0}}}));
 }
@@ -175,8 +175,8 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
     } else {
       llvm::SmallVector<Value *, 2> outputs;
       for (unsigned d = 0; d < directions; ++d) {
-        Layer result = simpleLayer(d ? reversed(x) : x, row(initial[0], first + d), own[d], Kind);
-        outputs.push_back(d ? reversed(result.output) : result.output);
+        Layer result = simpleLayer(d ? backwards(x) : x, row(initial[0], first + d), own[d], Kind);
+        outputs.push_back(d ? backwards(result.output) : result.output);
         keep(lastH, result.h);
       }
       x = concat(c, outputs, 2);

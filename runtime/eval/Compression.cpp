@@ -93,7 +93,7 @@ at::Tensor unpackBits(const at::Tensor &bytes, int64_t width, int64_t count) {
   return (bits.slice(0, 0, count * width).reshape({count, width}) * weights).sum(1);
 }
 
-int64_t product(const std::vector<int64_t> &shape) {
+int64_t elementsOf(const std::vector<int64_t> &shape) {
   int64_t result = 1;
   for (int64_t size : shape)
     result *= size;
@@ -108,7 +108,8 @@ Results evalLutToDense(EvalContext &c) {
     int64_t width = 0;
     while ((int64_t(1) << width) < lut.numel())
       ++width;
-    at::Tensor indices = unpackBits(c.raw(p::indices), std::max<int64_t>(width, 1), product(shape));
+    at::Tensor indices =
+        unpackBits(c.raw(p::indices), std::max<int64_t>(width, 1), elementsOf(shape));
     return lut.flatten().index_select(0, indices).reshape(shape);
   }
   return lookUp(c.raw(p::indices), c.raw(p::lut), c.integer(p::vector_axis, 0));
@@ -129,7 +130,7 @@ Results evalSparseToDense(EvalContext &c) {
   if (c.has(p::shape)) { // iOS16: the mask is packed bits
     std::vector<int64_t> shape = c.ints(p::shape);
     return spread(c.raw(p::nonzero_data),
-                  unpackBits(c.raw(p::mask), 1, product(shape)).reshape(shape));
+                  unpackBits(c.raw(p::mask), 1, elementsOf(shape)).reshape(shape));
   }
   return spread(c.raw(p::nonzero_data), c.raw(p::mask));
 }

@@ -4,6 +4,7 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "support/Json.h"
+#include "tests/SourceDir.h"
 
 #include "llvm/Support/FileSystem.h"
 #include <gmock/gmock.h>
@@ -18,7 +19,7 @@ using testing::HasSubstr;
 namespace {
 
 std::string peer(llvm::StringRef name) {
-  return (PLAIT_SOURCE_DIR "/tests/backend/peer/" + name + ".mlpackage").str();
+  return sourcePath(("tests/backend/peer/" + name + ".mlpackage").str());
 }
 
 std::unique_ptr<Program> read(llvm::StringRef name) {

@@ -1,6 +1,7 @@
 // Programs in text form with weights beside them: what plait writes reads back, and what Core ML's
 // compiler writes (the folders here are made in its style) reads as the package did.
 #include "backend/TextModel.h"
+#include "tests/SourceDir.h"
 
 #include "backend/Inspect.h"
 #include "backend/PackageWriter.h"
@@ -117,7 +118,7 @@ TEST_F(TextModelTest, RoundTrips) {
 TEST_F(TextModelTest, PeerPackagesRoundTrip) {
   for (const char *name : {"enumerated", "int4_blocks", "loop", "quantized16", "state"}) {
     SCOPED_TRACE(name);
-    std::string peer = std::string(PLAIT_SOURCE_DIR "/tests/backend/peer/") + name + ".mlpackage";
+    std::string peer = sourcePath("tests/backend/peer/") + name + ".mlpackage";
     auto package = llvm::cantFail(openPackage(peer));
     llvm::cantFail(writePackage(*package.program, at("a.mlpackage")));
     llvm::cantFail(writeTextModel(*package.program, at("a.mil"), nullptr));

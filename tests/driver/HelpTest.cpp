@@ -1,5 +1,6 @@
 // What `plait help` prints, held against tests/golden/help/*.txt; UPDATE_GOLDEN=1 rewrites them.
 #include "driver/Commands.h"
+#include "tests/SourceDir.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -14,7 +15,7 @@ using namespace plait::driver;
 namespace {
 
 void expectGolden(llvm::StringRef name, llvm::StringRef text) {
-  std::string path = (PLAIT_SOURCE_DIR "/tests/golden/help/" + name + ".txt").str();
+  std::string path = sourcePath(("tests/golden/help/" + name + ".txt").str());
   if (std::getenv("UPDATE_GOLDEN")) {
     std::error_code ec;
     llvm::raw_fd_ostream(path, ec) << text;

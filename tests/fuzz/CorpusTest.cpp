@@ -1,4 +1,5 @@
 // The corpus through the harnesses: seeds, and inputs that once broke something.
+#include "tests/SourceDir.h"
 #include "tests/fuzz/Harness.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -10,7 +11,7 @@ using namespace plait;
 namespace {
 
 void replay(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>)) {
-  std::string folder = std::string(PLAIT_SOURCE_DIR "/tests/fuzz/corpus/") + name;
+  std::string folder = sourcePath("tests/fuzz/corpus/") + name;
   unsigned count = 0;
   std::error_code ec;
   for (llvm::sys::fs::directory_iterator it(folder, ec), end; it != end && !ec; it.increment(ec)) {

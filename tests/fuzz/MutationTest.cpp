@@ -1,6 +1,7 @@
 // Mutants of adapters' files: thousands of each, the same ones every run. Bytes change, spans go,
 // come twice or change places, and numbers and words that readers stumble over stand in their
 // place.
+#include "tests/SourceDir.h"
 #include "tests/fuzz/Harness.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -111,7 +112,7 @@ Bytes withLength(Bytes bytes, size_t data) {
 }
 
 void run(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>), unsigned mutants) {
-  std::string folder = std::string(PLAIT_SOURCE_DIR "/tests/fuzz/corpus/") + name;
+  std::string folder = sourcePath("tests/fuzz/corpus/") + name;
   std::vector<std::string> paths;
   std::error_code ec;
   for (llvm::sys::fs::directory_iterator it(folder, ec), end; it != end && !ec; it.increment(ec))

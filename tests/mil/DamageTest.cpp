@@ -2,6 +2,7 @@
 // a program that can be verified and printed; never a crash.
 #include "mil/Lexer.h"
 #include "tests/GoldenRunner.h"
+#include "tests/SourceDir.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,8 +28,7 @@ ParseOptions shortFiles() {
 
 template <typename Visit> void eachCase(Visit visit) {
   for (const char *folder : {"text", "passes"})
-    for (const std::string &file :
-         golden::filesIn(std::string(PLAIT_SOURCE_DIR "/tests/golden/") + folder))
+    for (const std::string &file : golden::filesIn(sourcePath("tests/golden/") + folder))
       for (const golden::Case &c : golden::readCases(file))
         visit(c.input);
 }

@@ -1,5 +1,6 @@
 // docs/ops.md is the table of operations as a page. UPDATE_GOLDEN=1 writes it anew.
 #include "mil/OpInfo.h"
+#include "tests/SourceDir.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -102,7 +103,7 @@ std::string page() {
 }
 
 TEST(OpsPage, IsTheTable) {
-  const char *path = PLAIT_SOURCE_DIR "/docs/ops.md";
+  std::string path = sourcePath("docs/ops.md");
   std::string text = page();
   if (std::getenv("UPDATE_GOLDEN")) {
     std::error_code ec;

@@ -1,6 +1,7 @@
 // Shape functions against coremltools': replays data/shapes.txt, which make_shape_table.py wrote.
 #include "tests/ShapeTable.h"
 #include "mil/Infer.h"
+#include "tests/SourceDir.h"
 
 #include <gtest/gtest.h>
 
@@ -94,7 +95,7 @@ constexpr Difference kDifferences[] = {
 };
 
 TEST(ShapeTable, AgreesWithCoremltools) {
-  auto buffer = llvm::MemoryBuffer::getFile(PLAIT_SOURCE_DIR "/tests/mil/data/shapes.txt", true);
+  auto buffer = llvm::MemoryBuffer::getFile(sourcePath("tests/mil/data/shapes.txt"), true);
   ASSERT_TRUE(buffer);
   unsigned cases = 0;
   bool seen[std::size(kDifferences)] = {};

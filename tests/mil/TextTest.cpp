@@ -2,6 +2,7 @@
 #include "mil/Builder.h"
 #include "mil/Verifier.h"
 #include "tests/GoldenRunner.h"
+#include "tests/SourceDir.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,14 +26,14 @@ std::string inMain(const std::string &body, const std::string &outputs = "y") {
 }
 
 TEST(Text, EveryGoldenIsAFixedPoint) {
-  auto files = golden::filesIn(PLAIT_SOURCE_DIR "/tests/golden/text");
+  auto files = golden::filesIn(sourcePath("tests/golden/text"));
   ASSERT_FALSE(files.empty());
   for (const std::string &file : files)
     golden::runFile(file, [](Program &, const golden::Case &) { return false; });
 }
 
 TEST(Text, OlderSpelling) {
-  auto files = PLAIT_SOURCE_DIR "/tests/mil/data/version-1.0.mil";
+  std::string files = sourcePath("tests/mil/data/version-1.0.mil");
   auto buffer = llvm::MemoryBuffer::getFile(files, true);
   ASSERT_TRUE(buffer);
   golden::Blobs blobs;

@@ -3,6 +3,7 @@
 #include "mil/Builder.h"
 #include "mil/Parser.h"
 #include "tests/GoldenRunner.h"
+#include "tests/SourceDir.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,8 +39,7 @@ std::string statementError(const std::string &statements, const std::string &out
 
 TEST(Verifier, AcceptsEveryGolden) {
   for (const char *folder : {"text", "passes"})
-    for (const std::string &file :
-         golden::filesIn(std::string(PLAIT_SOURCE_DIR "/tests/golden/") + folder))
+    for (const std::string &file : golden::filesIn(sourcePath("tests/golden/") + folder))
       for (const golden::Case &c : golden::readCases(file))
         EXPECT_EQ(verifyError(*parse(c.input)), "") << file << ":" << c.line;
 }

@@ -12,7 +12,6 @@ struct Formula {
 };
 
 static at::Tensor f64(const at::Tensor &x) { return x.to(at::kDouble); }
-static at::Tensor half(const at::Tensor &x) { return x.to(at::kHalf).to(at::kFloat); }
 static at::Tensor inUnit(const at::Tensor &x) { return half(at::tanh(x) * 0.9); }
 static at::Tensor aboveZero(const at::Tensor &x) { return half(at::abs(x) + 0.25); }
 

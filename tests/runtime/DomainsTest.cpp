@@ -4,6 +4,7 @@
 #include "runtime/Interpreter.h"
 #include "runtime/RandomInputs.h"
 #include "tests/ShapeTable.h"
+#include "tests/SourceDir.h"
 
 #include <gtest/gtest.h>
 #include <set>
@@ -173,8 +174,7 @@ bool takesShapes(const Op &op) {
 class Domains : public testing::Test {
 protected:
   void SetUp() override {
-    buffer = std::move(
-        *llvm::MemoryBuffer::getFile(PLAIT_SOURCE_DIR "/tests/mil/data/shapes.txt", true));
+    buffer = std::move(*llvm::MemoryBuffer::getFile(sourcePath("tests/mil/data/shapes.txt"), true));
     more = llvm::MemoryBuffer::getMemBuffer(kMore);
     lines = table::readLines(*buffer);
     llvm::append_range(lines, table::readLines(*more));

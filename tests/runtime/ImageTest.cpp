@@ -5,8 +5,6 @@ namespace plait::runtime {
 
 using namespace mil;
 
-static at::Tensor half(const at::Tensor &x) { return x.to(at::kHalf).to(at::kFloat); }
-
 TEST(Resize, GridsOfTheSamplingModes) {
   // A ramp reads back the grid points themselves: coremltools documents these for two pixels.
   at::Tensor ramp = floats({0, 1, 0, 1}).reshape({1, 2, 2});

@@ -5,8 +5,6 @@ namespace plait::runtime {
 
 using namespace mil;
 
-static at::Tensor half(const at::Tensor &x) { return x.to(at::kHalf).to(at::kFloat); }
-
 TEST(Linear, ProductsAndBias) {
   for (std::vector<int64_t> shape : {std::vector<int64_t>{5}, {2, 5}, {2, 3, 5}}) {
     at::Tensor x = randn(shape, 1), w = randn({4, 5}, 2), b = randn({4}, 3);

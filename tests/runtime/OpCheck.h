@@ -62,6 +62,8 @@ inline void check(mil::OpKind kind, const Binds &binds, const at::Tensor &expect
 at::Tensor randn(at::IntArrayRef shape, uint64_t seed = 0);
 /// Integers in [low, high).
 at::Tensor randint(int64_t low, int64_t high, at::IntArrayRef shape, uint64_t seed = 0);
+/// The nearest numbers that fp16 holds.
+inline at::Tensor half(const at::Tensor &x) { return x.to(at::kHalf).to(at::kFloat); }
 at::Tensor ints(std::initializer_list<int64_t> values);
 at::Tensor floats(std::initializer_list<double> values);
 

@@ -5,8 +5,6 @@ namespace plait::runtime {
 
 using namespace mil;
 
-static at::Tensor half(const at::Tensor &x) { return x.to(at::kHalf).to(at::kFloat); }
-
 /// PyTorch's gates (input, forget, cell, output) as MIL's (input, forget, output, cell).
 static at::Tensor lstmGates(const at::Tensor &w) {
   auto g = w.chunk(4, 0);

@@ -19,7 +19,7 @@ std::vector<uint8_t> file(llvm::StringRef header, size_t data) {
   return bytes;
 }
 
-std::string problem(llvm::StringRef header, size_t data = 32) {
+std::string safetensorsProblem(llvm::StringRef header, size_t data = 32) {
   auto bytes = file(header, data);
   auto result = Safetensors::read(bytes);
   return result ? "" : toString(result.takeError());
@@ -55,40 +55,40 @@ TEST(Safetensors, Lengths) {
   EXPECT_THAT(toString(Safetensors::read({}).takeError()), HasSubstr("too few"));
   std::vector<uint8_t> huge(16, 0xff);
   EXPECT_THAT(toString(Safetensors::read(huge).takeError()), HasSubstr("claims"));
-  EXPECT_THAT(problem("[1]"), HasSubstr("no JSON object"));
-  EXPECT_NE(problem(""), "");
+  EXPECT_THAT(safetensorsProblem("[1]"), HasSubstr("no JSON object"));
+  EXPECT_NE(safetensorsProblem(""), "");
 }
 
 TEST(Safetensors, Hostile) {
   auto one = [](llvm::StringRef fields) { return (R"({"a":{)" + fields + "}}").str(); };
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[8],"data_offsets":[0,33])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[8],"data_offsets":[0,33])")),
               HasSubstr("truncated"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[7],"data_offsets":[0,32])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[7],"data_offsets":[0,32])")),
               HasSubstr("32 by its offsets"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[-8],"data_offsets":[0,32])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[-8],"data_offsets":[0,32])")),
               HasSubstr("negative"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[8],"data_offsets":[-32,0])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[8],"data_offsets":[-32,0])")),
               HasSubstr("negative"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[8],"data_offsets":[32,0])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[8],"data_offsets":[32,0])")),
               HasSubstr("begin and an end"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[8],"data_offsets":[0])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[8],"data_offsets":[0])")),
               HasSubstr("begin and an end"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[8.5],"data_offsets":[0,32])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[8.5],"data_offsets":[0,32])")),
               HasSubstr("integers"));
-  EXPECT_THAT(problem(one(R"("dtype":"F32","shape":[1e30],"data_offsets":[0,32])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"F32","shape":[1e30],"data_offsets":[0,32])")),
               HasSubstr("integers"));
   EXPECT_THAT(
-      problem(one(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,32])")),
+      safetensorsProblem(one(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,32])")),
       HasSubstr("larger than any file"));
   // No bytes at all, but strides that no number holds.
   EXPECT_THAT(
-      problem(one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])")),
+      safetensorsProblem(one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])")),
       HasSubstr("larger than any file"));
-  EXPECT_THAT(problem(one(R"("dtype":"X","shape":[8],"data_offsets":[0,32])")),
+  EXPECT_THAT(safetensorsProblem(one(R"("dtype":"X","shape":[8],"data_offsets":[0,32])")),
               HasSubstr("unknown type"));
-  EXPECT_THAT(problem(one(R"("shape":[8],"data_offsets":[0,32])")), HasSubstr("unknown type"));
-  EXPECT_THAT(problem(R"({"a":3})"), HasSubstr("no JSON object"));
-  EXPECT_THAT(problem(R"({"a":)"), HasSubstr("malformed"));
+  EXPECT_THAT(safetensorsProblem(one(R"("shape":[8],"data_offsets":[0,32])")), HasSubstr("unknown type"));
+  EXPECT_THAT(safetensorsProblem(R"({"a":3})"), HasSubstr("no JSON object"));
+  EXPECT_THAT(safetensorsProblem(R"({"a":)"), HasSubstr("malformed"));
 }
 
 TEST(Safetensors, PlacesOfTensors) {
@@ -97,19 +97,19 @@ TEST(Safetensors, PlacesOfTensors) {
                        R"("b":{{"dtype":"U8","shape":[{2}],"data_offsets":[{0},{1}]}}}})",
                        begin, end, end - begin);
   };
-  EXPECT_EQ(problem(two(16, 32)), "");
-  EXPECT_THAT(problem(two(8, 24)), HasSubstr("overlaps"));
-  EXPECT_THAT(problem(two(20, 32)), HasSubstr("gap"));
-  EXPECT_THAT(problem(two(16, 30)), HasSubstr("belong to no tensor"));
+  EXPECT_EQ(safetensorsProblem(two(16, 32)), "");
+  EXPECT_THAT(safetensorsProblem(two(8, 24)), HasSubstr("overlaps"));
+  EXPECT_THAT(safetensorsProblem(two(20, 32)), HasSubstr("gap"));
+  EXPECT_THAT(safetensorsProblem(two(16, 30)), HasSubstr("belong to no tensor"));
 }
 
 TEST(Safetensors, DuplicatesAndDepth) {
   llvm::StringRef entry = R"({"dtype":"U8","shape":[32],"data_offsets":[0,32]})";
-  EXPECT_THAT(problem(("{\"a\":" + entry + ",\"a\":" + entry + "}").str()),
+  EXPECT_THAT(safetensorsProblem(("{\"a\":" + entry + ",\"a\":" + entry + "}").str()),
               HasSubstr("two members"));
-  EXPECT_THAT(problem(("{\"a\":" + entry + ",\"\\u0061\":" + entry + "}").str()),
+  EXPECT_THAT(safetensorsProblem(("{\"a\":" + entry + ",\"\\u0061\":" + entry + "}").str()),
               HasSubstr("two members"));
-  EXPECT_THAT(problem("{\"a\":" + std::string(100000, '[')), HasSubstr("levels deep"));
+  EXPECT_THAT(safetensorsProblem("{\"a\":" + std::string(100000, '[')), HasSubstr("levels deep"));
 }
 
 } // namespace

@@ -8,9 +8,6 @@ using namespace plait::frontend;
 
 namespace {
 
-std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
-  return "def forward(self, " + arguments + "):\n" + body;
-}
 at::Tensor positive() { return rand({3, 4}, 0.5, 1); }
 at::Tensor negative() { return rand({3, 4}, -1, -0.5); }
 

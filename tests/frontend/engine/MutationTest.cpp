@@ -7,10 +7,6 @@ using namespace plait::frontend;
 
 namespace {
 
-std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
-  return "def forward(self, " + arguments + "):\n" + body;
-}
-
 TEST(Mutation, InPlaceFormsStoreTheFunctionalResult) {
   check(forward("  y = x.clone()\n  y.add_(1.5)\n  y.mul_(x)\n  y.relu_()\n  return y\n"),
         {randn({3, 4})});

@@ -8,10 +8,6 @@ using namespace plait::frontend;
 
 namespace {
 
-std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
-  return "def forward(self, " + arguments + "):\n" + body;
-}
-
 TEST(Sizes, ArithmeticOnKnownSizes) {
   check(forward("  b, n = x.shape\n  return x.view(b * 2, n // 2)\n"), {randn({3, 4})});
   check(forward("  return x.reshape(-1, x.size(1) // 2).sum() + x.numel()\n"), {randn({3, 4})});

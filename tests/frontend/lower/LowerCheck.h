@@ -13,6 +13,11 @@
 
 namespace plait::frontend {
 
+/// The source of a forward of that body.
+inline std::string forward(const std::string &body, const std::string &arguments = "x: Tensor") {
+  return "def forward(self, " + arguments + "):\n" + body;
+}
+
 struct CheckOptions {
   double rtol = 1e-4, atol = 1e-5;
   /// Axes of the first input whose size is not known while compiling.
