@@ -15,7 +15,7 @@ using namespace plait::driver;
 namespace {
 
 void expectGolden(llvm::StringRef name, llvm::StringRef text) {
-  std::string path = sourcePath(("tests/golden/help/" + name + ".txt").str());
+  std::string path = plait::sourcePath(("tests/golden/help/" + name + ".txt").str());
   if (std::getenv("UPDATE_GOLDEN")) {
     std::error_code ec;
     llvm::raw_fd_ostream(path, ec) << text;
