@@ -57,6 +57,13 @@ if(PLAIT_WITH_TORCH)
   add_library(plait_torch_pch OBJECT ${PROJECT_BINARY_DIR}/TorchPch.cpp)
   target_link_libraries(plait_torch_pch PRIVATE plait_flags plait_torch)
   target_precompile_headers(plait_torch_pch PRIVATE <torch/csrc/jit/api/module.h> <ATen/ATen.h>)
+  # What a compiler cache takes for the content of the compiled header (CCACHE_PCH_EXTSUM): the content itself says where the
+  # checkout is. The headers' own changes reach the cache as those of any other header do.
+  file(SHA256 ${LibTorch_INCLUDE_DIR}/torch/csrc/jit/api/module.h module_header)
+  foreach(extension gch pch)
+    file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/CMakeFiles/plait_torch_pch.dir/cmake_pch.hxx.${extension}.sum @ONLY CONTENT
+      "@CMAKE_CXX_COMPILER_ID@ @CMAKE_CXX_COMPILER_VERSION@ @CMAKE_BUILD_TYPE@ @CMAKE_CXX_FLAGS@ @CMAKE_CXX_FLAGS_RELEASE@ LibTorch @LibTorch_VERSION@ @module_header@ fmt @fmt_VERSION@\n")
+  endforeach()
 endif()
 
 # plait_unite(LIST SIZE): replaces a list of files by files that include at most SIZE of one folder each. Commands stay

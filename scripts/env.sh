@@ -7,6 +7,7 @@ JOBS=${PLAIT_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 # ccache sees through the precompiled header and through the place of the checkout.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$ROOT}
 export CCACHE_NOHASHDIR=1
+export CCACHE_PCH_EXTSUM=1 # cmake/PlaitTargets.cmake writes it
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 say() { printf '== %s\n' "$*"; }
