@@ -26,7 +26,7 @@ namespace plait {
 
 struct EditOptions {
   unsigned threads = 0;                ///< that convert and write weights; 0: one a processor
-  mil::Evaluator *evaluator = nullptr; ///< computes constants that are recipes
+  mil::Evaluator *evaluator = nullptr; ///< as in WriteOptions
   std::string defaultFunction;         ///< the new default; "" leaves it as it is
   /// As WriteOptions::accept; the layout's blobs say which were in use before.
   std::function<Error(const WriteReport &)> accept;

@@ -24,7 +24,7 @@ struct WriteOptions {
   bool share = true;
   /// Threads that convert and write weights; 0: one a processor.
   unsigned threads = 0;
-  /// Computes constants that are recipes; may be null when there are none.
+  /// For constants that are the result of an operation; may be null when there are none.
   mil::Evaluator *evaluator = nullptr;
   /// See writeWeights(). A package that is stopped leaves nothing behind.
   WriteProgress proceed;

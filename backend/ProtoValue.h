@@ -35,7 +35,8 @@ void encodeType(const mil::Type &type, wire::ValueType &out);
 /// Dynamic dimensions become Dim::unknown().
 Expected<mil::Type> decodeType(const wire::ValueType &in);
 
-/// Writes the value itself; `evaluator` computes recipes and may be null when there are none.
+/// Writes the value itself; `evaluator` computes lazy constants and may be null when there are
+/// none.
 Error encodeImmediate(const mil::Attr &value, mil::Evaluator *evaluator, wire::Value &out);
 /// Writes a reference to the blob whose metadata is at `offset` of the weight file.
 void encodeBlob(const mil::Type &type, uint64_t offset, wire::Value &out);

@@ -32,7 +32,7 @@ Expected<Package> parseText(llvm::StringRef text, llvm::StringRef path);
 
 /// Writes `program` to the text file `path` and its large constants, each distinct content once, to
 /// a weight file beside it. Files of that name are replaced once the new ones are complete.
-/// `evaluator` computes recipes; it may be null when there are none.
+/// `evaluator` computes lazy constants; it may be null when there are none.
 Error writeTextModel(const mil::Program &program, llvm::StringRef path, mil::Evaluator *evaluator,
                      unsigned threads = 0);
 

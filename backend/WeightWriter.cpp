@@ -33,8 +33,8 @@ mil::Saturation readElements(const TensorReader &reader, int64_t begin, int64_t 
 
 constexpr uint32_t none = UINT32_MAX;
 
-/// One distinct tree; the requests with that tree share it. Without a reader until a recipe in it
-/// is wanted. Or a blob that is in the file already.
+/// One distinct tree; the requests with that tree share it. Without a reader until a computed
+/// constant in it is wanted. Or a blob that is in the file already.
 struct Source {
   TensorData tensor;
   unsigned scope;
@@ -64,10 +64,11 @@ int64_t tileElements(mil::DType dtype) {
   return int64_t(llvm::alignDown(tileBytes * 8 / mil::bitWidth(dtype), 64));
 }
 
-/// Trees with a recipe hold its whole result while they have a reader, so they get one late and one
-/// at a time.
-bool hasRecipe(const TensorData &tensor) {
-  return tensor.kind() == TensorData::Kind::Recipe || llvm::any_of(tensor.node().inputs, hasRecipe);
+/// Trees with a computed constant hold its whole result while they have a reader, so they get one
+/// late and one at a time.
+bool hasComputed(const TensorData &tensor) {
+  return tensor.kind() == TensorData::Kind::Computed ||
+         llvm::any_of(tensor.node().inputs, hasComputed);
 }
 
 /// The views that two trees read, where they are equal but for these and work element by element:
@@ -189,8 +190,8 @@ private:
   const WeightFile *existing = nullptr;
 
   std::vector<Source> sources;
-  std::vector<uint32_t> sourceOf;                          // of each request
-  std::vector<uint32_t> deferred;                          // sources with recipes, in order
+  std::vector<uint32_t> sourceOf; // of each request
+  std::vector<uint32_t> deferred; // sources with computed constants, in order
   std::vector<std::pair<uint32_t, uint32_t>> writtenBlobs; // of written sources: source, blob
   std::vector<uint32_t> blobOfSource;
   std::vector<std::atomic<bool>> refuted; // of each source, in the round that it is a candidate of
@@ -303,7 +304,7 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
     Source &source = sources[index];
     if (source.isWritten)
       continue;
-    if (hasRecipe(source.tensor)) {
+    if (hasComputed(source.tensor)) {
       deferred.push_back(index);
       continue;
     }

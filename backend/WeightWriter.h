@@ -49,7 +49,7 @@ struct WeightLayout {
 using WriteProgress = std::function<bool(uint64_t done, uint64_t total)>;
 
 /// Writes `requests` to the new file `path` with `threads` threads (0: one a processor).
-/// `evaluator` computes recipes; it may be null when there are none.
+/// `evaluator` computes lazy constants; it may be null when there are none.
 Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
                                     unsigned threads, mil::Evaluator *evaluator,
                                     WriteProgress proceed = {});

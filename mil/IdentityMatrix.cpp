@@ -10,11 +10,11 @@ namespace plait::mil {
 
 TensorData identityMatrix(DType dtype, int64_t rows, int64_t columns) {
   TensorData none = TensorData::scalar(int32_t(0));
-  return TensorData::recipe(OpKind::band_part,
-                            {{Attr(TensorData::splat(DType::F32, {rows, columns}, 1))},
-                             {Attr(none)},
-                             {Attr(none)}},
-                            Type::tensor(DType::F32, {rows, columns}))
+  return TensorData::computed(OpKind::band_part,
+                              {{Attr(TensorData::splat(DType::F32, {rows, columns}, 1))},
+                               {Attr(none)},
+                               {Attr(none)}},
+                              Type::tensor(DType::F32, {rows, columns}))
       .cast(dtype);
 }
 
@@ -23,7 +23,7 @@ bool isIdentityMatrix(const TensorData &tensor) {
   while (tree->kind() == TensorData::Kind::Cast || tree->kind() == TensorData::Kind::Permute)
     tree = &tree->node().inputs[0];
   const TensorData::Node &node = tree->node();
-  if (node.kind != TensorData::Kind::Recipe || node.op != OpKind::band_part ||
+  if (node.kind != TensorData::Kind::Computed || node.op != OpKind::band_part ||
       node.shape.size() != 2 || node.shape[0] != node.shape[1])
     return false;
   TensorData ones = TensorData::splat(node.dtype, node.shape, 1);

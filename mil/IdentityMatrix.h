@@ -1,6 +1,6 @@
-// Identity matrices that take no memory: a diagonal band of a splat, as a recipe.
+// Identity matrices that take no memory: a diagonal band of a splat, as a computed constant.
 //
-//   recipe band_part(const 1 [6000, 6000], lower = 0, upper = 0)
+//   band_part(const 1 [6000, 6000], lower = 0, upper = 0)
 //
 // PEFT multiplies the factors of a DoRA out by passing an identity matrix of the layer's width
 // through them; torch.eye itself would be as large as the weight.

@@ -18,7 +18,8 @@ struct BlobLocation {
 };
 
 struct PrintOptions {
-  /// Computes recipes; without one they are printed as blobs that a comment calls not computed.
+  /// For lazy constants that are the result of an operation. Without one they are printed as blobs
+  /// that a comment calls not computed.
   Evaluator *evaluator = nullptr;
   int64_t maxInlineElements = 64;
   /// Whether blobs carry a digest (reads them whole) and how named dynamic dimensions are written:

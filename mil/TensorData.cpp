@@ -267,17 +267,17 @@ TensorData TensorData::permute(llvm::ArrayRef<int64_t> perm) const {
       combined.push_back(n.perm[axis]);
     return n.inputs[0].permute(combined);
   }
-  case Kind::Recipe: // (X Y)' = Y' X'
+  case Kind::Computed: // (X Y)' = Y' X'
     if (n.op == OpKind::matmul && perm.size() == 2) {
       auto flipped = [&](unsigned flag) {
         const auto &operand = n.operands[flag];
         bool isSet = !operand.empty() && operand[0].tensor()->contiguousBytes()[0] != 0;
         return std::vector<Attr>{Attr(TensorData::scalar(!isSet))};
       };
-      return recipe(OpKind::matmul,
-                    {n.operands[matmul::y], n.operands[matmul::x], flipped(matmul::transpose_y),
-                     flipped(matmul::transpose_x)},
-                    Type::tensor(n.dtype, llvm::ArrayRef<int64_t>(shape)));
+      return computed(OpKind::matmul,
+                      {n.operands[matmul::y], n.operands[matmul::x], flipped(matmul::transpose_y),
+                       flipped(matmul::transpose_x)},
+                      Type::tensor(n.dtype, llvm::ArrayRef<int64_t>(shape)));
     }
     break;
   default:
@@ -310,9 +310,9 @@ TensorData TensorData::loraMerge(const TensorData &b, const TensorData &a, doubl
   return make(std::move(node));
 }
 
-TensorData TensorData::recipe(OpKind kind, std::vector<std::vector<Attr>> operands,
-                              const Type &type, unsigned index) {
-  Node node(Kind::Recipe, type.dtype());
+TensorData TensorData::computed(OpKind kind, std::vector<std::vector<Attr>> operands,
+                                const Type &type, unsigned index) {
+  Node node(Kind::Computed, type.dtype());
   for (const Dim &d : type.shape())
     node.shape.push_back(d.value());
   node.op = kind;

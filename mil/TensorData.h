@@ -42,7 +42,7 @@ public:
     Permute,   ///< axes permuted; only over what permutation cannot be pushed through
     Scale,     ///< times a scalar, computed in fp32 (fp64 for fp64), rounded to the dtype
     LoraMerge, ///< W + s * B A: fp32, each sum over the rank in ascending order
-    Recipe,    ///< the result of a MIL operation on constants, computed by an Evaluator when read
+    Computed,  ///< the result of a MIL operation on constants, computed by an Evaluator when read
   };
   struct Node;
 
@@ -76,8 +76,8 @@ public:
   /// tensor's dtype.
   TensorData loraMerge(const TensorData &b, const TensorData &a, double factor) const;
   /// Result `index` of `kind` on constant operands, one list of attributes a parameter.
-  static TensorData recipe(OpKind kind, std::vector<std::vector<Attr>> operands, const Type &type,
-                           unsigned index = 0);
+  static TensorData computed(OpKind kind, std::vector<std::vector<Attr>> operands, const Type &type,
+                             unsigned index = 0);
 
   explicit operator bool() const { return node_ != nullptr; }
   Kind kind() const;
@@ -125,8 +125,8 @@ struct TensorData::Node {
 
   Kind kind;
   DType dtype;
-  OpKind op{};        // of Recipe
-  unsigned index = 0; // of Recipe
+  OpKind op{};        // of Computed
+  unsigned index = 0; // of Computed
   uint64_t hash = 0;
   llvm::SmallVector<int64_t, 2> shape; // most weights are matrices
   // Strided:
@@ -138,7 +138,7 @@ struct TensorData::Node {
   llvm::SmallVector<TensorData, 0> inputs;
   llvm::SmallVector<int64_t, 0> perm;
   double factor = 1;
-  // Recipe:
+  // Computed:
   std::vector<std::vector<Attr>> operands;
 };
 
@@ -150,8 +150,8 @@ std::vector<std::string> parametersOf(const TensorData &tensor);
 /// Some leaf is a parameter's, or was computed from one.
 bool isWeight(const TensorData &tensor);
 
-/// Reads a tensor tile by tile. Recipes inside are evaluated once, when the reader is made;
-/// everything else is computed for the requested elements alone. Reading is thread-safe.
+/// Reads a tensor tile by tile. Computed constants inside are evaluated once, when the reader is
+/// made; everything else is computed for the requested elements alone. Reading is thread-safe.
 class TensorReader {
 public:
   static Expected<TensorReader> create(const TensorData &tensor, Evaluator *evaluator);

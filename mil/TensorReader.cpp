@@ -5,8 +5,8 @@
 #include "mil/Evaluator.h"
 #include "mil/TensorData.h"
 
+#include "mil/ComputedReader.h"
 #include "mil/OpInfo.h"
-#include "mil/RecipeReader.h"
 #include "mil/SaturatedRead.h"
 #include "support/Half.h"
 
@@ -446,13 +446,13 @@ size_t readNode(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
     }
     return overflowed;
   }
-  case Kind::Recipe:
-    return readRecipe(node, begin, count, out);
+  case Kind::Computed:
+    return readComputed(node, begin, count, out);
   }
   return 0;
 }
 
-// ---- Recipes ------------------------------------------------------------------------------------
+// ---- Computed constants -------------------------------------------------------------------------
 
 namespace {
 
@@ -476,7 +476,7 @@ Expected<TensorData> prepare(const TensorData &tensor, Evaluator *evaluator, Pre
   if (auto it = done.find(&node); it != done.end())
     return it->second;
   TensorData result = tensor;
-  if (node.kind == Kind::Recipe) {
+  if (node.kind == Kind::Computed) {
     std::vector<std::vector<Attr>> operands;
     for (const auto &operand : node.operands) {
       operands.emplace_back();
@@ -601,7 +601,7 @@ static void releaseNode(const TensorData &tensor, int64_t begin, int64_t count) 
   case Kind::Reshape:
   case Kind::LoraMerge:
     return releaseNode(node.inputs[0], begin, count);
-  case Kind::Recipe:
+  case Kind::Computed:
     if (node.op != OpKind::matmul)
       for (const std::vector<Attr> &operand : node.operands)
         releaseNode(*operand[0].tensor(), begin, count);

@@ -92,7 +92,7 @@ TensorData multiply(const TensorData &tensor, const TensorData &factor,
     return tensor.scale(*scalar);
   auto a = smallFloats(tensor, context), b = smallFloats(factor, context);
   if (!a || !b)
-    return TensorData::recipe(OpKind::mul, {{Attr(tensor)}, {Attr(factor)}}, tensor.type());
+    return TensorData::computed(OpKind::mul, {{Attr(tensor)}, {Attr(factor)}}, tensor.type());
   // Strides of the factor over the tensor's shape, 0 where it broadcasts.
   llvm::ArrayRef<int64_t> shape = tensor.shape(), small = factor.shape();
   assert(small.size() <= shape.size());

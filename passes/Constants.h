@@ -33,7 +33,7 @@ mil::TensorData floats(mil::DType dtype, llvm::ArrayRef<int64_t> shape,
                        llvm::ArrayRef<double> values);
 
 /// tensor * factor, elementwise, `factor` broadcasting to `tensor`'s shape; products are taken in
-/// fp32 and rounded to the dtype. Small results are computed, large ones stay a recipe.
+/// fp32 and rounded to the dtype. Small results are computed, large ones are computed when read.
 mil::TensorData multiply(const mil::TensorData &tensor, const mil::TensorData &factor,
                          const PassContext &context);
 

@@ -8,13 +8,13 @@
 //
 // Casts, reshapes, transposes, slices, scalar factors and products with an identity matrix become
 // transforms of the constant whatever its size. Another result of at most 64 KiB is computed. A
-// larger one becomes a recipe, computed when the package is written. But what is computed from
-// weights and takes more bytes than they do (A @ B, an outer product, an expanded table) is not
-// stored, whatever its size (Sources.h); what is computed from that may be (the norm of W + A @ B).
-// In a function whose adapters are merged, the weight of a layer is an exception where its result
-// is added to that of a layer of the same input: fold-lora adds it to the weight there. Without an
-// evaluator only the transforms are folded. A fill that is added to, or multiplies, a tensor of its
-// shape becomes a scalar.
+// larger one is computed when the package is written. But what is
+// computed from weights and takes more bytes than they do (A @ B, an outer product, an expanded
+// table) is not stored, whatever its size (Sources.h); what is computed from that may be (the norm
+// of W + A @ B). In a function whose adapters are merged, the weight of a layer is an exception
+// where its result is added to that of a layer of the same input: fold-lora adds it to the weight
+// there. Without an evaluator only the transforms are folded. A fill that is added to, or
+// multiplies, a tensor of its shape becomes a scalar.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -189,21 +189,22 @@ std::optional<TensorData> timesIdentity(const Op &op,
   const Value *bias = isLinear ? op[linear::bias] : nullptr;
   if (!bias || isSplat(bias, 0))
     return factor;
-  return TensorData::recipe(OpKind::add, {{Attr(factor)}, operands[linear::bias]}, type);
+  return TensorData::computed(OpKind::add, {{Attr(factor)}, operands[linear::bias]}, type);
 }
 
-/// The operation on constants as a recipe. A linear layer without a bias is a product, which
-/// permutations go through.
-TensorData recipeOf(const Op &op, const std::vector<std::vector<Attr>> &operands, unsigned index) {
+/// The result of the operation on constants, computed when read. A linear layer without a bias is a
+/// product, which permutations go through.
+TensorData computedOf(const Op &op, const std::vector<std::vector<Attr>> &operands,
+                      unsigned index) {
   const Type &type = op.result(index)->type;
   if (op.is(OpKind::linear) && (!op[linear::bias] || isSplat(op[linear::bias], 0)))
-    return TensorData::recipe(OpKind::matmul,
-                              {operands[linear::x],
-                               operands[linear::weight],
-                               {Attr::boolean(false)},
-                               {Attr::boolean(true)}},
-                              type);
-  return TensorData::recipe(op.kind(), operands, type, index);
+    return TensorData::computed(OpKind::matmul,
+                                {operands[linear::x],
+                                 operands[linear::weight],
+                                 {Attr::boolean(false)},
+                                 {Attr::boolean(true)}},
+                                type);
+  return TensorData::computed(op.kind(), operands, type, index);
 }
 
 /// One number for a whole matrix of it, which would be stored, where the other operand has the
@@ -390,12 +391,12 @@ private:
       return result;
     if (!context_.evaluator)
       return std::nullopt;
-    return recipeOf(op, operands, index);
+    return computedOf(op, operands, index);
   }
 
   /// The tensor as it is stored: computed where it is small; nullopt where it cannot be.
   std::optional<TensorData> compute(const TensorData &tensor, const Sources &sources) {
-    if (leafOf(tensor).kind != TensorData::Kind::Recipe || tensor.byteSize() > kSmallBytes)
+    if (leafOf(tensor).kind != TensorData::Kind::Computed || tensor.byteSize() > kSmallBytes)
       return tensor;
     auto bytes = tensor.bytes(context_.evaluator);
     if (!bytes) {

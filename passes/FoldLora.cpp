@@ -117,7 +117,7 @@ TensorData merged(const TensorData &w, const LoraTerm &term, const PassContext &
 /// w + factor ∘ the weight of the term's layer.
 TensorData added(const TensorData &w, const LoraTerm &term, const PassContext &context) {
   TensorData delta = scaledWeight(*term.layer, {term.factor}, context);
-  return TensorData::recipe(OpKind::add, {{Attr(w)}, {Attr(delta)}}, w.type());
+  return TensorData::computed(OpKind::add, {{Attr(w)}, {Attr(delta)}}, w.type());
 }
 
 /// Whether a layer beside `base` adds to its weight: what a product of factors, multiplied out, is.

@@ -27,7 +27,7 @@ static bool haveFractions(const TensorData &tensor) {
   return llvm::any_of(*values, [](double value) { return value != std::floor(value); });
 }
 
-/// Reads neither recipes nor what is large.
+/// Reads neither computed constants nor what is large.
 Sources::Kind Sources::kindOf(const TensorData &tensor, bool literal) {
   const TensorData::Node &leaf = leafOf(tensor);
   bool repeatsOne = leaf.kind == TensorData::Kind::Strided &&

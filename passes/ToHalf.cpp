@@ -43,7 +43,7 @@ constexpr int64_t kVanishingElements = 400;
 /// Reading the tensor costs little: it is small, or its bytes are in memory already.
 bool isCheap(const TensorData &tensor) {
   const TensorData::Node &node = tensor.node();
-  if (node.kind == TensorData::Kind::Recipe)
+  if (node.kind == TensorData::Kind::Computed)
     return false;
   if (node.kind == TensorData::Kind::Strided && node.storage->bytes.size() <= kSmallBytes)
     return true;
@@ -56,7 +56,7 @@ bool isCheap(const TensorData &tensor) {
 
 /// Reading the tensor takes milliseconds.
 bool isMaskSized(const TensorData &tensor) {
-  return tensor.kind() != TensorData::Kind::Recipe && tensor.numElements() <= kCheckedElements &&
+  return tensor.kind() != TensorData::Kind::Computed && tensor.numElements() <= kCheckedElements &&
          llvm::all_of(tensor.node().inputs, isMaskSized);
 }
 

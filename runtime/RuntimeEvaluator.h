@@ -1,5 +1,5 @@
 // Computes operations on constants with the interpreter's own evaluators: what folds constants in
-// passes and computes recipes when weights are written.
+// passes and computes lazy constants when weights are written.
 #pragma once
 
 #include "mil/Evaluator.h"

@@ -57,7 +57,7 @@ Val likeInput(Ops &ops, const Val &y, const Val &x, int64_t features) {
 }
 
 /// t [i, j, K...], wa [i, p], wb [j, r]: sum over i and j as [p, r K]. In products of matrices, so
-/// that a row of the result takes a row of wa and no more (mil/RecipeReader.h).
+/// that a row of the result takes a row of wa and no more (mil/ComputedReader.h).
 Val tucker(Ops &ops, const Factors &factor, StringRef core, StringRef a, StringRef b) {
   at::IntArrayRef shape = factor.shape(core);
   Dim i(shape[0]), j(shape[1]), r(factor.shape(b)[1]), kernel = 1;

@@ -12,7 +12,7 @@
 namespace plait::frontend {
 
 /// Known tensors of up to this size are computed with; what derives from larger weights stays a
-/// lazy recipe: it is lowered, and the passes decide.
+/// computed constant: it is lowered, and the passes decide.
 static constexpr int64_t kEagerBytes = 64 * 1024;
 
 std::optional<c10::IValue> Engine::toKnown(const Val &val) { return knownArgument(val, nullptr); }

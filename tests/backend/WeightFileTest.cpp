@@ -350,7 +350,8 @@ TEST_F(WeightFileTest, TheFileDoesNotDependOnTheNumberOfThreads) {
   }
 }
 
-/// Adds two constants, whatever the operation: enough of an interpreter to see recipes evaluated.
+/// Adds two constants, whatever the operation: enough of an interpreter to see computed constants
+/// evaluated.
 struct Adder : Evaluator {
   Expected<std::vector<TensorData>> evaluate(OpKind kind,
                                              llvm::ArrayRef<std::vector<Attr>> operands,
@@ -368,21 +369,22 @@ struct Adder : Evaluator {
   int calls = 0;
 };
 
-TEST_F(WeightFileTest, RecipesAreEvaluatedOnceAndSharedWithEqualContent) {
+TEST_F(WeightFileTest, ComputedConstantsAreEvaluatedOnceAndSharedWithEqualContent) {
   std::vector<float> values(2000, 1.5f), twice(2000, 3.0f);
   TensorData x = floats({2000}, values), sum = floats({2000}, twice);
-  auto recipe = [&](const TensorData &y) {
-    return TensorData::recipe(OpKind::maximum, {{Attr(x)}, {Attr(y)}},
-                              Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
+  auto computed = [&](const TensorData &y) {
+    return TensorData::computed(OpKind::maximum, {{Attr(x)}, {Attr(y)}},
+                                Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
   };
   Adder adder;
   WeightLayout layout = llvm::cantFail(writeWeights(
-      at("w"), {{recipe(x)}, {sum}, {recipe(x)}, {recipe(sum)}, {recipe(floats({2000}, values))}},
-      2, &adder));
+      at("w"),
+      {{computed(x)}, {sum}, {computed(x)}, {computed(sum)}, {computed(floats({2000}, values))}}, 2,
+      &adder));
   EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 0));
   EXPECT_LE(adder.calls, 3);
-  write({{recipe(x)}, {recipe(sum).cast(DType::F16)}}, 2, &adder);
-  EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{recipe(x)}}, 2, nullptr).takeError()),
+  write({{computed(x)}, {computed(sum).cast(DType::F16)}}, 2, &adder);
+  EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{computed(x)}}, 2, nullptr).takeError()),
               HasSubstr("maximum"));
 }
 

@@ -130,8 +130,8 @@ TEST(Origin, EveryTransformKeepsIt) {
     EXPECT_EQ(parametersOf(merged), (Paths{"w", "b", "a"}));
     EXPECT_EQ(parametersOf(merged.permute({1, 0}).cast(DType::F16)), (Paths{"w", "a", "b"}));
     TensorData product =
-        TensorData::recipe(OpKind::matmul, {{Attr(w)}, {Attr(weight({4, 3}, "v"))}, {}, {}},
-                           Type::tensor(DType::F32, {Dim(rows), Dim(3)}));
+        TensorData::computed(OpKind::matmul, {{Attr(w)}, {Attr(weight({4, 3}, "v"))}, {}, {}},
+                             Type::tensor(DType::F32, {Dim(rows), Dim(3)}));
     EXPECT_EQ(parametersOf(product), (Paths{"w", "v"}));
     EXPECT_EQ(parametersOf(product.permute({1, 0})), (Paths{"v", "w"}));
   }
@@ -154,8 +154,8 @@ TEST(Origin, IsNoPartOfATreesIdentity) {
 TEST(Origin, OfTwoTreesThatBecomeOne) {
   auto tree = [](const std::string &path) {
     TensorData w = weight({40, 4}, path);
-    return TensorData::recipe(OpKind::matmul, {{Attr(w.cast(DType::F16))}, {Attr(w)}, {}, {}},
-                              Type::tensor(DType::F32, {Dim(40), Dim(4)}))
+    return TensorData::computed(OpKind::matmul, {{Attr(w.cast(DType::F16))}, {Attr(w)}, {}, {}},
+                                Type::tensor(DType::F32, {Dim(40), Dim(4)}))
         .permute({1, 0})
         .scale(3);
   };

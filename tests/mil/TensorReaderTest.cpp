@@ -1,5 +1,5 @@
-// Lazy constants read tile by tile: recipes against plain loops over whole tensors, in tiles of odd
-// sizes, and never more memory than their small operands.
+// Lazy constants read tile by tile: computed constants against plain loops over whole tensors, in
+// tiles of odd sizes, and never more memory than their small operands.
 #include "mil/Evaluator.h"
 #include "mil/IdentityMatrix.h"
 #include "mil/OpInfo.h"
@@ -32,17 +32,17 @@ Matrix random(Sizes shape, unsigned seed) {
   return result;
 }
 
-TensorData recipe(OpKind op, std::vector<TensorData> operands, Sizes shape,
-                  DType dtype = DType::F32) {
+TensorData computed(OpKind op, std::vector<TensorData> operands, Sizes shape,
+                    DType dtype = DType::F32) {
   std::vector<std::vector<Attr>> attrs;
   for (TensorData &operand : operands)
     attrs.push_back({Attr(std::move(operand))});
-  return TensorData::recipe(op, std::move(attrs),
-                            Type::tensor(dtype, llvm::ArrayRef<int64_t>(shape)));
+  return TensorData::computed(op, std::move(attrs),
+                              Type::tensor(dtype, llvm::ArrayRef<int64_t>(shape)));
 }
 
 TensorData reduction(OpKind op, TensorData x, Sizes axes, bool keep, Sizes shape) {
-  return recipe(op, {std::move(x), TensorData::ints(axes), TensorData::scalar(keep)}, shape);
+  return computed(op, {std::move(x), TensorData::ints(axes), TensorData::scalar(keep)}, shape);
 }
 
 /// Reads without an evaluator, whole and in tiles of several sizes, which must agree to the bit.
@@ -86,7 +86,7 @@ TEST(TensorReaderTest, ArithmeticOnOneShape) {
     std::vector<float> expected;
     for (size_t i = 0; i < a.values.size(); ++i)
       expected.push_back(fn(a.values[i], b.values[i]));
-    expectSame(read(recipe(op, {a.tensor(), b.tensor()}, a.shape)), expected);
+    expectSame(read(computed(op, {a.tensor(), b.tensor()}, a.shape)), expected);
   };
   check(OpKind::add, [](float x, float y) { return x + y; });
   check(OpKind::sub, [](float x, float y) { return x - y; });
@@ -96,8 +96,8 @@ TEST(TensorReaderTest, ArithmeticOnOneShape) {
 
 TEST(TensorReaderTest, OperandsBroadcast) {
   Matrix a = random({53, 67}, 1), row = random({67}, 2), column = random({53, 1}, 3);
-  TensorData rows = recipe(OpKind::mul, {a.tensor(), column.tensor()}, a.shape);
-  TensorData both = recipe(OpKind::sub, {row.tensor(), rows}, a.shape);
+  TensorData rows = computed(OpKind::mul, {a.tensor(), column.tensor()}, a.shape);
+  TensorData both = computed(OpKind::sub, {row.tensor(), rows}, a.shape);
   std::vector<float> expected;
   for (int64_t i = 0; i < 53; ++i)
     for (int64_t j = 0; j < 67; ++j)
@@ -107,9 +107,10 @@ TEST(TensorReaderTest, OperandsBroadcast) {
 
 TEST(TensorReaderTest, BroadcastOfComputedAndTransposedOperands) {
   Matrix a = random({40, 30}, 1), b = random({30, 40}, 2), c = random({30}, 3);
-  TensorData vector = recipe(OpKind::square, {c.tensor()}, {30});
-  TensorData product = recipe(OpKind::mul, {b.tensor().permute({1, 0}).scale(2), vector}, {40, 30});
-  TensorData sum = recipe(OpKind::add, {a.tensor(), product}, {40, 30});
+  TensorData vector = computed(OpKind::square, {c.tensor()}, {30});
+  TensorData product =
+      computed(OpKind::mul, {b.tensor().permute({1, 0}).scale(2), vector}, {40, 30});
+  TensorData sum = computed(OpKind::add, {a.tensor(), product}, {40, 30});
   std::vector<float> expected;
   for (int64_t i = 0; i < 40; ++i)
     for (int64_t j = 0; j < 30; ++j)
@@ -122,7 +123,7 @@ TEST(TensorReaderTest, UnaryOperations) {
   std::vector<float> expected;
   for (float value : a.values)
     expected.push_back(std::sqrt(std::abs(value)));
-  expectSame(read(recipe(OpKind::sqrt, {recipe(OpKind::abs, {a.tensor()}, {300})}, {300})),
+  expectSame(read(computed(OpKind::sqrt, {computed(OpKind::abs, {a.tensor()}, {300})}, {300})),
              expected);
 }
 
@@ -132,7 +133,7 @@ TEST(TensorReaderTest, ComparisonsOfIntegersMakeAnIdentity) {
     count.push_back(i);
   TensorData rows = TensorData::from<int32_t>(DType::I32, {90, 1}, count);
   TensorData columns = TensorData::from<int32_t>(DType::I32, {1, 90}, count);
-  TensorData eye = recipe(OpKind::equal, {rows, columns}, {90, 90}, DType::Bool);
+  TensorData eye = computed(OpKind::equal, {rows, columns}, {90, 90}, DType::Bool);
   std::vector<float> values = read(eye.cast(DType::F32));
   for (int64_t i = 0; i < 90 * 90; ++i)
     ASSERT_EQ(values[i], i / 90 == i % 90 ? 1.0f : 0.0f);
@@ -142,15 +143,16 @@ TEST(TensorReaderTest, ComparisonsOfIntegersMakeAnIdentity) {
     for (int64_t r = 0; r < 4; ++r)
       expected.push_back(a.at(r, i) + bias.values[r]);
   expectSame(
-      read(recipe(OpKind::linear, {eye.cast(DType::F32), a.tensor(), bias.tensor()}, {90, 4})),
+      read(computed(OpKind::linear, {eye.cast(DType::F32), a.tensor(), bias.tensor()}, {90, 4})),
       expected);
 }
 
 TEST(TensorReaderTest, BandsOfDiagonals) {
   Matrix x = random({53, 70}, 1);
   auto band = [&](const TensorData &matrix, int32_t lower, int32_t upper) {
-    return recipe(OpKind::band_part, {matrix, TensorData::scalar(lower), TensorData::scalar(upper)},
-                  {matrix.shape().begin(), matrix.shape().end()});
+    return computed(OpKind::band_part,
+                    {matrix, TensorData::scalar(lower), TensorData::scalar(upper)},
+                    {matrix.shape().begin(), matrix.shape().end()});
   };
   for (auto [lower, upper] : {std::pair(0, 0), {-1, 0}, {0, -1}, {3, 20}, {-1, -1}, {60, 80}}) {
     std::vector<float> expected;
@@ -184,9 +186,9 @@ TEST(TensorReaderTest, IdentityMatrices) {
 TEST(TensorReaderTest, KroneckerProduct) {
   Matrix w1 = random({5, 7}, 1), w2 = random({9, 11}, 2);
   TensorData product =
-      recipe(OpKind::mul,
-             {w1.tensor().reshape({5, 1, 7, 1, 1}), w2.tensor().reshape({1, 9, 1, 11, 1})},
-             {5, 9, 7, 11, 1})
+      computed(OpKind::mul,
+               {w1.tensor().reshape({5, 1, 7, 1, 1}), w2.tensor().reshape({1, 9, 1, 11, 1})},
+               {5, 9, 7, 11, 1})
           .reshape({45, 77});
   std::vector<float> expected;
   for (int64_t i = 0; i < 45; ++i)
@@ -211,23 +213,23 @@ TEST(TensorReaderTest, ProductsOfSmallFactors) {
   Matrix x = random({83, 5}, 1), y = random({5, 71}, 2);
   std::vector<float> expected = multiplied(x, y);
   TensorData no = TensorData::scalar(false), yes = TensorData::scalar(true);
-  expectSame(read(recipe(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {83, 71})), expected);
+  expectSame(read(computed(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {83, 71})), expected);
   TensorData xt = x.tensor().permute({1, 0}), yt = y.tensor().permute({1, 0});
-  expectSame(read(recipe(OpKind::matmul, {xt, yt, yes, yes}, {83, 71})), expected);
-  expectSame(read(recipe(OpKind::linear, {x.tensor(), yt}, {83, 71})), expected);
+  expectSame(read(computed(OpKind::matmul, {xt, yt, yes, yes}, {83, 71})), expected);
+  expectSame(read(computed(OpKind::linear, {x.tensor(), yt}, {83, 71})), expected);
   // Transposed, a product stays one.
-  TensorData turned = recipe(OpKind::matmul, {x.tensor(), yt, no, yes}, {83, 71}).permute({1, 0});
-  EXPECT_EQ(turned.kind(), TensorData::Kind::Recipe);
+  TensorData turned = computed(OpKind::matmul, {x.tensor(), yt, no, yes}, {83, 71}).permute({1, 0});
+  EXPECT_EQ(turned.kind(), TensorData::Kind::Computed);
   expectSame(read(turned.permute({1, 0})), expected);
 }
 
-TEST(TensorReaderTest, PermutationsGoThroughRecipes) {
+TEST(TensorReaderTest, PermutationsGoThroughComputedConstants) {
   Matrix w = random({71, 83}, 1), x = random({83, 5}, 2), y = random({5, 71}, 3),
          scale = random({83, 1}, 4);
   TensorData no = TensorData::scalar(false);
-  TensorData product = recipe(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {83, 71});
-  TensorData scaled = recipe(OpKind::mul, {product, scale.tensor()}, {83, 71});
-  TensorData sum = recipe(OpKind::add, {w.tensor(), scaled.permute({1, 0})}, {71, 83});
+  TensorData product = computed(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {83, 71});
+  TensorData scaled = computed(OpKind::mul, {product, scale.tensor()}, {83, 71});
+  TensorData sum = computed(OpKind::add, {w.tensor(), scaled.permute({1, 0})}, {71, 83});
   std::vector<float> expected, products = multiplied(x, y);
   for (int64_t i = 0; i < 71; ++i)
     for (int64_t j = 0; j < 83; ++j)
@@ -244,11 +246,11 @@ TEST(TensorReaderTest, PermutationsGoThroughRecipes) {
       ASSERT_EQ(crossed[i * 71 + j], plain[j * 83 + i]);
 }
 
-TEST(TensorReaderTest, MergesTakeRecipes) {
+TEST(TensorReaderTest, MergesTakeComputedConstants) {
   Matrix w = random({33, 45}, 1), b = random({33, 3}, 2), a = random({3, 45}, 3),
          scale = random({33, 1}, 4);
   auto scaled = [&](const Matrix &m) {
-    return recipe(OpKind::mul, {m.tensor(), scale.tensor()}, m.shape);
+    return computed(OpKind::mul, {m.tensor(), scale.tensor()}, m.shape);
   };
   std::vector<float> expected, products = multiplied(b, a);
   for (int64_t i = 0; i < 33; ++i)
@@ -312,15 +314,15 @@ TEST(TensorReaderTest, ReductionsOfSeveralAxes) {
   double squares = 0;
   for (float value : x.values)
     squares += double(value) * value;
-  EXPECT_EQ(read(recipe(OpKind::reduce_sum_square, {x.tensor()}, {}))[0], float(squares));
+  EXPECT_EQ(read(computed(OpKind::reduce_sum_square, {x.tensor()}, {}))[0], float(squares));
 }
 
 TEST(TensorReaderTest, AxesOfOneElementMoveFreely) {
   Matrix x = random({128, 8}, 1), y = random({8, 1024}, 2), w = random({128, 1024, 1}, 3);
   TensorData no = TensorData::scalar(false);
-  TensorData product = recipe(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {128, 1024});
+  TensorData product = computed(OpKind::matmul, {x.tensor(), y.tensor(), no, no}, {128, 1024});
   TensorData moved = product.reshape({128, 1, 1024}).permute({0, 2, 1});
-  std::vector<float> sum = read(recipe(OpKind::add, {moved, w.tensor()}, {128, 1024, 1}));
+  std::vector<float> sum = read(computed(OpKind::add, {moved, w.tensor()}, {128, 1024, 1}));
   std::vector<float> expected = read(product);
   for (size_t i = 0; i < expected.size(); ++i)
     ASSERT_EQ(sum[i], expected[i] + w.values[i]);
@@ -330,7 +332,7 @@ TEST(TensorReaderTest, PermutationsThatStayAndValuesUsedTwice) {
   // The permutation cannot become strides: the axes that it parts were joined.
   Matrix w = random({6, 50, 70}, 1), factors = random({300}, 2);
   TensorData turned = w.tensor().permute({1, 0, 2}).reshape({300, 70}).permute({1, 0});
-  std::vector<float> scaled = read(recipe(OpKind::mul, {turned, factors.tensor()}, {70, 300}));
+  std::vector<float> scaled = read(computed(OpKind::mul, {turned, factors.tensor()}, {70, 300}));
   for (int64_t i = 0; i < 70; ++i)
     for (int64_t j = 0; j < 300; ++j)
       ASSERT_EQ(scaled[i * 300 + j], w.values[(j % 6 * 50 + j / 6) * 70 + i] * factors.values[j]);
@@ -340,8 +342,8 @@ TEST(TensorReaderTest, PermutationsThatStayAndValuesUsedTwice) {
   std::vector<float> expected = x.values;
   for (int step = 0; step < 60; ++step) {
     TensorData half =
-        recipe(OpKind::mul, {chain, TensorData::splat(DType::F32, {}, 0.5)}, {200, 160});
-    chain = recipe(OpKind::add, {half, half}, {200, 160});
+        computed(OpKind::mul, {chain, TensorData::splat(DType::F32, {}, 0.5)}, {200, 160});
+    chain = computed(OpKind::add, {half, half}, {200, 160});
   }
   EXPECT_EQ(read(chain), expected);
 }
@@ -356,12 +358,12 @@ TEST(TensorReaderTest, TheOthersNeedAnEvaluator) {
     EXPECT_EQ(llvm::toString(reader.takeError()), "a constant is computed by '" + std::string(op) +
                                                       "', and nothing here evaluates operations");
   };
-  refused(recipe(OpKind::exp, {x.tensor()}, {20, 20}), "exp");
+  refused(computed(OpKind::exp, {x.tensor()}, {20, 20}), "exp");
   // Neither factor is small.
-  refused(recipe(OpKind::matmul, {x.tensor(), x.tensor(), no, no}, {20, 20}), "matmul");
+  refused(computed(OpKind::matmul, {x.tensor(), x.tensor(), no, no}, {20, 20}), "matmul");
   Matrix batched = random({2, 3, 4}, 1);
-  refused(recipe(OpKind::matmul, {batched.tensor(), batched.tensor(), no, TensorData::scalar(true)},
-                 {2, 3, 3}),
+  refused(computed(OpKind::matmul,
+                   {batched.tensor(), batched.tensor(), no, TensorData::scalar(true)}, {2, 3, 3}),
           "matmul");
 }
 

@@ -241,15 +241,15 @@ TEST(FoldConstants, WhatCannotBeComputedStays) {
   EXPECT_FALSE(foldConstants(p.program, context));
 }
 
-TEST(FoldConstants, LargeResultsAreRecipesUnlessTheyGrow) {
+TEST(FoldConstants, LargeResultsAreLazyUnlessTheyGrow) {
   SmallEvaluator evaluator;
   PassContext context{&evaluator, {}, {}};
-  { // As large as its operands: a recipe, not computed.
+  { // As large as its operands: a computed constant, not computed.
     ConstantProgram p(kWidth);
     Value *w = p.builder.constant(weight({kWidth, kWidth}, 1));
     p.finish(p.builder.emit(OpKind::add, {{add::x, w}, {add::y, w}}));
     EXPECT_TRUE(foldConstants(p.program, context));
-    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Recipe);
+    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Computed);
   }
   { // B A of a LoRA: larger than both, never stored.
     ConstantProgram p(kWidth);
@@ -258,7 +258,7 @@ TEST(FoldConstants, LargeResultsAreRecipesUnlessTheyGrow) {
     p.finish(p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}}));
     EXPECT_FALSE(foldConstants(p.program, context));
   }
-  { // Yet W + B A is as large as W, and a recipe through it.
+  { // Yet W + B A is as large as W, and a computed constant through it.
     ConstantProgram p(kWidth);
     Value *b = p.builder.constant(weight({kWidth, 4}, 1));
     Value *a = p.builder.constant(weight({4, kWidth}, 2));
@@ -266,7 +266,7 @@ TEST(FoldConstants, LargeResultsAreRecipesUnlessTheyGrow) {
     Value *product = p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
     p.finish(p.builder.emit(OpKind::add, {{add::x, w}, {add::y, product}}));
     EXPECT_TRUE(foldConstants(p.program, context));
-    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Recipe);
+    EXPECT_EQ(constTensor(p.last()[mul::y])->kind(), TensorData::Kind::Computed);
   }
   EXPECT_EQ(evaluator.calls, 0);
 }
@@ -448,7 +448,7 @@ TEST(FoldConstants, BandsWithoutABoundAreNoIdentity) {
   Attr ones(TensorData::splat(DType::F32, {4, 4}, 1)), none(TensorData::scalar(int32_t(0)));
   using Operands = std::vector<std::vector<Attr>>;
   auto band = [&](Operands operands) {
-    return isIdentityMatrix(TensorData::recipe(OpKind::band_part, std::move(operands), type));
+    return isIdentityMatrix(TensorData::computed(OpKind::band_part, std::move(operands), type));
   };
   EXPECT_TRUE(band({{ones}, {none}, {none}}));
   EXPECT_FALSE(band({{ones}, {}, {none}}));

@@ -375,11 +375,11 @@ TEST(Interpreter, ClassifyGivesALabelAndProbabilities) {
   EXPECT_EQ(results[1].value.dict()->size(), 3u);
 }
 
-TEST(RuntimeEvaluator, ComputesRecipes) {
+TEST(RuntimeEvaluator, ComputesConstants) {
   TensorData x = TensorData::from<float>(DType::F32, {2}, {1, -2});
-  TensorData recipe = TensorData::recipe(OpKind::square, {{Attr(x)}}, x.type());
+  TensorData square = TensorData::computed(OpKind::square, {{Attr(x)}}, x.type());
   RuntimeEvaluator evaluator;
-  EXPECT_EQ(llvm::cantFail(recipe.floatValues(&evaluator)), (Numbers{1, 4}));
+  EXPECT_EQ(llvm::cantFail(square.floatValues(&evaluator)), (Numbers{1, 4}));
 }
 
 TEST(RuntimeEvaluator, RefusesWhatIsNoFunctionOfItsOperands) {

@@ -1,16 +1,16 @@
-// Recipes tile by tile. streamed() brings one into a form in which an element is found without
-// looking at others: operands of elementwise operations get the result's shape (a stride of zero
-// where they broadcast), products their small factor as a matrix in memory.
+// Computed constants tile by tile. streamed() brings one into a form in which an element is found
+// without looking at others: operands of elementwise operations get the result's shape (a stride of
+// zero where they broadcast), products their small factor as a matrix in memory.
 //
-//   recipe real_div([6000], [6000]) -> [6000]                       magnitude / norm
-//   recipe mul([6000, 6000], [6000, 1]) -> [6000, 6000]             the vector seen as a matrix
-//   recipe reduce_l2_norm([6000, 6000], axis 1) -> [6000]           read once, a tile at a time
-//   recipe matmul([6000, 8], [8, 6000]) -> [6000, 6000]             a row takes one of x, all of y
-//   recipe band_part([6000, 6000], 0, 0) -> [6000, 6000]            an identity, of a splat
+//   real_div([6000], [6000]) -> [6000]                       magnitude / norm
+//   mul([6000, 6000], [6000, 1]) -> [6000, 6000]             the vector seen as a matrix
+//   reduce_l2_norm([6000, 6000], axis 1) -> [6000]           read once, a tile at a time
+//   matmul([6000, 8], [8, 6000]) -> [6000, 6000]             a row takes one of x, all of y
+//   band_part([6000, 6000], 0, 0) -> [6000, 6000]            an identity, of a splat
 //
 // Arithmetic is fp32 in a fixed order: products sum up in ascending order of the inner index.
 // Reductions sum up in fp64 in row-major order and are rounded once.
-#include "mil/RecipeReader.h"
+#include "mil/ComputedReader.h"
 
 #include "mil/OpInfo.h"
 
@@ -27,7 +27,7 @@ using Sizes = llvm::SmallVector<int64_t, 6>;
 namespace {
 
 /// Elements handled at once.
-constexpr int64_t kRecipeChunk = 16 * 1024;
+constexpr int64_t kChunk = 16 * 1024;
 
 /// Null unless the parameter has the one operand and that is a tensor.
 const TensorData *operand(const std::vector<std::vector<Attr>> &operands, unsigned param) {
@@ -35,8 +35,8 @@ const TensorData *operand(const std::vector<std::vector<Attr>> &operands, unsign
                                                                 : nullptr;
 }
 
-bool hasRecipe(const TensorData &tensor) {
-  return tensor.kind() == Kind::Recipe || llvm::any_of(tensor.node().inputs, hasRecipe);
+bool hasComputed(const TensorData &tensor) {
+  return tensor.kind() == Kind::Computed || llvm::any_of(tensor.node().inputs, hasComputed);
 }
 
 // ---- Elementwise operations ---------------------------------------------------------------------
@@ -105,14 +105,14 @@ TensorData broadcast(const TensorData &tensor, llvm::ArrayRef<int64_t> shape) {
   return TensorData::view(view.storage, view.byteOffset, view.dtype, shape, strides);
 }
 
-std::optional<TensorData> streamedElementwise(const Node &recipe,
+std::optional<TensorData> streamedElementwise(const Node &node,
                                               const std::vector<std::vector<Attr>> &operands) {
-  unsigned count = isUnary(recipe.op) ? 1 : 2;
-  bool compares = isComparison(recipe.op);
+  unsigned count = isUnary(node.op) ? 1 : 2;
+  bool compares = isComparison(node.op);
   // Axes of one element only make the loops over the others shorter.
   llvm::SmallVector<unsigned, 6> kept;
   Sizes shape;
-  for (auto [axis, size] : llvm::enumerate(recipe.shape))
+  for (auto [axis, size] : llvm::enumerate(node.shape))
     if (size != 1) {
       kept.push_back(axis);
       shape.push_back(size);
@@ -122,13 +122,13 @@ std::optional<TensorData> streamedElementwise(const Node &recipe,
     const TensorData *tensor = operand(operands, param);
     if (!tensor || !(tensor->dtype() == DType::F32 || (compares && tensor->dtype() == DType::I32)))
       return std::nullopt;
-    seen.push_back({Attr(broadcast(withAxes(settled(*tensor), recipe.shape.size(), kept), shape))});
+    seen.push_back({Attr(broadcast(withAxes(settled(*tensor), node.shape.size(), kept), shape))});
   }
-  if (recipe.dtype != (compares ? DType::Bool : DType::F32) ||
+  if (node.dtype != (compares ? DType::Bool : DType::F32) ||
       (count == 2 && seen[0][0].tensor()->dtype() != seen[1][0].tensor()->dtype()))
     return std::nullopt;
-  Type type = Type::tensor(recipe.dtype, llvm::ArrayRef<int64_t>(shape));
-  return TensorData::recipe(recipe.op, std::move(seen), type).reshape(recipe.shape);
+  Type type = Type::tensor(node.dtype, llvm::ArrayRef<int64_t>(shape));
+  return TensorData::computed(node.op, std::move(seen), type).reshape(node.shape);
 }
 
 template <typename T, typename R, typename Fn>
@@ -173,16 +173,16 @@ void compute(OpKind op, const float *x, const float *y, float *out, int64_t coun
   }
 }
 
-size_t readElementwise(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
-  const TensorData &x = *recipe.operands[0][0].tensor();
-  const TensorData &y = *recipe.operands.back()[0].tensor();
-  bool binary = recipe.operands.size() == 2;
-  std::vector<float> a(std::min(count, kRecipeChunk)), b(binary ? a.size() : 0), result(a.size());
+size_t readElementwise(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  const TensorData &x = *node.operands[0][0].tensor();
+  const TensorData &y = *node.operands.back()[0].tensor();
+  bool binary = node.operands.size() == 2;
+  std::vector<float> a(std::min(count, kChunk)), b(binary ? a.size() : 0), result(a.size());
   static_assert(sizeof(float) == sizeof(int32_t));
-  int64_t width = recipe.dtype == DType::Bool ? 1 : sizeof(float);
+  int64_t width = node.dtype == DType::Bool ? 1 : sizeof(float);
   size_t overflowed = 0;
-  for (int64_t done = 0; done < count; done += kRecipeChunk) {
-    int64_t n = std::min(kRecipeChunk, count - done);
+  for (int64_t done = 0; done < count; done += kChunk) {
+    int64_t n = std::min(kChunk, count - done);
     auto read = [&](const TensorData &tensor, std::vector<float> &values) {
       overflowed +=
           readNode(tensor.node(), begin + done, n, reinterpret_cast<uint8_t *>(values.data()));
@@ -191,13 +191,13 @@ size_t readElementwise(const Node &recipe, int64_t begin, int64_t count, uint8_t
     if (binary)
       read(y, b);
     uint8_t *target = out + done * width;
-    if (recipe.dtype == DType::F32) {
-      compute(recipe.op, a.data(), b.data(), result.data(), n);
+    if (node.dtype == DType::F32) {
+      compute(node.op, a.data(), b.data(), result.data(), n);
       std::copy_n(reinterpret_cast<const uint8_t *>(result.data()), n * width, target);
     } else if (x.dtype() == DType::F32) {
-      compare(recipe.op, a.data(), b.data(), target, n);
+      compare(node.op, a.data(), b.data(), target, n);
     } else {
-      compare(recipe.op, reinterpret_cast<const int32_t *>(a.data()),
+      compare(node.op, reinterpret_cast<const int32_t *>(a.data()),
               reinterpret_cast<const int32_t *>(b.data()), target, n);
     }
   }
@@ -206,14 +206,15 @@ size_t readElementwise(const Node &recipe, int64_t begin, int64_t count, uint8_t
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// x [m, k] y [k, n] as a recipe that reads rows of x and holds y, where y is the smaller part.
+/// x [m, k] y [k, n] as a computed constant that reads rows of x and holds y, where y is the
+/// smaller part.
 std::optional<TensorData> product(const TensorData &x, const TensorData &y) {
   if (x.rank() != 2 || y.rank() != 2 || x.dtype() != DType::F32 || y.dtype() != DType::F32)
     return std::nullopt;
   int64_t rows = x.shape()[0], columns = y.shape()[1];
   if (2 * y.numElements() > std::max(x.numElements(), rows * columns))
     return std::nullopt;
-  return TensorData::recipe(
+  return TensorData::computed(
       OpKind::matmul,
       {{Attr(settled(x))}, {Attr(held(y))}, {Attr::boolean(false)}, {Attr::boolean(false)}},
       Type::tensor(DType::F32, {rows, columns}));
@@ -242,14 +243,14 @@ std::optional<TensorData> streamedLinear(const std::vector<std::vector<Attr>> &o
   auto y = product(*x, permuteStreamed(*weight, {1, 0}));
   if (!y || !bias)
     return y;
-  TensorData sum = TensorData::recipe(OpKind::add, {{Attr(*y)}, {Attr(*bias)}}, y->type());
+  TensorData sum = TensorData::computed(OpKind::add, {{Attr(*y)}, {Attr(*bias)}}, y->type());
   return streamed(sum.node(), sum.node().operands);
 }
 
-size_t readMatmul(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
-  const TensorData &x = *recipe.operands[matmul::x][0].tensor();
-  const TensorData &y = *recipe.operands[matmul::y][0].tensor();
-  int64_t inner = x.shape()[1], columns = recipe.shape[1];
+size_t readMatmul(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  const TensorData &x = *node.operands[matmul::x][0].tensor();
+  const TensorData &y = *node.operands[matmul::y][0].tensor();
+  int64_t inner = x.shape()[1], columns = node.shape[1];
   const auto *factor = reinterpret_cast<const float *>(y.contiguousBytes().data());
   std::vector<float> row(inner), sum(std::min(count, columns));
   size_t overflowed = 0;
@@ -288,13 +289,13 @@ std::optional<Band> bandOf(const std::vector<std::vector<Attr>> &operands) {
   return lower && upper ? std::optional(Band{*lower, *upper}) : std::nullopt;
 }
 
-/// A recipe of x, at least a matrix of fp32, and the two bounds.
+/// A computed constant of x, at least a matrix of fp32, and the two bounds.
 TensorData banded(const TensorData &x, Band band) {
-  return TensorData::recipe(OpKind::band_part,
-                            {{Attr(x)},
-                             {Attr(TensorData::scalar(int32_t(band.lower)))},
-                             {Attr(TensorData::scalar(int32_t(band.upper)))}},
-                            x.type());
+  return TensorData::computed(OpKind::band_part,
+                              {{Attr(x)},
+                               {Attr(TensorData::scalar(int32_t(band.lower)))},
+                               {Attr(TensorData::scalar(int32_t(band.upper)))}},
+                              x.type());
 }
 
 std::optional<TensorData> streamedBand(const std::vector<std::vector<Attr>> &operands) {
@@ -305,10 +306,10 @@ std::optional<TensorData> streamedBand(const std::vector<std::vector<Attr>> &ope
   return banded(settled(*x), *band);
 }
 
-size_t readBand(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
-  Band band = *bandOf(recipe.operands);
-  int64_t rows = recipe.shape[recipe.shape.size() - 2], columns = recipe.shape.back();
-  const TensorData &x = *recipe.operands[band_part::x][0].tensor();
+size_t readBand(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  Band band = *bandOf(node.operands);
+  int64_t rows = node.shape[node.shape.size() - 2], columns = node.shape.back();
+  const TensorData &x = *node.operands[band_part::x][0].tensor();
   std::vector<float> values(std::min(count, columns));
   size_t overflowed = 0;
   while (count > 0) {
@@ -329,11 +330,11 @@ size_t readBand(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) 
 
 // ---- Reductions ---------------------------------------------------------------------------------
 
-std::optional<TensorData> reduced(const Node &recipe,
+std::optional<TensorData> reduced(const Node &node,
                                   const std::vector<std::vector<Attr>> &operands) {
   const TensorData *x = operand(operands, reduce_sum::x);
   const TensorData *axes = operand(operands, reduce_sum::axes);
-  if (!x || x->dtype() != DType::F32 || recipe.dtype != DType::F32 || x->numElements() == 0)
+  if (!x || x->dtype() != DType::F32 || node.dtype != DType::F32 || x->numElements() == 0)
     return std::nullopt;
   TensorData source = settled(*x);
   llvm::SmallVector<bool, 6> isReduced(x->rank(), !axes);
@@ -357,11 +358,11 @@ std::optional<TensorData> reduced(const Node &recipe,
   std::vector<double> sums(results, 0);
   int64_t last = x->rank() ? x->shape().back() : 1, step = x->rank() ? strides.back() : 0;
   int64_t total = x->numElements(), target = 0, along = 0;
-  std::vector<float> values(std::min(total, kRecipeChunk));
-  bool squares = recipe.op == OpKind::reduce_l2_norm || recipe.op == OpKind::reduce_sum_square;
-  bool magnitudes = recipe.op == OpKind::reduce_l1_norm;
-  for (int64_t begin = 0; begin < total; begin += kRecipeChunk) {
-    int64_t count = std::min(kRecipeChunk, total - begin);
+  std::vector<float> values(std::min(total, kChunk));
+  bool squares = node.op == OpKind::reduce_l2_norm || node.op == OpKind::reduce_sum_square;
+  bool magnitudes = node.op == OpKind::reduce_l1_norm;
+  for (int64_t begin = 0; begin < total; begin += kChunk) {
+    int64_t count = std::min(kChunk, total - begin);
     readFloats(source, begin, count, values.data());
     for (int64_t i = 0; i < count; ++i) {
       double value = values[i];
@@ -380,11 +381,11 @@ std::optional<TensorData> reduced(const Node &recipe,
   }
   std::vector<float> rounded;
   for (double sum : sums) {
-    if (recipe.op == OpKind::reduce_mean)
+    if (node.op == OpKind::reduce_mean)
       sum /= double(total / results);
-    rounded.push_back(float(recipe.op == OpKind::reduce_l2_norm ? std::sqrt(sum) : sum));
+    rounded.push_back(float(node.op == OpKind::reduce_l2_norm ? std::sqrt(sum) : sum));
   }
-  return TensorData::from<float>(DType::F32, recipe.shape, rounded);
+  return TensorData::from<float>(DType::F32, node.shape, rounded);
 }
 
 } // namespace
@@ -415,9 +416,9 @@ TensorData held(const TensorData &tensor) {
   return TensorData::fromBytes(tensor.dtype(), tensor.shape(), std::move(bytes));
 }
 
-std::optional<TensorData> streamed(const Node &recipe,
+std::optional<TensorData> streamed(const Node &node,
                                    const std::vector<std::vector<Attr>> &operands) {
-  switch (recipe.op) {
+  switch (node.op) {
   case OpKind::matmul:
     return streamedMatmul(operands);
   case OpKind::linear:
@@ -429,16 +430,16 @@ std::optional<TensorData> streamed(const Node &recipe,
   case OpKind::reduce_sum_square:
   case OpKind::reduce_l1_norm:
   case OpKind::reduce_l2_norm:
-    return reduced(recipe, operands);
+    return reduced(node, operands);
   default:
-    if (isArithmetic(recipe.op) || isComparison(recipe.op) || isUnary(recipe.op))
-      return streamedElementwise(recipe, operands);
+    if (isArithmetic(node.op) || isComparison(node.op) || isUnary(node.op))
+      return streamedElementwise(node, operands);
     return std::nullopt;
   }
 }
 
 TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> perm) {
-  if (llvm::is_sorted(perm) || !hasRecipe(tensor)) // sorted: the identity
+  if (llvm::is_sorted(perm) || !hasComputed(tensor)) // sorted: the identity
     return tensor.permute(perm);
   const Node &node = tensor.node();
   switch (node.kind) {
@@ -450,7 +451,7 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
     return permuteStreamed(node.inputs[0], perm)
         .loraMerge(permuteStreamed(node.inputs[2], perm),
                    held(permuteStreamed(node.inputs[1], perm).cast(DType::F32)), node.factor);
-  case Kind::Recipe: {
+  case Kind::Computed: {
     if (node.op == OpKind::matmul) { // (x y)' = y' x'
       const TensorData &x = *node.operands[matmul::x][0].tensor();
       const TensorData &y = *node.operands[matmul::y][0].tensor();
@@ -471,8 +472,8 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
     Sizes shape;
     for (int64_t axis : perm)
       shape.push_back(node.shape[axis]);
-    return TensorData::recipe(node.op, std::move(operands),
-                              Type::tensor(node.dtype, llvm::ArrayRef<int64_t>(shape)));
+    return TensorData::computed(node.op, std::move(operands),
+                                Type::tensor(node.dtype, llvm::ArrayRef<int64_t>(shape)));
   }
   case Kind::Reshape: { // one that only adds axes of one element
     const TensorData &input = node.inputs[0];
@@ -497,14 +498,14 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
   return held(tensor).permute(perm);
 }
 
-size_t readRecipe(const Node &recipe, int64_t begin, int64_t count, uint8_t *out) {
-  switch (recipe.op) {
+size_t readComputed(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  switch (node.op) {
   case OpKind::matmul:
-    return readMatmul(recipe, begin, count, out);
+    return readMatmul(node, begin, count, out);
   case OpKind::band_part:
-    return readBand(recipe, begin, count, out);
+    return readBand(node, begin, count, out);
   default:
-    return readElementwise(recipe, begin, count, out);
+    return readElementwise(node, begin, count, out);
   }
 }
 
