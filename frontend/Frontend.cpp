@@ -3,9 +3,9 @@
 #include "frontend/Frontend.h"
 
 #include "frontend/adapter/AdapterHook.h"
-#include "frontend/engine/Engine.h"
 #include "frontend/live/ModuleView.h"
 #include "frontend/script/ParameterNames.h"
+#include "frontend/script/ScriptFunction.h"
 #include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
 
@@ -14,13 +14,11 @@
 
 namespace plait::frontend {
 
-using mil::Builder;
-using mil::DType;
-using mil::OpKind;
-
 using AdapterFiles = std::map<std::string, std::shared_ptr<const AdapterFile>>; ///< by path
 
 struct Models::State {
+  using StorageOf = std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)>;
+
   /// Opened once, however many functions use them.
   AdapterFiles adapters;
   /// One storage a record of a file, however often the file is opened.
@@ -47,6 +45,10 @@ struct Models::State {
     lastPath = path;
     return &last.emplace(std::move(*loaded));
   }
+
+  Error lower(mil::Program &program, const FunctionRequest &request,
+              const torch::jit::Module &module, StorageOf storageOf,
+              std::vector<std::string> &warnings, std::vector<AdapterInput> *adapterInputs);
 
   std::shared_ptr<const mil::Storage> storageInMemory(const at::Tensor &tensor, bool checksum) {
     if (auto copied = host.storageOf(tensor))
@@ -139,261 +141,11 @@ static Error checkInputs(const AdapterPlan &plan, const FunctionRequest &request
 Models::Models() : state_(std::make_unique<State>()) {}
 Models::~Models() = default;
 
-namespace {
-
-/// Makes one function of one method.
-class FunctionLowering {
-public:
-  FunctionLowering(mil::Function &function, const FunctionRequest &request, EngineOptions options)
-      : function_(function), request_(request), engine_(function, std::move(options)) {}
-
-  Error run(torch::jit::Module &module) {
-    auto method = module.find_method(request_.method);
-    if (!method) {
-      std::string others;
-      for (const auto &other : module.get_methods())
-        others += (others.empty() ? ": it has " : ", ") + other.name();
-      return makeError("the model has no method '{0}'{1}; wrap it in a module whose '{0}' calls "
-                       "what is to be compiled",
-                       request_.method, others);
-    }
-    const c10::FunctionSchema &schema = method->function().getSchema();
-    if (Error error = checkNames())
-      return error;
-    std::vector<Val> arguments;
-    for (const c10::Argument &argument : llvm::drop_begin(schema.arguments())) {
-      auto val = declare(argument.type(), argument);
-      if (!val)
-        return val.takeError();
-      arguments.push_back(std::move(*val));
-    }
-    if (next_ < request_.inputs.size())
-      return makeError("{0} inputs are declared, but {1} takes {2}: {3}", request_.inputs.size(),
-                       request_.method, next_, describe(schema));
-    Val result = engine_.run(module._ivalue(), method->function(), std::move(arguments));
-    if (Error error = engine_.takeError())
-      return error;
-    return finish(result);
-  }
-
-  std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
-
-private:
-  static std::string describe(const c10::FunctionSchema &schema) {
-    std::string text = "(";
-    for (auto [i, argument] : llvm::enumerate(llvm::drop_begin(schema.arguments())))
-      text += (i ? ", " : "") + argument.name() + ": " + argument.type()->repr_str();
-    return text + ")";
-  }
-
-  /// Names of the interface are kept for it, whatever the operations in between are called.
-  Error checkNames() {
-    llvm::StringSet<> seen;
-    for (const InputSpec &input : request_.inputs)
-      if (!input.name.empty() && !seen.insert(input.name).second)
-        return makeError("two inputs or outputs are called '{0}'; names must differ", input.name);
-    for (const std::string &output : request_.outputs) {
-      if (!seen.insert(output).second)
-        return makeError("two inputs or outputs are called '{0}'; names must differ", output);
-      function_.reserveName(output);
-    }
-    for (const auto &name : seen.keys())
-      if (!mil::isLegalName(name))
-        return makeError("'{0}' cannot be the name of an input or output; use letters, digits and "
-                         "_, not beginning "
-                         "with a digit, and no word of MIL's grammar",
-                         name);
-    return Error::success();
-  }
-
-  Expected<Val> declare(const c10::TypePtr &type, const c10::Argument &argument) {
-    bool left = next_ < request_.inputs.size();
-    switch (type->kind()) {
-    case c10::TypeKind::TensorType:
-      if (!left)
-        return makeError(
-            "{0} takes a tensor '{1}' that no input is declared for; add --input '{1}=[…]'",
-            request_.method, argument.name());
-      return input(request_.inputs[next_++], argument.name());
-    case c10::TypeKind::OptionalType: {
-      c10::TypePtr inner = type->expect<c10::OptionalType>()->getElementType();
-      if (left && inner->kind() == c10::TypeKind::TensorType)
-        return declare(inner, argument);
-      return engine_.fromIValue(argument.default_value().value_or(c10::IValue()));
-    }
-    case c10::TypeKind::TupleType: {
-      std::vector<Val> values;
-      for (const c10::TypePtr &element : type->expect<c10::TupleType>()->elements()) {
-        auto value = declare(element, argument);
-        if (!value)
-          return value.takeError();
-        values.push_back(std::move(*value));
-      }
-      return engine_.makeTuple(type, std::move(values));
-    }
-    case c10::TypeKind::ListType: {
-      c10::TypePtr element = type->expect<c10::ListType>()->getElementType();
-      if (element->kind() != c10::TypeKind::TensorType)
-        break;
-      std::vector<Val> values;
-      while (next_ < request_.inputs.size()) {
-        auto value = input(request_.inputs[next_++], argument.name());
-        if (!value)
-          return value.takeError();
-        values.push_back(std::move(*value));
-      }
-      return engine_.makeList(element, std::move(values));
-    }
-    case c10::TypeKind::DictType: {
-      auto dictType = type->expect<c10::DictType>();
-      if (dictType->getValueType()->kind() != c10::TypeKind::TensorType ||
-          dictType->getKeyType()->kind() != c10::TypeKind::StringType)
-        break;
-      auto dict = std::make_shared<DictObj>();
-      dict->keyType = dictType->getKeyType();
-      dict->valueType = dictType->getValueType();
-      while (next_ < request_.inputs.size()) {
-        const InputSpec &spec = request_.inputs[next_++];
-        auto value = input(spec, argument.name());
-        if (!value)
-          return value.takeError();
-        dict->entries.emplace_back(c10::IValue(spec.name), std::move(*value));
-      }
-      return Val(std::move(dict));
-    }
-    default:
-      break;
-    }
-    if (argument.default_value())
-      return engine_.fromIValue(*argument.default_value());
-    return makeError("{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
-                     "of a Core ML function; wrap the model in a module that fixes it",
-                     request_.method, argument.name(), type->repr_str());
-  }
-
-  Expected<Val> input(const InputSpec &spec, llvm::StringRef argument) {
-    std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
-    DType dtype = spec.dtype.value_or(request_.floatType);
-    mil::Shape shape;
-    mil::InputInfo info;
-    if (!spec.enumerated.empty()) {
-      size_t rank = spec.enumerated[0].size();
-      for (size_t axis = 0; axis < rank; ++axis) {
-        int64_t low = INT64_MAX, high = 0;
-        for (const auto &sizes : spec.enumerated) {
-          if (sizes.size() != rank)
-            return makeError("input '{0}': the enumerated shapes have different ranks", name);
-          low = std::min(low, sizes[axis]);
-          high = std::max(high, sizes[axis]);
-        }
-        shape.push_back(low == high ? Dim(low)
-                                    : Dim::symbol(name + "_" + std::to_string(axis), low, high));
-      }
-      info.enumeratedShapes = spec.enumerated;
-      info.defaultShape = spec.enumerated[0];
-    } else {
-      bool flexible = false;
-      for (auto [axis, range] : llvm::enumerate(spec.shape)) {
-        if (range.lower < 1 || range.upper < range.lower)
-          return makeError(
-              "input '{0}': dimension {1} must be a positive size or a range low..high", name,
-              axis);
-        flexible |= range.lower != range.upper;
-        shape.push_back(range.lower == range.upper ? Dim(range.lower)
-                                                   : Dim::symbol(name + "_" + std::to_string(axis),
-                                                                 range.lower, range.upper));
-        info.defaultShape.push_back(range.lower);
-      }
-      if (!flexible)
-        info.defaultShape.clear();
-    }
-    mil::Value *value = function_.addInput(mil::Type::tensor(dtype, shape), name);
-    function_.inputInfo.resize(function_.inputs().size());
-    function_.inputInfo.back() = std::move(info);
-    at::ScalarType torchType = dtype == DType::I32    ? at::kLong
-                               : dtype == DType::Bool ? at::kBool
-                                                      : at::kFloat;
-    // Sizes are taken from the input itself, before any conversion of it.
-    engine_.makeTensor(value, torchType);
-    return engine_.makeTensor(engine_.castTo(value, milTypeOf(torchType)), torchType);
-  }
-
-  void collect(const Val &val, llvm::StringRef name,
-               std::vector<std::pair<std::string, Val>> &outputs) {
-    if (auto tuple = val.tuple()) {
-      for (const Val &element : tuple->values)
-        collect(element, "", outputs);
-    } else if (auto list = val.list()) {
-      for (const Val &element : list->values)
-        collect(element, "", outputs);
-    } else if (auto dict = val.dict()) {
-      for (const auto &[key, element] : dict->entries)
-        collect(element, key.isString() ? key.toStringRef() : "", outputs);
-    } else if (!val.isNone()) { // a model may return None among tensors
-      outputs.emplace_back(name.str(), val);
-    }
-  }
-
-  Error finish(const Val &result) {
-    std::vector<std::pair<std::string, Val>> outputs;
-    collect(result, "", outputs);
-    if (outputs.empty())
-      return makeError("{0} returns no tensor; a Core ML function needs an output",
-                       request_.method);
-    if (request_.outputs.size() > outputs.size())
-      return makeError("{0} outputs are named, but {1} returns {2}", request_.outputs.size(),
-                       request_.method, outputs.size());
-    Builder &builder = engine_.builder();
-    llvm::SmallVector<mil::Value *, 4> values;
-    for (auto [i, output] : llvm::enumerate(outputs)) {
-      auto &[key, val] = output;
-      mil::Value *value;
-      if (auto tensor = val.tensor())
-        value = engine_.read(*tensor);
-      else if (val.number())
-        value = val.number()->value;
-      else if (val.asDim() || (val.known() && val.known()->isScalar()))
-        value = engine_.scalar(val, val.asDim()             ? DType::I32
-                                    : val.known()->isBool() ? DType::Bool
-                                                            : DType::F32);
-      else
-        return makeError("{0} returns a value that is neither a tensor nor a number",
-                         request_.method);
-      if (!Builder::isPoison(value) && mil::isFloat(value->type.dtype()))
-        value = engine_.castTo(value, request_.floatType);
-      if (Error error = builder.takeError())
-        return error;
-      // Each output is a result of its own: it gets the interface's name.
-      bool taken =
-          !value->def() || value->def()->is(OpKind::const_) || llvm::is_contained(values, value);
-      if (taken)
-        value = builder.emit(OpKind::identity, {{mil::identity::x, value}});
-      std::string name = i < request_.outputs.size() ? request_.outputs[i]
-                         : !key.empty()              ? function_.uniqueName(key).str()
-                         : outputs.size() == 1
-                             ? function_.uniqueName("output").str()
-                             : function_.uniqueName("output_" + std::to_string(i)).str();
-      value->name = std::move(name);
-      values.push_back(value);
-    }
-    function_.body().setOutputs(values);
-    return builder.takeError();
-  }
-
-  mil::Function &function_;
-  const FunctionRequest &request_;
-  Engine engine_;
-  size_t next_ = 0;
-};
-
-} // namespace
-
-/// Adds the function; takes it away again where lowering fails. `adapters` are those opened so far,
-/// by path.
-static Error lowerModule(mil::Program &program, const FunctionRequest &request,
-                         torch::jit::Module &module, EngineOptions options, AdapterFiles &adapters,
-                         std::vector<std::string> &warnings,
-                         std::vector<AdapterInput> *adapterInputs) {
+/// Adds the function; takes it away again where lowering fails.
+Error Models::State::lower(mil::Program &program, const FunctionRequest &request,
+                           const torch::jit::Module &module, StorageOf storageOf,
+                           std::vector<std::string> &warnings,
+                           std::vector<AdapterInput> *adapterInputs) {
   auto plan = planAdapters(adapters, module, request, warnings);
   if (!plan)
     return plan.takeError();
@@ -402,9 +154,15 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
       return addContext(std::move(error), request.adapters[0].path);
   AdapterHook hook(**plan, request.adapterMode);
   ParameterNames names(module._ivalue());
+  EngineOptions options;
   options.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
+  options.storageOf = std::move(storageOf);
+  WalkOptions walk;
+  walk.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
+    return sources.locate(node, modulePath);
+  };
   if (!request.adapters.empty()) {
-    options.moduleHook = &hook;
+    walk.moduleHook = &hook;
     std::vector<std::shared_ptr<const AdapterFile>> files;
     for (const AdapterSpec &spec : request.adapters)
       files.push_back(adapters.at(spec.path));
@@ -417,7 +175,7 @@ static Error lowerModule(mil::Program &program, const FunctionRequest &request,
     };
   }
   mil::Function *function = program.addFunction(request.name);
-  FunctionLowering lowering(*function, request, std::move(options));
+  ScriptFunction lowering(*function, request, std::move(options), std::move(walk));
   Error error = Error::success();
   llvm::cantFail(std::move(error));
   try {
@@ -449,13 +207,8 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   auto loaded = state_->load(request.path);
   if (!loaded)
     return loaded.takeError();
-  EngineOptions options;
-  options.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
-    return state_->sources.locate(node, modulePath);
-  };
-  options.storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); };
-  return lowerModule(program, request, (*loaded)->module, std::move(options), state_->adapters,
-                     warnings, adapterInputs);
+  auto storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); };
+  return state_->lower(program, request, (*loaded)->module, storageOf, warnings, adapterInputs);
 }
 
 Error checkModelFile(llvm::StringRef path) {
@@ -469,16 +222,11 @@ Error Models::lower(mil::Program &program, const FunctionRequest &request,
   auto view = viewOnHost(module, state_->host);
   if (!view)
     return addContext(view.takeError(), request.path);
-  EngineOptions options;
-  options.storageOf = [&](const at::Tensor &tensor) {
+  auto storageOf = [&](const at::Tensor &tensor) {
     return state_->storageInMemory(tensor, request.checksumWeights);
   };
   state_->sources.clear();
-  options.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
-    return state_->sources.locate(node, modulePath);
-  };
-  return lowerModule(program, request, *view, std::move(options), state_->adapters, warnings,
-                     adapterInputs);
+  return state_->lower(program, request, *view, storageOf, warnings, adapterInputs);
 }
 
 } // namespace plait::frontend

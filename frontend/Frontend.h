@@ -112,7 +112,4 @@ Expected<std::vector<PackedInput>> packAdapter(llvm::StringRef path,
 /// Success where the file at `path` loads as TorchScript; else what it is, and what to do.
 Error checkModelFile(llvm::StringRef path);
 
-/// The names of all operations that have a lowering, sorted.
-std::vector<std::string> supportedOperations();
-
 } // namespace plait::frontend

@@ -12,9 +12,9 @@ namespace plait::frontend {
 using mil::DType;
 using mil::OpKind;
 
-Call::Call(Engine &engine, const torch::jit::Node *node, const c10::FunctionSchema &schema,
-           std::vector<Val> arguments)
-    : engine_(engine), node_(node), schema_(&schema), name_(schema.name()),
+Call::Call(Engine &engine, const c10::FunctionSchema &schema, std::vector<Val> arguments,
+           const Site *site)
+    : engine_(engine), site_(site), schema_(&schema), name_(schema.name()),
       arguments_(std::move(arguments)) {
   if (!schema.operator_name().overload_name.empty())
     name_ += "." + schema.operator_name().overload_name;

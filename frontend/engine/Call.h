@@ -10,16 +10,16 @@
 //       x.rank())}}), x.dtype);
 //     }
 //
-// Errors are sticky: after the first, accessors give harmless poison and the node's results are
-// poison; the engine checks once per node. A lowering never sees aliasing or in-place forms: the
-// engine lowers `relu_` as `relu` and stores the result through the view.
+// Errors are sticky: after the first, accessors give harmless poison and the operation's results
+// are poison; the engine checks once per operation. A lowering never sees aliasing or in-place
+// forms: the engine lowers `relu_` as `relu` and stores the result through the view.
 #pragma once
 
+#include "frontend/engine/Site.h"
 #include "frontend/engine/Val.h"
 #include "mil/Builder.h"
 
 #include <ATen/core/function_schema.h>
-#include <torch/csrc/jit/ir/ir.h>
 
 namespace plait::frontend {
 
@@ -47,8 +47,9 @@ mil::DType milTypeOf(at::ScalarType dtype);
 
 class Call {
 public:
-  Call(Engine &engine, const torch::jit::Node *node, const c10::FunctionSchema &schema,
-       std::vector<Val> arguments);
+  /// `site` says which results are used; null: all.
+  Call(Engine &engine, const c10::FunctionSchema &schema, std::vector<Val> arguments,
+       const Site *site);
 
   /// The full name, "aten::softmax.int".
   const std::string &name() const { return name_; }
@@ -124,11 +125,9 @@ public:
   void resultList(llvm::ArrayRef<Tensor> tensors);
   std::vector<Val> takeResults() { return std::move(results_); }
   /// Whether anything reads a result: what nothing reads may be left out (give Val()).
-  bool isUsed(unsigned index) const {
-    return index >= node_->outputs().size() || node_->output(index)->hasUses();
-  }
+  bool isUsed(unsigned index) const { return !site_ || site_->isUsed(index); }
 
-  /// This node cannot be lowered: what, where (added by the engine) and what to do.
+  /// This operation cannot be lowered: what, where (added by the engine) and what to do.
   void refuse(Error error);
   template <typename... Args> void refuse(fmt::format_string<Args...> format, Args &&...args) {
     refuse(makeError(format, std::forward<Args>(args)...));
@@ -140,29 +139,12 @@ private:
   std::optional<unsigned> find(llvm::StringRef name) const;
 
   Engine &engine_;
-  const torch::jit::Node *node_;
+  const Site *site_;
   const c10::FunctionSchema *schema_;
   std::string name_;
   std::vector<Val> arguments_;
   std::vector<Val> results_;
   bool failed_ = false;
-};
-
-/// Lowers one call. Keyed by full schema name with overload: "aten::softmax.int".
-using LowerFn = void (*)(Call &);
-
-/// The table of lowerings; filled once from the visible list in lower/Families.h.
-class Table {
-public:
-  /// Several overloads may share one function.
-  void add(std::initializer_list<const char *> names, LowerFn fn);
-  LowerFn find(llvm::StringRef name) const;
-  /// Sorted names, for the reference page and for messages that suggest what exists.
-  std::vector<std::string> names() const;
-  static const Table &get();
-
-private:
-  llvm::StringMap<LowerFn> fns_;
 };
 
 } // namespace plait::frontend

@@ -1,27 +1,20 @@
 // `if`: decided while compiling where the condition is known; otherwise both branches are lowered
-// into the blocks of a `cond`, and whatever they leave different becomes a result of it: the node's
-// outputs, and every tensor, list, dictionary and attribute that either branch wrote.
+// into the blocks of a `cond`, and whatever they leave different becomes a result of it: the
+// blocks' outputs, and every tensor, list, dictionary and attribute that either branch wrote.
 #include "frontend/engine/Region.h"
 
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
 
-namespace prim = c10::prim;
 using mil::Builder;
 using mil::OpKind;
 
-/// A block that always raises: unreachable for inputs that the model accepts.
-static bool raises(torch::jit::Block &block) {
-  return llvm::any_of(block.nodes(),
-                      [](torch::jit::Node *node) { return node->kind() == prim::RaiseException; });
-}
-
 class IfLowering {
 public:
-  IfLowering(Engine &engine, torch::jit::Node &node) : engine_(engine), node_(node) {}
+  explicit IfLowering(Engine &engine) : engine_(engine) {}
 
-  void run(mil::Value *predicate) {
+  Engine::Results run(mil::Value *predicate, llvm::ArrayRef<const Body *> branches) {
     Builder &builder = engine_.builder_;
     auto owned = std::make_unique<mil::Op>(OpKind::cond);
     owned->name = engine_.function_.uniqueName("cond");
@@ -30,15 +23,12 @@ public:
     std::vector<Val> outputs[2];
     std::unique_ptr<Region> regions[2];
     for (unsigned i = 0; i < 2; ++i) {
-      torch::jit::Block &branch = *node_.blocks()[i];
       auto region = std::make_unique<Region>(engine_, *op_->addBlock());
-      engine_.runBlock(branch);
-      for (const torch::jit::Value *output : branch.outputs())
-        outputs[i].push_back(region->freeze(engine_.lookup(output)));
+      for (const Val &output : branches[i]->lower({}))
+        outputs[i].push_back(region->freeze(output));
       region->close();
       regions[i] = std::move(region);
     }
-    engine_.node_ = &node_;
     a_ = regions[0].get();
     b_ = regions[1].get();
     if (a_->changedMetadata() || b_->changedMetadata())
@@ -61,8 +51,10 @@ public:
     }
     for (auto &effect : effects)
       effect();
-    for (auto [output, value] : llvm::zip(node_.outputs(), merged))
-      engine_.bind(output, value());
+    Engine::Results results;
+    for (const auto &value : merged)
+      results.push_back(value());
+    return results;
   }
 
 private:
@@ -317,33 +309,21 @@ private:
   }
 
   Engine &engine_;
-  torch::jit::Node &node_;
   mil::Op *op_ = nullptr;
   Region *a_ = nullptr, *b_ = nullptr;
   llvm::SmallVector<mil::Value *, 4> aOutputs_, bOutputs_;
   unsigned results_ = 0;
 };
 
-void Engine::runIf(Node &node) {
-  Val condition = lookup(node.input());
-  auto take = [&](unsigned branch) {
-    torch::jit::Block &block = *node.blocks()[branch];
-    runBlock(block);
-    for (auto [output, value] : llvm::zip(node.outputs(), block.outputs()))
-      bind(output, lookup(value));
-  };
+Engine::Results Engine::branch(const Val &condition, const Body &then, const Body &otherwise) {
   if (condition.known() && condition.known()->isBool())
-    return take(condition.known()->toBool() ? 0 : 1);
-  if (!condition.number()) {
-    for (const torch::jit::Value *output : node.outputs())
-      bind(output, Val());
-    return;
-  }
+    return (condition.known()->toBool() ? then : otherwise).lower({});
+  if (!condition.number())
+    return {};
   // Inputs for which the model raises are outside its domain.
-  bool first = raises(*node.blocks()[0]), second = raises(*node.blocks()[1]);
-  if (first != second)
-    return take(first ? 1 : 0);
-  IfLowering(*this, node).run(condition.number()->value);
+  if (then.raises != otherwise.raises)
+    return (then.raises ? otherwise : then).lower({});
+  return IfLowering(*this).run(condition.number()->value, {&then, &otherwise});
 }
 
 } // namespace plait::frontend

@@ -1,67 +1,95 @@
-// The lowering engine: walks a TorchScript graph once with an environment from TorchScript values
-// to Vals, and emits MIL. Nodes whose inputs are all known run on LibTorch itself; views, in-place
-// writes, containers, calls and control flow are handled here, once, so that lowerings are plain
-// functions of values.
+// The lowering engine: operators on values become MIL. Whoever walks a program, TorchScript's or
+// another, calls it with a schema and values; it knows no graph. Operations whose inputs are all
+// known run on LibTorch itself; views, in-place writes and control flow are handled here, once, so
+// that lowerings are plain functions of values.
 //
-//   Engine.cpp       the walk, dispatch of one node, calls, attributes, diagnostics
-//   Known.cpp        known values: running nodes on LibTorch, constants for MIL
+//   Engine.cpp       values, one operation, diagnostics
+//   Table.cpp        how each operator is lowered
+//   Known.cpp        known values: running operations on LibTorch, constants for MIL
 //   Views.cpp        reading and writing through views
-//   ViewOps.cpp      the operations that make views: view, slice, transpose, split …
+//   ViewSteps.cpp    making views: reshape, permute, slice, select, split
 //   Mutation.cpp     in-place and out= forms from the schema's alias annotations
 //   Dims.cpp         symbolic and run-time integers
-//   Containers.cpp   lists, tuples, dictionaries
+//   Convert.cpp      casts, reshapes and sizes as MIL values
 //   Journal.cpp      what a speculative region changed, to undo or to merge
 //   ControlFlow.cpp  if
 //   Loop.cpp         loops
 #pragma once
 
 #include "frontend/engine/Call.h"
+#include "frontend/engine/Site.h"
 #include "frontend/engine/Val.h"
 
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <map>
 
 namespace plait::frontend {
 
-class ModuleHook;
+struct Row;
 
-/// One thing that stopped the lowering of a node.
+/// One thing that stopped the lowering of an operation.
 struct Problem {
-  std::string what;       ///< the message, or the name of an unsupported operation
-  bool unsupported;       ///< no lowering exists, as against one that refused
-  std::string modulePath; ///< "encoder.layer.0"
-  std::string location;   ///< "model.py:12 in forward: y = …"
+  std::string what; ///< the message, or the name of an unsupported operation
+  bool unsupported; ///< no lowering exists, as against one that refused
+  mil::Location location;
 };
 
 struct EngineOptions {
-  /// How many nodes may be lowered inside unrolled loops of one function.
+  /// How many operations may be lowered inside unrolled loops of one function.
   size_t unrollBudget = 100000;
-  /// Where a node stands, in a module of this path; asked for each node, so that the line is to be
-  /// found when it is needed.
-  std::function<mil::Location(const torch::jit::Node &, const mil::Name &modulePath)> locationOf;
   /// All names that the model has for a tensor.
   std::function<mil::Origin(const at::Tensor &)> originOf;
   /// The mapped storage behind a tensor's memory with its CRC, or null: weights never move.
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
-  /// Stands between modules and their forward (ModuleHook.h); may be null. Outlives the engine.
-  ModuleHook *moduleHook = nullptr;
+};
+
+/// A branch of an `if` or the body of a loop, as a walk gives it.
+struct Body {
+  /// Lowers it where the engine's builder stands: its inputs to its outputs. Called several times
+  /// for a loop's body.
+  llvm::function_ref<std::vector<Val>(llvm::ArrayRef<Val>)> lower;
+  /// How many operations it has, for the budget of unrolled loops.
+  size_t operations = 0;
+  /// It always ends in an exception.
+  bool raises = false;
 };
 
 class Engine {
 public:
   Engine(mil::Function &function, EngineOptions options);
 
-  /// Runs a method of `self` on arguments (self excluded); the value of its return, or poison.
-  Val run(const c10::IValue &self, torch::jit::Function &method, std::vector<Val> arguments);
+  // ---- for walks ----
+  using Results = std::vector<Val>;
+  /// Runs `lower` for what stands at `site`. What it throws and what the builder cannot make are
+  /// problems there, of `name`.
+  Results at(const Site &site, llvm::StringRef name, llvm::function_ref<Results()> lower);
+  /// The same without a net: for what has blocks, whose operations stand at sites of their own.
+  Results within(const Site &site, llvm::function_ref<Results()> lower);
+  /// One operation of the site. Missing arguments take the schema's defaults; what cannot be
+  /// lowered gives poison or fewer results.
+  Results lower(const Site &site, const c10::FunctionSchema &schema, std::vector<Val> arguments);
+  /// One of the blocks where the condition is known; else both, and what they leave different
+  /// becomes a result of a `cond`: the blocks' outputs, and every tensor, list, dictionary and
+  /// attribute that either wrote.
+  Results branch(const Val &condition, const Body &then, const Body &otherwise);
+  /// The body maps (turn, carried…) to (condition, carried…), as prim::Loop's does. Unrolled while
+  /// trips and condition are known, else a `while_loop`.
+  Results loop(const Val &trips, Val condition, std::vector<Val> carried, const Body &body);
+  /// An attribute of an object that the program wrote or that was kept; null where neither.
+  const Val *slot(c10::ivalue::Object &object, size_t index) const;
+  /// Every read is to give this same object.
+  void keepSlot(c10::ivalue::Object &object, size_t index, Val value);
+  void writeSlot(c10::ivalue::Object &object, size_t index, Val value);
+  /// An operation that no lowering exists for.
+  void unsupported(llvm::StringRef name);
   /// Everything that went wrong, as one error: each unsupported operation once, with count, module
   /// path and line.
   Error takeError();
   std::vector<std::string> takeWarnings() { return std::move(warnings_); }
 
-  // ---- for Call and the engine's own parts ----
+  // ---- for Call, lowerings and the engine's own parts ----
   mil::Builder &builder() { return builder_; }
   mil::Function &function() { return function_; }
 
@@ -71,6 +99,8 @@ public:
   Val makeDimTensor(Dim dim, at::ScalarType dtype);
   Val makeList(c10::TypePtr elementType, std::vector<Val> values);
   Val makeTuple(c10::TypePtr type, std::vector<Val> values);
+  Val makeDict(c10::TypePtr keyType, c10::TypePtr valueType,
+               std::vector<std::pair<c10::IValue, Val>> entries);
   /// A constant of the model or a module attribute: every read of one tensor gives one cell.
   Val fromIValue(const c10::IValue &value, llvm::StringRef attribute = "", bool fromWeight = false);
 
@@ -92,6 +122,17 @@ public:
   /// An int of any kind as a Dim: a run-time one becomes a symbol of its own.
   std::optional<Dim> dimOf(const Val &val);
   std::optional<Shape> dimsOf(const Val &list);
+  // Tensors that view others (ViewSteps.cpp), by LibTorch's rules; sizes may be symbolic, axes are
+  // in [0, rank).
+  /// A view where the strides allow it or it `mustAlias`; else a tensor of its own.
+  Val reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlias);
+  Val permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> perm);
+  Val sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end,
+                  int64_t step);
+  Val selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index);
+  Val splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind);
+  /// Writes to either are refused from here on: LibTorch alone knows whether they share memory.
+  void mayAlias(const Val &a, const Val &b);
   /// A tensor of its own with the same content: `clone`.
   Val copy(const Val::TensorPtr &tensor);
   /// `x.to(dtype)`; the same object's alias where nothing changes.
@@ -111,26 +152,31 @@ public:
   /// A value of the environment as an IValue for LibTorch; nullopt where part of it is not known.
   std::optional<c10::IValue> toKnown(const Val &val);
   static bool hasPoison(const Val &val);
-  /// Runs one operation on values, as a node would: known values, lowering table, fallback.
-  std::optional<std::vector<Val>> call(const c10::FunctionSchema &schema,
-                                       std::vector<Val> arguments);
+  /// One operation on values, as a part of the one that is being lowered: all of its results are
+  /// used. nullopt where it is not supported.
+  std::optional<Results> call(const c10::FunctionSchema &schema, std::vector<Val> arguments) {
+    return call(schema, std::move(arguments), nullptr);
+  }
+
+  /// The results of an in-place or out= operation's functional form on the same arguments; nullopt
+  /// after a refusal.
+  std::optional<Results> functional(const c10::FunctionSchema &schema,
+                                    llvm::ArrayRef<Val> arguments);
+
+  /// To be called before what is older than an open region is changed: keeps it for undoing.
+  void touch(const std::shared_ptr<Cell> &cell);
+  void touch(const Val::TensorPtr &tensor);
+  void touch(const Val::ListPtr &list);
+  void touch(const Val::DictPtr &dict);
 
   void fail(Error error);
   void warn(const llvm::Twine &message);
 
 private:
   friend class Call;
-  using Node = torch::jit::Node;
   using Arguments = llvm::ArrayRef<Val>;
-  /// The results of a node that was handled; nullopt: try the next way.
-  using Handled = std::optional<std::vector<Val>>;
-
-  /// The environment of one call of a method or function.
-  struct Frame {
-    llvm::DenseMap<const torch::jit::Value *, Val> env;
-    Frame *caller = nullptr;
-    mil::Name modulePath;
-  };
+  /// The results of an operation that was handled; nullopt: try the next way.
+  using Handled = std::optional<Results>;
 
   /// What a speculative region changed among the objects that existed before it, to undo or to
   /// merge.
@@ -144,22 +190,13 @@ private:
   };
 
   // Engine.cpp
-  void runBlock(torch::jit::Block &block);
-  void runNode(Node &node);
-  std::vector<Val> dispatch(Node &node, std::vector<Val> arguments);
-  Handled primitive(Node &node, Arguments arguments);
-  std::vector<Val> callFunction(torch::jit::Function &function, std::vector<Val> arguments,
-                                const mil::Name &modulePath);
-  Val getAttr(Node &node, const Val &object);
-  void setAttr(Node &node, const Val &object, const Val &value);
-  Val lookup(const torch::jit::Value *value);
-  void bind(const torch::jit::Value *value, Val val);
-  void unsupported(llvm::StringRef name);
-  mil::Name modulePath() const { return frame_ ? frame_->modulePath : mil::Name(); }
+  /// `own` is the site whose operation this is; null for a part of one.
+  Handled call(const c10::FunctionSchema &schema, std::vector<Val> arguments, const Site *own);
   void addProblem(std::string what, bool isUnsupported);
 
   // Known.cpp
-  Handled runKnown(const c10::FunctionSchema &schema, Arguments arguments, bool force);
+  Handled runKnown(const c10::FunctionSchema &schema, Arguments arguments, const Row *row,
+                   bool force, const Site *own);
   std::optional<c10::IValue> knownArgument(const Val &val, const c10::TypePtr &type);
 
   // Views.cpp
@@ -169,38 +206,14 @@ private:
   mil::Value *cellValue(Cell &cell);
   void setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content);
   Val::TensorPtr makeObject(std::shared_ptr<Cell> cell);
-  void mayAlias(const Val &a, const Val &b);
-
-  // ViewOps.cpp
-  Handled viewOperation(const c10::FunctionSchema &schema, Arguments arguments);
-  Val reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlias);
-  Val permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> perm);
-  Val sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end,
-                  int64_t step);
-  Val selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index);
-  Val splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind);
 
   // Mutation.cpp
   Handled mutation(const c10::FunctionSchema &schema, Arguments arguments);
-
-  // Dims.cpp
-  Handled scalarOperation(const c10::FunctionSchema &schema, Arguments arguments);
-  Handled tensorProperty(const c10::FunctionSchema &schema, Arguments arguments);
-
-  // Containers.cpp
-  Handled container(const c10::FunctionSchema &schema, Arguments arguments);
-  Handled containerPrimitive(Node &node, Arguments arguments);
+  void refuseWrite(const c10::FunctionSchema &schema, const char *why);
 
   // Journal.cpp
-  void touch(const std::shared_ptr<Cell> &cell);
-  void touch(const Val::TensorPtr &tensor);
-  void touch(const Val::ListPtr &list);
-  void touch(const Val::DictPtr &dict);
   void rollback(Journal &journal);
 
-  // ControlFlow.cpp, Loop.cpp
-  void runIf(Node &node);
-  void runLoop(Node &node);
   friend class Region;
   friend class IfLowering;
   friend class LoopLowering;
@@ -208,8 +221,6 @@ private:
   mil::Function &function_;
   EngineOptions options_;
   mil::Builder builder_;
-  Frame *frame_ = nullptr;
-  Node *node_ = nullptr; ///< being lowered
   std::vector<Problem> problems_;
   std::vector<std::string> warnings_;
   std::vector<Journal *> journals_;
@@ -226,11 +237,7 @@ private:
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
   llvm::DenseMap<const void *, std::shared_ptr<Cell>> attributeCells_; ///< by TensorImpl
   std::vector<at::Tensor> kept_; ///< keeps the TensorImpls that key attributeCells_ alive
-  llvm::DenseMap<const void *, std::string> objectPaths_;
-  std::map<std::pair<c10::ivalue::Object *, size_t>, Val>
-      slots_;                                 ///< attributes that were read as objects or set
-  llvm::DenseSet<const void *> localObjects_; ///< made by the model's own code
-  std::vector<c10::IValue> localObjectsKept_;
+  std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> ownedStorages_;
 };
 

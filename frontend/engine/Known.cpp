@@ -1,19 +1,13 @@
 // Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL
 // constants.
 #include "frontend/engine/Engine.h"
-
-#include "llvm/ADT/StringSet.h"
-#include "llvm/ADT/StringSwitch.h"
+#include "frontend/engine/Table.h"
 
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/jit/runtime/operator.h>
 
 namespace plait::frontend {
-
-/// Known tensors of up to this size are computed with; what derives from larger weights stays a
-/// computed constant: it is lowered, and the passes decide.
-static constexpr int64_t kEagerBytes = 64 * 1024;
 
 std::optional<c10::IValue> Engine::toKnown(const Val &val) { return knownArgument(val, nullptr); }
 
@@ -87,78 +81,7 @@ struct Load {
     }
   }
 };
-
-bool isUninitializedMemory(llvm::StringRef name) {
-  return name == "aten::empty" || name == "aten::empty_like" || name == "aten::new_empty" ||
-         name == "aten::empty_strided" || name == "aten::new_empty_strided" ||
-         name == "aten::empty_permuted";
-}
 } // namespace
-
-/// Whether a value of a graph becomes the weight or the input of layers, through arithmetic and
-/// changes of shape at most: all of it is lowered. What else takes it may be LibTorch's alone.
-static bool feedsLayers(const torch::jit::Value *value, unsigned depth = 0) {
-  static const llvm::StringSet<> layers = {"aten::linear", "aten::matmul",      "aten::mm",
-                                           "aten::addmm",  "aten::conv1d",      "aten::conv2d",
-                                           "aten::conv3d", "prim::CallMethod",  "aten::embedding",
-                                           "prim::Return", "aten::_convolution"};
-  static const llvm::StringSet<> between = {
-      "aten::mul",     "aten::add",       "aten::sub",     "aten::to",        "aten::t",
-      "aten::reshape", "aten::transpose", "aten::permute", "aten::view",      "aten::unsqueeze",
-      "aten::squeeze", "aten::type_as",   "aten::detach",  "aten::contiguous"};
-  return depth < 16 &&
-         llvm::all_of(
-             value->uses(),
-             [&](const torch::jit::Use &use) {
-               llvm::StringRef kind = use.user->kind().toQualString();
-               return layers.contains(kind) ||
-                      (between.contains(kind) && feedsLayers(use.user->output(), depth + 1));
-             });
-}
-
-/// An identity matrix that memory need not hold: lowered, it is a lazy constant. PEFT's DoRA makes
-/// one of each layer's width.
-static bool isLargeIdentity(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
-  if (schema.name() != "aten::eye")
-    return false;
-  auto rows = arguments[0].asDim();
-  auto columns = schema.argumentIndexWithName("m") ? arguments[1].asDim() : rows;
-  const c10::IValue *dtype = arguments[*schema.argumentIndexWithName("dtype")].known();
-  return rows && columns && rows->isConst() && columns->isConst() && dtype &&
-         (dtype->isNone() || at::isFloatingType(dtype->toScalarType())) && columns->value() > 0 &&
-         rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
-}
-
-/// A product of two small weights that holds more than they do: of the factors of an adapter, which
-/// need not be multiplied out (passes/Sources.h). That of two vectors is a table (positions by
-/// frequencies) and is.
-static bool isExpandingProduct(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
-  enum Kind { Other, Kron, Matmul, Linear, Conv };
-  Kind kind = llvm::StringSwitch<Kind>(schema.name())
-                  .Case("aten::kron", Kron)
-                  .Cases("aten::matmul", "aten::mm", Matmul)
-                  .Case("aten::linear", Linear)
-                  .Case("aten::conv1d", Conv)
-                  .Default(Other);
-  if (kind == Other || (kind == Linear && !arguments[2].isNone()))
-    return false;
-  auto sizes = [](const Val &val) -> std::optional<llvm::SmallVector<int64_t, 6>> {
-    auto tensor = val.tensor();
-    const auto *known = tensor ? std::get_if<Cell::Known>(&tensor->cell->content) : nullptr;
-    return known && known->fromWeight && at::isFloatingType(tensor->dtype())
-               ? mil::constShape(tensor->shape)
-               : std::nullopt;
-  };
-  auto x = sizes(arguments[0]), y = sizes(arguments[1]);
-  if (!x || !y || x->size() < 2 || y->size() < 2 ||
-      ((kind == Matmul || kind == Linear) && y->size() != 2))
-    return false;
-  int64_t ofX = mil::numElements(llvm::ArrayRef<int64_t>(*x));
-  int64_t ofY = mil::numElements(llvm::ArrayRef<int64_t>(*y));
-  int64_t inner = kind == Kron ? 1 : kind == Conv ? (*x)[1] : x->back();
-  int64_t columns = kind == Kron ? ofY : kind == Matmul ? y->back() : (*y)[0];
-  return inner > (kind == Kron ? 0 : 1) && ofX / inner * columns > ofX + ofY;
-}
 
 /// A lazy constant of the program, for an operation that LibTorch alone computes.
 static at::Tensor computedConstant(const Val &argument) {
@@ -178,22 +101,22 @@ static at::Tensor computedConstant(const Val &argument) {
 }
 
 Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments,
-                                 bool force) {
+                                 const Row *row, bool force, const Site *own) {
   if (schema.is_mutable())
     return std::nullopt;
-  // A known tensor that was computed here may have other strides than LibTorch's would: only
-  // attributes are laid out as in LibTorch.
-  if (schema.name() == "aten::as_strided")
-    if (auto self = arguments[0].tensor();
-        !self || self->cell->attribute.empty() || !self->view.empty())
-      return std::nullopt;
+  WhenKnown when = WhenKnown::Compute;
+  if (row && row->whenKnown) {
+    ValueCall call(*this, schema, arguments);
+    when = row->whenKnown(call);
+  }
+  if (when == WhenKnown::Lower)
+    return std::nullopt;
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
+  // Adapters are computed by calls that no site stands for.
   auto staysLazy = [&] {
-    return (isLargeIdentity(schema, arguments) || isExpandingProduct(schema, arguments)) &&
-           // Adapters are computed by calls that no node stands for.
-           (!node_ || node_->maybeSchema() != &schema || feedsLayers(node_->output()));
+    return when == WhenKnown::LowerForLayers && (!own || !own->feedsLayers || own->feedsLayers());
   };
   if (!force && (load.largeWeight || staysLazy()))
     return std::nullopt;
@@ -219,7 +142,7 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   operation->getOperation()(stack);
   std::vector<Val> results;
   for (c10::IValue &value : stack) {
-    if (value.isTensor() && isUninitializedMemory(schema.name()))
+    if (value.isTensor() && when == WhenKnown::Zero)
       value.toTensor().zero_();
     Val result = fromIValue(value);
     if (auto tensor = result.tensor()) {

@@ -1,6 +1,6 @@
 // Loops: unrolled while the trip count and the condition are known (within a budget); what remains
-// becomes a `while_loop` that carries the node's loop-carried values and every outer tensor and
-// list that the body writes.
+// becomes a `while_loop` that carries the loop's variables and every outer tensor and list that the
+// body writes.
 //
 //     while_loop(loop_vars = (i, cond, carried…, cells…))
 //       cond block: i < trips and cond        body block: the body; i + 1, its condition, new
@@ -20,17 +20,18 @@ using mil::OpKind;
 
 class LoopLowering {
 public:
-  LoopLowering(Engine &engine, torch::jit::Node &node, Val trips, Val condition,
-               std::vector<Val> carried, int64_t firstIndex)
-      : engine_(engine), node_(node), body_(*node.blocks()[0]), trips_(std::move(trips)),
-        carried_(std::move(carried)), firstIndex_(firstIndex) {
+  LoopLowering(Engine &engine, const Body &body, Val trips, Val condition, std::vector<Val> carried,
+               int64_t firstIndex)
+      : engine_(engine), body_(body), trips_(std::move(trips)), carried_(std::move(carried)),
+        firstIndex_(firstIndex) {
     for (const Val &val : carried_)
       flatten(val);
     conditionSlot_ = slots_.size();
     slots_.push_back({.initial = std::move(condition)});
   }
 
-  bool run() {
+  /// What the carried values are after the loop; nothing where it cannot be lowered.
+  Engine::Results run() {
     // One promotion a run at least; a slot is promoted at most three times: varying, then dynamic
     // sizes.
     for (unsigned attempt = 0;; ++attempt) {
@@ -38,7 +39,7 @@ public:
       size_t problems = engine_.problems_.size(), slots = slots_.size();
       bool changed = lowerBody(scratch, /*final=*/false);
       if (engine_.problems_.size() > problems || failed_)
-        return false;
+        return {};
       if (!changed && slots_.size() == slots)
         break;
       assert(attempt <= 3 * slots_.size() + 8 && "promotion ends");
@@ -49,7 +50,7 @@ public:
       if (slot.varies)
         initial.push_back(initialValue(slot));
     if (llvm::any_of(initial, Builder::isPoison))
-      return false;
+      return {};
     mil::Value *limit = unlimited() ? nullptr : engine_.scalar(trips_, DType::I32);
 
     auto owned = std::make_unique<mil::Op>(OpKind::while_loop);
@@ -60,8 +61,8 @@ public:
     lowerBody(*op_->addBlock(), /*final=*/true);
     for (const auto &arg : op_->blocks()[1]->args())
       op_->addResult(arg->type, engine_.function_.uniqueName("while_loop"));
-    finish();
-    return !failed_;
+    Engine::Results results = finish();
+    return failed_ ? Engine::Results() : results;
   }
 
 private:
@@ -191,16 +192,14 @@ private:
       }
       leaves.push_back(now);
     }
-    engine_.bind(body_.inputs()[0], Val(Val::Number{args[0], c10::TypeKind::IntType}));
+    std::vector<Val> inputs{Val(Val::Number{args[0], c10::TypeKind::IntType})};
     llvm::ArrayRef<Val> rest(leaves);
-    for (auto [input, value] : llvm::zip(body_.inputs().slice(1), carried_))
-      engine_.bind(input, rebuild(value, rest));
-    engine_.runBlock(body_);
-    engine_.node_ = &node_;
+    for (const Val &value : carried_)
+      inputs.push_back(rebuild(value, rest));
+    std::vector<Val> outputs = body_.lower(inputs);
 
     std::vector<Val> after;
-    for (auto [output, value] : llvm::zip(body_.outputs().slice(1), carried_)) {
-      Val result = engine_.lookup(output);
+    for (auto [result, value] : llvm::zip(llvm::drop_begin(outputs), carried_)) {
       size_t before = after.size();
       flattenInto(result, after);
       std::vector<Val> expected;
@@ -208,7 +207,7 @@ private:
       if (after.size() - before != expected.size())
         refuse("changes the number of elements that a variable holds");
     }
-    after.push_back(engine_.lookup(body_.outputs()[0]));
+    after.push_back(outputs[0]);
     bool changed = false;
     if (!failed_ && !llvm::any_of(after, Engine::hasPoison)) {
       if (final)
@@ -350,7 +349,7 @@ private:
     block.setOutputs(outputs);
   }
 
-  void finish() {
+  Engine::Results finish() {
     std::vector<Val> leaves;
     unsigned index = 1;
     for (Slot &slot : slots_) {
@@ -361,13 +360,14 @@ private:
         leaves.push_back(result ? valueOf(slot, result) : slot.initial);
     }
     llvm::ArrayRef<Val> rest(leaves);
-    for (auto [output, value] : llvm::zip(node_.outputs(), carried_))
-      engine_.bind(output, rebuild(value, rest));
+    Engine::Results results;
+    for (const Val &value : carried_)
+      results.push_back(rebuild(value, rest));
+    return results;
   }
 
   Engine &engine_;
-  torch::jit::Node &node_;
-  torch::jit::Block &body_;
+  const Body &body_;
   Val trips_;
   std::vector<Val> carried_;
   int64_t firstIndex_;
@@ -377,44 +377,29 @@ private:
   bool failed_ = false;
 };
 
-void Engine::runLoop(Node &node) {
-  torch::jit::Block &body = *node.blocks()[0];
-  Val trips = lookup(node.inputs()[0]), condition = lookup(node.inputs()[1]);
-  std::vector<Val> carried;
-  for (const torch::jit::Value *input : node.inputs().slice(2))
-    carried.push_back(lookup(input));
-  auto give = [&](llvm::ArrayRef<Val> values) {
-    for (auto [i, output] : llvm::enumerate(node.outputs()))
-      bind(output, i < values.size() ? values[i] : Val());
-  };
+Engine::Results Engine::loop(const Val &trips, Val condition, std::vector<Val> carried,
+                             const Body &body) {
   if (trips.isPoison() || condition.isPoison() || llvm::any_of(carried, hasPoison))
-    return give({});
+    return {};
   int64_t index = 0;
-  auto nodes = std::distance(body.nodes().begin(), body.nodes().end());
   while (true) {
     auto limit = trips.asDim();
     bool decided = limit && limit->isConst() && condition.known();
     if (decided && (index >= limit->value() || !condition.known()->toBool()))
-      return give(carried);
-    unrolled_ += decided ? nodes : 0;
-    if (!decided || unrolled_ > options_.unrollBudget) {
-      if (!LoopLowering(*this, node, trips, condition, carried, index).run())
-        give({});
-      return;
-    }
-    bind(body.inputs()[0], Val(c10::IValue(index)));
-    for (auto [input, value] : llvm::zip(body.inputs().slice(1), carried))
-      bind(input, value);
+      return carried;
+    unrolled_ += decided ? body.operations : 0;
+    if (!decided || unrolled_ > options_.unrollBudget)
+      return LoopLowering(*this, body, trips, condition, carried, index).run();
+    std::vector<Val> inputs{Val(c10::IValue(index))};
+    llvm::append_range(inputs, carried);
     size_t problems = problems_.size();
-    runBlock(body);
-    node_ = &node;
-    condition = lookup(body.outputs()[0]);
-    for (auto [slot, output] : llvm::zip(carried, body.outputs().slice(1)))
-      slot = lookup(output);
+    std::vector<Val> outputs = body.lower(inputs);
+    condition = outputs[0];
+    carried.assign(outputs.begin() + 1, outputs.end());
     ++index;
     // A turn that could not be lowered says all there is to say.
     if (problems_.size() > problems || condition.isPoison())
-      return give({});
+      return {};
   }
 }
 

@@ -5,10 +5,10 @@
 //     z's view
 //
 // The functional twin is found among the operation's overloads by the names of its arguments, so no
-// in-place operation needs code of its own. What writes and has no twin is refused, never dropped.
+// in-place operation needs code of its own but assignments (lower/Assignments.cpp). What writes and
+// has no twin is refused, never dropped.
 #include "frontend/engine/Engine.h"
 
-#include "llvm/ADT/StringSet.h"
 #include <ATen/Functions.h>
 #include <torch/csrc/jit/runtime/operator.h>
 
@@ -40,57 +40,46 @@ static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &sche
   return nullptr;
 }
 
+std::optional<Engine::Results> Engine::functional(const c10::FunctionSchema &schema,
+                                                  Arguments arguments) {
+  const std::string &name = schema.name();
+  bool isOut = name.back() != '_';
+  std::string base = isOut ? name : name.substr(0, name.size() - 1);
+  const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
+  if (!twin) {
+    refuseWrite(schema,
+                "and no functional form of it is known; write it without the in-place operation");
+    return std::nullopt;
+  }
+  std::vector<Val> inputs;
+  for (const auto &[argument, value] : llvm::zip(schema.arguments(), arguments))
+    if (!isOut || !isWritten(argument))
+      inputs.push_back(value);
+  auto results = call(*twin, std::move(inputs));
+  return results && !results->empty() ? std::move(results) : std::nullopt;
+}
+
+void Engine::refuseWrite(const c10::FunctionSchema &schema, const char *why) {
+  fail(makeError("{0} writes to its argument, {1}", schema.operator_name().name, why));
+}
+
 Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments arguments) {
-  using Results = std::vector<Val>;
   if (!schema.is_mutable())
     return std::nullopt;
   std::vector<unsigned> written;
   for (auto [i, argument] : llvm::enumerate(schema.arguments()))
     if (isWritten(argument))
       written.push_back(i);
-  std::string name = schema.name();
-  auto refuse = [&](const char *why) -> Handled {
-    fail(makeError("{0} writes to its argument, {1}", schema.operator_name().name, why));
+  auto refuse = [&](const char *why) {
+    refuseWrite(schema, why);
     return Results();
   };
-  auto self = arguments[written[0]].tensor();
-  if (!self)
+  if (!arguments[written[0]].tensor())
     return refuse("which is no tensor that can be written here");
-
-  // Forms whose twin is plain assignment.
-  if (name == "aten::copy_" || name == "aten::fill_") {
-    write(*self, arguments[1]);
-    return Results{arguments[0]};
-  }
-  if (name == "aten::zero_") {
-    write(*self, Val(c10::IValue(0)));
-    return Results{arguments[0]};
-  }
-  // Forms that change what the object views, not what it holds.
-  static const llvm::StringSet<> metadata = {
-      "aten::squeeze_",  "aten::unsqueeze_", "aten::t_",     "aten::transpose_",
-      "aten::swapaxes_", "aten::swapdims_",  "aten::detach_"};
-  bool isOut = name.back() != '_';
-  std::string base = isOut ? name : name.substr(0, name.size() - 1);
-  const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
-  if (!twin)
-    return refuse("and no functional form of it is known; write it without the in-place operation");
-  std::vector<Val> inputs;
-  for (auto [i, argument] : llvm::enumerate(arguments))
-    if (!isOut || !llvm::is_contained(written, i))
-      inputs.push_back(argument);
-  auto results = call(*twin, std::move(inputs));
-  if (!results || results->empty())
+  auto results = functional(schema, arguments);
+  if (!results)
     return Results();
-  if (metadata.contains(name)) {
-    if (auto changed = (*results)[0].tensor()) {
-      touch(self);
-      uint64_t serial = self->serial;
-      *self = *changed;
-      self->serial = serial;
-    }
-    return Results{arguments[0]};
-  }
+  bool isOut = schema.name().back() != '_';
   Results outputs;
   for (auto [i, index] : llvm::enumerate(written)) {
     auto target = arguments[index].tensor();

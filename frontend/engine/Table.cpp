@@ -1,21 +1,51 @@
 // The table of lowerings, filled once from the list of families.
-#include "frontend/Frontend.h"
+#include "frontend/engine/Table.h"
+
 #include "frontend/lower/Families.h"
 
 namespace plait::frontend {
 
-void Table::add(std::initializer_list<const char *> names, LowerFn fn) {
+Row &Table::row(llvm::StringRef name) {
+  auto [it, fresh] = rows_.try_emplace(name);
+  if (fresh)
+    it->second.family = family_;
+  return it->second;
+}
+
+void Table::add(Names names, LowerFn fn) {
   for (const char *name : names) {
-    [[maybe_unused]] bool fresh = fns_.try_emplace(name, fn).second;
-    assert(fresh && "an operation has one lowering");
+    Row &row = this->row(name);
+    assert(!row.lower && "an operator has one lowering of tensors");
+    row.lower = fn;
   }
 }
 
-LowerFn Table::find(llvm::StringRef name) const { return fns_.lookup(name); }
+void Table::addValues(Names names, ValuesFn fn) {
+  for (const char *name : names)
+    addValues(name, {""}, fn);
+}
+
+void Table::addValues(llvm::StringRef name, llvm::ArrayRef<const char *> overloads, ValuesFn fn) {
+  for (llvm::StringRef overload : overloads) {
+    Row &row = this->row(overload.empty() ? name.str() : (name + "." + overload).str());
+    assert(!row.values && "an operator has one lowering of values");
+    row.values = fn;
+  }
+}
+
+void Table::setWhenKnown(Names names, WhenKnown (*whenKnown)(ValueCall &)) {
+  for (const char *name : names)
+    row(name).whenKnown = whenKnown;
+}
+
+const Row *Table::find(llvm::StringRef name) const {
+  auto it = rows_.find(name);
+  return it == rows_.end() ? nullptr : &it->second;
+}
 
 std::vector<std::string> Table::names() const {
   std::vector<std::string> names;
-  for (const auto &entry : fns_)
+  for (const auto &entry : rows_)
     names.push_back(entry.getKey().str());
   llvm::sort(names);
   return names;
@@ -24,14 +54,14 @@ std::vector<std::string> Table::names() const {
 const Table &Table::get() {
   static const Table table = [] {
     Table t;
-#define F(NAME) register##NAME(t);
+#define F(NAME)                                                                                    \
+  t.family_ = #NAME;                                                                               \
+  register##NAME(t);
     PLAIT_LOWERING_FAMILIES(F)
 #undef F
     return t;
   }();
   return table;
 }
-
-std::vector<std::string> supportedOperations() { return Table::get().names(); }
 
 } // namespace plait::frontend

@@ -281,6 +281,19 @@ void lowerMultinomial(Call &c) {
                    {random_categorical::seed, -1}}),
            at::kLong);
 }
+/// An identity matrix that memory need not hold: lowered, it is a lazy constant. PEFT's DoRA makes
+/// one of each layer's width.
+WhenKnown whenEyeIsKnown(ValueCall &c) {
+  auto rows = c[0].asDim();
+  auto columns = c.find("m") ? c[1].asDim() : rows;
+  const c10::IValue *dtype = c["dtype"].known();
+  bool isLarge = rows && columns && rows->isConst() && columns->isConst() && dtype &&
+                 (dtype->isNone() || at::isFloatingType(dtype->toScalarType())) &&
+                 columns->value() > 0 &&
+                 rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
+  return isLarge ? WhenKnown::LowerForLayers : WhenKnown::Compute;
+}
+WhenKnown isUnset(ValueCall &) { return WhenKnown::Zero; }
 } // namespace
 
 void registerCreation(Table &table) {
@@ -306,7 +319,11 @@ void registerCreation(Table &table) {
   table.add({"aten::linspace", "aten::linspace.Tensor_Tensor", "aten::linspace.Tensor_Scalar",
              "aten::linspace.Scalar_Tensor"},
             lowerLinspace);
+  table.setWhenKnown({"aten::empty.memory_format", "aten::empty_strided", "aten::empty_permuted",
+                      "aten::empty_like", "aten::new_empty", "aten::new_empty_strided"},
+                     isUnset);
   table.add({"aten::eye", "aten::eye.m"}, lowerEye);
+  table.setWhenKnown({"aten::eye", "aten::eye.m"}, whenEyeIsKnown);
   table.add({"aten::rand", "aten::rand.generator"}, lowerRandom<false, false>);
   table.add({"aten::randn", "aten::randn.generator"}, lowerRandom<false, true>);
   table.add({"aten::rand_like", "aten::rand_like.generator"}, lowerRandom<true, false>);

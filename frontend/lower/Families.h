@@ -1,9 +1,21 @@
-// The families of lowerings: each registers its operations; Table.cpp calls every one of this list.
+// The families of lowerings: each registers its operators; Table.cpp calls every one of this list.
+// The first ones take values, the others tensors.
 #pragma once
 
-#include "frontend/engine/Call.h"
+#include "frontend/engine/Table.h"
 
 #define PLAIT_LOWERING_FAMILIES(F)                                                                 \
+  F(Statements)                                                                                    \
+  F(Optionals)                                                                                     \
+  F(Lists)                                                                                         \
+  F(Dicts)                                                                                         \
+  F(Properties)                                                                                    \
+  F(Sizes)                                                                                         \
+  F(Numbers)                                                                                       \
+  F(Views)                                                                                         \
+  F(Splits)                                                                                        \
+  F(Copies)                                                                                        \
+  F(Assignments)                                                                                   \
   F(Direct)                                                                                        \
   F(Activation)                                                                                    \
   F(Arithmetic)                                                                                    \

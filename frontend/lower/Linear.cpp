@@ -267,6 +267,32 @@ void lowerCross(Call &c) {
 }
 } // namespace
 
+/// A product of two small weights that holds more than they do: of the factors of an adapter, which
+/// need not be multiplied out (passes/Sources.h). That of two vectors is a table (positions by
+/// frequencies) and is.
+enum class Product { Kron, Matmul, Linear, Conv };
+template <Product kind> static WhenKnown whenProductIsKnown(ValueCall &c) {
+  if (kind == Product::Linear && !c[2].isNone())
+    return WhenKnown::Compute;
+  auto sizes = [](const Val &val) -> std::optional<llvm::SmallVector<int64_t, 6>> {
+    auto tensor = val.tensor();
+    const auto *known = tensor ? std::get_if<Cell::Known>(&tensor->cell->content) : nullptr;
+    return known && known->fromWeight && at::isFloatingType(tensor->dtype())
+               ? constShape(tensor->shape)
+               : std::nullopt;
+  };
+  auto x = sizes(c[0]), y = sizes(c[1]);
+  if (!x || !y || x->size() < 2 || y->size() < 2 ||
+      ((kind == Product::Matmul || kind == Product::Linear) && y->size() != 2))
+    return WhenKnown::Compute;
+  int64_t ofX = numElements(llvm::ArrayRef<int64_t>(*x));
+  int64_t ofY = numElements(llvm::ArrayRef<int64_t>(*y));
+  int64_t inner = kind == Product::Kron ? 1 : kind == Product::Conv ? (*x)[1] : x->back();
+  int64_t columns = kind == Product::Kron ? ofY : kind == Product::Matmul ? y->back() : (*y)[0];
+  bool expands = inner > (kind == Product::Kron ? 0 : 1) && ofX / inner * columns > ofX + ofY;
+  return expands ? WhenKnown::LowerForLayers : WhenKnown::Compute;
+}
+
 void registerLinear(Table &table) {
   table.add({"aten::linear"}, lowerLinear);
   table.add({"aten::matmul", "aten::linalg_matmul"}, lowerMatmul);
@@ -284,6 +310,11 @@ void registerLinear(Table &table) {
   table.add({"aten::chain_matmul", "aten::linalg_multi_dot"}, lowerChain);
   table.add({"aten::linalg_vecdot"}, lowerVecdot);
   table.add({"aten::cross", "aten::linalg_cross"}, lowerCross);
+  table.setWhenKnown({"aten::kron"}, whenProductIsKnown<Product::Kron>);
+  table.setWhenKnown({"aten::matmul", "aten::mm", "aten::mm.dtype"},
+                     whenProductIsKnown<Product::Matmul>);
+  table.setWhenKnown({"aten::linear"}, whenProductIsKnown<Product::Linear>);
+  table.setWhenKnown({"aten::conv1d", "aten::conv1d.padding"}, whenProductIsKnown<Product::Conv>);
 }
 
 } // namespace plait::frontend

@@ -214,6 +214,13 @@ void lowerAsStrided(Call &c) {
   Expr at(c, c.reshape(where, {numElements(size)}));
   c.result(c.reshape(castTo(gather(flat, at, 0), x.milType()), size), x.dtype);
 }
+/// A known tensor that was computed here may have other strides than LibTorch's would: only
+/// attributes are laid out as in LibTorch.
+WhenKnown whenAsStridedIsKnown(ValueCall &c) {
+  auto self = c.self();
+  bool isAttribute = self && !self->cell->attribute.empty() && self->view.empty();
+  return isAttribute ? WhenKnown::Compute : WhenKnown::Lower;
+}
 } // namespace
 
 void registerPatches(Table &table) {
@@ -224,6 +231,7 @@ void registerPatches(Table &table) {
   table.add({"aten::col2im"}, lowerCol2im);
   table.add({"aten::unfold"}, lowerUnfold);
   table.add({"aten::as_strided"}, lowerAsStrided);
+  table.setWhenKnown({"aten::as_strided"}, whenAsStridedIsKnown);
 }
 
 } // namespace plait::frontend

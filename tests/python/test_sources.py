@@ -99,6 +99,23 @@ def test_what_is_unstable_of_libtorch_stays_in_one_folder():
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_engine_knows_no_graph():
+    """Any walk may call it: nothing of TorchScript's graphs and modules is in engine/ and lower/."""
+    graph = re.compile(r"torch::jit::(Node|Graph|Block|Value|Module|Object|Function)\b|torch/csrc/jit/(ir|api|frontend|passes)/")
+    wrong = [f"{name(path)}: {match.group()}" for path in sources("frontend/engine", "frontend/lower")
+             for match in graph.finditer(path.read_text())]
+    wrong += [f"{name(path)} includes {header}" for path in sources("frontend/engine", "frontend/lower")
+              for header in includes(path)
+              if header.startswith("frontend/") and not header.startswith(("frontend/engine/", "frontend/lower/"))
+              and header != "frontend/Frontend.h"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_forms_of_files_need_no_torch():
+    chains = [reaches_torch(path) for path in sources("frontend/archive")]
+    assert not any(chains), "\n".join(" -> ".join(chain) for chain in chains if chain)
+
+
 def test_public_headers_stand_alone():
     """plait/plait.h needs the standard library only."""
     wrong = [f"{name(path)} includes {header}" for path in sources(PUBLIC)

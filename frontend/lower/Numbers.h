@@ -1,61 +1,25 @@
-// Python numbers at run time. What MIL has one operation for is emitted here; mathematical
-// functions go the way of 0-d tensors, so that there is one lowering of each.
-#include "frontend/engine/Numbers.h"
+// Arithmetic of Python numbers that only exist at run time (`x.item()`, a loop's counter, a length
+// that a tensor decides): rank-0 MIL values, int32, fp32 or bool. What MIL has one operation for is
+// emitted here; mathematical functions go the way of 0-d tensors, so that there is one lowering of
+// each.
+#pragma once
 
-#include "frontend/engine/Engine.h"
-
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
-#include <ATen/core/dispatch/Dispatcher.h>
+#include "frontend/engine/ValueCall.h"
 
 #include <limits>
 #include <numbers>
 
 namespace plait::frontend {
 
-using mil::DType;
-using mil::OpKind;
-
-namespace {
-
 /// One operation while it is computed.
 class Numbers {
 public:
-  Numbers(Engine &engine, const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments)
-      : engine_(engine), builder_(engine.builder()), schema_(schema), arguments_(arguments) {
-    floats_ = llvm::any_of(arguments, [](const Val &val) {
-      return (val.number() && val.number()->kind == c10::TypeKind::FloatType) ||
-             (val.known() && val.known()->isDouble());
-    });
-  }
-
+  using OpKind = mil::OpKind;
+  using DType = mil::DType;
   using Rule = mil::Value *(Numbers::*)();
-  static Rule find(llvm::StringRef name);
-
-  std::optional<Val> run() {
-    Rule rule = find(schema_.name());
-    if (!rule)
-      return std::nullopt;
-    mil::Value *value = (this->*rule)();
-    if (!value)
-      return std::nullopt;
-    c10::TypeKind kind = resultKind();
-    DType dtype = kind == c10::TypeKind::IntType    ? DType::I32
-                  : kind == c10::TypeKind::BoolType ? DType::Bool
-                                                    : DType::F32;
-    return Val(Val::Number{engine_.castTo(value, dtype), kind});
-  }
-
-private:
-  size_t count() const { return arguments_.size(); }
-  /// As the schema says; of a Scalar what the operands make of it.
-  c10::TypeKind resultKind() const {
-    c10::TypeKind stated = schema_.returns()[0].type()->kind();
-    if (stated == c10::TypeKind::IntType || stated == c10::TypeKind::FloatType ||
-        stated == c10::TypeKind::BoolType)
-      return stated;
-    return floats_ ? c10::TypeKind::FloatType : c10::TypeKind::IntType;
-  }
+  /// The result of `rule`, as TorchScript's interpreter computes it; nullopt where the arguments
+  /// are no numbers, or all known. Floats are fp32, where TorchScript has doubles.
+  static Handled run(ValueCall &call, Rule rule);
 
   // ---- operands ----
   mil::Value *as(unsigned index, DType dtype) { return engine_.scalar(arguments_[index], dtype); }
@@ -79,18 +43,7 @@ private:
     return mil::Builder::isPoison(like) ? like : builder_.scalar(like->type.dtype(), value);
   }
   /// A lowering of 0-d fp32 tensors.
-  mil::Value *tensorOp(const char *name, const char *overload,
-                       llvm::ArrayRef<mil::Value *> values) {
-    std::vector<Val> operands;
-    for (mil::Value *value : values)
-      operands.push_back(engine_.makeTensor(value, at::kFloat));
-    const c10::FunctionSchema &schema =
-        c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).schema();
-    auto results = engine_.call(schema, std::move(operands));
-    if (!results || results->size() != 1 || !results->front().isTensor())
-      return builder_.poison();
-    return engine_.read(*results->front().tensor());
-  }
+  mil::Value *tensorOp(const char *name, const char *overload, llvm::ArrayRef<mil::Value *> values);
 
   // ---- arithmetic ----
   mil::Value *add() { return emit(OpKind::add, common(0), common(1)); }
@@ -155,25 +108,8 @@ private:
   template <OpKind kind> mil::Value *logic() {
     return logical() ? emit(kind, as(0, DType::Bool), as(1, DType::Bool)) : bits();
   }
-  mil::Value *bits() {
-    engine_.fail(
-        makeError("{0} of integers that are only known at run time: Core ML has no bitwise "
-                  "operations; compute it while tracing, or by arithmetic",
-                  schema_.name()));
-    return builder_.poison();
-  }
-  mil::Value *logicalAnd() {
-    if (logical())
-      return logic<OpKind::logical_and>();
-    // The low bits are a remainder.
-    for (unsigned i : {0, 1})
-      if (auto mask = knownInt(i);
-          mask && *mask >= 0 && *mask < INT32_MAX && (*mask & (*mask + 1)) == 0) {
-        mil::Value *x = as(1 - i, DType::I32);
-        return emit(OpKind::mod, x, number(x, double(*mask + 1)));
-      }
-    return bits();
-  }
+  mil::Value *bits(); ///< refuses
+  mil::Value *logicalAnd();
   mil::Value *logicalNot() { return emit(OpKind::logical_not, as(0, DType::Bool)); }
   mil::Value *powerOfTwo(unsigned index) {
     mil::Value *exponent = as(index, DType::I32);
@@ -228,6 +164,13 @@ private:
     return emit(OpKind::add, as(1, DType::I32), offset);
   }
 
+private:
+  Numbers(Engine &engine, const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments);
+
+  size_t count() const { return arguments_.size(); }
+  /// As the schema says; of a Scalar what the operands make of it.
+  c10::TypeKind resultKind() const;
+
   Engine &engine_;
   mil::Builder &builder_;
   const c10::FunctionSchema &schema_;
@@ -235,81 +178,7 @@ private:
   bool floats_;
 };
 
-Numbers::Rule Numbers::find(llvm::StringRef name) {
-  static const llvm::StringMap<Rule> rules = {
-      {"aten::add", &Numbers::add},
-      {"aten::sub", &Numbers::sub},
-      {"aten::mul", &Numbers::mul},
-      {"aten::div", &Numbers::div},
-      {"aten::floordiv", &Numbers::floorDiv},
-      {"aten::__round_to_zero_floordiv", &Numbers::truncDiv},
-      {"aten::remainder", &Numbers::remainder},
-      {"aten::fmod", &Numbers::fmod},
-      {"aten::mathremainder", &Numbers::mathRemainder},
-      {"aten::pow", &Numbers::pow},
-      {"aten::neg", &Numbers::neg},
-      {"prim::abs", &Numbers::abs},
-      {"aten::fabs", &Numbers::fabs},
-      {"prim::min", &Numbers::min},
-      {"prim::max", &Numbers::max},
-      {"aten::Int", &Numbers::convert},
-      {"aten::Float", &Numbers::convert},
-      {"aten::Bool", &Numbers::convert},
-      {"aten::round", &Numbers::round},
-      {"aten::floor", &Numbers::floor},
-      {"aten::ceil", &Numbers::ceil},
-      {"aten::eq", &Numbers::compare<OpKind::equal>},
-      {"aten::ne", &Numbers::compare<OpKind::not_equal>},
-      {"aten::lt", &Numbers::compare<OpKind::less>},
-      {"aten::le", &Numbers::compare<OpKind::less_equal>},
-      {"aten::gt", &Numbers::compare<OpKind::greater>},
-      {"aten::ge", &Numbers::compare<OpKind::greater_equal>},
-      {"aten::__and__", &Numbers::logicalAnd},
-      {"aten::__or__", &Numbers::logic<OpKind::logical_or>},
-      {"aten::__xor__", &Numbers::logic<OpKind::logical_xor>},
-      {"aten::__not__", &Numbers::logicalNot},
-      {"aten::__lshift__", &Numbers::shiftLeft},
-      {"aten::__rshift__", &Numbers::shiftRight},
-      {"aten::isnan", &Numbers::isNan},
-      {"aten::isinf", &Numbers::isInf},
-      {"aten::isfinite", &Numbers::isFinite},
-      {"aten::sqrt", &Numbers::sqrt},
-      {"aten::log", &Numbers::log},
-      {"aten::degrees", &Numbers::degrees},
-      {"aten::radians", &Numbers::radians},
-      {"aten::ldexp", &Numbers::ldexp},
-      {"aten::copysign", &Numbers::copysign},
-      {"aten::atan2", &Numbers::function2},
-      {"aten::__range_length", &Numbers::rangeLength},
-      {"aten::__derive_index", &Numbers::deriveIndex},
-  };
-  static const llvm::StringSet<> functions = {
-      "aten::acos",  "aten::acosh", "aten::asin", "aten::asinh", "aten::atan", "aten::atanh",
-      "aten::cos",   "aten::cosh",  "aten::erf",  "aten::erfc",  "aten::exp",  "aten::expm1",
-      "aten::log10", "aten::log1p", "aten::sin",  "aten::sinh",  "aten::tan",  "aten::tanh"};
-  if (auto it = rules.find(name); it != rules.end())
-    return it->second;
-  return functions.contains(name) ? &Numbers::function : nullptr;
-}
-
-} // namespace
-
-std::optional<Val> numberOperation(Engine &engine, const c10::FunctionSchema &schema,
-                                   llvm::ArrayRef<Val> arguments) {
-  auto isNumber = [](const Val &val) {
-    return val.number() || val.dim() ||
-           (val.known() &&
-            (val.known()->isInt() || val.known()->isDouble() || val.known()->isBool()));
-  };
-  auto isRunTime = [](const Val &val) { return val.number() || val.dim(); };
-  // min and max of one list take its elements.
-  llvm::ArrayRef<Val> operands = arguments;
-  if (auto list = arguments.size() == 1 ? arguments[0].list() : nullptr)
-    operands = list->values;
-  if (operands.empty() || !llvm::all_of(operands, isNumber) || !llvm::any_of(operands, isRunTime) ||
-      schema.returns().size() != 1)
-    return std::nullopt;
-  return Numbers(engine, schema, operands).run();
-}
+/// A row of one rule.
+template <Numbers::Rule rule> Handled number(ValueCall &call) { return Numbers::run(call, rule); }
 
 } // namespace plait::frontend

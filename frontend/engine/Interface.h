@@ -1,0 +1,34 @@
+// The interface of a function: its inputs as the user declared them, in order, and its outputs
+// under the names asked for. How the arguments of a program are made of inputs is for whoever walks
+// it.
+#pragma once
+
+#include "frontend/Frontend.h"
+#include "frontend/engine/Engine.h"
+
+namespace plait::frontend {
+
+class Interface {
+public:
+  Interface(Engine &engine, const FunctionRequest &request)
+      : engine_(engine), function_(engine.function()), request_(request) {}
+
+  /// Names of the interface are kept for it, whatever the operations in between are called.
+  Error checkNames();
+  /// Whether an input is declared that no argument has taken.
+  bool hasNext() const { return next_ < request_.inputs.size(); }
+  const InputSpec &next() const { return request_.inputs[next_]; }
+  unsigned taken() const { return next_; }
+  /// The next declared input as a tensor. Without a name of its own it is called as the argument.
+  Expected<Val> nextInput(llvm::StringRef argument);
+  /// The tensors and numbers of the result become the function's outputs.
+  Error setOutputs(const Val &result);
+
+private:
+  Engine &engine_;
+  mil::Function &function_;
+  const FunctionRequest &request_;
+  size_t next_ = 0;
+};
+
+} // namespace plait::frontend
