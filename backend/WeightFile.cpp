@@ -1,5 +1,6 @@
 // Reading weight files, and the records that the writer puts into them.
 #include "backend/WeightFile.h"
+#include "mil/MappedStorage.h"
 
 #include "llvm/Support/CheckedArithmetic.h"
 #include "llvm/Support/Endian.h"
@@ -77,13 +78,7 @@ Expected<std::shared_ptr<const WeightFile>> WeightFile::open(const llvm::Twine &
                      result->path(), weightFileVersion, version);
   result->blobCount = read32le(&bytes[0]);
 
-  auto storage = std::make_shared<mil::Storage>();
-  storage->bytes = bytes;
-  storage->owner = result->file;
-  storage->release = [file = result->file.get()](size_t offset, size_t size) {
-    file->release(file->bytes().slice(offset, size));
-  };
-  result->whole = std::move(storage);
+  result->whole = mil::mappedStorage(result->file, bytes);
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include "frontend/script/ScriptFunction.h"
 #include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
+#include "mil/MappedStorage.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
@@ -55,10 +56,7 @@ struct Models::State {
       return copied;
     auto &storage = inMemory[tensor.storage().unsafeGetStorageImpl()];
     if (!storage) {
-      storage = std::make_shared<mil::Storage>();
-      storage->bytes = {static_cast<const uint8_t *>(tensor.storage().data()),
-                        tensor.storage().nbytes()};
-      storage->owner = std::make_shared<const c10::Storage>(tensor.storage());
+      storage = Engine::storageOf(tensor);
       if (checksum)
         storage->crc = llvm::crc32(storage->bytes);
     }
@@ -72,14 +70,9 @@ struct Models::State {
       return nullptr;
     auto &storage = storages[{{origin->file.getDevice(), origin->file.getFile()}, origin->offset}];
     if (!storage) {
-      auto made = std::make_shared<mil::Storage>();
-      std::shared_ptr<const MappedFile> file = loaded.file();
-      made->bytes = file->bytes().slice(origin->offset, origin->size);
+      auto made = mil::mappedStorage(loaded.file(),
+                                     loaded.file()->bytes().slice(origin->offset, origin->size));
       made->crc = origin->crc32;
-      made->owner = file;
-      made->release = [bytes = made->bytes, file = file.get()](size_t offset, size_t size) {
-        file->release(bytes.slice(offset, size));
-      };
       storage = std::move(made);
     }
     return storage;

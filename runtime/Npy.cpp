@@ -1,7 +1,7 @@
 // Reading and writing .npy files; the grammar is in the header.
 #include "runtime/Npy.h"
 
-#include "support/MappedFile.h"
+#include "mil/MappedStorage.h"
 #include "support/OutputFile.h"
 
 #include "llvm/ADT/StringSwitch.h"
@@ -156,10 +156,8 @@ static Expected<TensorData> parseNpy(std::shared_ptr<const MappedFile> file) {
   if (!size || *size != text.size() - start - length)
     return makeError("it holds {0} bytes of data where the header's shape needs {1}",
                      text.size() - start - length, size ? std::to_string(*size) : "too many");
-  auto storage = std::make_shared<mil::Storage>();
-  storage->bytes = bytes.drop_front(start + length);
-  storage->owner = file;
-  return TensorData::view(storage, 0, known->second, header.shape);
+  auto storage = mil::keptStorage(bytes.drop_front(start + length), file);
+  return TensorData::view(std::move(storage), 0, known->second, header.shape);
 }
 
 Expected<TensorData> readNpy(llvm::StringRef path) {

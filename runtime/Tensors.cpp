@@ -1,6 +1,8 @@
 // Constants as LibTorch tensors and back.
 #include "runtime/Tensors.h"
 
+#include "mil/MappedStorage.h"
+
 namespace plait::runtime {
 
 using mil::DType;
@@ -127,11 +129,9 @@ TensorData toTensorData(const at::Tensor &tensor, DType dtype) {
   if (mil::isSubByte(dtype))
     return TensorData::fromBytes(dtype, shape, pack(tensor, dtype));
   auto owner = std::make_shared<const at::Tensor>(tensor.to(*storedType(dtype)).contiguous());
-  auto storage = std::make_shared<mil::Storage>();
-  storage->bytes = llvm::ArrayRef(static_cast<const uint8_t *>(owner->data_ptr()),
-                                  size_t(owner->numel()) * owner->element_size());
-  storage->owner = owner;
-  return TensorData::view(storage, 0, dtype, shape);
+  llvm::ArrayRef<uint8_t> bytes(static_cast<const uint8_t *>(owner->data_ptr()),
+                                size_t(owner->numel()) * owner->element_size());
+  return TensorData::view(mil::keptStorage(bytes, std::move(owner)), 0, dtype, shape);
 }
 
 } // namespace plait::runtime

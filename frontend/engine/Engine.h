@@ -144,6 +144,8 @@ public:
   mil::Value *materialise(llvm::ArrayRef<Dim> shape);
   mil::Value *constant(const at::Tensor &tensor, llvm::StringRef hint = "",
                        mil::Origin origin = {});
+  /// The memory of a tensor, kept alive, with all that lies in it.
+  static std::shared_ptr<mil::Storage> storageOf(const at::Tensor &tensor);
   mil::Value *castTo(mil::Value *x, mil::DType dtype);
   mil::Value *reshape(mil::Value *x, llvm::ArrayRef<Dim> shape);
   mil::Value *broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape);

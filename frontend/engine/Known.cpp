@@ -2,6 +2,7 @@
 // constants.
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "mil/MappedStorage.h"
 
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -184,6 +185,12 @@ static std::optional<mil::DType> storedType(at::ScalarType dtype) {
   }
 }
 
+std::shared_ptr<mil::Storage> Engine::storageOf(const at::Tensor &tensor) {
+  auto owner = std::make_shared<const c10::Storage>(tensor.storage());
+  llvm::ArrayRef<uint8_t> bytes(static_cast<const uint8_t *>(owner->data()), owner->nbytes());
+  return mil::keptStorage(bytes, std::move(owner));
+}
+
 mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, mil::Origin origin) {
   at::Tensor tensor = original.resolve_conj().resolve_neg();
   auto stored = storedType(tensor.scalar_type());
@@ -205,13 +212,8 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, m
       options_.storageOf ? options_.storageOf(tensor) : nullptr;
   if (!storage) {
     auto &owned = ownedStorages_[tensor.storage().unsafeGetStorageImpl()];
-    if (!owned) {
-      auto made = std::make_shared<mil::Storage>();
-      made->bytes = {static_cast<const uint8_t *>(tensor.storage().data()),
-                     tensor.storage().nbytes()};
-      made->owner = std::make_shared<const c10::Storage>(tensor.storage());
-      owned = std::move(made);
-    }
+    if (!owned)
+      owned = storageOf(tensor);
     storage = owned;
   }
   // The view may start anywhere in the storage that the record holds.

@@ -1,5 +1,6 @@
 // Copies device storages to the host, piece by piece through an unlinked file.
 #include "frontend/live/HostTensors.h"
+#include "mil/MappedStorage.h"
 
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
@@ -43,14 +44,8 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
   if (!mapped)
     return mapped.takeError();
   std::shared_ptr<const MappedFile> file = std::move(*mapped);
-  auto storage = std::make_shared<mil::Storage>();
-  storage->bytes = file->bytes();
-  storage->owner = file;
-  storage->release = [file = file.get()](size_t offset, size_t size) {
-    file->release(file->bytes().slice(offset, size));
-  };
   void *data = const_cast<uint8_t *>(file->bytes().data());
-  storages_[data] = std::move(storage);
+  storages_[data] = mil::mappedStorage(file, file->bytes());
   return at::from_blob(data, {count}, [file](void *) {}, at::TensorOptions(tensor.scalar_type()));
 }
 
