@@ -2,8 +2,8 @@
 #include "frontend/engine/Call.h"
 
 #include "frontend/engine/Engine.h"
+#include "frontend/engine/Table.h"
 
-#include "llvm/ADT/StringSet.h"
 #include <ATen/Functions.h>
 #include <ATen/native/TypeProperties.h>
 
@@ -373,21 +373,8 @@ Tensor Call::operand(llvm::StringRef name, at::ScalarType dtype) {
 // ---- Results
 // -------------------------------------------------------------------------------------
 
-/// Operations whose results a narrow integer type may not hold, so that PyTorch's wrap around.
-static bool leavesRange(llvm::StringRef name) {
-  static const llvm::StringSet<> names = {
-      "aten::add",       "aten::sub",      "aten::subtract",    "aten::rsub",
-      "aten::mul",       "aten::multiply", "aten::neg",         "aten::negative",
-      "aten::pow",       "aten::square",   "aten::abs",         "aten::absolute",
-      "aten::addcmul",   "aten::matmul",   "aten::mm",          "aten::bmm",
-      "aten::mv",        "aten::dot",      "aten::addmm",       "aten::baddbmm",
-      "aten::diff",      "aten::linear",   "aten::bitwise_not", "aten::bitwise_left_shift",
-      "aten::__lshift__"};
-  return names.contains(name.split('.').first);
-}
-
 void Call::result(Tensor tensor) {
-  if (tensor.value && leavesRange(name_))
+  if (const Row *row = Table::get().find(name_); tensor.value && row && row->leavesRange)
     tensor.value = engine_.wrapInteger(tensor.value, tensor.dtype);
   results_.push_back(tensor.value ? engine_.makeTensor(tensor.value, tensor.dtype) : Val());
 }

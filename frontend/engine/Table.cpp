@@ -33,6 +33,11 @@ void Table::addValues(llvm::StringRef name, llvm::ArrayRef<const char *> overloa
   }
 }
 
+void Table::setLeavesRange(Names names) {
+  for (const char *name : names)
+    row(name).leavesRange = true;
+}
+
 void Table::setWhenKnown(Names names, WhenKnown (*whenKnown)(ValueCall &)) {
   for (const char *name : names)
     row(name).whenKnown = whenKnown;

@@ -34,6 +34,8 @@ struct Row {
   LowerFn lower = nullptr;
   const char *family = "";
   WhenKnown (*whenKnown)(ValueCall &) = nullptr; ///< null: Compute
+  /// A narrow integer type may not hold the result, which wraps around as PyTorch's does.
+  bool leavesRange = false;
 };
 
 class Table {
@@ -44,6 +46,7 @@ public:
   void addValues(Names names, ValuesFn fn);
   /// For each of `overloads`, NAME.OVERLOAD, or NAME alone where it is "".
   void addValues(llvm::StringRef name, llvm::ArrayRef<const char *> overloads, ValuesFn fn);
+  void setLeavesRange(Names names);
   void setWhenKnown(Names names, WhenKnown (*whenKnown)(ValueCall &));
 
   /// Null where there is none.

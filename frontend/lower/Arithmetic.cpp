@@ -278,6 +278,11 @@ void registerArithmetic(Table &table) {
   table.add({"aten::copysign.Tensor", "aten::copysign.Scalar"}, lowerCopysign);
   table.add({"aten::hypot"}, lowerHypot);
   table.add({"aten::heaviside"}, lowerHeaviside);
+  table.setLeavesRange({"aten::add.Tensor", "aten::add.Scalar", "aten::sub.Tensor",
+                        "aten::sub.Scalar", "aten::subtract.Tensor", "aten::subtract.Scalar",
+                        "aten::rsub.Tensor", "aten::rsub.Scalar", "aten::mul.Tensor",
+                        "aten::mul.Scalar", "aten::multiply.Tensor", "aten::multiply.Scalar",
+                        "aten::neg", "aten::negative", "aten::addcmul"});
 }
 
 } // namespace plait::frontend

@@ -270,6 +270,9 @@ void registerComparison(Table &table) {
   table.add({"aten::where", "aten::nonzero", "aten::nonzero_numpy", "aten::masked_select",
              "aten::unique_consecutive", "aten::_unique2", "aten::argwhere"},
             lowerWhereIndices);
+  table.setLeavesRange({"aten::bitwise_not", "aten::bitwise_left_shift.Tensor",
+                        "aten::bitwise_left_shift.Tensor_Scalar", "aten::__lshift__.Tensor",
+                        "aten::__lshift__.Scalar"});
 }
 
 } // namespace plait::frontend

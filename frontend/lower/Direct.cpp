@@ -23,6 +23,7 @@ template <OpKind Kind, Integers Mode> void lower(Call &c) {
 void registerDirect(Table &table) {
 #define DIRECT(SCHEMA, OP, INTEGERS) table.add({SCHEMA}, lower<OpKind::OP, Integers::INTEGERS>);
 #include "frontend/lower/Direct.def"
+  table.setLeavesRange({"aten::square", "aten::abs", "aten::absolute"});
 }
 
 } // namespace plait::frontend

@@ -196,6 +196,7 @@ void registerExponential(Table &table) {
              "aten::special_xlogy.self_scalar"},
             lowerXlogy);
   table.add({"aten::logaddexp", "aten::logaddexp2"}, lowerLogaddexp);
+  table.setLeavesRange({"aten::pow.Tensor_Tensor", "aten::pow.Tensor_Scalar", "aten::pow.Scalar"});
 }
 
 } // namespace plait::frontend

@@ -315,6 +315,9 @@ void registerLinear(Table &table) {
                      whenProductIsKnown<Product::Matmul>);
   table.setWhenKnown({"aten::linear"}, whenProductIsKnown<Product::Linear>);
   table.setWhenKnown({"aten::conv1d", "aten::conv1d.padding"}, whenProductIsKnown<Product::Conv>);
+  table.setLeavesRange({"aten::linear", "aten::matmul", "aten::mm", "aten::mm.dtype", "aten::bmm",
+                        "aten::bmm.dtype", "aten::mv", "aten::dot", "aten::addmm",
+                        "aten::addmm.dtype", "aten::baddbmm", "aten::baddbmm.dtype"});
 }
 
 } // namespace plait::frontend

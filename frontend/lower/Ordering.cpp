@@ -310,6 +310,7 @@ void registerOrdering(Table &table) {
   table.add({"aten::median", "aten::median.dim"}, lowerMedian);
   table.add({"aten::bucketize.Tensor", "aten::bucketize.Scalar"}, lowerBucketize);
   table.add({"aten::searchsorted.Tensor", "aten::searchsorted.Scalar"}, lowerSearchsorted);
+  table.setLeavesRange({"aten::diff"});
 }
 
 } // namespace plait::frontend
