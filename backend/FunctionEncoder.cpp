@@ -75,28 +75,6 @@ private:
 
 bool isConstexpr(const Op &op) { return op.info().traits & mil::Constexpr; }
 
-bool isInline(const Op &op, unsigned param) {
-  return isConstexpr(op) || (op.info().params[param].flags & mil::Inline);
-}
-
-/// A constant whose every use is a literal is not written as an operation of its own.
-bool isOnlyInline(const Op &op) {
-  if (!op.is(mil::OpKind::const_) || !op.result()->hasUses())
-    return false;
-  for (const mil::Operand &use : op.result()->uses()) {
-    const Op &user = *use.owner();
-    bool isLiteral = false;
-    if (!user.isTerminator())
-      for (unsigned param = 0; param < user.numParams() && !isLiteral; ++param) {
-        llvm::ArrayRef<mil::Operand> operands = user.operands(param);
-        isLiteral = isInline(user, param) && &use >= operands.begin() && &use < operands.end();
-      }
-    if (!isLiteral)
-      return false;
-  }
-  return true;
-}
-
 void encodeName(llvm::StringRef name, wire::Value &out) {
   out.mutable_type()->mutable_tensortype()->set_datatype(wire::STRING);
   out.mutable_immediatevalue()->mutable_tensor()->mutable_strings()->add_values(name.str());
@@ -151,8 +129,8 @@ Error FunctionEncoder::encodeOp(const Op &op, wire::Operation &out) {
     for (const mil::Operand &operand : operands) {
       wire::Argument::Binding &binding = *argument.add_arguments();
       const Value &value = *operand.get();
-      bool byName =
-          !isInline(op, param) || (isConstexpr(op) && value.def() && isConstexpr(*value.def()));
+      bool byName = !mil::writesInline(op, param) ||
+                    (isConstexpr(op) && value.def() && isConstexpr(*value.def()));
       if (byName)
         binding.set_name(value.name.str());
       else if (Error error = encodeLiteral(op, value, *binding.mutable_value()))
@@ -174,7 +152,7 @@ Error FunctionEncoder::encodeBlock(const mil::Block &block, wire::Block &out) {
   for (const mil::Operand &output : block.outputs())
     out.add_outputs(output->name.str());
   for (const Op &op : block)
-    if (!isOnlyInline(op))
+    if (!mil::isInlineOnly(op))
       if (Error error = encodeOp(op, *out.add_operations()))
         return error;
   return Error::success();
@@ -187,7 +165,7 @@ Expected<std::string> FunctionEncoder::encode() {
     appendStringField(body, 2, output->name);
   wire::Operation message;
   for (const Op &op : function.body()) {
-    if (isOnlyInline(op))
+    if (mil::isInlineOnly(op))
       continue;
     message.Clear();
     if (Error error = encodeOp(op, message))
