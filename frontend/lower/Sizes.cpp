@@ -251,7 +251,7 @@ void registerSizes(Table &table) {
   table.addValues({"aten::remainder.Scalar_Tensor"}, size<Scalar::Mod, nullptr>);
   both("aten::fmod", size<Scalar::FMod, &N::fmod>);
   table.addValues("aten::rsub", tensors, size<Scalar::RSub, nullptr>);
-  table.addValues("aten::multiply", tensors, size<Scalar::Mul, nullptr>);
+  table.addValues("aten::multiply", tensors, size<Scalar::Mul, &N::mul>);
   table.addValues("aten::div", {"", "int", "float"}, size<Scalar::Div, &N::div>);
   table.addValues("aten::div", {"Tensor_mode", "Scalar_mode"}, size<Scalar::Div, nullptr>);
   table.addValues("aten::floordiv", numbers, size<Scalar::FloorDiv, &N::floorDiv>);

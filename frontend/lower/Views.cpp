@@ -175,8 +175,10 @@ static Handled swap(ViewCall &c, int64_t a, int64_t b) {
     std::swap(perm[a], perm[b]);
   return one(c.engine().permuteTensor(c.self, perm));
 }
-static Handled transpose(ViewCall &c) { return swap(c, c.axis("dim0"), c.axis("dim1")); }
-static Handled swapAxes(ViewCall &c) { return swap(c, c.axis("axis0"), c.axis("axis1")); }
+static Handled transpose(ViewCall &c) {
+  bool byAxis = c.find("axis0"); // of swapaxes
+  return swap(c, c.axis(byAxis ? "axis0" : "dim0"), c.axis(byAxis ? "axis1" : "dim1"));
+}
 static Handled swapLast(ViewCall &c) { return swap(c, c.rank - 2, c.rank - 1); }
 static Handled t(ViewCall &c) { return c.rank == 2 ? swap(c, 0, 1) : one(Val(c.self)); }
 
@@ -321,8 +323,7 @@ void registerViews(Table &table) {
   table.addValues({"aten::expand_as"}, ofTensor<expandAs>);
 
   table.addValues({"aten::permute"}, ofTensor<permute>);
-  table.addValues({"aten::transpose.int", "aten::swapdims"}, ofTensor<transpose>);
-  table.addValues({"aten::swapaxes"}, ofTensor<swapAxes>);
+  table.addValues({"aten::transpose.int", "aten::swapdims", "aten::swapaxes"}, ofTensor<transpose>);
   table.addValues({"aten::mT", "aten::mT.a", "aten::mH", "aten::mH.a", "aten::matrix_H",
                    "aten::matrix_H.a", "aten::adjoint"},
                   ofTensor<swapLast>);

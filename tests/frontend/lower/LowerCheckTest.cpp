@@ -127,12 +127,21 @@ std::set<std::string> &reached() {
   static std::set<std::string> names;
   return names;
 }
+/// Those of known values too.
+std::set<std::string> &seen() {
+  static std::set<std::string> names;
+  return names;
+}
 
 /// Notes the operations of a block that depend on `live` values: the others may be computed while
 /// compiling.
 void note(const torch::jit::Block &block, llvm::DenseSet<const torch::jit::Value *> &live) {
   for (const torch::jit::Node *node : block.nodes()) {
     auto depends = [&](const torch::jit::Value *value) { return live.contains(value); };
+    if (const c10::FunctionSchema *schema = node->maybeSchema()) {
+      std::string base = schema->name(), overload = schema->operator_name().overload_name;
+      seen().insert(overload.empty() ? base : base + "." + overload);
+    }
     bool isLive = llvm::any_of(node->inputs(), depends);
     for (const torch::jit::Block *inner : node->blocks()) {
       for (const torch::jit::Value *input : inner->inputs())
@@ -177,16 +186,18 @@ public:
       return;
     // Aliases are spelled alike by the time a graph is lowered: one name of each function is
     // enough.
-    std::map<LowerFn, std::string> untested;
-    std::set<LowerFn> tested;
-    for (const std::string &name : Table::get().names()) {
-      LowerFn fn = Table::get().find(name)->lower;
-      if (!fn)
-        continue;
-      if (reached().count(name))
+    std::map<const void *, std::string> untested;
+    std::set<const void *> tested;
+    auto look = [&](const void *fn, const std::string &name, const std::set<std::string> &where) {
+      if (fn && where.count(name))
         tested.insert(fn);
-      else
+      else if (fn)
         untested[fn] += " " + name;
+    };
+    for (const std::string &name : Table::get().names()) {
+      const Row &row = *Table::get().find(name);
+      look(reinterpret_cast<const void *>(row.lower), name, reached());
+      look(reinterpret_cast<const void *>(row.values), name, seen());
     }
     std::set<std::string> lines;
     for (const auto &[fn, names] : untested)
