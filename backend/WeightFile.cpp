@@ -177,7 +177,8 @@ Expected<mil::TensorData> WeightFile::tensorAt(uint64_t offset, mil::DType dtype
   if (blob->numElements() != elements)
     return makeError("'{0}': blob at offset {1}: it holds {2} elements, but the model says {3}",
                      path(), offset, blob->numElements(), elements);
-  return mil::TensorData::view(whole, blob->dataOffset, dtype, shape);
+  return mil::TensorData::view(whole, blob->dataOffset, dtype, shape, {},
+                               mil::isFloat(dtype) ? mil::Origin::unnamed() : mil::Origin());
 }
 
 } // namespace plait

@@ -19,17 +19,17 @@ public:
   template <typename... Args>
   void broken(const Op &op, fmt::format_string<Args...> format, Args &&...args) {
     add("operation '" + op.name + "' (" + op.info().name + ")",
-        fmt::format(format, std::forward<Args>(args)...));
+        fmt::format(format, std::forward<Args>(args)...), op.location);
   }
   template <typename... Args> void broken(fmt::format_string<Args...> format, Args &&...args) {
-    add("", fmt::format(format, std::forward<Args>(args)...));
+    add("", fmt::format(format, std::forward<Args>(args)...), {});
   }
 
 private:
-  void add(const std::string &where, const std::string &what) {
+  void add(const std::string &where, const std::string &what, const Location &place) {
     std::string message = function ? function->name + ": " : "";
     if (!where.empty())
-      message += where + ": ";
+      message += where + (place ? " at " + place.str() : "") + ": ";
     violations_.push_back({rule, message + what + " [" + rule->id + "]"});
   }
   std::vector<Violation> &violations_;

@@ -358,7 +358,9 @@ bool LiteralParser::parseBlob(const Type &type, Attr &attr, unsigned depth) {
   auto data = options_.blob(path, uint64_t(*offset), type);
   if (!data)
     return fail(where, llvm::toString(data.takeError()));
-  attr = std::move(*data);
+  bool isUnnamed =
+      isFloat(type.dtype()) && data->kind() == TensorData::Kind::Strided && !data->node().origin;
+  attr = isUnnamed ? data->withOrigin(Origin::unnamed()) : std::move(*data);
   return true;
 }
 

@@ -8,6 +8,12 @@
 
 namespace plait::mil {
 
+/// How MIL text spells an origin, as an attribute of a const.
+inline constexpr llvm::StringLiteral parameterAttribute = "param",
+                                     computedFromAttribute = "computed_from";
+/// Whether a text from outside can be the path of a parameter.
+bool isParameterPath(llvm::StringRef text);
+
 /// A set of paths of parameters or buffers ("encoder.layer.0.weight"), one pointer long and
 /// interned. Where the model has a parameter under several names, all of them are paths of its
 /// origin.
@@ -19,10 +25,13 @@ public:
   static Origin parameter(llvm::ArrayRef<std::string> paths) { return Origin(paths, false); }
   /// The elements were computed from these parameters while the model was lowered.
   static Origin computed(llvm::ArrayRef<std::string> paths) { return Origin(paths, true); }
+  /// A parameter of which nobody knows the name: floating-point constants of the weight file of a
+  /// package, or of a text, that names none.
+  static Origin unnamed();
 
   explicit operator bool() const { return !text_.empty(); }
   bool isComputed() const { return llvm::StringRef(text_).starts_with(computedMark); }
-  /// Sorted.
+  /// Sorted; none where it is unnamed.
   llvm::SmallVector<llvm::StringRef, 2> paths() const;
   /// The paths of both: of elements that are one constant's and equal, or (where one is) computed.
   Origin with(const Origin &other) const;
@@ -33,7 +42,7 @@ public:
 
 private:
   Origin(llvm::ArrayRef<std::string> paths, bool isComputed);
-  static constexpr char computedMark = '\1', separator = '\0';
+  static constexpr char computedMark = '\1', unnamedMark = '\2', separator = '\0';
   /// The paths one after another; the text lives as long as the origin.
   Name text_;
 };

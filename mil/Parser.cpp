@@ -196,6 +196,7 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
   if (at('[') && !parseAttributes(attributes))
     return false;
   bool hasVal = false;
+  Origin origin;
   for (auto &[key, attr] : attributes) {
     if (key == "name") {
       const std::string *text = attr.string();
@@ -206,6 +207,12 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
     } else if (key == "val" && op->is(OpKind::const_)) {
       op->setVal(std::move(attr));
       hasVal = true;
+    } else if ((key == parameterAttribute || key == computedFromAttribute) &&
+               op->is(OpKind::const_)) {
+      const auto *paths = attr.strings();
+      if (!paths || llvm::any_of(*paths, [](const auto &path) { return !isParameterPath(path); }))
+        return fail(attributesAt, "'" + key + "' is one name of a parameter, or a list of them");
+      origin = key == parameterAttribute ? Origin::parameter(*paths) : Origin::computed(*paths);
     } else if (auto param = op->info().findParam(key); param && (op->info().traits & Constexpr)) {
       Value *value = literalConst(block, *op, *param, std::move(attr));
       if (!bind(*param, attributesAt, value))
@@ -216,6 +223,9 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
   }
   if (op->is(OpKind::const_) && !hasVal)
     return fail(opName, "a const needs the attribute val");
+  if (const TensorData *tensor = origin ? op->val().tensor() : nullptr;
+      tensor && tensor->kind() == TensorData::Kind::Strided)
+    op->setVal(tensor->withOrigin(origin));
   if (!parseBlocks(*op, depth) || !expect(';'))
     return false;
 

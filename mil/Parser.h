@@ -21,8 +21,12 @@
 // Core ML writes several results without parentheses; other producers put them in. A dimension that
 // is an identifier is plait's own: a named dynamic dimension. How Core ML spells nested blocks is
 // not published; `blocks` is plait's own too. A comment runs from "//" to the end of the line.
-// Version 1.0 writes scalars as tensors of no dimensions: tensor<string, []>("x"). Tools that list
-// packages write the numbers that stand there: version 1 and the opset's name CoreML8.
+// `param = string("encoder.weight")` among the attributes of a const says that it is this parameter
+// of the model, `computed_from` that it was computed from it; a parameter of several names has a
+// tensor of strings. A floating-point const with a BLOBFILE that says neither is a parameter whose
+// name is not known; every other one is none. Version 1.0 writes scalars as tensors of no
+// dimensions: tensor<string, []>("x"). Tools that list packages write the numbers that stand there:
+// version 1 and the opset's name CoreML8.
 #pragma once
 
 #include "mil/IR.h"

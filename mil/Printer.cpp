@@ -348,6 +348,14 @@ void Printer::statement(const Op &op, unsigned indent) {
   if (op.is(OpKind::const_)) {
     os_ << ", val = ";
     literal(op.val());
+    const TensorData *tensor = op.val().tensor();
+    Origin origin = tensor ? originOf(*tensor) : Origin();
+    if (auto paths = origin.paths(); !paths.empty()) {
+      os_ << ", " << (origin.isComputed() ? computedFromAttribute : parameterAttribute) << " = ";
+      std::vector<std::string> names(paths.begin(), paths.end());
+      int64_t count = int64_t(names.size());
+      literal(count == 1 ? Attr::string(names[0]) : Attr::strings(std::move(names), {count}));
+    }
   }
   if (!op.attributes.empty()) {
     os_ << ", ";
@@ -363,6 +371,12 @@ void Printer::statement(const Op &op, unsigned indent) {
       block(*inner, indent + 4);
     }
     os_.indent(indent) << '}';
+  }
+  if (options_.locations && op.location && !op.is(OpKind::const_)) {
+    // A line of source may hold anything but the end of this one.
+    std::string place = op.location.str();
+    std::replace(place.begin(), place.end(), '\n', ' ');
+    comment_ += (comment_.empty() ? " // " : "; ") + place;
   }
   os_ << ';' << comment_ << '\n';
   comment_.clear();

@@ -28,6 +28,8 @@ struct PrintOptions {
   /// Where a constant lies in a weight file; by default offsets are assigned in order, as if the
   /// constants were written one after the other.
   std::function<BlobLocation(const TensorData &)> blob;
+  /// Whether statements end in a comment that says where in the model they come from.
+  bool locations = false;
   /// Printed in place of the program's own attributes, where given.
   std::optional<std::vector<std::pair<std::string, Attr>>> programAttributes;
 };

@@ -438,6 +438,22 @@ std::vector<std::string> parametersOf(const TensorData &tensor) {
   return paths;
 }
 
+Origin originOf(const TensorData &tensor) {
+  switch (tensor.kind()) {
+  case TensorData::Kind::Strided:
+    return tensor.node().origin;
+  case TensorData::Kind::Cast:
+  case TensorData::Kind::Reshape:
+  case TensorData::Kind::Permute:
+    return originOf(tensor.node().inputs[0]);
+  default:
+    break;
+  }
+  Origin origin;
+  forEachLeaf(tensor, [&](const TensorData::Node &leaf) { origin = origin.with(leaf.origin); });
+  return origin.asComputed();
+}
+
 bool isWeight(const TensorData &tensor) {
   bool found = false;
   forEachLeaf(tensor, [&](const TensorData::Node &leaf) { found |= bool(leaf.origin); });

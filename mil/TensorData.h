@@ -147,6 +147,9 @@ void forEachLeaf(const TensorData &tensor,
                  llvm::function_ref<void(const TensorData::Node &)> callback);
 /// The paths of all parameters among the leaves, each once, in the order of the leaves.
 std::vector<std::string> parametersOf(const TensorData &tensor);
+/// Of a view what it says, in whatever type and order the elements are; of what is computed, the
+/// origins of all that it is computed from.
+Origin originOf(const TensorData &tensor);
 /// Some leaf is a parameter's, or was computed from one.
 bool isWeight(const TensorData &tensor);
 

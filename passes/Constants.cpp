@@ -74,16 +74,25 @@ std::optional<std::vector<double>> smallFloats(const Value *value, const PassCon
   return tensor ? smallFloats(*tensor, context) : std::nullopt;
 }
 
-TensorData floats(DType dtype, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<double> values) {
+Origin computedFrom(llvm::ArrayRef<const Value *> constants) {
+  Origin origin;
+  for (const Value *value : constants)
+    if (const TensorData *tensor = constTensor(value))
+      origin = origin.with(originOf(*tensor).asComputed());
+  return origin;
+}
+
+TensorData floats(DType dtype, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<double> values,
+                  Origin origin) {
   if (dtype == DType::F16) {
     std::vector<uint16_t> half;
     for (double v : values)
       half.push_back(floatToHalf(float(v)));
-    return TensorData::from<uint16_t>(dtype, shape, half);
+    return TensorData::from<uint16_t>(dtype, shape, half).withOrigin(std::move(origin));
   }
   assert(dtype == DType::F32);
   std::vector<float> single(values.begin(), values.end());
-  return TensorData::from<float>(dtype, shape, single);
+  return TensorData::from<float>(dtype, shape, single).withOrigin(std::move(origin));
 }
 
 TensorData multiply(const TensorData &tensor, const TensorData &factor,
@@ -110,7 +119,8 @@ TensorData multiply(const TensorData &tensor, const TensorData &factor,
       offset += rest % shape[i] * strides[i];
     products[n] = float((*a)[n]) * float((*b)[offset]);
   }
-  return floats(tensor.dtype(), shape, products);
+  return floats(tensor.dtype(), shape, products,
+                originOf(tensor).with(originOf(factor)).asComputed());
 }
 
 std::optional<std::vector<double>> alongAxis(const Value *constant, llvm::ArrayRef<Dim> shape,
@@ -155,7 +165,7 @@ std::optional<TensorData> addToBias(const Value *bias, const Value *constant, bo
     return std::nullopt;
   for (size_t i = 0; i < sum->size(); ++i)
     (*sum)[i] += negate ? -(*values)[i] : (*values)[i];
-  return floats(added->dtype(), {int64_t(sum->size())}, *sum);
+  return floats(added->dtype(), {int64_t(sum->size())}, *sum, computedFrom({bias, constant}));
 }
 
 } // namespace plait::passes

@@ -28,9 +28,13 @@ std::optional<std::vector<double>> smallFloats(const mil::TensorData &tensor,
                                                const PassContext &context,
                                                uint64_t limit = kSmallBytes);
 
-/// A float tensor of these elements, each rounded once.
+/// A float tensor of these elements, each rounded once, computed from what `origin` says.
 mil::TensorData floats(mil::DType dtype, llvm::ArrayRef<int64_t> shape,
-                       llvm::ArrayRef<double> values);
+                       llvm::ArrayRef<double> values, mil::Origin origin = {});
+
+/// What a constant is that is computed from these; values that are null or no constants are left
+/// out.
+mil::Origin computedFrom(llvm::ArrayRef<const mil::Value *> constants);
 
 /// tensor * factor, elementwise, `factor` broadcasting to `tensor`'s shape; products are taken in
 /// fp32 and rounded to the dtype. Small results are computed, large ones are computed when read.

@@ -39,14 +39,15 @@ struct Candidate {
   std::vector<double> bias;
   uint64_t weight; ///< content key of the weight
   uint64_t change; ///< equal where the weight changes alike
+  Origin origin;   ///< of the scale and the shift
 };
 
-unsigned weightParam(const Op &op) {
+unsigned producerWeight(const Op &op) {
   return op.is(OpKind::linear) ? unsigned(linear::weight)
          : op.is(OpKind::conv) ? unsigned(conv::weight)
                                : unsigned(conv_transpose::weight);
 }
-unsigned biasParam(const Op &op) {
+unsigned producerBias(const Op &op) {
   return op.is(OpKind::linear) ? unsigned(linear::bias)
          : op.is(OpKind::conv) ? unsigned(conv::bias)
                                : unsigned(conv_transpose::bias);
@@ -90,7 +91,7 @@ std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {
 }
 
 std::optional<Candidate> candidate(Op &op, const PassContext &context) {
-  Candidate found{&op, nullptr, {}, {}, 0, 0};
+  Candidate found{&op, nullptr, {}, {}, 0, 0, {}};
   if (op.is(OpKind::batch_norm)) {
     found.producer = producerOf(op[batch_norm::x], true);
     auto affine = found.producer ? batchNorm(op, context) : std::nullopt;
@@ -115,14 +116,16 @@ std::optional<Candidate> candidate(Op &op, const PassContext &context) {
   }
   if (!found.producer)
     return std::nullopt;
-  const TensorData *weight = constTensor((*found.producer)[weightParam(*found.producer)]);
-  Value *bias = (*found.producer)[biasParam(*found.producer)];
+  const TensorData *weight = constTensor((*found.producer)[producerWeight(*found.producer)]);
+  Value *bias = (*found.producer)[producerBias(*found.producer)];
   auto biasValues = bias ? smallFloats(bias, context)
                          : std::optional(std::vector<double>(found.affine.scale.size()));
   if (!weight || !isFloat(weight->dtype()) || !biasValues ||
       biasValues->size() != found.affine.scale.size())
     return std::nullopt;
   found.bias = std::move(*biasValues);
+  for (const Operand &operand : op.operands())
+    found.origin = found.origin.with(computedFrom(operand.get()));
   const auto &scale = found.affine.scale;
   found.change = llvm::hash_combine(
       unsigned(found.producer->kind()),
@@ -148,12 +151,13 @@ TensorData overWeight(const Candidate &c, const TensorData &weight) {
       for (int64_t j = 0; j < perGroup; ++j)
         values.push_back(c.affine.scale[i / (inputs / groups) * perGroup + j]);
   }
-  return floats(weight.dtype(), shape, values);
+  return floats(weight.dtype(), shape, values, c.origin);
 }
 
 void apply(Candidate &c, const PassContext &context) {
   Op &producer = *c.producer;
-  Value *oldWeight = producer[weightParam(producer)], *oldBias = producer[biasParam(producer)];
+  Value *oldWeight = producer[producerWeight(producer)],
+        *oldBias = producer[producerBias(producer)];
   const TensorData &weight = *constTensor(oldWeight);
   bool shifts = false;
   for (auto [bias, scale, shift] : llvm::zip(c.bias, c.affine.scale, c.affine.shift)) {
@@ -162,12 +166,13 @@ void apply(Candidate &c, const PassContext &context) {
   }
 
   producer.set(
-      weightParam(producer),
+      producerWeight(producer),
       derivedConstant(&producer, multiply(weight, overWeight(c, weight), context), oldWeight));
   if (shifts) // else it is absent or zero, and stays so
   {
-    TensorData bias = floats(weight.dtype(), {int64_t(c.bias.size())}, c.bias);
-    producer.set(biasParam(producer),
+    TensorData bias = floats(weight.dtype(), {int64_t(c.bias.size())}, c.bias,
+                             computedFrom(oldBias).with(c.origin));
+    producer.set(producerBias(producer),
                  oldBias ? derivedConstant(&producer, bias, oldBias)
                          : Builder::before(&producer).constant(bias, producer.name + "_bias"));
   }
@@ -197,7 +202,7 @@ bool round(Program &program, PassContext &context) {
   Sharing sharing(program, context.options.precision);
   llvm::DenseMap<uint64_t, Group> groups;
   for (Candidate &c : candidates) {
-    c.weight = sharing.key(*constTensor((*c.producer)[weightParam(*c.producer)]));
+    c.weight = sharing.key(*constTensor((*c.producer)[producerWeight(*c.producer)]));
     Group &group = groups[c.weight];
     group.alike &= !group.count || group.change == c.change;
     group.change = c.change;

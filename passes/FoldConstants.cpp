@@ -57,7 +57,7 @@ std::optional<TensorData> sliced(const TensorData &tensor, llvm::ArrayRef<int64_
       strides.push_back(step[i] * node.strides[i]);
     }
     return TensorData::view(node.storage, node.byteOffset + offset * (bitWidth(node.dtype) / 8),
-                            node.dtype, size, strides);
+                            node.dtype, size, strides, node.origin);
   }
   case TensorData::Kind::Cast:
     if (auto inner = sliced(node.inputs[0], begin, step, size))
@@ -228,7 +228,8 @@ bool narrowFills(Op &op) {
     std::optional<double> value = splatValue(*tensor);
     if (!value)
       continue;
-    op.set(param, Builder::before(&op).constant(floats(tensor->dtype(), {}, {*value}), fill->name));
+    op.set(param, Builder::before(&op).constant(
+                      floats(tensor->dtype(), {}, {*value}, computedFrom(fill)), fill->name));
     eraseDead(fill->def());
     changed = true;
   }
@@ -320,7 +321,7 @@ private:
         if (known)
           sources.add(known->sources);
         else if (const TensorData *tensor = attr->tensor())
-          sources.add(*tensor, isLiteral(*tensor));
+          sources.add(*tensor);
       }
     llvm::SmallVector<TensorData, 2> results;
     for (unsigned i = 0; i < op.numResults(); ++i) {
@@ -343,7 +344,7 @@ private:
     for (auto [value, result] : llvm::zip(op.results(), results)) {
       if (!value->hasUses())
         continue;
-      auto stored = compute(result, sources);
+      auto stored = compute(result);
       if (!stored)
         return changed;
       changed |= replaceResult(op, value.get(), *stored);
@@ -395,7 +396,7 @@ private:
   }
 
   /// The tensor as it is stored: computed where it is small; nullopt where it cannot be.
-  std::optional<TensorData> compute(const TensorData &tensor, const Sources &sources) {
+  std::optional<TensorData> compute(const TensorData &tensor) {
     if (leafOf(tensor).kind != TensorData::Kind::Computed || tensor.byteSize() > kSmallBytes)
       return tensor;
     auto bytes = tensor.bytes(context_.evaluator);
@@ -403,14 +404,8 @@ private:
       llvm::consumeError(bytes.takeError());
       return std::nullopt;
     }
-    TensorData made = TensorData::fromBytes(tensor.dtype(), tensor.shape(), std::move(*bytes));
-    if (!sources.haveWeights())
-      literals_.try_emplace(made.node().storage.get(), made.node().storage);
-    return made;
-  }
-
-  bool isLiteral(const TensorData &tensor) const {
-    return literals_.contains(leafOf(tensor).storage.get());
+    return TensorData::fromBytes(tensor.dtype(), tensor.shape(), std::move(*bytes))
+        .withOrigin(originOf(tensor));
   }
 
   bool replaceResult(Op &op, Value *value, const TensorData &result) {
@@ -429,8 +424,6 @@ private:
 
   PassContext &context_;
   llvm::DenseMap<const Value *, Known> known_;
-  /// What was computed from literals alone.
-  llvm::DenseMap<const Storage *, std::shared_ptr<const Storage>> literals_;
 };
 
 } // namespace

@@ -202,7 +202,9 @@ bool countFromStart(Op &op) {
   if (llvm::any_of(positive, [](int32_t v) { return v < 0; }))
     return false;
   op.set(params->indices,
-         derivedConstant(&op, TensorData::from<int32_t>(DType::I32, indices->shape(), positive),
+         derivedConstant(&op,
+                         TensorData::from<int32_t>(DType::I32, indices->shape(), positive)
+                             .withOrigin(originOf(*indices).asComputed()),
                          op[params->indices]));
   return true;
 }
@@ -245,7 +247,8 @@ Value *broadcastTo(Builder &builder, Value *value, llvm::ArrayRef<int64_t> shape
   if (const TensorData *tensor = constTensor(value); tensor && tensor->numElements() == 1)
     if (tensor->dtype() != DType::Bool || product(shape) <= int64_t(kSmallBytes))
       return tensor->dtype() == DType::Bool
-                 ? builder.constant(TensorData::splat(DType::Bool, shape, *splatValue(*tensor)),
+                 ? builder.constant(TensorData::splat(DType::Bool, shape, *splatValue(*tensor))
+                                        .withOrigin(originOf(*tensor)),
                                     value->name)
                  : builder.emit(OpKind::fill, {ints(fill::shape, shape),
                                                {fill::value, Attr(tensor->reshape({}))}});

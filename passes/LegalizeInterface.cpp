@@ -57,6 +57,9 @@ bool legalizeInput(Function &function, Value *input) {
     return false;
   bool changed = false;
   Builder builder(function.body(), function.body().begin());
+  llvm::SmallVector<Op *, 4> users = input->users();
+  builder.setLocation(users.empty() || users[0]->location.empty() ? interfaceLocation()
+                                                                  : users[0]->location);
   DType inner = input->type.dtype(), outer = interfaceType(inner);
   bool scalar = input->type.rank() == 0;
   if (inner != outer || scalar) {
@@ -118,6 +121,8 @@ private:
 
   bool legalize(Operand &output) {
     Value *value = output.get();
+    builder_.setLocation(value->def() && value->def()->location ? value->def()->location
+                                                                : interfaceLocation());
     bool changed = false;
     if (!value->def()) {
       become(output, builder_.emit(OpKind::identity, {{identity::x, value}}, value->name), false);

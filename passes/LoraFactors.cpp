@@ -17,7 +17,7 @@ TensorData alongFeatures(DType dtype, unsigned rank, unsigned axis, const PerFea
     shape.assign(rank - axis, 1);
     shape[0] = int64_t(factor.size());
   }
-  return floats(dtype, shape, factor);
+  return floats(dtype, shape, factor, factor.origin);
 }
 
 TensorData scaled(const TensorData &weight, const PerFeature &factor, unsigned axis,
@@ -47,7 +47,9 @@ std::optional<PerFeature> biasValues(const Op &layer, const PassContext &context
     llvm::consumeError(values.takeError());
     return std::nullopt;
   }
-  return std::move(*values);
+  PerFeature result(values->begin(), values->end());
+  result.origin = originOf(*bias).asComputed();
+  return result;
 }
 
 static int64_t features(const Op &layer) {
@@ -58,7 +60,7 @@ void setBias(Op &layer, PerFeature values) {
   if (values.size() == 1)
     values.assign(features(layer), double(values[0]));
   setConstant(layer, *biasParam(layer),
-              floats(weightOf(layer)->dtype(), {int64_t(values.size())}, values));
+              floats(weightOf(layer)->dtype(), {int64_t(values.size())}, values, values.origin));
 }
 
 // ---- Branches ----------------------------------------------------------------------------------

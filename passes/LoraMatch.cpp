@@ -20,6 +20,7 @@ template <typename Fn> static PerFeature combine(const PerFeature &a, const PerF
   PerFeature result(std::max(a.size(), b.size()));
   for (size_t i = 0; i < result.size(); ++i)
     result[i] = fn(a[a.size() == 1 ? 0 : i], b[b.size() == 1 ? 0 : i]);
+  result.origin = a.origin.with(b.origin);
   return result;
 }
 
@@ -43,9 +44,15 @@ static std::optional<PerFeature> perFeature(const Value *constant, llvm::ArrayRe
   for (auto [size, whole] : llvm::zip(tensor->shape(), shape.take_back(tensor->rank())))
     if (size != 1 && !(whole == Dim(size)))
       return std::nullopt;
+  PerFeature result;
   if (std::optional<double> all = splatValue(*tensor))
-    return PerFeature{*all};
-  return alongAxis(constant, shape, axis, context, kMostFeatures * sizeof(float));
+    result = {*all};
+  else if (auto values = alongAxis(constant, shape, axis, context, kMostFeatures * sizeof(float)))
+    result.assign(values->begin(), values->end());
+  else
+    return std::nullopt;
+  result.origin = computedFrom(constant);
+  return result;
 }
 
 // ---- Layers ------------------------------------------------------------------------------------

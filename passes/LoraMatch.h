@@ -20,7 +20,10 @@
 namespace plait::passes {
 
 /// A number for each feature of a result, or one for all of them.
-using PerFeature = std::vector<double>;
+struct PerFeature : std::vector<double> {
+  using vector::vector;
+  mil::Origin origin; ///< of the numbers
+};
 
 PerFeature times(const PerFeature &a, const PerFeature &b);
 PerFeature plus(const PerFeature &a, const PerFeature &b);

@@ -126,9 +126,6 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(toHalf);
   cleanUp(runner);
 
-  // When nothing looks for linear any more: fuse-linear would undo it.
-  runner.run(dropZeroBias);
-
   // Last: cleanup would remove the identities that the interface needs.
   runner.run(legalizeInterface);
   runner.run(legalizeNames);

@@ -91,6 +91,11 @@ Value *derivedConstant(Op *op, TensorData value, Value *from) {
   return made;
 }
 
+const Location &interfaceLocation() {
+  static const Location location(Name(), Name(), "the function's interface");
+  return location;
+}
+
 bool retype(Op *op) {
   auto types = inferTypes(*op);
   if (!types) {

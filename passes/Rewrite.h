@@ -34,6 +34,10 @@ bool isRemovable(const mil::Op &op);
 /// use.
 mil::Value *derivedConstant(mil::Op *op, mil::TensorData value, mil::Value *from);
 
+/// The location of what stands between a function's input or output and the rest where nothing else
+/// is known of it.
+const mil::Location &interfaceLocation();
+
 /// Recomputes the result types after operands changed. Returns false, changing nothing, when the
 /// operation would be ill-formed.
 bool retype(mil::Op *op);

@@ -79,7 +79,8 @@ Value *mergeFactors(Op &op, PassContext &context) {
   if (!scalar || a->rank() > std::max<size_t>(b->rank(), inner->first->type.rank()))
     return nullptr;
   TensorData product = b->numElements() == 1 && splatValue(*b)
-                           ? floats(b->dtype(), b->shape(), {*scalar * *splatValue(*b)})
+                           ? floats(b->dtype(), b->shape(), {*scalar * *splatValue(*b)},
+                                    computedFrom({inner->second, outer->second}))
                            : b->scale(*scalar);
   Builder builder = Builder::before(&op);
   Value *factor = builder.constant(product, op.name + "_factor");

@@ -17,72 +17,48 @@ const TensorData::Node &leafOf(const TensorData &tensor) {
   return *node;
 }
 
-/// Whether the elements are not all whole, as positions, counts and masks are.
-static bool haveFractions(const TensorData &tensor) {
-  auto values = tensor.floatValues();
-  if (!values) {
-    llvm::consumeError(values.takeError());
-    return true;
-  }
-  return llvm::any_of(*values, [](double value) { return value != std::floor(value); });
+/// Parameters of integers are positions, shapes and the like.
+static bool isTrained(const TensorData &tensor) {
+  bool found = false;
+  forEachLeaf(tensor,
+              [&](const TensorData::Node &leaf) { found |= leaf.origin && isFloat(leaf.dtype); });
+  return found;
 }
 
-/// Reads neither computed constants nor what is large.
-Sources::Kind Sources::kindOf(const TensorData &tensor, bool literal) {
-  const TensorData::Node &leaf = leafOf(tensor);
-  bool repeatsOne = leaf.kind == TensorData::Kind::Strided &&
-                    llvm::all_of(llvm::zip(leaf.shape, leaf.strides), [](auto axis) {
-                      return std::get<0>(axis) == 1 || std::get<1>(axis) == 0;
-                    });
-  if (repeatsOne || tensor.numElements() == 1 || isIdentityMatrix(tensor))
-    return Kind::Fill;
-  bool mayRead = leaf.kind == TensorData::Kind::Strided && tensor.byteSize() <= kSmallBytes;
-  if (mayRead && splatValue(tensor))
-    return Kind::Fill;
-  if (literal || !isFloat(leaf.dtype))
-    return Kind::Numbers;
-  return !mayRead || haveFractions(tensor) ? Kind::Weight : Kind::Numbers;
+/// Literals that are more than one number: positions, masks and the like. An identity matrix says
+/// no more than its size does.
+static bool areNumbers(const TensorData &tensor) {
+  return isFloat(tensor.dtype()) && tensor.numElements() >= kBlobElements && !isTrained(tensor) &&
+         !isIdentityMatrix(tensor) && !splatValue(tensor);
 }
 
-Sources::Kind Sources::Source::kind() const {
-  if (!known)
-    known = kindOf(tensor, literal);
-  return *known;
-}
-
-void Sources::add(Source source) {
-  auto isSame = [&leaf = leafOf(source.tensor)](const Source &one) {
-    const TensorData::Node &other = leafOf(one.tensor);
+void Sources::add(const TensorData &tensor) {
+  auto isSame = [&leaf = leafOf(tensor)](const TensorData &one) {
+    const TensorData::Node &other = leafOf(one);
     return &leaf == &other ||
            (leaf.storage && leaf.storage == other.storage && leaf.byteOffset == other.byteOffset);
   };
   auto found = llvm::find_if(sources_, isSame);
   if (found == sources_.end())
-    sources_.push_back(std::move(source));
-  else if (found->tensor.byteSize() < source.tensor.byteSize())
-    *found = std::move(source);
+    sources_.push_back(tensor);
+  else if (found->byteSize() < tensor.byteSize())
+    *found = tensor;
 }
-
-void Sources::add(const TensorData &tensor, bool literal) { add(Source{tensor, literal, {}}); }
 
 void Sources::add(const Sources &other) {
-  for (const Source &source : other.sources_)
+  for (const TensorData &source : other.sources_)
     add(source);
-}
-
-bool Sources::haveWeights() const {
-  return llvm::any_of(sources_, [](const Source &source) { return source.kind() == Kind::Weight; });
 }
 
 bool Sources::admit(const TensorData &result) const {
   int64_t elements = 0;
   uint64_t bytes = 0;
-  for (const Source &source : sources_) {
+  for (const TensorData &source : sources_) {
     // Axes, shapes and the like hold nothing of the result.
-    if (source.tensor.numElements() < kBlobElements && source.kind() != Kind::Weight)
+    if (source.numElements() < kBlobElements && !isTrained(source))
       continue;
-    elements += source.tensor.numElements();
-    bytes += source.tensor.byteSize();
+    elements += source.numElements();
+    bytes += source.byteSize();
   }
   if (result.byteSize() <= bytes || result.numElements() < kBlobElements)
     return true;
@@ -90,15 +66,9 @@ bool Sources::admit(const TensorData &result) const {
     return false;
   if (result.numElements() <= elements) // of a wider type
     return true;
-  unsigned weights = 0;
-  bool otherNumbers = false;
-  for (const Source &source : sources_)
-    if (source.kind() == Kind::Weight)
-      ++weights;
-    else if (source.kind() == Kind::Numbers && source.tensor.numElements() >= kBlobElements)
-      otherNumbers |= isFloat(source.tensor.dtype());
   // One weight spread over numbers that are none is a table, such as the angles of positions.
-  return weights == 0 || (weights == 1 && otherNumbers);
+  int64_t weights = llvm::count_if(sources_, isTrained);
+  return weights == 0 || (weights == 1 && llvm::any_of(sources_, areNumbers));
 }
 
 } // namespace plait::passes

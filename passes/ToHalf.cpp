@@ -182,7 +182,7 @@ private:
     for (auto [operand, param] : llvm::zip(wide, params)) {
       before.push_back(operand->get());
       Role role = constTensor(operand->get()) ? roleOf(op, param) : Role::Other;
-      operand->set(half(operand->get(), role));
+      operand->set(half(operand->get(), role, op.location));
     }
     llvm::SmallVector<Type, 2> types;
     for (const auto &result : op.results())
@@ -224,13 +224,15 @@ private:
     constants_.insert((*made->def())[cast::dtype]->def());
   }
 
-  Value *half(Value *value, Role role) {
+  /// `user` is the place of the operation that asks for it.
+  Value *half(Value *value, Role role, const Location &user) {
     Value *&known = halves_[{value, role}];
     if (known)
       return known;
     Op *def = value->def();
     Block &block = *value->block();
     Builder builder(block, def ? std::next(def->getIterator()) : block.begin());
+    builder.setLocation(def ? def->location : user);
     std::string name = value->name + "_to_fp16";
     if (const TensorData *tensor = constTensor(value)) {
       constants_.insert(def);
@@ -291,13 +293,16 @@ private:
     }
     if (saturated)
       context_.warning(
-          "function {0}: constant '{1}' holds {2:.2f}, beyond the range of fp16: it becomes "
-          "{3:.2f}; --precision fp32 keeps it",
-          function.name, value->name, *saturated, std::copysign(kLargest, *saturated));
+          "function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of fp16: it becomes "
+          "{4:.2f}; --precision fp32 keeps it",
+          function.name, value->name,
+          value->def()->location ? " at " + value->def()->location.str() : "", *saturated,
+          std::copysign(kLargest, *saturated));
     if (!differs)
       return tensor.cast(DType::F16);
     return same ? TensorData::splat(DType::F16, tensor.shape(), values.front())
-                : floats(DType::F16, tensor.shape(), values);
+                      .withOrigin(originOf(tensor))
+                : floats(DType::F16, tensor.shape(), values, originOf(tensor));
   }
 
   PassContext &context_;

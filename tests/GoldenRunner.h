@@ -19,7 +19,9 @@
 //   3. print-parse-print is a fixed point, before and after;
 //   4. the changed flag is honest;
 //   5. a second run changes nothing;
-//   6. given a ProgramRunner, the functions compute the same before and after on seeded inputs.
+//   6. given a ProgramRunner, the functions compute the same before and after on seeded inputs;
+//   7. every operation of the result has a location, given that those of the input have one, and no
+//      weight has become a constant that nobody knows to be one.
 // Settings known here: `tolerance` (relative and absolute, default 0: equal), `integers: LOW HIGH`
 // (the range of integer inputs, default 0 4), `symbol NAME: VALUE` (the size of a dynamic
 // dimension in 6., default 3), `idempotent: no` (leaves out 5.), `interface: repaired` (6. brings
@@ -260,7 +262,60 @@ inline void compareRuns(const Case &c, const mil::Program &before, const mil::Pr
   }
 }
 
-/// Checks 1 to 5, and 6 given a runner. Returns what the pass made of the input, for updates;
+/// What check 7 compares.
+class Provenance {
+public:
+  /// Gives every operation a location, and remembers the weights.
+  void give(mil::Program &program) {
+    forEachOp(program, [&](mil::Op &op) {
+      op.location = mil::Location("", "operation " + std::to_string(++count_), op.info().name);
+      const mil::TensorData *tensor = mil::constTensor(op.numResults() ? op.result() : nullptr);
+      if (!tensor)
+        return;
+      mil::forEachLeaf(*tensor, [&](const auto &leaf) {
+        (leaf.origin ? weights_ : others_).push_back(leaf.storage);
+      });
+    });
+  }
+
+  /// Of what a pass made of it.
+  void check(mil::Program &program) const {
+    forEachOp(program, [&](mil::Op &op) {
+      EXPECT_FALSE(op.location.empty()) << "no location: " << mil::toString(op);
+      if (const mil::TensorData *tensor = mil::constTensor(op.numResults() ? op.result() : nullptr))
+        mil::forEachLeaf(*tensor, [&](const auto &leaf) { checkLeaf(leaf, op); });
+    });
+  }
+
+private:
+  static void forEachOp(mil::Program &program, llvm::function_ref<void(mil::Op &)> callback) {
+    for (const auto &function : program.functions())
+      mil::walk(function->body(), callback);
+  }
+
+  void checkLeaf(const mil::TensorData::Node &leaf, const mil::Op &op) const {
+    if (leaf.origin || !mil::isFloat(leaf.dtype) || llvm::is_contained(others_, leaf.storage))
+      return;
+    if (llvm::is_contained(weights_, leaf.storage)) {
+      ADD_FAILURE() << "a weight is no weight any more: " << mil::toString(op);
+      return;
+    }
+    // A number may become a factor, and what repeats one number a fill. More than that is computed
+    // from weights where there are any.
+    bool isFill = llvm::all_of(llvm::zip(leaf.shape, leaf.strides), [](auto axis) {
+      return std::get<0>(axis) == 1 || std::get<1>(axis) == 0;
+    });
+    if (!isFill && !weights_.empty()) {
+      EXPECT_LT(mil::numElements(llvm::ArrayRef<int64_t>(leaf.shape)), 10)
+          << "made of nobody knows what: " << mil::toString(op);
+    }
+  }
+
+  unsigned count_ = 0;
+  std::vector<std::shared_ptr<const mil::Storage>> weights_, others_;
+};
+
+/// Checks 1 to 5 and 7, and 6 given a runner. Returns what the pass made of the input, for updates;
 /// nullopt after a failure that leaves nothing to write.
 inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
                                             mil::Evaluator *evaluator, mil::ProgramRunner *runner,
@@ -289,6 +344,8 @@ inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
   fixedPoint(before, "before");
   auto original = llvm::cantFail(blobs.parse(before, "before"));
 
+  Provenance provenance;
+  provenance.give(**program);
   auto changed = pass(**program, c);
   if (!changed) {
     ADD_FAILURE() << "the pass failed: " << llvm::toString(changed.takeError());
@@ -299,6 +356,7 @@ inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
                   << blobs.print(**program, evaluator);
   std::string after = blobs.print(**program, evaluator);
   fixedPoint(after, "after");
+  provenance.check(**program);
   EXPECT_EQ(*changed, before != after) << "the changed flag lies";
   if (compareText) {
     EXPECT_EQ(after, c.unchanged ? before : c.expected);

@@ -64,7 +64,7 @@ Val AdapterHook::replacement(Engine &engine, const AdaptedModule &module, String
   if (tensor.scalar_type() == old.scalar_type())
     return engine.fromIValue(tensor, module.path + "." + name.str(), /*fromWeight=*/true);
   // PEFT copies it into the base's parameter, which keeps its type.
-  Val value = engine.makeTensor(engine.constant(tensor, name),
+  Val value = engine.makeTensor(engine.constant(tensor, name, mil::Origin::unnamed()),
                                 at::isFloatingType(tensor.scalar_type()) ? at::kFloat : at::kLong);
   return value.tensor() ? engine.castTensor(value.tensor(), old.scalar_type()) : value;
 }

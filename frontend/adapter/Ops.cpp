@@ -8,7 +8,8 @@ namespace plait::frontend {
 static Val number(int64_t value) { return Val(c10::IValue(value)); }
 
 Val Ops::constant(const at::Tensor &tensor, llvm::StringRef hint) {
-  return engine_.makeTensor(engine_.constant(tensor, hint), at::kFloat);
+  // A weight, though the model has no name for it.
+  return engine_.makeTensor(engine_.constant(tensor, hint, mil::Origin::unnamed()), at::kFloat);
 }
 
 Val Ops::constant(mil::TensorData tensor, llvm::StringRef hint) {

@@ -98,6 +98,9 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     if (fresh) {
       kept_.push_back(tensor);
       mil::Origin origin = options_.originOf ? options_.originOf(tensor) : mil::Origin();
+      // What an adapter puts in an attribute's place has its name.
+      if (!origin && !attribute.empty())
+        origin = mil::Origin::parameter({attribute.str()});
       it->second = makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell;
     }
     return Val(makeObject(it->second));

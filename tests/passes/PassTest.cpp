@@ -271,12 +271,13 @@ TEST(FoldConstants, LargeResultsAreLazyUnlessTheyGrow) {
   EXPECT_EQ(evaluator.calls, 0);
 }
 
-/// Numbers that might have been trained; others for another seed.
+/// A parameter; another one for another seed.
 TensorData numbers(llvm::ArrayRef<int64_t> shape, int seed = 0) {
   std::vector<float> values(mil::numElements(shape));
   for (size_t i = 0; i < values.size(); ++i)
     values[i] = float(i % 5 + seed) - 1.5f;
-  return TensorData::from<float>(DType::F32, shape, values);
+  return TensorData::from<float>(DType::F32, shape, values)
+      .withOrigin(Origin::parameter({"parameter." + std::to_string(seed)}));
 }
 
 /// Whether B A, or B A + D C, of factors of this rank is computed.
@@ -310,6 +311,51 @@ TEST(FoldConstants, SmallWeightsDoNotGrowEither) {
   EXPECT_TRUE(foldsProducts(16, 4, true)) << "a sum as large as four factors";
   EXPECT_FALSE(foldsProducts(4, 1, false)) << "of factors that are literals in a package";
   EXPECT_TRUE(foldsProducts(3, 1, false)) << "a literal itself";
+}
+
+TEST(FoldConstants, LiteralsMayGrow) {
+  for (bool areWeights : {true, false}) {
+    ConstantProgram p(16);
+    auto factor = [&](llvm::ArrayRef<int64_t> shape, int seed) {
+      TensorData made = numbers(shape, seed);
+      return p.builder.constant(areWeights ? made : made.withOrigin({}));
+    };
+    p.finish(p.builder.emit(OpKind::matmul,
+                            {{matmul::x, factor({16, 3}, 0)}, {matmul::y, factor({3, 16}, 1)}}));
+    SmallEvaluator evaluator;
+    PassContext context{&evaluator, {}, {}};
+    EXPECT_EQ(foldConstants(p.program, context), !areWeights);
+    if (!areWeights) {
+      EXPECT_FALSE(isWeight(*constTensor(p.last()[mul::y])));
+    }
+  }
+}
+
+TEST(FoldConstants, WhatIsComputedFromWeightsIsOne) {
+  ConstantProgram p(16);
+  Value *b = p.builder.constant(numbers({16, 8})), *a = p.builder.constant(numbers({8, 16}, 1));
+  p.finish(p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}}));
+  SmallEvaluator evaluator;
+  PassContext context{&evaluator, {}, {}};
+  EXPECT_TRUE(foldConstants(p.program, context));
+  Origin origin = originOf(*constTensor(p.last()[mul::y]));
+  EXPECT_EQ(origin, Origin::computed({"parameter.0", "parameter.1"}));
+}
+
+TEST(Cse, TheSurvivorIsBothParameters) {
+  ConstantProgram p(2);
+  auto biases = [&](const char *name) {
+    return p.builder.constant(TensorData::from<float>(DType::F32, {2, 2}, {1, 2, 3, 4})
+                                  .withOrigin(Origin::parameter({name})));
+  };
+  Value *first = biases("b.bias"), *second = biases("a.bias");
+  p.finish(p.builder.emit(OpKind::add, {{add::x, first}, {add::y, second}}));
+  PassContext context;
+  EXPECT_TRUE(cse(p.program, context));
+  const Op &sum = *p.last()[mul::y]->def();
+  EXPECT_EQ(sum[add::x], sum[add::y]);
+  EXPECT_EQ(parametersOf(*constTensor(sum[add::x])),
+            (std::vector<std::string>{"a.bias", "b.bias"}));
 }
 
 TEST(FoldConstants, ShapesAreNoPartOfAResult) {
