@@ -98,6 +98,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
       recipe.precision == passes::Precision::F16 ? Precision::fp16 : Precision::fp32;
   options.lora = recipe.lora == passes::LoraMode::Fold ? Lora::fold : Lora::keep;
   options.share = recipe.share;
+  options.debugInfo = recipe.debugInfo;
   options.expectShared = recipe.expectShared;
   options.threads = recipe.threads;
   options.multifunction = recipe.multifunction;
@@ -207,6 +208,7 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   compile.precision = precisionFor(options, path, append);
   compile.lora = options.lora == Lora::fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
   compile.share = options.share;
+  compile.debugInfo = options.debugInfo;
   compile.expectShared = checkedShare(options.expectShared);
   compile.threads = options.threads;
   compile.metadata = toMetadata(options.author, options.license, options.versionString,

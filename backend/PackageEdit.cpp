@@ -3,6 +3,7 @@
 #include "backend/PackageEdit.h"
 
 #include "Model.pb.h"
+#include "backend/DebugInfo.h"
 #include "backend/Description.h"
 #include "backend/Manifest.h"
 #include "backend/ModelParts.h"
@@ -375,6 +376,10 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
     for (auto [function, field] : llvm::zip(program.functions(), added))
       functions.emplace_back(function->name, field);
     llvm::stable_sort(functions, llvm::less_first());
+    // Before the model: of functions that this does not have in the end, it says nothing.
+    if (options.debugInfo || fs::exists(debugInfoPath(package->modelPath)))
+      if (Error error = editDebugInfo(files, package->modelPath, &program, {}))
+        return error;
     return replaceModel(files, *package, llvm::to_vector(llvm::make_second_range(functions)),
                         written.modelBytes, isNew);
   }();
@@ -418,7 +423,11 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
       functions.push_back(function.field);
   uint64_t bytes;
   bool isNew;
-  return replaceModel(*options.files, *package, functions, bytes, isNew);
+  if (Error error = replaceModel(*options.files, *package, functions, bytes, isNew))
+    return error;
+  // What it says of functions that are gone does no harm.
+  consumeError(editDebugInfo(*options.files, package->modelPath, nullptr, names));
+  return Error::success();
 }
 
 } // namespace plait

@@ -28,6 +28,9 @@ struct EditOptions {
   unsigned threads = 0;                ///< that convert and write weights; 0: one a processor
   mil::Evaluator *evaluator = nullptr; ///< as in WriteOptions
   std::string defaultFunction;         ///< the new default; "" leaves it as it is
+  /// Whether the package is to tell where the operations of what is added come from; one that tells
+  /// it of others does in any case.
+  bool debugInfo = false;
   /// As WriteOptions::accept; the layout's blobs say which were in use before.
   std::function<Error(const WriteReport &)> accept;
   WriteProgress proceed; ///< as WriteOptions::proceed

@@ -3,6 +3,7 @@
 #include "backend/PackageReader.h"
 
 #include "Model.pb.h"
+#include "backend/DebugInfo.h"
 #include "backend/Description.h"
 #include "backend/Manifest.h"
 #include "backend/ModelParts.h"
@@ -147,6 +148,8 @@ Expected<Package> openPackage(StringRef path) {
   Expected<Package> package = readModel(*model);
   if (!package)
     return addContext(package.takeError(), "'" + *model + "'");
+  if (Error error = readDebugInfo(*model, *package->program))
+    return error;
   return package;
 }
 

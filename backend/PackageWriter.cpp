@@ -2,6 +2,7 @@
 #include "backend/PackageWriter.h"
 
 #include "Model.pb.h"
+#include "backend/DebugInfo.h"
 #include "backend/Description.h"
 #include "backend/Manifest.h"
 #include "backend/ProtoFunction.h"
@@ -300,6 +301,10 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   written.modelBytes = *modelBytes;
   if (std::error_code ec = fs::remove(spool))
     return makeError("cannot write '{0}': {1}", path, ec.message());
+
+  if (options.debugInfo)
+    if (Error error = writeText(debugInfoPath(inside("model.mlmodel")), encodeDebugInfo(program)))
+      return error;
 
   llvm::SmallString<256> manifest(output->path());
   llvm::sys::path::append(manifest, "Manifest.json");

@@ -3,6 +3,7 @@
 //   NAME.mlpackage/Manifest.json
 //                  Data/com.apple.CoreML/model.mlmodel         a CoreML.Specification.Model
 //                  Data/com.apple.CoreML/weights/weight.bin    WeightFile.h
+//                  Data/com.apple.CoreML/plait-debug.json      DebugInfo.h, where asked for
 //
 // The package is written beside its target and exchanged with it; after a failure the target is
 // what it was. Equal programs give equal bytes, whatever the number of threads. Functions are
@@ -34,6 +35,8 @@ struct WriteOptions {
   /// Whether what the package that is replaced holds beside its model and weights, as its manifest
   /// lists it, is taken over.
   bool keepOtherItems = false;
+  /// Whether the package tells where its operations come from (DebugInfo.h).
+  bool debugInfo = false;
   /// Whether the caller holds the lock of the package that is replaced; else it is taken here.
   bool isLocked = false;
 };

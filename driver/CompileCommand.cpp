@@ -58,6 +58,9 @@ constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr,
                                       0, Scope::Function};
 constexpr Option precisionOption{"precision", "fp16|fp32", "what to compute and store in (fp16)"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
+constexpr Option debugInfoOption{"debug-info", "on|off",
+                                 "the package tells where its operations come from in the model, "
+                                 "in a file that Core ML does not read (off)"};
 constexpr Option threadsOption{"threads", "N",
                                "for reading and writing weights (one a processor); the package "
                                "does not depend on it"};
@@ -67,8 +70,8 @@ constexpr const Option *packageOptions[] = {&outOption,     &functionOption,    
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption,
                                              &adapterRootOption, &allowUnmatchedOption};
-constexpr const Option *generalOptions[] = {&precisionOption, &shareOption, &expectSharedOption,
-                                            &threadsOption, &quietOption};
+constexpr const Option *generalOptions[] = {&precisionOption, &shareOption,   &expectSharedOption,
+                                            &debugInfoOption, &threadsOption, &quietOption};
 const Section sections[] = {
     {"What to make", packageOptions},
     {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
@@ -86,7 +89,7 @@ constexpr Option samePrecisionOption{"precision", "fp16|fp32",
 constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
                                           &baseFunctionOption, &newDefaultOption};
 constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
-                                               &threadsOption, &quietOption};
+                                               &debugInfoOption, &threadsOption, &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
@@ -201,11 +204,15 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
 }
 
 /// What compile and add take alike of the package.
-Error readThreadsAndShare(const Arguments &arguments, CompileOptions &options) {
+Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   auto threads = arguments.number(threadsOption, options.threads, 1024);
   if (!threads)
     return threads.takeError();
   options.threads = unsigned(*threads);
+  auto debugInfo = arguments.choice(debugInfoOption, {"off", "on"}, options.debugInfo);
+  if (!debugInfo)
+    return debugInfo.takeError();
+  options.debugInfo = *debugInfo;
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();
@@ -255,7 +262,7 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (!share)
     return share.takeError();
   options->share = *share;
-  if (Error error = readThreadsAndShare(arguments, *options))
+  if (Error error = readGeneral(arguments, *options))
     return error;
   if (options->output.empty())
     return usageError("-o OUT.mlpackage is missing; see: plait help compile");
@@ -274,7 +281,7 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   if (options->functions.empty())
     return usageError("what to add is missing: plait add {0} --function NAME=MODEL.pt", *package);
   options->defaultFunction = arguments.value(newDefaultOption).value_or("");
-  if (Error error = readThreadsAndShare(arguments, *options))
+  if (Error error = readGeneral(arguments, *options))
     return error;
   auto precision = arguments.choice(samePrecisionOption, {"fp16", "fp32"}, 2);
   if (!precision)

@@ -136,12 +136,13 @@ static void warnOfSaturation(const WriteReport &written, CompileObserver &observ
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
     if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
       continue;
-    observer.warning(fmt::format("function {0}: weight '{1}': {2} of {3} values lie beyond the "
-                                 "range of fp16, up to a magnitude of {4:.2f}: written as 65504; "
-                                 "--precision fp32 keeps them",
-                                 weight.function->name, weight.op->result()->name,
-                                 blob.saturation.count, blob.numElements(),
-                                 blob.saturation.largest));
+    std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
+    observer.warning(fmt::format(
+        "function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
+        "magnitude of {5:.2f}: written as 65504; --precision fp32 keeps them",
+        weight.function->name, weight.op->result()->name,
+        parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
+        blob.numElements(), blob.saturation.largest));
   }
 }
 
@@ -256,6 +257,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     edit.threads = options.threads;
     edit.evaluator = &evaluator;
     edit.defaultFunction = options.defaultFunction;
+    edit.debugInfo = options.debugInfo;
     edit.accept = accept;
     edit.proceed = proceed;
     if (Error error = addFunctions(program, options.output, edit, &written))
@@ -263,6 +265,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   } else {
     WriteOptions write;
     write.share = options.share;
+    write.debugInfo = options.debugInfo;
     write.threads = options.threads;
     write.evaluator = &evaluator;
     write.accept = accept;

@@ -48,6 +48,9 @@ struct CompileOptions {
   passes::Precision precision = passes::Precision::F16;
   passes::LoraMode lora = passes::LoraMode::Keep;
   bool share = true;
+  /// Whether the package tells where its operations come from, in a file of its own
+  /// (backend/DebugInfo.h).
+  bool debugInfo = false;
   /// The least percentage of its weights' bytes that each function must share with another one of
   /// the package; below it nothing is written.
   std::optional<double> expectShared{};

@@ -241,6 +241,7 @@ Error printMil(StringRef path, llvm::raw_ostream &out) {
     return package.takeError();
   mil::PrintOptions print;
   print.digests = false;
+  print.locations = true;
   print.blob = [&](const mil::TensorData &tensor) {
     mil::BlobLocation location;
     // Constants of a package view the file's bytes; the record is what lies right before them.

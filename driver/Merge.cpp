@@ -1,6 +1,7 @@
 // Reads the packages, moves their functions into one program and writes it.
 #include "driver/Merge.h"
 
+#include "backend/DebugInfo.h"
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "driver/AdapterMap.h"
@@ -85,6 +86,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   write.share = options.share;
   write.threads = options.threads;
   write.evaluator = &evaluator;
+  write.debugInfo = hasDebugInfo(program);
   write.accept = [&](const WriteReport &report) {
     return options.expectShared ? checkShares(report, *options.expectShared) : Error::success();
   };

@@ -1,5 +1,6 @@
 // plait opt: passes on a program, for golden tests and for exploring what a pass does; and programs
 // from packages to text and back.
+#include "backend/DebugInfo.h"
 #include "backend/PackageWriter.h"
 #include "backend/TextModel.h"
 #include "driver/Commands.h"
@@ -60,6 +61,7 @@ void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
   mil::PrintOptions options;
   options.evaluator = &evaluator;
   options.symbols = true;
+  options.locations = true;
   mil::print(program, out, options);
 }
 
@@ -69,6 +71,7 @@ Error writeProgram(const mil::Program &program, StringRef path) {
     return writeTextModel(program, path, &evaluator);
   WriteOptions options;
   options.evaluator = &evaluator;
+  options.debugInfo = hasDebugInfo(program);
   return writePackage(program, path, options);
 }
 

@@ -202,6 +202,7 @@ private:
          {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
          {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
+         {"debug_info", [&](yaml::Node &n) { options_.debugInfo = flag(n, "debug_info"); }},
          {"expect_shared",
           [&](yaml::Node &n) {
             std::string given = text(n, "expect_shared");

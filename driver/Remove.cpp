@@ -1,6 +1,7 @@
 // The backend's editing, the side file of adapters, and writing the package anew.
 #include "driver/Remove.h"
 
+#include "backend/DebugInfo.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
 #include "driver/AdapterMap.h"
@@ -21,6 +22,7 @@ static Error compact(const RemoveOptions &options) {
   WriteOptions write;
   write.threads = options.threads;
   write.evaluator = &evaluator;
+  write.debugInfo = hasDebugInfo(**program);
   write.keepOtherItems = true;
   write.isLocked = true;
   return writePackage(**program, options.package, write);

@@ -69,16 +69,29 @@ mil::TensorData forNumPy(const mil::TensorData &value) {
   return value;
 }
 
-Error write(StringRef folder, StringRef name, const mil::TensorData &value) {
+Error write(StringRef folder, StringRef name, const mil::TensorData &value,
+            const std::string &place = "") {
   llvm::SmallString<256> file(folder);
   llvm::sys::path::append(file, fileName(name));
   if (Error error = runtime::writeNpy(file, forNumPy(value)))
     return error;
-  llvm::outs() << file << ": " << value.type().str() << '\n';
+  llvm::outs() << file << ": " << value.type().str() << (place.empty() ? "" : ", ") << place
+               << '\n';
   return Error::success();
 }
 
-Error writeResults(StringRef folder, llvm::ArrayRef<runtime::NamedResult> outputs,
+/// Where in the model each value comes from, as far as the package says.
+llvm::StringMap<std::string> placesOf(mil::Function &function) {
+  llvm::StringMap<std::string> places;
+  mil::walk(function.body(), [&](mil::Op &op) {
+    for (const auto &result : op.results())
+      places[StringRef(result->name)] = op.location.str();
+  });
+  return places;
+}
+
+Error writeResults(mil::Function &function, StringRef folder,
+                   llvm::ArrayRef<runtime::NamedResult> outputs,
                    llvm::ArrayRef<runtime::NamedTensor> traced) {
   if (std::error_code ec = llvm::sys::fs::create_directories(folder))
     return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
@@ -90,9 +103,12 @@ Error writeResults(StringRef folder, llvm::ArrayRef<runtime::NamedResult> output
     if (Error error = write(folder, output.name, *value))
       return error;
   }
+  llvm::StringMap<std::string> places;
+  if (!traced.empty())
+    places = placesOf(function);
   for (const runtime::NamedTensor &value : traced)
     if (llvm::none_of(outputs, [&](const auto &output) { return output.name == value.name; }))
-      if (Error error = write(folder, value.name, value.value))
+      if (Error error = write(folder, value.name, value.value, places.lookup(value.name)))
         return error;
   return Error::success();
 }
@@ -180,7 +196,7 @@ Expected<int> run(const Arguments &arguments) {
       llvm::SmallString<256> target(*folder);
       if (arguments.has(stepsOption))
         llvm::sys::path::append(target, std::to_string(number));
-      if (Error error = writeResults(target, outputs, runner->traced()))
+      if (Error error = writeResults(**function, target, outputs, runner->traced()))
         return error;
     }
   for (const runtime::ProfileRow &row : runner->profile())

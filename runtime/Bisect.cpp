@@ -11,13 +11,18 @@ namespace plait::runtime {
 using mil::DType;
 using mil::Op;
 
-static std::string describe(const ReferenceStep &step) {
-  std::string text = step.operation;
-  if (!step.module.empty())
-    text += " in module '" + step.module + "'";
-  if (!step.source.empty())
-    text += " at " + step.source;
+static std::string placeText(llvm::StringRef operation, llvm::StringRef module,
+                             llvm::StringRef source) {
+  std::string text = operation.str();
+  if (!module.empty())
+    text += " in module '" + module.str() + "'";
+  if (!source.empty())
+    text += " at " + source.str();
   return text;
+}
+
+static std::string describe(const ReferenceStep &step) {
+  return placeText(step.operation, step.module, step.source);
 }
 
 namespace {
@@ -245,9 +250,12 @@ Error Bisection::run(const Interpreter::Inputs &inputs, Compute compute) {
   return Error::success();
 }
 
-/// The step that the point agrees with, else that of the first point computed from it that agrees
-/// with one: fused operations compute what the model gives a little later.
+/// What the operation says of itself; else the step that the point agrees with, else that of the
+/// first point computed from it that agrees with one: fused operations compute what the model gives
+/// a little later.
 std::string Bisection::placeOf(unsigned point) const {
+  if (const mil::Location &location = points_[point].op->location)
+    return placeText(location.op(), location.module(), location.source());
   std::vector<bool> reached(points_.size());
   reached[point] = true;
   for (size_t i = point; i < points_.size(); ++i) {
@@ -263,8 +271,8 @@ std::string Bisection::placeOf(unsigned point) const {
 
 Finding Bisection::findingAt(unsigned point, std::optional<Comparison> comparison) const {
   const Op &op = *points_[point].op;
-  return {describe(op), op.result(points_[point].result)->name.str(), placeOf(point),
-          std::move(comparison)};
+  return {describe(op, /*withLocation=*/false), op.result(points_[point].result)->name.str(),
+          placeOf(point), std::move(comparison)};
 }
 
 BisectReport Bisection::report(bool traced) {
@@ -304,12 +312,19 @@ BisectReport Bisection::report(bool traced) {
     return report;
   unsigned first = unsigned(point - badPoints.begin());
   report.departure = findingAt(first, std::nullopt);
-  // Of the model's bad steps the one that the operation computes has its size; else the first.
+  // Of the model's bad steps the one that the operation computes has its size and, where that is
+  // known, its place; else the first.
+  const mil::Location &location = points_[first].op->location;
+  auto isElsewhere = [&](const ReferenceStep &one) {
+    return location &&
+           (one.module != llvm::StringRef(location.module()) || one.source != location.source());
+  };
   auto wanted = step;
   const at::Tensor &exact = points_[first].exact;
   for (auto it = step; it != badSteps.end(); ++it) {
     unsigned index = unsigned(it - badSteps.begin());
-    if (*it && exact.defined() && samples_[index].flat.numel() == exact.numel()) {
+    if (*it && exact.defined() && samples_[index].flat.numel() == exact.numel() &&
+        !isElsewhere(steps_[index])) {
       wanted = it;
       at::Tensor expected = samples_[index].flat.reshape(exact.sizes());
       if (auto comparison = compare(toTensorData(exact.to(at::kFloat), DType::F32),
@@ -320,7 +335,8 @@ BisectReport Bisection::report(bool traced) {
       break;
     }
   }
-  report.departure->place = describe(steps_[wanted - badSteps.begin()]);
+  if (!location)
+    report.departure->place = describe(steps_[wanted - badSteps.begin()]);
   return report;
 }
 

@@ -4,11 +4,13 @@
 // part, fp16 is to blame. The values computed without rounding are held against the model's own:
 // where those part, the package computes something else (a wrong weight, another operation).
 //
-// Nothing in a package says which of its values is which of the model's, and passes fuse what the
-// model computes apart. So values are matched by what they hold: a value of the function agrees
-// with the model when some step has as many elements and they are equal within the tolerance. A
-// value is bad when neither it nor anything computed from it agrees, and the first bad one that is
-// computed from good ones is where the two part.
+// Passes fuse what the model computes apart, so values are judged by what they hold: a value of the
+// function agrees with the model when some step has as many elements and they are equal within the
+// tolerance. A value is bad when neither it nor anything computed from it agrees, and the first bad
+// one that is computed from good ones is where the two part.
+//
+// Which place of the model an operation is, its location says (`compile --debug-info on`). Of
+// packages that have none it is the step that the value agrees with.
 #pragma once
 
 #include "runtime/Compare.h"
@@ -20,8 +22,8 @@ namespace plait::runtime {
 struct Finding {
   std::string operation; ///< "conv 'layer1'"
   std::string value;     ///< its result
-  /// "aten::conv2d in module 'encoder.layer' at model.py:12"; empty where the model computes
-  /// nothing alike.
+  /// "aten::conv2d in module 'encoder.layer' at model.py:12"; empty where neither the package nor
+  /// the model says.
   std::string place;
   std::optional<Comparison> comparison;
 };

@@ -15,10 +15,10 @@ using mil::OpKind;
 using mil::Type;
 using mil::Value;
 
-std::string describe(const Op &op) {
+std::string describe(const Op &op, bool withLocation) {
   std::string text = fmt::format("{0} '{1}'", op.info().name,
                                  op.name.empty() && op.numResults() ? op.result()->name : op.name);
-  if (op.location)
+  if (withLocation && op.location)
     text += " (" + op.location.str() + ")";
   return text;
 }

@@ -74,6 +74,6 @@ private:
 };
 
 /// "conv 'layer1' (encoder.layer, model.py:12)": how messages name an operation.
-std::string describe(const mil::Op &op);
+std::string describe(const mil::Op &op, bool withLocation = true);
 
 } // namespace plait::runtime

@@ -56,6 +56,9 @@ struct PackageOptions {
   Lora lora = Lora::keep;
   /// Whether functions share equal weights. A package that is added to is always shared with.
   bool share = true;
+  /// Whether the package tells where its operations come from, in a file that Core ML does not
+  /// read.
+  bool debugInfo = false;
   /// Write nothing, and throw, where a function shares less than this percentage of its weights'
   /// bytes with another function: from 0 to 100.
   std::optional<double> expectShared = {};

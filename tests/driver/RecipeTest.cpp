@@ -37,6 +37,7 @@ default: adapter_2
 precision: fp32
 lora: fold
 share: off
+debug_info: on
 expect_shared: 80.5%
 threads: 2
 metadata:
@@ -62,6 +63,7 @@ functions:
   EXPECT_EQ(options.precision, passes::Precision::F32);
   EXPECT_EQ(options.lora, passes::LoraMode::Fold);
   EXPECT_FALSE(options.share);
+  EXPECT_TRUE(options.debugInfo);
   EXPECT_EQ(options.expectShared, 80.5);
   EXPECT_EQ(options.threads, 2u);
   EXPECT_TRUE(options.multifunction);
@@ -110,7 +112,7 @@ TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, default, precision, lora, base, adapter_root, "
-            "allow_unmatched, share, expect_shared, threads, metadata");
+            "allow_unmatched, share, debug_info, expect_shared, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_THAT(
