@@ -6,6 +6,7 @@
 #include "backend/WeightWriter.h"
 #include "mil/Parser.h"
 #include "mil/Printer.h"
+#include "mil/StandIn.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -194,6 +195,8 @@ Expected<Package> parseText(StringRef text, StringRef where) {
   options.fileName = where.str();
   options.blob = [&](StringRef reference, uint64_t offset,
                      const mil::Type &type) -> Expected<mil::TensorData> {
+    if (reference == mil::standInPath)
+      return mil::standIn(reference, offset, type);
     auto shape = mil::constShape(type.shape());
     if (!shape)
       return makeError("a constant has the dynamic type {0}", type.str());

@@ -41,8 +41,10 @@ private:
   llvm::StringMap<Value *> values_;
   /// Names of the open blocks, in the order of their definition.
   std::vector<std::string> scope_;
-  /// Constants made from literal operands, with the name they ask for: named once all names of the
-  /// function are known.
+  /// Names of operations that the text states.
+  llvm::StringSet<> opNames_;
+  /// Operations without a name, with the one they ask for: named once all names of the function are
+  /// known. An operation asks for its result's name, a literal operand for its parameter's.
   std::vector<std::pair<Op *, std::string>> anonymous_;
 };
 
@@ -204,6 +206,7 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
         return fail(attributesAt, "the name of an operation is a string");
       op->name = *text;
       function_->reserveName(op->name);
+      opNames_.insert(op->name);
     } else if (key == "val" && op->is(OpKind::const_)) {
       op->setVal(std::move(attr));
       hasVal = true;
@@ -285,13 +288,14 @@ bool Parser::parseFunction() {
   values_.clear();
   scope_.clear();
   anonymous_.clear();
+  opNames_.clear();
   if (!parseParams([&](Type type, llvm::StringRef name) {
         return define(function_->addInput(std::move(type), name), name);
       }))
     return false;
   if (at('[') && !parseAttributes(function_->attributes))
     return false;
-  // What of the attributes is known moves to where programs hold it.
+  // Attributes that the program has a place for move there.
   llvm::erase_if(function_->attributes, [&](const auto &attribute) {
     return attribute.first == flexibleShapesAttribute &&
            applyFlexibleShapes(*function_, attribute.second);
@@ -299,8 +303,9 @@ bool Parser::parseFunction() {
   if (!parseBody(function_->body(), 0))
     return false;
   for (auto &[op, hint] : anonymous_) {
-    op->name = function_->uniqueName(hint);
-    if (op->is(OpKind::const_) && op->result()->name.empty())
+    bool named = op->numResults() && !op->result()->name.empty();
+    op->name = named && opNames_.insert(hint).second ? Name(hint) : function_->uniqueName(hint);
+    if (!named && op->numResults())
       op->result()->name = op->name;
   }
   return true;

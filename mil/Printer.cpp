@@ -49,6 +49,11 @@ private:
   /// `[a, [b, c]]`: `count` elements in the nesting of `shape`.
   void nested(llvm::ArrayRef<int64_t> shape, llvm::function_ref<void(int64_t)> element);
   void operand(const Op &op, unsigned param, const Value &value);
+  /// Whether a constant is written as a literal where the text could also name it.
+  bool standsAtItsUse(const Op &constant) const {
+    const Value &value = *constant.result();
+    return options_.readable && value.hasOneUse() && !value.isOutput();
+  }
 
   llvm::raw_ostream &os_;
   const PrintOptions &options_;
@@ -149,6 +154,28 @@ void hexFloat(llvm::raw_ostream &os, double value) {
   os << 'p' << (exponent - 1 < 0 ? '-' : '+') << std::abs(exponent - 1);
 }
 
+/// "0.25", "1e-05": the shortest decimal that reads back as this element.
+void decimal(llvm::raw_ostream &os, DType dtype, double value) {
+  if (std::isinf(value)) {
+    os << (value < 0 ? "-inf" : "inf");
+    return;
+  }
+  if (value == std::trunc(value) && std::fabs(value) < 1e7) {
+    os << (std::signbit(value) ? "-" : "") << int64_t(std::fabs(value));
+    return;
+  }
+  for (int digits = 1;; ++digits) {
+    std::string text = fmt::format("{:.{}g}", value, digits);
+    double read = 0;
+    llvm::StringRef(text).getAsDouble(read);
+    auto stored = TensorData::from<double>(DType::F64, {}, read).cast(dtype).floatValues();
+    if (digits == 17 || llvm::cantFail(std::move(stored))[0] == value) {
+      os << text;
+      return;
+    }
+  }
+}
+
 void Printer::nested(llvm::ArrayRef<int64_t> shape, llvm::function_ref<void(int64_t)> element) {
   if (shape.empty())
     return element(0);
@@ -200,7 +227,7 @@ void Printer::elements(const TensorData &tensor, llvm::ArrayRef<uint8_t> bytes) 
     auto floats = llvm::cantFail(values.floatValues());
     nested(tensor.shape(), [&](int64_t i) {
       if (!std::isnan(floats[i]))
-        return hexFloat(os_, floats[i]);
+        return options_.readable ? decimal(os_, dtype, floats[i]) : hexFloat(os_, floats[i]);
       uint64_t raw = 0;
       unsigned width = bitWidth(dtype) / 8;
       std::memcpy(&raw, bytes.data() + i * width, width);
@@ -309,7 +336,7 @@ void Printer::attributes(llvm::ArrayRef<Attributes::value_type> attributes) {
 
 void Printer::operand(const Op &op, unsigned param, const Value &value) {
   const Attr *attr = constAttr(&value);
-  if (attr && writesInline(op, param))
+  if (attr && (writesInline(op, param) || standsAtItsUse(*value.def())))
     literal(*attr);
   else
     os_ << value.name;
@@ -340,13 +367,24 @@ void Printer::statement(const Op &op, unsigned indent) {
   };
   if (!asAttributes)
     operands("");
-  os_ << ")[name = string(";
-  string(op.name);
   os_ << ')';
+  llvm::StringRef separator = "[";
+  auto attribute = [&](llvm::StringRef key) -> llvm::raw_ostream & {
+    os_ << separator << key << " = ";
+    separator = ", ";
+    return os_;
+  };
+  // An operation without a name takes that of its result when it is read.
+  bool implied = options_.readable && op.numResults() && op.name == op.result()->name;
+  if (!implied || asAttributes) {
+    attribute("name") << "string(";
+    string(op.name);
+    os_ << ')';
+  }
   if (asAttributes)
     operands(", ");
   if (op.is(OpKind::const_)) {
-    os_ << ", val = ";
+    attribute("val");
     literal(op.val());
     const TensorData *tensor = op.val().tensor();
     Origin origin = tensor ? originOf(*tensor) : Origin();
@@ -357,11 +395,12 @@ void Printer::statement(const Op &op, unsigned indent) {
       literal(count == 1 ? Attr::string(names[0]) : Attr::strings(std::move(names), {count}));
     }
   }
-  if (!op.attributes.empty()) {
-    os_ << ", ";
-    attributes(op.attributes);
+  for (const auto &[key, value] : op.attributes) {
+    attribute(key);
+    literal(value);
   }
-  os_ << ']';
+  if (separator != "[")
+    os_ << ']';
   if (!op.blocks().empty()) {
     os_ << " {\n";
     for (auto [i, inner] : llvm::enumerate(op.blocks())) {
@@ -385,7 +424,7 @@ void Printer::statement(const Op &op, unsigned indent) {
 void Printer::block(const Block &block, unsigned indent) {
   os_ << "{\n";
   for (const Op &op : block)
-    if (!op.is(OpKind::const_) || !isInlineOnly(op))
+    if (!op.is(OpKind::const_) || !(isInlineOnly(op) || standsAtItsUse(op)))
       statement(op, indent + 4);
   os_.indent(indent) << "} -> (";
   llvm::interleaveComma(block.outputs(), os_, [&](const Operand &o) { os_ << o->name; });

@@ -1,10 +1,10 @@
 // Programs as text, in the syntax of the model.mil of compiled Core ML models (program version
-// 1.3). The grammar stands in Parser.h.
+// 1.3). The grammar opens Parser.h.
 //
-// Deterministic: names are kept, operands stand in the order of the table. Constants of up to 64
-// elements, all strings and all bools are written with their elements, floats in hexadecimal so
-// that they read back exactly; larger constants name a place in a weight file, with a digest of
-// their contents in a comment. Lazy constants are evaluated for it.
+// The text is deterministic. Names are kept, operands stand in the order of the table. Constants of
+// up to 64 elements, all strings and all bools are written with their elements, and floats in
+// hexadecimal so that they read back exactly. A larger constant names a place in a weight file,
+// with a digest of its contents in a comment. Lazy constants are computed for it.
 #pragma once
 
 #include "mil/IR.h"
@@ -22,6 +22,10 @@ struct PrintOptions {
   /// that a comment calls not computed.
   Evaluator *evaluator = nullptr;
   int64_t maxInlineElements = 64;
+  /// For people: floats are the shortest decimals that read back as the same numbers, a constant
+  /// that is used once stands where it is used, and an operation that has its result's name states
+  /// none.
+  bool readable = false;
   /// Whether blobs carry a digest (reads them whole) and how named dynamic dimensions are written:
   /// by name, which only plait reads, or "?".
   bool digests = true, symbols = false;

@@ -28,14 +28,15 @@
 // inputs and outputs to the types that the pass gave them), `runs: no` (leaves out 6.: the input
 // has no defined result). Others are for the pass.
 //
-// BLOBFILE constants need no file: their contents are made from path and offset, weights of the
-// scale of a trained layer. Constants that the pass makes get offsets above all those in use.
+// BLOBFILE constants need no file: their contents are made from path and offset (mil/StandIn.h).
+// Large constants that the pass makes get offsets above all those in use.
 #pragma once
 
 #include "mil/Evaluator.h"
 #include "mil/Parser.h"
 #include "mil/Printer.h"
 #include "mil/ProgramRunner.h"
+#include "mil/StandIn.h"
 #include "mil/Verifier.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -125,24 +126,10 @@ public:
     for (auto &[data, location] : known_)
       if (location.path == path && location.offset == offset && data.type() == type)
         return data;
-    auto shape = mil::constShape(type.shape());
-    int64_t count = mil::numElements(llvm::ArrayRef<int64_t>(*shape));
-    if (count > (int64_t(1) << 26))
-      return makeError("{0} is too large for a golden test", type.str());
-    std::mt19937_64 random(std::hash<std::string>()(path.str()) * 31 + offset);
-    std::vector<double> values(count);
-    // Sums of uniform numbers: the same on every platform, unlike std::normal_distribution.
-    for (double &value : values) {
-      double sum = 0;
-      for (int i = 0; i < 4; ++i)
-        sum += double(random() >> 11) / double(uint64_t(1) << 53) - 0.5;
-      value = mil::isFloat(type.dtype()) ? sum * 0.25 : double(int64_t(sum * 4));
-    }
-    auto bytes =
-        mil::TensorData::from<double>(mil::DType::F64, *shape, values).cast(type.dtype()).bytes();
-    if (!bytes)
-      return bytes.takeError();
-    auto data = mil::TensorData::fromBytes(type.dtype(), *shape, std::move(*bytes));
+    auto made = mil::standIn(path, offset, type);
+    if (!made)
+      return made.takeError();
+    mil::TensorData data = std::move(*made);
     known_.push_back({data, {path.str(), offset}});
     next_ = std::max(next_, offset + 64);
     return data;
@@ -166,10 +153,11 @@ public:
     return mil::parseProgram(text, options);
   }
 
-  std::string print(const mil::Program &program, mil::Evaluator *evaluator) {
+  std::string print(const mil::Program &program, mil::Evaluator *evaluator, bool readable = false) {
     mil::PrintOptions options;
     options.evaluator = evaluator;
     options.symbols = true;
+    options.readable = readable;
     options.blob = [this](const mil::TensorData &data) { return locate(data); };
     return mil::toString(program, options);
   }
@@ -315,21 +303,33 @@ private:
   std::vector<std::shared_ptr<const mil::Storage>> weights_, others_;
 };
 
+/// How a file is checked.
+struct Checks {
+  /// Computes constants for printing, where texts have lazy ones.
+  mil::Evaluator *evaluator = nullptr;
+  /// Runs the functions for check 6.
+  mil::ProgramRunner *runner = nullptr;
+  /// Expected texts are for people (PrintOptions::readable); else they are Core ML's form.
+  bool readable = false;
+};
+
 /// Checks 1 to 5 and 7, and 6 given a runner. Returns what the pass made of the input, for updates;
 /// nullopt after a failure that leaves nothing to write.
-inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
-                                            mil::Evaluator *evaluator, mil::ProgramRunner *runner,
+inline std::optional<std::string> checkCase(const Case &c, const Pass &pass, const Checks &checks,
                                             bool compareText) {
   SCOPED_TRACE(c.file + ":" + std::to_string(c.line) + ": " +
                llvm::StringRef(c.header).split('\n').first.str());
   Blobs blobs;
-  auto fixedPoint = [&](const std::string &text, const char *what) {
+  auto print = [&](const mil::Program &program, bool readable = false) {
+    return blobs.print(program, checks.evaluator, readable);
+  };
+  auto fixedPoint = [&](const std::string &text, const char *what, bool readable = false) {
     auto again = blobs.parse(text, what);
     if (!again) {
       ADD_FAILURE() << "what is printed does not parse: " << llvm::toString(again.takeError());
       return;
     }
-    EXPECT_EQ(blobs.print(**again, evaluator), text) << what << ": print-parse-print differs";
+    EXPECT_EQ(print(**again, readable), text) << what << ": print-parse-print differs";
   };
   auto program = blobs.parse(c.input, c.file);
   if (!program) {
@@ -340,7 +340,7 @@ inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
     ADD_FAILURE() << "before the pass: " << llvm::toString(std::move(error));
     return std::nullopt;
   }
-  std::string before = blobs.print(**program, evaluator);
+  std::string before = print(**program);
   fixedPoint(before, "before");
   auto original = llvm::cantFail(blobs.parse(before, "before"));
 
@@ -353,32 +353,32 @@ inline std::optional<std::string> checkCase(const Case &c, const Pass &pass,
   }
   if (Error error = mil::verify(**program))
     ADD_FAILURE() << "after the pass: " << llvm::toString(std::move(error)) << "\n"
-                  << blobs.print(**program, evaluator);
-  std::string after = blobs.print(**program, evaluator);
+                  << print(**program);
+  std::string after = print(**program), text = print(**program, checks.readable);
   fixedPoint(after, "after");
+  fixedPoint(text, "the expected text", checks.readable);
   provenance.check(**program);
   EXPECT_EQ(*changed, before != after) << "the changed flag lies";
   if (compareText) {
-    EXPECT_EQ(after, c.unchanged ? before : c.expected);
+    EXPECT_EQ(c.unchanged ? after : text, c.unchanged ? before : c.expected);
   }
 
-  if (runner && c.setting("runs") != "no")
-    compareRuns(c, *original, **program, *runner);
+  if (checks.runner && c.setting("runs") != "no")
+    compareRuns(c, *original, **program, *checks.runner);
   if (c.setting("idempotent") != "no") {
     auto second = pass(**program, c);
     if (!second)
       ADD_FAILURE() << "the second run failed: " << llvm::toString(second.takeError());
     else
       EXPECT_FALSE(*second) << "the second run says that it changed something";
-    EXPECT_EQ(blobs.print(**program, evaluator), after) << "the second run changed something";
+    EXPECT_EQ(print(**program), after) << "the second run changed something";
   }
-  return before == after ? kUnchanged + std::string("\n") : kExpected + ("\n" + after);
+  return before == after ? kUnchanged + std::string("\n") : kExpected + ("\n" + text);
 }
 
 /// Checks all cases of a golden file; with UPDATE_GOLDEN set in the environment rewrites the
-/// expected texts first. `evaluator` folds constants where the pass needs it, and prints them.
-inline void runFile(const std::string &path, const Pass &pass, mil::Evaluator *evaluator = nullptr,
-                    mil::ProgramRunner *runner = nullptr) {
+/// expected texts first.
+inline void runFile(const std::string &path, const Pass &pass, const Checks &checks = {}) {
   std::vector<Case> cases = readCases(path);
   EXPECT_FALSE(cases.empty()) << path << " has no cases";
   const char *update = std::getenv("UPDATE_GOLDEN");
@@ -386,7 +386,7 @@ inline void runFile(const std::string &path, const Pass &pass, mil::Evaluator *e
   std::string text;
   bool complete = true;
   for (const Case &c : cases) {
-    auto result = checkCase(c, pass, evaluator, runner, !updates);
+    auto result = checkCase(c, pass, checks, !updates);
     complete &= result.has_value();
     if (!text.empty())
       text += std::string(kSeparator) + "\n";

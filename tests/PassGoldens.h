@@ -58,9 +58,8 @@ inline Expected<bool> runPass(const std::string &name, mil::Program &program, co
 inline void runPassFile(const std::string &path, mil::Evaluator *evaluator = nullptr,
                         mil::ProgramRunner *runner = nullptr) {
   std::string name = llvm::sys::path::stem(path).str();
-  runFile(
-      path, [&](mil::Program &program, const Case &c) { return runPass(name, program, c); },
-      evaluator, runner);
+  runFile(path, [&](mil::Program &program, const Case &c) { return runPass(name, program, c); },
+          {evaluator, runner, /*readable=*/true});
 }
 
 inline std::vector<std::string> passFiles() { return filesIn(sourcePath("tests/golden/passes")); }
