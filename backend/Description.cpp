@@ -203,7 +203,7 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   const mil::Metadata &metadata = program.metadata;
   if (Error error = checkMetadata(metadata))
     return error;
-  // Kept from a package that was read; what is known here has the last word.
+  // Kept from a package that was read. The fields below override it.
   if (!metadata.otherDescription.empty() && !out.ParseFromString(metadata.otherDescription))
     return makeError("what the program keeps of its package's description is damaged");
   spec::Metadata target = out.metadata();

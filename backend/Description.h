@@ -40,9 +40,9 @@ std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescr
 /// the bounds that the description states; `type` where it states nothing.
 mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, mil::Type type);
 
-/// Fails where the description and the function disagree on what inputs, outputs and states there
-/// are, or on the element type or the fixed shape of an array. A description that states no
-/// interface at all is not held against the function.
+/// Fails if the description and the function have different inputs, outputs or states, or differ in
+/// the element type or the fixed shape of an array. A description without any interface fits every
+/// function.
 Error checkInterface(const spec::FunctionDescription &in, const mil::Function &function);
 
 /// What the description says of inputs and outputs beyond their types, into inputInfo and

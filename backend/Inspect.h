@@ -1,5 +1,5 @@
 // What a package holds, as plain data: functions with their interfaces and operations, weights and
-// who shares them.
+// the functions that share them.
 #pragma once
 
 #include "backend/NearSharing.h"

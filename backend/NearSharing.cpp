@@ -74,7 +74,7 @@ private:
   std::vector<TensorReader> readers;
 };
 
-/// What a look at some of the elements, or at all, gives.
+/// How two weights differ, in some of their elements or in all.
 struct Difference {
   uint64_t seen = 0, different = 0;
   double max = 0, squares = 0, size = 0; // of the differences, of the numbers

@@ -1,5 +1,5 @@
-// Why a weight is not shared although another function holds nearly the same: what a user who
-// expected one copy looks for.
+// Why a weight is not shared although another function holds nearly the same one. A user who
+// expected one copy looks for this.
 #pragma once
 
 #include "mil/TensorData.h"

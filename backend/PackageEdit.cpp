@@ -226,8 +226,8 @@ Error GrowingWeights::open(const OpenedPackage &package) {
   return Error::success();
 }
 
-/// Where the file is another package's too, by a link, that one must not see what is written: this
-/// one gets a copy of what it uses in its place, which changes nothing of what it means.
+/// A weight file that another package has too, by a link, must not change under that package. This
+/// package gets a copy of the part that it uses in its place, and means the same.
 Error GrowingWeights::separate() {
   if (fs::is_symlink_file(path::parent_path(path)))
     return makeError(

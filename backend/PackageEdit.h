@@ -1,22 +1,21 @@
-// Changes a package where it is: functions are added and removed, and nothing that stays is moved
-// or written again.
+// Changes a package in place: functions are added and removed, and nothing that stays is moved or
+// written again.
 //
 // Adding, in this order:
 //
-//   1. what lies behind the last blob that the model refers to is cut off: an interrupted addition
-//      left it there (the header's count first, where it includes that)
+//   1. blobs behind the last one that the model refers to are cut off: an interrupted addition left
+//      them there (the header's count is set first, if it includes them)
 //   2. the new blobs are written behind the last one                                    -> disk
 //   3. the header's count of blobs                                                      -> disk
 //   4. the new model, beside the old one                                                -> disk
 //   5. the new model is renamed over the old one                                        -> disk
 //
-// The fifth is the only step that changes what the package means. Until then the old model and all
-// blobs that it refers to are as they were, whatever stops the work; after it the new ones are
-// whole. Removing is steps 4 and 5 alone: the blobs stay where they are, and are shared again or
-// overwritten by a later addition.
+// Only step 5 changes what the package means. Until then the old model and all blobs that it refers
+// to are as they were, whatever stops the work. After it the new ones are complete. Removing is
+// steps 4 and 5 alone: the blobs stay, and a later addition shares or overwrites them.
 //
-// A weight file with a second name, a link to it or from it, may be another package's too: before
-// the first step a copy takes its place.
+// A weight file with a second name (a hard link, or a symbolic link to it or from it) may belong to
+// another package too. Before step 1 a copy takes its place.
 #pragma once
 
 #include "backend/PackageWriter.h"

@@ -1,5 +1,5 @@
-// Reading packages: the top levels of the model file are walked by hand, so that one function's
-// tree exists at a time.
+// Reading packages. The outer levels of the model file are walked by hand, so that the message tree
+// of only one function exists at a time.
 #include "backend/PackageReader.h"
 
 #include "Model.pb.h"

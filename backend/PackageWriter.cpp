@@ -1,4 +1,4 @@
-// Packages: weights first, since their offsets are final only then, then the model around them.
+// Writing packages: first the weights, since only then their offsets are final, then the model.
 #include "backend/PackageWriter.h"
 
 #include "Model.pb.h"
@@ -144,8 +144,7 @@ Error writeText(llvm::StringRef path, llvm::StringRef text) {
   return file->close();
 }
 
-/// A file, a symbolic link as such, or a folder with all that is in it; what is there already
-/// stays.
+/// Copies a file, a link as a link, or a folder with everything in it. Existing files stay.
 std::error_code copyTree(const llvm::Twine &from, const llvm::Twine &to) {
   fs::file_status status;
   if (std::error_code ec = fs::status(to, status, /*follow=*/false); !ec) {

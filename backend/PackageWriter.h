@@ -5,10 +5,10 @@
 //                  Data/com.apple.CoreML/weights/weight.bin    WeightFile.h
 //                  Data/com.apple.CoreML/plait-debug.json      DebugInfo.h, where asked for
 //
-// The package is written beside its target and exchanged with it; after a failure the target is
-// what it was. Equal programs give equal bytes, whatever the number of threads. Functions are
-// serialised one at a time and appended to the file, so that memory grows by one function's bytes;
-// weights are streamed.
+// The package is written beside its target and exchanged with it. After a failure the target is as
+// it was. Equal programs give equal bytes, for every number of threads. Functions are serialised
+// one at a time and appended to the file, so memory grows by the bytes of one function. Weights are
+// streamed.
 #pragma once
 
 #include "backend/WeightWriter.h"
@@ -32,8 +32,7 @@ struct WriteOptions {
   /// Asked once it is known which weights are shared; its error is the error of the whole, and
   /// nothing is written then.
   std::function<Error(const WriteReport &)> accept;
-  /// Whether what the package that is replaced holds beside its model and weights, as its manifest
-  /// lists it, is taken over.
+  /// Whether other items of the replaced package's manifest than model and weights are taken over.
   bool keepOtherItems = false;
   /// Whether the package tells where its operations come from (DebugInfo.h).
   bool debugInfo = false;
@@ -61,7 +60,7 @@ Error writePackage(const mil::Program &program, llvm::StringRef path,
                    const WriteOptions &options = {}, WriteReport *report = nullptr);
 
 /// Enters all constants that go to the weight file into `report`, in program order, and returns
-/// what they request of the writer.
+/// their requests to the writer.
 std::vector<WeightRequest> collectWeights(const mil::Program &program, bool share,
                                           WriteReport &report);
 

@@ -26,7 +26,7 @@ Expected<std::string> encodeFunction(const mil::Function &function, const BlobOf
 Expected<std::string> encodeFunctionField(const mil::Function &function, const BlobOffsets &offsets,
                                           mil::Evaluator *evaluator);
 
-/// Gives the type of an input, whose dynamic dimensions the message knows nothing of.
+/// Gives the type of an input: the message does not describe dynamic dimensions.
 using RefineInput = llvm::function_ref<mil::Type(llvm::StringRef name, mil::Type type)>;
 
 /// Adds what the message holds to an empty function. Values keep their names, except that a name

@@ -44,7 +44,7 @@ void encodeBlob(const mil::Type &type, uint64_t offset, wire::Value &out);
 /// The weight files of a package, opened when first referred to.
 class WeightFiles {
 public:
-  /// `modelFolder` is what `@model_path` stands for.
+  /// `@model_path` in a reference stands for `modelFolder`.
   explicit WeightFiles(std::string modelFolder) : folder(std::move(modelFolder)) {}
   /// The blob that a value refers to.
   Expected<mil::TensorData> tensor(llvm::StringRef reference, uint64_t offset, mil::DType dtype,

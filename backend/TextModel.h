@@ -3,15 +3,17 @@
 //   NAME.mlmodelc/model.mil              what Core ML's compiler makes of a package
 //                 weights/weight.bin     (or what the text names instead)
 //                 metadata.json          author, license, … and the names of functions
-//                 coremldata.bin …       not read: all that it says of the program stands in the
-//                 text
+//                 coremldata.bin …       not read: the text says the same
 //
 //   FILE.mil, FILE.weights.bin           written by plait
 //
-// What the text form has no place for stands in attributes of the program, which reading takes out
-// again: `defaultFunction = string("a")` and `metadata = dict<string, string>({{"author", "…"},
-// …})`, where entries that the user defined have keys with the prefix "user:". Descriptions of
-// single inputs and outputs (images, default values, texts) are not in a text.
+// The text form has no place for the default function and the metadata. They stand in attributes of
+// the program, which reading takes out again: `defaultFunction = string("a")` and `metadata =
+// dict<string, string>({{"author", "…"}, …})`. Keys of user-defined entries have the prefix
+// "user:". Descriptions of single inputs and outputs (images, default values, texts) are not in a
+// text.
+//
+// A BLOBFILE of "@stand_in" needs no file: its contents are made (mil/StandIn.h).
 #pragma once
 
 #include "backend/PackageReader.h"

@@ -62,8 +62,8 @@ public:
   Expected<WeightBlob> blobAt(uint64_t metadataOffset) const;
   /// All blobs in file order, following one another.
   Expected<std::vector<WeightBlob>> blobs() const;
-  /// Those up to the one at `metadataOffset`, however many the header counts; what lies behind is
-  /// not looked at. Without the last where none is there.
+  /// The blobs up to the one at `metadataOffset`, whatever the header counts. Nothing behind it is
+  /// looked at. If there is none at that place, the blobs before it.
   Expected<std::vector<WeightBlob>> blobsThrough(uint64_t metadataOffset) const;
 
   /// The blob at `metadataOffset` as a tensor over the mapping, without a copy; its element type

@@ -291,7 +291,8 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
     if (!reader)
       return reader.takeError();
     source.reader = std::move(*reader);
-    // One group for all that look the same; who differs from the first is held against the next.
+    // One group for all that look the same. A source that differs from the first of them is
+    // compared with the next.
     auto [last, isFirst] = lastWritten.try_emplace(keyOf(source), index);
     if (!isFirst) {
       sources[std::exchange(last->second, index)].next = index;
@@ -615,8 +616,7 @@ Error Writer::writeDeferred(uint32_t index) {
   if (!reader)
     return reader.takeError();
   source.reader = std::move(*reader);
-  // The result exists now, so it is compared with what is in the file rather than with other
-  // sources.
+  // The result exists now, so it is compared with the file and not with other sources.
   Key key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
           sampleHash(*source.reader)};
   llvm::SmallVector<uint32_t, 1> &alike = blobsOf[key];

@@ -2,15 +2,16 @@
 //
 // Sharing is decided by content, exactly. Requests whose trees are equal, or that view the same
 // bytes, are one source and are read once. Sources of equal element type and size whose samples
-// agree are candidates: they are given one blob at first, and while it is written tile by tile each
+// agree are candidates. They get one blob at first. While it is written tile by tile, each
 // candidate is read, converted and compared with it. A candidate that differs gets a blob of its
 // own at the end of the file. So no byte is read twice in vain and no hash is trusted.
 //
-// The file depends on the requests alone, never on the number of threads. Tiles are about 1 MiB and
-// the pages of mapped sources are handed back after each, so memory stays at a few MiB a thread
-// whatever the size of the weights.
+// The file depends on the requests alone, never on the number of threads. Tiles are about 1 MiB,
+// and the pages of mapped sources are handed back after each. So memory stays at a few MiB a
+// thread, whatever the size of the weights.
 //
-// Finite numbers beyond fp16 become the largest that fp16 has; how many is said of each blob.
+// A finite number beyond fp16 becomes the largest one of fp16. The result says of each blob how
+// many there were.
 #pragma once
 
 #include "backend/WeightFile.h"
@@ -30,7 +31,7 @@ struct WeightRequest {
 struct WeightLayout {
   struct Blob : WeightBlob {
     unsigned users = 0; ///< requests that refer to it
-    /// Of fp16: what its source holds beyond the range of fp16, written as 65504.
+    /// Of an fp16 blob: the elements of its source beyond the range of fp16, written as 65504.
     mil::Saturation saturation;
     /// A function that was in the package before, and is not among the requests, uses it.
     bool usedBefore = false;
@@ -54,11 +55,11 @@ Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<Weig
                                     unsigned threads, mil::Evaluator *evaluator,
                                     WriteProgress proceed = {});
 
-/// Writes what `requests` need beyond `blobs`, the leading blobs of the weight file `existing`,
-/// behind the last of these; every request that one of them holds is given that one. `file` is the
-/// same file, open for writing; its header and the blobs there are stay untouched, and it is
-/// neither cut nor flushed. The layout begins with `blobs`. `existing` may be null when there are
-/// none: the first blob then follows the place of the header.
+/// Adds the weights of `requests` to a weight file. `existing` is that file, `blobs` its leading
+/// blobs, and `file` the same file, open for writing. A request whose content is among `blobs` is
+/// given that blob; the others are written behind the last one. The header and the existing blobs
+/// stay untouched, and the file is neither cut nor flushed. The layout begins with `blobs`.
+/// `existing` may be null if there are none: the first blob then follows the place of the header.
 Expected<WeightLayout> appendWeights(const WritableFile &file, const WeightFile *existing,
                                      llvm::ArrayRef<WeightBlob> blobs,
                                      llvm::ArrayRef<WeightRequest> requests, unsigned threads,

@@ -1,4 +1,4 @@
-// The grammar is in the header.
+// Parsing adapters; the grammar opens the header.
 #include "driver/AdapterSyntax.h"
 
 #include "llvm/ADT/StringSwitch.h"

@@ -15,8 +15,9 @@ Expected<std::vector<frontend::AdapterSpec>> parseAdapters(llvm::StringRef text)
 enum class LoraChoice : uint8_t { Keep, Fold, Inputs };
 /// "keep", "fold" or "inputs".
 std::optional<LoraChoice> parseLoraChoice(llvm::StringRef text);
-/// What the choice means for a function. Inputs are of functions with adapters alone: an error,
-/// where it was said of this one function, else the function keeps what it has.
+/// Sets the choice for a function. Only functions with adapters can have inputs for them. For one
+/// without, the choice is an error if it was made for that function (`forOne`), and ignored if it
+/// was made for all.
 Error setLora(FunctionOptions &function, LoraChoice choice, bool forOne);
 
 } // namespace plait::driver

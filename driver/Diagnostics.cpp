@@ -7,7 +7,7 @@
 
 namespace plait::driver {
 
-/// What a damaged file made of a message is shown as text all the same.
+/// A message may quote bytes of a damaged file that are no text: they are replaced.
 static void print(llvm::StringRef kind, llvm::StringRef text) {
   std::string message = llvm::json::fixUTF8(text.rtrim());
   llvm::errs() << "plait: " << kind << ": ";

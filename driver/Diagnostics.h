@@ -1,5 +1,5 @@
-// What the command says on the terminal: errors and warnings on stderr, a line of progress there
-// when it is a terminal, and how numbers are put.
+// What the command says on the terminal: errors and warnings on stderr, a line of progress if
+// stderr is a terminal, and how numbers are written.
 #pragma once
 
 #include "support/Error.h"

@@ -1,4 +1,5 @@
-// plait inspect: what a package holds, who shares what, and what is nearly shared.
+// plait inspect: what a package holds, which functions share which weights, and which weights are
+// nearly shared.
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
@@ -73,7 +74,7 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   out << '\n';
 }
 
-/// The blobs by who uses them.
+/// The blobs, grouped by the functions that use them.
 void printSharing(const PackageSummary &summary, llvm::raw_ostream &out) {
   struct Group {
     unsigned blobs = 0;
@@ -170,7 +171,7 @@ std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight 
   llvm_unreachable("all reasons are handled");
 }
 
-/// What a user who expected more sharing looks for, largest first.
+/// Weights that are nearly shared, for a user who expected more sharing; largest first.
 void printNearlyShared(const PackageSummary &summary, llvm::raw_ostream &out) {
   if (summary.nearlyShared.empty())
     return;

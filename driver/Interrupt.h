@@ -1,4 +1,4 @@
-// Ctrl-C and its like leave nothing half-written.
+// A signal that ends the command (Ctrl-C, a hang-up) leaves nothing half-written.
 #pragma once
 
 namespace plait::driver {

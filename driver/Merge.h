@@ -1,5 +1,5 @@
-// Functions of existing packages, whoever wrote them, as one package: what `plait merge` does.
-// Weights are compared by content, so what the packages hold alike is stored once.
+// What `plait merge` does: functions of existing packages, from any tool, become one package.
+// Weights are compared by content, so equal ones are stored once.
 #pragma once
 
 #include "driver/Compiler.h"

@@ -8,7 +8,7 @@ namespace plait::driver {
 
 llvm::ArrayRef<const Option *> metadataOptions();
 
-/// Puts what was given over what `metadata` holds.
+/// Overwrites `metadata` with the options that were given.
 Error readMetadata(const Arguments &arguments, mil::Metadata &metadata);
 
 } // namespace plait::driver

@@ -1,4 +1,4 @@
-// Choosing a function of a package, and the arrays to run it on.
+// Choosing a function of a package, and reading its arrays.
 #include "driver/PackageFunctions.h"
 
 #include "runtime/Npy.h"

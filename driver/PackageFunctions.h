@@ -1,4 +1,4 @@
-// What the subcommands that read packages share.
+// What the commands that read packages share: choosing a function, and the arrays to run it on.
 #pragma once
 
 #include "backend/PackageReader.h"

@@ -12,7 +12,8 @@ bool isRecipe(llvm::StringRef path);
 /// Reads a recipe. Paths in it are relative to its own folder. Errors give line and column.
 Expected<CompileOptions> readRecipe(llvm::StringRef path);
 
-/// As readRecipe(), from text; `path` is what errors call it and what paths are relative to.
+/// As readRecipe(), from text. `path` is the file's name in errors, and paths are relative to its
+/// folder.
 Expected<CompileOptions> parseRecipe(llvm::StringRef text, llvm::StringRef path);
 
 } // namespace plait::driver

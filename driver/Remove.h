@@ -1,4 +1,4 @@
-// Functions out of a package: what `plait remove` does.
+// What `plait remove` does: functions leave a package.
 #pragma once
 
 #include "support/Error.h"

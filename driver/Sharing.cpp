@@ -74,7 +74,7 @@ Error checkShares(const WriteReport &report, double percent) {
   for (const auto &[function, share] : weightShares(report)) {
     if (share.percent() >= percent)
       continue;
-    // So that what is below never reads as if it were not.
+    // Rounded down, so that a share below the bound does not read as if it reached it.
     double shown = std::min(share.percent(), percent - 0.01);
     if (++below <= 8)
       message +=

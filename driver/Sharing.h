@@ -1,5 +1,5 @@
-// How much of its weights each function shares with others, and the bound that --expect-shared
-// sets.
+// The share of its weights that each function has in common with others, and the bound of
+// --expect-shared.
 #pragma once
 
 #include "backend/PackageWriter.h"
@@ -23,7 +23,7 @@ struct WeightShare {
 /// Of each function that was written and has weights, in the order of the program.
 using WeightShares = llvm::MapVector<const mil::Function *, WeightShare>;
 WeightShares weightShares(const WriteReport &report);
-/// The same of every function, with what else the writer tells.
+/// The shares of every function, and everything else that a report has of them.
 CompileReport summarise(const mil::Program &program, const WriteReport &written);
 
 /// `--expect-shared 95%`

@@ -68,7 +68,7 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
     return file.takeError();
   auto reference = runtime::loadReference(*file);
   if (!reference) {
-    // What `compile` would say of the file says more than LibTorch does.
+    // The message of `compile` about the file tells more than LibTorch's.
     if (Error failure = frontend::checkModelFile(*file)) {
       llvm::consumeError(reference.takeError());
       return failure;

@@ -1,5 +1,5 @@
-// A function of a package in the reference interpreter beside the model that it was made from, in
-// LibTorch, on the same inputs: what `plait verify` does.
+// What `plait verify` does: a function of a package runs in the reference interpreter and its model
+// in LibTorch, on the same inputs.
 #pragma once
 
 #include "frontend/Frontend.h"

@@ -1,6 +1,6 @@
-// Makes operations: binds arguments by parameter, turns literals into constants, fills the defaults
-// that coremltools writes, infers result types. Errors are sticky: the first is kept, a poison
-// value flows on.
+// Makes operations: binds arguments by parameter, turns literals into constants, fills in the
+// defaults that coremltools writes, and infers result types. Errors are sticky: the builder keeps
+// the first one, and a poison value flows on.
 #pragma once
 
 #include "mil/IR.h"

@@ -1,4 +1,5 @@
-// Rules of the device profile: what functions take and give, and values whatever makes them.
+// Rules of the device profile about the inputs and outputs of functions, and about values in
+// general.
 #include "mil/DeviceRules.h"
 
 #include "llvm/ADT/SmallPtrSet.h"

@@ -1,4 +1,4 @@
-// Rules of the device profile: single operations.
+// Rules of the device profile about single operations.
 #include "mil/DeviceRules.h"
 
 namespace plait::mil::device {

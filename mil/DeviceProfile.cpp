@@ -1,6 +1,7 @@
-// What Core ML refuses or gets wrong although it is well-formed MIL. Sources are named as in the
-// rules: "coremltools" is its code (validator, back end, operation definitions, tests) at 9.0;
-// numbers are its issues; others are projects that write ML programs and run them on devices.
+// The device profile: what Core ML refuses or gets wrong although it is well-formed MIL. The rules
+// name their sources: "coremltools" is its code at 9.0 (validator, back end, operation definitions,
+// tests), a number is one of its issues, and other names are projects that write ML programs and
+// run them on devices.
 #include "mil/DeviceRules.h"
 
 namespace plait::mil {

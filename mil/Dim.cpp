@@ -39,7 +39,7 @@ int64_t boundAdd(int64_t a, int64_t b, int64_t none) {
 }
 } // namespace
 
-/// An atom is kept by its printed form, which is canonical, beside what is needed to evaluate it.
+/// An atom is known by its printed form, which is canonical. The rest is for evaluating it.
 struct Atom {
   int kind;
   std::string text;

@@ -1,5 +1,5 @@
-// How constants are computed without the layers that know how: runtime implements it, passes and
-// the writer use it.
+// An interface that computes constants. runtime/ implements it with LibTorch; passes and the writer
+// of weights use it, so that they need no LibTorch themselves.
 #pragma once
 
 #include "mil/Attr.h"

@@ -1,15 +1,12 @@
-// What Core ML's text form says of dynamic inputs: the attribute FlexibleShapeInformation of a
-// function.
+// FlexibleShapeInformation, an attribute of a function: what Core ML's text form says of dynamic
+// inputs. It is a tuple of
 //
-//   tuple of ("DefaultShapes",    {{input, [sizes]} …})                      where no other is
-//   asked for
-//            ("EnumeratedShapes", {{key, {{input, [sizes]} …}} …})           one of these, the
-//            first the default
-//            ("RangeDims",        {{input, [[lower, upper] …]} …})           -1: no upper bound
+//   ("DefaultShapes",    {{input, [sizes]} …})               the shapes without a request
+//   ("EnumeratedShapes", {{key, {{input, [sizes]} …}} …})    one of these; the first is the default
+//   ("RangeDims",        {{input, [[lower, upper] …]} …})    -1 as upper: no bound
 //
-// Core ML's keys of the enumerated shapes are digests; plait's are numbers. In a program the same
-// is said by the bounds of the inputs' dimensions and by Function::inputInfo; packages have it in
-// their description.
+// Core ML's keys of enumerated shapes are digests, plait's are numbers. In a program, the bounds of
+// the inputs' dimensions and Function::inputInfo say the same; in a package, its description does.
 #pragma once
 
 #include "mil/IR.h"

@@ -1,12 +1,16 @@
 // The intermediate representation: Program, Function, Block, Op, Value.
 //
-// A Program owns named functions; a Function has one Block; a Block has arguments, operations in
-// order, and outputs, which are the operands of its implicit terminator. Control-flow operations
-// own nested blocks, which see the values of the enclosing ones. Every literal is the result of a
-// `const` operation. Values know their uses.
+//   Program   owns named functions
+//   Function  has one Block, its body
+//   Block     has arguments, operations in order, and outputs, the operands of its implicit
+//             terminator
+//   Op        an operation; one of control flow owns nested blocks, which see the values around it
+//   Value     a result of an operation, or an argument of a block; it knows its uses
 //
-// Nothing here is thread-safe for writing; distinct functions of one program may be changed by
-// distinct threads.
+// Every literal is the result of a `const` operation.
+//
+// Nothing here may be written by two threads at a time, except that distinct threads may change
+// distinct functions of one program.
 #pragma once
 
 #include "mil/Attr.h"

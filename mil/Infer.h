@@ -1,5 +1,5 @@
-// Shape functions: what they see and how result types of an operation are computed. One function
-// serves the builder, the verifier, the parser and the interpreter.
+// Shape functions: what a shape function sees, and how the result types of an operation are
+// computed. One shape function serves the builder, the verifier, the parser and the interpreter.
 #pragma once
 
 #include "mil/IR.h"

@@ -1,5 +1,5 @@
-// The half of the parser that knows no program structure: tokens, errors, types, literals and
-// attributes. Internal to the parser.
+// The lower half of the parser: tokens, errors, types, literals and attributes. It knows nothing of
+// functions and statements. Internal to the parser.
 #pragma once
 
 #include "mil/Lexer.h"

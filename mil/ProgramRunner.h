@@ -1,5 +1,5 @@
-// Running a function without the layer that knows how: runtime implements it, tests and the driver
-// inject it.
+// An interface that runs a function. runtime/ implements it with LibTorch; tests and the driver
+// pass it in.
 #pragma once
 
 #include "mil/IR.h"
@@ -9,8 +9,8 @@ namespace plait::mil {
 class ProgramRunner {
 public:
   virtual ~ProgramRunner() = default;
-  /// `inputs` has one tensor an input of the function, in order, of static shapes that its types
-  /// allow; for a state what it holds at the beginning. Returns the outputs in order.
+  /// `inputs` has a tensor for each input of the function, in order, of a static shape that the
+  /// input's type allows; for a state, its content at the beginning. Returns the outputs in order.
   virtual Expected<std::vector<TensorData>> run(const Function &function,
                                                 llvm::ArrayRef<TensorData> inputs) = 0;
 };

@@ -1,5 +1,5 @@
-// Reading fp16 constants for a weight file: a finite number beyond fp16 becomes the largest that it
-// has, not an infinity, which would turn a whole output into NaN.
+// Reading fp16 constants for a weight file. A finite number beyond fp16 becomes the largest one of
+// fp16. As an infinity it would turn a whole output into NaN.
 #pragma once
 
 #include "mil/TensorData.h"

@@ -1,7 +1,7 @@
-// Reading elements of lazy constants: views are gathered, transforms computed tile by tile in a
+// Reading elements of lazy constants. Views are gathered. Transforms are computed tile by tile in a
 // fixed order of operations, so that the bytes are the same on every machine and for every tiling.
-// What computes elements returns how many finite ones became infinite because fp16 cannot hold
-// them.
+// Functions that compute elements return how many finite ones became infinite because fp16 cannot
+// hold them.
 #include "mil/Evaluator.h"
 #include "mil/TensorData.h"
 

@@ -69,8 +69,8 @@ private:
   std::shared_ptr<const Parts> parts_; ///< null for a scalar
 };
 
-/// Equal up to dimensions that are dynamic on either side: what may be bound where the other is
-/// expected.
+/// Equal up to dimensions that are dynamic on either side, so that a value of one type may be bound
+/// to a parameter of the other.
 bool compatible(const Type &a, const Type &b);
 
 } // namespace plait::mil

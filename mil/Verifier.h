@@ -1,8 +1,8 @@
 // Whether a program is well-formed MIL, and whether devices take it.
 //
-// The two levels are apart: a program that is well-formed has a meaning and can be transformed,
-// run and written; the device profile holds what Core ML is known to refuse or get wrong although
-// it type-checks.
+// These are two levels. A well-formed program has a meaning and can be transformed, run and
+// written. The device profile holds what Core ML is known to refuse or get wrong although it
+// type-checks.
 #pragma once
 
 #include "mil/IR.h"

@@ -8,7 +8,7 @@
 //   %c = add(x = %a, y = %a)
 //
 // An operation in a nested block is replaced by an equal one of an enclosing block. Random
-// operations are never merged; reads of a state only within one block and with no write between.
+// operations never merge. Reads of a state merge only within one block, with no write between them.
 #include "passes/Constants.h"
 #include "passes/Rewrite.h"
 

@@ -6,9 +6,9 @@
 //   %b = conv(x = %x, weight = const W s, bias = const (b - mean) s + beta) after,
 //                                               s = gamma / sqrt(variance + epsilon)
 //
-// The producer is conv, conv_transpose or linear with constant weights; what follows is batch_norm
+// The layer is conv, conv_transpose or linear with constant weights. What follows it is batch_norm,
 // or mul by a constant per channel. A weight that several operations or functions use is replaced
-// only if all of them change it alike; else the factor stays where it is, since folding would store
+// only if all of them change it alike. Otherwise the factor stays where it is: folding would store
 // the weight once for each of them.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"

@@ -6,15 +6,20 @@
 //   const W seen through swapped strides        after: nothing is copied
 //   const [1, 6]
 //
-// Casts, reshapes, transposes, slices, scalar factors and products with an identity matrix become
-// transforms of the constant whatever its size. Another result of at most 64 KiB is computed. A
-// larger one is computed when the package is written. But what is
-// computed from weights and takes more bytes than they do (A @ B, an outer product, an expanded
-// table) is not stored, whatever its size (Sources.h); what is computed from that may be (the norm
-// of W + A @ B). In a function whose adapters are merged, the weight of a layer is an exception
-// where its result is added to that of a layer of the same input: fold-lora adds it to the weight
-// there. Without an evaluator only the transforms are folded. A fill that is added to, or
-// multiplies, a tensor of its shape becomes a scalar.
+// What becomes of a result:
+//
+//   a cast, reshape, transpose, slice, scalar factor, product with an identity: a transform of the
+//       constant, at any size
+//   at most 64 KiB: computed at once
+//   larger: computed when the package is written
+//   computed from weights and larger than they are: left as an operation, at any size (A @ B, an
+//       outer product, an expanded table)
+//   a fill that is added to a tensor of its shape, or multiplies it: a scalar
+//
+// What is computed from an operation that was left may be folded again: the norm of W + A @ B is
+// small. In a function whose adapters are merged, the weight of a layer is computed although it is
+// larger, if its result is added to that of a layer of the same input: fold-lora adds it to that
+// weight. Without an evaluator only transforms are folded.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"

@@ -13,7 +13,7 @@
 //
 //   %z = linear(x = %x, weight = const W + 0.5 B A, bias = const b)         after, fold
 //
-// A sum of layers with factors (LoraMatch.h) is written anew where that takes fewer operations:
+// A sum of layers with factors (LoraMatch.h) is written anew if that takes fewer operations:
 //
 //   c ∘ (W x + b) + c s ∘ B(A x) + (1 - c) ∘ b                              a DoRA
 //   %y = linear(x = %x, weight = const W, bias = const b)                   after, keep
@@ -22,11 +22,11 @@
 //   %u = mul(x = %y, y = const c)
 //   %z = add(x = %u, y = %d)
 //
-// Keeping, a scale goes into the smaller of A and B that no one else uses, or whose users all scale
-// it alike, and a factor per feature behind B into B; where there is none the multiplication stays.
-// Folding, W becomes the function's own: c ∘ W + (c s ∘ B) A. A base conv takes a branch of a conv
-// of its own geometry and a 1x1 conv; a base gather (an embedding) one of a gather with the same
-// indices and a linear.
+// Keep: a scale goes into A or B, the smaller of those that no other function uses or that all
+// users scale alike. A factor per feature behind B goes into B. If neither factor can take it, the
+// multiplication stays. Fold: W becomes the function's own, c ∘ W + (c s ∘ B) A. A base conv takes
+// a branch of a conv of its own geometry and a 1x1 conv. A base gather (an embedding) takes a
+// branch of a gather with the same indices and a linear.
 #include "passes/LoraFactors.h"
 #include "passes/Rewrite.h"
 
@@ -39,8 +39,8 @@ using namespace mil;
 
 namespace {
 
-/// What is done to a sum: decided for all before anything changes, so that equal branches decide
-/// alike.
+/// The changes to one sum. All sums are planned before anything changes, so that equal branches are
+/// treated alike.
 struct Plan {
   LoraSum sum;
   /// For each term: the layer that its branch, or its layer, is merged into, or null.
@@ -224,8 +224,8 @@ Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared,
   return found;
 }
 
-/// Merges the branches and layers that have a base, with all factors. What their biases add is part
-/// of the sum's constant from then on.
+/// Merges the branches and layers that have a base, with all factors. Their biases become part of
+/// the sum's constant.
 void fold(Plan &plan, const PassContext &context) {
   LoraSum &sum = plan.sum;
   for (LoraTerm &base : sum.terms) {
@@ -298,8 +298,8 @@ unsigned operationsOf(const LoraSum &sum) {
   return count;
 }
 
-/// What takes the place of the root. Terms may have been the roots of other sums: `replaced` says
-/// what they are now.
+/// The value that takes the place of the root. A term may have been the root of another sum:
+/// `replaced` maps it to its new value.
 Value *write(Plan &plan, const llvm::DenseMap<Value *, Value *> &replaced,
              const PassContext &context) {
   LoraSum &sum = plan.sum;

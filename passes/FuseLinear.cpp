@@ -6,8 +6,8 @@
 //   %b = linear(x = %x, weight = const W' [out, in], bias = const b)   after: W' is W through
 //                                                                      swapped strides
 //
-// With transpose_y the weight is taken as it is, compressed ones too. A constant that has other
-// uses in its untransposed form stays with its matmul: it would be stored twice. Integers stay with
+// With transpose_y the weight is taken as it is, also a compressed one. A constant that is used
+// untransposed elsewhere stays with its matmul: it would be stored twice. Integers stay with
 // matmul: Core ML refuses them in linear.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"

@@ -11,7 +11,7 @@ namespace plait::passes {
 
 using namespace mil;
 
-/// What a transpose of the last two axes is applied to, or null.
+/// The operand, if `value` is a transpose of the last two axes; else null.
 static Value *swapped(const Value *value) {
   Op *op = definedBy(value, OpKind::transpose);
   auto perm = op ? constInts((*op)[transpose::perm]) : std::nullopt;

@@ -13,10 +13,10 @@
 //     %x_1 = identity(x = %x)
 //   } -> (%y, %y_1, %x_1)
 //
-// A boundary value has rank 1 to 5 and is fp16, fp32 or int32: bool becomes fp32, narrow integers
-// int32. Every input is used, no output is an input, a constant or another output. A constant
-// output gets a zero added that depends on an input. All functions alike; states are left alone.
-// This runs last: cleanup would undo it.
+// An input or output has rank 1 to 5 and is fp16, fp32 or int32: bool becomes fp32, narrow integers
+// int32. Every input is used. No output is an input, a constant or another output; a constant
+// output gets a zero added that depends on an input. All functions are repaired alike. States are
+// left alone. This pass runs last: cleanup would undo it.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -43,7 +43,7 @@ DType interfaceType(DType dtype) {
 
 /// Makes all uses of an input uses of what `build` makes of it.
 void rewire(Value *input, llvm::function_ref<Value *(Value *)> build) {
-  // Its first user is what is being built: remember the others.
+  // The operation that is built now becomes its first user, so the others are remembered.
   llvm::SmallVector<Operand *, 8> uses;
   for (Operand &use : input->uses())
     uses.push_back(&use);

@@ -6,9 +6,10 @@
 //   %layer_0 = relu(x = %x)[name = "layer_0"]   after
 //   %bool_ = tanh(x = %layer_0)[name = "layer_0_0"]
 //
-// Core ML knows [A-Za-z_][A-Za-z0-9_]* without the words of its own grammar. Values of nested
-// blocks count with the function's, operations are a name space of their own. Inputs and outputs
-// choose first; one whose name must change gives a warning, since apps address it by that name.
+// A legal name matches [A-Za-z_][A-Za-z0-9_]* and is no word of MIL's grammar. Values of nested
+// blocks count with the function's; names of operations are a name space of their own. Inputs and
+// outputs choose first. If one of these must change, a warning says so, since apps address it by
+// that name.
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/DenseSet.h"

@@ -1,5 +1,5 @@
-// The factors of LoRA branches that are kept: which layer takes one, and what it does to weights
-// and biases.
+// The factors of kept LoRA branches: which layer takes a factor, and what that does to its weight
+// and bias.
 //
 //   %h = linear(x = %x, weight = const A)                              before
 //   %k = mul(x = %h, y = 0.5)
@@ -32,7 +32,7 @@ void setBias(mil::Op &layer, PerFeature values);
 
 // ---- Branches ----------------------------------------------------------------------------------
 
-/// Whether the branch or what stands behind it has a factor.
+/// Whether there is a factor in the branch or behind it.
 bool needsTarget(const LoraTerm &term);
 /// All factors of a branch, as factors of one layer's weight.
 struct LayerFactors {
@@ -48,9 +48,9 @@ LayerFactors factorsOf(const LoraTerm &term, const mil::Op *layer);
 /// The layer's weight, scaled.
 mil::TensorData scaledWeight(const mil::Op &layer, const LayerFactors &factors,
                              const PassContext &context);
-/// Whether the layer, the branch's A or B, could take all factors: scaling its weight by them must
-/// scale the biases by what stood after them. False when a bias would have to be divided, or the
-/// weight has no row or column for each feature, as that of a grouped convolution.
+/// Whether the layer, the branch's A or B, could take all factors. Each bias must then be scaled by
+/// the factors that stood behind it. False when a bias would have to be divided, or when the weight
+/// has no row or column for each feature, as that of a grouped convolution.
 bool canCarry(const LoraTerm &term, const mil::Op *target);
 /// Takes the term's factor, and the branch's own, into the weight of `target`.
 void carry(LoraTerm &term, mil::Op *target, const PassContext &context);

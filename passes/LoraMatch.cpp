@@ -190,7 +190,8 @@ public:
       : root_(root), axis_(axis), context_(context) {}
 
   std::optional<LoraSum> run() {
-    // What something else uses as well is a term by itself; that leaves less of the sum, so again.
+    // A layer that something else uses too is a term by itself. That makes the sum smaller, so it
+    // is read again.
     do {
       sum_ = LoraSum{&root_, axis_, {}, {0}, {}, 0, false};
       steps_ = 0;
@@ -211,7 +212,7 @@ public:
     }
     if (!sum_.hasBranch && (layers < 2 || context_.lora(root_.function()->name) != LoraMode::Fold))
       return std::nullopt;
-    // What is switched off goes.
+    // Terms that are switched off go.
     auto isOff = [](const LoraTerm &term) { return isAll(term.factor, 0); };
     if (!llvm::all_of(sum_.terms, isOff))
       llvm::erase_if(sum_.terms, isOff);

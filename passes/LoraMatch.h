@@ -1,9 +1,9 @@
-// Recognising LoRA: sums of layers, each times a factor, some of which are two layers with a small
-// rank between them.
+// Recognising LoRA: sums of layers, each times a factor. Some of the layers are two, one behind the
+// other, with a small rank between them.
 //
-// PEFT writes one sum in many ways. Walked from its last addition upwards through additions,
-// subtractions, factors and casts, all become the same: layers with a factor per feature, and a
-// constant.
+// PEFT writes one sum in many ways. A walk from the last addition upwards, through additions,
+// subtractions, factors and casts, makes all of them the same: layers with a factor per feature,
+// and a constant.
 //
 //   %t = sub(x = %y, y = const b)        y = W x + b
 //   %u = mul(x = %t, y = const [out])    c - 1

@@ -1,12 +1,12 @@
-// Matchers: expressions that mirror a piece of a graph, matched from its last operation upwards.
+// Matchers: expressions that mirror a piece of a graph. They match from its last operation upwards.
 //
 //   Captures c{};
-//   if (match(v, binary(OpKind::mul, value(0), unary(OpKind::sigmoid, value(0))), c)) //
-//   x*sigmoid(x)
+//   // x * sigmoid(x)
+//   if (match(v, binary(OpKind::mul, value(0), unary(OpKind::sigmoid, value(0))), c))
 //     … c[0] …
 //
 // `value(n)` binds slot n the first time and must see the same value afterwards. Operands of
-// `commutative` match in either order; a failed attempt leaves no binding behind.
+// `commutative` match in either order. A failed attempt leaves no binding behind.
 #pragma once
 
 #include "passes/Constants.h"

@@ -5,8 +5,8 @@
 //
 //   %x                                          after, for every use of %b
 //
-// A chain goes through where its first cast keeps every value (fp16 to fp32, bool to anything …),
-// so that the last alone gives the same. Casts of constants are fold-constants' work.
+// The first cast may go if it keeps every value (fp16 to fp32, bool to anything …): the last one
+// alone then gives the same. fold-constants folds casts of constants.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 

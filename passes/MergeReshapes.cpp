@@ -5,8 +5,8 @@
 //
 //   %b = reshape(x = %x, shape = [1, 4, 6])     after
 //
-// Only where the result has a static shape. What returns to the shape of %x is %x itself. A chain
-// of squeezes or of expand_dims becomes a reshape as well.
+// The result must have a static shape. If it has the shape of %x, it is %x itself. A chain of
+// squeezes or of expand_dims becomes a reshape as well.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 

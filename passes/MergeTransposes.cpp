@@ -1,4 +1,4 @@
-// merge-transposes: makes one of a chain of transposes, moves them together through elementwise
+// merge-transposes: makes one of a chain of transposes, and moves them together through elementwise
 // operations.
 //
 //   %a = transpose(x = %x, perm = [0, 2, 3, 1]) before
@@ -7,9 +7,9 @@
 //
 //   %b = relu(x = %x)                           after
 //
-// A transpose is moved down only where it meets another one, or where both operands of a binary
-// operation are transposed alike, so that the number of transposes always falls. Constants on the
-// way are permuted in place.
+// A transpose moves down only if it meets another one, or if both operands of a binary operation
+// are transposed alike. So the number of transposes always falls. Constants on the way are permuted
+// in place.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 

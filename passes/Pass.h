@@ -1,8 +1,9 @@
-// What a pass is: a function over a whole program that returns whether it changed anything.
+// A pass: a function over a whole program that returns whether it changed anything.
 //
-// Passes never fail: what they do not recognise they leave alone. They keep the interface of every
-// function: the names and types of its inputs and outputs (legalize-interface and legalize-names
-// change what no package could hold). Weights are replaced by lazy transforms, never read whole.
+// A pass never fails: it leaves alone what it does not recognise. It keeps the interface of every
+// function, the names and types of its inputs and outputs; only legalize-interface and
+// legalize-names change what no package could hold. It replaces weights by lazy transforms and
+// never reads one whole.
 #pragma once
 
 #include "mil/Evaluator.h"

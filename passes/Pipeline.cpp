@@ -28,7 +28,10 @@ constexpr int kMaxRounds = 50;
 class Runner {
 public:
   Runner(mil::Program &program, PassContext &context, const PipelineHooks &hooks)
-      : program_(program), context_(context), hooks_(hooks) {}
+      : program_(program), context_(context), hooks_(hooks) {
+    if (hooks.before)
+      hooks.before(program);
+  }
 
   /// Runs one pass; after an error nothing runs any more.
   bool run(const PassInfo &pass) {
@@ -77,7 +80,7 @@ private:
 
 } // namespace
 
-/// What any pass may leave work for.
+/// Any pass may leave work for these.
 static void cleanUp(Runner &runner) {
   runner.toFixedPoint({
       dce,                // first: the others need not look at what nobody uses

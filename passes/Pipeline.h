@@ -7,6 +7,8 @@
 namespace plait::passes {
 
 struct PipelineHooks {
+  /// Called once, before the first pass.
+  std::function<void(const mil::Program &)> before;
   /// Called after each pass that changed the program; an error ends the run and is reported with
   /// the name of the pass.
   std::function<Error(const mil::Program &)> verify;
@@ -14,9 +16,9 @@ struct PipelineHooks {
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
 };
 
-/// Removes what a freshly lowered function computes in vain or twice, its literals above all: it
-/// waits in this form until the last model is lowered, since the pipeline decides over all
-/// functions at once.
+/// Removes operations of a freshly lowered function that are unused or there twice, most of them
+/// literals. The pipeline decides over all functions at once, so each waits in this smaller form
+/// until the last model is lowered.
 void removeRedundancy(mil::Program &program, PassContext &context);
 
 /// Runs everything that turns lowered functions into what Core ML runs.

@@ -5,8 +5,9 @@
 //
 //   %x                                          after, for every use of %b
 //
-// One that an output needs (its source is an input, a constant or another output) stays; a cast to
-// the type it has, which Core ML's own converter never writes, becomes an identity there.
+// An output cannot be an input, a constant or another output. So an operation between such a value
+// and an output stays. If it is a cast to the type that the value has, it becomes an identity: Core
+// ML's own converter never writes such a cast.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 

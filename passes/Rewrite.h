@@ -23,8 +23,8 @@ void replaceUses(mil::Value *from, mil::Value *to);
 /// replaceUses() of the single result, then eraseDead(op).
 void replaceOp(mil::Op *op, mil::Value *with);
 
-/// Deletes the operation if nothing uses it and it may be deleted, then likewise what computed its
-/// operands. Returns whether it was deleted.
+/// Deletes the operation if nothing uses it and it may be deleted, then in the same way the
+/// operations that computed its operands. Returns whether it was deleted.
 bool eraseDead(mil::Op *op);
 
 /// Neither it nor anything nested in it has an effect.

@@ -1,8 +1,8 @@
 // Which weights more than one function uses, decided without reading mapped files: by the CRC that
-// an archive states for each record, else by a hash of the bytes.
+// an archive states for each record, or by a hash of the bytes if it states none.
 //
-// A decision taken here is about size and speed only, never about correctness: a hash that lies
-// would cost a shared blob, not a wrong result. Writing proves equality on the bytes.
+// A wrong answer costs size or speed and never a wrong result: two weights of one hash might be
+// taken for shared, but the writer compares the bytes themselves.
 #pragma once
 
 #include "passes/Pass.h"

@@ -5,8 +5,8 @@
 //
 //   %b = mul(x = %x, y = 0.0625)                after
 //
-// Floats only. Factors merge where at least one is a scalar, terms where both are; the inner result
-// must have no other use. pow(x, 0.5) becomes sqrt(x).
+// Floats only. Two factors merge if one of them is a scalar, two terms if both are. The inner
+// result must have no other use. pow(x, 0.5) becomes sqrt(x).
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 

@@ -1,4 +1,4 @@
-// to-half: computes in fp16 what is allowed to (--precision fp16).
+// to-half: computes in fp16 what may be computed in it (--precision fp16).
 //
 //   %a = linear(x = %x, weight = const W, bias = const b)           before: all fp32
 //   %y = relu(x = %a)
@@ -8,16 +8,19 @@
 //   %r = relu(x = %a)
 //   %y = cast(x = %r, dtype = "fp32")
 //
-// Types of inputs and outputs stay as they are declared. Which operations and parameters stay in
-// fp32 follows coremltools: control flow, lists and states; parameters whose domain has no fp16;
-// alpha and beta of activations and the epsilon of inverse, log and rsqrt, which may differ in type
-// from x.
+// Inputs and outputs keep their types. coremltools decides what stays in fp32: control flow, lists
+// and states; parameters without fp16 in their domain; alpha and beta of activations and the
+// epsilon of inverse, log and rsqrt, which may differ in type from x.
 //
-// Constants: a finite value beyond fp16 saturates with a warning; a value that would vanish becomes
-// the smallest that does not, in constants of less than 400 elements (an epsilon must not become
-// zero); an additive mask saturates to -3e4, since -65504 plus a score is -inf, and a row of these
-// NaN after softmax. Large weights in mapped files are not read for this, unless they are added to
-// what a softmax takes: the writer saturates them and counts what overflows.
+// Constants:
+//
+//   a finite value beyond fp16    saturates, with a warning
+//   a value that would become 0   becomes the smallest that does not, in constants of fewer than
+//                                 400 elements: an epsilon must not vanish
+//   an additive mask              saturates to -3e4: -65504 plus a score is -inf, and a row of
+//                                 these is NaN after softmax
+//   a large mapped weight         is not read, unless it is added to what a softmax takes: the
+//                                 writer saturates it and counts what overflows
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -86,7 +89,7 @@ bool isFloat32(const Value *value) {
   return value->type.isTensor() && value->type.dtype() == DType::F32;
 }
 
-/// What a constant may be to the operation that takes it.
+/// How an operation uses a constant.
 enum class Role : unsigned {
   Other,
   Added, ///< to something, or chosen in its stead: a mask if it looks like one

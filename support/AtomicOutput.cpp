@@ -124,7 +124,7 @@ Error AtomicDirectory::commit(bool flush) {
   auto move = [](const std::string &from, const std::string &to) {
     return ::rename(from.c_str(), to.c_str()) == 0 ? std::error_code() : lastError();
   };
-  // What was there before goes to `former`, which is unfinished business until it is removed.
+  // The old content of the target goes to `former`, which is unfinished until it is removed.
   std::string former;
   std::error_code ec;
   if (!fs::exists(destination)) {

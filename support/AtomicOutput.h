@@ -1,7 +1,7 @@
-// A directory that appears at its target complete or not at all: it is filled beside the target
-// under a temporary name and then takes the target's place in one step. Where the target existed,
-// the two are exchanged and the old one removed. On any failure the temporary directory is removed
-// and the target is as it was.
+// A folder that appears at its target complete or not at all. It is filled beside the target under
+// a temporary name and then takes the target's place in one step. If the target exists, the two are
+// exchanged and the old one is removed. After a failure the temporary folder is gone and the target
+// is as it was.
 #pragma once
 
 #include "support/Error.h"

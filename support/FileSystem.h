@@ -1,5 +1,5 @@
-// The few ways in which files are changed in place, behind an interface, so that a test can stop
-// the work at every single one of them.
+// The operations by which files are changed in place, behind an interface, so that a test can stop
+// the work at each of them.
 #pragma once
 
 #include "support/Error.h"

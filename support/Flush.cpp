@@ -1,4 +1,4 @@
-// fsync, and F_FULLFSYNC where fsync stops at the drive's cache.
+// fsync, and F_FULLFSYNC on systems where fsync stops at the drive's cache.
 #include "support/Flush.h"
 #include <cerrno>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// Making sure that what was written survives a power failure.
+// Makes what was written survive a power failure.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
-// Conversions between fp16, bf16 and fp32 arrays: F16C on x86-64, NEON on AArch64, portable
-// elsewhere, all bit-identical: round to nearest even, subnormals kept, a NaN stays a quiet NaN
-// with the top bits of its payload (what the hardware does, and LibTorch with it). Values are raw
-// bits: uint16_t holds fp16 or bf16.
+// Conversions between arrays of fp16, bf16 and fp32: F16C on x86-64, NEON on AArch64, portable
+// elsewhere, all bit-identical. They round to nearest even and keep subnormals. A NaN stays a quiet
+// NaN with the top bits of its payload, as the hardware and LibTorch do it. Values are raw bits:
+// uint16_t holds fp16 or bf16.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // A file mapped read-only into memory, shared by everything that holds a slice of it. Weights are
-// read through such mappings and never copied; pages already streamed out are handed back, so that
-// resident memory stays small whatever the size of the file.
+// read through such mappings and never copied. Pages that were streamed out are handed back, so
+// that resident memory stays small whatever the size of the file.
 #pragma once
 
 #include "support/Error.h"

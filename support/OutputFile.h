@@ -1,4 +1,4 @@
-// A file of the system, written at given offsets from any thread.
+// An open file, written at given offsets from any thread.
 #pragma once
 
 #include "support/FileSystem.h"

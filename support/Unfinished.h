@@ -1,8 +1,8 @@
-// What exists on the disk only while work is under way: temporary folders and files. A process that
-// ends without running destructors, by a signal, removes them first.
+// Temporary folders and files: what exists on the disk only while work is under way. A signal ends
+// the process without running destructors, so these are removed first.
 //
-// One lock guards making and finishing them: while a signal removes what there is nothing new
-// begins, and nothing half-removed is put in place.
+// One lock guards making and finishing them. While a signal removes them, nothing new begins, and
+// nothing half-removed is put in place.
 #pragma once
 
 #include "support/Error.h"

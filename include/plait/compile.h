@@ -51,7 +51,7 @@ struct PackageOptions {
   /// The function that runs where none is named (--default); "" takes the first, or, of a package
   /// that is added to, leaves it as it is.
   std::string defaultFunction = {};
-  /// Where not said: fp16, or, of a package that is added to, what most of its weights have.
+  /// Default: fp16; when functions are added to a package, the precision of most of its weights.
   std::optional<Precision> precision = {};
   Lora lora = Lora::keep;
   /// Whether functions share equal weights. A package that is added to is always shared with.

@@ -15,7 +15,7 @@ inline namespace v0 {
 /// "0.1.0". Any thread.
 PLAIT_API std::string_view version();
 
-/// What every function of plait throws where it fails. what() is the text that the command prints.
+/// Every function of plait throws this when it fails. what() is the text that the command prints.
 class PLAIT_API Exception : public std::runtime_error {
 public:
   enum class Reason {
