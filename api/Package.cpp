@@ -46,7 +46,7 @@ std::map<std::string, Array> packAdapter(const std::string &adapter, const std::
   auto packed = valueOrRaise(driver::packAdapter(
       adapter, map, function.empty() ? std::nullopt : std::optional<std::string>(function)));
   std::map<std::string, Array> arrays;
-  for (const frontend::PackedInput &input : packed)
+  for (const adapters::PackedInput &input : packed)
     arrays[input.name] = toArray(input.value);
   return arrays;
 }

@@ -38,7 +38,7 @@ Expected<int> run(const Arguments &arguments) {
   if (std::error_code code = llvm::sys::fs::create_directories(*folder))
     return makeError("{0}: {1}", *folder, code.message());
   uint64_t bytes = 0;
-  for (const frontend::PackedInput &input : *packed) {
+  for (const adapters::PackedInput &input : *packed) {
     llvm::SmallString<256> path(*folder);
     llvm::sys::path::append(path, input.name + ".npy");
     if (Error error = runtime::writeNpy(path, input.value))

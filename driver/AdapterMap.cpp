@@ -1,7 +1,9 @@
 // JSON in and out.
 #include "driver/AdapterMap.h"
 
-#include "frontend/adapter/Json.h"
+#include "adapters/Json.h"
+#include "adapters/Pack.h"
+#include "driver/AdaptedFunctions.h"
 #include "support/FileSystem.h"
 #include "support/Unfinished.h"
 
@@ -53,11 +55,11 @@ static std::string textOf(const AdapterMap &map) {
     to.attributeObject("functions", [&] {
       for (const auto &[name, inputs] : map.functions)
         to.attributeArray(name, [&, &inputs = inputs] {
-          for (const frontend::AdapterInput &input : inputs)
+          for (const adapters::AdapterInput &input : inputs)
             to.object([&] {
               to.attribute("input", input.name);
               to.attribute("key", input.key);
-              to.attribute("kind", input.form);
+              to.attribute("kind", input.kind);
               to.attributeArray("shape", [&] {
                 for (int64_t size : input.shape)
                   to.value(size);
@@ -112,9 +114,9 @@ Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn)
   return files.flushFolder(folder.empty() ? "." : folder.str());
 }
 
-bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &function,
+bool fits(llvm::ArrayRef<adapters::AdapterInput> inputs, const mil::Function &function,
           llvm::StringRef package, Warn warn) {
-  for (const frontend::AdapterInput &input : inputs)
+  for (const adapters::AdapterInput &input : inputs)
     if (llvm::none_of(function.inputs(),
                       [&](const auto &own) { return own->name == input.name; })) {
       warn(fmt::format("{0}: what it says of function '{1}' is not of this package, which has no "
@@ -125,7 +127,7 @@ bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &fu
   return true;
 }
 
-static Expected<frontend::AdapterInput> readInput(const json::Value &value) {
+static Expected<adapters::AdapterInput> readInput(const json::Value &value) {
   const json::Object *object = value.getAsObject();
   auto name = object ? object->getString("input") : std::nullopt;
   auto key = object ? object->getString("key") : std::nullopt;
@@ -135,7 +137,7 @@ static Expected<frontend::AdapterInput> readInput(const json::Value &value) {
   // The name becomes that of a file.
   if (mil::legalName(*name) != *name)
     return makeError("'{0}' is no name of an input", *name);
-  frontend::AdapterInput input{
+  adapters::AdapterInput input{
       name->str(), key->str(), object->getString("kind").value_or("").str(), {}};
   int64_t elements = 1;
   for (const json::Value &size : *shape) {
@@ -152,7 +154,7 @@ Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return makeError("{0}: {1}", path, buffer.getError().message());
-  auto value = frontend::parseJson((*buffer)->getBuffer());
+  auto value = adapters::parseJson((*buffer)->getBuffer());
   if (!value)
     return addContext(value.takeError(), path);
   const json::Object *object = value->getAsObject();
@@ -178,7 +180,7 @@ Expected<AdapterMap> adapterMapOf(llvm::StringRef package) {
   return llvm::sys::fs::exists(path) ? readAdapterMap(path) : AdapterMap();
 }
 
-static Expected<std::vector<frontend::AdapterInput>>
+static Expected<std::vector<adapters::AdapterInput>>
 inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::string> &wanted) {
   std::vector<llvm::StringRef> names;
   for (const auto &[name, inputs] : map.functions) {
@@ -193,7 +195,7 @@ inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::s
                    llvm::join(names, ", "));
 }
 
-Expected<std::vector<frontend::PackedInput>>
+Expected<std::vector<adapters::PackedInput>>
 packAdapter(llvm::StringRef adapter, llvm::StringRef path,
             const std::optional<std::string> &function) {
   auto map = readAdapterMap(path);
@@ -202,7 +204,7 @@ packAdapter(llvm::StringRef adapter, llvm::StringRef path,
   auto inputs = inputsOf(*map, path, function);
   if (!inputs)
     return inputs.takeError();
-  return frontend::packAdapter(adapter, *inputs);
+  return adapters::packAdapter(adapter, *inputs, pickleReader());
 }
 
 } // namespace plait::driver

@@ -8,14 +8,15 @@
 // `plait adapter pack` writes the arrays of another adapter of the same base from it.
 #pragma once
 
-#include "frontend/Frontend.h"
+#include "adapters/Adapter.h"
+#include "mil/IR.h"
 
 #include <map>
 
 namespace plait::driver {
 
 struct AdapterMap {
-  std::map<std::string, std::vector<frontend::AdapterInput>> functions;
+  std::map<std::string, std::vector<adapters::AdapterInput>> functions;
 };
 
 using Warn = llvm::function_ref<void(llvm::StringRef)>;
@@ -34,7 +35,7 @@ Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn)
 
 /// Whether the function has all `inputs` of its entry in the side file of `package`; warns where it
 /// does not, as after an interruption between the package and its side file.
-bool fits(llvm::ArrayRef<frontend::AdapterInput> inputs, const mil::Function &function,
+bool fits(llvm::ArrayRef<adapters::AdapterInput> inputs, const mil::Function &function,
           llvm::StringRef package, Warn warn);
 
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path);
@@ -43,7 +44,7 @@ Expected<AdapterMap> adapterMapOf(llvm::StringRef package);
 
 /// The arrays of the adapter for a function of the side file at `path`; without a name for the only
 /// one.
-Expected<std::vector<frontend::PackedInput>>
+Expected<std::vector<adapters::PackedInput>>
 packAdapter(llvm::StringRef adapter, llvm::StringRef path,
             const std::optional<std::string> &function);
 

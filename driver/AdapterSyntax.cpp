@@ -27,8 +27,8 @@ static size_t findWeight(StringRef text, double &weight, size_t &end) {
   return StringRef::npos;
 }
 
-Expected<std::vector<frontend::AdapterSpec>> parseAdapters(StringRef text) {
-  std::vector<frontend::AdapterSpec> adapters;
+Expected<std::vector<adapters::AdapterSpec>> parseAdapters(StringRef text) {
+  std::vector<adapters::AdapterSpec> adapters;
   if (text.empty())
     return makeError("the adapter's folder is missing");
   for (StringRef rest = text; !rest.empty();) {

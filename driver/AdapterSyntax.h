@@ -10,7 +10,7 @@
 
 namespace plait::driver {
 
-Expected<std::vector<frontend::AdapterSpec>> parseAdapters(llvm::StringRef text);
+Expected<std::vector<adapters::AdapterSpec>> parseAdapters(llvm::StringRef text);
 
 enum class LoraChoice : uint8_t { Keep, Fold, Inputs };
 /// "keep", "fold" or "inputs".

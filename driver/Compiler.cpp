@@ -4,6 +4,7 @@
 #include "backend/Inspect.h"
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
+#include "driver/AdaptedFunctions.h"
 #include "driver/AdapterMap.h"
 #include "driver/Sharing.h"
 #include "mil/Verifier.h"
@@ -174,6 +175,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
 
   {
     frontend::Models models;
+    AdaptedFunctions adapted(options, models);
     size_t number = 0;
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
     for (const FunctionOptions &function : options.functions) {
@@ -190,19 +192,13 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
           options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
       request.method = function.method;
       request.checksumWeights = files;
-      request.adapters = function.adapters;
-      request.adapterRoot = function.adapterRoot;
-      request.allowUnmatched = function.allowUnmatched;
-      bool fold = function.lora.value_or(options.lora) == passes::LoraMode::Fold;
-      request.adapterMode = function.adapterInputs ? frontend::AdapterMode::Inputs
-                            : fold                 ? frontend::AdapterMode::Fold
-                                                   : frontend::AdapterMode::Keep;
       std::vector<std::string> warnings;
       mil::Program lowered;
-      std::vector<frontend::AdapterInput> adapterInputs;
-      Error error = function.module
-                        ? models.lower(lowered, request, *function.module, warnings, &adapterInputs)
-                        : models.lower(lowered, request, warnings, &adapterInputs);
+      std::vector<adapters::AdapterInput> adapterInputs;
+      Error error = !function.adapters.empty()
+                        ? adapted.lower(lowered, function, request, warnings, adapterInputs)
+                    : function.module ? models.lower(lowered, request, *function.module, warnings)
+                                      : models.lower(lowered, request, warnings);
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)

@@ -11,6 +11,7 @@
 // is freed before the next model is opened.
 #pragma once
 
+#include "adapters/Adapter.h"
 #include "frontend/Frontend.h"
 #include "passes/Pass.h"
 #include "support/Error.h"
@@ -28,7 +29,7 @@ struct FunctionOptions {
   /// A module in memory in place of the file; `model` is then what errors call it.
   std::shared_ptr<const torch::jit::Module> module{};
   /// Applied to the model; several are blended by their weights. None: the model as it is.
-  std::vector<frontend::AdapterSpec> adapters{};
+  std::vector<adapters::AdapterSpec> adapters{};
   std::optional<std::string> adapterRoot{}; ///< the module that was adapted, where several fit
   bool allowUnmatched = false; ///< tensors of an adapter that belong to no module: a warning
   /// The matrices of the adapters are inputs; adapterMapPath() tells which is which.

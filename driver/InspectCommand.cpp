@@ -229,7 +229,7 @@ llvm::json::Value withAdapters(llvm::json::Value summary, const AdapterMap &adap
     if (it == adapters.functions.end())
       continue;
     llvm::json::Array names;
-    for (const frontend::AdapterInput &input : it->second)
+    for (const adapters::AdapterInput &input : it->second)
       names.push_back(input.name);
     function["adapter_inputs"] = std::move(names);
   }

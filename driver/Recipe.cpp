@@ -248,13 +248,13 @@ private:
   }
 
   /// What `adapter:` says, with its folders relative to the recipe's.
-  std::vector<frontend::AdapterSpec> adapters(yaml::Node &node) {
+  std::vector<adapters::AdapterSpec> adapters(yaml::Node &node) {
     auto specs = parseAdapters(text(node, "adapter"));
     if (!specs) {
       complain(node, toString(specs.takeError()));
       return {};
     }
-    for (frontend::AdapterSpec &spec : *specs)
+    for (adapters::AdapterSpec &spec : *specs)
       spec.path = fromFolder(spec.path);
     return std::move(*specs);
   }

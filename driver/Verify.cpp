@@ -1,6 +1,8 @@
 // Finds the model's file and runs the comparison.
 #include "driver/Verify.h"
 
+#include "adapters/Pack.h"
+#include "driver/AdaptedFunctions.h"
 #include "driver/AdapterMap.h"
 #include "frontend/Frontend.h"
 #include "frontend/script/NodeLocation.h"
@@ -19,8 +21,8 @@ static Expected<std::string> modelFile(const VerifyModel &model, llvm::FileRemov
   if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
     return makeError("cannot make a temporary file: {0}", code.message());
   remover.setFile(path);
-  if (Error error = frontend::writeMerged(model.against, model.adapters, model.adapterRoot,
-                                          model.allowUnmatched, path))
+  if (Error error =
+          writeMerged(model.against, model.adapters, model.adapterRoot, model.allowUnmatched, path))
     return error;
   return path.str().str();
 }
@@ -37,7 +39,7 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   llvm::StringSet<> given;
   for (const runtime::NamedTensor &input : options.inputs)
     given.insert(input.name);
-  for (const frontend::AdapterInput &input : own->second) {
+  for (const adapters::AdapterInput &input : own->second) {
     options.ownInputs.insert(input.name);
     if (model.adapters.empty() && !given.contains(input.name))
       return makeError("function '{0}' takes the matrices of an adapter as inputs; give the base "
@@ -49,10 +51,10 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   if (model.adapters.size() > 1 || model.adapters[0].weight != 1)
     return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
                      function.name);
-  auto packed = frontend::packAdapter(model.adapters[0].path, own->second);
+  auto packed = adapters::packAdapter(model.adapters[0].path, own->second, pickleReader());
   if (!packed)
     return packed.takeError();
-  for (frontend::PackedInput &input : *packed)
+  for (adapters::PackedInput &input : *packed)
     if (!given.contains(input.name))
       options.inputs.push_back({input.name, std::move(input.value)});
   return Error::success();

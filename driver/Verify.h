@@ -2,7 +2,7 @@
 // in LibTorch, on the same inputs.
 #pragma once
 
-#include "frontend/Frontend.h"
+#include "adapters/Adapter.h"
 #include "runtime/Verify.h"
 #include <functional>
 
@@ -12,7 +12,7 @@ namespace plait::driver {
 struct VerifyModel {
   std::string against; ///< a TorchScript file
   /// Merged into it by LibTorch first.
-  std::vector<frontend::AdapterSpec> adapters{};
+  std::vector<adapters::AdapterSpec> adapters{};
   std::optional<std::string> adapterRoot{};
   bool allowUnmatched = false;
   /// The function's package. Its side file says which inputs stand for an adapter's matrices: they

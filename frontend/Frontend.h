@@ -2,6 +2,9 @@
 #pragma once
 
 #include "mil/IR.h"
+#include "mil/ModuleTree.h"
+
+#include <set>
 
 namespace torch::jit {
 struct Module;
@@ -24,28 +27,6 @@ struct InputSpec {
   std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
 };
 
-/// An adapter that is applied to a model: a PEFT folder, or a safetensors file.
-struct AdapterSpec {
-  std::string path;
-  double weight = 1; ///< several with weights are blended: the sum of what each adds
-};
-
-/// What becomes of an adapter.
-enum class AdapterMode : uint8_t {
-  Keep,  ///< computed beside the weight, which functions share
-  Fold,  ///< merged into the weight
-  Inputs ///< as Keep; its matrices are inputs of the function
-};
-
-/// An input of a function that stands for a matrix of an adapter.
-struct AdapterInput {
-  std::string name; ///< in the function
-  std::string key;  ///< in the adapter's file
-  /// What it is part of: "LoRA", "(IA)3 of inputs" …; "" takes any kind.
-  std::string form;
-  llvm::SmallVector<int64_t, 4> shape;
-};
-
 /// One function to make from one model.
 struct FunctionRequest {
   std::string name;
@@ -57,13 +38,14 @@ struct FunctionRequest {
   /// Weights in memory get a CRC, as those of files have one, so that passes see which are equal:
   /// worth a look at every byte where a program takes weights from both.
   bool checksumWeights = false;
-  std::vector<AdapterSpec> adapters;
-  AdapterMode adapterMode = AdapterMode::Keep;
-  /// The path of the module that was adapted, where the adapters fit several.
-  std::optional<std::string> adapterRoot;
-  /// Tensors of an adapter that belong to no module are a warning, not an error.
-  bool allowUnmatched = false;
+  /// Modules whose calls are marked, and parameters in place of the model's; by the numbers of
+  /// Models::describe().
+  std::vector<mil::BorderedModule> bordered;
+  std::vector<mil::GivenParameter> given;
 };
+
+/// Module and name of parameters.
+using ParameterNamesRead = std::set<std::pair<unsigned, std::string>>;
 
 /// Models that have been opened: one mapping and one set of weights a file, however many functions
 /// use it. LibTorch modules are freed once lowered; the mappings live as long as the weights that
@@ -77,37 +59,39 @@ public:
   /// Lowers one model to a function added to the program. On error the program is as before. Every
   /// operation that is not supported is reported in one error, with count, module path and source
   /// line.
-  /// `adapterInputs` takes what AdapterMode::Inputs made inputs of.
+  /// `readGiven` takes which of the request's given parameters were read.
   Error lower(mil::Program &program, const FunctionRequest &request,
-              std::vector<std::string> &warnings,
-              std::vector<AdapterInput> *adapterInputs = nullptr);
+              std::vector<std::string> &warnings, ParameterNamesRead *readGiven = nullptr);
 
   /// The same of a module in memory, in evaluation mode whatever mode it is in. Its tensors become
   /// the constants where they lie, kept alive by the program, and must not be written to while it
   /// is used; those of other devices are copied once, to mapped memory. The module is only read.
   Error lower(mil::Program &program, const FunctionRequest &request,
               const torch::jit::Module &module, std::vector<std::string> &warnings,
-              std::vector<AdapterInput> *adapterInputs = nullptr);
+              ParameterNamesRead *readGiven = nullptr);
+
+  /// The modules and parameters of a model.
+  Expected<std::shared_ptr<const mil::ModuleTree>> describe(const std::string &path);
+  Expected<std::shared_ptr<const mil::ModuleTree>> describe(const FunctionRequest &request,
+                                                            const torch::jit::Module &module);
 
 private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// Writes `base` with adapters merged into its parameters by LibTorch, as a TorchScript file at
-/// `output`: what a function with adapters is to be compared with.
-Error writeMerged(llvm::StringRef base, llvm::ArrayRef<AdapterSpec> adapters,
-                  const std::optional<std::string> &root, bool allowUnmatched,
-                  llvm::StringRef output);
-
-/// An array for an input that stands for a matrix of an adapter: fp16, with alpha / rank in it.
-struct PackedInput {
-  std::string name;
+/// Writes the model at `path` with other values of some parameters, as a TorchScript file at
+/// `output`; in fp32, where the model has parameters of half precision. A parameter takes the
+/// values in its own type.
+struct ParameterValue {
+  std::string path; ///< "encoder.proj.weight"
   mil::TensorData value;
 };
-/// The arrays of the adapter at `path` for a function of AdapterMode::Inputs.
-Expected<std::vector<PackedInput>> packAdapter(llvm::StringRef path,
-                                               llvm::ArrayRef<AdapterInput> inputs);
+Error writeWithParameters(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
+                          llvm::StringRef output);
+
+/// The tensors of a dictionary that torch.save wrote, by name, in its order: views of the file.
+Expected<std::vector<std::pair<std::string, mil::TensorData>>> readTensors(llvm::StringRef path);
 
 /// Success where the file at `path` loads as TorchScript; else what it is, and what to do.
 Error checkModelFile(llvm::StringRef path);

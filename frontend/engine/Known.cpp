@@ -1,6 +1,7 @@
 // Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL
 // constants.
 #include "frontend/engine/Engine.h"
+#include "frontend/engine/StoredType.h"
 #include "frontend/engine/Table.h"
 #include "mil/MappedStorage.h"
 
@@ -158,7 +159,7 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
 
 // ---- Constants ---------------------------------------------------------------------------------
 
-static std::optional<mil::DType> storedType(at::ScalarType dtype) {
+std::optional<mil::DType> storedType(at::ScalarType dtype) {
   switch (dtype) {
   case at::kFloat:
     return mil::DType::F32;

@@ -1,6 +1,5 @@
-// Lets something outside the engine stand between a module and what its forward computes: adapters
-// (frontend/adapter) replace parameters, change what goes in, and add to what comes out, without
-// the engine knowing of any.
+// Lets something outside the engine stand between a module and what its forward computes, without
+// the engine knowing of it: ModuleBorders marks what goes in and what comes out.
 //
 // Modules are told apart by their object, not by path: one module may be reached by several names.
 #pragma once

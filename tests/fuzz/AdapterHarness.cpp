@@ -2,15 +2,15 @@
 // its regular expressions.
 #include "tests/fuzz/Harness.h"
 
-#include "frontend/adapter/AdapterConfig.h"
-#include "frontend/adapter/AdapterKeys.h"
-#include "frontend/adapter/Safetensors.h"
+#include "adapters/AdapterConfig.h"
+#include "adapters/AdapterKeys.h"
+#include "adapters/Safetensors.h"
 
 #include "llvm/ADT/StringExtras.h"
 
 namespace plait::fuzz {
 
-using namespace frontend;
+using namespace adapters;
 
 /// Reads every member of a configuration, as applying it to modules does.
 static void use(const AdapterConfig &config) {

@@ -167,6 +167,37 @@ def test_a_batch_norm_that_was_trained(tmp_path):
     check_file(tmp_path, base, tmp_path / "a")
 
 
+class OneBased(nn.Module):
+    """Gemma's norm: the weight that is used is computed, and the compiler computes small ones itself."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.weight = nn.Parameter(0.1 * torch.randn(features))
+
+    def forward(self, x):
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * (1 + self.weight)
+
+
+class Computing(nn.Module):
+    """Parameters that a lowering reads as numbers, or puts together, leave no constant of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.out, self.position = nn.Linear(8, 16), nn.Linear(8, 8), nn.Embedding(6, 8)
+        self.act, self.norm, self.rnn = nn.PReLU(), OneBased(16), nn.LSTM(16, 8, batch_first=True)
+
+    def forward(self, x):
+        x = self.norm(self.act(self.lin(x + self.position(torch.arange(6)))))
+        return self.out(self.rnn(x)[0])
+
+
+def test_parameters_that_the_compiler_computes_with(tmp_path):
+    torch.manual_seed(0)
+    check(tmp_path, Computing(), {"x": torch.randn(1, 6, 8)},
+          {"saved": lora("lin", "out", modules_to_save=["act", "norm", "rnn"]),
+           "merged": lora("lin", "position", "out", modules_to_save=["norm"], use_dora=True)}, ["x=[1, 6, 8]"])
+
+
 class Normalised(nn.Module):
     def __init__(self, normalise):
         super().__init__()

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from paths import ROOT
 
-FOLDERS = ("support", "mil", "passes", "frontend", "backend", "runtime", "driver", "api")
+FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "backend", "runtime", "driver", "api")
 PUBLIC = "include"
 MAY_INCLUDE = {
     "include": {"plait"},
@@ -15,6 +15,7 @@ MAY_INCLUDE = {
     "mil": {"support", "mil"},
     "passes": {"support", "mil", "passes"},
     "frontend": {"support", "mil", "frontend"},
+    "adapters": {"support", "mil", "adapters"},
     "backend": {"support", "mil", "backend"},
     "runtime": {"support", "mil", "runtime"},
     "driver": set(FOLDERS) - {"api"},

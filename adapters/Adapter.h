@@ -1,0 +1,46 @@
+// What the user says of adapters, and what a function that takes one as inputs says of itself.
+#pragma once
+
+#include "mil/TensorData.h"
+
+#include <string>
+#include <vector>
+
+namespace plait::adapters {
+
+/// An adapter that is applied to a model: a PEFT folder, or a safetensors file.
+struct AdapterSpec {
+  std::string path;
+  double weight = 1; ///< several with weights are blended: the sum of what each adds
+};
+
+/// What becomes of an adapter.
+enum class AdapterMode : uint8_t {
+  Keep,  ///< computed beside the weight, which functions share
+  Fold,  ///< merged into the weight
+  Inputs ///< as Keep; its matrices are inputs of the function
+};
+
+/// An input of a function that stands for a matrix of an adapter.
+struct AdapterInput {
+  std::string name; ///< in the function
+  std::string key;  ///< in the adapter's file
+  /// What it is part of: "LoRA", "(IA)3 of inputs" …; "" takes any kind.
+  std::string kind;
+  llvm::SmallVector<int64_t, 4> shape;
+};
+
+/// An array for such an input: fp16, with alpha / rank in it.
+struct PackedInput {
+  std::string name;
+  mil::TensorData value;
+};
+
+/// The tensors of a file, by name, in its order.
+using NamedTensors = std::vector<std::pair<std::string, mil::TensorData>>;
+
+/// Reads the dictionary of tensors that torch.save wrote at a path: adapter_model.bin. The
+/// unpickler is LibTorch's, which nothing here knows. Errors begin with the path.
+using ReadPickle = std::function<Expected<NamedTensors>(llvm::StringRef path)>;
+
+} // namespace plait::adapters

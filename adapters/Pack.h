@@ -1,0 +1,13 @@
+// The arrays of an adapter for a function of AdapterMode::Inputs.
+#pragma once
+
+#include "adapters/Adapter.h"
+
+namespace plait::adapters {
+
+/// Those of the adapter at `path`, in the order of the function's inputs.
+Expected<std::vector<PackedInput>> packAdapter(llvm::StringRef path,
+                                               llvm::ArrayRef<AdapterInput> inputs,
+                                               const ReadPickle &readPickle);
+
+} // namespace plait::adapters

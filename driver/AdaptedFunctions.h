@@ -1,0 +1,59 @@
+// Functions that are a base with adapters: the base is lowered once for all that take the same
+// inputs, and each gets a copy that its adapters are applied to.
+#pragma once
+
+#include "adapters/Adapter.h"
+#include "driver/Compiler.h"
+#include "frontend/Frontend.h"
+
+namespace plait::adapters {
+class AdapterFile;
+}
+
+namespace plait::driver {
+
+/// What becomes of a function's adapters.
+adapters::AdapterMode adapterMode(const FunctionOptions &function, const CompileOptions &options);
+
+/// The tensors of adapter_model.bin, by LibTorch's unpickler.
+adapters::ReadPickle pickleReader();
+
+class AdaptedFunctions {
+public:
+  /// `options` and `models` outlive it.
+  AdaptedFunctions(const CompileOptions &options, frontend::Models &models);
+  ~AdaptedFunctions();
+
+  /// Adds the function to the program. `request` is that of its base; `inputs` takes what are
+  /// inputs of the function in place of an adapter's matrices.
+  Error lower(mil::Program &program, const FunctionOptions &function,
+              const frontend::FunctionRequest &request, std::vector<std::string> &warnings,
+              std::vector<adapters::AdapterInput> &inputs);
+
+private:
+  struct Planned;
+  struct Base;
+  using Tree = std::shared_ptr<const mil::ModuleTree>;
+
+  Expected<Planned *> plan(const FunctionOptions &function,
+                           const frontend::FunctionRequest &request);
+  Expected<Base *> baseOf(const FunctionOptions &function,
+                          const frontend::FunctionRequest &request);
+  Error lowerBase(mil::Program &program, const FunctionOptions &function,
+                  const frontend::FunctionRequest &request, std::vector<std::string> &warnings,
+                  frontend::ParameterNamesRead *read);
+
+  const CompileOptions &options_;
+  frontend::Models &models_;
+  std::map<std::string, std::shared_ptr<const adapters::AdapterFile>> files_; ///< by path
+  std::map<const FunctionOptions *, std::unique_ptr<Planned>> plans_;
+  std::vector<std::unique_ptr<Base>> bases_;
+};
+
+/// Writes the model at `base` with adapters merged into its parameters, as a TorchScript file at
+/// `output`: what a function with adapters is to be compared with.
+Error writeMerged(llvm::StringRef base, llvm::ArrayRef<adapters::AdapterSpec> adapters,
+                  const std::optional<std::string> &root, bool allowUnmatched,
+                  llvm::StringRef output);
+
+} // namespace plait::driver

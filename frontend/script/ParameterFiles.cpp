@@ -1,0 +1,81 @@
+// Models with other values of their parameters, for LibTorch to run; tensors that torch.save wrote.
+#include "frontend/Frontend.h"
+#include "frontend/engine/Engine.h"
+#include "frontend/engine/StoredType.h"
+#include "frontend/script/libtorch/TorchArchive.h"
+
+#include <ATen/ATen.h>
+
+namespace plait::frontend {
+
+/// Puts the values, converted, in place of what the attribute at a path holds.
+static Error setParameter(torch::jit::Module &root, const ParameterValue &parameter) {
+  auto [path, name] = llvm::StringRef(parameter.path).contains('.')
+                          ? llvm::StringRef(parameter.path).rsplit('.')
+                          : std::pair(llvm::StringRef(), llvm::StringRef(parameter.path));
+  c10::intrusive_ptr<c10::ivalue::Object> object = root._ivalue();
+  while (!path.empty()) {
+    auto [first, rest] = path.split('.');
+    object = object->getAttr(first.str()).toObject();
+    path = rest;
+  }
+  size_t slot = object->type()->getAttributeSlot(name.str());
+  auto bytes = parameter.value.cast(mil::DType::F32).bytes();
+  if (!bytes)
+    return bytes.takeError();
+  auto shape = parameter.value.shape();
+  at::Tensor tensor = at::empty(at::IntArrayRef(shape.data(), shape.size()), at::kFloat);
+  std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(tensor.mutable_data_ptr()));
+  object->setSlot(slot, tensor.to(object->getSlot(slot).toTensor().scalar_type()));
+  return Error::success();
+}
+
+static Error write(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
+                   llvm::StringRef output) {
+  auto loaded = loadTorchScript(path, MappedFile::Access::CopyOnWrite);
+  if (!loaded)
+    return loaded.takeError();
+  torch::jit::Module &module = loaded->module;
+  module.eval();
+  for (const at::Tensor &parameter : module.parameters())
+    if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
+      module.to(at::kFloat);
+      break;
+    }
+  for (const ParameterValue &value : values)
+    if (Error error = setParameter(module, value))
+      return error;
+  module.save(output.str());
+  return Error::success();
+}
+
+Error writeWithParameters(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
+                          llvm::StringRef output) {
+  at::NoGradGuard noGrad;
+  try {
+    return write(path, values, output);
+  } catch (const c10::Error &error) {
+    return makeError("{0}: {1}", path, error.what_without_backtrace());
+  }
+}
+
+Expected<std::vector<std::pair<std::string, mil::TensorData>>> readTensors(llvm::StringRef path) {
+  auto loaded = loadTorchTensors(path);
+  if (!loaded)
+    return loaded.takeError();
+  std::vector<std::pair<std::string, mil::TensorData>> tensors;
+  for (auto &[key, tensor] : loaded->tensors) {
+    auto dtype = storedType(tensor.scalar_type());
+    if (!dtype)
+      return makeError(
+          "{0}: '{1}' is of type {2}: no tensor of floating-point numbers of 16 bits or "
+          "more",
+          path, key, at::toString(tensor.scalar_type()));
+    uint64_t offset = tensor.storage_offset() * tensor.element_size();
+    tensors.emplace_back(key, mil::TensorData::view(Engine::storageOf(tensor), offset, *dtype,
+                                                    tensor.sizes().vec(), tensor.strides().vec()));
+  }
+  return tensors;
+}
+
+} // namespace plait::frontend
