@@ -133,10 +133,10 @@ Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const std::str
   if (!loaded)
     return loaded.takeError();
   ParameterNames names((*loaded)->module._ivalue());
-  tree = std::make_shared<const mil::ModuleTree>(describeModules(
-      (*loaded)->module,
-      [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); },
-      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
+  tree = std::make_shared<const mil::ModuleTree>(
+      describeModules((*loaded)->module,
+                      [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); },
+                      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
   return tree;
 }
 

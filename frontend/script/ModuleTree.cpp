@@ -21,7 +21,7 @@ class Describer {
 public:
   Describer(mil::ModuleTree &tree,
             llvm::function_ref<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf,
-      llvm::function_ref<mil::Origin(const at::Tensor &)> originOf)
+            llvm::function_ref<mil::Origin(const at::Tensor &)> originOf)
       : tree_(tree), storageOf_(storageOf), originOf_(originOf) {}
 
   std::optional<unsigned> add(const std::string &path, const Object &object, unsigned depth) {
