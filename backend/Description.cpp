@@ -32,6 +32,10 @@ Expected<spec::ArrayFeatureType::ArrayDataType> arrayDataType(const Value &value
     return spec::ArrayFeatureType::FLOAT16;
   case DType::I32:
     return spec::ArrayFeatureType::INT32;
+  case DType::I8:
+    if (contains(mil::info(value.block()->function()->opset).interface, DType::I8))
+      return spec::ArrayFeatureType::INT8;
+    [[fallthrough]];
   default:
     return makeError(
         "'{0}' is {1}, but inputs and outputs are fp16, fp32 or int32; cast it inside the function",

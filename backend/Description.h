@@ -16,11 +16,6 @@ namespace plait {
 
 namespace spec = CoreML::Specification;
 
-/// The specification version of packages of the opset.
-inline int specificationVersion(mil::Opset opset) {
-  return int(opset) - int(mil::Opset::iOS15) + 6;
-}
-
 /// Whether the program is written in the plain form: no default function, one function `main`.
 bool isPlain(const mil::Program &program);
 

@@ -9,7 +9,6 @@
 namespace plait {
 
 using mil::Op;
-using mil::Opset;
 using mil::Value;
 
 // ---- Wire format --------------------------------------------------------------------------------
@@ -112,9 +111,8 @@ Error FunctionEncoder::encodeOp(const Op &op, wire::Operation &out) {
     if (Error error = encodeImmediate(value, evaluator, attributes[name]))
       return error;
 
-  // Constexpr operations of the older opsets have no inputs at all.
-  bool asAttributes =
-      isConstexpr(op) && (info.since < Opset::iOS18 || function.opset < Opset::iOS18);
+  // These have no inputs at all.
+  bool asAttributes = mil::keepsOperandsInAttributes(op);
   for (unsigned param = 0; param < op.numParams(); ++param) {
     llvm::ArrayRef<mil::Operand> operands = op.operands(param);
     if (operands.empty())
@@ -179,7 +177,7 @@ Expected<std::string> FunctionEncoder::encode() {
     encodeNamed(*input, named);
     appendMessageField(out, 1, named);
   }
-  std::string opset = mil::packageName(function.opset).str();
+  std::string opset = mil::info(function.opset).packageName;
   appendStringField(out, 2, opset);
   std::string entry;
   appendStringField(entry, 1, opset);

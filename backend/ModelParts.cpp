@@ -124,6 +124,15 @@ bool split(StringRef bytes, ModelParts &parts) {
 
 } // namespace
 
+Expected<mil::Opset> opsetOf(const ModelParts::Function &function) {
+  FieldReader reader(function.message);
+  while (std::optional<Field> field = reader.next())
+    if (field->number == wire::Function::kOpsetFieldNumber && field->isBytes)
+      if (auto opset = mil::parseOpset(field->bytes))
+        return *opset;
+  return makeError("function '{0}' has no opset that is known", function.name);
+}
+
 Expected<ModelParts> splitModel(StringRef bytes) {
   if (bytes.size() > size_t(INT32_MAX))
     return makeError("it is larger than 2 GiB, which protobuf does not allow");
@@ -137,9 +146,11 @@ Expected<ModelParts> splitModel(StringRef bytes) {
                        parts.otherKind);
     return makeError("it holds no program");
   }
-  if (parts.specificationVersion < 6 || parts.specificationVersion > 9)
-    return makeError("its specification version is {0}; 6 to 9 are supported",
-                     parts.specificationVersion);
+  int64_t first = mil::allOpsets().front().specificationVersion;
+  int64_t last = mil::allOpsets().back().specificationVersion;
+  if (parts.specificationVersion < first || parts.specificationVersion > last)
+    return makeError("its specification version is {0}; {1} to {2} are supported",
+                     parts.specificationVersion, first, last);
   if (parts.programVersion != 1)
     return makeError("its program has version {0}; 1 is supported", parts.programVersion);
   return parts;

@@ -6,6 +6,7 @@
 //   functions, attributes := key:1 value:2                                      (map entries)
 #pragma once
 
+#include "mil/Opset.h"
 #include "support/Error.h"
 #include "llvm/ADT/StringRef.h"
 
@@ -31,6 +32,9 @@ struct ModelParts {
   std::string otherModel;   ///< whole fields of Model that are none of the above
   std::string otherProgram; ///< whole fields of Program but its version and functions
 };
+
+/// Which opset the function says that it is of.
+Expected<mil::Opset> opsetOf(const ModelParts::Function &function);
 
 /// Splits a model file; fails where it is damaged, or no mlprogram of a specification version that
 /// is supported.

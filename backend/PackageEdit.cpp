@@ -77,10 +77,12 @@ Expected<OpenedPackage> openToEdit(StringRef folder) {
   package.parts = std::move(*parts);
   package.description.ParseFromString(package.parts.description);
 
-  if (package.parts.specificationVersion < 9)
+  const mil::OpsetInfo &least = mil::info(mil::kDefaultOpset);
+  if (package.parts.specificationVersion < least.specificationVersion)
     return makeError("'{0}': its specification version is {1}; packages of several functions have "
-                     "version 9: convert the model again for iOS 18 or macOS 15",
-                     folder, package.parts.specificationVersion);
+                     "version {2}, that of {3}: plait merge makes such a package of it",
+                     folder, package.parts.specificationVersion, least.specificationVersion,
+                     least.systems);
   if (package.description.functions_size() == 0) {
     spec::FunctionDescription main = describedFunctions(package.description)[0];
     package.description.clear_input();
@@ -336,10 +338,16 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
   Expected<OpenedPackage> package = openToEdit(folder);
   if (!package)
     return package.takeError();
+  for (const ModelParts::Function &there : package->parts.functions) {
+    Expected<mil::Opset> opset = opsetOf(there);
+    if (!opset)
+      return opset.takeError();
+    for (const auto &function : program.functions())
+      if (function->opset != *opset)
+        return makeError("function '{0}' has the opset {1}; the functions of '{2}' have {3}",
+                         function->name, mil::name(function->opset), folder, mil::name(*opset));
+  }
   for (const auto &function : program.functions()) {
-    if (function->opset != mil::Opset::iOS18)
-      return makeError("function '{0}' has the opset {1}; a package of several functions is of {2}",
-                       function->name, mil::name(function->opset), mil::name(mil::Opset::iOS18));
     for (const auto &described : package->description.functions())
       if (described.name() == function->name)
         return makeError("'{0}': there is a function '{1}' already; give the new one another name, "

@@ -121,7 +121,8 @@ Expected<Package> readModel(StringRef modelPath) {
 
   // What nothing here reads is kept.
   if (!package.program->functions().empty() &&
-      package.specificationVersion > specificationVersion(package.program->functions()[0]->opset)) {
+      package.specificationVersion >
+          mil::info(package.program->functions()[0]->opset).specificationVersion) {
     // An interface may need a later version than the operations do.
     spec::Model version;
     version.set_specificationversion(package.specificationVersion);
@@ -151,6 +152,21 @@ Expected<Package> openPackage(StringRef path) {
   if (Error error = readDebugInfo(*model, *package->program))
     return error;
   return package;
+}
+
+Expected<mil::Opset> packageOpset(StringRef path) {
+  Expected<std::string> model = findRootModel(path);
+  if (!model)
+    return model.takeError();
+  auto file = MappedFile::open(*model);
+  if (!file)
+    return file.takeError();
+  Expected<ModelParts> parts = splitModel(llvm::toStringRef((*file)->bytes()));
+  if (!parts)
+    return addContext(parts.takeError(), "'" + *model + "'");
+  if (parts->functions.empty())
+    return makeError("'{0}': it has no functions", *model);
+  return opsetOf(parts->functions[0]);
 }
 
 Expected<std::unique_ptr<mil::Program>> readPackage(StringRef path) {

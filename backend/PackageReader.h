@@ -1,5 +1,5 @@
 // Reads a Core ML package (.mlpackage) whose model is an mlprogram, of specification versions 6 to
-// 9 and whoever wrote it, into a program; a compiled model (.mlmodelc) or a text (.mil) likewise:
+// 10 and whoever wrote it, into a program; a compiled model (.mlmodelc) or a text (.mil) likewise:
 // see TextModel.h. Weights stay in the mapped weight file. Nothing in a package is trusted: what
 // does not fit is an error. What is not known (metadata of its own, fields of later versions) is
 // kept in the program and written back.
@@ -26,6 +26,9 @@ struct Package {
 
 /// Of whichever of the three kinds `path` is.
 Expected<Package> openPackage(llvm::StringRef path);
+
+/// The opset of a package's functions, found without reading them.
+Expected<mil::Opset> packageOpset(llvm::StringRef path);
 
 /// The program alone; its constants keep the files alive.
 Expected<std::unique_ptr<mil::Program>> readPackage(llvm::StringRef path);

@@ -49,9 +49,9 @@ Error checkProgram(const mil::Program &program) {
           program.functions()[0]->name, function->name, mil::name(program.functions()[0]->opset),
           mil::name(function->opset));
   if (!program.functions().empty() && !isPlain(program) &&
-      program.functions()[0]->opset < mil::Opset::iOS18)
-    return makeError("a package of named functions needs the opset ios18, not {0}",
-                     mil::name(program.functions()[0]->opset));
+      !mil::info(program.functions()[0]->opset).functions)
+    return makeError("a package of named functions needs the opset {0}, not {1}",
+                     mil::name(mil::kDefaultOpset), mil::name(program.functions()[0]->opset));
   return Error::success();
 }
 
@@ -88,8 +88,8 @@ Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evalu
   spec::Model head;
   if (!head.ParseFromString(program.metadata.otherModel))
     return makeError("what the program keeps of its package's model is damaged");
-  head.set_specificationversion(
-      std::max(head.specificationversion(), specificationVersion(program.functions()[0]->opset)));
+  head.set_specificationversion(std::max(
+      head.specificationversion(), mil::info(program.functions()[0]->opset).specificationVersion));
   if (Error error = encodeDescription(program, *head.mutable_description()))
     return error;
   wire::Program program0;

@@ -178,7 +178,7 @@ bool wantsBlob(const Attr &value, mil::Opset opset) {
   case DType::BF16:
     return false;
   default:
-    return opset >= mil::Opset::iOS18 && blobCode(tensor->dtype());
+    return mil::info(opset).allBlobs && blobCode(tensor->dtype());
   }
 }
 

@@ -208,9 +208,10 @@ Expected<Package> parseText(StringRef text, StringRef where) {
   Package package;
   package.program = std::move(*program);
   package.weights = files.opened();
-  package.specificationVersion = specificationVersion(package.program->functions().empty()
-                                                          ? mil::Opset::iOS18
-                                                          : package.program->functions()[0]->opset);
+  package.specificationVersion =
+      mil::info(package.program->functions().empty() ? mil::kDefaultOpset
+                                                     : package.program->functions()[0]->opset)
+          .specificationVersion;
   takeOwnAttributes(*package.program);
   return package;
 }

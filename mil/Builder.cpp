@@ -132,11 +132,11 @@ bool Builder::addResults(Op *op) {
 /// The element type for a literal: that of another operand bound to the same type variable, else
 /// the preferred one where the domain allows it, else the domain's only choice.
 DType Builder::dtypeFor(const Op &op, unsigned param, DType preferred) const {
-  const OpInfo &row = op.info();
-  const ParamInfo &info = row.params[param];
+  auto form = op.info().form(op.opset());
+  const ParamInfo &info = form[param] ? *form[param] : op.info().params[param];
   auto dtypeOf = [&](char var) -> std::optional<DType> {
-    for (unsigned i = 0; i < row.params.size(); ++i)
-      if (i != param && (var == 0 || row.params[i].var == var) && op[i] && op[i]->type.isTensor())
+    for (auto [i, other] : llvm::enumerate(form))
+      if (i != param && other && other->var == var && op[i] && op[i]->type.isTensor())
         return op[i]->type.dtype();
     return std::nullopt;
   };
@@ -145,7 +145,7 @@ DType Builder::dtypeFor(const Op &op, unsigned param, DType preferred) const {
       return *dtype;
   // Norm parameters and the like follow x where they may.
   if (isFloat(preferred))
-    if (auto first = dtypeOf(row.params[0].var);
+    if (auto first = form[0] ? dtypeOf(form[0]->var) : std::nullopt;
         first && isFloat(*first) && contains(info.domain, *first))
       return *first;
   if (contains(info.domain, preferred))
@@ -185,10 +185,11 @@ bool Builder::bindLiteral(Op &op, const Arg &arg) {
 
 void Builder::fillDefaults(Op &op) {
   const OpInfo &row = op.info();
-  for (unsigned i = 0; i < row.params.size(); ++i) {
-    const ParamInfo &param = row.params[i];
-    if (param.def.kind == Default::None || op[i])
+  for (auto [index, known] : llvm::enumerate(row.form(op.opset()))) {
+    unsigned i = index;
+    if (!known || known->def.kind == Default::None || op[i])
       continue;
+    const ParamInfo &param = *known;
     // Sizes follow x, or the kernel where the operation pools.
     unsigned rank = op[0] && op[0]->type.isTensor() ? op[0]->type.rank() : 0;
     int64_t spatial = rank >= 2 ? rank - 2 : 0;

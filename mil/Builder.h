@@ -69,6 +69,10 @@ public:
   /// Infers the results once both blocks have their outputs. On an error the operation is erased.
   bool closeControlFlow(Op *op);
 
+  /// Gives an operation of the block the parameters that it lacks and has a default for. They are
+  /// made at the insertion point, which must be before it.
+  void fillDefaults(Op &op);
+
   Value *constant(Attr value, llvm::StringRef hint = "");
   Value *constant(TensorData value, llvm::StringRef hint = "") {
     return constant(Attr(std::move(value)), hint);
@@ -93,7 +97,6 @@ private:
   Op *insert(OpKind kind, llvm::ArrayRef<Arg> args, llvm::StringRef hint);
   bool addResults(Op *op);
   bool bindLiteral(Op &op, const Arg &arg);
-  void fillDefaults(Op &op);
   DType dtypeFor(const Op &op, unsigned param, DType preferred) const;
 
   Block *block_;

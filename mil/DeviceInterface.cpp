@@ -50,18 +50,16 @@ void checkInterfaceRank(Context &c, const Function &f) {
 }
 
 void checkInterfaceType(Context &c, const Function &f) {
-  auto good = [](const Type &type) {
-    return type.isTensor() &&
-           (type.dtype() == DType::F16 || type.dtype() == DType::F32 || type.dtype() == DType::I32);
-  };
+  DTypeSet allowed = info(f.opset).interface;
+  auto good = [&](const Type &type) { return type.isTensor() && contains(allowed, type.dtype()); };
   for (const auto &input : f.inputs())
     if (!input->type.isState() && !good(input->type))
-      c.broken("input '{0}' is {1}; take fp16, fp32 or int32 and cast inside", input->name,
-               input->type.str());
+      c.broken("input '{0}' is {1}; {2} takes {3}: cast inside", input->name, input->type.str(),
+               name(f.opset), describe(allowed));
   for (const Operand &output : f.outputs())
     if (!good(output->type) && !(output->def() && output->def()->is(OpKind::classify)))
-      c.broken("output '{0}' is {1}; cast it to fp16, fp32 or int32", output->name,
-               output->type.str());
+      c.broken("output '{0}' is {1}; {2} gives {3}: cast it", output->name, output->type.str(),
+               name(f.opset), describe(allowed));
 }
 
 void checkUnusedInput(Context &c, const Function &f) {
@@ -186,14 +184,20 @@ void checkEmpty(Context &c, const Op &op) {
 }
 
 void checkRuntimeType(Context &c, const Op &op) {
-  constexpr DTypeSet runtime = setOf(DType::F16) | setOf(DType::F32) | setOf(DType::I32) |
-                               setOf(DType::Bool) | setOf(DType::String) | setOf(DType::I8) |
-                               setOf(DType::U8) | setOf(DType::I16) | setOf(DType::U16);
+  // A constant may be of any of them: the operation that takes it says.
+  DTypeSet all = allOpsets().back().computed;
+  bool constant = op.is(OpKind::const_) || (op.info().traits & Constexpr);
+  DTypeSet runtime = constant ? all : info(op.opset()).computed;
   if (op.is(OpKind::classify))
     return;
   for (const auto &result : op.results()) {
     if (!result->type.isTensor() || contains(runtime, result->type.dtype()))
       continue;
+    if (contains(all, result->type.dtype())) {
+      c.broken(op, "'{0}' is {1}, which {2} does not compute with", result->name,
+               result->type.str(), name(op.opset()));
+      continue;
+    }
     // uint32 parameters and compressed constants are no values of the run.
     bool parameter = op.is(OpKind::const_) && result->type.dtype() == DType::U32;
     if (!parameter && !(isCompileTime(result.get()) && feedsOnlyConstexpr(*result)))
@@ -227,16 +231,13 @@ void checkDataDependent(Context &c, const Op &op) {
 }
 
 void checkDefaults(Context &c, const Op &op) {
-  // Older opsets know fewer parameters than the table's rows.
-  if (c.function->opset != Opset::iOS18)
-    return;
-  for (auto [i, param] : llvm::enumerate(op.info().params)) {
-    if (param.def.kind == Default::None || op[i])
+  for (auto [i, param] : llvm::enumerate(op.info().form(op.opset()))) {
+    if (!param || param->def.kind == Default::None || op[i])
       continue;
-    if (param.def.kind == Default::IndicesDType &&
+    if (param->def.kind == Default::IndicesDType &&
         !constBool(op[topk::return_indices]).value_or(true))
       continue;
-    c.broken(op, "{0} is not given; Core ML needs every parameter that has a default", param.name);
+    c.broken(op, "{0} is not given; Core ML needs every parameter that has a default", param->name);
   }
 }
 
@@ -288,7 +289,8 @@ const Check kChecks[] = {
       "coremltools Placeholder; chromium; onnxruntime; executorch 10443"},
      checkInterfaceRank,
      nullptr},
-    {{"interface-type", Rule::Refused, "inputs and outputs are fp16, fp32 or int32 tensors",
+    {{"interface-type", Rule::Refused,
+      "inputs and outputs are fp16 (from ios16), fp32, int32 or int8 (from ios26) tensors",
       "coremltools validator and adjust_io_to_supported_types"},
      checkInterfaceType,
      nullptr},

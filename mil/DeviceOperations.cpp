@@ -45,7 +45,8 @@ void checkIndices(Context &c, const Op &op) {
   if (constBool(op[*validate]).value_or(false))
     c.broken(op, "validate_indices is true, which fails in places; write false");
   if (auto indices = constInts(op[*op.info().findParam("indices")]);
-      indices && llvm::any_of(*indices, [](int64_t i) { return i < 0; }))
+      indices && !info(op.opset()).negativeIndices &&
+      llvm::any_of(*indices, [](int64_t i) { return i < 0; }))
     c.broken(op, "has a negative index, which is out of bounds; add the size of the axis");
 }
 

@@ -88,6 +88,11 @@ Op::Op(OpKind kind) : kind_(kind) {
     segments_ = std::make_unique<uint32_t[]>(params);
 }
 
+Opset Op::opset() const {
+  const Function *in = function();
+  return in ? in->opset : allOpsets().back().opset;
+}
+
 /// The terminator's operands are bound to one parameter.
 unsigned Op::numParams() const { return isTerminator() ? 1 : info().params.size(); }
 
@@ -398,16 +403,9 @@ bool isInlineOnly(const Op &constant) {
 }
 
 bool keepsOperandsInAttributes(const Op &op) {
-  switch (op.kind()) {
-  case OpKind::constexpr_affine_dequantize:
-    return true;
-  case OpKind::constexpr_lut_to_dense:
-    return op[constexpr_lut_to_dense::shape] != nullptr;
-  case OpKind::constexpr_sparse_to_dense:
-    return op[constexpr_sparse_to_dense::shape] != nullptr;
-  default:
-    return false;
-  }
+  const OpInfo &row = op.info();
+  return (row.traits & Constexpr) &&
+         (!info(row.newest).constexprOperands || !info(op.opset()).constexprOperands);
 }
 
 bool isCompileTime(const Value *value) {

@@ -142,6 +142,10 @@ public:
   llvm::ArrayRef<Operand> operands() const { return operands_; }
   llvm::MutableArrayRef<Operand> operands() { return operands_; }
   unsigned numParams() const;
+  /// That of the function it is in; the newest while detached.
+  Opset opset() const;
+  /// What the parameter is in the operation's opset; null where that does not have it.
+  const ParamInfo *paramInfo(unsigned param) const { return info().form(opset())[param]; }
   /// Binds a parameter to one value (null: to none) or to several.
   void set(unsigned param, Value *value);
   void set(unsigned param, llvm::ArrayRef<Value *> values);
@@ -290,7 +294,7 @@ public:
   Program() = default;
   Program(const Program &) = delete;
 
-  Function *addFunction(llvm::StringRef name, Opset opset = Opset::iOS18);
+  Function *addFunction(llvm::StringRef name, Opset opset = kDefaultOpset);
   /// Null when there is none.
   Function *function(llvm::StringRef name) const;
   llvm::ArrayRef<std::unique_ptr<Function>> functions() const { return functions_; }
@@ -327,7 +331,8 @@ std::optional<llvm::StringRef> constString(const Value *value);
 bool writesInline(const Op &op, unsigned param);
 /// All uses of the constant are written inline, so that it needs no statement of its own.
 bool isInlineOnly(const Op &constant);
-/// constexpr_* operations of iOS16's form keep their literals in attributes, not in operands.
+/// constexpr_* operations that older opsets have in the same form keep their literals in
+/// attributes, not in operands; in those opsets all do.
 bool keepsOperandsInAttributes(const Op &op);
 /// The result of a const or of a constexpr_* operation: what may be bound to a Const parameter.
 bool isCompileTime(const Value *value);

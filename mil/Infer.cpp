@@ -54,8 +54,11 @@ static Error checkOperand(const Op &op, const ParamInfo &param, const Value &val
 Expected<llvm::SmallVector<Type, 1>> inferTypes(const Op &op) {
   const OpInfo &row = op.info();
   std::map<char, DType> variables;
-  for (unsigned i = 0; i < row.params.size(); ++i) {
-    const ParamInfo &param = row.params[i];
+  for (auto [i, known] : llvm::enumerate(row.form(op.opset()))) {
+    // Of another opset; the verifier tells.
+    const ParamInfo &param = known ? *known : row.params[i];
+    if (!known && op.operands(i).empty())
+      continue;
     llvm::ArrayRef<Operand> bound = op.operands(i);
     if (bound.empty() && !param.isOptional())
       return makeError("{0}: {1} is missing", row.name, param.name);

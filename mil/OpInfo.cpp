@@ -1,13 +1,17 @@
-// The constexpr tables made from Ops.def.
+// The tables made from Ops.def: the rows, and the forms that older opsets have.
 #include "mil/OpInfo.h"
 
+#include "llvm/ADT/SmallVectorExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
+
+#include <deque>
 
 namespace plait::mil {
 
 namespace infer {
-#define OP(NAME, SINCE, TRAITS, HALF, INFER, ...) Error INFER(InferContext &);
-#define OP_KEYWORD(NAME, TEXT, SINCE, TRAITS, HALF, INFER, ...) Error INFER(InferContext &);
+#define OP(NAME, NEWEST, TRAITS, HALF, INFER, ...) Error INFER(InferContext &);
+#define OP_KEYWORD(NAME, TEXT, NEWEST, TRAITS, HALF, INFER, ...) Error INFER(InferContext &);
 #include "mil/Ops.def"
 } // namespace infer
 
@@ -44,25 +48,148 @@ constexpr Default indicesDType() { return {Default::IndicesDType}; }
 #define IN(NAME, VAR, DOMAIN, FLAGS) ParamInfo{#NAME, VAR, DOMAIN, uint8_t(FLAGS), {}},
 #define DEF(NAME, VAR, DOMAIN, FLAGS, DEFAULT)                                                     \
   ParamInfo{#NAME, VAR, DOMAIN, uint8_t((FLAGS) | Opt), DEFAULT},
-#define OP(NAME, SINCE, TRAITS, HALF, INFER, ...)                                                  \
+#define GONE(NAME) ParamInfo{#NAME, '_', Any, uint8_t(Opt | Gone), {}},
+#define OP(NAME, NEWEST, TRAITS, HALF, INFER, ...)                                                 \
   constexpr ParamInfo NAME##_params[] = {__VA_ARGS__ ParamInfo{nullptr, 0, 0, 0, {}}};
-#define OP_KEYWORD(NAME, TEXT, SINCE, TRAITS, HALF, INFER, ...)                                    \
-  OP(NAME, SINCE, TRAITS, HALF, INFER, __VA_ARGS__)
+#define OP_KEYWORD(NAME, TEXT, NEWEST, TRAITS, HALF, INFER, ...)                                   \
+  OP(NAME, NEWEST, TRAITS, HALF, INFER, __VA_ARGS__)
 #include "mil/Ops.def"
 
 const OpInfo kOps[] = {
-#define OP_KEYWORD(NAME, TEXT, SINCE, TRAITS, HALF, INFER, ...)                                    \
-  {TEXT, SINCE,        uint8_t(TRAITS),                                                            \
+#define OP_KEYWORD(NAME, TEXT, NEWEST, TRAITS, HALF, INFER, ...)                                   \
+  {TEXT, NEWEST,       uint8_t(TRAITS),                                                            \
    HALF, infer::INFER, llvm::ArrayRef<ParamInfo>(NAME##_params).drop_back()},
-#define OP(NAME, SINCE, TRAITS, HALF, INFER, ...)                                                  \
-  OP_KEYWORD(NAME, #NAME, SINCE, TRAITS, HALF, INFER, __VA_ARGS__)
+#define OP(NAME, NEWEST, TRAITS, HALF, INFER, ...)                                                 \
+  OP_KEYWORD(NAME, #NAME, NEWEST, TRAITS, HALF, INFER, __VA_ARGS__)
 #include "mil/Ops.def"
     {"block_return", iOS15, Effect, Keep, nullptr, {}},
 };
+
+/// How a form differs from its row.
+struct Change {
+  enum Kind : uint8_t { Is, Not, Tied, All } kind;
+  const char *names;
+  char var;
+  DTypeSet domain;
+  uint8_t flags;
+};
+
+struct Form {
+  OpKind op;
+  Opset since;
+  llvm::SmallVector<Change, 4> changes;
+};
+
+llvm::ArrayRef<Form> forms() {
+  static const Form table[] = {
+#define OP(NAME, ...)
+#define IN(NAME, VAR, DOMAIN, FLAGS) Change{Change::Is, #NAME, VAR, DOMAIN, uint8_t(FLAGS)},
+#define NO(NAME) Change{Change::Not, #NAME, '_', 0, 0},
+#define TIED(NAMES) Change{Change::Tied, NAMES, 'T', 0, 0},
+#define ALL(VAR, DOMAIN) Change{Change::All, "", VAR, DOMAIN, 0},
+#define FORM(NAME, SINCE, ...) {OpKind::NAME, SINCE, {__VA_ARGS__}},
+#include "mil/Ops.def"
+#undef NO
+#undef TIED
+#undef ALL
+  };
+  return table;
+}
 } // namespace row
 } // namespace
 
+namespace {
+
+/// Every form of every operation, made when it is first asked for.
+class FormTable {
+public:
+  struct Entry {
+    Opset since;
+    std::vector<const ParamInfo *> params;
+  };
+
+  static const FormTable &get() {
+    static const FormTable table;
+    return table;
+  }
+  /// Oldest first.
+  llvm::ArrayRef<Entry> of(const OpInfo &op) const { return entries_[&op - row::kOps]; }
+
+private:
+  FormTable() : entries_(kNumOps + 1) {
+    for (const row::Form &form : row::forms())
+      entries_[unsigned(form.op)].push_back(
+          {form.since, changed(row::kOps[unsigned(form.op)], form)});
+    for (unsigned i = 0; i <= kNumOps; ++i) {
+      const OpInfo &op = row::kOps[i];
+      Entry newest{op.newest, {}};
+      for (const ParamInfo &param : op.params)
+        newest.params.push_back(param.flags & Gone ? nullptr : &param);
+      entries_[i].push_back(std::move(newest));
+    }
+  }
+
+  std::vector<const ParamInfo *> changed(const OpInfo &op, const row::Form &form) {
+    std::vector<const ParamInfo *> params;
+    for (const ParamInfo &param : op.params) {
+      ParamInfo own = param;
+      for (const row::Change &change : form.changes)
+        apply(change, own);
+      changed_.push_back(own);
+      params.push_back(own.flags & Gone ? nullptr : &changed_.back());
+    }
+    return params;
+  }
+
+  static void apply(const row::Change &change, ParamInfo &param) {
+    switch (change.kind) {
+    case row::Change::Is:
+      if (llvm::StringRef(change.names) == param.name) {
+        param.var = change.var;
+        param.domain = change.domain;
+        param.flags = change.flags | (param.def.kind == Default::None ? 0 : Opt);
+      }
+      break;
+    case row::Change::Not:
+      if (llvm::StringRef(change.names) == param.name)
+        param.flags |= Gone;
+      break;
+    case row::Change::Tied: {
+      llvm::SmallVector<llvm::StringRef, 6> names;
+      llvm::StringRef(change.names).split(names, ' ');
+      if (llvm::is_contained(names, param.name))
+        param.var = change.var;
+      break;
+    }
+    case row::Change::All:
+      if (param.var == change.var)
+        param.domain = change.domain;
+      break;
+    }
+  }
+
+  std::vector<llvm::SmallVector<Entry, 1>> entries_;
+  std::deque<ParamInfo> changed_;
+};
+
+} // namespace
+
 const OpInfo &info(OpKind kind) { return row::kOps[unsigned(kind)]; }
+
+Opset OpInfo::since() const { return FormTable::get().of(*this).front().since; }
+
+llvm::ArrayRef<const ParamInfo *> OpInfo::form(Opset opset) const {
+  llvm::ArrayRef<FormTable::Entry> entries = FormTable::get().of(*this);
+  size_t i = entries.size() - 1;
+  while (i > 0 && entries[i].since > opset)
+    --i;
+  return entries[i].params;
+}
+
+llvm::SmallVector<Opset, 3> OpInfo::formsSince() const {
+  return llvm::map_to_vector<3>(FormTable::get().of(*this),
+                                [](const FormTable::Entry &entry) { return entry.since; });
+}
 
 std::optional<OpKind> parseOpKind(llvm::StringRef name) {
   static const llvm::StringMap<OpKind> kinds = [] {
@@ -79,23 +206,6 @@ std::optional<unsigned> OpInfo::findParam(llvm::StringRef name) const {
   for (unsigned i = 0; i < params.size(); ++i)
     if (name == params[i].name)
       return i;
-  return std::nullopt;
-}
-
-llvm::StringRef name(Opset opset) {
-  static constexpr llvm::StringLiteral names[] = {"ios15", "ios16", "ios17", "ios18"};
-  return names[unsigned(opset) - unsigned(Opset::iOS15)];
-}
-
-llvm::StringRef packageName(Opset opset) {
-  static constexpr llvm::StringLiteral names[] = {"CoreML5", "CoreML6", "CoreML7", "CoreML8"};
-  return names[unsigned(opset) - unsigned(Opset::iOS15)];
-}
-
-std::optional<Opset> parseOpset(llvm::StringRef text) {
-  for (Opset opset : {Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18})
-    if (text == name(opset) || text == packageName(opset))
-      return opset;
   return std::nullopt;
 }
 

@@ -1,8 +1,8 @@
 // The table of operations: Ops.def expanded into an enumeration, one namespace of parameter indices
-// an operation
-// (`op[linear::weight]`) and constexpr descriptions that everything else derives from.
+// an operation (`op[linear::weight]`) and descriptions that everything else derives from.
 #pragma once
 
+#include "mil/Opset.h"
 #include "mil/Type.h"
 #include "support/Error.h"
 
@@ -19,12 +19,6 @@ enum class OpKind : uint16_t {
   block_return,
 };
 inline constexpr unsigned kNumOps = unsigned(OpKind::block_return);
-
-enum class Opset : uint8_t { iOS15 = 5, iOS16, iOS17, iOS18 };
-/// "ios18", as in MIL text; "CoreML8", as in packages.
-llvm::StringRef name(Opset opset);
-llvm::StringRef packageName(Opset opset);
-std::optional<Opset> parseOpset(llvm::StringRef name);
 
 /// What an operation does besides computing its results.
 enum Trait : uint8_t {
@@ -49,6 +43,7 @@ enum ParamFlags : uint8_t {
   ListOnly = 8, ///< a list, not a tensor
   StateOnly = 16,
   Inline = 32, ///< written as a literal in the operation itself, never as a named const
+  Gone = 64,   ///< not in the newest form
 };
 
 /// The value that an absent optional parameter stands for, as coremltools writes it. Values of
@@ -86,16 +81,27 @@ struct ParamInfo {
 /// Computes the result types of `context`'s operation or says why it is ill-formed.
 using InferFn = Error (*)(InferContext &context);
 
+/// A row of the table. What it says of parameters holds for the newest form; form() tells what
+/// another opset has.
 struct OpInfo {
   const char *name;
-  Opset since;
+  Opset newest; ///< the opset that brought this form
   uint8_t traits;
   HalfPolicy half;
   InferFn infer;
-  llvm::ArrayRef<ParamInfo> params;
+  llvm::ArrayRef<ParamInfo> params; ///< those that only older forms have are marked Gone
 
   bool isPure() const { return !(traits & (Effect | NonDeterministic)); }
   std::optional<unsigned> findParam(llvm::StringRef name) const;
+
+  /// The first opset that has the operation.
+  Opset since() const;
+  bool existsIn(Opset opset) const { return since() <= opset; }
+  /// The form that the opset has: one entry a parameter of the row, null for those that it does not
+  /// have. Of an opset that has no such operation: the first form.
+  llvm::ArrayRef<const ParamInfo *> form(Opset opset) const;
+  /// The opsets in which the form changed, oldest first; the last is `newest`.
+  llvm::SmallVector<Opset, 3> formsSince() const;
 };
 
 const OpInfo &info(OpKind kind);
@@ -105,12 +111,13 @@ std::optional<OpKind> parseOpKind(llvm::StringRef name);
 // One namespace an operation, holding its parameter indices.
 #define IN(NAME, VAR, DOMAIN, FLAGS) NAME,
 #define DEF(NAME, VAR, DOMAIN, FLAGS, DEFAULT) NAME,
-#define OP(NAME, SINCE, TRAITS, HALF, INFER, ...)                                                  \
+#define GONE(NAME) NAME,
+#define OP(NAME, NEWEST, TRAITS, HALF, INFER, ...)                                                 \
   namespace NAME {                                                                                 \
   enum In : unsigned { __VA_ARGS__ };                                                              \
   }
-#define OP_KEYWORD(NAME, TEXT, SINCE, TRAITS, HALF, INFER, ...)                                    \
-  OP(NAME, SINCE, TRAITS, HALF, INFER, __VA_ARGS__)
+#define OP_KEYWORD(NAME, TEXT, NEWEST, TRAITS, HALF, INFER, ...)                                   \
+  OP(NAME, NEWEST, TRAITS, HALF, INFER, __VA_ARGS__)
 #include "mil/Ops.def"
 
 } // namespace plait::mil

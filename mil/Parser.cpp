@@ -169,7 +169,7 @@ bool Parser::parseStatement(Block &block, unsigned depth) {
     return false;
   auto kind = parseOpKind(opName);
   if (!kind)
-    return fail(opName, "'" + opName.str() + "' is no operation of MIL's iOS18 opset");
+    return fail(opName, "'" + opName.str() + "' is no operation of MIL");
   Op *op = block.insert(block.end(), std::make_unique<Op>(*kind));
 
   // Operands; each parameter once.
@@ -281,7 +281,7 @@ bool Parser::parseFunction() {
     return false;
   auto opset = parseOpset(opsetName);
   if (!opset)
-    return fail(opsetName, "'" + opsetName.str() + "' is no opset of ios15, ios16, ios17, ios18");
+    return fail(opsetName, "'" + opsetName.str() + "' is no opset of " + opsetNames());
   if (program_->function(name))
     return fail(name, "the function '" + name.str() + "' is defined already");
   function_ = program_->addFunction(name, *opset);

@@ -30,6 +30,7 @@ private:
   void block(const Block &block);
   void operation(const Op &op);
   void operands(const Op &op);
+  void form(const Op &op);
   void results(const Op &op);
   void define(const Value &value, const Block *block);
   void states(const Function &function);
@@ -78,6 +79,27 @@ void Verifier::operands(const Op &op) {
   }
 }
 
+/// The opset has the operation, and every parameter that is given.
+void Verifier::form(const Op &op) {
+  const OpInfo &row = op.info();
+  Opset opset = op.opset();
+  if (!row.existsIn(opset)) {
+    fail("{0} has no such operation; {1} brought it", name(opset), name(row.since()));
+    return;
+  }
+  auto has = row.form(opset);
+  for (unsigned i = 0; i < has.size(); ++i) {
+    if (has[i] || op.operands(i).empty())
+      continue;
+    const ParamInfo &param = row.params[i];
+    if (param.flags & Gone)
+      fail("has the parameter {0}, which is in older opsets than {1} only", param.name,
+           name(opset));
+    else
+      fail("has the parameter {0}, which {1} does not have", param.name, name(opset));
+  }
+}
+
 void Verifier::results(const Op &op) {
   auto inferred = inferTypes(op);
   if (!inferred) {
@@ -107,6 +129,7 @@ void Verifier::operation(const Op &op) {
   attributes(op.attributes);
   unsigned before = count_;
   operands(op);
+  form(op);
   bool hasBlocks = op.is(OpKind::cond) || op.is(OpKind::while_loop);
   if (!hasBlocks && !op.blocks().empty())
     fail("has {0} nested blocks", op.blocks().size());
@@ -171,6 +194,9 @@ void Verifier::function(const Function &function) {
   for (const auto &input : function.inputs())
     if (!input->type.isTensor() && !input->type.isState())
       fail("input '{0}' is {1}; inputs are tensors and states", input->name, input->type.str());
+    else if (input->type.isState() && !info(function.opset).states)
+      fail("input '{0}' is a state, which {1} does not have; {2} brought states", input->name,
+           name(function.opset), name(Opset::iOS18));
   if (function.inputInfo.size() > function.inputs().size())
     fail("describes {0} inputs of {1}", function.inputInfo.size(), function.inputs().size());
   for (auto [info, input] : llvm::zip(function.inputInfo, function.inputs()))

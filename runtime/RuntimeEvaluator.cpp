@@ -10,6 +10,18 @@ namespace plait::runtime {
 using mil::Attr;
 using mil::TensorData;
 
+/// The newest opset whose form of the operation has all the parameters that are given.
+static mil::Opset newestWith(const mil::OpInfo &row, llvm::ArrayRef<std::vector<Attr>> operands) {
+  for (const mil::OpsetInfo &opset : llvm::reverse(mil::allOpsets())) {
+    auto form = row.form(opset.opset);
+    if (llvm::all_of(llvm::enumerate(operands), [&](const auto &given) {
+          return given.value().empty() || form[given.index()];
+        }))
+      return opset.opset;
+  }
+  return mil::kDefaultOpset;
+}
+
 Expected<std::vector<TensorData>>
 RuntimeEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<Attr>> operands,
                            llvm::ArrayRef<mil::Type> resultTypes) {
@@ -17,7 +29,7 @@ RuntimeEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<Attr>> o
   if (row.traits & (mil::Effect | mil::ReadsMemory | mil::NonDeterministic))
     return makeError("{0} cannot be computed on constants", row.name);
   mil::Program program;
-  mil::Function *function = program.addFunction("constants");
+  mil::Function *function = program.addFunction("constants", newestWith(row, operands));
   mil::Builder builder(function->body());
   std::vector<mil::Arg> args;
   for (auto [param, attrs] : llvm::enumerate(operands)) {

@@ -114,11 +114,28 @@ Error crop(InferContext &c) {
   return c.result(c.dtype(crop::x), shape);
 }
 
+/// iOS15, iOS16: a region is cut out of every image, or, where it has five elements, of the one
+/// that the first says.
+static Error cropRegions(InferContext &c) {
+  using namespace crop_resize;
+  auto image = c.shape(x), regions = c.shape(roi);
+  bool indexed = regions.size() == 5 && maybeEqual(regions[2], 5);
+  if (regions.size() != 5 || (!indexed && !maybeEqual(regions[2], 4)) ||
+      !maybeEqual(regions[1], 1) || !maybeEqual(regions[3], 1) || !maybeEqual(regions[4], 1))
+    return c.fail("roi has shape {0}; [N, 1, 4, 1, 1] or [N, 1, 5, 1, 1] is needed", str(regions));
+  return c.result(c.dtype(x), {regions[0], indexed ? Dim(1) : image[0], image[1],
+                               Dim(c.constInt(target_height).value_or(1)),
+                               Dim(c.constInt(target_width).value_or(1))});
+}
+
 Error cropResize(InferContext &c) {
   using namespace crop_resize;
-  auto image = c.shape(x), rois = c.shape(boxes);
+  auto image = c.shape(x);
   if (image.size() != 4)
     return c.fail("x has rank {0}; 4 is needed", image.size());
+  if (c.has(roi))
+    return cropRegions(c);
+  auto rois = c.shape(boxes);
   if (rois.size() != 2 || !maybeEqual(rois[1], 4))
     return c.fail("boxes has shape {0}; [N, 4] is needed", str(rois));
   if (c.has(box_indices) && !maybeEqual(c.shape(box_indices), rois[0]))

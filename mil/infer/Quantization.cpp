@@ -165,9 +165,8 @@ Error constexprLutToDense(InferContext &c) {
     auto result = statedShape(c, constexpr_lut_to_dense::shape);
     if (!result)
       return result.takeError();
-    if (c.rank(indices) != 1 || c.rank(lut) != 1 || c.dtype(indices) != DType::U8 ||
-        !c.shape(lut)[0].isConst())
-      return c.fail("with shape, indices and lut must be vectors and indices uint8");
+    if (c.rank(indices) != 1 || c.rank(lut) != 1 || !c.shape(lut)[0].isConst())
+      return c.fail("with shape, indices and lut must be vectors");
     int64_t entries = c.shape(lut)[0].value();
     if (entries < 2 || entries > 256 || !llvm::isPowerOf2_64(entries))
       return c.fail("lut has {0} entries", entries);
@@ -201,13 +200,11 @@ Error constexprSparseToDense(InferContext &c) {
     auto result = statedShape(c, constexpr_sparse_to_dense::shape);
     if (!result)
       return result.takeError();
-    if (c.rank(mask) != 1 || c.rank(nonzero_data) != 1 || c.dtype(mask) != DType::U8 ||
+    if (c.rank(mask) != 1 || c.rank(nonzero_data) != 1 ||
         !maybeEqual(c.shape(mask)[0], ceildiv(numElements(*result), 8)))
       return c.fail("mask of shape {0} does not fit shape {1}", str(c.shape(mask)), str(*result));
     return c.result(c.dtype(nonzero_data), *result);
   }
-  if (c.dtype(mask) != DType::U1)
-    return c.fail("mask is {0}; uint1 is needed", name(c.dtype(mask)));
   if (Error error = checkSparse(c, nonzero_data, mask))
     return error;
   return c.result(c.dtype(nonzero_data), c.shape(mask));

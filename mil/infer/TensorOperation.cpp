@@ -226,6 +226,15 @@ Error nonMaximumSuppression(InferContext &c) {
   auto count = c.constInt(max_boxes);
   if (!count || *count < 1)
     return c.fail("max_boxes must be a positive constant");
+  if (c.has(score_threshold)) { // iOS15, iOS16: boxes before coordinates, and how many there are
+    if (Error error = c.result(c.dtype(boxes), {s[0], Dim(*count), Dim(4)}))
+      return error;
+    if (Error error = c.result(c.dtype(scores), {s[0], Dim(*count), s[2]}))
+      return error;
+    if (Error error = c.result(DType::I32, {s[0], Dim(*count)}))
+      return error;
+    return c.result(DType::I32, {s[0]});
+  }
   if (Error error = c.result(c.dtype(boxes), {s[0], Dim(4), Dim(*count)}))
     return error;
   if (Error error = c.result(c.dtype(scores), {s[0], s[1], Dim(*count)}))

@@ -273,12 +273,43 @@ Results evalAffine(EvalContext &c) {
   return at::stack(images);
 }
 
+/// What crop_resize cuts out: boxes, and the image that each is of.
+struct Boxes {
+  at::Tensor coordinates; // [N, 4]
+  std::vector<int64_t> images;
+};
+
+Boxes boxesOf(EvalContext &c, int64_t batch) {
+  namespace cr = crop_resize;
+  Boxes boxes;
+  if (!c.has(cr::roi)) {
+    boxes.coordinates = c.raw(cr::boxes).to(at::kDouble).contiguous();
+    boxes.images = c.ints(cr::box_indices);
+    for (int64_t n = boxes.images.size(); n < boxes.coordinates.size(0); ++n)
+      boxes.images.push_back(n);
+    return boxes;
+  }
+  // iOS15, iOS16: of the image that the first element says, else of every image.
+  at::Tensor regions = c.raw(cr::roi).to(at::kDouble);
+  regions = regions.reshape({regions.size(0), regions.size(2)});
+  if (regions.size(1) == 5) {
+    boxes.coordinates = regions.slice(1, 1).contiguous();
+    for (int64_t n = 0; n < regions.size(0); ++n)
+      boxes.images.push_back(int64_t(regions[n][0].item<double>()));
+    return boxes;
+  }
+  boxes.coordinates = regions.repeat_interleave(batch, 0);
+  for (int64_t n = 0; n < boxes.coordinates.size(0); ++n)
+    boxes.images.push_back(n % batch);
+  return boxes;
+}
+
 /// One patch a box, its grid points spread over [start, end] of each axis; points outside the image
 /// give pad_value. A box given by centre and size starts half its size before the centre.
 Results evalCropResize(EvalContext &c) {
   namespace cr = crop_resize;
   at::Tensor x = c.value(cr::x);
-  at::Tensor boxes = c.raw(cr::boxes).to(at::kDouble).contiguous();
+  Boxes boxes = boxesOf(c, x.size(0));
   int64_t height = c.integer(cr::target_height, 1), width = c.integer(cr::target_width, 1);
   std::string boxMode = c.string(cr::box_coordinate_mode, "CORNERS_HEIGHT_FIRST");
   Grid mode = gridMode(c.string(cr::sampling_mode, "DEFAULT"));
@@ -286,11 +317,10 @@ Results evalCropResize(EvalContext &c) {
   bool corners = boxMode.rfind("CORNERS", 0) == 0;
   int first = boxMode.find("HEIGHT_FIRST") != std::string::npos ? 0 : 1;
   double scale = c.number(cr::spatial_scale, 1), padding = c.number(cr::pad_value, 0);
-  std::vector<int64_t> indices = c.ints(cr::box_indices);
-  auto box = boxes.accessor<double, 2>();
+  auto box = boxes.coordinates.accessor<double, 2>();
   std::vector<at::Tensor> patches;
-  for (int64_t n = 0; n < boxes.size(0); ++n) {
-    int64_t image = indices.empty() ? n : indices[n];
+  for (int64_t n = 0; n < boxes.coordinates.size(0); ++n) {
+    int64_t image = boxes.images[n];
     TORCH_CHECK(image >= 0 && image < x.size(0), "box ", n, " is of image ", image, " of ",
                 x.size(0));
     auto points = [&](int part, int64_t size, int64_t count) {
@@ -311,7 +341,11 @@ Results evalCropResize(EvalContext &c) {
     patches.push_back(
         sample(x[image], rows, columns, false, Edge::Border, 0).masked_fill(outside, padding));
   }
-  return at::stack(patches);
+  at::Tensor result = at::stack(patches);
+  if (!c.has(cr::roi))
+    return result;
+  int64_t regions = c.raw(cr::roi).size(0);
+  return result.reshape({regions, result.size(0) / regions, x.size(1), height, width});
 }
 
 } // namespace

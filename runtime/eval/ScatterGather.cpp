@@ -1,6 +1,6 @@
 // gather*, scatter*: all are brought to rows of a matrix picked by one vector of indices. An index
 // out of range is an error: Core ML leaves its result undefined. Negative indices count from the
-// end in programs older than iOS17 only, as Core ML has it.
+// end in programs of older opsets only, as Core ML has it.
 #include "runtime/eval/Eval.h"
 
 namespace plait::runtime {
@@ -27,8 +27,7 @@ at::Tensor checked(EvalContext &c, const at::Tensor &indices, int64_t size) {
   at::Tensor result = indices.to(at::kLong);
   if (result.numel() == 0)
     return result;
-  const Function *function = c.op().function();
-  if (function && function->opset < Opset::iOS17)
+  if (info(c.op().opset()).negativeIndices)
     result = at::where(result.lt(0), result + size, result);
   int64_t low = result.min().item<int64_t>(), high = result.max().item<int64_t>();
   TORCH_CHECK(low >= 0 && high < size, "index ", low < 0 ? low : high, " is outside [0, ", size,

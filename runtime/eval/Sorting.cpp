@@ -44,17 +44,24 @@ double overlap(at::TensorAccessor<double, 1> a, at::TensorAccessor<double, 1> b)
 
 /// Boxes in descending order of their best class, each kept unless a kept one (of its class, with
 /// per_class_suppression) overlaps it by more than the threshold. Unused places hold zeros, and -1
-/// as index.
+/// as index. The form of iOS15 and iOS16 rejects boxes below a score first, has coordinates last
+/// and counts what it kept.
 Results evalNonMaximumSuppression(EvalContext &c) {
   namespace nms = non_maximum_suppression;
-  at::Tensor boxes = c.raw(nms::boxes).transpose(1, 2); // [n, B, 4]
-  at::Tensor scores = c.raw(nms::scores).transpose(1, 2);
+  bool older = c.has(nms::score_threshold);
+  at::Tensor boxes = c.raw(nms::boxes), scores = c.raw(nms::scores); // [n, B, 4] and [n, B, K]
+  if (!older) {
+    boxes = boxes.transpose(1, 2);
+    scores = scores.transpose(1, 2);
+  }
+  double least = older ? c.number(nms::score_threshold) : 0;
   int64_t batches = boxes.size(0), limit = c.integer(nms::max_boxes);
   double threshold = c.number(nms::iou_threshold);
   bool perClass = c.boolean(nms::per_class_suppression);
   at::Tensor kept = at::zeros({batches, limit, 4}, boxes.options());
   at::Tensor keptScores = at::zeros({batches, limit, scores.size(2)}, scores.options());
   at::Tensor indices = at::full({batches, limit}, -1, at::kInt);
+  at::Tensor counts = at::zeros({batches}, at::kInt);
   for (int64_t n = 0; n < batches; ++n) {
     at::Tensor coordinates = boxes[n].to(at::kDouble).contiguous();
     auto box = coordinates.accessor<double, 2>();
@@ -63,6 +70,8 @@ Results evalNonMaximumSuppression(EvalContext &c) {
     std::vector<int64_t> chosen;
     for (int64_t i = 0; i < order.numel() && int64_t(chosen.size()) < limit; ++i) {
       int64_t candidate = order[i].item<int64_t>();
+      if (older && best[candidate].item<double>() < least)
+        break;
       bool suppressed = llvm::any_of(chosen, [&](int64_t other) {
         return (!perClass ||
                 classes[other].item<int64_t>() == classes[candidate].item<int64_t>()) &&
@@ -76,7 +85,10 @@ Results evalNonMaximumSuppression(EvalContext &c) {
       indices[n][place].fill_(candidate);
       chosen.push_back(candidate);
     }
+    counts[n].fill_(int64_t(chosen.size()));
   }
+  if (older)
+    return Results::of({kept, keptScores, indices, counts});
   return Results::of({kept.transpose(1, 2), keptScores.transpose(1, 2), indices});
 }
 

@@ -441,9 +441,9 @@ TEST_F(PackageTest, WhatIsNoPackage) {
   put(model("p"), std::string("\x08\x04\xA2\x1F\x02\x08\x01", 7));
   EXPECT_THAT(message("p"), HasSubstr("another kind of model (field 500"));
   std::string future = whole;
-  future[1] = 10;
+  future[1] = 11;
   put(model("p"), future);
-  EXPECT_THAT(message("p"), HasSubstr("specification version is 10"));
+  EXPECT_THAT(message("p"), HasSubstr("specification version is 11"));
   std::string escape = whole;
   size_t reference = escape.find("@model_path/weights/weight.bin");
   ASSERT_NE(reference, std::string::npos);

@@ -2,6 +2,7 @@
 #include "mil/OpInfo.h"
 #include "tests/GoldenPage.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 #include <gtest/gtest.h>
@@ -13,18 +14,19 @@ namespace {
 
 constexpr const char *kIntroduction = R"(# Operations
 
-Every operation of MIL's iOS18 opset, as `mil/Ops.def` has it and in its order. Made from the table by a test
+Every operation of MIL, as `mil/Ops.def` has it and in its order. Made from the table by a test
 (`UPDATE_GOLDEN=1`); [MIL](mil.md) says what the table is for and what is left out.
 
-- **opset**: the first that has the operation in this form.
+- **since**: the first opset that has the operation in this form, which all later ones have too.
 - **parameters**: element types that are allowed; parameters with the same capital letter have one element type. *const*
   ones are constants or `constexpr_*` results, *inline* ones literals in the operation; `= …` is the default that is
   always written, *optional* ones have none; `…` takes several values.
+- **older forms**: from which opset on, and what is otherwise there; `−` marks parameters that are not there.
 - **notes**: *effect* writes a state or list, *reads* reads a state, *random* is never merged or folded, *compile time*
   has literals for operands; *keeps fp32* is left alone by the fp16 pass.
 
-| operation | opset | parameters | notes |
-|---|---|---|---|
+| operation | since | parameters | older forms | notes |
+|---|---|---|---|---|
 )";
 
 std::string defaultText(const Default &value) {
@@ -80,13 +82,27 @@ std::string parameterText(const ParamInfo &param) {
   return text;
 }
 
+/// What a form has otherwise than the row.
+std::string formText(const OpInfo &op, Opset since) {
+  llvm::SmallVector<std::string> changes;
+  for (auto [newest, old] : llvm::zip(op.form(op.newest), op.form(since)))
+    if (!old && newest)
+      changes.push_back(std::string("−`") + newest->name + "`");
+    else if (old && (!newest || parameterText(*old) != parameterText(*newest)))
+      changes.push_back(parameterText(*old));
+  return name(since).str() + ": " + (changes.empty() ? "the same" : llvm::join(changes, "; "));
+}
+
 std::string page() {
   std::string text = kIntroduction;
   for (unsigned i = 0; i < kNumOps; ++i) {
     const OpInfo &op = info(OpKind(i));
-    llvm::SmallVector<std::string> parameters, notes;
-    for (const ParamInfo &param : op.params)
-      parameters.push_back(parameterText(param));
+    llvm::SmallVector<std::string> parameters, forms, notes;
+    for (const ParamInfo *param : op.form(op.newest))
+      if (param)
+        parameters.push_back(parameterText(*param));
+    for (Opset since : llvm::drop_end(op.formsSince()))
+      forms.push_back(formText(op, since));
     for (auto [trait, note] :
          {std::pair(Effect, "effect"), std::pair(ReadsMemory, "reads"),
           std::pair(NonDeterministic, "random"), std::pair(Constexpr, "compile time")})
@@ -94,8 +110,9 @@ std::string page() {
         notes.push_back(note);
     if (op.half == HalfPolicy::Keep)
       notes.push_back("keeps fp32");
-    text += fmt::format("| `{0}` | {1} | {2} | {3} |\n", op.name, name(op.since),
-                        llvm::join(parameters, "<br>"), llvm::join(notes, ", "));
+    text += fmt::format("| `{0}` | {1} | {2} | {3} | {4} |\n", op.name, name(op.newest),
+                          llvm::join(parameters, "<br>"), llvm::join(forms, "<br>"),
+                          llvm::join(notes, ", "));
   }
   return text;
 }

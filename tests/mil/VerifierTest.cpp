@@ -508,4 +508,66 @@ TEST_F(DeviceProfile, RulesAreDescribed) {
   EXPECT_GE(ids.size(), 30u);
 }
 
+// ---- opsets
+// --------------------------------------------------------------------------------------
+
+/// One statement in a function of the opset.
+std::string errorIn(const char *opset, const std::string &inputs, const std::string &statement) {
+  return verifyError(*parse(fmt::format("program(1.3)\n{{\n    func main<{}>({}) {{\n{}\n    }} -> "
+                                        "(y);\n}}\n",
+                                        opset, inputs, statement)));
+}
+
+TEST(Verifier, OperationsAndParametersBelongToOpsets) {
+  const char *fill = "tensor<fp32, [2]> y = fill_like(ref_tensor = x, value = fp32(0.0));";
+  EXPECT_THAT(errorIn("ios15", "tensor<fp32, [2]> x", fill),
+              HasSubstr("ios15 has no such operation; ios16 brought it"));
+  EXPECT_EQ(errorIn("ios16", "tensor<fp32, [2]> x", fill), "");
+  EXPECT_EQ(errorIn("ios26", "tensor<fp32, [2]> x", fill), "");
+  const char *gather = "tensor<fp32, [1]> y = gather(x = x, indices = i, axis = int32(0), "
+                       "batch_dims = int32(0), validate_indices = bool(false));";
+  const char *inputs = "tensor<fp32, [2]> x, tensor<int32, [1]> i";
+  EXPECT_THAT(errorIn("ios16", inputs, gather),
+              HasSubstr("has the parameter validate_indices, which ios16 does not have"));
+  EXPECT_EQ(errorIn("ios17", inputs, gather), "");
+  const char *crop = "tensor<fp32, [1, 1, 1, 1, 1]> y = crop_resize(x = x, roi = r);";
+  const char *images = "tensor<fp32, [1, 1, 2, 2]> x, tensor<fp32, [1, 1, 4, 1, 1]> r";
+  EXPECT_EQ(errorIn("ios16", images, crop), "");
+  EXPECT_THAT(errorIn("ios18", images, crop),
+              HasSubstr("has the parameter roi, which is in older opsets than ios18 only"));
+  EXPECT_THAT(errorIn("ios17", "tensor<fp32, [2]> x, state<tensor<fp16, [2]>> s",
+                      "tensor<fp32, [2]> y = relu(x = x);"),
+              HasSubstr("input 's' is a state, which ios17 does not have"));
+}
+
+TEST(Verifier, ElementTypesBelongToOpsets) {
+  auto program = parse("program(1.3)\n{\n    func main<ios17>(tensor<fp16, [2]> x) {\n"
+                       "tensor<fp16, [2]> y = elu(x = x, alpha = fp32(0.5));\n    } -> (y);\n}\n");
+  EXPECT_EQ(verifyError(*program), "");
+  program->functions()[0]->opset = Opset::iOS16;
+  EXPECT_THAT(verifyError(*program), HasSubstr("elu: alpha is fp32 where another operand"));
+  program = parse("program(1.3)\n{\n    func main<ios17>(tensor<fp32, [2]> x) {\n"
+                  "tensor<int8, [2]> y = cast(x = x, dtype = string(\"int8\"));\n"
+                  "    } -> (y);\n}\n");
+  EXPECT_EQ(verifyError(*program), "");
+  program->functions()[0]->opset = Opset::iOS16;
+  EXPECT_THAT(verifyError(*program), HasSubstr("\"int8\" is no element type to cast to"));
+}
+
+TEST(DeviceProfile, TheInterfaceIsTheOpsets) {
+  auto text = [](const char *opset, const char *type) {
+    std::string messages;
+    for (const Violation &violation : checkDeviceProfile(
+             *parse(fmt::format("program(1.3)\n{{\n    func main<{0}>(tensor<{1}, [2]> x) {{\n"
+                                "tensor<{1}, [2]> y = identity(x = x);\n    }} -> (y);\n}}\n",
+                                opset, type))))
+      messages += violation.message + "\n";
+    return messages;
+  };
+  EXPECT_THAT(text("ios15", "fp16"), HasSubstr("input 'x' is tensor<fp16, [2]>; ios15 takes"));
+  EXPECT_EQ(text("ios16", "fp16"), "");
+  EXPECT_THAT(text("ios18", "int8"), HasSubstr("ios18 gives fp16, fp32, int32: cast it"));
+  EXPECT_EQ(text("ios26", "int8"), "");
+}
+
 } // namespace
