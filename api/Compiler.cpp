@@ -53,6 +53,27 @@ mil::Metadata toMetadata(const std::string &author, const std::string &license,
   return metadata;
 }
 
+mil::Opset toOpset(Target target) {
+  switch (target) {
+  case Target::ios16:
+    return mil::Opset::iOS16;
+  case Target::ios17:
+    return mil::Opset::iOS17;
+  case Target::ios18:
+    return mil::Opset::iOS18;
+  case Target::ios26:
+    return mil::Opset::iOS26;
+  }
+  throw Exception("PackageOptions::target is none of Target's");
+}
+
+Target fromOpset(mil::Opset opset) {
+  for (Target target : {Target::ios16, Target::ios17, Target::ios26})
+    if (toOpset(target) == opset)
+      return target;
+  return Target::ios18;
+}
+
 Report toReport(const driver::CompileReport &report) {
   Report result;
   for (const driver::CompileReport::Function &function : report.functions)
@@ -96,6 +117,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   options.defaultFunction = recipe.defaultFunction;
   options.precision =
       recipe.precision == passes::Precision::F16 ? Precision::fp16 : Precision::fp32;
+  options.target = fromOpset(recipe.target);
   options.lora = recipe.lora == passes::LoraMode::Fold ? Lora::fold : Lora::keep;
   options.share = recipe.share;
   options.debugInfo = recipe.debugInfo;
@@ -206,6 +228,7 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   compile.multifunction = options.multifunction || append;
   compile.defaultFunction = options.defaultFunction;
   compile.precision = precisionFor(options, path, append);
+  compile.target = toOpset(options.target);
   compile.lora = options.lora == Lora::fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
   compile.share = options.share;
   compile.debugInfo = options.debugInfo;

@@ -7,6 +7,7 @@
 #include "driver/MetadataOptions.h"
 #include "driver/Recipe.h"
 #include "driver/Sharing.h"
+#include "driver/Target.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -70,8 +71,9 @@ constexpr const Option *packageOptions[] = {&outOption,     &functionOption,    
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption,
                                              &adapterRootOption, &allowUnmatchedOption};
-constexpr const Option *generalOptions[] = {&precisionOption, &shareOption,   &expectSharedOption,
-                                            &debugInfoOption, &threadsOption, &quietOption};
+constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption,    &shareOption,
+                                            &expectSharedOption, &debugInfoOption, &threadsOption,
+                                            &quietOption};
 const Section sections[] = {
     {"What to make", packageOptions},
     {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
@@ -258,6 +260,10 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (!precision)
     return precision.takeError();
   options->precision = passes::Precision(*precision);
+  auto target = readTarget(arguments, options->target);
+  if (!target)
+    return target.takeError();
+  options->target = *target;
   auto share = arguments.choice(shareOption, {"off", "on"}, options->share);
   if (!share)
     return share.takeError();

@@ -4,10 +4,13 @@
 #include "backend/Inspect.h"
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
+#include "backend/PackageReader.h"
 #include "driver/AdaptedFunctions.h"
 #include "driver/AdapterMap.h"
 #include "driver/Sharing.h"
+#include "driver/Target.h"
 #include "mil/Verifier.h"
+#include "passes/Opsets.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
@@ -65,6 +68,12 @@ static Error checkModel(const FunctionOptions &function) {
 Error check(const CompileOptions &options) {
   if (options.functions.empty())
     return makeError("{0}: a package has at least one function", options.output);
+  if (options.multifunction && !options.append && !mil::info(options.target).functions)
+    return makeError(
+        "{0}: a package of named functions needs {1} or later ({2}); leave --target {3} "
+        "out, or compile one model without --function and --adapter",
+        options.output, mil::name(mil::kDefaultOpset), mil::info(mil::kDefaultOpset).systems,
+        mil::name(options.target));
   llvm::StringSet<> names;
   for (const FunctionOptions &function : options.functions) {
     if (!mil::isLegalName(function.name))
@@ -154,6 +163,37 @@ static Error cancelled(StringRef output) {
   return makeError("{0}: cancelled; nothing is written", output);
 }
 
+/// The package that is added to, of an opset that knows no named functions, brought to `target`,
+/// with the functions of `program` behind its own: it is written anew.
+static Error joinOlder(const CompileOptions &options, mil::Opset target, mil::Program &program,
+                       std::unique_ptr<mil::Program> &whole) {
+  auto package = readPackage(options.output);
+  if (!package)
+    return package.takeError();
+  whole = std::move(*package);
+  if (Error error = bringTo(*whole, target))
+    return addContext(std::move(error),
+                      fmt::format("{0} is of an opset older than {1}, which named functions need",
+                                  options.output, mil::name(target)));
+  std::string first = whole->functions()[0]->name;
+  std::vector<mil::Function *> added;
+  for (const auto &function : program.functions())
+    added.push_back(function.get());
+  for (mil::Function *function : added) {
+    if (whole->function(function->name))
+      return makeError("'{0}': there is a function '{1}' already; give the new one another name",
+                       options.output, function->name);
+    whole->adopt(program, function);
+  }
+  whole->defaultFunction = options.defaultFunction.empty() ? first : options.defaultFunction;
+  if (!whole->function(whole->defaultFunction))
+    return makeError("'{0}': '{1}' cannot be the default function; the package holds no such one",
+                     options.output, whole->defaultFunction);
+  if (Error error = mil::verify(*whole))
+    return addContext(std::move(error), "the package is not well-formed MIL");
+  return Error::success();
+}
+
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer) {
   if (Error error = check(options))
     return error;
@@ -164,12 +204,22 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     program.defaultFunction = options.defaultFunction.empty() || options.append
                                   ? options.functions[0].name
                                   : options.defaultFunction;
+  mil::Opset target = options.target;
+  std::optional<mil::Opset> before; // of the package that is added to
+  if (options.append) {
+    auto opset = packageOpset(options.output);
+    if (!opset)
+      return opset.takeError();
+    before = *opset;
+    target = std::max(*opset, mil::kDefaultOpset);
+  }
   passes::PassContext context;
   runtime::RuntimeEvaluator evaluator;
   context.evaluator = &evaluator;
   context.options.precision = options.precision;
   context.options.lora = options.lora;
   context.options.share = options.share;
+  context.options.target = target;
   context.warn = [&](StringRef message) { observer.warning(message); };
   AdapterMap adapterMap;
 
@@ -218,6 +268,12 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
                                         "mistake of plait; please report it");
+  if (Error error = passes::checkOpset(program, target))
+    return addContext(std::move(error),
+                      fmt::format("the model cannot be written for {0} ({1}); without --target, "
+                                  "which is {2}, it can",
+                                  mil::name(target), mil::info(target).systems,
+                                  mil::name(mil::kDefaultOpset)));
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
     observer.warning(violation.message);
 
@@ -244,11 +300,19 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   auto proceed = [&](uint64_t done, uint64_t total) {
     return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
   };
+  std::vector<std::string> names;
+  for (const auto &function : program.functions())
+    names.push_back(function->name);
   auto accept = [&](const WriteReport &written) {
-    return options.expectShared ? checkShares(written, *options.expectShared) : Error::success();
+    return options.expectShared ? checkShares(written, *options.expectShared, names)
+                                : Error::success();
   };
   WriteReport written;
-  if (options.append) {
+  std::unique_ptr<mil::Program> whole;
+  if (before && *before < target)
+    if (Error error = joinOlder(options, target, program, whole))
+      return error;
+  if (options.append && !whole) {
     EditOptions edit;
     edit.threads = options.threads;
     edit.evaluator = &evaluator;
@@ -260,13 +324,14 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       return error;
   } else {
     WriteOptions write;
-    write.share = options.share;
+    write.share = options.share || whole;
+    write.keepOtherItems = whole != nullptr;
     write.debugInfo = options.debugInfo;
     write.threads = options.threads;
     write.evaluator = &evaluator;
     write.accept = accept;
     write.proceed = proceed;
-    if (Error error = writePackage(program, options.output, write, &written))
+    if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
       return error;
   }
   warnOfSaturation(written, observer);
@@ -276,7 +341,11 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     if (Error error = writeAdapterMap(adapterMap, options.output,
                                       [&](StringRef message) { observer.warning(message); }))
       return error;
-  return summarise(program, written);
+  CompileReport report = summarise(whole ? *whole : program, written);
+  llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
+    return !llvm::is_contained(names, function.name);
+  });
+  return report;
 }
 
 } // namespace plait::driver

@@ -52,6 +52,8 @@ struct CompileOptions {
   /// Whether the package tells where its operations come from, in a file of its own
   /// (backend/DebugInfo.h).
   bool debugInfo = false;
+  /// What the package is for; of one that is added to, that package's own, and at least ios18.
+  mil::Opset target = mil::kDefaultOpset;
   /// The least percentage of its weights' bytes that each function must share with another one of
   /// the package; below it nothing is written.
   std::optional<double> expectShared{};

@@ -7,6 +7,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
+#include "driver/Target.h"
 #include "mil/Verifier.h"
 #include "runtime/RuntimeEvaluator.h"
 
@@ -35,11 +36,6 @@ static Error take(const MergeSource &source, mil::Program &program, AdapterMap &
     chosen.push_back(*function);
   }
   for (mil::Function *function : chosen) {
-    if (function->opset != mil::Opset::iOS18)
-      return makeError("{0}: function '{1}' has the opset {2}; packages of several functions have "
-                       "{3}: convert the model again for iOS 18 or macOS 15",
-                       source.package, function->name, mil::name(function->opset),
-                       mil::name(mil::Opset::iOS18));
     std::string name = source.name.empty() ? function->name : source.name;
     if (program.function(name))
       return makeError("{0}: two functions are called '{1}'; give one another name: "
@@ -49,8 +45,16 @@ static Error take(const MergeSource &source, mil::Program &program, AdapterMap &
     if (auto entry = sideFile->functions.find(function->name);
         entry != sideFile->functions.end() && fits(entry->second, *function, source.package, warn))
       adapterMap.functions[name] = entry->second;
+    mil::Program one;
+    function = one.adopt(**package, function);
+    mil::Opset own = function->opset, target = std::max(own, mil::kDefaultOpset);
+    if (Error error = bringTo(one, target))
+      return addContext(std::move(error),
+                        fmt::format("{0} is of {1}, and packages of several functions are of "
+                                    "{2} or later",
+                                    source.package, mil::name(own), mil::name(target)));
     function->name = name;
-    program.adopt(**package, function);
+    program.adopt(one, function);
   }
   // A package's attributes tell how it was built, which is not how the merged one is.
   return Error::success();
@@ -70,6 +74,12 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   for (const MergeSource &source : options.sources)
     if (Error error = take(source, program, adapterMap, options.warn))
       return error;
+  // One of a newer opset takes the others with it.
+  mil::Opset newest = mil::kDefaultOpset;
+  for (const auto &function : program.functions())
+    newest = std::max(newest, function->opset);
+  if (Error error = bringTo(program, newest))
+    return error;
   program.defaultFunction =
       options.defaultFunction.empty() ? program.functions()[0]->name : options.defaultFunction;
   if (!program.function(program.defaultFunction))

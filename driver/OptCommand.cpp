@@ -36,10 +36,12 @@ constexpr Option loraOption{"lora", "keep|fold", "what fold-lora does (keep)"};
 constexpr Option shareOption{"share", "on|off", "whether functions share weights (on)"};
 constexpr Option precisionOption{"precision", "fp16|fp32",
                                  "whether the pipeline goes to fp16 (fp16)"};
+constexpr Option targetOption{"target", "ios15|ios16|ios17|ios18|ios26",
+                              "the opset that to-opset brings functions to (ios18)"};
 
 constexpr const Option *options[] = {&passesOption, &pipelineOption,   &outOption,    &listOption,
                                      &rulesOption,  &printAfterOption, &verifyOption, &loraOption,
-                                     &shareOption,  &precisionOption};
+                                     &shareOption,  &precisionOption,  &targetOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
@@ -113,6 +115,10 @@ Expected<int> run(const Arguments &arguments) {
   auto precision = arguments.choice(precisionOption, {"fp16", "fp32"}, 0);
   if (!precision)
     return precision.takeError();
+  auto target = arguments.choice(targetOption, {"ios15", "ios16", "ios17", "ios18", "ios26"},
+                                 unsigned(mil::kDefaultOpset));
+  if (!target)
+    return target.takeError();
 
   auto program = readProgram(*path);
   if (!program)
@@ -126,6 +132,7 @@ Expected<int> run(const Arguments &arguments) {
   context.options.precision = passes::Precision(*precision);
   context.options.lora = passes::LoraMode(*lora);
   context.options.share = *share;
+  context.options.target = mil::Opset(*target);
   context.warn = printWarning;
   passes::PipelineHooks hooks;
   if (arguments.has(verifyOption))

@@ -6,6 +6,7 @@
 #include "driver/CommandLine.h"
 #include "driver/InputSyntax.h"
 #include "driver/Sharing.h"
+#include "driver/Target.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -191,6 +192,13 @@ private:
           [&](yaml::Node &n) {
             options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
                                                                         : passes::Precision::F16;
+          }},
+         {"target",
+          [&](yaml::Node &n) {
+            if (auto target = parseTarget(text(n, "target")))
+              options_.target = *target;
+            else
+              complain(n, "target: '" + text(n, "target") + "' is none of " + targetNames());
           }},
          {"lora",
           [&](yaml::Node &n) {

@@ -68,11 +68,13 @@ Expected<std::optional<double>> expectedShare(const Arguments &arguments) {
   return percent;
 }
 
-Error checkShares(const WriteReport &report, double percent) {
+Error checkShares(const WriteReport &report, double percent,
+                  llvm::ArrayRef<std::string> functions) {
   std::string message;
   unsigned below = 0;
   for (const auto &[function, share] : weightShares(report)) {
-    if (share.percent() >= percent)
+    bool asked = functions.empty() || llvm::is_contained(functions, function->name);
+    if (!asked || share.percent() >= percent)
       continue;
     // Rounded down, so that a share below the bound does not read as if it reached it.
     double shown = std::min(share.percent(), percent - 0.01);

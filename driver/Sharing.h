@@ -32,7 +32,8 @@ extern const Option expectSharedOption;
 std::optional<double> parseShare(llvm::StringRef text);
 /// What the option says; nullopt where it is not given.
 Expected<std::optional<double>> expectedShare(const Arguments &arguments);
-/// Fails where a function shares less than `percent` of its weights.
-Error checkShares(const WriteReport &report, double percent);
+/// Fails where one of the functions (none named: of all) shares less than `percent` of its weights.
+Error checkShares(const WriteReport &report, double percent,
+                  llvm::ArrayRef<std::string> functions = {});
 
 } // namespace plait::driver

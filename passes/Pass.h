@@ -27,6 +27,8 @@ struct Options {
   /// Weights of several functions are kept equal: no pass replaces one unless all its users change
   /// alike. Off: each function is optimised by itself.
   bool share = true;
+  /// What functions are written for.
+  mil::Opset target = mil::kDefaultOpset;
 };
 
 struct PassContext {

@@ -132,6 +132,9 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   // Last: cleanup would remove the identities that the interface needs.
   runner.run(legalizeInterface);
   runner.run(legalizeNames);
+
+  // All passes know the newest forms alone.
+  runner.run(toOpset);
   return runner.takeError();
 }
 

@@ -2,8 +2,8 @@
 // does, pipeline.mil what the whole pipeline does.
 //
 // Settings of a case, beside the golden runner's: `lora: fold`, `lora of FUNCTION: fold`,
-// `precision: fp32`, `share: off`, `warns: TEXT` (a part of the warning that the pass must give;
-// none must come without it).
+// `precision: fp32`, `share: off`, `target: ios16`, `warns: TEXT` (a part of the warning that the
+// pass must give; none must come without it).
 #pragma once
 
 #include "passes/Pipeline.h"
@@ -26,6 +26,8 @@ inline Expected<bool> runPass(const std::string &name, mil::Program &program, co
   context.options.share = c.setting("share") != "off";
   if (c.setting("precision") == "fp32")
     context.options.precision = passes::Precision::F32;
+  if (std::string target = c.setting("target"); !target.empty())
+    context.options.target = *mil::parseOpset(target);
   std::string warnings;
   context.warn = [&](llvm::StringRef text) { warnings += text.str() + "\n"; };
 

@@ -23,6 +23,10 @@ enum class Precision { fp16, fp32 };
 /// packAdapter() makes arrays for.
 enum class Lora { keep, fold, inputs };
 
+/// The oldest systems that run the package: iOS 16 and macOS 13, iOS 17 and macOS 14, iOS 18 and
+/// macOS 15, iOS 26 and macOS 26. Packages of several functions need ios18.
+enum class Target { ios16, ios17, ios18, ios26 };
+
 /// One function of the package.
 struct FunctionOptions {
   /// The tensor arguments in order, as --input has them: "x=fp16[1, 6000]",
@@ -53,6 +57,8 @@ struct PackageOptions {
   std::string defaultFunction = {};
   /// Default: fp16; when functions are added to a package, the precision of most of its weights.
   std::optional<Precision> precision = {};
+  /// A package that is added to keeps its own, but becomes one of ios18 where it is older.
+  Target target = Target::ios18;
   Lora lora = Lora::keep;
   /// Whether functions share equal weights. A package that is added to is always shared with.
   bool share = true;

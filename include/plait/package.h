@@ -31,8 +31,9 @@ struct MergeOptions {
 };
 
 /// Writes functions of packages as one package at `path` (*.mlpackage), which is replaced where it
-/// is a package; it may be one of the sources. All must be made for iOS 18 or macOS 15. After an
-/// exception nothing was written, and what was there is untouched. Any thread.
+/// is a package; it may be one of the sources. Functions for systems older than iOS 18 and macOS 15
+/// are rewritten for these; what these cannot say is an exception that names it. After an exception
+/// nothing was written, and what was there is untouched. Any thread.
 PLAIT_API Report merge(const std::string &path, const std::vector<MergeSource> &sources,
                        const MergeOptions &options = {});
 

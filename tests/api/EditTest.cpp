@@ -162,6 +162,32 @@ TEST_F(Packages, AddingIsCompilingTogether) {
   EXPECT_EQ(Program(at("m.mlpackage")).functions().size(), 2u);
 }
 
+TEST_F(Packages, OlderTargets) {
+  PackageOptions package{
+      .precision = Precision::fp32, .target = Target::ios16, .multifunction = false};
+  Compiler older(package);
+  older.addFile("main", at("base.pt"), options);
+  older.write(at("m.mlpackage"));
+  EXPECT_EQ(llvm::cantFail(readPackage(at("m.mlpackage")))->functions()[0]->opset,
+            mil::Opset::iOS16);
+  at::Tensor y = expected(at::zeros({16, 32}));
+  EXPECT_TRUE(close(result(at("m.mlpackage"), "main", {{"x", x}}), y, 1e-4));
+  // Two functions need a newer one, which addTo() and merge() bring it to.
+  package.multifunction = true;
+  Compiler named(package);
+  named.addFile("again", at("base.pt"), options);
+  EXPECT_THAT(message([&] { named.write(at("n.mlpackage")); }),
+              HasSubstr("a package of named functions needs ios18 or later"));
+  merge(at("n.mlpackage"), {{at("m.mlpackage")}});
+  EXPECT_EQ(llvm::cantFail(readPackage(at("n.mlpackage")))->functions()[0]->opset,
+            mil::Opset::iOS18);
+  Report report = named.addTo(at("m.mlpackage"));
+  ASSERT_EQ(report.functions.size(), 1u);
+  EXPECT_EQ(report.functions[0].ownBytes, 0u);
+  for (const char *function : {"main", "again"})
+    EXPECT_TRUE(close(result(at("m.mlpackage"), function, {{"x", x}}), y, 1e-4)) << function;
+}
+
 TEST_F(Packages, CancelledAdditionsLeaveThePackage) {
   Compiler first, second;
   first.addFile("one", at("base.pt"), options);

@@ -1,6 +1,7 @@
 // The subcommands that need no model: dispatch, inspect, run, merge, remove, opt.
 #include "CommandTestUtils.h"
 
+#include "backend/PackageReader.h"
 #include "mil/TensorData.h"
 #include "runtime/Npy.h"
 
@@ -244,19 +245,43 @@ TEST(Merge, ExpectsSharing) {
   EXPECT_THAT(folder.entries(), testing::UnorderedElementsAre("a.mlpackage", "b.mlpackage"));
 }
 
-TEST(Merge, RefusesOldOpsets) {
-  TemporaryFolder folder;
+/// clip(x, alpha, beta) in a package of iOS16, where alpha need not be below beta.
+void writeClip(const std::string &path, double alpha, double beta) {
   mil::Program program;
   mil::Function *function = program.addFunction("main", mil::Opset::iOS16);
   mil::Value *x = function->addInput(mil::Type::tensor(mil::DType::F32, {1, 8}), "x");
   mil::Builder builder(function->body());
-  function->body().setOutputs({builder.emit(mil::OpKind::relu, {{mil::relu::x, x}}, "y")});
-  ASSERT_FALSE(bool(writePackage(program, folder / "a.mlpackage")));
+  function->body().setOutputs(
+      {builder.emit(mil::OpKind::clip,
+                    {{mil::clip::x, x}, {mil::clip::alpha, alpha}, {mil::clip::beta, beta}}, "y")});
+  ASSERT_FALSE(bool(writePackage(program, path)));
+}
+
+TEST(Merge, BringsOldOpsetsToIos18) {
+  TemporaryFolder folder;
+  writeClip(folder / "a.mlpackage", 0.5, 0.5);
+  CommandResult result = plaitCommand({"merge", "-o", folder / "m.mlpackage",
+                                       folder / "a.mlpackage", "b=" + folder / "a.mlpackage"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  auto merged = readPackage(folder / "m.mlpackage");
+  ASSERT_TRUE(bool(merged)) << toString(merged.takeError());
+  for (const auto &function : (*merged)->functions()) {
+    EXPECT_EQ(function->opset, mil::Opset::iOS18);
+    EXPECT_TRUE(function->outputs()[0]->def()->is(mil::OpKind::minimum));
+  }
+}
+
+TEST(Merge, RefusesWhatNoNewerOpsetSays) {
+  TemporaryFolder folder;
+  writeClip(folder / "a.mlpackage", 0.5, 0.25);
   CommandResult result =
       plaitCommand({"merge", "-o", folder / "m.mlpackage", folder / "a.mlpackage"});
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("a.mlpackage: function 'main' has the opset"));
-  EXPECT_THAT(result.err, HasSubstr("iOS 18"));
+  EXPECT_THAT(result.err, HasSubstr("a.mlpackage is of ios16, and packages of several functions"));
+  EXPECT_THAT(result.err,
+              HasSubstr("function 'main': operation 'y' (clip): alpha 0.5 is above beta "
+                        "0.25, which ios18 does not allow"));
+  EXPECT_THAT(folder.entries(), testing::UnorderedElementsAre("a.mlpackage"));
 }
 
 TEST(Remove, TakesFunctionsOutAndCompacts) {

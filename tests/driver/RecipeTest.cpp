@@ -35,6 +35,7 @@ TEST(Recipe, Everything) {
 output: out.mlpackage
 default: adapter_2
 precision: fp32
+target: ios26
 lora: fold
 share: off
 debug_info: on
@@ -61,6 +62,7 @@ functions:
   EXPECT_EQ(options.output, "folder/out.mlpackage");
   EXPECT_EQ(options.defaultFunction, "adapter_2");
   EXPECT_EQ(options.precision, passes::Precision::F32);
+  EXPECT_EQ(options.target, mil::Opset::iOS26);
   EXPECT_EQ(options.lora, passes::LoraMode::Fold);
   EXPECT_FALSE(options.share);
   EXPECT_TRUE(options.debugInfo);
@@ -111,10 +113,12 @@ TEST(Recipe, OneModel) {
 TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
-            "functions, model, inputs, outputs, default, precision, lora, base, adapter_root, "
-            "allow_unmatched, share, debug_info, expect_shared, threads, metadata");
+            "functions, model, inputs, outputs, default, precision, target, lora, base, "
+            "adapter_root, allow_unmatched, share, debug_info, expect_shared, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
+  EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),
+            "r.yaml:2:9: target: 'ios15' is none of ios16, ios17, ios18, ios26");
   EXPECT_THAT(
       complaint("functions:\n  a:\n    modell: a.pt\n"),
       StartsWith("r.yaml:3:5: unknown key 'modell' (did you mean 'model'?); a function has "));

@@ -111,8 +111,8 @@ std::string page() {
     if (op.half == HalfPolicy::Keep)
       notes.push_back("keeps fp32");
     text += fmt::format("| `{0}` | {1} | {2} | {3} | {4} |\n", op.name, name(op.newest),
-                          llvm::join(parameters, "<br>"), llvm::join(forms, "<br>"),
-                          llvm::join(notes, ", "));
+                        llvm::join(parameters, "<br>"), llvm::join(forms, "<br>"),
+                        llvm::join(notes, ", "));
   }
   return text;
 }

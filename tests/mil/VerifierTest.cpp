@@ -554,7 +554,7 @@ TEST(Verifier, ElementTypesBelongToOpsets) {
   EXPECT_THAT(verifyError(*program), HasSubstr("\"int8\" is no element type to cast to"));
 }
 
-TEST(DeviceProfile, TheInterfaceIsTheOpsets) {
+TEST_F(DeviceProfile, TheInterfaceIsTheOpsets) {
   auto text = [](const char *opset, const char *type) {
     std::string messages;
     for (const Violation &violation : checkDeviceProfile(

@@ -13,7 +13,8 @@ from coremltools.libmilstoragepython import _BlobStorageReader
 from mil_signatures import dtype
 
 READERS = {"fp16": "read_fp16_data", "fp32": "read_float_data", "int8": "read_int8_data", "uint8": "read_uint8_data",
-           "int16": "read_int16_data", "uint16": "read_uint16_data", "int32": "read_int32_data", "uint32": "read_uint32_data"}
+           "int16": "read_int16_data", "uint16": "read_uint16_data", "int32": "read_int32_data", "uint32": "read_uint32_data",
+           **{kind: f"read_{kind}_data" for kind in ("int4", "uint1", "uint2", "uint3", "uint4", "uint6")}}
 SIZES = {"fp16": 2, "fp32": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 
 
@@ -71,13 +72,16 @@ def load_program(package, spec=None):
     return load_mil(spec, spec.specificationVersion, str(weights_file(package).parent))
 
 
-def check_package(package):
+VERSIONS = {"CoreML5": 6, "CoreML6": 7, "CoreML7": 8, "CoreML8": 9, "CoreML9": 10}
+
+
+def check_package(package, opset="CoreML8"):
     """All that coremltools can check of a package where there is no Core ML; returns the spec."""
     model = coremltools.models.MLModel(str(package), skip_model_load=True)
     spec = load_spec(package)
-    assert spec.specificationVersion == 9 == model.get_spec().specificationVersion
+    assert spec.specificationVersion == VERSIONS[opset] == model.get_spec().specificationVersion
     assert spec.WhichOneof("Type") == "mlProgram"
-    assert all(function.opset == "CoreML8" for function in spec.mlProgram.functions.values())
+    assert all(function.opset == opset for function in spec.mlProgram.functions.values())
     read_blobs(package, spec)
     program = load_program(package, spec)
     assert set(program.functions) == set(spec.mlProgram.functions)

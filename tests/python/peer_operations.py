@@ -238,14 +238,14 @@ def infer(operation):
         return OPERATIONS[operation][0](mb.const(val=X), mb.const(val=I)).val
 
 
-def package(folder, build):
+def package(folder, build, target=ct.target.iOS18):
     """The program whose outputs `build(x, i)` names, converted without optimisation."""
     @mb.program(input_specs=[mb.TensorSpec(shape=X.shape, dtype=types.fp32), mb.TensorSpec(shape=I.shape, dtype=types.int32)],
-                opset_version=ct.target.iOS18)
+                opset_version=target)
     def program(x, i):
         return tuple(mb.identity(x=value, name=f"result_{name}") for name, value in build(x, i).items())
 
-    model = ct.convert(program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18, compute_precision=ct.precision.FLOAT32,
+    model = ct.convert(program, convert_to="mlprogram", minimum_deployment_target=target, compute_precision=ct.precision.FLOAT32,
                        pass_pipeline=ct.PassPipeline.EMPTY, skip_model_load=True)
     model.save(str(folder / "operations.mlpackage"))
     return folder / "operations.mlpackage", model.get_spec()
