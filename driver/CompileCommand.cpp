@@ -5,6 +5,7 @@
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
 #include "driver/MetadataOptions.h"
+#include "driver/PassHooks.h"
 #include "driver/Recipe.h"
 #include "driver/Sharing.h"
 #include "driver/Target.h"
@@ -74,6 +75,7 @@ constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraO
 constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption,    &shareOption,
                                             &expectSharedOption, &debugInfoOption, &threadsOption,
                                             &quietOption};
+constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
     {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
@@ -81,6 +83,7 @@ const Section sections[] = {
      functionOptions},
     {"In general", generalOptions},
     {"Metadata", metadataOptions()},
+    {"Looking into it", debuggingOptions},
 };
 
 // Of plait add, which has most of them.
@@ -98,9 +101,10 @@ const Section addSections[] = {
      "all)",
      functionOptions},
     {"In general", generalAddOptions},
+    {"Looking into it", debuggingOptions},
 };
 
-/// What the options of functions say in one place: of one function, or of all.
+/// The options of one function, or those before the first function, which hold for all.
 struct Declarations {
   std::vector<frontend::InputSpec> inputs;
   std::vector<std::string> outputs;
@@ -205,7 +209,7 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
   return readRecipe(recipe);
 }
 
-/// What compile and add take alike of the package.
+/// The options of the package that compile and add have in common.
 Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   auto threads = arguments.number(threadsOption, options.threads, 1024);
   if (!threads)
@@ -347,6 +351,11 @@ Expected<int> run(const Arguments &arguments) {
       &arguments.command() == &addCommand ? addOptions(arguments) : compileOptions(arguments);
   if (!options)
     return options.takeError();
+  auto hooks = passHooks(
+      arguments, [](const mil::Program &program) { printWithStandIns(program, llvm::outs()); });
+  if (!hooks)
+    return hooks.takeError();
+  options->hooks = std::move(*hooks);
   bool quiet = arguments.has(quietOption);
   Expected<CompileReport> report = [&] {
     Terminal terminal(quiet);

@@ -263,7 +263,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   }
 
   observer.progress("optimising");
-  if (Error error = passes::runPipeline(program, context))
+  if (Error error = passes::runPipeline(program, context, options.hooks))
     return error;
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
@@ -286,7 +286,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     if (!before && writesMap)
       return before.takeError();
     if (before) {
-      // What it says of functions that are only added now is left from an interruption.
+      // Entries of functions that are only added now were left by an interrupted command.
       for (const auto &function : program.functions())
         writesMap |= before->functions.erase(function->name) != 0;
       adapterMap.functions.merge(before->functions);

@@ -6,14 +6,14 @@
 //                          {"regressor", "regressor.pt", {*parseInput("image=[1, 3, 64, 64]")}}};
 //     Expected<CompileReport> report = compile(options);
 //
-// Weights are never loaded: they stay slices of the mapped model files until the package is
-// written, and each distinct one is read, converted and written once. A model's TorchScript graph
-// is freed before the next model is opened.
+// Weights are never loaded. They stay slices of the mapped model files until the package is
+// written, and each distinct one is then read, converted and written once. The TorchScript graph of
+// a model is freed before the next model is opened.
 #pragma once
 
 #include "adapters/Adapter.h"
 #include "frontend/Frontend.h"
-#include "passes/Pass.h"
+#include "passes/Pipeline.h"
 #include "support/Error.h"
 
 namespace plait::driver {
@@ -38,8 +38,8 @@ struct FunctionOptions {
 
 struct CompileOptions {
   std::string output; ///< the .mlpackage
-  /// Whether `output` is a package that exists, and the functions are added to it: what it holds
-  /// stays, and is shared.
+  /// Whether the functions are added to `output`, a package that exists. Its content stays, and is
+  /// shared.
   bool append = false;
   std::vector<FunctionOptions> functions;
   /// The form of the package: false for one function, `main`, described by the model itself, as a
@@ -59,6 +59,8 @@ struct CompileOptions {
   std::optional<double> expectShared{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
+  /// Look at the program between passes.
+  passes::PipelineHooks hooks{};
 };
 
 /// What compiling found and wrote.
@@ -93,8 +95,8 @@ Error check(const CompileOptions &options);
 /// was.
 Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer);
 
-/// The precision that most of a package's floating-point weights have: what functions that are
-/// added to it take where nothing is said.
+/// The precision of most of a package's floating-point weights, by bytes: the default for functions
+/// that are added to it.
 Expected<passes::Precision> precisionOf(llvm::StringRef package);
 
 /// Whether a package can be written at `path`: its folder exists and can be written to, and nothing

@@ -1,13 +1,14 @@
-// plait opt: passes on a program, for golden tests and for exploring what a pass does; and programs
-// from packages to text and back.
+// plait opt: runs passes on a program, cuts an operation out of it, and turns packages into text
+// and back. For golden tests, and for seeing what a pass does.
 #include "backend/DebugInfo.h"
 #include "backend/PackageWriter.h"
 #include "backend/TextModel.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/PassHooks.h"
+#include "mil/Extract.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
-#include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -28,10 +29,14 @@ constexpr Option outOption{"o", "FILE.mil|PKG.mlpackage",
 constexpr Option listOption{"list-passes", nullptr, "lists all passes"};
 constexpr Option rulesOption{"list-rules", nullptr,
                              "lists what Core ML refuses or gets wrong, which compile checks"};
-constexpr Option printAfterOption{"print-after", "NAME|all",
-                                  "prints the program after each run of the pass that changed it"};
-constexpr Option verifyOption{"verify-each", nullptr,
-                              "verifies the program after each pass that changed it"};
+constexpr Option extractOption{
+    "extract", "VALUE",
+    "first cuts the program down to the operation that computes VALUE: its constants come along, "
+    "its other operands become inputs"};
+constexpr Option depthOption{"depth", "N",
+                             "of --extract: also the operations up to N steps before it (0)"};
+constexpr Option functionOption{"function", "NAME",
+                                "of --extract: the function, where several have such a value"};
 constexpr Option loraOption{"lora", "keep|fold", "what fold-lora does (keep)"};
 constexpr Option shareOption{"share", "on|off", "whether functions share weights (on)"};
 constexpr Option precisionOption{"precision", "fp16|fp32",
@@ -39,9 +44,10 @@ constexpr Option precisionOption{"precision", "fp16|fp32",
 constexpr Option targetOption{"target", "ios15|ios16|ios17|ios18|ios26",
                               "the opset that to-opset brings functions to (ios18)"};
 
-constexpr const Option *options[] = {&passesOption, &pipelineOption,   &outOption,    &listOption,
-                                     &rulesOption,  &printAfterOption, &verifyOption, &loraOption,
-                                     &shareOption,  &precisionOption,  &targetOption};
+constexpr const Option *options[] = {
+    &passesOption,     &pipelineOption,   &outOption,       &listOption,  &rulesOption,
+    &printAfterOption, &verifyEachOption, &extractOption,   &depthOption, &functionOption,
+    &loraOption,       &shareOption,      &precisionOption, &targetOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
@@ -103,9 +109,6 @@ Expected<int> run(const Arguments &arguments) {
   auto chosen = passes::parsePassList(list.value_or(""));
   if (!chosen)
     return usageError("--passes: {0}", toString(chosen.takeError()));
-  auto printAfter = arguments.value(printAfterOption);
-  if (printAfter && *printAfter != "all" && !passes::findPass(*printAfter))
-    return usageError("--print-after {0}: no such pass; see: plait opt --list-passes", *printAfter);
   auto lora = arguments.choice(loraOption, {"keep", "fold"}, 0);
   if (!lora)
     return lora.takeError();
@@ -120,11 +123,33 @@ Expected<int> run(const Arguments &arguments) {
   if (!target)
     return target.takeError();
 
+  auto print = [cut = arguments.has(extractOption)](const mil::Program &program) {
+    cut ? printWithStandIns(program, llvm::outs()) : printProgram(program, llvm::outs());
+  };
+  auto hooks = passHooks(arguments, print);
+  if (!hooks)
+    return hooks.takeError();
+  auto depth = arguments.number(depthOption, 0, 1000);
+  if (!depth)
+    return depth.takeError();
+  for (const Option *option : {&depthOption, &functionOption})
+    if (arguments.has(*option) && !arguments.has(extractOption))
+      return usageError("{0} belongs to --extract", spelling(*option));
+
   auto program = readProgram(*path);
   if (!program)
     return program.takeError();
   if (Error error = mil::verify(**program))
     return error;
+  if (auto value = arguments.value(extractOption)) {
+    auto cut = mil::extract(
+        **program, {*value, unsigned(*depth), arguments.value(functionOption).value_or("")});
+    if (!cut)
+      return cut.takeError();
+    program = std::move(cut);
+    if (Error error = mil::verify(**program))
+      return addContext(std::move(error), "what --extract cut out does not stand alone");
+  }
 
   runtime::RuntimeEvaluator evaluator;
   passes::PassContext context;
@@ -134,20 +159,10 @@ Expected<int> run(const Arguments &arguments) {
   context.options.share = *share;
   context.options.target = mil::Opset(*target);
   context.warn = printWarning;
-  passes::PipelineHooks hooks;
-  if (arguments.has(verifyOption))
-    hooks.verify = [](const mil::Program &changed) { return mil::verify(changed); };
-  if (printAfter)
-    hooks.after = [&](const passes::PassInfo &pass, const mil::Program &after, bool changed) {
-      if (!changed || (*printAfter != "all" && pass.name != *printAfter))
-        return;
-      llvm::outs() << "// after " << pass.name << '\n';
-      printProgram(after, llvm::outs());
-    };
   if (arguments.has(pipelineOption)) {
-    if (Error error = passes::runPipeline(**program, context, hooks))
+    if (Error error = passes::runPipeline(**program, context, *hooks))
       return error;
-  } else if (auto changed = passes::runPasses(**program, context, *chosen, hooks); !changed) {
+  } else if (auto changed = passes::runPasses(**program, context, *chosen, *hooks); !changed) {
     return changed.takeError();
   }
   if (Error error = mil::verify(**program))
@@ -156,7 +171,7 @@ Expected<int> run(const Arguments &arguments) {
     if (Error error = writeProgram(**program, *out))
       return error;
   } else {
-    printProgram(**program, llvm::outs());
+    print(**program);
   }
   return 0;
 }
@@ -174,7 +189,10 @@ const Command optCommand = {
     "FILE.mil may be - for the standard input. Without --passes and --pipeline the program is "
     "verified and\nprinted. Text that is printed names places of large constants as if they were "
     "written one after the\nother; -o FILE.mil writes them to FILE.weights.bin, so that the text "
-    "reads back.\n",
+    "reads back.\n\nWhat --extract prints stands alone, as a case of a golden test does: constants "
+    "of more than 64 elements\nbecome made-up numbers of the same shape (BLOBFILE of @stand_in). "
+    "With -o FILE.mil they keep their\nnumbers. Passes run on what was cut out. A state is an "
+    "input; what was written to it before is left out.\n",
     {},
     run};
 
