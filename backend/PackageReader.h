@@ -1,8 +1,10 @@
-// Reads a Core ML package (.mlpackage) whose model is an mlprogram, of specification versions 6 to
-// 10 and whoever wrote it, into a program; a compiled model (.mlmodelc) or a text (.mil) likewise:
-// see TextModel.h. Weights stay in the mapped weight file. Nothing in a package is trusted: what
-// does not fit is an error. What is not known (metadata of its own, fields of later versions) is
-// kept in the program and written back.
+// Reads a Core ML package (.mlpackage) into a program. Its model is an mlprogram of specification
+// version 6 to 10, from any tool. A compiled model (.mlmodelc) and a text (.mil) are read likewise;
+// see TextModel.h.
+//
+// Weights stay in the mapped weight file. Nothing in a package is trusted: what does not fit is an
+// error. What is not known (metadata of other tools, fields of later versions) is kept in the
+// program and written back.
 #pragma once
 
 #include "mil/IR.h"
@@ -19,7 +21,7 @@ class WeightFile;
 struct Package {
   std::unique_ptr<mil::Program> program;
   std::vector<std::shared_ptr<const WeightFile>> weights;
-  /// Of each weight file, by what the model calls it, the offsets that the model refers to.
+  /// For each weight file, under its name in the model: the offsets that the model refers to.
   std::map<std::string, std::set<uint64_t>> references;
   int specificationVersion = 0;
 };

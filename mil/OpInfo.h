@@ -1,5 +1,6 @@
-// The table of operations: Ops.def expanded into an enumeration, one namespace of parameter indices
-// an operation (`op[linear::weight]`) and descriptions that everything else derives from.
+// The table of operations: Ops.def, expanded into an enumeration, a namespace of parameter indices
+// for each operation (`op[linear::weight]`), and descriptions. Everything else derives
+// from these.
 #pragma once
 
 #include "mil/Opset.h"

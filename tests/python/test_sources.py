@@ -179,3 +179,59 @@ def test_sources_are_formatted():
                             text=True)
     badly = sorted({line.split(":")[0] for line in result.stderr.splitlines() if ": error:" in line})
     assert result.returncode == 0, f"run {tool} -i on: " + " ".join(badly)
+
+
+def tracked(*patterns):
+    """Files of the checkout, of which archives of the sources have no list."""
+    found = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns], cwd=ROOT, capture_output=True,
+                           text=True)
+    if found.returncode:
+        pytest.skip("not a git checkout")
+    return [path for path in (ROOT / line for line in found.stdout.splitlines()) if path.is_file()]
+
+
+def test_no_source_is_long():
+    wrong = [f"{name(path)}: {lines} lines" for path in tracked("*.h", "*.cpp", "*.def", "*.py")
+             if (lines := path.read_text().count("\n")) > 700]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_lines_end_without_spaces():
+    wrong = [f"{name(path)}:{number}" for path in tracked("*.h", "*.cpp", "*.def", "*.py", "*.md", "*.txt", "*.yaml", "*.cmake", "scripts/*")
+             if not name(path).startswith("tests/golden/")
+             for number, line in enumerate(path.read_text().splitlines(), 1) if line != line.rstrip()]
+    assert not wrong, "\n".join(wrong)
+
+
+def anchors(page):
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_resolve():
+    wrong = []
+    for page in tracked("*.md"):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            path = page.parent / file if file else page
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                wrong.append(f"{name(page)}: {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_page_is_linked_from_the_readme():
+    wrong = [name(page) for page in tracked("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md") if f"({name(page)})" not in (ROOT / "README.md").read_text()]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_licence_is_apache():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_changelog_knows_the_version():
+    version = re.search(r"project\(plait VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    assert re.search(rf"^## {re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
