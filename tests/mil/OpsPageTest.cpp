@@ -101,7 +101,8 @@ std::string page() {
     for (const ParamInfo *param : op.form(op.newest))
       if (param)
         parameters.push_back(parameterText(*param));
-    for (Opset since : llvm::drop_end(op.formsSince()))
+    auto changes = op.formsSince();
+    for (Opset since : llvm::drop_end(changes))
       forms.push_back(formText(op, since));
     for (auto [trait, note] :
          {std::pair(Effect, "effect"), std::pair(ReadsMemory, "reads"),
