@@ -27,7 +27,7 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
   bool lowering = name == "lowering", all = name == "all";
   if (!lowering && !all && !passes::findPass(name))
     return usageError("--print-after {0}: no such pass; see: plait opt --list-passes", name);
-  if (lowering || all)
+  if (lowering)
     hooks.before = [print](const mil::Program &program) {
       llvm::outs() << "// after lowering\n";
       print(program);

@@ -118,7 +118,7 @@ def test_passes_run_on_what_was_cut(folder, linear, tmp_path):
 def test_print_after_names_the_passes_that_changed_something(folder, tmp_path):
     text = succeed("compile", "-o", tmp_path / "q.mlpackage", *INPUT, "--quiet", "--print-after", "all", folder / "model.pt").stdout
     steps = re.findall(r"^// after ([\w-]+)$", text, re.MULTILINE)
-    assert steps[0] == "lowering" and "to-half" in steps
+    assert "lowering" not in steps and "to-half" in steps
     assert text.count("program(1.3)") == len(steps)
     succeed("compile", "-o", tmp_path / "r.mlpackage", *INPUT, "--quiet", folder / "model.pt")
     assert digest(tmp_path / "q.mlpackage") == digest(tmp_path / "r.mlpackage")
