@@ -2,7 +2,6 @@
 // know.
 #include "adapters/AdapterConfig.h"
 
-#include "adapters/Json.h"
 #include "support/Json.h"
 
 #include "llvm/ADT/STLExtras.h"

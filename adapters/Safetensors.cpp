@@ -1,7 +1,7 @@
 // The grammar is in the header.
 #include "adapters/Safetensors.h"
 
-#include "adapters/Json.h"
+#include "support/Json.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"

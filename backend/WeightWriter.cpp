@@ -1,6 +1,7 @@
 // The weight writer: sources, groups of candidates, and rounds that write and compare in one pass.
 #include "backend/WeightWriter.h"
 
+#include "backend/ComparableViews.h"
 #include "support/OutputFile.h"
 #include "support/Parallel.h"
 
@@ -69,60 +70,6 @@ int64_t tileElements(mil::DType dtype) {
 bool hasComputed(const TensorData &tensor) {
   return tensor.kind() == TensorData::Kind::Computed ||
          llvm::any_of(tensor.node().inputs, hasComputed);
-}
-
-/// The views that two trees read, where they are equal but for these and work element by element:
-/// equal bytes of the views then give equal bytes of the trees. `exact` is set when unequal bytes
-/// give unequal ones too.
-std::optional<std::pair<TensorData, TensorData>> comparableLeaves(TensorData a, TensorData b,
-                                                                  bool &exact) {
-  exact = true;
-  while (a.kind() == b.kind() && a.dtype() == b.dtype()) {
-    switch (a.kind()) {
-    case TensorData::Kind::Strided:
-      if (a.node().shape != b.node().shape || a.node().strides != b.node().strides ||
-          mil::isSubByte(a.dtype()))
-        return std::nullopt;
-      return std::pair(a, b);
-    case TensorData::Kind::Scale:
-      if (a.node().factor != b.node().factor)
-        return std::nullopt;
-      exact = false;
-      break;
-    case TensorData::Kind::Cast:
-      exact = false;
-      break;
-    default:
-      return std::nullopt;
-    }
-    // Copies first: assigning to `a` may free the node that the input lives in.
-    TensorData nextA = a.node().inputs[0], nextB = b.node().inputs[0];
-    a = std::move(nextA);
-    b = std::move(nextB);
-  }
-  return std::nullopt;
-}
-
-/// The bytes that a view spans, from its first element to its last.
-llvm::ArrayRef<uint8_t> extent(const TensorData &view) {
-  const TensorData::Node &node = view.node();
-  int64_t last = 0;
-  for (auto [size, stride] : llvm::zip(node.shape, node.strides)) {
-    if (size == 0)
-      return {};
-    last += (size - 1) * stride;
-  }
-  return node.storage->bytes.slice(node.byteOffset, mil::byteSize(node.dtype, last + 1));
-}
-
-/// Known to differ without reading either.
-bool differByChecksum(const TensorData &a, const TensorData &b) {
-  bool exact;
-  auto leaves = comparableLeaves(a, b, exact);
-  if (!leaves || !exact)
-    return false;
-  std::optional<uint32_t> crcA = leaves->first.crc(), crcB = leaves->second.crc();
-  return crcA && crcB && *crcA != *crcB;
 }
 
 /// Hash of a few short runs spread over the tensor (all of a small one). Different hashes:
@@ -437,6 +384,8 @@ Error Writer::proveGathered(llvm::MutableArrayRef<Group> groups) {
         continue;
       llvm::ArrayRef<uint8_t> a = extent(leaves->first), b = extent(leaves->second);
       size_t size = std::min(pieceBytes, a.size() - begin);
+      if (knownEqual(leaves->first, leaves->second, begin, size))
+        continue;
       if (std::memcmp(a.data() + begin, b.data() + begin, size) != 0)
         refuted[candidate] = true;
       release(leaves->first, begin, size);
@@ -502,6 +451,8 @@ void Writer::compare(const Group &group, int64_t begin, int64_t count, const uin
         leaves && !leaves->first.contiguousBytes().empty()) {
       mil::DType dtype = leaves->first.dtype();
       uint64_t first = mil::byteSize(dtype, begin), size = mil::byteSize(dtype, count);
+      if (knownEqual(leaves->first, leaves->second, first, size))
+        continue;
       equal = std::memcmp(leaves->first.contiguousBytes().data() + first,
                           leaves->second.contiguousBytes().data() + first, size) == 0;
     }

@@ -85,7 +85,20 @@ def size(path):
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
 
 
-def libtorch_baseline():
-    """What LibTorch takes when it is started and does nothing more (bench/libtorch_start.cpp)."""
+def libtorch_start():
+    """The program that starts LibTorch and does nothing more (bench/libtorch_start.cpp)."""
     subprocess.run(["ninja", "-C", ROOT / "build" / "release", "libtorch_start"], check=True, stdout=subprocess.DEVNULL)
-    return measure([ROOT / "build" / "release" / "bin" / "libtorch_start"], repeats=5)
+    return [ROOT / "build" / "release" / "bin" / "libtorch_start"]
+
+
+def in_turn(commands, repeats, before=lambda: None):
+    """Medians of wall and CPU seconds of each command, the commands in turn, so that what else the machine does meets all
+    alike; the first turn does not count. `before` is called before each run."""
+    runs = [[] for _ in commands]
+    for turn in range(repeats + 1):
+        for command, costs in zip(commands, runs):
+            before()
+            cost = run(command)
+            if turn:
+                costs.append(cost)
+    return [(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs)) for costs in runs]

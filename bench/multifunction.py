@@ -2,8 +2,9 @@
 
     multifunction.py [--models lora,transformer] [--counts 1,2,4,8] [--repeats 5] [--no-peer] [--folder build/bench]
 
-Each tool runs in a fresh process on files in the page cache. Prints a Markdown table; times of plait are medians.
-Anonymous memory is sampled on Linux only.
+Each tool runs in a fresh process on files in the page cache. Prints a Markdown table; times of plait are medians, of runs
+that take turns with runs of bench/libtorch_start: "of start" is plait's time over that of LibTorch's own start. Anonymous
+memory is sampled on Linux only.
 """
 
 import argparse
@@ -33,20 +34,28 @@ def peer_command(paths, package, name):
 
 
 def measured(command, package, repeats):
-    shutil.rmtree(package, ignore_errors=True)
-    cost = measure.measure(command, repeats)
-    return cost, measure.size(package)
+    """Its cost, that of LibTorch's start in between, and the package's size."""
+    remove = lambda: shutil.rmtree(package, ignore_errors=True)
+    remove()
+    cost = measure.run(command, sample=True)
+    start = None
+    if repeats:
+        (cost.wall, cost.cpu), start = measure.in_turn([command, measure.libtorch_start()], repeats, before=remove)
+        remove()
+        measure.run(command)
+    return cost, start, measure.size(package)
 
 
-def row(model, count, tool, cost, size):
-    print(f"| {model} | {count} | {tool} | {cost.wall:.2f} | {cost.cpu:.2f} | {cost.peak / measure.MB:.0f} | "
+def row(model, count, tool, cost, start, size):
+    ratio = f"{cost.wall / start[0]:.2f}" if start else ""
+    print(f"| {model} | {count} | {tool} | {cost.wall:.3f} | {ratio} | {cost.cpu:.3f} | {cost.peak / measure.MB:.0f} | "
           f"{cost.anonymous / measure.MB:.1f} | {size:,} |", flush=True)
 
 
 def ratios(model, count, peer, plait):
-    (theirs, their_size), (ours, our_size) = peer, plait
+    (theirs, _, their_size), (ours, _, our_size) = peer, plait
     anonymous = f"{theirs.anonymous / ours.anonymous:.1f}x" if ours.anonymous else ""
-    print(f"| {model} | {count} | ratio | {theirs.wall / ours.wall:.1f}x | {theirs.cpu / ours.cpu:.1f}x | "
+    print(f"| {model} | {count} | ratio | {theirs.wall / ours.wall:.1f}x | | {theirs.cpu / ours.cpu:.1f}x | "
           f"{theirs.peak / ours.peak:.1f}x | {anonymous} | {their_size / our_size:.4f}x |", flush=True)
 
 
@@ -67,9 +76,9 @@ def main():
     counts = [int(count) for count in options.counts.split(",")]
 
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores\n")
-    print("| model | N | tool | wall s | CPU s | peak resident MB | anonymous MB | package bytes |")
-    print("|---|---|---|---|---|---|---|---|")
-    row("-", 0, "LibTorch started", measure.libtorch_baseline(), 0)
+    print("| model | N | tool | wall s | of start | CPU s | peak resident MB | anonymous MB | package bytes |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    row("-", 0, "LibTorch started", measure.measure(measure.libtorch_start(), repeats=5), None, 0)
     notes = []
     for name in options.models.split(","):
         paths = models.make(name, options.folder, max(counts))
@@ -78,16 +87,16 @@ def main():
         for count in counts:
             package = options.folder / f"{name}_{count}.mlpackage"
             ours[count] = *measured(plait_command(paths[:count], package, name), package, options.repeats), operation_count(package)
-            row(name, count, "plait", *ours[count][:2])
+            row(name, count, "plait", *ours[count][:3])
             if not options.no_peer:
                 peer_package = options.folder / f"{name}_{count}_peer.mlpackage"
                 peer = measured(peer_command(paths[:count], peer_package, name), peer_package, 0)
                 row(name, count, "coremltools", *peer)
-                ratios(name, count, peer, ours[count][:2])
+                ratios(name, count, peer, ours[count][:3])
         first, last = min(counts), max(counts)
         if last > first:
             grown = ours[last][0].anonymous - ours[first][0].anonymous
-            operations = ours[last][2] - ours[first][2]
+            operations = ours[last][3] - ours[first][3]
             notes.append(f"{name}: {operations} operations more from N = {first} to {last}, {grown / operations:.0f} bytes of "
                          f"anonymous memory for each")
     print()

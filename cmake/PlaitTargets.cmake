@@ -9,13 +9,19 @@
 # forgot to include.
 option(PLAIT_UNITY "Compile the files of a folder several at a time" ON)
 
-# Every object is of one kind, so that the static and the shared libplait, programs and tests are linked from the same ones:
-# position-independent, and visible outside of the shared library only where a public header says so.
-set(PLAIT_CODE_OPTIONS -fPIC -fvisibility=hidden -fvisibility-inlines-hidden CACHE STRING "What every object is compiled with")
-mark_as_advanced(PLAIT_CODE_OPTIONS)
+# The static and the shared libplait, programs and tests are linked from the same objects, which are position-independent. What
+# a PLAIT_VISIBLE target defines (the layers without LibTorch) is visible to the linker, so that the command can show it to its
+# own shared object (driver/CMakeLists.txt); GCC would not inline it then, where it is not told that nobody replaces it. libplait
+# shows what a public header says (api/exports.map).
+set(PLAIT_CODE_OPTIONS -fPIC -fvisibility=hidden -fvisibility-inlines-hidden CACHE STRING "What objects are compiled with")
+set(PLAIT_VISIBLE_CODE_OPTIONS -fPIC $<$<CXX_COMPILER_ID:GNU>:-fno-semantic-interposition> -fvisibility-inlines-hidden
+  CACHE STRING "What objects of PLAIT_VISIBLE targets are compiled with")
+mark_as_advanced(PLAIT_CODE_OPTIONS PLAIT_VISIBLE_CODE_OPTIONS)
 
 add_library(plait_flags INTERFACE)
-target_compile_options(plait_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${PLAIT_CODE_OPTIONS}>")
+set(visible "$<BOOL:$<TARGET_PROPERTY:PLAIT_VISIBLE>>")
+target_compile_options(plait_flags INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:$<IF:${visible},${PLAIT_VISIBLE_CODE_OPTIONS},${PLAIT_CODE_OPTIONS}>>")
 target_include_directories(plait_flags INTERFACE ${PROJECT_SOURCE_DIR})
 
 # fmt, without its library. LibTorch has headers of another fmt beside its own, and some of those include it: a folder with a
@@ -126,6 +132,7 @@ function(plait_add_library name)
     target_link_libraries(plait_${name} PUBLIC plait_torch)
     target_precompile_headers(plait_${name} REUSE_FROM plait_torch_pch)
   else()
+    set_target_properties(plait_${name} PROPERTIES PLAIT_VISIBLE ON)
     # Loops over weights are here; files with torch headers take long to compile as it is.
     target_compile_options(plait_${name} PRIVATE $<$<CONFIG:Release>:-O3>)
   endif()

@@ -1,7 +1,7 @@
 // plait adapter pack: the arrays of an adapter for a function that takes adapters as inputs.
 #include "driver/AdapterMap.h"
 #include "driver/Commands.h"
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"

@@ -1,10 +1,10 @@
 // JSON in and out.
 #include "driver/AdapterMap.h"
 
-#include "adapters/Json.h"
 #include "adapters/Pack.h"
-#include "driver/AdaptedFunctions.h"
+#include "driver/LibTorch.h"
 #include "support/FileSystem.h"
+#include "support/Json.h"
 #include "support/Unfinished.h"
 
 #include "support/Format.h"
@@ -154,7 +154,7 @@ Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return makeError("{0}: {1}", path, buffer.getError().message());
-  auto value = adapters::parseJson((*buffer)->getBuffer());
+  auto value = parseJson((*buffer)->getBuffer());
   if (!value)
     return addContext(value.takeError(), path);
   const json::Object *object = value->getAsObject();

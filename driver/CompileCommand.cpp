@@ -4,11 +4,13 @@
 #include "driver/Compiler.h"
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
+#include "driver/LibTorch.h"
 #include "driver/MetadataOptions.h"
 #include "driver/PassHooks.h"
 #include "driver/Recipe.h"
 #include "driver/Sharing.h"
 #include "driver/Target.h"
+#include "frontend/archive/EqualRecords.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -356,10 +358,20 @@ Expected<int> run(const Arguments &arguments) {
   if (!hooks)
     return hooks.takeError();
   options->hooks = std::move(*hooks);
+  if (Error error = check(*options))
+    return error;
   bool quiet = arguments.has(quietOption);
-  Expected<CompileReport> report = [&] {
+  Expected<CompileReport> report = [&]() -> Expected<CompileReport> {
     Terminal terminal(quiet);
-    return compile(*options, terminal);
+    // While LibTorch starts, the other processor finds out what the files have alike.
+    std::vector<std::string> files;
+    for (const FunctionOptions &function : options->functions)
+      files.push_back(function.model);
+    EqualRecords equal(std::move(files));
+    auto part = libTorch();
+    if (!part)
+      return part.takeError();
+    return (*part)->compile(*options, terminal, &equal);
   }();
   if (!report)
     return report.takeError();

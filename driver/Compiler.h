@@ -92,8 +92,10 @@ public:
 Error check(const CompileOptions &options);
 
 /// Compiles and writes the package. On error there is no output: what was at the target is as it
-/// was.
-Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer);
+/// was. `equal`, where there is one, has been comparing the files of the models; it is stopped when
+/// they are lowered.
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
+                                EqualRecords *equal = nullptr);
 
 /// The precision of most of a package's floating-point weights, by bytes: the default for functions
 /// that are added to it.

@@ -5,11 +5,11 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "driver/AdapterMap.h"
+#include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
 #include "driver/Target.h"
 #include "mil/Verifier.h"
-#include "runtime/RuntimeEvaluator.h"
 
 namespace plait::driver {
 
@@ -91,7 +91,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   if (!adapterMap.functions.empty())
     if (Error error = checkAdapterMap(options.output))
       return error;
-  runtime::RuntimeEvaluator evaluator;
+  LazyEvaluator evaluator;
   WriteOptions write;
   write.share = options.share;
   write.threads = options.threads;

@@ -5,11 +5,11 @@
 #include "backend/TextModel.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/LibTorch.h"
 #include "driver/PassHooks.h"
 #include "mil/Extract.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
-#include "runtime/RuntimeEvaluator.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -64,8 +64,7 @@ Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
   return std::move(package->program);
 }
 
-void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
-  runtime::RuntimeEvaluator evaluator;
+void printProgram(const mil::Program &program, llvm::raw_ostream &out, LazyEvaluator &evaluator) {
   mil::PrintOptions options;
   options.evaluator = &evaluator;
   options.symbols = true;
@@ -73,8 +72,7 @@ void printProgram(const mil::Program &program, llvm::raw_ostream &out) {
   mil::print(program, out, options);
 }
 
-Error writeProgram(const mil::Program &program, StringRef path) {
-  runtime::RuntimeEvaluator evaluator;
+Error writeProgram(const mil::Program &program, StringRef path, LazyEvaluator &evaluator) {
   if (!path.rtrim('/').ends_with(".mlpackage"))
     return writeTextModel(program, path, &evaluator);
   WriteOptions options;
@@ -123,8 +121,9 @@ Expected<int> run(const Arguments &arguments) {
   if (!target)
     return target.takeError();
 
-  auto print = [cut = arguments.has(extractOption)](const mil::Program &program) {
-    cut ? printWithStandIns(program, llvm::outs()) : printProgram(program, llvm::outs());
+  LazyEvaluator evaluator;
+  auto print = [&, cut = arguments.has(extractOption)](const mil::Program &program) {
+    cut ? printWithStandIns(program, llvm::outs()) : printProgram(program, llvm::outs(), evaluator);
   };
   auto hooks = passHooks(arguments, print);
   if (!hooks)
@@ -151,7 +150,6 @@ Expected<int> run(const Arguments &arguments) {
       return addContext(std::move(error), "what --extract cut out does not stand alone");
   }
 
-  runtime::RuntimeEvaluator evaluator;
   passes::PassContext context;
   context.evaluator = &evaluator;
   context.options.precision = passes::Precision(*precision);
@@ -165,13 +163,17 @@ Expected<int> run(const Arguments &arguments) {
   } else if (auto changed = passes::runPasses(**program, context, *chosen, *hooks); !changed) {
     return changed.takeError();
   }
+  if (Error error = evaluator.takeError())
+    return error;
   if (Error error = mil::verify(**program))
     return error;
   if (auto out = arguments.value(outOption)) {
-    if (Error error = writeProgram(**program, *out))
+    if (Error error = writeProgram(**program, *out, evaluator))
       return error;
   } else {
     print(**program);
+    if (Error error = evaluator.takeError())
+      return error;
   }
   return 0;
 }

@@ -1,7 +1,7 @@
 // Choosing a function of a package, and reading its arrays.
 #include "driver/PackageFunctions.h"
 
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/ADT/StringExtras.h"
 

@@ -1,10 +1,10 @@
 // Looking at a program while passes run over it.
 #include "driver/PassHooks.h"
 
+#include "driver/LibTorch.h"
 #include "mil/Printer.h"
 #include "mil/StandIn.h"
 #include "mil/Verifier.h"
-#include "runtime/RuntimeEvaluator.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -43,7 +43,7 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
 }
 
 void printWithStandIns(const mil::Program &program, llvm::raw_ostream &out) {
-  runtime::RuntimeEvaluator evaluator;
+  LazyEvaluator evaluator;
   mil::PrintOptions options;
   options.evaluator = &evaluator;
   options.symbols = true;

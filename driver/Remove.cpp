@@ -5,7 +5,7 @@
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
 #include "driver/AdapterMap.h"
-#include "runtime/RuntimeEvaluator.h"
+#include "driver/LibTorch.h"
 #include "support/FolderLock.h"
 
 namespace plait::driver {
@@ -18,7 +18,7 @@ static Error compact(const RemoveOptions &options) {
   auto program = readPackage(options.package);
   if (!program)
     return program.takeError();
-  runtime::RuntimeEvaluator evaluator;
+  LazyEvaluator evaluator;
   WriteOptions write;
   write.threads = options.threads;
   write.evaluator = &evaluator;

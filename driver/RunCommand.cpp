@@ -2,9 +2,10 @@
 // once or in several steps that share its states.
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/RunPlan.h"
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -170,7 +171,10 @@ Expected<int> run(const Arguments &arguments) {
   auto steps = allSteps(arguments, **function);
   if (!steps)
     return steps.takeError();
-  auto runner = runtime::Runner::create(**function, runOptions);
+  auto part = libTorch();
+  if (!part)
+    return part.takeError();
+  auto runner = (*part)->makeRunner(**function, runOptions);
   if (!runner)
     return runner.takeError();
   if (timed)

@@ -2,7 +2,7 @@
 #include "driver/RunPlan.h"
 
 #include "driver/PackageFunctions.h"
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"

@@ -3,8 +3,8 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
-#include "driver/Verify.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -117,7 +117,8 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
   return Error::success();
 }
 
-void print(StringRef name, const Target &target, const runtime::VerifyReport &report) {
+void print(StringRef name, const Target &target, const runtime::VerifyReport &report,
+           const LibTorchPart &libTorch) {
   llvm::raw_ostream &out = llvm::outs();
   out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against;
   if (target.adapter)
@@ -134,7 +135,7 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
     out << '\n';
   }
   if (report.bisect)
-    for (const std::string &line : describe(*report.bisect))
+    for (const std::string &line : libTorch.describe(*report.bisect))
       out << "  " << line << '\n';
 }
 
@@ -207,10 +208,13 @@ Expected<int> run(const Arguments &arguments) {
     auto model = modelOf(target, *path);
     if (!model)
       return model.takeError();
-    auto report = verify(**function, *model, std::move(own));
+    auto part = libTorch();
+    if (!part)
+      return part.takeError();
+    auto report = (*part)->verify(**function, *model, std::move(own));
     if (!report)
       return report.takeError();
-    print((*function)->name, target, *report);
+    print((*function)->name, target, *report, **part);
     passed &= report->passed;
   }
   return passed ? 0 : 1;

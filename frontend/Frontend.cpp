@@ -2,6 +2,7 @@
 // names the outputs.
 #include "frontend/Frontend.h"
 
+#include "frontend/archive/EqualRecords.h"
 #include "frontend/live/ModuleView.h"
 #include "frontend/script/ModuleBorders.h"
 #include "frontend/script/ModuleTree.h"
@@ -19,6 +20,7 @@ namespace plait::frontend {
 struct Models::State {
   using StorageOf = std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)>;
 
+  const EqualRecords *equal = nullptr;
   /// One storage a record of a file, however often the file is opened.
   std::map<std::pair<std::pair<uint64_t, uint64_t>, uint64_t>, std::shared_ptr<const mil::Storage>>
       storages;
@@ -73,13 +75,17 @@ struct Models::State {
       auto made = mil::mappedStorage(loaded.file(),
                                      loaded.file()->bytes().slice(origin->offset, origin->size));
       made->crc = origin->crc32;
+      if (equal)
+        made->likeness = equal->likeness(origin->file, origin->offset);
       storage = std::move(made);
     }
     return storage;
   }
 };
 
-Models::Models() : state_(std::make_unique<State>()) {}
+Models::Models(const EqualRecords *equal) : state_(std::make_unique<State>()) {
+  state_->equal = equal;
+}
 Models::~Models() = default;
 
 /// Adds the function; takes it away again where lowering fails.

@@ -10,6 +10,10 @@ namespace torch::jit {
 struct Module;
 }
 
+namespace plait {
+class EqualRecords;
+}
+
 namespace plait::frontend {
 
 /// What the user declares of one of forward's tensor arguments.
@@ -53,7 +57,8 @@ using ParameterNamesRead = std::set<std::pair<unsigned, std::string>>;
 /// another.
 class Models {
 public:
-  Models();
+  /// `equal` compares records of the files meanwhile: weights are told what it finds.
+  explicit Models(const EqualRecords *equal = nullptr);
   ~Models();
 
   /// Lowers one model to a function added to the program. On error the program is as before. Every

@@ -10,6 +10,7 @@
 #include "mil/Type.h"
 #include "support/Error.h"
 
+#include <atomic>
 #include <functional>
 
 namespace plait::mil {
@@ -17,6 +18,15 @@ namespace plait::mil {
 class Attr;
 class Evaluator;
 enum class OpKind : uint16_t;
+
+/// What a comparison of storages has found out so far: those of one group begin with the same
+/// `equal` bytes, the fewer of two. Another thread may still be at it.
+struct Likeness {
+  explicit Likeness(uint64_t group) : group(group) {}
+
+  const uint64_t group; ///< no other comparison of this process has the number
+  std::atomic<uint64_t> equal = 0;
+};
 
 /// Immutable bytes: a record of a mapped file, memory of somebody else that `owner` keeps alive, or
 /// memory of its own.
@@ -27,6 +37,14 @@ struct Storage {
   std::optional<uint32_t> crc;
   /// Gives the pages of [offset, offset + size) back to the system; empty for owned memory.
   std::function<void(size_t offset, size_t size)> release;
+  /// Null where nothing compares the storage with others.
+  std::shared_ptr<const Likeness> likeness;
+
+  /// Whether the bytes [offset, offset + size) of both are known to be the same, without a look.
+  bool knownEqual(const Storage &other, uint64_t offset, uint64_t size) const {
+    return likeness && other.likeness && likeness->group == other.likeness->group &&
+           std::min<uint64_t>(likeness->equal, other.likeness->equal) >= offset + size;
+  }
 
   static std::shared_ptr<const Storage> owned(std::vector<uint8_t> bytes);
 };

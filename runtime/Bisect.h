@@ -13,8 +13,8 @@
 // packages that have none it is the step that the value agrees with.
 #pragma once
 
-#include "runtime/Compare.h"
 #include "runtime/ReferenceTrace.h"
+#include "runtime/arrays/Compare.h"
 
 namespace plait::runtime {
 

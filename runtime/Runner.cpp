@@ -9,18 +9,25 @@ namespace plait::runtime {
 
 using mil::TensorData;
 
-struct Runner::Impl {
+namespace {
+
+class InterpreterRunner final : public Runner::Impl {
+public:
+  Expected<std::vector<NamedResult>> run(llvm::ArrayRef<NamedTensor> inputs) override;
+  std::vector<NamedTensor> traced() const override;
+  std::vector<ProfileRow> profile() const override;
+  std::vector<NamedTensor> states() const override;
+  void resetStates() override { interpreter->states.clear(); }
+
   const mil::Function *function;
   std::unique_ptr<Interpreter> interpreter;
-  llvm::MapVector<const mil::Value *, TensorData> traced;
+  llvm::MapVector<const mil::Value *, TensorData> observed;
 };
 
-Runner::Runner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Runner::Runner(Runner &&) noexcept = default;
-Runner::~Runner() = default;
+} // namespace
 
 Expected<Runner> Runner::create(const mil::Function &function, RunOptions options) {
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_unique<InterpreterRunner>();
   impl->function = &function;
   Interpreter::Options inner;
   inner.compute = options.compute;
@@ -42,7 +49,7 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
     inner.observer = [impl = impl.get(), wanted, all = options.traceAll](const mil::Value &value,
                                                                          const Datum &datum) {
       if (datum.tensor.defined() && (all || wanted.contains(value.name)))
-        impl->traced[&value] = toTensorData(datum.tensor, value.type.dtype());
+        impl->observed[&value] = toTensorData(datum.tensor, value.type.dtype());
     };
   }
   auto interpreter = Interpreter::create(function, std::move(inner));
@@ -52,11 +59,11 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
   return Runner(std::move(impl));
 }
 
-Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> inputs) {
-  impl_->traced.clear();
+Expected<std::vector<NamedResult>> InterpreterRunner::run(llvm::ArrayRef<NamedTensor> inputs) {
+  observed.clear();
   Interpreter::Inputs tensors;
   for (const NamedTensor &input : inputs) {
-    for (const auto &declared : impl_->function->inputs())
+    for (const auto &declared : function->inputs())
       if (declared->name == input.name && declared->type.dtype() != input.value.dtype())
         return makeError("input '{0}' is {1} where the function takes {2}; convert it first",
                          input.name, input.value.type().str(), declared->type.str());
@@ -66,11 +73,11 @@ Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> input
     if (!tensors.emplace(input.name, *tensor).second)
       return makeError("input '{0}' is given twice", input.name);
   }
-  auto outputs = impl_->interpreter->run(tensors);
+  auto outputs = interpreter->run(tensors);
   if (!outputs)
     return outputs.takeError();
   std::vector<NamedResult> results;
-  for (auto [value, datum] : llvm::zip(impl_->function->outputs(), *outputs)) {
+  for (auto [value, datum] : llvm::zip(function->outputs(), *outputs)) {
     if (datum.literal)
       results.push_back({value->name.str(), *datum.literal});
     else if (datum.tensor.defined())
@@ -81,16 +88,16 @@ Expected<std::vector<NamedResult>> Runner::run(llvm::ArrayRef<NamedTensor> input
   return results;
 }
 
-std::vector<NamedTensor> Runner::traced() const {
+std::vector<NamedTensor> InterpreterRunner::traced() const {
   std::vector<NamedTensor> tensors;
-  for (const auto &[value, tensor] : impl_->traced)
+  for (const auto &[value, tensor] : observed)
     tensors.push_back({value->name.str(), tensor});
   return tensors;
 }
 
-std::vector<ProfileRow> Runner::profile() const {
+std::vector<ProfileRow> InterpreterRunner::profile() const {
   std::vector<ProfileRow> rows;
-  for (const auto &[kind, timing] : impl_->interpreter->timings())
+  for (const auto &[kind, timing] : interpreter->timings())
     rows.push_back({kind, timing.calls, double(timing.nanoseconds) / 1e6});
   llvm::stable_sort(rows, [](const ProfileRow &a, const ProfileRow &b) {
     return a.milliseconds > b.milliseconds;
@@ -98,15 +105,13 @@ std::vector<ProfileRow> Runner::profile() const {
   return rows;
 }
 
-std::vector<NamedTensor> Runner::states() const {
+std::vector<NamedTensor> InterpreterRunner::states() const {
   std::vector<NamedTensor> tensors;
-  for (const auto &input : impl_->function->inputs())
-    if (auto it = impl_->interpreter->states.find(input->name.str());
-        input->type.isState() && it != impl_->interpreter->states.end())
+  for (const auto &input : function->inputs())
+    if (auto it = interpreter->states.find(input->name.str());
+        input->type.isState() && it != interpreter->states.end())
       tensors.push_back({input->name.str(), toTensorData(it->second, input->type.dtype())});
   return tensors;
 }
-
-void Runner::resetStates() { impl_->interpreter->states.clear(); }
 
 } // namespace plait::runtime

@@ -35,27 +35,37 @@ struct ProfileRow {
 
 class Runner {
 public:
+  /// What does it. A program that has only this header calls whoever made the runner, which may be
+  /// a shared object that was loaded.
+  class Impl {
+  public:
+    virtual ~Impl() = default;
+    virtual Expected<std::vector<NamedResult>> run(llvm::ArrayRef<NamedTensor> inputs) = 0;
+    virtual std::vector<NamedTensor> traced() const = 0;
+    virtual std::vector<ProfileRow> profile() const = 0;
+    virtual std::vector<NamedTensor> states() const = 0;
+    virtual void resetStates() = 0;
+  };
+
   /// The function must outlive the runner and stay as it is. An error names every operation that
   /// has no evaluator, and every traced name that the function has not.
   static Expected<Runner> create(const mil::Function &function, RunOptions options = {});
-  Runner(Runner &&) noexcept;
-  ~Runner();
+  explicit Runner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
   /// Inputs by name, each of exactly the element type and shape that the function declares. Outputs
   /// in the order of the function, their bytes at hand. States are kept from run to run.
-  Expected<std::vector<NamedResult>> run(llvm::ArrayRef<NamedTensor> inputs);
-
+  Expected<std::vector<NamedResult>> run(llvm::ArrayRef<NamedTensor> inputs) {
+    return impl_->run(inputs);
+  }
   /// Values of the last run, in the order they were computed (in a loop, the last of each name).
-  std::vector<NamedTensor> traced() const;
+  std::vector<NamedTensor> traced() const { return impl_->traced(); }
   /// Slowest first.
-  std::vector<ProfileRow> profile() const;
+  std::vector<ProfileRow> profile() const { return impl_->profile(); }
   /// Contents of the states now.
-  std::vector<NamedTensor> states() const;
-  void resetStates();
+  std::vector<NamedTensor> states() const { return impl_->states(); }
+  void resetStates() { impl_->resetStates(); }
 
 private:
-  struct Impl;
-  explicit Runner(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

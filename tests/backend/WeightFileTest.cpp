@@ -178,6 +178,33 @@ TEST_F(WeightFileTest, ChecksumsRefuteWithoutReading) {
   EXPECT_THAT(write({{a}, {d}}).blobOf, ElementsAre(0, 1));
 }
 
+TEST_F(WeightFileTest, WhatIsKnownToBeEqualIsNotRead) {
+  std::vector<float> values = noise(1000, 1);
+  std::vector<std::shared_ptr<Storage>> storages = {record(values), record(values)};
+  for (auto &storage : storages) {
+    auto likeness = std::make_shared<Likeness>(7);
+    likeness->equal = storage->bytes.size();
+    storage->likeness = likeness;
+  }
+  std::vector<uint64_t> released;
+  storages[1]->release = [&](size_t offset, size_t size) { released.push_back(size); };
+  std::vector<WeightRequest> requests;
+  for (auto &storage : storages)
+    requests.push_back({TensorData::view(storage, 0, DType::F32, {1000}).cast(DType::F16)});
+  EXPECT_EQ(write(requests).blobs.size(), 1u);
+  EXPECT_EQ(released.size(), 1u) << "samples alone are read";
+
+  // The same of a view whose elements are gathered, as of the rest where less is known.
+  for (uint64_t known : {uint64_t(4000), uint64_t(2000)}) {
+    auto likeness = std::make_shared<Likeness>(8);
+    likeness->equal = known;
+    storages[0]->likeness = storages[1]->likeness = likeness;
+    for (WeightRequest &request : requests)
+      request.tensor = request.tensor.reshape({20, 50}).permute({1, 0});
+    EXPECT_EQ(write(requests).blobs.size(), 1u);
+  }
+}
+
 TEST_F(WeightFileTest, DifferentSourcesThatRoundToTheSameHalvesShare) {
   std::vector<float> values = noise(4000, 5), other = values;
   for (float &value : values)

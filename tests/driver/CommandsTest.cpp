@@ -3,7 +3,7 @@
 
 #include "backend/PackageReader.h"
 #include "mil/TensorData.h"
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"

@@ -59,8 +59,11 @@ def test_installed_headers_are_the_public_ones(prefix):
     assert installed == {"plait.h", "torch.h", "export.h", "exception.h", "compile.h", "package.h", "run.h", "verify.h"}
 
 
-def test_installed_command_runs(prefix):
-    assert run(prefix / "bin" / "plait", "version")
+def test_installed_command_runs(prefix, tmp_path):
+    command = prefix / "bin" / "plait"
+    assert run(command, "version")
+    torch.jit.trace(torch.nn.Linear(8, 4).eval(), torch.rand(1, 8)).save(str(tmp_path / "model.pt"))
+    assert run(command, "compile", "-o", tmp_path / "m.mlpackage", "--input", "x=[1, 8]", tmp_path / "model.pt")
 
 
 def test_from_file(programs, tmp_path):

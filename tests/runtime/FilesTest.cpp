@@ -1,7 +1,7 @@
 // .npy files, comparisons, random inputs and verification: what needs no LibTorch to be asked.
 #include "mil/Builder.h"
-#include "runtime/Npy.h"
 #include "runtime/Verify.h"
+#include "runtime/arrays/Npy.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"

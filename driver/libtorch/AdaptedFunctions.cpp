@@ -1,5 +1,5 @@
 // Plans first, since what they adapt is marked while the base is lowered; then one base for all.
-#include "driver/AdaptedFunctions.h"
+#include "driver/libtorch/AdaptedFunctions.h"
 
 #include "adapters/Apply.h"
 #include "adapters/MergedParameters.h"
@@ -36,10 +36,6 @@ struct AdaptedFunctions::Base {
     return functions.lowerBase(*program, function, request, warnings, nullptr);
   }
 };
-
-adapters::ReadPickle pickleReader() {
-  return [](StringRef path) { return frontend::readTensors(path); };
-}
 
 AdapterMode adapterMode(const FunctionOptions &function, const CompileOptions &options) {
   if (function.adapterInputs)

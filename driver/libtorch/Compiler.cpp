@@ -1,14 +1,14 @@
 // Lower, optimise, verify, write.
 #include "driver/Compiler.h"
 
-#include "backend/Inspect.h"
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
-#include "driver/AdaptedFunctions.h"
 #include "driver/AdapterMap.h"
 #include "driver/Sharing.h"
 #include "driver/Target.h"
+#include "driver/libtorch/AdaptedFunctions.h"
+#include "frontend/archive/EqualRecords.h"
 #include "mil/Verifier.h"
 #include "passes/Opsets.h"
 #include "passes/Pipeline.h"
@@ -17,127 +17,10 @@
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringSet.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 
 namespace plait::driver {
 
 using llvm::StringRef;
-namespace fs = llvm::sys::fs;
-namespace path = llvm::sys::path;
-
-/// Inputs and outputs of one function have distinct names, and names that Core ML can hold.
-static Error checkInterface(const FunctionOptions &function) {
-  llvm::StringSet<> names;
-  auto add = [&](StringRef kind, StringRef name) -> Error {
-    if (!mil::isLegalName(name))
-      return makeError("function '{0}': the {1} name '{2}' cannot be one in Core ML; letters, "
-                       "digits and _ make one, and words such as 'tensor' are taken",
-                       function.name, kind, name);
-    if (!names.insert(name).second)
-      return makeError("function '{0}': two of its inputs and outputs are called '{1}'; give each "
-                       "a name of its own",
-                       function.name, name);
-    return Error::success();
-  };
-  for (const frontend::InputSpec &input : function.inputs)
-    if (!input.name.empty())
-      if (Error error = add("input", input.name))
-        return error;
-  for (const std::string &output : function.outputs)
-    if (Error error = add("output", output))
-      return error;
-  return Error::success();
-}
-
-static Error checkModel(const FunctionOptions &function) {
-  if (function.module)
-    return Error::success();
-  fs::file_status status;
-  if (std::error_code ec = fs::status(function.model, status))
-    return makeError("{0}: {1}", function.model,
-                     fs::exists(status) ? ec.message() : "no such file");
-  if (fs::is_directory(status))
-    return makeError("{0}: this is a folder; a TorchScript file, as torch.jit.save writes it, is "
-                     "wanted",
-                     function.model);
-  return Error::success();
-}
-
-Error check(const CompileOptions &options) {
-  if (options.functions.empty())
-    return makeError("{0}: a package has at least one function", options.output);
-  if (options.multifunction && !options.append && !mil::info(options.target).functions)
-    return makeError(
-        "{0}: a package of named functions needs {1} or later ({2}); leave --target {3} "
-        "out, or compile one model without --function and --adapter",
-        options.output, mil::name(mil::kDefaultOpset), mil::info(mil::kDefaultOpset).systems,
-        mil::name(options.target));
-  llvm::StringSet<> names;
-  for (const FunctionOptions &function : options.functions) {
-    if (!mil::isLegalName(function.name))
-      return makeError(
-          "'{0}' cannot name a function; letters, digits and _ make a name{1}", function.name,
-          function.name.empty() ? "" : ", such as '" + mil::legalName(function.name) + "'");
-    if (!names.insert(function.name).second)
-      return makeError("two functions are called '{0}'; give each a name of its own",
-                       function.name);
-    if (Error error = checkInterface(function))
-      return error;
-  }
-  // A package that is added to may have the default function already; the backend knows.
-  if (!options.append && !options.defaultFunction.empty() &&
-      !names.contains(options.defaultFunction)) {
-    llvm::SmallVector<StringRef, 8> known;
-    for (const FunctionOptions &function : options.functions)
-      known.push_back(function.name);
-    return makeError("the default function '{0}' is none of the functions: {1}",
-                     options.defaultFunction, llvm::join(known, ", "));
-  }
-  for (const FunctionOptions &function : options.functions)
-    if (Error error = checkModel(function))
-      return error;
-  if (options.append)
-    return findRootModel(options.output).takeError();
-  return checkOutput(options.output);
-}
-
-Expected<passes::Precision> precisionOf(StringRef package) {
-  auto summary = inspectPackage(package);
-  if (!summary)
-    return summary.takeError();
-  uint64_t half = 0, single = 0;
-  for (const PackageSummary::Blob &blob : summary->blobs)
-    (blob.dtype == mil::DType::F32 ? single : half) += blob.bytes;
-  return single > half ? passes::Precision::F32 : passes::Precision::F16;
-}
-
-Error checkOutput(StringRef output) {
-  StringRef target = output.rtrim('/');
-  StringRef parent = path::parent_path(target);
-  if (parent.empty())
-    parent = ".";
-  fs::file_status status;
-  if (fs::status(parent, status) || !fs::exists(status))
-    return makeError("cannot write '{0}': there is no folder '{1}'; make it first", output, parent);
-  if (!fs::is_directory(status))
-    return makeError("cannot write '{0}': '{1}' is no folder", output, parent);
-  if (std::error_code ec = fs::access(parent, fs::AccessMode::Write))
-    return makeError("cannot write '{0}': folder '{1}': {2}", output, parent, ec.message());
-  if (fs::status(target, status) || !fs::exists(status))
-    return Error::success();
-  bool emptyFolder = false;
-  if (fs::is_directory(status)) {
-    std::error_code ec;
-    emptyFolder = fs::directory_iterator(target, ec) == fs::directory_iterator() && !ec;
-  }
-  if (!emptyFolder && !isPackage(target))
-    return makeError("cannot write '{0}': it exists and is not a package; remove it or choose "
-                     "another name",
-                     output);
-  return Error::success();
-}
 
 /// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.
 static void warnOfSaturation(const WriteReport &written, CompileObserver &observer) {
@@ -194,7 +77,8 @@ static Error joinOlder(const CompileOptions &options, mil::Opset target, mil::Pr
   return Error::success();
 }
 
-Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer) {
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
+                                EqualRecords *equal) {
   if (Error error = check(options))
     return error;
   mil::Program program;
@@ -224,7 +108,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   AdapterMap adapterMap;
 
   {
-    frontend::Models models;
+    frontend::Models models(equal);
     AdaptedFunctions adapted(options, models);
     size_t number = 0;
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
@@ -297,6 +181,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
+  // The writer compares what is left, on all threads.
+  if (equal)
+    equal->stop();
   auto proceed = [&](uint64_t done, uint64_t total) {
     return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
   };

@@ -1,5 +1,5 @@
 // Reading and writing .npy files; the grammar is in the header.
-#include "runtime/Npy.h"
+#include "runtime/arrays/Npy.h"
 
 #include "mil/MappedStorage.h"
 #include "support/OutputFile.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "adapters/Adapter.h"
-#include "driver/Compiler.h"
+#include "driver/LibTorch.h"
 #include "frontend/Frontend.h"
 
 namespace plait::adapters {
@@ -14,9 +14,6 @@ namespace plait::driver {
 
 /// What becomes of a function's adapters.
 adapters::AdapterMode adapterMode(const FunctionOptions &function, const CompileOptions &options);
-
-/// The tensors of adapter_model.bin, by LibTorch's unpickler.
-adapters::ReadPickle pickleReader();
 
 class AdaptedFunctions {
 public:

@@ -1,5 +1,5 @@
 // Comparing tensors, a chunk at a time.
-#include "runtime/Compare.h"
+#include "runtime/arrays/Compare.h"
 
 #include <cmath>
 #include <limits>

@@ -2,8 +2,8 @@
 #include "driver/Verify.h"
 
 #include "adapters/Pack.h"
-#include "driver/AdaptedFunctions.h"
 #include "driver/AdapterMap.h"
+#include "driver/libtorch/AdaptedFunctions.h"
 #include "frontend/Frontend.h"
 #include "frontend/script/NodeLocation.h"
 

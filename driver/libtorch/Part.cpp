@@ -1,0 +1,17 @@
+// The table of what needs LibTorch.
+#include "driver/libtorch/Part.h"
+
+#include "frontend/Frontend.h"
+#include "runtime/RuntimeEvaluator.h"
+
+namespace plait::driver {
+
+extern "C" const LibTorchPart *plaitLibTorchPart() {
+  static runtime::RuntimeEvaluator evaluator;
+  static const LibTorchPart part = {
+      PLAIT_VERSION,         compile,   verify, runtime::describe, runtime::Runner::create,
+      frontend::readTensors, &evaluator};
+  return &part;
+}
+
+} // namespace plait::driver
