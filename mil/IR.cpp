@@ -384,8 +384,10 @@ bool writesInline(const Op &op, unsigned param) {
 }
 
 bool isInlineOnly(const Op &constant) {
+  if (!constant.is(OpKind::const_)) // others may have no result
+    return false;
   const Value &value = *constant.result();
-  if (!constant.is(OpKind::const_) || !value.hasUses())
+  if (!value.hasUses())
     return false;
   for (const Operand &use : value.uses()) {
     const Op &op = *use.owner();

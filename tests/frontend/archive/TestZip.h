@@ -19,7 +19,7 @@ namespace plait::test {
 
 inline void put(std::string &out, uint64_t value, unsigned bytes) {
   for (unsigned i = 0; i != bytes; ++i)
-    out += static_cast<char>(value >> (8 * i));
+    out += i < sizeof(value) ? static_cast<char>(value >> (8 * i)) : '\0';
 }
 
 struct TestRecord {
