@@ -382,7 +382,7 @@ std::optional<TensorData> reduced(const Node &node,
   std::vector<float> rounded;
   for (double sum : sums) {
     if (node.op == OpKind::reduce_mean)
-      sum /= double(total / results);
+      sum /= double(total) / double(results);
     rounded.push_back(float(node.op == OpKind::reduce_l2_norm ? std::sqrt(sum) : sum));
   }
   return TensorData::from<float>(DType::F32, node.shape, rounded);

@@ -1,5 +1,8 @@
 // fsync, and F_FULLFSYNC on systems where fsync stops at the drive's cache.
 #include "support/Flush.h"
+
+#include "support/Error.h"
+
 #include <cerrno>
 #include <fcntl.h>
 #include <unistd.h>
