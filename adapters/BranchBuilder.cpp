@@ -1,6 +1,8 @@
 // Each is an operation or two.
 #include "adapters/BranchBuilder.h"
 
+#include "mil/Reshape.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/Sequence.h"
 
@@ -104,53 +106,14 @@ Value *BranchBuilder::cast(Value *x, DType dtype) {
   return builder_.emit(OpKind::cast, {{mil::cast::x, x}, {mil::cast::dtype, name(dtype)}});
 }
 
-/// The axes of `longer` that are 1 and whose removal gives `shorter`; nullopt if that is not all
-/// the difference.
-static std::optional<llvm::SmallVector<int64_t, 5>> onesBetween(llvm::ArrayRef<Dim> shorter,
-                                                                llvm::ArrayRef<Dim> longer) {
-  llvm::SmallVector<int64_t, 5> axes;
-  size_t k = 0;
-  for (size_t i = 0; i < longer.size(); ++i) {
-    // A 1 that the shorter shape has here too is kept while enough are left.
-    if (k < shorter.size() && shorter[k] == longer[i])
-      ++k;
-    else if (longer[i] == Dim(1))
-      axes.push_back(i);
-    else
-      return std::nullopt;
-  }
-  return k == shorter.size() ? std::optional(axes) : std::nullopt;
-}
-
 Value *BranchBuilder::reshape(Value *x, llvm::ArrayRef<Dim> shape) {
   if (Builder::isPoison(x) || x->type.shape() == shape)
     return x;
   const TensorData *constant = mil::constTensor(x);
   if (auto sizes = mil::constShape(shape); constant && sizes)
     return builder_.constant(constant->reshape(*sizes), x->name);
-  Value *result = nullptr;
-  if (shape.size() > x->type.rank()) {
-    if (auto axes = onesBetween(x->type.shape(), shape))
-      result = builder_.emit(
-          OpKind::expand_dims,
-          {{mil::expand_dims::x, x}, {mil::expand_dims::axes, llvm::ArrayRef<int64_t>(*axes)}});
-  } else if (shape.size() < x->type.rank()) {
-    if (auto axes = onesBetween(shape, x->type.shape()))
-      result =
-          builder_.emit(OpKind::squeeze, {{mil::squeeze::x, x},
-                                          {mil::squeeze::axes, llvm::ArrayRef<int64_t>(*axes)}});
-  }
-  if (!result) {
-    // One symbolic size can be left to the operation.
-    llvm::SmallVector<int64_t, 5> sizes;
-    for (const Dim &dim : shape)
-      sizes.push_back(dim.isConst() ? dim.value() : -1);
-    Value *target = llvm::count(sizes, -1) <= 1 ? builder_.ints(sizes) : materialise(shape);
-    result = builder_.emit(OpKind::reshape, {{mil::reshape::x, x}, {mil::reshape::shape, target}});
-  }
-  if (!Builder::isPoison(result))
-    result->type = result->type.withShape(shape);
-  return result;
+  return mil::reshapeTo(builder_, x, shape,
+                        [&](llvm::ArrayRef<Dim> sizes) { return materialise(sizes); });
 }
 
 Value *BranchBuilder::permute(Value *x, llvm::ArrayRef<int64_t> axes) {

@@ -204,7 +204,9 @@ private:
     case AdapterKind::Lora: {
       if (module_.layer.kind == Layer::Embedding)
         return transposed(product(of("lora_embedding_B"), of("lora_embedding_A")));
-      Matrix a = branch.find("lora_mid") ? downThroughCore(branch) : of("lora_A");
+      Matrix a = branch.find("lora_mid")
+                     ? throughCore(matrixOf(branch["lora_mid"]), matrixOf(branch["lora_A"]))
+                     : of("lora_A");
       Matrix sum = product(of("lora_B"), a);
       return transposedLayer() ? transposed(sum) : sum;
     }
@@ -227,17 +229,16 @@ private:
                   module_.weight.numElements() / module_.weight.shape()[0]);
   }
 
-  /// core [r, s, K] over A [s, in]: [r, in K].
-  static Matrix downThroughCore(const AdapterBranch &branch) {
-    Matrix core = matrixOf(branch["lora_mid"]), a = matrixOf(branch["lora_A"]);
-    int64_t kernel = core.columns / a.rows;
-    Matrix result(core.rows, a.columns * kernel);
+  /// core [r, s, K] over m [s, n]: [r, n K].
+  static Matrix throughCore(const Matrix &core, const Matrix &m) {
+    int64_t kernel = core.columns / m.rows;
+    Matrix result(core.rows, m.columns * kernel);
     for (int64_t r = 0; r < core.rows; ++r)
-      for (int64_t i = 0; i < a.columns; ++i)
+      for (int64_t i = 0; i < m.columns; ++i)
         for (int64_t k = 0; k < kernel; ++k) {
           double sum = 0;
-          for (int64_t s = 0; s < a.rows; ++s)
-            sum += double(core(r, s * kernel + k)) * a(s, i);
+          for (int64_t s = 0; s < m.rows; ++s)
+            sum += double(core(r, s * kernel + k)) * m(s, i);
           result(r, i * kernel + k) = float(sum);
         }
     return result;
@@ -249,19 +250,8 @@ private:
     Matrix left = matrixOf(branch[a]), right = matrixOf(branch[b]);
     if (!branch.find(core))
       return product(left, right);
-    Matrix middle = matrixOf(branch[core]);
-    int64_t kernel = middle.columns / right.rows;
     // Through b first: [i, r K].
-    Matrix half(middle.rows, right.columns * kernel);
-    for (int64_t i = 0; i < middle.rows; ++i)
-      for (int64_t r = 0; r < right.columns; ++r)
-        for (int64_t k = 0; k < kernel; ++k) {
-          double sum = 0;
-          for (int64_t j = 0; j < right.rows; ++j)
-            sum += double(middle(i, j * kernel + k)) * right(j, r);
-          half(i, r * kernel + k) = float(sum);
-        }
-    return product(transposed(left), half);
+    return product(transposed(left), throughCore(matrixOf(branch[core]), right));
   }
 
   Matrix vera(const AdapterBranch &branch) const {

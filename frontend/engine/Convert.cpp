@@ -2,6 +2,8 @@
 // sizes as values.
 #include "frontend/engine/Engine.h"
 
+#include "mil/Reshape.h"
+
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
@@ -63,53 +65,9 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   return makeTensor(value, dtype);
 }
 
-/// The axes of `longer` that are 1 and whose removal gives `shorter`; nullopt if that is not all
-/// the difference.
-static std::optional<llvm::SmallVector<int64_t, 5>> onesBetween(llvm::ArrayRef<Dim> shorter,
-                                                                llvm::ArrayRef<Dim> longer) {
-  llvm::SmallVector<int64_t, 5> axes;
-  size_t k = 0;
-  for (size_t i = 0; i < longer.size(); ++i) {
-    // A 1 that the shorter shape has here too is kept while enough are left.
-    if (k < shorter.size() && shorter[k] == longer[i])
-      ++k;
-    else if (longer[i] == Dim(1))
-      axes.push_back(i);
-    else
-      return std::nullopt;
-  }
-  return k == shorter.size() ? std::optional(axes) : std::nullopt;
-}
-
 mil::Value *Engine::reshape(mil::Value *x, llvm::ArrayRef<Dim> shape) {
-  if (Builder::isPoison(x) || x->type.shape() == shape)
-    return x;
-  mil::Value *result = nullptr;
-  if (shape.size() > x->type.rank()) {
-    if (auto axes = onesBetween(x->type.shape(), shape))
-      result = builder_.emit(
-          OpKind::expand_dims,
-          {{mil::expand_dims::x, x}, {mil::expand_dims::axes, llvm::ArrayRef<int64_t>(*axes)}});
-  } else if (shape.size() < x->type.rank()) {
-    if (auto axes = onesBetween(shape, x->type.shape()))
-      result =
-          builder_.emit(OpKind::squeeze, {{mil::squeeze::x, x},
-                                          {mil::squeeze::axes, llvm::ArrayRef<int64_t>(*axes)}});
-  }
-  if (!result) {
-    // One symbolic size can be left to the operation.
-    llvm::SmallVector<int64_t, 5> sizes;
-    unsigned symbolic = 0;
-    for (const Dim &d : shape) {
-      symbolic += !d.isConst();
-      sizes.push_back(d.isConst() ? d.value() : -1);
-    }
-    mil::Value *target = symbolic <= 1 ? builder_.ints(sizes) : materialise(shape);
-    result = builder_.emit(OpKind::reshape, {{mil::reshape::x, x}, {mil::reshape::shape, target}});
-  }
-  if (!Builder::isPoison(result))
-    result->type = result->type.withShape(shape);
-  return result;
+  return mil::reshapeTo(builder_, x, shape,
+                        [&](llvm::ArrayRef<Dim> sizes) { return materialise(sizes); });
 }
 
 mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
