@@ -1,6 +1,7 @@
 // What the user says of adapters, and what a function that takes one as inputs says of itself.
 #pragma once
 
+#include "mil/LoraMode.h"
 #include "mil/TensorData.h"
 
 #include <string>
@@ -14,11 +15,12 @@ struct AdapterSpec {
   double weight = 1; ///< several with weights are blended: the sum of what each adds
 };
 
-/// What becomes of an adapter.
-enum class AdapterMode : uint8_t {
-  Keep,  ///< computed beside the weight, which functions share
-  Fold,  ///< merged into the weight
-  Inputs ///< as Keep; its matrices are inputs of the function
+/// The adapters of a function.
+struct AdapterOptions {
+  /// Several are blended by their weights. None: the model as it is.
+  std::vector<AdapterSpec> specs;
+  std::optional<std::string> root = {}; ///< the module that was adapted, where several fit
+  bool allowUnmatched = false; ///< tensors of an adapter that belong to no module: a warning
 };
 
 /// An input of a function that stands for a matrix of an adapter.

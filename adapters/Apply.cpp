@@ -13,6 +13,7 @@ namespace plait::adapters {
 using llvm::StringRef;
 using mil::Builder;
 using mil::DType;
+using mil::LoraMode;
 using mil::Op;
 using mil::OpKind;
 
@@ -23,14 +24,14 @@ static bool scalesInput(const AdaptedModule &module) {
   });
 }
 
-std::vector<mil::BorderedModule> borderedModules(const AdapterPlan &plan, AdapterMode mode) {
+std::vector<mil::BorderedModule> borderedModules(const AdapterPlan &plan, LoraMode mode) {
   std::vector<mil::BorderedModule> bordered;
   for (const AdaptedModule &module : plan.modules())
     if (!module.branches.empty() || module.tokens)
       bordered.push_back({module.index,
                           module.layer.kind,
                           {module.weight.shape().begin(), module.weight.shape().end()},
-                          mode != AdapterMode::Fold && scalesInput(module)});
+                          mode != LoraMode::Fold && scalesInput(module)});
   return bordered;
 }
 
@@ -65,7 +66,7 @@ namespace {
 
 class Applier {
 public:
-  Applier(mil::Function &function, const AdapterPlan &plan, AdapterMode mode,
+  Applier(mil::Function &function, const AdapterPlan &plan, LoraMode mode,
           const GivenParameters &given)
       : function_(function), plan_(plan), mode_(mode), given_(given), factors_(mode, function) {
     for (const AdaptedModule &module : plan.modules())
@@ -257,7 +258,7 @@ private:
     std::set<std::string> &merged = merged_[module.index];
     bool hasBranches = !module.branches.empty() && uses_[module.index].called;
     const AdapterBranch *first = hasBranches ? &module.branches[0] : nullptr;
-    if (first && mode_ == AdapterMode::Fold) {
+    if (first && mode_ == LoraMode::Fold) {
       if (Error error = checkMergeable(module))
         return error;
       merged = {"weight"};
@@ -322,9 +323,9 @@ private:
     Builder builder = Builder::before(call.output);
     BranchBuilder build(builder);
     Value *x = (*call.input)[mil::identity::x], *y = (*call.output)[mil::identity::x];
-    Value *adapted = module.tokens                ? replaceRows(build, module, x, y)
-                     : mode_ == AdapterMode::Fold ? addMissingBias(build, module, y)
-                                                  : beside(build, module, call, x, y);
+    Value *adapted = module.tokens             ? replaceRows(build, module, x, y)
+                     : mode_ == LoraMode::Fold ? addMissingBias(build, module, y)
+                                               : beside(build, module, call, x, y);
     if (Error error = builder.takeError())
       return error;
     call.output->set(mil::identity::x, adapted);
@@ -368,7 +369,7 @@ private:
 
   mil::Function &function_;
   const AdapterPlan &plan_;
-  AdapterMode mode_;
+  LoraMode mode_;
   const GivenParameters &given_;
   FactorSource factors_;
   std::map<unsigned, const AdaptedModule *> modules_;
@@ -380,7 +381,7 @@ private:
 
 } // namespace
 
-Expected<Application> apply(mil::Function &function, const AdapterPlan &plan, AdapterMode mode,
+Expected<Application> apply(mil::Function &function, const AdapterPlan &plan, LoraMode mode,
                             const GivenParameters &given) {
   return Applier(function, plan, mode, given).run();
 }

@@ -15,13 +15,13 @@
 namespace plait::adapters {
 
 /// The modules whose borders apply() needs.
-std::vector<mil::BorderedModule> borderedModules(const AdapterPlan &plan, AdapterMode mode);
+std::vector<mil::BorderedModule> borderedModules(const AdapterPlan &plan, mil::LoraMode mode);
 
 /// Only what every adapter of a base has alike can be inputs: an error for others.
 Error checkInputs(const AdapterPlan &plan, llvm::ArrayRef<AdapterSpec> adapters);
 
 struct Application {
-  /// Of AdapterMode::Inputs: the inputs that were added to the function, in order.
+  /// Of mil::LoraMode::Inputs: the inputs that were added to the function, in order.
   std::vector<AdapterInput> inputs;
   /// Parameters that the frontend computed with itself. Where there are any, the function is of no
   /// use: it is to be lowered again with these values; those that have none as constants.
@@ -37,7 +37,7 @@ struct GivenParameters {
 };
 
 /// On an error the function is of no use either.
-Expected<Application> apply(mil::Function &function, const AdapterPlan &plan, AdapterMode mode,
+Expected<Application> apply(mil::Function &function, const AdapterPlan &plan, mil::LoraMode mode,
                             const GivenParameters &given);
 
 /// What a base's use of a parameter comes to, for the messages about parts that have no effect.

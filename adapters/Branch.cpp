@@ -9,12 +9,13 @@ namespace plait::adapters {
 
 using llvm::StringRef;
 using mil::DType;
+using mil::LoraMode;
 using mil::OpKind;
 
 Value *FactorSource::get(BranchBuilder &build, const AdaptedModule &module,
                          const AdapterBranch &branch, StringRef name) {
   const AdapterBranch::Factor &factor = branch.factors.find(name.str())->second;
-  if (mode_ != AdapterMode::Inputs)
+  if (mode_ != LoraMode::Inputs)
     return build.constant(factor.tensor, mil::legalName(module.path + "_" + name.str()));
   Value *&value = values_[factor.key];
   if (!value) {

@@ -11,20 +11,20 @@ namespace plait::adapters {
 /// Gives the factors of branches as values: constants, or the inputs of a function.
 class FactorSource {
 public:
-  FactorSource(AdapterMode mode, mil::Function &function) : mode_(mode), function_(function) {}
+  FactorSource(mil::LoraMode mode, mil::Function &function) : mode_(mode), function_(function) {}
 
   Value *get(BranchBuilder &build, const AdaptedModule &module, const AdapterBranch &branch,
              llvm::StringRef name);
-  AdapterMode mode() const { return mode_; }
+  mil::LoraMode mode() const { return mode_; }
   /// What the branch is multiplied with: one where the arrays of inputs hold it already.
   double scaleOf(const AdapterBranch &branch) const {
-    return mode_ == AdapterMode::Inputs ? 1 : branch.scale;
+    return mode_ == mil::LoraMode::Inputs ? 1 : branch.scale;
   }
   /// The inputs that were added to the function, in order.
   llvm::ArrayRef<AdapterInput> inputs() const { return inputs_; }
 
 private:
-  AdapterMode mode_;
+  mil::LoraMode mode_;
   mil::Function &function_;
   std::vector<AdapterInput> inputs_;
   std::map<std::string, Value *> values_; ///< by the factor's key

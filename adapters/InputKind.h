@@ -1,4 +1,4 @@
-// What the inputs of a function with AdapterMode::Inputs compute, where the shapes of an adapter's
+// What the inputs of a function with LoraMode::Inputs compute, where the shapes of an adapter's
 // tensors do not show it: an adapter that has the same tensors and means something else by them is
 // not packed for such a function.
 #pragma once

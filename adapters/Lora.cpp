@@ -8,6 +8,7 @@
 namespace plait::adapters {
 
 using llvm::StringRef;
+using mil::LoraMode;
 
 Value *loraOutput(FactorSource &factors, BranchBuilder &build, const AdaptedModule &module,
                   const AdapterBranch &branch, Value *x) {
@@ -60,7 +61,7 @@ Value *veraOutput(FactorSource &factors, BranchBuilder &build, const AdaptedModu
   auto [in, out] = featuresOf(module);
   auto factor = [&](StringRef name) { return factors.get(build, module, branch, name); };
   Value *lambda = factor("vera_lambda_d"), *y;
-  if (factors.mode() == AdapterMode::Inputs) {
+  if (factors.mode() == LoraMode::Inputs) {
     Value *h = build.linear(x, build.slice(factor("vera_A"), 1, 0, in));
     y = build.linear(build.mul(h, lambda), build.slice(factor("vera_B"), 0, 0, out));
   } else {

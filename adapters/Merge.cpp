@@ -6,6 +6,7 @@
 namespace plait::adapters {
 
 using llvm::StringRef;
+using mil::LoraMode;
 
 static Value *replacedParameter(BranchBuilder &build, const AdaptedModule &module, StringRef name) {
   auto replaced = module.replaced.find(name.str());
@@ -52,7 +53,7 @@ static Value *addBias(BranchBuilder &build, const AdapterBranch &branch, Value *
 /// What one branch makes of a weight; of a LoRA the weight is a constant.
 static Value *mergeBranch(BranchBuilder &build, const AdaptedModule &module,
                           const AdapterBranch &branch, Value *weight) {
-  FactorSource constants(AdapterMode::Fold, build.builder().function());
+  FactorSource constants(LoraMode::Fold, build.builder().function());
   auto plus = [&](Value *delta) { return build.add(weight, build.mul(delta, branch.scale)); };
   switch (branch.kind) {
   case AdapterKind::Lora:
@@ -120,7 +121,7 @@ Value *mergedWeight(BranchBuilder &build, const AdaptedModule &module) {
   const AdapterBranch &first = module.branches[0];
   Value *weight = replacedParameter(build, module, "weight");
   if (first.kind == AdapterKind::Ia3) {
-    FactorSource constants(AdapterMode::Fold, build.builder().function());
+    FactorSource constants(LoraMode::Fold, build.builder().function());
     Value *scale = featureScale(constants, build, module);
     weight = addDifferences(build, module, "weight", weight);
     return first.feedforward
@@ -150,7 +151,7 @@ bool changesBias(const AdaptedModule &module) {
 Value *mergedBias(BranchBuilder &build, const AdaptedModule &module) {
   Value *bias = module.bias ? changedParameter(build, module, "bias") : nullptr;
   if (scalesOutput(module.branches[0])) {
-    FactorSource constants(AdapterMode::Fold, build.builder().function());
+    FactorSource constants(LoraMode::Fold, build.builder().function());
     return build.mul(bias, featureScale(constants, build, module));
   }
   for (const AdapterBranch &branch : module.branches)

@@ -1,4 +1,4 @@
-// The arrays of an adapter for a function of AdapterMode::Inputs.
+// The arrays of an adapter for a function of LoraMode::Inputs.
 #pragma once
 
 #include "adapters/Adapter.h"

@@ -17,10 +17,22 @@ Exception::~Exception() = default;
 
 void raise(llvm::Error error) { throw Exception(llvm::toString(std::move(error))); }
 
-static driver::LoraChoice toChoice(Lora lora) {
-  return lora == Lora::inputs ? driver::LoraChoice::Inputs
-         : lora == Lora::fold ? driver::LoraChoice::Fold
-                              : driver::LoraChoice::Keep;
+static mil::LoraMode toMode(Lora lora) {
+  switch (lora) {
+  case Lora::keep:
+    return mil::LoraMode::Keep;
+  case Lora::fold:
+    return mil::LoraMode::Fold;
+  case Lora::inputs:
+    return mil::LoraMode::Inputs;
+  }
+  throw Exception("the lora of PackageOptions or FunctionOptions is none of Lora's");
+}
+
+static Lora fromMode(mil::LoraMode mode) {
+  return mode == mil::LoraMode::Inputs ? Lora::inputs
+         : mode == mil::LoraMode::Fold ? Lora::fold
+                                       : Lora::keep;
 }
 
 driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options) {
@@ -31,12 +43,13 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   function.outputs = options.output;
   function.method = options.method;
   if (!options.adapter.empty())
-    function.adapters = valueOrRaise(driver::parseAdapters(options.adapter));
-  function.adapterRoot = options.adapterRoot;
-  function.allowUnmatched = options.allowUnmatched;
+    function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
+  function.adapters.root = options.adapterRoot;
+  function.adapters.allowUnmatched = options.allowUnmatched;
   if (options.lora)
-    if (llvm::Error error = driver::setLora(function, toChoice(*options.lora), /*forOne=*/true))
-      raise(std::move(error));
+    function.lora = toMode(*options.lora);
+  if (llvm::Error error = driver::checkLora(function))
+    raise(std::move(error));
   return function;
 }
 
@@ -118,7 +131,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   options.precision =
       recipe.precision == passes::Precision::F16 ? Precision::fp16 : Precision::fp32;
   options.target = fromOpset(recipe.target);
-  options.lora = recipe.lora == passes::LoraMode::Fold ? Lora::fold : Lora::keep;
+  options.lora = fromMode(recipe.lora);
   options.share = recipe.share;
   options.debugInfo = recipe.debugInfo;
   options.expectShared = recipe.expectShared;
@@ -229,17 +242,13 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   compile.defaultFunction = options.defaultFunction;
   compile.precision = precisionFor(options, path, append);
   compile.target = toOpset(options.target);
-  compile.lora = options.lora == Lora::fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+  compile.lora = toMode(options.lora);
   compile.share = options.share;
   compile.debugInfo = options.debugInfo;
   compile.expectShared = checkedShare(options.expectShared);
   compile.threads = options.threads;
   compile.metadata = toMetadata(options.author, options.license, options.versionString,
                                 options.description, options.meta);
-  if (options.lora == Lora::inputs)
-    for (driver::FunctionOptions &function : compile.functions)
-      if (!function.lora)
-        llvm::cantFail(driver::setLora(function, driver::LoraChoice::Inputs, /*forOne=*/false));
   if (!compile.multifunction &&
       (compile.functions.size() != 1 || compile.functions[0].name != "main"))
     throw Exception(
@@ -259,7 +268,9 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   }
   Report report = toReport(*written);
   report.warnings = std::move(warnings);
-  if (llvm::any_of(compile.functions, [](const auto &f) { return f.adapterInputs; }))
+  if (llvm::any_of(compile.functions, [&](const auto &f) {
+        return !f.adapters.specs.empty() && compile.loraOf(f) == mil::LoraMode::Inputs;
+      }))
     report.adapterMap = driver::adapterMapPath(path);
   return report;
 }

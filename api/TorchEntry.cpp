@@ -23,7 +23,7 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
   Compiler::Impl &impl = compiler.impl();
   driver::FunctionOptions function = makeFunction(name, options);
   function.model = "function '" + name + "'";
-  if (!function.adapters.empty())
+  if (!function.adapters.specs.empty())
     throw Exception(
         function.model +
         ": an adapter is applied to modules that a TorchScript model calls, and a trace "

@@ -38,9 +38,9 @@ Verification verify(const Program &program, const std::string &name, const std::
   const Program::Impl &impl = program.impl();
   const mil::Function &function = *valueOrRaise(driver::findFunction(
       *impl.program, impl.path, name.empty() ? std::nullopt : std::optional<std::string>(name)));
-  driver::VerifyModel model{against, {}, options.adapterRoot, options.allowUnmatched, impl.path};
+  driver::VerifyModel model{against, {{}, options.adapterRoot, options.allowUnmatched}, impl.path};
   if (!options.adapter.empty())
-    model.adapters = valueOrRaise(driver::parseAdapters(options.adapter));
+    model.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
   runtime::VerifyReport report =
       valueOrRaise(driver::verify(function, model, toOptions(function, options)));
   Verification result;

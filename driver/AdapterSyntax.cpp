@@ -1,8 +1,6 @@
 // Parsing adapters; the grammar opens the header.
 #include "driver/AdapterSyntax.h"
 
-#include "llvm/ADT/StringSwitch.h"
-
 #include <cmath>
 
 namespace plait::driver {
@@ -48,24 +46,8 @@ Expected<std::vector<adapters::AdapterSpec>> parseAdapters(StringRef text) {
   return adapters;
 }
 
-std::optional<LoraChoice> parseLoraChoice(StringRef text) {
-  return llvm::StringSwitch<std::optional<LoraChoice>>(text)
-      .Case("keep", LoraChoice::Keep)
-      .Case("fold", LoraChoice::Fold)
-      .Case("inputs", LoraChoice::Inputs)
-      .Default(std::nullopt);
-}
-
-Error setLora(FunctionOptions &function, LoraChoice choice, bool forOne) {
-  if (choice != LoraChoice::Inputs) {
-    function.lora = choice == LoraChoice::Fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
-    return Error::success();
-  }
-  if (!function.adapters.empty()) {
-    function.adapterInputs = true;
-    return Error::success();
-  }
-  if (!forOne)
+Error checkLora(const FunctionOptions &function) {
+  if (function.lora != mil::LoraMode::Inputs || !function.adapters.specs.empty())
     return Error::success();
   return makeError("function '{0}' is no --adapter: only an adapter's matrices can be inputs",
                    function.name);

@@ -12,12 +12,8 @@ namespace plait::driver {
 
 Expected<std::vector<adapters::AdapterSpec>> parseAdapters(llvm::StringRef text);
 
-enum class LoraChoice : uint8_t { Keep, Fold, Inputs };
-/// "keep", "fold" or "inputs".
-std::optional<LoraChoice> parseLoraChoice(llvm::StringRef text);
-/// Sets the choice for a function. Only functions with adapters can have inputs for them. For one
-/// without, the choice is an error if it was made for that function (`forOne`), and ignored if it
-/// was made for all.
-Error setLora(FunctionOptions &function, LoraChoice choice, bool forOne);
+/// Only functions with adapters can have inputs for them: an error where that is chosen for one
+/// without. What is chosen for the whole package is no matter to it.
+Error checkLora(const FunctionOptions &function);
 
 } // namespace plait::driver

@@ -13,6 +13,7 @@
 #include "frontend/archive/EqualRecords.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
@@ -110,7 +111,7 @@ const Section addSections[] = {
 struct Declarations {
   std::vector<frontend::InputSpec> inputs;
   std::vector<std::string> outputs;
-  std::optional<LoraChoice> lora;
+  std::optional<mil::LoraMode> lora;
   std::optional<std::string> adapterRoot;
   bool allowUnmatched = false;
 
@@ -131,9 +132,10 @@ struct Declarations {
     } else {
       if (lora)
         return usageError("--lora is given twice");
-      lora = parseLoraChoice(item.value);
+      lora = mil::parseLoraMode(item.value);
       if (!lora)
-        return usageError("--lora {0}: the choices are keep, fold, inputs", item.value);
+        return usageError("--lora {0}: the choices are {1}", item.value,
+                          llvm::join(mil::kLoraModes, ", "));
     }
     return Error::success();
   }
@@ -150,17 +152,17 @@ Expected<FunctionOptions> startFunction(const Arguments::Item &item,
     return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
                       spelling(*item.option));
   if (item.option == &baseFunctionOption)
-    return FunctionOptions{item.value, *base, {}, {}};
+    return FunctionOptions{{item.value, *base}};
   auto pair = splitPair(*item.option, item.value);
   if (!pair)
     return pair.takeError();
   if (item.option == &functionOption)
-    return FunctionOptions{pair->first, pair->second, {}, {}};
-  FunctionOptions function{pair->first, *base, {}, {}};
+    return FunctionOptions{{pair->first, pair->second}};
+  FunctionOptions function{{pair->first, *base}};
   auto adapters = parseAdapters(pair->second);
   if (!adapters)
     return usageError("--adapter {0}: {1}", item.value, toString(adapters.takeError()));
-  function.adapters = std::move(*adapters);
+  function.adapters.specs = std::move(*adapters);
   return function;
 }
 
@@ -180,7 +182,7 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
       options.output = item.value;
       options.append = true;
     } else if (!item.option) {
-      options.functions.push_back({"main", item.value, {}, {}});
+      options.functions.push_back({{"main", item.value}});
       options.multifunction = false;
     } else if (item.option->scope == Scope::Function) {
       if (Error error = (own.empty() ? common : own.back()).add(item))
@@ -188,16 +190,16 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
     }
   }
   own.resize(options.functions.size());
+  options.lora = common.lora.value_or(options.lora);
   for (size_t i = 0; i < own.size(); ++i) {
     FunctionOptions &function = options.functions[i];
     function.inputs = own[i].inputs.empty() ? common.inputs : own[i].inputs;
     function.outputs = own[i].outputs.empty() ? common.outputs : own[i].outputs;
-    function.adapterRoot = own[i].adapterRoot ? own[i].adapterRoot : common.adapterRoot;
-    function.allowUnmatched = own[i].allowUnmatched || common.allowUnmatched;
-    auto lora = own[i].lora ? own[i].lora : common.lora;
-    if (lora)
-      if (Error error = setLora(function, *lora, /*forOne=*/own[i].lora.has_value()))
-        return usageError("{0}", toString(std::move(error)));
+    function.adapters.root = own[i].adapterRoot ? own[i].adapterRoot : common.adapterRoot;
+    function.adapters.allowUnmatched = own[i].allowUnmatched || common.allowUnmatched;
+    function.lora = own[i].lora;
+    if (Error error = checkLora(function))
+      return usageError("{0}", toString(std::move(error)));
   }
   return options;
 }

@@ -2,8 +2,9 @@
 //
 //     CompileOptions options;
 //     options.output = "heads.mlpackage";
-//     options.functions = {{"classifier", "classifier.pt", {*parseInput("image=[1, 3, 64, 64]")}},
-//                          {"regressor", "regressor.pt", {*parseInput("image=[1, 3, 64, 64]")}}};
+//     options.functions = {{{"classifier", "classifier.pt", {*parseInput("image=[1, 3, 64,
+//     64]")}}},
+//                          {{"regressor", "regressor.pt", {*parseInput("image=[1, 3, 64, 64]")}}}};
 //     Expected<CompileReport> report = compile(options);
 //
 // Weights are never loaded. They stay slices of the mapped model files until the package is
@@ -18,22 +19,11 @@
 
 namespace plait::driver {
 
-/// One function of the package.
-struct FunctionOptions {
-  std::string name;
-  std::string model; ///< the TorchScript file
-  std::vector<frontend::InputSpec> inputs;
-  std::vector<std::string> outputs;       ///< names, in the order of the method's results
-  std::optional<passes::LoraMode> lora{}; ///< where it differs from the package's
-  std::string method = "forward";
-  /// A module in memory in place of the file; `model` is then what errors call it.
-  std::shared_ptr<const torch::jit::Module> module{};
-  /// Applied to the model; several are blended by their weights. None: the model as it is.
-  std::vector<adapters::AdapterSpec> adapters{};
-  std::optional<std::string> adapterRoot{}; ///< the module that was adapted, where several fit
-  bool allowUnmatched = false; ///< tensors of an adapter that belong to no module: a warning
-  /// The matrices of the adapters are inputs; adapterMapPath() tells which is which.
-  bool adapterInputs = false;
+/// One function of the package: a model's, with adapters applied to it.
+struct FunctionOptions : frontend::ModelFunction {
+  adapters::AdapterOptions adapters = {};
+  /// Where it differs from the package's. Inputs: adapterMapPath() tells which is which.
+  std::optional<mil::LoraMode> lora = {};
 };
 
 struct CompileOptions {
@@ -47,7 +37,7 @@ struct CompileOptions {
   bool multifunction = true;
   std::string defaultFunction; ///< "" takes the first
   passes::Precision precision = passes::Precision::F16;
-  passes::LoraMode lora = passes::LoraMode::Keep;
+  mil::LoraMode lora = mil::LoraMode::Keep;
   bool share = true;
   /// Whether the package tells where its operations come from, in a file of its own
   /// (backend/DebugInfo.h).
@@ -61,6 +51,10 @@ struct CompileOptions {
   mil::Metadata metadata;
   /// Look at the program between passes.
   passes::PipelineHooks hooks{};
+
+  mil::LoraMode loraOf(const FunctionOptions &function) const {
+    return function.lora.value_or(lora);
+  }
 };
 
 /// What compiling found and wrote.

@@ -153,7 +153,7 @@ Expected<int> run(const Arguments &arguments) {
   passes::PassContext context;
   context.evaluator = &evaluator;
   context.options.precision = passes::Precision(*precision);
-  context.options.lora = passes::LoraMode(*lora);
+  context.options.lora = mil::LoraMode(*lora);
   context.options.share = *share;
   context.options.target = mil::Opset(*target);
   context.warn = printWarning;

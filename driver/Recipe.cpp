@@ -120,8 +120,8 @@ private:
   bool flag(yaml::Node &node, const char *what) {
     return word(node, what, {"off", "on", "false", "true"}) % 2;
   }
-  LoraChoice lora(yaml::Node &node) {
-    return LoraChoice(word(node, "lora", {"keep", "fold", "inputs"}));
+  mil::LoraMode lora(yaml::Node &node) {
+    return mil::LoraMode(word(node, "lora", mil::kLoraModes));
   }
 
   /// A sequence of texts, or one text alone.
@@ -177,7 +177,6 @@ private:
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<std::string> commonOutputs;
     std::string single;
-    std::optional<LoraChoice> commonLora;
     std::optional<std::string> commonRoot;
     bool commonUnmatched = false;
     fields(
@@ -200,12 +199,7 @@ private:
             else
               complain(n, "target: '" + text(n, "target") + "' is none of " + targetNames());
           }},
-         {"lora",
-          [&](yaml::Node &n) {
-            commonLora = lora(n);
-            options_.lora =
-                *commonLora == LoraChoice::Fold ? passes::LoraMode::Fold : passes::LoraMode::Keep;
-          }},
+         {"lora", [&](yaml::Node &n) { options_.lora = lora(n); }},
          {"base", [&](yaml::Node &n) { base_ = file(n, "base"); }},
          {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
          {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
@@ -233,7 +227,7 @@ private:
                             "`functions:`");
     if (!single.empty()) {
       options_.multifunction = false;
-      options_.functions.push_back({"main", single, {}, {}});
+      options_.functions.push_back({{"main", single}});
     }
     for (FunctionOptions &function : options_.functions) {
       if (function.model.empty() && base_.empty())
@@ -245,13 +239,11 @@ private:
         function.inputs = commonInputs;
       if (function.outputs.empty())
         function.outputs = commonOutputs;
-      if (function.adapters.empty())
+      if (function.adapters.specs.empty())
         continue;
-      if (!function.adapterRoot)
-        function.adapterRoot = commonRoot;
-      function.allowUnmatched |= commonUnmatched;
-      if (commonLora == LoraChoice::Inputs && !function.lora)
-        function.adapterInputs = true;
+      if (!function.adapters.root)
+        function.adapters.root = commonRoot;
+      function.adapters.allowUnmatched |= commonUnmatched;
     }
   }
 
@@ -271,30 +263,30 @@ private:
     eachEntry(node, "functions", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
       FunctionOptions function;
       function.name = name.str();
-      std::optional<LoraChoice> choice;
       bool ofBase = false;
       if (llvm::isa<yaml::ScalarNode>(value)) {
         function.model = file(value, "model");
       } else {
         fields(value, "a function",
                {{"model", [&](yaml::Node &n) { function.model = file(n, "model"); }},
-                {"adapter", [&](yaml::Node &n) { function.adapters = adapters(n); }},
+                {"adapter", [&](yaml::Node &n) { function.adapters.specs = adapters(n); }},
                 {"bare_base", [&](yaml::Node &n) { ofBase = flag(n, "bare_base"); }},
                 {"adapter_root",
-                 [&](yaml::Node &n) { function.adapterRoot = text(n, "adapter_root"); }},
+                 [&](yaml::Node &n) { function.adapters.root = text(n, "adapter_root"); }},
                 {"allow_unmatched",
-                 [&](yaml::Node &n) { function.allowUnmatched = flag(n, "allow_unmatched"); }},
+                 [&](yaml::Node &n) {
+                   function.adapters.allowUnmatched = flag(n, "allow_unmatched");
+                 }},
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
-                {"lora", [&](yaml::Node &n) { choice = lora(n); }}});
-        ofBase |= !function.adapters.empty();
+                {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
+        ofBase |= !function.adapters.specs.empty();
         if (!ofBase && function.model.empty())
           complain(key, "the function '" + name + "' has no `model:`");
         if (ofBase && !function.model.empty())
           complain(key, "the function '" + name + "' has a `model:`, but is made from `base:`");
-        if (choice)
-          if (Error error = setLora(function, *choice, /*forOne=*/true))
-            complain(key, toString(std::move(error)));
+        if (Error error = checkLora(function))
+          complain(key, toString(std::move(error)));
       }
       options_.functions.push_back(std::move(function));
     });

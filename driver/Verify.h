@@ -12,9 +12,7 @@ namespace plait::driver {
 struct VerifyModel {
   std::string against; ///< a TorchScript file
   /// Merged into it by LibTorch first.
-  std::vector<adapters::AdapterSpec> adapters{};
-  std::optional<std::string> adapterRoot{};
-  bool allowUnmatched = false;
+  adapters::AdapterOptions adapters{};
   /// The function's package. Its side file says which inputs stand for an adapter's matrices: they
   /// are given to the function alone, those of the adapter that is merged into the model.
   std::string package{};

@@ -141,14 +141,14 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
 
 /// The adapters that the target names.
 Expected<VerifyModel> modelOf(const Target &target, const std::string &package) {
-  VerifyModel model{*target.against, {}, target.adapterRoot, target.allowUnmatched, package};
+  VerifyModel model{*target.against, {{}, target.adapterRoot, target.allowUnmatched}, package};
   model.warn = printWarning;
   if (!target.adapter)
     return model;
   auto adapters = parseAdapters(*target.adapter);
   if (!adapters)
     return usageError("--adapter {0}: {1}", *target.adapter, toString(adapters.takeError()));
-  model.adapters = std::move(*adapters);
+  model.adapters.specs = std::move(*adapters);
   return model;
 }
 

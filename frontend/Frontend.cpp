@@ -19,8 +19,14 @@ namespace plait::frontend {
 
 struct Models::State {
   using StorageOf = std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)>;
+  /// A model that is open, and the storage of its tensors.
+  struct Source {
+    torch::jit::Module module;
+    StorageOf storageOf;
+  };
 
   const EqualRecords *equal = nullptr;
+  bool checksumMemory = false;
   /// One storage a record of a file, however often the file is opened.
   std::map<std::pair<std::pair<uint64_t, uint64_t>, uint64_t>, std::shared_ptr<const mil::Storage>>
       storages;
@@ -31,10 +37,14 @@ struct Models::State {
   /// One at a time, since a graph takes memory. Lowering does not change it.
   std::string lastPath;
   std::optional<LoadedModule> last;
-  std::map<std::string, std::shared_ptr<const mil::ModuleTree>> trees; ///< by path
-  std::map<const torch::jit::Module *, std::shared_ptr<const mil::ModuleTree>> liveTrees;
+  /// By path, or by module in memory.
+  std::map<std::pair<std::string, const torch::jit::Module *>,
+           std::shared_ptr<const mil::ModuleTree>>
+      trees;
   /// Texts of what is lowered now.
   libtorch::ScriptSources sources;
+
+  Expected<Source> open(const ModelFunction &declared);
 
   Expected<LoadedModule *> load(const std::string &path) {
     if (last && lastPath == path)
@@ -48,18 +58,13 @@ struct Models::State {
     return &last.emplace(std::move(*loaded));
   }
 
-  /// `tree` describes the module; null where the request speaks of none of its parts.
-  Error lower(mil::Program &program, const FunctionRequest &request,
-              const torch::jit::Module &module, const mil::ModuleTree *tree, StorageOf storageOf,
-              std::vector<std::string> &warnings, ParameterNamesRead *readGiven);
-
-  std::shared_ptr<const mil::Storage> storageInMemory(const at::Tensor &tensor, bool checksum) {
+  std::shared_ptr<const mil::Storage> storageInMemory(const at::Tensor &tensor) {
     if (auto copied = host.storageOf(tensor))
       return copied;
     auto &storage = inMemory[tensor.storage().unsafeGetStorageImpl()];
     if (!storage) {
       storage = Engine::storageOf(tensor);
-      if (checksum)
+      if (checksumMemory)
         storage->crc = llvm::crc32(storage->bytes);
     }
     return storage;
@@ -83,35 +88,77 @@ struct Models::State {
   }
 };
 
-Models::Models(const EqualRecords *equal) : state_(std::make_unique<State>()) {
+Models::Models(const EqualRecords *equal, bool checksumMemory) : state_(std::make_unique<State>()) {
   state_->equal = equal;
+  state_->checksumMemory = checksumMemory;
 }
 Models::~Models() = default;
 
+Expected<Models::State::Source> Models::State::open(const ModelFunction &declared) {
+  if (declared.module) {
+    auto view = viewOnHost(*declared.module, host);
+    if (!view)
+      return addContext(view.takeError(), declared.model);
+    return Source{std::move(*view), [this](const at::Tensor &t) { return storageInMemory(t); }};
+  }
+  auto loaded = load(declared.model);
+  if (!loaded)
+    return loaded.takeError();
+  const LoadedModule &file = **loaded;
+  return Source{file.module, [this, &file](const at::Tensor &t) { return storageOf(file, t); }};
+}
+
+Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFunction &declared) {
+  auto &tree = state_->trees[{declared.module ? "" : declared.model, declared.module.get()}];
+  if (tree)
+    return tree;
+  auto source = state_->open(declared);
+  if (!source)
+    return source.takeError();
+  ParameterNames names(source->module._ivalue());
+  tree = std::make_shared<const mil::ModuleTree>(
+      describeModules(source->module, source->storageOf,
+                      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
+  return tree;
+}
+
 /// Adds the function; takes it away again where lowering fails.
-Error Models::State::lower(mil::Program &program, const FunctionRequest &request,
-                           const torch::jit::Module &module, const mil::ModuleTree *tree,
-                           StorageOf storageOf, std::vector<std::string> &warnings,
-                           ParameterNamesRead *readGiven) {
-  ParameterNames names(module._ivalue());
-  EngineOptions options;
-  options.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
-  options.storageOf = std::move(storageOf);
+Error Models::lower(mil::Program &program, const ModelFunction &declared,
+                    const LoweringOptions &options, std::vector<std::string> &warnings,
+                    ParameterNamesRead *readGiven) {
+  std::shared_ptr<const mil::ModuleTree> tree;
+  if (!options.bordered.empty() || !options.given.empty()) {
+    auto described = describe(declared);
+    if (!described)
+      return described.takeError();
+    tree = std::move(*described);
+  }
+  if (declared.module)
+    state_->sources.clear();
+  auto source = state_->open(declared);
+  if (!source)
+    return source.takeError();
+  ParameterNames names(source->module._ivalue());
+  EngineOptions engine;
+  engine.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
+  engine.storageOf = source->storageOf;
   WalkOptions walk;
   walk.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
-    return sources.locate(node, modulePath);
+    return state_->sources.locate(node, modulePath);
   };
   std::optional<ModuleBorders> borders;
   if (tree) {
-    borders.emplace(*module._ivalue(), *tree, request.bordered, request.given, options.originOf);
+    borders.emplace(*source->module._ivalue(), *tree, options.bordered, options.given,
+                    engine.originOf);
     walk.moduleHook = &*borders;
   }
-  mil::Function *function = program.addFunction(request.name);
-  ScriptFunction lowering(*function, request, std::move(options), std::move(walk));
+  mil::Function *function = program.addFunction(declared.name);
+  ScriptFunction lowering(*function, declared, options.floatType, std::move(engine),
+                          std::move(walk));
   Error error = Error::success();
   llvm::cantFail(std::move(error));
   try {
-    error = lowering.run(module);
+    error = lowering.run(source->module);
   } catch (const c10::Error &torchError) {
     error = makeError("{0}", torchError.what_without_backtrace());
   } catch (const std::exception &exception) {
@@ -124,86 +171,12 @@ Error Models::State::lower(mil::Program &program, const FunctionRequest &request
     return Error::success();
   }
   program.eraseFunction(function);
-  return addContext(std::move(error), request.path);
-}
-
-static bool namesModules(const FunctionRequest &request) {
-  return !request.bordered.empty() || !request.given.empty();
-}
-
-Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const std::string &path) {
-  auto &tree = state_->trees[path];
-  if (tree)
-    return tree;
-  auto loaded = state_->load(path);
-  if (!loaded)
-    return loaded.takeError();
-  ParameterNames names((*loaded)->module._ivalue());
-  tree = std::make_shared<const mil::ModuleTree>(
-      describeModules((*loaded)->module,
-                      [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); },
-                      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
-  return tree;
-}
-
-Error Models::lower(mil::Program &program, const FunctionRequest &request,
-                    std::vector<std::string> &warnings, ParameterNamesRead *readGiven) {
-  std::shared_ptr<const mil::ModuleTree> tree;
-  if (namesModules(request)) {
-    auto described = describe(request.path);
-    if (!described)
-      return described.takeError();
-    tree = std::move(*described);
-  }
-  auto loaded = state_->load(request.path);
-  if (!loaded)
-    return loaded.takeError();
-  auto storageOf = [&](const at::Tensor &tensor) { return state_->storageOf(**loaded, tensor); };
-  return state_->lower(program, request, (*loaded)->module, tree.get(), storageOf, warnings,
-                       readGiven);
+  return addContext(std::move(error), declared.model);
 }
 
 Error checkModelFile(llvm::StringRef path) {
   auto loaded = loadTorchScript(path);
   return loaded ? Error::success() : loaded.takeError();
-}
-
-Expected<std::shared_ptr<const mil::ModuleTree>>
-Models::describe(const FunctionRequest &request, const torch::jit::Module &module) {
-  auto &tree = state_->liveTrees[&module];
-  if (tree)
-    return tree;
-  auto view = viewOnHost(module, state_->host);
-  if (!view)
-    return addContext(view.takeError(), request.path);
-  ParameterNames names(view->_ivalue());
-  tree = std::make_shared<const mil::ModuleTree>(describeModules(
-      *view,
-      [&](const at::Tensor &tensor) {
-        return state_->storageInMemory(tensor, request.checksumWeights);
-      },
-      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
-  return tree;
-}
-
-Error Models::lower(mil::Program &program, const FunctionRequest &request,
-                    const torch::jit::Module &module, std::vector<std::string> &warnings,
-                    ParameterNamesRead *readGiven) {
-  std::shared_ptr<const mil::ModuleTree> tree;
-  if (namesModules(request)) {
-    auto described = describe(request, module);
-    if (!described)
-      return described.takeError();
-    tree = std::move(*described);
-  }
-  auto view = viewOnHost(module, state_->host);
-  if (!view)
-    return addContext(view.takeError(), request.path);
-  auto storageOf = [&](const at::Tensor &tensor) {
-    return state_->storageInMemory(tensor, request.checksumWeights);
-  };
-  state_->sources.clear();
-  return state_->lower(program, request, *view, tree.get(), storageOf, warnings, readGiven);
 }
 
 } // namespace plait::frontend

@@ -31,17 +31,23 @@ struct InputSpec {
   std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
 };
 
-/// One function to make from one model.
-struct FunctionRequest {
+/// One function of one model, as the user declares it.
+struct ModelFunction {
   std::string name;
-  std::string path; ///< the TorchScript file; of a module in memory: what errors call it
+  std::string model; ///< the TorchScript file; of a module in memory: what errors call it
+  std::vector<InputSpec> inputs = {};    ///< in the order of the method's tensor arguments
+  std::vector<std::string> outputs = {}; ///< names in order; missing ones get default names
   std::string method = "forward";
-  std::vector<InputSpec> inputs;          ///< in the order of the method's tensor arguments
-  std::vector<std::string> outputs;       ///< names in order; missing ones get default names
+  /// A module in memory in place of the file. It is lowered in evaluation mode whatever mode it is
+  /// in. Its tensors become the constants where they lie, kept alive by the program, and must not
+  /// be written to while it is used; those of other devices are copied once, to mapped memory. The
+  /// module is only read.
+  std::shared_ptr<const torch::jit::Module> module = {};
+};
+
+/// What a lowering is told beside.
+struct LoweringOptions {
   mil::DType floatType = mil::DType::F16; ///< of inputs and outputs that do not say: the precision
-  /// Weights in memory get a CRC, as those of files have one, so that passes see which are equal:
-  /// worth a look at every byte where a program takes weights from both.
-  bool checksumWeights = false;
   /// Modules whose calls are marked, and parameters in place of the model's; by the numbers of
   /// Models::describe().
   std::vector<mil::BorderedModule> bordered;
@@ -58,27 +64,20 @@ using ParameterNamesRead = std::set<std::pair<unsigned, std::string>>;
 class Models {
 public:
   /// `equal` compares records of the files meanwhile: weights are told what it finds.
-  explicit Models(const EqualRecords *equal = nullptr);
+  /// `checksumMemory` gives weights in memory a CRC, as those of files have one, so that passes see
+  /// which are equal: worth a look at every byte where a program takes weights from both.
+  explicit Models(const EqualRecords *equal = nullptr, bool checksumMemory = false);
   ~Models();
 
   /// Lowers one model to a function added to the program. On error the program is as before. Every
   /// operation that is not supported is reported in one error, with count, module path and source
   /// line.
-  /// `readGiven` takes which of the request's given parameters were read.
-  Error lower(mil::Program &program, const FunctionRequest &request,
+  /// `readGiven` takes which of the given parameters were read.
+  Error lower(mil::Program &program, const ModelFunction &declared, const LoweringOptions &options,
               std::vector<std::string> &warnings, ParameterNamesRead *readGiven = nullptr);
 
-  /// The same of a module in memory, in evaluation mode whatever mode it is in. Its tensors become
-  /// the constants where they lie, kept alive by the program, and must not be written to while it
-  /// is used; those of other devices are copied once, to mapped memory. The module is only read.
-  Error lower(mil::Program &program, const FunctionRequest &request,
-              const torch::jit::Module &module, std::vector<std::string> &warnings,
-              ParameterNamesRead *readGiven = nullptr);
-
-  /// The modules and parameters of a model.
-  Expected<std::shared_ptr<const mil::ModuleTree>> describe(const std::string &path);
-  Expected<std::shared_ptr<const mil::ModuleTree>> describe(const FunctionRequest &request,
-                                                            const torch::jit::Module &module);
+  /// The modules and parameters of the function's model.
+  Expected<std::shared_ptr<const mil::ModuleTree>> describe(const ModelFunction &declared);
 
 private:
   struct State;

@@ -8,6 +8,7 @@
 
 #include "mil/Evaluator.h"
 #include "mil/IR.h"
+#include "mil/LoraMode.h"
 
 #include "support/Format.h"
 #include <functional>
@@ -15,15 +16,12 @@
 namespace plait::passes {
 
 enum class Precision : uint8_t { F16, F32 };
-/// What becomes of W x + s B (A x): the branch stays beside a shared W, or is merged into a weight
-/// of the function's own.
-enum class LoraMode : uint8_t { Keep, Fold };
 
 struct Options {
   Precision precision = Precision::F16;
-  LoraMode lora = LoraMode::Keep;
+  mil::LoraMode lora = mil::LoraMode::Keep;
   /// The mode of functions that differ from the others.
-  llvm::StringMap<LoraMode> loraOf;
+  llvm::StringMap<mil::LoraMode> loraOf;
   /// Weights of several functions are kept equal: no pass replaces one unless all its users change
   /// alike. Off: each function is optimised by itself.
   bool share = true;
@@ -42,7 +40,7 @@ struct PassContext {
     if (warn)
       warn(fmt::format(format, std::forward<Args>(args)...));
   }
-  LoraMode lora(llvm::StringRef function) const {
+  mil::LoraMode lora(llvm::StringRef function) const {
     auto it = options.loraOf.find(function);
     return it == options.loraOf.end() ? options.lora : it->second;
   }

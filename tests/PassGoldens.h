@@ -17,7 +17,7 @@ namespace plait::golden {
 inline Expected<bool> runPass(const std::string &name, mil::Program &program, const Case &c) {
   passes::PassContext context;
   auto mode = [](llvm::StringRef text) {
-    return text == "fold" ? passes::LoraMode::Fold : passes::LoraMode::Keep;
+    return text == "fold" ? mil::LoraMode::Fold : mil::LoraMode::Keep;
   };
   for (const auto &[key, value] : c.settings)
     if (llvm::StringRef function = key; function.consume_front("lora of "))

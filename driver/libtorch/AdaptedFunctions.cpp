@@ -10,38 +10,37 @@
 namespace plait::driver {
 
 using adapters::AdapterFile;
-using adapters::AdapterMode;
 using adapters::AdapterPlan;
 using llvm::StringRef;
+using mil::LoraMode;
 
 struct AdaptedFunctions::Planned {
   AdapterPlan plan;
-  AdapterMode mode;
+  LoraMode mode;
   std::vector<std::string> warnings;
 };
 
 struct AdaptedFunctions::Base {
   const FunctionOptions *of; ///< the first function that it was lowered for
-  frontend::FunctionRequest request;
+  frontend::LoweringOptions lowering;
   /// Parameters that are constants, not to be computed with, since adapters are merged into them.
   std::vector<mil::GivenParameter> constants;
   std::unique_ptr<mil::Program> program;
   std::vector<std::string> warnings;
 
   const mil::Function &function() const { return *program->functions()[0]; }
-  Error lower(AdaptedFunctions &functions, const FunctionOptions &function,
-              std::vector<std::string> &warnings) {
+  Error lower(frontend::Models &models, std::vector<std::string> &warnings) {
     program = std::make_unique<mil::Program>();
-    request.given = constants;
-    return functions.lowerBase(*program, function, request, warnings, nullptr);
+    lowering.given = constants;
+    return models.lower(*program, *of, lowering, warnings);
   }
 };
 
-AdapterMode adapterMode(const FunctionOptions &function, const CompileOptions &options) {
-  if (function.adapterInputs)
-    return AdapterMode::Inputs;
-  bool fold = function.lora.value_or(options.lora) == passes::LoraMode::Fold;
-  return fold ? AdapterMode::Fold : AdapterMode::Keep;
+frontend::LoweringOptions loweringOptions(const CompileOptions &options) {
+  frontend::LoweringOptions lowering;
+  lowering.floatType =
+      options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
+  return lowering;
 }
 
 AdaptedFunctions::AdaptedFunctions(const CompileOptions &options, frontend::Models &models)
@@ -70,11 +69,10 @@ static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
 
 static Expected<AdapterPlan>
 makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
-         std::shared_ptr<const mil::ModuleTree> tree, llvm::ArrayRef<adapters::AdapterSpec> specs,
-         const std::optional<std::string> &root, bool allowUnmatched,
+         std::shared_ptr<const mil::ModuleTree> tree, const adapters::AdapterOptions &options,
          std::vector<std::string> &warnings) {
   std::vector<adapters::AdapterUse> uses;
-  for (const adapters::AdapterSpec &spec : specs) {
+  for (const adapters::AdapterSpec &spec : options.specs) {
     auto &file = files[spec.path];
     if (!file) {
       auto opened = AdapterFile::open(spec.path, pickleReader());
@@ -84,43 +82,33 @@ makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
     }
     uses.push_back({file, spec.weight});
   }
-  auto plan = AdapterPlan::make(std::move(tree), uses, root, allowUnmatched, warnings);
+  auto plan =
+      AdapterPlan::make(std::move(tree), uses, options.root, options.allowUnmatched, warnings);
   if (!plan)
-    return addContext(plan.takeError(), specs[0].path);
+    return addContext(plan.takeError(), options.specs[0].path);
   return plan;
 }
 
-Expected<AdaptedFunctions::Planned *>
-AdaptedFunctions::plan(const FunctionOptions &function, const frontend::FunctionRequest &request) {
+Expected<AdaptedFunctions::Planned *> AdaptedFunctions::plan(const FunctionOptions &function) {
   auto &planned = plans_[&function];
   if (planned)
     return planned.get();
-  auto tree = function.module ? models_.describe(request, *function.module)
-                              : models_.describe(function.model);
+  auto tree = models_.describe(function);
   if (!tree)
     return tree.takeError();
   std::vector<std::string> warnings;
-  auto plan = makePlan(files_, std::move(*tree), function.adapters, function.adapterRoot,
-                       function.allowUnmatched, warnings);
+  auto plan = makePlan(files_, std::move(*tree), function.adapters, warnings);
   if (!plan)
     return plan.takeError();
-  AdapterMode mode = adapterMode(function, options_);
-  if (mode == AdapterMode::Inputs)
-    if (Error error = adapters::checkInputs(*plan, function.adapters))
-      return addContext(std::move(error), function.adapters[0].path);
+  LoraMode mode = options_.loraOf(function);
+  if (mode == LoraMode::Inputs)
+    if (Error error = adapters::checkInputs(*plan, function.adapters.specs))
+      return addContext(std::move(error), function.adapters.specs[0].path);
   planned = std::make_unique<Planned>(Planned{std::move(*plan), mode, std::move(warnings)});
   return planned.get();
 }
 
 // ---- Lowering ----------------------------------------------------------------------------------
-
-Error AdaptedFunctions::lowerBase(mil::Program &program, const FunctionOptions &function,
-                                  const frontend::FunctionRequest &request,
-                                  std::vector<std::string> &warnings,
-                                  frontend::ParameterNamesRead *read) {
-  return function.module ? models_.lower(program, request, *function.module, warnings, read)
-                         : models_.lower(program, request, warnings, read);
-}
 
 /// The modules of `added` too; where both have one, it splits its input if either does.
 static void unite(std::vector<mil::BorderedModule> &modules,
@@ -134,46 +122,43 @@ static void unite(std::vector<mil::BorderedModule> &modules,
   }
 }
 
-Expected<AdaptedFunctions::Base *>
-AdaptedFunctions::baseOf(const FunctionOptions &function,
-                         const frontend::FunctionRequest &request) {
+Expected<AdaptedFunctions::Base *> AdaptedFunctions::baseOf(const FunctionOptions &function) {
   for (const auto &base : bases_)
     if (haveSameBase(*base->of, function))
       return base.get();
   auto base = std::make_unique<Base>();
   base->of = &function;
-  base->request = request;
+  base->lowering = loweringOptions(options_);
   // What any of them adapts is marked.
   for (const FunctionOptions &other : options_.functions)
-    if (!other.adapters.empty() && haveSameBase(other, function)) {
-      auto planned = plan(other, request);
+    if (!other.adapters.specs.empty() && haveSameBase(other, function)) {
+      auto planned = plan(other);
       if (!planned)
         return planned.takeError();
-      unite(base->request.bordered, adapters::borderedModules((*planned)->plan, (*planned)->mode));
+      unite(base->lowering.bordered, adapters::borderedModules((*planned)->plan, (*planned)->mode));
     }
-  if (Error error = base->lower(*this, function, base->warnings))
+  if (Error error = base->lower(models_, base->warnings))
     return error;
   bases_.push_back(std::move(base));
   return bases_.back().get();
 }
 
 Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &function,
-                              const frontend::FunctionRequest &request,
                               std::vector<std::string> &warnings,
                               std::vector<adapters::AdapterInput> &inputs) {
-  auto planned = plan(function, request);
+  auto planned = plan(function);
   if (!planned)
     return planned.takeError();
   const auto &[plan, mode, planWarnings] = **planned;
   llvm::append_range(warnings, planWarnings);
-  auto base = baseOf(function, request);
+  auto base = baseOf(function);
   if (!base)
     return base.takeError();
   mil::Function *made = nullptr;
   auto applyTo = [&](adapters::GivenParameters given) {
     return adapters::apply(*made, plan, mode, given);
   };
-  made = mil::cloneFunction(program, (*base)->function(), request.name);
+  made = mil::cloneFunction(program, (*base)->function(), function.name);
   auto applied = applyTo({(*base)->constants, {}});
   if (applied && !applied->missing.empty()) {
     // The base computes with parameters that the adapter changes, or reads them as numbers. What
@@ -184,34 +169,33 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
       (parameter.value ? own : (*base)->constants).push_back(std::move(parameter));
     std::vector<std::string> repeated;
     if (own.empty()) {
-      if (Error error = (*base)->lower(*this, function, repeated))
+      if (Error error = (*base)->lower(models_, repeated))
         return error;
-      made = mil::cloneFunction(program, (*base)->function(), request.name);
+      made = mil::cloneFunction(program, (*base)->function(), function.name);
       applied = applyTo({(*base)->constants, {}});
     } else {
-      frontend::FunctionRequest again = (*base)->request;
-      again.name = request.name;
+      frontend::LoweringOptions again = (*base)->lowering;
       llvm::append_range(own, (*base)->constants);
       again.given = own;
       adapters::GivenParameters given{own, {}};
-      if (Error error = lowerBase(program, function, again, repeated, &given.read))
+      if (Error error = models_.lower(program, function, again, repeated, &given.read))
         return error;
-      made = program.function(request.name);
+      made = program.function(function.name);
       applied = applyTo(given);
     }
   }
   llvm::append_range(warnings, (*base)->warnings);
   Error error = applied ? Error::success() : applied.takeError();
   if (!error && !applied->unused.empty()) {
-    std::string text = function.adapters[0].path + ": " + applied->unused;
-    if (function.allowUnmatched)
+    std::string text = function.adapters.specs[0].path + ": " + applied->unused;
+    if (function.adapters.allowUnmatched)
       warnings.push_back(std::move(text));
     else
       error = makeError("{0}", text);
   }
   if (error) {
     program.eraseFunction(made);
-    return addContext(std::move(error), request.path);
+    return addContext(std::move(error), function.model);
   }
   inputs = std::move(applied->inputs);
   return Error::success();
@@ -219,15 +203,14 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
 
 // ---- For verify --------------------------------------------------------------------------------
 
-Error writeMerged(StringRef base, llvm::ArrayRef<adapters::AdapterSpec> adapters,
-                  const std::optional<std::string> &root, bool allowUnmatched, StringRef output) {
+Error writeMerged(StringRef base, const adapters::AdapterOptions &adapters, StringRef output) {
   frontend::Models models;
-  auto tree = models.describe(base.str());
+  auto tree = models.describe({"", base.str()});
   if (!tree)
     return tree.takeError();
   std::map<std::string, std::shared_ptr<const AdapterFile>> files;
   std::vector<std::string> warnings;
-  auto plan = makePlan(files, std::move(*tree), adapters, root, allowUnmatched, warnings);
+  auto plan = makePlan(files, std::move(*tree), adapters, warnings);
   if (!plan)
     return plan.takeError();
   auto merged = adapters::mergedParameters(*plan);

@@ -12,8 +12,8 @@ class AdapterFile;
 
 namespace plait::driver {
 
-/// What becomes of a function's adapters.
-adapters::AdapterMode adapterMode(const FunctionOptions &function, const CompileOptions &options);
+/// What the frontend is told beside what each function says.
+frontend::LoweringOptions loweringOptions(const CompileOptions &options);
 
 class AdaptedFunctions {
 public:
@@ -21,24 +21,17 @@ public:
   AdaptedFunctions(const CompileOptions &options, frontend::Models &models);
   ~AdaptedFunctions();
 
-  /// Adds the function to the program. `request` is that of its base; `inputs` takes what are
-  /// inputs of the function in place of an adapter's matrices.
+  /// Adds the function to the program. `inputs` takes what are inputs of the function in place of
+  /// an adapter's matrices.
   Error lower(mil::Program &program, const FunctionOptions &function,
-              const frontend::FunctionRequest &request, std::vector<std::string> &warnings,
-              std::vector<adapters::AdapterInput> &inputs);
+              std::vector<std::string> &warnings, std::vector<adapters::AdapterInput> &inputs);
 
 private:
   struct Planned;
   struct Base;
-  using Tree = std::shared_ptr<const mil::ModuleTree>;
 
-  Expected<Planned *> plan(const FunctionOptions &function,
-                           const frontend::FunctionRequest &request);
-  Expected<Base *> baseOf(const FunctionOptions &function,
-                          const frontend::FunctionRequest &request);
-  Error lowerBase(mil::Program &program, const FunctionOptions &function,
-                  const frontend::FunctionRequest &request, std::vector<std::string> &warnings,
-                  frontend::ParameterNamesRead *read);
+  Expected<Planned *> plan(const FunctionOptions &function);
+  Expected<Base *> baseOf(const FunctionOptions &function);
 
   const CompileOptions &options_;
   frontend::Models &models_;
@@ -49,8 +42,7 @@ private:
 
 /// Writes the model at `base` with adapters merged into its parameters, as a TorchScript file at
 /// `output`: what a function with adapters is to be compared with.
-Error writeMerged(llvm::StringRef base, llvm::ArrayRef<adapters::AdapterSpec> adapters,
-                  const std::optional<std::string> &root, bool allowUnmatched,
+Error writeMerged(llvm::StringRef base, const adapters::AdapterOptions &adapters,
                   llvm::StringRef output);
 
 } // namespace plait::driver

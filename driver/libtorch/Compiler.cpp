@@ -108,31 +108,21 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   AdapterMap adapterMap;
 
   {
-    frontend::Models models(equal);
+    bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
+    frontend::Models models(equal, /*checksumMemory=*/files);
     AdaptedFunctions adapted(options, models);
     size_t number = 0;
-    bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
     for (const FunctionOptions &function : options.functions) {
       if (!observer.proceed(kLoweringShare * number / options.functions.size()))
         return cancelled(options.output);
       observer.progress(fmt::format("lowering {0} ({1} of {2})", function.name, ++number,
                                     options.functions.size()));
-      frontend::FunctionRequest request;
-      request.name = function.name;
-      request.path = function.model;
-      request.inputs = function.inputs;
-      request.outputs = function.outputs;
-      request.floatType =
-          options.precision == passes::Precision::F16 ? mil::DType::F16 : mil::DType::F32;
-      request.method = function.method;
-      request.checksumWeights = files;
       std::vector<std::string> warnings;
       mil::Program lowered;
       std::vector<adapters::AdapterInput> adapterInputs;
-      Error error = !function.adapters.empty()
-                        ? adapted.lower(lowered, function, request, warnings, adapterInputs)
-                    : function.module ? models.lower(lowered, request, *function.module, warnings)
-                                      : models.lower(lowered, request, warnings);
+      Error error = function.adapters.specs.empty()
+                        ? models.lower(lowered, function, loweringOptions(options), warnings)
+                        : adapted.lower(lowered, function, warnings, adapterInputs);
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)

@@ -15,14 +15,13 @@ namespace plait::driver {
 /// The file of the model that a function was made from. With adapters it is a temporary one, which
 /// `remover` removes: the base that LibTorch has merged them into.
 static Expected<std::string> modelFile(const VerifyModel &model, llvm::FileRemover &remover) {
-  if (model.adapters.empty())
+  if (model.adapters.specs.empty())
     return model.against;
   llvm::SmallString<128> path;
   if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
     return makeError("cannot make a temporary file: {0}", code.message());
   remover.setFile(path);
-  if (Error error =
-          writeMerged(model.against, model.adapters, model.adapterRoot, model.allowUnmatched, path))
+  if (Error error = writeMerged(model.against, model.adapters, path))
     return error;
   return path.str().str();
 }
@@ -41,17 +40,17 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
     given.insert(input.name);
   for (const adapters::AdapterInput &input : own->second) {
     options.ownInputs.insert(input.name);
-    if (model.adapters.empty() && !given.contains(input.name))
+    if (model.adapters.specs.empty() && !given.contains(input.name))
       return makeError("function '{0}' takes the matrices of an adapter as inputs; give the base "
                        "and the adapter (--against BASE.pt --adapter DIR), or an array for '{1}'",
                        function.name, input.name);
   }
-  if (model.adapters.empty())
+  if (model.adapters.specs.empty())
     return Error::success();
-  if (model.adapters.size() > 1 || model.adapters[0].weight != 1)
+  if (model.adapters.specs.size() > 1 || model.adapters.specs[0].weight != 1)
     return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
                      function.name);
-  auto packed = adapters::packAdapter(model.adapters[0].path, own->second, pickleReader());
+  auto packed = adapters::packAdapter(model.adapters.specs[0].path, own->second, pickleReader());
   if (!packed)
     return packed.takeError();
   for (adapters::PackedInput &input : *packed)
@@ -89,7 +88,7 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
   if (!report) {
     Error error = addContext(report.takeError(), function.name + " against " + model.against);
     std::string map = model.package.empty() ? "" : adapterMapPath(model.package);
-    if (model.adapters.empty() || map.empty() || llvm::sys::fs::exists(map))
+    if (model.adapters.specs.empty() || map.empty() || llvm::sys::fs::exists(map))
       return error;
     return joinErrors(std::move(error),
                       makeError("there is no '{0}', the side file that says which inputs are an "

@@ -11,10 +11,10 @@ using mil::OpKind;
 
 Error Interface::checkNames() {
   llvm::StringSet<> seen;
-  for (const InputSpec &input : request_.inputs)
+  for (const InputSpec &input : declared_.inputs)
     if (!input.name.empty() && !seen.insert(input.name).second)
       return makeError("two inputs or outputs are called '{0}'; names must differ", input.name);
-  for (const std::string &output : request_.outputs) {
+  for (const std::string &output : declared_.outputs) {
     if (!seen.insert(output).second)
       return makeError("two inputs or outputs are called '{0}'; names must differ", output);
     function_.reserveName(output);
@@ -29,9 +29,9 @@ Error Interface::checkNames() {
 }
 
 Expected<Val> Interface::nextInput(llvm::StringRef argument) {
-  const InputSpec &spec = request_.inputs[next_++];
+  const InputSpec &spec = declared_.inputs[next_++];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
-  DType dtype = spec.dtype.value_or(request_.floatType);
+  DType dtype = spec.dtype.value_or(floatType_);
   mil::Shape shape;
   mil::InputInfo info;
   if (!spec.enumerated.empty()) {
@@ -96,10 +96,10 @@ Error Interface::setOutputs(const Val &result) {
   std::vector<std::pair<std::string, Val>> outputs;
   collect(result, "", outputs);
   if (outputs.empty())
-    return makeError("{0} returns no tensor; a Core ML function needs an output", request_.method);
-  if (request_.outputs.size() > outputs.size())
-    return makeError("{0} outputs are named, but {1} returns {2}", request_.outputs.size(),
-                     request_.method, outputs.size());
+    return makeError("{0} returns no tensor; a Core ML function needs an output", declared_.method);
+  if (declared_.outputs.size() > outputs.size())
+    return makeError("{0} outputs are named, but {1} returns {2}", declared_.outputs.size(),
+                     declared_.method, outputs.size());
   Builder &builder = engine_.builder();
   llvm::SmallVector<mil::Value *, 4> values;
   for (auto [i, output] : llvm::enumerate(outputs)) {
@@ -115,9 +115,9 @@ Error Interface::setOutputs(const Val &result) {
                                                           : DType::F32);
     else
       return makeError("{0} returns a value that is neither a tensor nor a number",
-                       request_.method);
+                       declared_.method);
     if (!Builder::isPoison(value) && mil::isFloat(value->type.dtype()))
-      value = engine_.castTo(value, request_.floatType);
+      value = engine_.castTo(value, floatType_);
     if (Error error = builder.takeError())
       return error;
     // Each output is a result of its own: it gets the interface's name.
@@ -125,8 +125,8 @@ Error Interface::setOutputs(const Val &result) {
         !value->def() || value->def()->is(OpKind::const_) || llvm::is_contained(values, value);
     if (taken)
       value = builder.emit(OpKind::identity, {{mil::identity::x, value}});
-    std::string name = i < request_.outputs.size() ? request_.outputs[i]
-                       : !key.empty()              ? function_.uniqueName(key).str()
+    std::string name = i < declared_.outputs.size() ? declared_.outputs[i]
+                       : !key.empty()               ? function_.uniqueName(key).str()
                        : outputs.size() == 1
                            ? function_.uniqueName("output").str()
                            : function_.uniqueName("output_" + std::to_string(i)).str();

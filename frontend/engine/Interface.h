@@ -10,14 +10,15 @@ namespace plait::frontend {
 
 class Interface {
 public:
-  Interface(Engine &engine, const FunctionRequest &request)
-      : engine_(engine), function_(engine.function()), request_(request) {}
+  /// `floatType` is that of inputs and outputs that do not say.
+  Interface(Engine &engine, const ModelFunction &declared, mil::DType floatType)
+      : engine_(engine), function_(engine.function()), declared_(declared), floatType_(floatType) {}
 
   /// Names of the interface are kept for it, whatever the operations in between are called.
   Error checkNames();
   /// Whether an input is declared that no argument has taken.
-  bool hasNext() const { return next_ < request_.inputs.size(); }
-  const InputSpec &next() const { return request_.inputs[next_]; }
+  bool hasNext() const { return next_ < declared_.inputs.size(); }
+  const InputSpec &next() const { return declared_.inputs[next_]; }
   unsigned taken() const { return next_; }
   /// The next declared input as a tensor. Without a name of its own it is called as the argument.
   Expected<Val> nextInput(llvm::StringRef argument);
@@ -27,7 +28,8 @@ public:
 private:
   Engine &engine_;
   mil::Function &function_;
-  const FunctionRequest &request_;
+  const ModelFunction &declared_;
+  mil::DType floatType_;
   size_t next_ = 0;
 };
 

@@ -21,7 +21,7 @@ Expected<Val> ScriptFunction::declare(const c10::TypePtr &type, const c10::Argum
     if (!left)
       return makeError(
           "{0} takes a tensor '{1}' that no input is declared for; add --input '{1}=[…]'",
-          request_.method, argument.name());
+          declared_.method, argument.name());
     return interface_.nextInput(argument.name());
   case c10::TypeKind::OptionalType: {
     c10::TypePtr inner = type->expect<c10::OptionalType>()->getElementType();
@@ -74,18 +74,18 @@ Expected<Val> ScriptFunction::declare(const c10::TypePtr &type, const c10::Argum
     return engine_.fromIValue(*argument.default_value());
   return makeError("{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
                    "of a Core ML function; wrap the model in a module that fixes it",
-                   request_.method, argument.name(), type->repr_str());
+                   declared_.method, argument.name(), type->repr_str());
 }
 
 Error ScriptFunction::run(const torch::jit::Module &module) {
-  auto method = module.find_method(request_.method);
+  auto method = module.find_method(declared_.method);
   if (!method) {
     std::string others;
     for (const auto &other : module.get_methods())
       others += (others.empty() ? ": it has " : ", ") + other.name();
     return makeError("the model has no method '{0}'{1}; wrap it in a module whose '{0}' calls "
                      "what is to be compiled",
-                     request_.method, others);
+                     declared_.method, others);
   }
   const c10::FunctionSchema &schema = method->function().getSchema();
   if (Error error = interface_.checkNames())
@@ -98,8 +98,8 @@ Error ScriptFunction::run(const torch::jit::Module &module) {
     arguments.push_back(std::move(*val));
   }
   if (interface_.hasNext())
-    return makeError("{0} inputs are declared, but {1} takes {2}: {3}", request_.inputs.size(),
-                     request_.method, interface_.taken(), describe(schema));
+    return makeError("{0} inputs are declared, but {1} takes {2}: {3}", declared_.inputs.size(),
+                     declared_.method, interface_.taken(), describe(schema));
   Val result = walk_.run(module._ivalue(), method->function(), std::move(arguments));
   if (Error error = engine_.takeError())
     return error;

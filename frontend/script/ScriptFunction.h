@@ -11,10 +11,10 @@ namespace plait::frontend {
 
 class ScriptFunction {
 public:
-  ScriptFunction(mil::Function &function, const FunctionRequest &request, EngineOptions options,
-                 WalkOptions walk)
-      : request_(request), engine_(function, std::move(options)), interface_(engine_, request),
-        walk_(engine_, std::move(walk)) {}
+  ScriptFunction(mil::Function &function, const ModelFunction &declared, mil::DType floatType,
+                 EngineOptions options, WalkOptions walk)
+      : declared_(declared), engine_(function, std::move(options)),
+        interface_(engine_, declared, floatType), walk_(engine_, std::move(walk)) {}
 
   Error run(const torch::jit::Module &module);
   std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
@@ -23,7 +23,7 @@ private:
   /// The value of an argument: inputs where it holds tensors, else its default.
   Expected<Val> declare(const c10::TypePtr &type, const c10::Argument &argument);
 
-  const FunctionRequest &request_;
+  const ModelFunction &declared_;
   Engine engine_;
   Interface interface_;
   GraphWalk walk_;

@@ -16,6 +16,7 @@
 using namespace plait;
 using namespace plait::adapters;
 using mil::DType;
+using mil::LoraMode;
 using mil::OpKind;
 
 namespace {
@@ -45,7 +46,7 @@ protected:
   }
   ~Apply() override { llvm::sys::fs::remove_directories(folder); }
 
-  void lower(const AdapterPlan &plan, AdapterMode mode) {
+  void lower(const AdapterPlan &plan, LoraMode mode) {
     mil::Function &base = *program.addFunction("base");
     Value *x = base.addInput(mil::Type::tensor(DType::F32, {1, 2}), "x");
     mil::Builder builder(base.body());
@@ -100,7 +101,7 @@ protected:
     return std::move(*made);
   }
 
-  Application apply(AdapterMode mode) {
+  Application apply(LoraMode mode) {
     AdapterPlan made = plan();
     lower(made, mode);
     function = mil::cloneFunction(program, *program.function("base"), "adapted");
@@ -127,7 +128,7 @@ protected:
 
 TEST_F(Apply, KeepsABranchBesideTheWeight) {
   writeLora();
-  Application applied = apply(AdapterMode::Keep);
+  Application applied = apply(LoraMode::Keep);
   EXPECT_TRUE(applied.missing.empty());
   EXPECT_EQ(applied.unused, "");
   const mil::Op *sum = function->outputs()[0]->def();
@@ -144,7 +145,7 @@ TEST_F(Apply, KeepsABranchBesideTheWeight) {
 
 TEST_F(Apply, FoldsIntoOneOfTwoLayersOfAWeight) {
   writeLora();
-  apply(AdapterMode::Fold);
+  apply(LoraMode::Fold);
   std::vector<std::vector<float>> weights;
   mil::walk(function->body(), [&](mil::Op &op) {
     if (op.is(OpKind::linear))
@@ -157,7 +158,7 @@ TEST_F(Apply, FoldsIntoOneOfTwoLayersOfAWeight) {
 
 TEST_F(Apply, TakesMatricesAsInputs) {
   writeLora();
-  Application applied = apply(AdapterMode::Inputs);
+  Application applied = apply(LoraMode::Inputs);
   ASSERT_EQ(applied.inputs.size(), 2u);
   EXPECT_EQ(applied.inputs[0].name, "a_lora_A");
   EXPECT_EQ(applied.inputs[0].kind, "LoRA");
@@ -167,7 +168,7 @@ TEST_F(Apply, TakesMatricesAsInputs) {
 
 TEST_F(Apply, ReplacesAParameter) {
   writeAdapter(kLora, {{"base_model.model.a.bias", "[3]", {1, 0, 1}}});
-  apply(AdapterMode::Keep);
+  apply(LoraMode::Keep);
   mil::walk(function->body(), [&](mil::Op &op) {
     if (op.is(OpKind::linear) && op.location.module() == "a") {
       EXPECT_EQ(floatsOf(*mil::constTensor(op[mil::linear::bias])), (std::vector<float>{1, 0, 1}));
@@ -180,8 +181,8 @@ TEST_F(Apply, AsksForWhatTheFrontendComputedWith) {
   // As if the frontend had computed the layer's bias itself.
   bias = bias.withOrigin(bias.node().origin.asComputed());
   AdapterPlan made = plan();
-  lower(made, AdapterMode::Keep);
-  auto applied = adapters::apply(*program.function("base"), made, AdapterMode::Keep, {});
+  lower(made, LoraMode::Keep);
+  auto applied = adapters::apply(*program.function("base"), made, LoraMode::Keep, {});
   ASSERT_TRUE(bool(applied)) << toString(applied.takeError());
   ASSERT_EQ(applied->missing.size(), 1u);
   EXPECT_EQ(applied->missing[0].name, "bias");
@@ -195,7 +196,7 @@ TEST_F(Apply, SaysWhatIsNeverUsed) {
   Value *x = empty.addInput(mil::Type::tensor(DType::F32, {1, 2}), "x");
   mil::Builder builder(empty.body());
   empty.body().setOutputs({builder.emit(OpKind::identity, {{mil::identity::x, x}})});
-  auto applied = adapters::apply(empty, made, AdapterMode::Keep, {});
+  auto applied = adapters::apply(empty, made, LoraMode::Keep, {});
   ASSERT_TRUE(bool(applied)) << toString(applied.takeError());
   EXPECT_TRUE(llvm::StringRef(applied->unused).contains("'a', which the base never uses"))
       << applied->unused;

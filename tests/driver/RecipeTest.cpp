@@ -63,7 +63,7 @@ functions:
   EXPECT_EQ(options.defaultFunction, "adapter_2");
   EXPECT_EQ(options.precision, passes::Precision::F32);
   EXPECT_EQ(options.target, mil::Opset::iOS26);
-  EXPECT_EQ(options.lora, passes::LoraMode::Fold);
+  EXPECT_EQ(options.lora, mil::LoraMode::Fold);
   EXPECT_FALSE(options.share);
   EXPECT_TRUE(options.debugInfo);
   EXPECT_EQ(options.expectShared, 80.5);
@@ -83,7 +83,7 @@ functions:
   EXPECT_EQ(inputText(first.inputs[0]), "x=[1, 6000]");
   EXPECT_EQ(inputText(first.inputs[1]), "m=int32[2]");
   EXPECT_THAT(first.outputs, ElementsAre("y", "z"));
-  EXPECT_EQ(first.lora, passes::LoraMode::Keep);
+  EXPECT_EQ(first.lora, mil::LoraMode::Keep);
   EXPECT_EQ(options.functions[1].name, "adapter_2");
   EXPECT_EQ(options.functions[1].model, "/models/a2.pt");
   EXPECT_FALSE(options.functions[1].lora);
@@ -97,6 +97,24 @@ TEST(Recipe, InputsOfAllFunctions) {
   EXPECT_EQ(inputText(options.functions[1].inputs.at(0)), "z=[2]");
   EXPECT_THAT(options.functions[0].outputs, ElementsAre("y"));
   EXPECT_THAT(options.functions[1].outputs, ElementsAre("y"));
+}
+
+TEST(Recipe, LoraOfThePackageAndOfAFunction) {
+  CompileOptions options = read("base: m.pt\nlora: fold\nfunctions:\n"
+                                "  a: {adapter: one}\n"
+                                "  b: {adapter: two, lora: inputs}\n"
+                                "  base: {bare_base: on}\n");
+  ASSERT_EQ(options.functions.size(), 3u);
+  EXPECT_EQ(options.loraOf(options.functions[0]), mil::LoraMode::Fold);
+  EXPECT_EQ(options.loraOf(options.functions[1]), mil::LoraMode::Inputs);
+  EXPECT_EQ(options.loraOf(options.functions[2]), mil::LoraMode::Fold);
+}
+
+TEST(Recipe, LoraInputsOfAllIsNoMatterToTheBase) {
+  CompileOptions options = read("base: m.pt\nlora: inputs\nfunctions:\n"
+                                "  a: {adapter: one}\n  base: {bare_base: on}\n");
+  EXPECT_EQ(options.loraOf(options.functions.at(0)), mil::LoraMode::Inputs);
+  EXPECT_TRUE(options.functions.at(1).adapters.specs.empty());
 }
 
 TEST(Recipe, OneModel) {
