@@ -7,6 +7,7 @@
 #include "backend/Description.h"
 #include "backend/Manifest.h"
 #include "backend/ModelParts.h"
+#include "backend/ModelWriter.h"
 #include "backend/PackageReader.h"
 #include "backend/ProtoFunction.h"
 #include "support/FolderLock.h"
@@ -114,36 +115,28 @@ Error writeModel(FileSystem &files, const OpenedPackage &package, const std::str
   spec::Model head;
   head.set_specificationversion(int32_t(package.parts.specificationVersion));
   *head.mutable_description() = package.description;
-  wire::Program version;
-  version.set_version(package.parts.programVersion);
-  std::string front, program;
-  appendDeterministic(front, head);
-  front += package.parts.otherModel;
-  appendDeterministic(program, version);
-  uint64_t size = program.size() + package.parts.otherProgram.size();
+  ModelFrame frame;
+  appendDeterministic(frame.head, head);
+  frame.head += package.parts.otherModel;
+  frame.programVersion = package.parts.programVersion;
+  frame.otherProgram = package.parts.otherProgram;
+  uint64_t functionBytes = 0;
   for (StringRef function : functions)
-    size += function.size();
-  if (front.size() + size > uint64_t(INT32_MAX) - 64)
-    return makeError("the model without its weights is larger than 2 GiB");
-  appendLengthField(front, spec::Model::kMlProgramFieldNumber, size);
-  front += program;
+    functionBytes += function.size();
 
   auto file = files.create(to);
   if (!file)
     return file.takeError();
-  bytes = 0;
-  auto append = [&](StringRef text) {
-    Error error = (*file)->writeAt(bytes, text);
-    bytes += text.size();
-    return error;
-  };
-  if (Error error = append(front))
-    return error;
-  for (StringRef function : functions)
-    if (Error error = append(function))
-      return error;
-  if (Error error = append(package.parts.otherProgram))
-    return error;
+  Expected<uint64_t> written =
+      writeModelFile(**file, frame, functionBytes, [&](Appender &out) -> Error {
+        for (StringRef function : functions)
+          if (Error error = out.append(function))
+            return error;
+        return Error::success();
+      });
+  if (!written)
+    return written.takeError();
+  bytes = *written;
   if (Error error = (*file)->flush())
     return error;
   return (*file)->close();

@@ -5,6 +5,7 @@
 #include "backend/DebugInfo.h"
 #include "backend/Description.h"
 #include "backend/Manifest.h"
+#include "backend/ModelWriter.h"
 #include "backend/ProtoFunction.h"
 #include "support/AtomicOutput.h"
 #include "support/FolderLock.h"
@@ -21,26 +22,6 @@ namespace plait {
 
 namespace {
 
-/// Protobuf's limit on a message, and so on the model file.
-constexpr uint64_t maxModelBytes = INT32_MAX;
-
-/// Bytes appended to a file.
-class Appender {
-public:
-  explicit Appender(OutputFile file) : file(std::move(file)) {}
-  Error append(llvm::StringRef bytes) {
-    Error error = file.writeAt(size, bytes);
-    size += bytes.size();
-    return error;
-  }
-  Error close() { return file.close(); }
-
-  uint64_t size = 0;
-
-private:
-  OutputFile file;
-};
-
 Error checkProgram(const mil::Program &program) {
   for (const auto &function : program.functions())
     if (function->opset != program.functions()[0]->opset)
@@ -56,12 +37,12 @@ Error checkProgram(const mil::Program &program) {
 }
 
 /// The functions' map entries, in order of their names, into the file `path`.
-Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
-                                  mil::Evaluator *evaluator, llvm::StringRef path) {
+Error writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
+                     mil::Evaluator *evaluator, llvm::StringRef path) {
   Expected<OutputFile> file = OutputFile::create(path);
   if (!file)
     return file.takeError();
-  Appender out(std::move(*file));
+  Appender out(*file);
   std::vector<const mil::Function *> functions;
   for (const auto &function : program.functions())
     functions.push_back(function.get());
@@ -76,15 +57,12 @@ Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets
     if (Error error = out.append(*field))
       return error;
   }
-  if (Error error = out.close())
-    return error;
-  return out.size;
+  return file->close();
 }
 
-/// model.mlmodel: the fields of Model and Program around the functions in `spool`, which are
-/// copied.
+/// model.mlmodel: what the program says of itself, around the functions in `spool`.
 Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evaluator,
-                              llvm::StringRef spool, uint64_t spoolBytes, llvm::StringRef path) {
+                              llvm::StringRef spool, llvm::StringRef path) {
   spec::Model head;
   if (!head.ParseFromString(program.metadata.otherModel))
     return makeError("what the program keeps of its package's model is damaged");
@@ -92,47 +70,37 @@ Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evalu
       head.specificationversion(), mil::info(program.functions()[0]->opset).specificationVersion));
   if (Error error = encodeDescription(program, *head.mutable_description()))
     return error;
-  wire::Program program0;
-  program0.set_version(1);
-  program0.set_docstring(program.docString);
-  std::string version, attributes, bytes;
-  appendDeterministic(version, program0);
-  program0.clear_version();
-  program0.clear_docstring();
+  wire::Program other;
+  other.set_docstring(program.docString);
   for (const auto &[name, value] : program.attributes)
-    if (Error error = encodeImmediate(value, evaluator, (*program0.mutable_attributes())[name]))
+    if (Error error = encodeImmediate(value, evaluator, (*other.mutable_attributes())[name]))
       return error;
-  appendDeterministic(attributes, program0);
-
-  appendDeterministic(bytes, head);
-  appendLengthField(bytes, spec::Model::kMlProgramFieldNumber,
-                    version.size() + spoolBytes + attributes.size());
-  bytes += version;
-  uint64_t total = bytes.size() + spoolBytes + attributes.size();
-  if (total > maxModelBytes)
-    return makeError("the model without its weights is larger than 2 GiB");
+  ModelFrame frame;
+  appendDeterministic(frame.head, head);
+  appendDeterministic(frame.otherProgram, other);
 
   Expected<OutputFile> file = OutputFile::create(path);
   if (!file)
     return file.takeError();
-  Appender out(std::move(*file));
-  if (Error error = out.append(bytes))
-    return error;
   auto functions = MappedFile::open(spool);
   if (!functions)
     return functions.takeError();
-  for (llvm::ArrayRef<uint8_t> rest = (*functions)->bytes(); !rest.empty();) {
-    llvm::ArrayRef<uint8_t> piece = rest.take_front(1 << 20);
-    if (Error error = out.append(llvm::toStringRef(piece)))
-      return error;
-    (*functions)->release(piece);
-    rest = rest.drop_front(piece.size());
-  }
-  if (Error error = out.append(attributes))
+  Expected<uint64_t> bytes =
+      writeModelFile(*file, frame, (*functions)->bytes().size(), [&](Appender &out) -> Error {
+        for (llvm::ArrayRef<uint8_t> rest = (*functions)->bytes(); !rest.empty();) {
+          llvm::ArrayRef<uint8_t> piece = rest.take_front(1 << 20);
+          if (Error error = out.append(llvm::toStringRef(piece)))
+            return error;
+          (*functions)->release(piece);
+          rest = rest.drop_front(piece.size());
+        }
+        return Error::success();
+      });
+  if (!bytes)
+    return bytes.takeError();
+  if (Error error = file->close())
     return error;
-  if (Error error = out.close())
-    return error;
-  return total;
+  return bytes;
 }
 
 Error writeText(llvm::StringRef path, llvm::StringRef text) {
@@ -290,11 +258,10 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
       return error;
 
   std::string spool = inside("functions");
-  Expected<uint64_t> spooled = writeFunctions(program, offsets, options.evaluator, spool);
-  if (!spooled)
-    return spooled.takeError();
+  if (Error error = writeFunctions(program, offsets, options.evaluator, spool))
+    return error;
   Expected<uint64_t> modelBytes =
-      writeModel(program, options.evaluator, spool, *spooled, inside("model.mlmodel"));
+      writeModel(program, options.evaluator, spool, inside("model.mlmodel"));
   if (!modelBytes)
     return modelBytes.takeError();
   written.modelBytes = *modelBytes;
