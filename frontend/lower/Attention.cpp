@@ -2,9 +2,11 @@
 //
 // MIL's operation has no scale, causality or grouped heads: queries are scaled before it, the
 // causal mask is an additive constant where sizes are known, heads of key and value are repeated.
+// Rows that a mask hides wholly give 0 (Masks.h).
 #include "frontend/engine/Engine.h"
 #include "frontend/lower/Contract.h"
 #include "frontend/lower/Families.h"
+#include "frontend/lower/Masks.h"
 #include "frontend/lower/Norm.h"
 
 #include <cmath>
@@ -34,7 +36,7 @@ Expr repeatHeads(const Expr &x, const Dim &heads) {
   return Expr(c, c.reshape(tiled, merged));
 }
 
-/// A [queries, keys] mask that lets a query see keys up to its own position.
+/// A [queries, keys] mask that lets a query see keys up to its own position: at least the first.
 Value *causalMask(Call &c, const Dim &queries, const Dim &keys) {
   auto rows = queries.tryValue(), columns = keys.tryValue();
   if (rows && columns) {
@@ -50,8 +52,9 @@ Value *causalMask(Call &c, const Dim &queries, const Dim &keys) {
   return lessEqual(column, row);
 }
 
-/// softmax(q k^T / sqrt(E) * …+ mask) v. `mask` may be null, bool (true: takes part) or additive.
-Expr attend(Expr q, Expr k, Expr v, Value *mask, std::optional<double> scale, bool groupedHeads) {
+/// softmax(q k^T / sqrt(E) * …+ mask) v, and 0 in rows that are masked wholly.
+Expr attend(Expr q, Expr k, Expr v, const AttentionMask &rows, std::optional<double> scale,
+            bool groupedHeads) {
   Call &c = q.call();
   if (!q.valid() || !k.valid() || !v.valid())
     return q;
@@ -91,6 +94,7 @@ Expr attend(Expr q, Expr k, Expr v, Value *mask, std::optional<double> scale, bo
     }
     return Expr(c, c.broadcastTo(x, shape));
   };
+  Value *mask = rows.value;
   if (mask && mask->type.isTensor()) {
     // Only the leading axes of a mask broadcast.
     Shape shape(mask->type.shape());
@@ -107,6 +111,7 @@ Expr attend(Expr q, Expr k, Expr v, Value *mask, std::optional<double> scale, bo
                     {scaled_dot_product_attention::key, lift(k).value()},
                     {scaled_dot_product_attention::value, lift(v).value()},
                     {scaled_dot_product_attention::attn_mask, mask}}));
+  y = zeroDeadRows(y, rows);
   return flat ? squeeze(y, {0}) : y;
 }
 
@@ -125,14 +130,14 @@ void lowerAttention(Call &c) {
         dropout);
   if (c.schema().returns().size() == 2 && c.isUsed(1))
     return c.refuse("only the attention's result can be used, not its logsumexp");
-  Value *additive = mask.value;
-  if (mask && !mask.isBool())
-    additive = c.castTo(mask.value, DType::F32);
   if (causal && mask)
     return c.refuse("a mask and is_causal exclude each other");
+  AttentionMask rows;
   if (causal)
-    additive = causalMask(c, q.size(q.rank() - 2), k.size(k.rank() - 2));
-  c.result(attend(Expr(c, q), Expr(c, k), Expr(c, v), additive, scale, grouped), q.dtype);
+    rows.value = causalMask(c, q.size(q.rank() - 2), k.size(k.rank() - 2));
+  else if (mask)
+    rows = withoutDeadRows(c, mask.isBool() ? mask.value : c.castTo(mask.value, DType::F32));
+  c.result(attend(Expr(c, q), Expr(c, k), Expr(c, v), rows, scale, grouped), q.dtype);
   if (c.schema().returns().size() == 2)
     c.result(Val());
 }
@@ -163,27 +168,29 @@ Value *third(Call &c, llvm::StringRef name, int64_t index, int64_t width) {
 }
 
 /// The masks of nn.MultiheadAttention's fast path are true where a position is left out: type 0
-/// masks [L, L], 1 masks keys [N, L], 2 is a whole [N, heads, L, L] mask.
-Value *fastPathMask(Call &c) {
+/// masks [L, L], 1 masks keys [N, L], 2 is a whole [N, heads, L, L] mask. PyTorch's kernel gives
+/// NaN for rows that are masked wholly; 0 here, as the same layers give outside of the fast path.
+AttentionMask fastPathMask(Call &c) {
   Tensor mask = c.optionalTensor("mask");
   if (!mask || c.failed())
-    return nullptr;
+    return {};
   int64_t type = c.optionalInteger("mask_type").value_or(mask.rank() == 2 ? 1 : 2);
   Expr m(c, mask);
   if (type == 1 && mask.rank() == 2)
     m = Expr(c, c.reshape(m, {mask.size(0), 1, 1, mask.size(1)}));
-  return mask.isBool() ? logicalNot(m) : m;
+  return withoutDeadRows(c, mask.isBool() ? logicalNot(m) : m);
 }
 
-/// softmax(q k^T / sqrt(width) + mask): what scaled_dot_product_attention does not give. A bool
-/// mask is true where a key takes part.
-Expr attentionWeights(const Expr &q, const Expr &k, Value *mask, int64_t width) {
+/// softmax(q k^T / sqrt(width) + mask): what scaled_dot_product_attention does not give.
+Expr attentionWeights(const Expr &q, const Expr &k, const AttentionMask &rows, int64_t width) {
   Call &c = q.call();
+  Value *mask = rows.value;
   Expr scores = matmul(q * (1 / std::sqrt(double(width))), k, false, /*transposeY=*/true);
   if (mask && mask->type.isTensor())
     scores = mask->type.dtype() == DType::Bool ? select(Expr(c, mask), scores, maskedOut)
                                                : scores + Expr(c, mask);
-  return Expr(c, c.emit(OpKind::softmax, {{softmax::x, scores.value()}, {softmax::axis, -1}}));
+  Expr weights(c, c.emit(OpKind::softmax, {{softmax::x, scores.value()}, {softmax::axis, -1}}));
+  return zeroDeadRows(weights, rows);
 }
 
 /// Self-attention with input and output projections, as both fused layers compute it.
@@ -212,7 +219,7 @@ Expr selfAttention(Call &c, const Expr &q, const Expr &k, const Expr &v, int64_t
     return q;
   for (Expr &x : projected)
     x = splitHeads(x, heads);
-  Value *mask = fastPathMask(c);
+  AttentionMask mask = fastPathMask(c);
   if (weights && projected[0].valid() && projected[1].valid())
     *weights = attentionWeights(projected[0], projected[1], mask, width / heads);
   Expr y = attend(projected[0], projected[1], projected[2], mask, std::nullopt, false);

@@ -104,6 +104,71 @@ TEST(Attention, ScaledDotProduct) {
   EXPECT_THAT(refusal(sdpa + "(x, y, z, None, 0.1)", {q, k, v}), HasSubstr("eval"));
 }
 
+TEST(Attention, WhollyMaskedRows) {
+  std::string sdpa = "torch.scaled_dot_product_attention";
+  at::Tensor q = randn({2, 4, 5, 8}), k = randn({2, 4, 7, 8}), v = randn({2, 4, 7, 6});
+  at::Tensor all = at::ones({5, 7}, at::kBool), some = all.clone();
+  some[1].fill_(false);
+  some[3].fill_(false);
+  some[4][2].fill_(false);
+  at::Tensor additive = at::zeros({5, 7}).masked_fill(some.logical_not(), -INFINITY);
+  at::Tensor keys = at::ones({2, 1, 1, 7}, at::kBool);
+  keys[1].fill_(false);
+  std::string known = "(torch.arange(35).view(5, 7) % 11 > 2) & (torch.arange(5) != 1).view(5, 1)";
+  for (const at::Tensor &mask : {all, some, additive, keys, keys.expand({2, 4, 5, 7}).contiguous()})
+    check(sdpa + "(x, y, z, attn_mask=w)", {q, k, v, mask});
+  checkAll(
+      {sdpa + "(x, y, z, attn_mask=" + known + ")",
+       sdpa + "(x, y, z, attn_mask=torch.zeros(5, 7).masked_fill(~(" + known + "), -float('inf')))",
+       // Not wholly hidden: the same finite amount leaves the softmax as it is.
+       sdpa + "(x, y, z, attn_mask=torch.zeros(5, 7).masked_fill(~(" + known + "), -1e9))"},
+      {q, k, v});
+  checkAll({sdpa + "(x, y, z, attn_mask=torch.zeros(w.shape).masked_fill(~w, -float('inf')))",
+            sdpa + "(x, y, z, attn_mask=torch.zeros(w.shape).masked_fill(~w, -3.4e38))",
+            sdpa + "(x, y, z, attn_mask=(1.0 - w.float()) * -3.4e38)",
+            sdpa + "(x[:, 0], y[:, 0], z[:, 0], attn_mask=w)",
+            sdpa + "(x[0, 0], y[0, 0], z[0, 0], attn_mask=w)",
+            sdpa + "(x[0, 0], y[0, 0], z[0, 0], attn_mask=w[3])",
+            "torch._scaled_dot_product_flash_attention_for_cpu(x, y, y, 0.0, False, "
+            "attn_mask=torch.zeros(w.shape).masked_fill(~w, -float('inf')))[0]"},
+           {q, k, v, some});
+  // Left padding under a causal mask, as models build it while they run.
+  check("def forward(self, x, y):\n"
+        "  causal = torch.ones(5, 5).tril() > 0\n"
+        "  mask = causal & y[:, None, None, :]\n"
+        "  return torch.scaled_dot_product_attention(x, x, x, attn_mask=mask)\n",
+        {q, at::arange(5).ge(at::arange(2).unsqueeze(1) * 2)});
+  // The fused layers: 0 where the layers give it outside of PyTorch's fast path, and no NaN.
+  auto [padded, reference] =
+      outputs("torch._native_multi_head_attention(x, x, x, 8, 2, "
+              "torch.sin(torch.arange(192.)).view(24, 8), torch.sin(torch.arange(24.)), "
+              "torch.cos(torch.arange(64.)).view(8, 8), torch.cos(torch.arange(8.)), y, False, "
+              "False, 1)[0]",
+              {randn({2, 3, 8}), at::tensor({0, 0, 1, 1, 1, 1}).view({2, 3}).to(at::kBool)});
+  ASSERT_TRUE(padded.defined());
+  EXPECT_TRUE(at::allclose(padded[0], reference[0], 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(padded[1], at::cos(at::arange(8.)).expand({3, 8}), 1e-4, 1e-5));
+}
+
+TEST(Attention, MasksThatHideNoRowCostNothing) {
+  std::string sdpa = "torch.scaled_dot_product_attention";
+  std::vector<at::Tensor> qkv = {randn({2, 4, 5, 8}), randn({2, 4, 5, 8}), randn({2, 4, 5, 6})};
+  using Kinds = std::vector<std::string>;
+  for (const char *rest :
+       {")", ", is_causal=True)", ", attn_mask=torch.ones(5, 5).tril() > 0)",
+        ", attn_mask=torch.zeros(5, 5).masked_fill(torch.ones(5, 5).tril() == 0, -float('inf')))",
+        ", attn_mask=torch.full([5, 5], -3.4e38).triu(1))"})
+    EXPECT_EQ(operations(sdpa + "(x, y, z" + rest, qkv), Kinds{"scaled_dot_product_attention"})
+        << rest;
+  // Finite, whatever the mask is.
+  qkv.push_back(randbool({5, 5}));
+  EXPECT_EQ(operations(sdpa + "(x, y, z, attn_mask=(1.0 - w.float()) * -3.4e38)", qkv),
+            (Kinds{"cast", "mul", "add", "mul", "scaled_dot_product_attention"}));
+  // One multiplication where the rows are known.
+  EXPECT_EQ(operations(sdpa + "(x, y, z, attn_mask=torch.ones(5, 5).tril(-1) > 0)", qkv),
+            (Kinds{"scaled_dot_product_attention", "mul"}));
+}
+
 TEST(Attention, FusedLayers) {
   check("torch._transformer_encoder_layer_fwd(x, 8, 2, torch.sin(torch.arange(192.)).view(24, 8), "
         "torch.arange(24.) * 0.01, torch.cos(torch.arange(64.)).view(8, 8), torch.arange(8.) * "

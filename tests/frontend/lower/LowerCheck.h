@@ -36,6 +36,8 @@ inline void checkDynamic(const std::string &source, std::vector<at::Tensor> inpu
 /// What the lowered program and LibTorch give, one tensor each; undefined after a failure.
 std::pair<at::Tensor, at::Tensor> outputs(const std::string &source,
                                           std::vector<at::Tensor> inputs);
+/// What the source is lowered to: the kinds of its operations in order, constants left out.
+std::vector<std::string> operations(const std::string &source, std::vector<at::Tensor> inputs);
 /// The message that lowering gives.
 std::string refusal(const std::string &source, std::vector<at::Tensor> inputs);
 

@@ -302,6 +302,18 @@ void checkAll(const std::vector<std::string> &sources, const std::vector<at::Ten
     check(source, inputs, options);
 }
 
+std::vector<std::string> operations(const std::string &source, std::vector<at::Tensor> inputs) {
+  torch::jit::Module module = compile(source, inputs.size());
+  Lowered lowered;
+  if (Error error = lower(lowered, module, inputs, {}))
+    return {llvm::toString(std::move(error))};
+  std::vector<std::string> kinds;
+  for (const mil::Op &op : lowered.function->body())
+    if (!op.is(mil::OpKind::const_) && !op.isTerminator())
+      kinds.push_back(op.info().name);
+  return kinds;
+}
+
 std::string refusal(const std::string &source, std::vector<at::Tensor> inputs) {
   try {
     torch::jit::Module module = compile(source, inputs.size());
