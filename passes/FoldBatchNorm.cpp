@@ -10,6 +10,9 @@
 // or mul by a constant per channel. A weight that several operations or functions use is replaced
 // only if all of them change it alike. Otherwise the factor stays where it is: folding would store
 // the weight once for each of them.
+//
+// The arithmetic is that of torch.jit.freeze, single precision in the same order, so that a model
+// and its frozen copy get equal weights, which share their bytes.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 #include "passes/Sharing.h"
@@ -20,6 +23,7 @@
 #include "llvm/Support/xxhash.h"
 
 #include <cmath>
+#include <utility>
 
 namespace plait::passes {
 
@@ -27,9 +31,23 @@ using namespace mil;
 
 namespace {
 
-/// y * scale + shift, per channel.
+/// (y - mean) * inverse * gamma + beta, per channel.
 struct Affine {
-  std::vector<double> scale, shift;
+  std::vector<float> mean, inverse, gamma, beta;
+
+  Affine() = default;
+  /// y * gamma.
+  explicit Affine(llvm::ArrayRef<double> factors)
+      : mean(factors.size(), 0), inverse(factors.size(), 1), gamma(factors.begin(), factors.end()),
+        beta(factors.size(), 0) {}
+
+  size_t channels() const { return mean.size(); }
+  float scale(size_t i) const { return gamma[i] * inverse[i]; }
+  /// Of a bias. torch.jit.freeze rounds the scale first where the layer is linear.
+  float apply(size_t i, float y, bool scaleFirst) const {
+    float centred = y - mean[i];
+    return (scaleFirst ? centred * scale(i) : centred * inverse[i] * gamma[i]) + beta[i];
+  }
 };
 
 struct Candidate {
@@ -82,11 +100,15 @@ std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {
   if (!mean || !variance || !epsilon || (op[n::gamma] && !gamma) || (op[n::beta] && !beta))
     return std::nullopt;
   Affine affine;
-  for (size_t i = 0; i < mean->size(); ++i) {
-    double scale = (gamma ? (*gamma)[i] : 1) / std::sqrt((*variance)[i] + *epsilon);
-    affine.scale.push_back(scale);
-    affine.shift.push_back((beta ? (*beta)[i] : 0) - (*mean)[i] * scale);
-  }
+  affine.mean.assign(mean->begin(), mean->end());
+  for (double v : *variance)
+    affine.inverse.push_back(1 / std::sqrt(float(v) + float(*epsilon)));
+  affine.gamma.assign(mean->size(), 1);
+  if (gamma)
+    affine.gamma.assign(gamma->begin(), gamma->end());
+  affine.beta.assign(mean->size(), 0);
+  if (beta)
+    affine.beta.assign(beta->begin(), beta->end());
   return affine;
 }
 
@@ -109,8 +131,7 @@ std::optional<Candidate> candidate(Op &op, const PassContext &context) {
       if (!scale)
         continue;
       found.producer = producer;
-      found.affine.shift.assign(scale->size(), 0);
-      found.affine.scale = std::move(*scale);
+      found.affine = Affine(*scale);
       break;
     }
   }
@@ -119,25 +140,29 @@ std::optional<Candidate> candidate(Op &op, const PassContext &context) {
   const TensorData *weight = constTensor((*found.producer)[producerWeight(*found.producer)]);
   Value *bias = (*found.producer)[producerBias(*found.producer)];
   auto biasValues = bias ? smallFloats(bias, context)
-                         : std::optional(std::vector<double>(found.affine.scale.size()));
+                         : std::optional(std::vector<double>(found.affine.channels()));
   if (!weight || !isFloat(weight->dtype()) || !biasValues ||
-      biasValues->size() != found.affine.scale.size())
+      biasValues->size() != found.affine.channels())
     return std::nullopt;
   found.bias = std::move(*biasValues);
   for (const Operand &operand : op.operands())
     found.origin = found.origin.with(computedFrom(operand.get()));
-  const auto &scale = found.affine.scale;
+  std::vector<float> scale;
+  for (size_t i = 0; i < found.affine.channels(); ++i)
+    scale.push_back(found.affine.scale(i));
   found.change = llvm::hash_combine(
       unsigned(found.producer->kind()),
       llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t *>(scale.data()),
-                                       scale.size() * sizeof(double))));
+                                       scale.size() * sizeof(float))));
   return found;
 }
 
 /// The scale as a tensor that broadcasts over the weight.
 TensorData overWeight(const Candidate &c, const TensorData &weight) {
   llvm::SmallVector<int64_t, 5> shape(weight.rank(), 1);
-  std::vector<double> values = c.affine.scale;
+  std::vector<double> values;
+  for (size_t i = 0; i < c.affine.channels(); ++i)
+    values.push_back(c.affine.scale(i));
   if (!c.producer->is(OpKind::conv_transpose)) {
     shape[0] = values.size();
   } else {
@@ -146,10 +171,10 @@ TensorData overWeight(const Candidate &c, const TensorData &weight) {
     int64_t inputs = weight.shape()[0], perGroup = weight.shape()[1];
     shape[0] = groups == 1 ? 1 : inputs;
     shape[1] = perGroup;
-    values.clear();
+    std::vector<double> scale = std::exchange(values, {});
     for (int64_t i = 0; i < shape[0]; ++i)
       for (int64_t j = 0; j < perGroup; ++j)
-        values.push_back(c.affine.scale[i / (inputs / groups) * perGroup + j]);
+        values.push_back(scale[i / (inputs / groups) * perGroup + j]);
   }
   return floats(weight.dtype(), shape, values, c.origin);
 }
@@ -160,8 +185,8 @@ void apply(Candidate &c, const PassContext &context) {
         *oldBias = producer[producerBias(producer)];
   const TensorData &weight = *constTensor(oldWeight);
   bool shifts = false;
-  for (auto [bias, scale, shift] : llvm::zip(c.bias, c.affine.scale, c.affine.shift)) {
-    bias = bias * scale + shift;
+  for (auto [i, bias] : llvm::enumerate(c.bias)) {
+    bias = c.affine.apply(i, float(bias), producer.is(OpKind::linear));
     shifts |= bias != 0;
   }
 
