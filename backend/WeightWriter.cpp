@@ -2,6 +2,7 @@
 #include "backend/WeightWriter.h"
 
 #include "backend/ComparableViews.h"
+#include "mil/RecordChecksum.h"
 #include "support/OutputFile.h"
 #include "support/Parallel.h"
 
@@ -31,6 +32,39 @@ mil::Saturation readElements(const TensorReader &reader, int64_t begin, int64_t 
   mil::readSaturated(reader, begin, count, out, saturation);
   return saturation;
 }
+
+/// Where the elements [begin, begin + count) of a tensor lie in a record, if they do in that order
+/// and the record's checksum is looked at.
+struct RecordRange {
+  mil::RecordChecksum *checksum = nullptr;
+  uint64_t offset = 0, size = 0;
+
+  RecordRange(const TensorData &tensor, int64_t begin, int64_t count) {
+    const TensorData *leaf = &tensor;
+    while (llvm::is_contained({TensorData::Kind::Cast, TensorData::Kind::Scale,
+                               TensorData::Kind::Reshape, TensorData::Kind::LoraMerge},
+                              leaf->kind()))
+      leaf = &leaf->node().inputs[0];
+    if (leaf->kind() != TensorData::Kind::Strided || !leaf->node().storage->checksum ||
+        leaf->contiguousBytes().empty())
+      return;
+    checksum = leaf->node().storage->checksum.get();
+    offset = leaf->node().byteOffset + mil::byteSize(leaf->dtype(), begin);
+    size = mil::byteSize(leaf->dtype(), count);
+  }
+
+  /// While the bytes are at hand.
+  std::optional<uint32_t> see() const {
+    return checksum ? checksum->see(offset, size) : std::nullopt;
+  }
+  /// They are those of a range of the same size with this CRC-32, where it is known.
+  void seeEqual(std::optional<uint32_t> crc) const {
+    if (checksum && crc)
+      checksum->seeEqual(offset, size, *crc);
+    else
+      see();
+  }
+};
 
 constexpr uint32_t none = UINT32_MAX;
 
@@ -120,8 +154,10 @@ private:
   /// Writes the groups' blobs and settles their candidates; returns the groups of refuted ones.
   Expected<std::vector<Group>> writeRound(llvm::ArrayRef<Group> groups);
   std::vector<Chunk> cut(llvm::ArrayRef<Group> groups) const;
+  /// Holds the candidates against elements of the primary, which are `data`; `crc` is that of the
+  /// bytes of its record behind them.
   void compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
-               std::vector<uint8_t> &scratch);
+               std::optional<uint32_t> crc, std::vector<uint8_t> &scratch);
   /// Adds to what is known of a blob. Thread-safe.
   void note(uint32_t blob, const mil::Saturation &saturation);
   Error writeRounds(std::vector<Group> groups);
@@ -302,7 +338,7 @@ Error Writer::matchExisting(std::vector<Group> &groups) {
       const Source &blob = sources[written[index].primary];
       compare(written[index], begin, count,
               blob.tensor.contiguousBytes().data() + mil::byteSize(blob.tensor.dtype(), begin),
-              scratch[worker]);
+              std::nullopt, scratch[worker]);
       blob.reader->release(begin, count);
       return Error::success();
     });
@@ -376,6 +412,7 @@ Error Writer::proveGathered(llvm::MutableArrayRef<Group> groups) {
   Error error = parallelFor(threads, pieces.size(), [&](unsigned, size_t item) -> Error {
     auto [index, begin] = pieces[item];
     const Group &group = groups[index];
+    std::optional<uint32_t> crc;
     for (uint32_t candidate : group.candidates) {
       if (refuted[candidate])
         continue;
@@ -384,9 +421,16 @@ Error Writer::proveGathered(llvm::MutableArrayRef<Group> groups) {
         continue;
       llvm::ArrayRef<uint8_t> a = extent(leaves->first), b = extent(leaves->second);
       size_t size = std::min(pieceBytes, a.size() - begin);
-      if (knownEqual(leaves->first, leaves->second, begin, size))
+      bool known = knownEqual(leaves->first, leaves->second, begin, size);
+      bool equal = known || std::memcmp(a.data() + begin, b.data() + begin, size) == 0;
+      // The first candidate has the bytes of the primary read; all equal ones have their checksum.
+      if (const auto &checksum = leaves->first.node().storage->checksum; checksum && !crc)
+        crc = checksum->see(leaves->first.node().byteOffset + begin, size);
+      if (const auto &checksum = leaves->second.node().storage->checksum; checksum && equal && crc)
+        checksum->seeEqual(leaves->second.node().byteOffset + begin, size, *crc);
+      if (known)
         continue;
-      if (std::memcmp(a.data() + begin, b.data() + begin, size) != 0)
+      if (!equal)
         refuted[candidate] = true;
       release(leaves->first, begin, size);
       release(leaves->second, begin, size);
@@ -440,26 +484,31 @@ std::vector<Chunk> Writer::cut(llvm::ArrayRef<Group> groups) const {
 }
 
 void Writer::compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
-                     std::vector<uint8_t> &scratch) {
+                     std::optional<uint32_t> crc, std::vector<uint8_t> &scratch) {
   const Source &primary = sources[group.primary];
   for (uint32_t candidate : group.candidates) {
     if (refuted[candidate])
       continue;
     const Source &other = sources[candidate];
+    RecordRange range(other.tensor, begin, count);
     bool exact, equal = false;
     if (auto leaves = comparableLeaves(primary.tensor, other.tensor, exact);
         leaves && !leaves->first.contiguousBytes().empty()) {
       mil::DType dtype = leaves->first.dtype();
       uint64_t first = mil::byteSize(dtype, begin), size = mil::byteSize(dtype, count);
-      if (knownEqual(leaves->first, leaves->second, first, size))
+      bool known = knownEqual(leaves->first, leaves->second, first, size);
+      equal = known || std::memcmp(leaves->first.contiguousBytes().data() + first,
+                                   leaves->second.contiguousBytes().data() + first, size) == 0;
+      if (equal)
+        range.seeEqual(crc);
+      if (known)
         continue;
-      equal = std::memcmp(leaves->first.contiguousBytes().data() + first,
-                          leaves->second.contiguousBytes().data() + first, size) == 0;
     }
     if (!equal) {
       uint64_t size = mil::byteSize(other.tensor.dtype(), count);
       scratch.resize(std::max<size_t>(scratch.size(), size));
       readElements(*other.reader, begin, count, scratch.data());
+      range.see();
       equal = std::memcmp(data, scratch.data(), size) == 0;
     }
     other.reader->release(begin, count);
@@ -499,7 +548,8 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
       if (mil::Saturation saturation = readElements(reader, chunk.begin, count, out);
           saturation.count)
         note(group.blob, saturation);
-      compare(group, chunk.begin, count, out, worker.scratch);
+      auto crc = RecordRange(reader.tensor(), chunk.begin, count).see();
+      compare(group, chunk.begin, count, out, crc, worker.scratch);
       reader.release(chunk.begin, count);
       out += mil::byteSize(blob.dtype, count);
       if (chunk.count == 0) {

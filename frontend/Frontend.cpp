@@ -23,6 +23,7 @@ struct Models::State {
   struct Source {
     torch::jit::Module module;
     StorageOf storageOf;
+    bool isFile = false; ///< whose records have checksums
   };
 
   const EqualRecords *equal = nullptr;
@@ -41,6 +42,7 @@ struct Models::State {
   std::map<std::pair<std::string, const torch::jit::Module *>,
            std::shared_ptr<const mil::ModuleTree>>
       trees;
+  std::vector<std::shared_ptr<mil::RecordChecksum>> checksums;
   /// Texts of what is lowered now.
   libtorch::ScriptSources sources;
 
@@ -80,6 +82,11 @@ struct Models::State {
       auto made = mil::mappedStorage(loaded.file(),
                                      loaded.file()->bytes().slice(origin->offset, origin->size));
       made->crc = origin->crc32;
+      made->checksum = checksums.emplace_back(std::make_shared<mil::RecordChecksum>(
+          fmt::format("{0}: record '{1}'", loaded.file()->path(), origin->record), made->bytes,
+          origin->crc32, [file = loaded.file(), bytes = made->bytes](size_t offset, size_t size) {
+            file->release(bytes.slice(offset, size));
+          }));
       if (equal)
         made->likeness = equal->likeness(origin->file, origin->offset);
       storage = std::move(made);
@@ -105,7 +112,8 @@ Expected<Models::State::Source> Models::State::open(const ModelFunction &declare
   if (!loaded)
     return loaded.takeError();
   const LoadedModule &file = **loaded;
-  return Source{file.module, [this, &file](const at::Tensor &t) { return storageOf(file, t); }};
+  return Source{file.module, [this, &file](const at::Tensor &t) { return storageOf(file, t); },
+                /*isFile=*/true};
 }
 
 Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFunction &declared) {
@@ -142,6 +150,11 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   EngineOptions engine;
   engine.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
   engine.storageOf = source->storageOf;
+  if (source->isFile)
+    engine.noteRead = [&](const at::Tensor &tensor) {
+      if (auto storage = source->storageOf(tensor))
+        storage->checksum->want();
+    };
   WalkOptions walk;
   walk.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
     return state_->sources.locate(node, modulePath);
@@ -172,6 +185,10 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   }
   program.eraseFunction(function);
   return addContext(std::move(error), declared.model);
+}
+
+std::vector<std::shared_ptr<mil::RecordChecksum>> Models::checksums() const {
+  return state_->checksums;
 }
 
 Error checkModelFile(llvm::StringRef path) {

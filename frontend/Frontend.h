@@ -3,6 +3,7 @@
 
 #include "mil/IR.h"
 #include "mil/ModuleTree.h"
+#include "mil/RecordChecksum.h"
 
 #include <set>
 
@@ -78,6 +79,9 @@ public:
 
   /// The modules and parameters of the function's model.
   Expected<std::shared_ptr<const mil::ModuleTree>> describe(const ModelFunction &declared);
+
+  /// Of the records of files that were opened so far; those that functions depend on are wanted.
+  std::vector<std::shared_ptr<mil::RecordChecksum>> checksums() const;
 
 private:
   struct State;

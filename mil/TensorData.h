@@ -17,6 +17,7 @@ namespace plait::mil {
 
 class Attr;
 class Evaluator;
+class RecordChecksum;
 enum class OpKind : uint16_t;
 
 /// What a comparison of storages has found out so far: those of one group begin with the same
@@ -39,6 +40,8 @@ struct Storage {
   std::function<void(size_t offset, size_t size)> release;
   /// Null where nothing compares the storage with others.
   std::shared_ptr<const Likeness> likeness;
+  /// What is to see bytes that are read; null where no file states a CRC-32 of them.
+  std::shared_ptr<RecordChecksum> checksum;
 
   /// Whether the bytes [offset, offset + size) of both are known to be the same, without a look.
   bool knownEqual(const Storage &other, uint64_t offset, uint64_t size) const {

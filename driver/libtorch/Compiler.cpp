@@ -106,6 +106,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   context.options.target = target;
   context.warn = [&](StringRef message) { observer.warning(message); };
   AdapterMap adapterMap;
+  std::vector<std::shared_ptr<mil::RecordChecksum>> checksums;
 
   {
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
@@ -134,6 +135,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       if (function.lora)
         context.options.loraOf[function.name] = *function.lora;
     }
+    checksums = models.checksums();
   }
 
   observer.progress("optimising");
@@ -181,6 +183,8 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const auto &function : program.functions())
     names.push_back(function->name);
   auto accept = [&](const WriteReport &written) {
+    if (Error error = mil::RecordChecksum::checkAll(checksums, options.threads))
+      return error;
     return options.expectShared ? checkShares(written, *options.expectShared, names)
                                 : Error::success();
   };

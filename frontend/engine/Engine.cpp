@@ -91,6 +91,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     const at::Tensor &tensor = value.toTensor();
     if (!tensor.defined())
       return Val(c10::IValue());
+    if (options_.noteRead)
+      options_.noteRead(tensor);
     if (!fromWeight)
       return makeKnown({tensor}, attribute);
     // Tied weights are one cell: a write through one name is seen through the other.

@@ -43,6 +43,8 @@ struct EngineOptions {
   std::function<mil::Origin(const at::Tensor &)> originOf;
   /// The mapped storage behind a tensor's memory with its CRC, or null: weights never move.
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
+  /// Hears of every tensor of the model that a value is made of.
+  std::function<void(const at::Tensor &)> noteRead;
 };
 
 /// A branch of an `if` or the body of a loop, as a walk gives it.

@@ -2,6 +2,7 @@
 // internal/MappedArchive, or, without it, read by LibTorch's public functions.
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "frontend/archive/PickleCheck.h"
+#include "frontend/archive/RecordCheck.h"
 #include "frontend/script/libtorch/Internals.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -127,6 +128,8 @@ Expected<LoadedTensors> loadTorchTensors(StringRef path) {
                                    "PyTorch 1.6; save it again, as safetensors where you can");
   if (!directory)
     return addContext(directory.takeError(), path);
+  if (Error error = checkRecords(*file, *directory))
+    return error;
   auto layout = std::make_shared<ArchiveLayout>(ArchiveLayout{std::move(*directory), {}, 0, false});
   if (!layout->directory.records().empty()) {
     StringRef first = layout->directory.records().front().name;
