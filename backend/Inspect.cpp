@@ -99,13 +99,29 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
 /// A damaged package may hold text that is none; JSON may not.
 static std::string text(llvm::StringRef bytes) { return json::fixUTF8(bytes); }
 
-/// A dynamic dimension is a string: its range where it has one, "?" otherwise.
+static std::string rangeOf(const mil::Dim &dim) {
+  if (dim.upper() == INT64_MAX)
+    return "?";
+  int64_t lower = std::max<int64_t>(dim.lower(), 0);
+  return lower == dim.upper() ? std::to_string(lower) : fmt::format("{0}..{1}", lower, dim.upper());
+}
+
+std::string describe(const mil::Type &type) {
+  if (type.isState())
+    return "state<" + describe(type.element()) + ">";
+  if (!type.isTensor() || type.shape().empty())
+    return type.str();
+  std::string text = "tensor<" + mil::name(type.dtype()).str() + ", [";
+  for (auto [i, dim] : llvm::enumerate(type.shape()))
+    text += (i ? ", " : "") + (dim.isConst() ? dim.str() : rangeOf(dim));
+  return text + "]>";
+}
+
+/// A dynamic dimension is a string.
 static json::Value toJson(const mil::Dim &dim) {
   if (std::optional<int64_t> size = dim.tryValue())
     return *size;
-  if (dim.upper() == INT64_MAX)
-    return "?";
-  return fmt::format("{0}..{1}", dim.lower(), dim.upper());
+  return rangeOf(dim);
 }
 
 static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {

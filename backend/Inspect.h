@@ -61,4 +61,7 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing =
 /// `plait inspect --json`.
 llvm::json::Value toJson(const PackageSummary &summary);
 
+/// The type as text; a dynamic dimension is its range, "?" where nothing is known of it.
+std::string describe(const mil::Type &type);
+
 } // namespace plait

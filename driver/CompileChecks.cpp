@@ -22,9 +22,8 @@ static Error checkInterface(const FunctionOptions &function) {
   llvm::StringSet<> names;
   auto add = [&](StringRef kind, StringRef name) -> Error {
     if (!mil::isLegalName(name))
-      return makeError("function '{0}': the {1} name '{2}' cannot be one in Core ML; letters, "
-                       "digits and _ make one, and words such as 'tensor' are taken",
-                       function.name, kind, name);
+      return makeError("function '{0}': the {1} name '{2}' cannot be one in Core ML: {3}",
+                       function.name, kind, name, mil::whyIllegal(name));
     if (!names.insert(name).second)
       return makeError("function '{0}': two of its inputs and outputs are called '{1}'; give each "
                        "a name of its own",
@@ -67,9 +66,8 @@ Error check(const CompileOptions &options) {
   llvm::StringSet<> names;
   for (const FunctionOptions &function : options.functions) {
     if (!mil::isLegalName(function.name))
-      return makeError(
-          "'{0}' cannot name a function; letters, digits and _ make a name{1}", function.name,
-          function.name.empty() ? "" : ", such as '" + mil::legalName(function.name) + "'");
+      return makeError("'{0}' cannot name a function: {1}", function.name,
+                       mil::whyIllegal(function.name));
     if (!names.insert(function.name).second)
       return makeError("two functions are called '{0}'; give each a name of its own",
                        function.name);

@@ -26,9 +26,8 @@ public:
       auto [name, type] = text_.split('=');
       name = name.trim();
       if (!mil::isLegalName(name))
-        return makeError("input '{0}': '{1}' cannot be a name in Core ML; letters, digits and _ "
-                         "make one, and words such as 'tensor' are taken{2}",
-                         text_, name, name.empty() ? "" : " (try '" + mil::legalName(name) + "')");
+        return makeError("input '{0}': '{1}' cannot be a name in Core ML: {2}", text_, name,
+                         mil::whyIllegal(name));
       input.name = name.str();
       rest_ = type;
     }

@@ -36,7 +36,7 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   out << '\n';
   auto features = [&](StringRef kind, const std::vector<PackageSummary::Feature> &list) {
     for (const PackageSummary::Feature &feature : list)
-      out << fmt::format("  {0:<12}{1}: {2}\n", kind, feature.name, feature.type.str());
+      out << fmt::format("  {0:<12}{1}: {2}\n", kind, feature.name, describe(feature.type));
   };
   features("input", function.inputs);
   if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())

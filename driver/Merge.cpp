@@ -65,8 +65,8 @@ Expected<CompileReport> merge(const MergeOptions &options) {
     return makeError("{0}: there is no package to merge", options.output);
   for (const MergeSource &source : options.sources)
     if (!source.name.empty() && !mil::isLegalName(source.name))
-      return makeError("'{0}' cannot name a function; letters, digits and _ make a name",
-                       source.name);
+      return makeError("'{0}' cannot name a function: {1}", source.name,
+                       mil::whyIllegal(source.name));
   if (Error error = checkOutput(options.output))
     return error;
   mil::Program program;

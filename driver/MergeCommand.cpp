@@ -5,6 +5,7 @@
 #include "driver/MetadataOptions.h"
 #include "driver/Sharing.h"
 
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
@@ -27,12 +28,18 @@ const Section sections[] = {{"Options", options}, {"Metadata", metadataOptions()
 Expected<MergeSource> parseSource(StringRef text) {
   MergeSource source;
   StringRef rest = text;
-  if (auto [name, path] = text.split('='); mil::isLegalName(name) && !path.empty()) {
+  // A path may have a '=' of its own. What is no name is said to be none, unless it is such a path.
+  auto [name, path] = text.split('=');
+  bool isPath = name.contains('/') || (!mil::isLegalName(name) && llvm::sys::fs::exists(text));
+  if (!path.empty() && !isPath) {
+    if (!mil::isLegalName(name))
+      return usageError("'{0}': '{1}' cannot name a function: {2}", text, name,
+                        mil::whyIllegal(name));
     source.name = name.str();
     rest = path;
   }
   auto [package, function] = rest.rsplit(':');
-  if (mil::isLegalName(function) && StringRef(package).rtrim('/').ends_with(".mlpackage")) {
+  if (!function.empty() && StringRef(package).rtrim('/').ends_with(".mlpackage")) {
     source.function = function.str();
     rest = package;
   }

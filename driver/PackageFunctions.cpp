@@ -47,7 +47,8 @@ Expected<const mil::Value *> findInput(const mil::Function &function, llvm::Stri
 Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &input,
                                        llvm::StringRef file) {
   mil::DType from = array.dtype(), to = input.type.dtype();
-  if (from == to || (mil::isFloat(from) && mil::isFloat(to)))
+  // What is declared bool is a number in Core ML; 0 and 1 are numbers of every type.
+  if (from == to || from == mil::DType::Bool || (mil::isFloat(from) && mil::isFloat(to)))
     return array.cast(to);
   if (!mil::isInteger(from) || !mil::isInteger(to))
     return makeError("{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",

@@ -22,10 +22,11 @@ using llvm::StringRef;
 namespace {
 
 constexpr Option functionOption{"function", "NAME", "the function to run (the default function)"};
-constexpr Option inputOption{"input", "NAME=FILE.npy",
-                             "an input's array; a floating-point or integer type is converted to "
-                             "the input's own",
-                             0, Scope::Many};
+constexpr Option inputOption{
+    "input", "NAME=FILE.npy",
+    "an input's array; a floating-point, integer or bool type is converted to "
+    "the input's own",
+    0, Scope::Many};
 constexpr Option outputDirOption{"output-dir", "FOLDER",
                                  "where OUTPUT.npy is written for every output; made where it does "
                                  "not exist"};
@@ -220,8 +221,8 @@ const Command runCommand = {
     "a function of a package on .npy arrays, in the reference interpreter",
     usage,
     sections,
-    "Arrays are little-endian float16, float32, float64, bool and integers of 8 to 64 bits, in C\n"
-    "order. States are zero before the first step and kept from step to step. A plan is\n"
+    "Arrays are little-endian float16, float32, float64, bool and integers of 8 to 64 bits. States "
+    "are zero before the first step and kept from step to step. A plan is\n"
     "  {\"steps\": [{\"inputs\": {\"ids\": \"first.npy\"}},\n"
     "             {\"inputs\": {\"ids\": {\"output\": \"next\"}}, \"repeat\": 7}]}\n"
     "where files are relative to the plan and {\"output\": NAME} is what the call before gave. "

@@ -323,6 +323,16 @@ std::string legalName(llvm::StringRef text) {
   return legal;
 }
 
+std::string whyIllegal(llvm::StringRef text) {
+  if (text.empty())
+    return "it is empty";
+  return fmt::format("{0} (try '{1}')",
+                     isReserved(text)         ? "it is a word of MIL's grammar"
+                     : llvm::isDigit(text[0]) ? "it begins with a digit"
+                                              : "letters, digits and _ make a name",
+                     legalName(text));
+}
+
 // ---- Constants ---------------------------------------------------------------------------------
 
 const Attr *constAttr(const Value *value) {

@@ -316,6 +316,8 @@ private:
 /// `text` made an identifier [A-Za-z_][A-Za-z0-9_]* that is no word of MIL's grammar.
 std::string legalName(llvm::StringRef text);
 bool isLegalName(llvm::StringRef text);
+/// What is wrong with a name that is not legal, and one like it that is.
+std::string whyIllegal(llvm::StringRef text);
 
 // What a value holds where it is the result of a `const`; null or nullopt otherwise, for null
 // values too.

@@ -16,6 +16,21 @@ static bool usesHalf(const mil::Function &function) {
   return found;
 }
 
+static bool isRandom(const mil::Op &op) {
+  return op.is(mil::OpKind::random_bernoulli) || op.is(mil::OpKind::random_categorical) ||
+         op.is(mil::OpKind::random_normal) || op.is(mil::OpKind::random_uniform);
+}
+
+/// "random_normal 'noise'" …
+static std::vector<std::string> randomOperations(const mil::Function &function) {
+  std::vector<std::string> found;
+  mil::walk(const_cast<mil::Block &>(function.body()), [&](mil::Op &op) {
+    if (isRandom(op))
+      found.push_back(fmt::format("{0} '{1}'", op.info().name, op.name));
+  });
+  return found;
+}
+
 static Error replaceGiven(std::vector<NamedTensor> &inputs, const mil::Function &function,
                           llvm::ArrayRef<NamedTensor> given) {
   for (const NamedTensor &tensor : given) {
@@ -155,6 +170,8 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
     }
     report.passed &= !failed;
   }
+  if (!report.passed)
+    report.random = randomOperations(function);
   return report;
 }
 

@@ -40,6 +40,9 @@ struct VerifyReport {
   std::vector<OutputReport> outputs;
   /// Of the first draw that failed.
   std::optional<BisectReport> bisect;
+  /// After a failure: the operations of the function that draw random numbers, which no two runs
+  /// have alike.
+  std::vector<std::string> random;
 };
 
 /// States start at zero for each draw. Outputs are matched with the model's by position.

@@ -196,9 +196,10 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, m
   at::Tensor tensor = original.resolve_conj().resolve_neg();
   auto stored = storedType(tensor.scalar_type());
   if (!stored || tensor.layout() != at::kStrided) {
-    fail(makeError("a {0} constant {1} cannot be expressed in Core ML; convert it to float32 "
+    fail(makeError("a {0} constant{1} cannot be expressed in Core ML; convert it to float32 "
                    "before saving the model",
-                   at::toString(tensor.scalar_type()), hint.empty() ? "" : "'" + hint.str() + "'"));
+                   at::toString(tensor.scalar_type()),
+                   hint.empty() ? "" : " '" + hint.str() + "'"));
     return builder_.poison();
   }
   if (tensor.scalar_type() == at::kLong && tensor.numel() > 0) {

@@ -47,8 +47,11 @@ std::optional<Engine::Results> Engine::functional(const c10::FunctionSchema &sch
   std::string base = isOut ? name : name.substr(0, name.size() - 1);
   const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
   if (!twin) {
-    refuseWrite(schema,
-                "and no functional form of it is known; write it without the in-place operation");
+    bool hasOut = llvm::any_of(schema.arguments(), [](const auto &a) { return a.is_out(); });
+    refuseWrite(schema, !isOut   ? "and no functional form of it is known; write it without the "
+                                   "in-place operation"
+                        : hasOut ? "and no form of it without one is known; call it without out="
+                                 : "which is not supported");
     return std::nullopt;
   }
   std::vector<Val> inputs;

@@ -150,14 +150,21 @@ static Expected<TensorData> parseNpy(std::shared_ptr<const MappedFile> file) {
     return makeError("element type '{0}' is not supported; little-endian float16 to float64, bool "
                      "and integers are",
                      *header.descr);
-  if (*header.fortran && header.shape.size() > 1)
-    return makeError("the array is in Fortran order; save numpy.ascontiguousarray of it");
   auto size = dataSize(known->second, header.shape);
   if (!size || *size != text.size() - start - length)
     return makeError("it holds {0} bytes of data where the header's shape needs {1}",
                      text.size() - start - length, size ? std::to_string(*size) : "too many");
   auto storage = mil::keptStorage(bytes.drop_front(start + length), file);
-  return TensorData::view(std::move(storage), 0, known->second, header.shape);
+  if (!*header.fortran)
+    return TensorData::view(std::move(storage), 0, known->second, header.shape);
+  // The first index runs fastest.
+  llvm::SmallVector<int64_t, 5> strides;
+  int64_t stride = 1;
+  for (int64_t dimension : header.shape) {
+    strides.push_back(stride);
+    stride *= std::max<int64_t>(dimension, 1);
+  }
+  return TensorData::view(std::move(storage), 0, known->second, header.shape, strides);
 }
 
 Expected<TensorData> readNpy(llvm::StringRef path) {

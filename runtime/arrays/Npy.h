@@ -3,7 +3,8 @@
 //   file    = "\x93NUMPY" major:u8 minor:u8 length header data
 //   length  = u16 (version 1) | u32 (versions 2 and 3), little endian: bytes of header
 //   header  = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" spaces "\n"
-//   data    = the elements in C order
+//   data    = the elements in C order, the last index running fastest, or in Fortran order, the
+//   first
 #pragma once
 
 #include "mil/Attr.h"
@@ -11,7 +12,7 @@
 namespace plait::runtime {
 
 /// Maps the file: the tensor reads it in place. Little-endian float16, float32, float64, bool and
-/// integers of 8 to 64 bits in C order; anything else is refused by name.
+/// integers of 8 to 64 bits; anything else is refused by name.
 Expected<mil::TensorData> readNpy(llvm::StringRef path);
 
 /// Refuses element types that NumPy has not (bf16, sub-byte types, strings).

@@ -173,3 +173,18 @@ def test_a_single_and_a_multifunction_package(packages, tmp_path):
     assert total(tmp_path / "ours.mlpackage") <= total(tmp_path / "theirs.mlpackage")
     assert (peer.weights_file(tmp_path / "ours.mlpackage").stat().st_size
             <= peer.weights_file(tmp_path / "theirs.mlpackage").stat().st_size)
+
+
+def test_names_that_are_no_names(packages, tmp_path):
+    """A word of MIL's grammar, or anything else that names no function, is said to be none; it is no part of a path."""
+    for name, why in (("int8", "word of MIL's grammar (try 'int8_')"), ("8bit", "begins with a digit (try '_8bit')"),
+                      ("a-b", "letters, digits and _ make a name (try 'a_b')"), ("", "is empty")):
+        result = plait("merge", "-o", tmp_path / "o.mlpackage", f"{name}={packages}/classifier.mlpackage")
+        assert result.returncode == 2 and f"'{name}' cannot name a function" in result.stderr and why in result.stderr, result.stderr
+    result = plait("merge", "-o", tmp_path / "o.mlpackage", f"{packages}/classifier.mlpackage:int8")
+    assert result.returncode == 1 and "no function 'int8'" in result.stderr, result.stderr
+    # A path of its own that has a '='.
+    shutil.copytree(packages / "classifier.mlpackage", tmp_path / "a=b-c.mlpackage")
+    shutil.copytree(packages / "classifier.mlpackage", tmp_path / "a-b=c.mlpackage")
+    succeed("merge", "-o", tmp_path / "o.mlpackage", tmp_path / "a=b-c.mlpackage")
+    succeed("merge", "-o", "o.mlpackage", "a-b=c.mlpackage", cwd=tmp_path)

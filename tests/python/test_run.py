@@ -63,3 +63,36 @@ def test_inspect_json(case):
     text = succeed("inspect", folder / "p.mlpackage").stdout
     assert "main" in text
     assert "func main<ios18>" in succeed("inspect", folder / "p.mlpackage", "--mil").stdout
+
+
+class Masked(torch.nn.Module):
+    def forward(self, x, mask):
+        return torch.where(mask, x, -x)
+
+
+def test_bool_arrays(tmp_path):
+    """An input that is declared bool is a number in the package; a bool array is one too, as its zeros and ones are."""
+    torch.jit.script(Masked()).save(str(tmp_path / "m.pt"))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--input", "x=[4]", "--input", "mask=bool[4]",
+            "--output", "y", tmp_path / "m.pt")
+    x, mask = np.array([1, 2, 3, 4], np.float32), np.array([True, False, False, True])
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "mask.npy", mask)
+    succeed("run", tmp_path / "p.mlpackage", "--input", f"x={tmp_path}/x.npy", "--input", f"mask={tmp_path}/mask.npy",
+            "--output-dir", tmp_path / "out")
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "y.npy"), np.where(mask, x, -x))
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, x):
+        return torch.cat([x, x], 1)
+
+
+def test_ranges_in_a_summary(tmp_path):
+    torch.jit.trace(Doubled(), torch.rand(2, 3)).save(str(tmp_path / "m.pt"))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 1..128]", "--output", "y", tmp_path / "m.pt")
+    text = succeed("inspect", tmp_path / "p.mlpackage").stdout
+    assert "x: tensor<fp16, [2, 1..128]>" in text and "y: tensor<fp16, [2, " in text, text
+    summary = json.loads(succeed("inspect", tmp_path / "p.mlpackage", "--json").stdout)["functions"][0]
+    assert summary["inputs"][0]["shape"] == [2, "1..128"]
+    assert str(summary["outputs"][0]["shape"][1]) in text

@@ -174,3 +174,30 @@ def test_given_arrays(tmp_path):
     assert plait("verify", package).returncode == 2
     missing = plait("verify", package, "--function", "other", "--against", model)
     assert missing.returncode == 1 and "no function 'other'" in missing.stderr
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+def test_random_numbers_are_named(tmp_path):
+    torch.jit.script(Noisy()).save(str(tmp_path / "m.pt"))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 8]", tmp_path / "m.pt")
+    result = verify(tmp_path / "p.mlpackage", tmp_path / "m.pt")
+    assert result.returncode == 1 and "draws random numbers (random_normal '" in result.stdout, result.stdout
+
+
+class Grid(nn.Module):
+    def forward(self, x):
+        rows, columns = torch.meshgrid([torch.arange(2), torch.arange(8)])
+        return x + rows * columns
+
+
+def test_what_libtorch_thinks_is_not_said(tmp_path):
+    """torch.meshgrid without `indexing` makes LibTorch warn on the standard error."""
+    torch.jit.script(Grid()).save(str(tmp_path / "m.pt"))
+    result = succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 8]", tmp_path / "m.pt")
+    assert result.stderr == ""
+    result = verify(tmp_path / "p.mlpackage", tmp_path / "m.pt")
+    assert result.returncode == 0 and result.stderr == "", result.stderr
