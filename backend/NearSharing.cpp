@@ -238,7 +238,8 @@ std::vector<NearlyShared> findNearlyShared(llvm::ArrayRef<NearSharingCandidate> 
                           b.functions.end(), std::back_inserter(both));
     return a.blob != b.blob && both.empty();
   };
-  for (auto [index, candidate] : llvm::enumerate(candidates)) {
+  for (size_t index = 0; index < candidates.size(); ++index) {
+    const NearSharingCandidate &candidate = candidates[index];
     const TensorData &tensor = candidate.tensor;
     if (tensor.byteSize() < nearSharingBytes || mil::isSubByte(tensor.dtype()))
       continue;
