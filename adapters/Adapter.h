@@ -4,15 +4,23 @@
 #include "mil/LoraMode.h"
 #include "mil/TensorData.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace plait::adapters {
 
-/// An adapter that is applied to a model: a PEFT folder, or a safetensors file.
+/// What the user says of the scale of an adapter whose files do not say it.
+struct GivenScale {
+  bool isAlpha = false; ///< alpha, which the rank divides; otherwise the scale itself
+  double value = 1;
+};
+
+/// An adapter that is applied to a model: a PEFT folder, an MLX folder, or a safetensors file.
 struct AdapterSpec {
   std::string path;
   double weight = 1; ///< several with weights are blended: the sum of what each adds
+  std::optional<GivenScale> scale = {};
 };
 
 /// The adapters of a function.

@@ -2,6 +2,7 @@
 // know.
 #include "adapters/AdapterConfig.h"
 
+#include "adapters/MlxConfig.h"
 #include "support/Json.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -516,7 +517,7 @@ Expected<AdapterConfig> AdapterConfig::parse(StringRef text) {
   auto object = parseObject(text);
   if (!object)
     return object.takeError();
-  return Reader(*object, text).read();
+  return isMlxConfig(*object) ? readMlxConfig(*object) : Reader(*object, text).read();
 }
 
 Expected<std::map<std::string, AdapterConfig>> AdapterConfig::parseDiffusers(StringRef text) {

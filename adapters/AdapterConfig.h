@@ -1,5 +1,5 @@
 // What an adapter_config.json says, as PEFT reads it: the kind, ranks and alphas with their
-// patterns, and which modules it adapts.
+// patterns, and which modules it adapts. MLX's file of that name is another one (MlxConfig.cpp).
 #pragma once
 
 #include "adapters/PythonRegex.h"
@@ -31,6 +31,8 @@ struct ModuleChoice {
 
 struct AdapterConfig {
   AdapterKind kind = AdapterKind::Lora;
+  /// MLX's, which is no quotient. Its factors are the transposed ones of PEFT's.
+  std::optional<double> mlxScale;
   bool rankScaled = false; ///< rsLoRA: alpha / sqrt(rank)
   bool dora = false;
   bool tiesWeights = false; ///< modules with a weight of an adapted one are adapted too
@@ -58,7 +60,8 @@ struct AdapterConfig {
   /// none.
   const std::vector<int64_t> *tokensOf(llvm::StringRef path) const;
 
-  /// Kinds and options that plait does not know are refused by name. Messages do not name the file.
+  /// PEFT's or MLX's. Kinds and options that plait does not know are refused by name. Messages do
+  /// not name the file.
   static Expected<AdapterConfig> parse(llvm::StringRef json);
   /// The same of what diffusers keeps in the metadata of a safetensors file: one configuration for
   /// each part of its pipeline, with the part's name before every member ("unet.r"). By part.

@@ -65,12 +65,16 @@ static Expected<std::string> findWeights(StringRef path) {
     return makeError("{0}", fs::exists(status) ? code.message() : "no such file or folder");
   if (!fs::is_directory(status))
     return path.str();
-  for (StringRef name : {"adapter_model.safetensors", "adapter_model.bin"})
+  for (StringRef name : {"adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors"})
     if (std::string file = inFolder(path, name); fs::exists(file))
       return file;
+  if (fs::exists(inFolder(path, "adapters.npz")))
+    return makeError(
+        "the folder has adapters.npz, as examples of MLX wrote it before mlx-lm; train "
+        "or convert the adapter with mlx-lm, which writes adapters.safetensors");
   if (fs::exists(inFolder(path, "adapter_config.json")))
-    return makeError("the folder has an adapter_config.json, but neither adapter_model.safetensors "
-                     "nor adapter_model.bin");
+    return makeError("the folder has an adapter_config.json, but none of adapter_model.safetensors "
+                     "and adapter_model.bin (of PEFT) and adapters.safetensors (of MLX)");
   return onlySafetensors(path);
 }
 
@@ -84,9 +88,11 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
   file->weightsPath_ = std::move(*found);
   // PEFT's file by itself means what its folder does: it has no alpha of its own.
   StringRef weights = file->weightsPath_, folder = llvm::sys::path::parent_path(weights);
-  bool ofPeft = llvm::sys::path::filename(weights).starts_with("adapter_model.");
+  StringRef name = llvm::sys::path::filename(weights);
+  // MLX keeps copies of earlier steps beside it: 0000100_adapters.safetensors.
+  bool hasConfig = name.starts_with("adapter_model.") || name.ends_with("adapters.safetensors");
   std::string configPath = inFolder(folder, "adapter_config.json");
-  if (ofPeft && fs::exists(configPath)) {
+  if (hasConfig && fs::exists(configPath)) {
     auto text = llvm::MemoryBuffer::getFile(configPath, /*IsText=*/true);
     if (!text)
       return makeError("{0}: {1}", configPath, text.getError().message());
@@ -111,6 +117,12 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
   if (file->config_ && file->config_->adaptive)
     if (Error notFolded = file->foldSingularValues())
       return notFolded;
+  if (file->config_ && file->config_->mlxScale)
+    if (Error error = file->transposeFactors())
+      return error;
+  for (const auto &[key, tensor] : file->tensors_)
+    if (AdapterKey parsed = file->parse(key); parsed.ofDiffusers)
+      file->diffusersParts_.insert(parsed.part);
   // They are weights, though the model has no name for them.
   for (auto &[key, tensor] : file->tensors_)
     tensor = tensor.withOrigin(mil::Origin::unnamed());
@@ -122,8 +134,10 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
 AdapterKey AdapterFile::parse(StringRef key) const {
   auto [part, rest] = key.split('.');
   if (!parts_.count(part.str()))
-    return parseAdapterKey(key, /*fromPeft=*/config_ || !parts_.empty());
-  AdapterKey parsed = parseAdapterKey(rest, /*fromPeft=*/true);
+    return parseAdapterKey(key, config_ && config_->mlxScale ? KeyForm::Mlx
+                                : config_ || !parts_.empty() ? KeyForm::Peft
+                                                             : KeyForm::Other);
+  AdapterKey parsed = parseAdapterKey(rest, KeyForm::Peft);
   parsed.part = part.str();
   return parsed;
 }
@@ -131,6 +145,26 @@ AdapterKey AdapterFile::parse(StringRef key) const {
 const std::optional<AdapterConfig> &AdapterFile::config(StringRef part) const {
   auto it = parts_.find(part.str());
   return it == parts_.end() ? config_ : it->second;
+}
+
+bool AdapterFile::isOfDiffusers(const AdapterKey &key, bool isModule) const {
+  return key.ofDiffusers && (key.part.empty() || !isModule || diffusersParts_.size() > 1);
+}
+
+/// [in, r] and [r, out] become [r, in] and [out, r]. Layers of experts have three axes.
+Error AdapterFile::transposeFactors() {
+  for (auto &[key, tensor] : tensors_) {
+    AdapterKey parsed = parse(key);
+    if (parsed.factor != "lora_A" && parsed.factor != "lora_B")
+      continue;
+    if (tensor.rank() != 2)
+      return makeError("{0}: tensor '{1}' is {2}: an adapter of MLX on a layer of experts, which "
+                       "is not supported; fuse it into the model (mlx_lm.fuse), trace that and "
+                       "give it as --function NAME=MODEL.pt",
+                       weightsPath_, key, shapeText(tensor.shape()));
+    tensor = tensor.permute({1, 0});
+  }
+  return Error::success();
 }
 
 Error AdapterFile::readSafetensors() {

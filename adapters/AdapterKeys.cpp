@@ -7,6 +7,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 
+#include <cstring>
 #include <optional>
 
 namespace plait::adapters {
@@ -94,8 +95,6 @@ static bool isOldFactor(Parts &parts, AdapterKey &result) {
 static void dropWrappers(Parts &parts, bool isParameter, bool fromPeft) {
   Parts path;
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i] == "_orig_mod" || parts[i] == "_fsdp_wrapped_module")
-      continue; // torch.compile's and FSDP's
     bool isBase = parts[i] == "base_layer" && (isParameter || i + 1 < parts.size());
     bool isReplaced = isParameter && (parts[i] == "modules_to_save" ||
                                       (fromPeft && parts[i] == "ln_tuning_layers"));
@@ -107,6 +106,45 @@ static void dropWrappers(Parts &parts, bool isParameter, bool fromPeft) {
   parts = std::move(path);
 }
 
+/// Takes out what torch.compile, FSDP and checkpointing put before what they wrap, and what
+/// DistributedDataParallel puts before the whole.
+static void dropTraining(Parts &parts) {
+  Parts path;
+  for (size_t i = 0; i < parts.size(); ++i)
+    if (i + 1 == parts.size() ||
+        !llvm::is_contained({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"},
+                            parts[i]))
+      path.push_back(parts[i]);
+  if (path.size() > 2 && path[0] == "module" && path[1] == "base_model")
+    path.erase(path.begin());
+  parts = std::move(path);
+}
+
+/// The names of `prefix` at the front of the parts, if all are there.
+static bool consumeFront(Parts &parts, llvm::ArrayRef<StringRef> prefix) {
+  if (parts.size() <= prefix.size() ||
+      !llvm::equal(llvm::ArrayRef(parts).take_front(prefix.size()), prefix))
+    return false;
+  parts.erase(parts.begin(), parts.begin() + prefix.size());
+  return true;
+}
+
+/// MLX's name of a factor by PEFT's.
+static StringRef factorOfMlx(StringRef name) {
+  return llvm::StringSwitch<StringRef>(name)
+      .Case("lora_a", "lora_A")
+      .Case("lora_b", "lora_B")
+      .Case("m", "lora_magnitude_vector")
+      .Default("");
+}
+
+/// Whether a path that begins with a part's name is that of a language model, GPT-2's
+/// "transformer.h.0" or Falcon's "transformer.word_embeddings", and no name of diffusers'.
+static bool isOfLanguageModel(llvm::ArrayRef<StringRef> parts) {
+  return parts.size() > 1 && parts[0] == "transformer" &&
+         llvm::is_contained({"h", "wte", "wpe", "word_embeddings", "layer", "encoder"}, parts[1]);
+}
+
 /// What is added to a parameter of the base: LyCORIS' of whole layers and of norms.
 static StringRef differenceOf(StringRef name) {
   return llvm::StringSwitch<StringRef>(name)
@@ -115,36 +153,19 @@ static StringRef differenceOf(StringRef name) {
       .Default("");
 }
 
-std::string whyForeign(StringRef key) {
-  llvm::SmallVector<StringRef, 16> parts;
-  key.split(parts, '.');
-  bool isWeight = parts.size() > 1 && parts.back() == "weight";
-  StringRef last = isWeight ? parts[parts.size() - 2] : parts.back();
-  if (llvm::is_contained({"ia3_l", "vera_lambda_b", "vera_lambda_d", "lora_E"}, last))
-    return "belongs to an adapter of PEFT whose adapter_config.json is missing; give the folder "
-           "that save_pretrained wrote";
-  StringRef kind = llvm::StringSwitch<StringRef>(last)
-                       .Cases("oft_blocks", "oft_diag", "oft_R", "OFT")
-                       .Cases("boft_R", "boft_s", "BOFT")
-                       .Case("hra_u", "HRA")
-                       .Case("on_input", "(IA)3 of LyCORIS")
-                       .Case("scalar", "LyCORIS with use_scalar")
-                       .Cases("a1", "a2", "b1", "b2", "bm", isWeight ? "GLoRA" : "")
-                       .Default("");
-  if (kind.empty())
-    return "";
-  return ("belongs to an adapter of the kind " + kind +
-          ", which is not supported; merge it into the model with the tool that made it, and give "
-          "that as --function NAME=MODEL.pt")
-      .str();
-}
-
-AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
+AdapterKey parseAdapterKey(StringRef key, KeyForm form) {
   AdapterKey result;
-  bool peftPrefix = key.consume_front("base_model.model.") || key.consume_front("base_model.");
+  bool fromPeft = form == KeyForm::Peft;
   Parts parts;
   key.split(parts, '.');
-  if (auto at = factorPlace(parts, fromPeft)) {
+  dropTraining(parts);
+  bool peftPrefix =
+      consumeFront(parts, {"base_model", "model"}) || consumeFront(parts, {"base_model"});
+  if (StringRef name = parts.size() > 1 ? factorOfMlx(parts.back()) : "";
+      form == KeyForm::Mlx && !name.empty()) {
+    result.factor = name.str();
+    parts.pop_back();
+  } else if (auto at = factorPlace(parts, fromPeft)) {
     StringRef name = parts[*at];
     result.factor = name == "lora_down" ? "lora_A" : name == "lora_up" ? "lora_B" : name.str();
     if (*at + 1 < parts.size() && parts.back() == "bias")
@@ -153,27 +174,34 @@ AdapterKey parseAdapterKey(StringRef key, bool fromPeft) {
     if (name == "trainable_tokens_delta" && parts.size() > 1 && parts.back() == "token_adapter")
       parts.pop_back();
     dropWrappers(parts, /*isParameter=*/false, fromPeft);
-  } else if (fromPeft || !isOldFactor(parts, result)) {
+  } else if (fromPeft || !(result.ofDiffusers = isOldFactor(parts, result))) {
     dropWrappers(parts, /*isParameter=*/true, fromPeft);
-    StringRef attribute = parts.pop_back_val(), base = fromPeft ? "" : differenceOf(attribute);
+    StringRef attribute = parts.pop_back_val();
+    StringRef base = form == KeyForm::Other ? differenceOf(attribute) : "";
     result.isDifference = !base.empty();
     result.attribute = (result.isDifference ? base : attribute).str();
   }
+  result.module = llvm::join(parts, ".");
+  if (peftPrefix || form != KeyForm::Other || parts.empty())
+    return result;
   bool isAdapter = !result.factor.empty() || result.isDifference;
-  if (isAdapter && !peftPrefix && !fromPeft && parts.size() == 1) {
-    StringRef prefix = flattenedPrefix(parts[0]);
-    result.flattened = !prefix.empty();
+  if (StringRef prefix = flattenedPrefix(parts[0]);
+      isAdapter && parts.size() == 1 && !prefix.empty()) {
+    result.flattened = true;
     result.part = prefix.str();
-    parts[0] = parts[0].drop_front(prefix.size());
+    result.module.erase(0, prefix.size());
+    for (size_t at; (at = result.module.find("_orig_mod_")) != std::string::npos;)
+      result.module.erase(at, strlen("_orig_mod_"));
+    return result;
   }
-  // diffusers puts the part of its pipeline in front.
+  // diffusers puts the part of its pipeline in front, and ComfyUI the name of the model.
   static const llvm::StringSet<> components = {"unet",           "transformer",    "text_encoder",
                                                "text_encoder_2", "text_encoder_3", "prior",
                                                "diffusion_model"};
-  if (!peftPrefix && !fromPeft && !result.flattened && !parts.empty() &&
-      components.contains(parts[0]))
+  if (components.contains(parts[0])) {
     result.part = parts[0].str();
-  result.module = llvm::join(parts, ".");
+    result.ofDiffusers |= parts[0] != "diffusion_model" && !isOfLanguageModel(parts);
+  }
   return result;
 }
 

@@ -12,6 +12,10 @@
 //   lora_unet_down_blocks_0_proj_in.lora_up.weight           Kohya: the path's dots are lost
 //   lora_unet_down_blocks_0_proj_in.hada_w1_a                LyCORIS
 //   lora_unet_down_blocks_0_proj_in.diff_b                   LyCORIS: added to the bias
+//   model.layers.0.self_attn.q_proj.lora_a                   MLX; its magnitude is m
+//
+// What wraps a module while it is trained puts a name of its own into paths: torch.compile
+// "_orig_mod", FSDP "_fsdp_wrapped_module". They are passed over wherever something follows them.
 #pragma once
 
 #include "llvm/ADT/StringRef.h"
@@ -31,13 +35,18 @@ struct AdapterKey {
   /// Of a replaced parameter: the tensor is what is added to the base's.
   bool isDifference = false;
   bool flattened = false; ///< `module` has '_' where the path has '.'
+  /// The name is one that diffusers alone gives, who reads a file without alphas with a scale of
+  /// one. Where `part` says it, the model must not have a module of that name of its own.
+  bool ofDiffusers = false;
 };
 
-/// `fromPeft`: the file has an adapter_config.json, so that alphas are no tensors.
-AdapterKey parseAdapterKey(llvm::StringRef key, bool fromPeft);
+/// What says of a file how its keys are to be read.
+enum class KeyForm : uint8_t {
+  Other, ///< no configuration: alphas are tensors
+  Peft,  ///< PEFT's adapter_config.json, or diffusers' metadata
+  Mlx    ///< MLX's adapter_config.json
+};
 
-/// Why a tensor of this name cannot be used where no configuration says its kind: it belongs to a
-/// kind of adapter that plait does not know, or is PEFT's own. Empty where it can.
-std::string whyForeign(llvm::StringRef key);
+AdapterKey parseAdapterKey(llvm::StringRef key, KeyForm form);
 
 } // namespace plait::adapters

@@ -5,6 +5,7 @@
 #include "adapters/AliasedModules.h"
 #include "adapters/BranchScale.h"
 #include "adapters/BranchShapes.h"
+#include "adapters/ForeignKeys.h"
 #include "adapters/Tensors.h"
 #include "adapters/VeraProjections.h"
 
@@ -133,6 +134,8 @@ public:
         plan_.modules_.push_back(std::move(it->second));
         modules_.erase(it);
       }
+    if (Error error = checkGivenScales())
+      return error;
     return std::move(plan_);
   }
 
@@ -233,11 +236,15 @@ private:
   void unmatched(const Item &item, const llvm::Twine &why) {
     if (StringRef(item.parsed.factor).starts_with("vera_lambda_"))
       incomplete_.insert(item.adapter);
-    unmatched(item.key, *item.tensor, why);
+    unmatched(*item.adapter, item.key, *item.tensor, why);
   }
 
-  void unmatched(StringRef key, const TensorData &tensor, const llvm::Twine &why) {
+  void unmatched(const AdapterUse &adapter, StringRef key, const TensorData &tensor,
+                 const llvm::Twine &why) {
     unmatched_.push_back(fmt::format("{0} {1}: {2}", key, shapeText(tensor.shape()), why.str()));
+    ++unmatchedOf_[&adapter];
+    if (likely_.empty())
+      likely_ = likelyTool(key);
   }
 
   /// Whether the key goes through a part of the wrapper that PEFT puts around modules_to_save, and
@@ -472,7 +479,7 @@ private:
             ++it;
             continue;
           }
-          unmatched(it->second.key, it->second.tensor,
+          unmatched(*adapters[i], it->second.key, it->second.tensor,
                     name(branch.kind) + llvm::Twine(" has no such part") +
                         (it->first == "lora_magnitude_vector"
                              ? " where the configuration lacks use_dora"
@@ -508,6 +515,12 @@ private:
       text += ("\n  " + line).str();
     if (unmatched_.size() > kMaxListed)
       text += fmt::format("\n  and {0} more", unmatched_.size() - kMaxListed);
+    for (const auto &[adapter, count] : unmatchedOf_)
+      if (count == adapter->file->tensors().size())
+        return makeError(
+            "{0}\n{1}no tensor of it is left, so that the function would be the base{2}", text,
+            where(*adapter),
+            likely_.empty() ? "; give the model that the adapter was trained on" : ": " + likely_);
     if (!allowUnmatched_)
       return makeError("{0}\n--allow-unmatched goes on without them", text);
     warnings_.push_back(std::move(text));
@@ -582,11 +595,28 @@ private:
     auto rank = checkBranch((*base_)[module.index].type, module, branch);
     if (!rank)
       return rank.takeError();
-    auto scale = branchScale(config, module.name, branch, *rank);
+    AdapterKey key = adapter.file->parse(branch.factors.begin()->second.key);
+    StringRef name = module.name;
+    bool isModule = name.consume_front(key.part) && (name.empty() || name.starts_with("."));
+    auto scale = branchScale(config, module.name, branch, *rank,
+                             {adapter.scale, adapter.file->isOfDiffusers(key, isModule)});
     if (!scale)
       return scale.takeError();
+    if (lacksScale(config, branch))
+      lacking_.insert(&adapter);
     branch.scale = *scale * adapter.weight;
     return Error::success();
+  }
+
+  /// A scale is given for the adapters that have none; one that none needs is a mistake.
+  Error checkGivenScales() const {
+    auto given = llvm::find_if(adapters_, [](const AdapterUse &use) { return use.scale; });
+    if (given == adapters_.end() || !lacking_.empty())
+      return Error::success();
+    return makeError("{0} is given, and the adapter says its scale itself, by adapter_config.json, "
+                     "metadata or a tensor 'alpha'; take the option away, or put it behind the "
+                     "--adapter that it is for",
+                     given->scale->isAlpha ? "--lora-alpha" : "--lora-scale");
   }
 
   Error checkBlend(const AdaptedModule &module) {
@@ -619,6 +649,9 @@ private:
   AdapterRoot root_;
   std::map<const AdapterUse *, std::string> partOf_;
   std::vector<std::string> unmatched_;
+  std::map<const AdapterUse *, size_t> unmatchedOf_;
+  std::string likely_;                        ///< the tool that unmatched tensors look like ones of
+  std::set<const AdapterUse *> lacking_;      ///< that do not say their scale
   std::set<const AdapterUse *> incomplete_;   ///< with vectors of VeRA that are unmatched
   std::map<unsigned, AdaptedModule> modules_; ///< by number of the base
   std::set<unsigned> tied_;                   ///< with the rows for tokens of another

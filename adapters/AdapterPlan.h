@@ -77,6 +77,7 @@ struct AdaptedModule {
 struct AdapterUse {
   std::shared_ptr<const AdapterFile> file;
   double weight = 1; ///< in a blend
+  std::optional<GivenScale> scale = {};
 };
 
 class AdapterPlan {

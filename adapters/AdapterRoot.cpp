@@ -1,6 +1,8 @@
 // Matching the ends of the base's paths with the adapter's.
 #include "adapters/AdapterRoot.h"
 
+#include "adapters/ForeignKeys.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -58,7 +60,8 @@ std::pair<size_t, size_t> countMatches(const BaseModules &base, llvm::ArrayRef<A
   return {most, wanted - most};
 }
 
-static Error explainNoMatch(const BaseModules &base, StringRef wanted) {
+static Error explainNoMatch(const BaseModules &base, const AdapterItem &item) {
+  StringRef wanted = item.parsed.module;
   if (base.isFlat())
     return makeError("the base has no modules left that an adapter could be applied to: it was "
                      "frozen (torch.jit.freeze, optimize_for_inference), exported flat, or traced "
@@ -77,10 +80,12 @@ static Error explainNoMatch(const BaseModules &base, StringRef wanted) {
   for (const BaseModules::Entry &entry : base.entries())
     if (!entry.path.empty() && base.tensor(entry.module, "weight") && examples.size() < 3)
       examples.push_back("'" + entry.path + "'");
+  std::string likely = likelyTool(item.key);
   return makeError("no module of the base is one that the adapter changes: it changes '{0}' and "
                    "the base has {1} …; give the model that the adapter was trained on, or a "
-                   "wrapper around it",
-                   wanted, llvm::join(examples, ", "));
+                   "wrapper around it{2}",
+                   wanted, llvm::join(examples, ", "),
+                   likely.empty() ? "" : "; tensor '" + item.key + "': " + likely);
 }
 
 Expected<AdapterRoot> chooseRoot(const BaseModules &base, llvm::ArrayRef<AdapterItem> items,
@@ -97,14 +102,16 @@ Expected<AdapterRoot> chooseRoot(const BaseModules &base, llvm::ArrayRef<Adapter
   if (wanted == 0) // all of it belongs to the model itself
     return AdapterRoot();
   if (roots.empty())
-    return explainNoMatch(base, items[0].parsed.module);
+    return explainNoMatch(base, items[0]);
   size_t most = mostMatches(roots);
   std::vector<const AdapterRoot *> candidates, called;
-  for (const auto &[path, root] : roots)
+  for (const auto &entry : roots) {
+    const AdapterRoot &root = entry.second;
     if (root.matches.size() == most && llvm::none_of(candidates, [&](const AdapterRoot *other) {
           return other->matches == root.matches;
         }))
       candidates.push_back(&root);
+  }
   // Of one module under two names a trace has the code under one.
   llvm::copy_if(candidates, std::back_inserter(called), [&](const AdapterRoot *root) {
     return llvm::any_of(root->matches,

@@ -97,7 +97,7 @@ public:
     result.inputs.assign(factors_.inputs().begin(), factors_.inputs().end());
     result.missing = std::move(missing_);
     if (result.missing.empty())
-      result.unused = describeUnused(plan_, uses_);
+      result.unused = describeUnused(plan_, uses_, result.allUnused);
     return result;
   }
 

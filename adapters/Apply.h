@@ -28,6 +28,7 @@ struct Application {
   std::vector<mil::GivenParameter> missing;
   /// What of the adapters has no effect, because the base does not use it; empty where all has.
   std::string unused;
+  bool allUnused = false; ///< nothing else is left of the adapters
 };
 
 /// Parameters that a function was lowered with already, and which of them it read.
@@ -46,7 +47,9 @@ struct ModuleUse {
   bool readDirectly = false;  ///< its weight, by what is not its code
   std::set<std::string> read; ///< of the parameters that the adapters change
 };
-/// What of the plan has no effect; empty where all has. By AdaptedModule::index.
-std::string describeUnused(const AdapterPlan &plan, const std::map<unsigned, ModuleUse> &uses);
+/// What of the plan has no effect; empty where all has. By AdaptedModule::index. `all`: nothing of
+/// it has any.
+std::string describeUnused(const AdapterPlan &plan, const std::map<unsigned, ModuleUse> &uses,
+                           bool &all);
 
 } // namespace plait::adapters

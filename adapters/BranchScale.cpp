@@ -12,28 +12,59 @@ namespace plait::adapters {
 
 using llvm::StringRef;
 
-static bool isOfPeft(const AdapterBranch &branch) {
-  return llvm::any_of(branch.factors, [](const auto &factor) {
-    return StringRef(factor.second.key).starts_with("base_model.model.");
-  });
+static bool isScaled(const AdapterBranch &branch) {
+  return branch.kind != AdapterKind::Ia3 && branch.kind != AdapterKind::Vera;
+}
+
+/// A LoKr without a rank, whose scale is one.
+static bool isWholeLokr(const AdapterBranch &branch) {
+  return branch.find("lokr_w1") && branch.find("lokr_w2");
+}
+
+bool lacksScale(const std::optional<AdapterConfig> &config, const AdapterBranch &branch) {
+  return !config && isScaled(branch) && !isWholeLokr(branch) && !branch.find("alpha");
+}
+
+/// Why the scale is not known, and how it comes to be.
+static Error explainMissing(const AdapterBranch &branch) {
+  StringRef key = branch.factors.begin()->second.key;
+  const char *wayOut = "--lora-alpha ALPHA says the alpha that it was trained with, --lora-scale "
+                       "SCALE the scale itself";
+  if (key.contains("base_model."))
+    return makeError("its scale is alpha by rank, which PEFT keeps in adapter_config.json, and "
+                     "that is missing; give the folder that save_pretrained wrote; or {0}",
+                     wayOut);
+  bool hasLostAlpha = key.starts_with("lora_") || key.starts_with("lycoris_") ||
+                      key.starts_with("diffusion_model.");
+  return makeError("nothing says its scale: there is neither an adapter_config.json nor a tensor "
+                   "'alpha', and its names are not those of diffusers, whose scale is one then; "
+                   "{0}{1}",
+                   wayOut,
+                   hasLostAlpha ? " (ComfyUI and Kohya's scripts read such a file with 1)" : "");
 }
 
 static Expected<double> quotient(const std::optional<AdapterConfig> &config, StringRef module,
-                                 const AdapterBranch &branch, int64_t rank) {
-  if (branch.kind == AdapterKind::Ia3 || branch.kind == AdapterKind::Vera)
+                                 const AdapterBranch &branch, int64_t rank,
+                                 const ScaleSource &source) {
+  bool wholeLokr = isWholeLokr(branch);
+  if (!isScaled(branch) || (!config && wholeLokr))
     return 1.0;
-  bool wholeLokr = branch.find("lokr_w1") && branch.find("lokr_w2");
+  if (lacksScale(config, branch)) {
+    if (source.given)
+      return source.given->isAlpha ? source.given->value / double(rank) : source.given->value;
+    return source.ofDiffusers ? Expected<double>(1.0) : explainMissing(branch);
+  }
   if (!config) {
-    // Alpha is a tensor; where there is none, and for a LoKr without a rank, the scale is one.
-    const TensorData *alpha = branch.find("alpha");
-    if (!alpha && branch.kind == AdapterKind::Lora && isOfPeft(branch))
-      return makeError("its scale is alpha by rank, which PEFT keeps in adapter_config.json, and "
-                       "that is missing; give the folder that save_pretrained wrote");
-    if (!alpha || wholeLokr)
-      return 1.0;
-    if (alpha->numElements() != 1)
-      return makeError("'alpha' has {0} elements, and one number is wanted", alpha->numElements());
-    return numberOf(*alpha) / double(rank);
+    const TensorData &alpha = branch["alpha"];
+    if (alpha.numElements() != 1)
+      return makeError("'alpha' has {0} elements, and one number is wanted", alpha.numElements());
+    return numberOf(alpha) / double(rank);
+  }
+  if (config->mlxScale) {
+    if (rank == config->rank)
+      return *config->mlxScale;
+    return makeError("its factors have rank {0}, and adapter_config.json says {1}", rank,
+                     config->rank);
   }
   if (config->adaptive) // AdaLoRA divides by the rank that it began with
     return (config->alpha > 0 ? config->alpha : double(rank)) / (double(config->rank) + 1e-5);
@@ -49,8 +80,8 @@ static Expected<double> quotient(const std::optional<AdapterConfig> &config, Str
 }
 
 Expected<double> branchScale(const std::optional<AdapterConfig> &config, StringRef module,
-                             const AdapterBranch &branch, int64_t rank) {
-  auto scale = quotient(config, module, branch, rank);
+                             const AdapterBranch &branch, int64_t rank, const ScaleSource &source) {
+  auto scale = quotient(config, module, branch, rank, source);
   if (scale && !std::isfinite(float(*scale)))
     return makeError("its scale, alpha by rank, is no number that fp32 has");
   return scale;

@@ -83,9 +83,11 @@ static TensorData fitted(const TensorData &tensor, llvm::ArrayRef<int64_t> shape
   return tensor.reshape(shape);
 }
 
-Expected<std::vector<PackedInput>> packAdapter(StringRef path, llvm::ArrayRef<AdapterInput> inputs,
+Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
+                                               llvm::ArrayRef<AdapterInput> inputs,
                                                const ReadPickle &readPickle) {
-  auto opened = AdapterFile::open(path, readPickle);
+  const std::optional<GivenScale> &given = adapter.scale;
+  auto opened = AdapterFile::open(adapter.path, readPickle);
   if (!opened)
     return opened.takeError();
   const AdapterFile &file = **opened;
@@ -103,6 +105,7 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path, llvm::ArrayRef<Ad
   // Scales depend on all factors of a module, so that none may go before the last is packed.
   std::set<const TensorData *> used;
   std::vector<PackedInput> packed;
+  bool lacking = false;
   for (const AdapterInput &input : inputs) {
     AdapterKey wanted = file.parse(input.key);
     const auto &config = file.config(wanted.part);
@@ -131,7 +134,12 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path, llvm::ArrayRef<Ad
                        shapeText(input.shape));
     double scale = 1;
     if (carriesScale(branch->second, wanted.factor)) {
-      auto own = branchScale(config, wanted.module, branch->second, rankOf(branch->second));
+      // The function's inputs are named after the base's modules.
+      bool isModule = StringRef(input.name).starts_with(wanted.part + "_");
+      AdapterKey key = file.parse(branch->second.factors.at(wanted.factor).key);
+      auto own = branchScale(config, wanted.module, branch->second, rankOf(branch->second),
+                             {given, file.isOfDiffusers(key, isModule)});
+      lacking |= lacksScale(config, branch->second);
       if (!own)
         return addContext(own.takeError(), file.weights() + ": module '" + wanted.module + "'");
       scale = *own;
@@ -144,6 +152,10 @@ Expected<std::vector<PackedInput>> packAdapter(StringRef path, llvm::ArrayRef<Ad
     for (const auto &[name, factor] : branch.factors)
       if (name != "alpha" && !used.count(&factor.tensor))
         left.push_back("'" + factor.key + "'");
+  if (left.empty() && given && !lacking)
+    return makeError("{0}: {1} is given, and the adapter says its scale itself; take the option "
+                     "away",
+                     file.weights(), given->isAlpha ? "--lora-alpha" : "--lora-scale");
   if (left.empty())
     return packed;
   size_t count = left.size();

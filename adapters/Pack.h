@@ -5,8 +5,8 @@
 
 namespace plait::adapters {
 
-/// Those of the adapter at `path`, in the order of the function's inputs.
-Expected<std::vector<PackedInput>> packAdapter(llvm::StringRef path,
+/// Those of an adapter, without a weight, in the order of the function's inputs.
+Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
                                                llvm::ArrayRef<AdapterInput> inputs,
                                                const ReadPickle &readPickle);
 

@@ -61,8 +61,11 @@ public:
   Search(const AdapterPlan &plan, const std::map<unsigned, ModuleUse> &uses)
       : plan_(plan), uses_(uses) {}
 
-  std::string run() {
+  std::string run(bool &all) {
+    size_t changes = 0;
     for (const AdaptedModule &module : plan_.modules()) {
+      changes +=
+          !module.branches.empty() + module.tokens.has_value() + module.changedAttributes().size();
       const ModuleUse &use = useOf(module);
       if (!module.branches.empty() && !use.called && !isUntrained(module)) {
         if (use.readDirectly)
@@ -81,7 +84,8 @@ public:
         if (!use.read.count(name) && !isReadElsewhere(module, name))
           add(module, "'" + module.path + "." + name + "'");
     }
-    return describe();
+    all = direct_.size() + elsewhere_.size() + unused_.size() == changes;
+    return describe(all);
   }
 
 private:
@@ -116,24 +120,29 @@ private:
     });
   }
 
-  std::string describe() {
+  /// Going on is no advice where the function would then be the base.
+  std::string describe(bool all) {
+    auto orGoOn = [&](const char *text) { return all ? "" : text; };
     if (!direct_.empty())
       return "the adapter changes " + listed(std::move(direct_)) +
              ", and the base uses the weight without calling the module, as a frozen file does, "
              "nn.MultiheadAttention with its out_proj, and nn.TransformerEncoder with all of its "
              "layers unless torch.backends.mha.set_fastpath_enabled(False) was called before it "
-             "was traced; trace the adapted model and give it as --function NAME=MODEL.pt, or go "
-             "on without what the adapter does there with --allow-unmatched";
+             "was traced; trace the adapted model and give it as --function NAME=MODEL.pt" +
+             orGoOn(", or go on without what the adapter does there with --allow-unmatched");
     if (!elsewhere_.empty())
       return "the adapter changes " + listed(std::move(elsewhere_)) +
              ", which the base has no calls of: where the two are one module, a trace has its "
              "calls under one of the names, and PEFT adapts those by the other; trace the adapted "
-             "model and give it as --function NAME=MODEL.pt, or, where they only share the weight, "
-             "go on without what the adapter does there with --allow-unmatched";
+             "model and give it as --function NAME=MODEL.pt" +
+             orGoOn(", or, where they only share the weight, go on without what the adapter does "
+                    "there with --allow-unmatched");
     if (!unused_.empty())
       return "the adapter changes " + listed(std::move(unused_)) +
              ", which the base never uses: it belongs to a part of the model that the base leaves "
-             "out; --allow-unmatched goes on without it";
+             "out" +
+             (all ? ", and nothing else is left of the adapter; trace a base with that part"
+                  : "; --allow-unmatched goes on without it");
     return "";
   }
 
@@ -144,8 +153,9 @@ private:
 
 } // namespace
 
-std::string describeUnused(const AdapterPlan &plan, const std::map<unsigned, ModuleUse> &uses) {
-  return Search(plan, uses).run();
+std::string describeUnused(const AdapterPlan &plan, const std::map<unsigned, ModuleUse> &uses,
+                           bool &all) {
+  return Search(plan, uses).run(all);
 }
 
 } // namespace plait::adapters

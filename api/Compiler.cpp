@@ -9,6 +9,8 @@
 
 #include "llvm/ADT/STLExtras.h"
 
+#include <cmath>
+
 namespace plait::inline v0 {
 
 std::string_view version() { return PLAIT_VERSION; }
@@ -35,6 +37,17 @@ static Lora fromMode(mil::LoraMode mode) {
                                        : Lora::keep;
 }
 
+std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
+                                               std::optional<double> scale) {
+  if (alpha && scale)
+    throw Exception("loraAlpha and loraScale say the same: one of them is wanted");
+  double value = alpha ? *alpha : scale.value_or(1);
+  if (!std::isfinite(value))
+    throw Exception("the scale of an adapter is a finite number");
+  return alpha || scale ? std::optional(adapters::GivenScale{alpha.has_value(), value})
+                        : std::nullopt;
+}
+
 driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options) {
   driver::FunctionOptions function;
   function.name = name;
@@ -44,6 +57,7 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   function.method = options.method;
   if (!options.adapter.empty())
     function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
+  driver::setScale(function.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
   function.adapters.root = options.adapterRoot;
   function.adapters.allowUnmatched = options.allowUnmatched;
   if (options.lora)

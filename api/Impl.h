@@ -31,6 +31,10 @@ Array toArray(const mil::TensorData &tensor);
 /// `what` is what messages call it: "input 'x'".
 mil::TensorData toTensorData(const std::string &what, const Array &array);
 
+/// What the user says of an adapter's scale; throws where both or no numbers are given.
+std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
+                                               std::optional<double> scale);
+
 /// Checks and parses what every way of adding a function takes.
 driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options);
 

@@ -42,9 +42,12 @@ void remove(const std::string &path, const std::vector<std::string> &functions,
 }
 
 std::map<std::string, Array> packAdapter(const std::string &adapter, const std::string &map,
-                                         const std::string &function) {
-  auto packed = valueOrRaise(driver::packAdapter(
-      adapter, map, function.empty() ? std::nullopt : std::optional<std::string>(function)));
+                                         const std::string &function,
+                                         std::optional<double> loraAlpha,
+                                         std::optional<double> loraScale) {
+  auto packed = valueOrRaise(
+      driver::packAdapter({adapter, 1, givenScale(loraAlpha, loraScale)}, map,
+                          function.empty() ? std::nullopt : std::optional<std::string>(function)));
   std::map<std::string, Array> arrays;
   for (const adapters::PackedInput &input : packed)
     arrays[input.name] = toArray(input.value);

@@ -41,6 +41,7 @@ Verification verify(const Program &program, const std::string &name, const std::
   driver::VerifyModel model{against, {{}, options.adapterRoot, options.allowUnmatched}, impl.path};
   if (!options.adapter.empty())
     model.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
+  driver::setScale(model.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
   runtime::VerifyReport report =
       valueOrRaise(driver::verify(function, model, toOptions(function, options)));
   Verification result;
@@ -54,6 +55,7 @@ Verification verify(const Program &program, const std::string &name, const std::
   }
   if (report.bisect)
     result.bisect = runtime::describe(*report.bisect);
+  result.random = report.random;
   return result;
 }
 

@@ -1,5 +1,6 @@
 // plait adapter pack: the arrays of an adapter for a function that takes adapters as inputs.
 #include "driver/AdapterMap.h"
+#include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "runtime/arrays/Npy.h"
 
@@ -16,7 +17,11 @@ constexpr Option mapOption{"map", "FILE.adapter.json",
 constexpr Option functionOption{"function", "NAME", "the function, where the package has several"};
 constexpr Option folderOption{
     "output-dir", "FOLDER", "where INPUT.npy is written for every input; made where it is missing"};
-constexpr const Option *options[] = {&mapOption, &functionOption, &folderOption};
+constexpr Option alphaOption{"lora-alpha", "ALPHA", "the alpha, where the files do not say it"};
+constexpr Option scaleOption{"lora-scale", "SCALE",
+                             "the scale (alpha / rank), where the files do not say it"};
+constexpr const Option *options[] = {&mapOption, &functionOption, &folderOption, &alphaOption,
+                                     &scaleOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<int> run(const Arguments &arguments) {
@@ -32,7 +37,17 @@ Expected<int> run(const Arguments &arguments) {
   auto folder = arguments.required(folderOption);
   if (!folder)
     return folder.takeError();
-  auto packed = packAdapter(operands[1], *mapPath, arguments.value(functionOption));
+  adapters::AdapterSpec adapter{operands[1]};
+  for (const Option *option : {&alphaOption, &scaleOption})
+    if (auto value = arguments.value(*option)) {
+      auto scale = parseScale(option == &alphaOption, *value);
+      if (!scale)
+        return usageError("{0}: {1}", spelling(*option), toString(scale.takeError()));
+      if (adapter.scale)
+        return usageError("{0}: the scale of the adapter is given already", spelling(*option));
+      adapter.scale = *scale;
+    }
+  auto packed = packAdapter(adapter, *mapPath, arguments.value(functionOption));
   if (!packed)
     return packed.takeError();
   if (std::error_code code = llvm::sys::fs::create_directories(*folder))

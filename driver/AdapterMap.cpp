@@ -196,7 +196,7 @@ inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::s
 }
 
 Expected<std::vector<adapters::PackedInput>>
-packAdapter(llvm::StringRef adapter, llvm::StringRef path,
+packAdapter(const adapters::AdapterSpec &adapter, llvm::StringRef path,
             const std::optional<std::string> &function) {
   auto map = readAdapterMap(path);
   if (!map)

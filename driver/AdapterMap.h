@@ -45,7 +45,7 @@ Expected<AdapterMap> adapterMapOf(llvm::StringRef package);
 /// The arrays of the adapter for a function of the side file at `path`; without a name for the only
 /// one.
 Expected<std::vector<adapters::PackedInput>>
-packAdapter(llvm::StringRef adapter, llvm::StringRef path,
+packAdapter(const adapters::AdapterSpec &adapter, llvm::StringRef path,
             const std::optional<std::string> &function);
 
 } // namespace plait::driver

@@ -46,6 +46,19 @@ Expected<std::vector<adapters::AdapterSpec>> parseAdapters(StringRef text) {
   return adapters;
 }
 
+Expected<adapters::GivenScale> parseScale(bool isAlpha, StringRef text) {
+  adapters::GivenScale scale{isAlpha, 0};
+  if (!text.getAsDouble(scale.value) && std::isfinite(scale.value))
+    return scale;
+  return makeError("'{0}' is no number", text);
+}
+
+void setScale(std::vector<adapters::AdapterSpec> &adapters,
+              const std::optional<adapters::GivenScale> &scale) {
+  for (adapters::AdapterSpec &adapter : adapters)
+    adapter.scale = scale;
+}
+
 Error checkLora(const FunctionOptions &function) {
   if (function.lora != mil::LoraMode::Inputs || !function.adapters.specs.empty())
     return Error::success();

@@ -61,6 +61,11 @@ constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr,
                                       "go on without the tensors of an adapter that belong to no "
                                       "module of the base",
                                       0, Scope::Function};
+constexpr Option loraAlphaOption{
+    "lora-alpha", "ALPHA", "the alpha of an adapter whose files do not say it", 0, Scope::Function};
+constexpr Option loraScaleOption{"lora-scale", "SCALE",
+                                 "the scale (alpha / rank) of an adapter whose files do not say it",
+                                 0, Scope::Function};
 constexpr Option precisionOption{"precision", "fp16|fp32", "what to compute and store in (fp16)"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
 constexpr Option debugInfoOption{"debug-info", "on|off",
@@ -73,8 +78,9 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
-constexpr const Option *functionOptions[] = {&inputOption, &outputOption, &loraOption,
-                                             &adapterRootOption, &allowUnmatchedOption};
+constexpr const Option *functionOptions[] = {
+    &inputOption,          &outputOption,    &loraOption,     &adapterRootOption,
+    &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
 constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption,    &shareOption,
                                             &expectSharedOption, &debugInfoOption, &threadsOption,
                                             &quietOption};
@@ -114,6 +120,7 @@ struct Declarations {
   std::optional<mil::LoraMode> lora;
   std::optional<std::string> adapterRoot;
   bool allowUnmatched = false;
+  std::optional<adapters::GivenScale> scale;
 
   Error add(const Arguments::Item &item) {
     if (item.option == &inputOption) {
@@ -129,6 +136,13 @@ struct Declarations {
       adapterRoot = item.value;
     } else if (item.option == &allowUnmatchedOption) {
       allowUnmatched = true;
+    } else if (item.option == &loraScaleOption || item.option == &loraAlphaOption) {
+      if (scale)
+        return usageError("{0}: the scale of the adapter is given already", spelling(*item.option));
+      auto given = parseScale(item.option == &loraAlphaOption, item.value);
+      if (!given)
+        return usageError("{0}: {1}", spelling(*item.option), toString(given.takeError()));
+      scale = *given;
     } else {
       if (lora)
         return usageError("--lora is given twice");
@@ -197,6 +211,11 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
     function.outputs = own[i].outputs.empty() ? common.outputs : own[i].outputs;
     function.adapters.root = own[i].adapterRoot ? own[i].adapterRoot : common.adapterRoot;
     function.adapters.allowUnmatched = own[i].allowUnmatched || common.allowUnmatched;
+    if (own[i].scale && function.adapters.specs.empty())
+      return usageError("{0} is for an --adapter, and function '{1}' is none",
+                        spelling(own[i].scale->isAlpha ? loraAlphaOption : loraScaleOption),
+                        function.name);
+    setScale(function.adapters.specs, own[i].scale ? own[i].scale : common.scale);
     function.lora = own[i].lora;
     if (Error error = checkLora(function))
       return usageError("{0}", toString(std::move(error)));

@@ -151,8 +151,12 @@ private:
   }
   std::vector<std::string> names(yaml::Node &node) {
     std::vector<std::string> result;
-    texts(node, "an output name",
-          [&](yaml::Node &, std::string value) { result.push_back(std::move(value)); });
+    texts(node, "an output name", [&](yaml::Node &element, std::string value) {
+      if (complaint_.empty() && !mil::isLegalName(value))
+        complain(element, "the output name '" + value +
+                              "' cannot be one in Core ML: " + mil::whyIllegal(value));
+      result.push_back(std::move(value));
+    });
     return result;
   }
   std::string file(yaml::Node &node, const char *what) {
@@ -177,8 +181,10 @@ private:
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<std::string> commonOutputs;
     std::string single;
+    yaml::Node *defaultNode = nullptr;
     std::optional<std::string> commonRoot;
     bool commonUnmatched = false;
+    std::optional<adapters::GivenScale> commonScale;
     fields(
         root, "a recipe",
         {{"output", [&](yaml::Node &n) { options_.output = file(n, "output"); }},
@@ -186,7 +192,11 @@ private:
          {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
          {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
          {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
-         {"default", [&](yaml::Node &n) { options_.defaultFunction = text(n, "default"); }},
+         {"default",
+          [&](yaml::Node &n) {
+            options_.defaultFunction = text(n, "default");
+            defaultNode = &n;
+          }},
          {"precision",
           [&](yaml::Node &n) {
             options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
@@ -203,6 +213,8 @@ private:
          {"base", [&](yaml::Node &n) { base_ = file(n, "base"); }},
          {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
          {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
+         {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, commonScale); }},
+         {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, commonScale); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
          {"debug_info", [&](yaml::Node &n) { options_.debugInfo = flag(n, "debug_info"); }},
          {"expect_shared",
@@ -229,6 +241,11 @@ private:
       options_.multifunction = false;
       options_.functions.push_back({{"main", single}});
     }
+    if (defaultNode && llvm::none_of(options_.functions, [&](const FunctionOptions &function) {
+          return function.name == options_.defaultFunction;
+        }))
+      return complain(*defaultNode, "the default function '" + options_.defaultFunction +
+                                        "' is none of the functions");
     for (FunctionOptions &function : options_.functions) {
       if (function.model.empty() && base_.empty())
         return complain(root, "the function '" + llvm::Twine(function.name) +
@@ -244,6 +261,8 @@ private:
       if (!function.adapters.root)
         function.adapters.root = commonRoot;
       function.adapters.allowUnmatched |= commonUnmatched;
+      if (!function.adapters.specs[0].scale)
+        setScale(function.adapters.specs, commonScale);
     }
   }
 
@@ -259,11 +278,24 @@ private:
     return std::move(*specs);
   }
 
+  void scale(yaml::Node &node, bool isAlpha, std::optional<adapters::GivenScale> &to) {
+    if (to)
+      return complain(node, "lora_alpha and lora_scale say the same: one of them is wanted");
+    auto given = parseScale(isAlpha, text(node, isAlpha ? "lora_alpha" : "lora_scale"));
+    if (given)
+      to = *given;
+    else
+      complain(node, toString(given.takeError()));
+  }
+
   void readFunctions(yaml::Node &node) {
     eachEntry(node, "functions", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
       FunctionOptions function;
       function.name = name.str();
+      if (!mil::isLegalName(name))
+        return complain(key, "'" + name + "' cannot name a function: " + mil::whyIllegal(name));
       bool ofBase = false;
+      std::optional<adapters::GivenScale> given;
       if (llvm::isa<yaml::ScalarNode>(value)) {
         function.model = file(value, "model");
       } else {
@@ -277,6 +309,8 @@ private:
                  [&](yaml::Node &n) {
                    function.adapters.allowUnmatched = flag(n, "allow_unmatched");
                  }},
+                {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, given); }},
+                {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, given); }},
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
                 {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
@@ -285,6 +319,10 @@ private:
           complain(key, "the function '" + name + "' has no `model:`");
         if (ofBase && !function.model.empty())
           complain(key, "the function '" + name + "' has a `model:`, but is made from `base:`");
+        if (given && function.adapters.specs.empty())
+          complain(key,
+                   "the function '" + name + "' has the scale of an adapter, and no `adapter:`");
+        setScale(function.adapters.specs, given);
         if (Error error = checkLora(function))
           complain(key, toString(std::move(error)));
       }

@@ -221,8 +221,8 @@ const Command runCommand = {
     "a function of a package on .npy arrays, in the reference interpreter",
     usage,
     sections,
-    "Arrays are little-endian float16, float32, float64, bool and integers of 8 to 64 bits. States "
-    "are zero before the first step and kept from step to step. A plan is\n"
+    "Arrays are little-endian float16, float32, float64, bool and integers of 8 to 64 bits.\n"
+    "States are zero before the first step and kept from step to step. A plan is\n"
     "  {\"steps\": [{\"inputs\": {\"ids\": \"first.npy\"}},\n"
     "             {\"inputs\": {\"ids\": {\"output\": \"next\"}}, \"repeat\": 7}]}\n"
     "where files are relative to the plan and {\"output\": NAME} is what the call before gave. "

@@ -6,6 +6,7 @@
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace plait::driver {
@@ -24,6 +25,8 @@ constexpr Option adapterOption{"adapter", "DIR[:WEIGHT][+DIR:WEIGHT ...]",
 constexpr Option adapterRootOption{"adapter-root", "PATH", "as compile's", 0, Scope::Function};
 constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr, "as compile's", 0,
                                       Scope::Function};
+constexpr Option loraAlphaOption{"lora-alpha", "ALPHA", "as compile's", 0, Scope::Function};
+constexpr Option loraScaleOption{"lora-scale", "SCALE", "as compile's", 0, Scope::Function};
 constexpr Option inputOption{"input", "NAME=FILE.npy",
                              "an input's array in place of random numbers", 0, Scope::Function};
 constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
@@ -42,8 +45,8 @@ constexpr Option bisectOption{
     "after a failure, names the first operation that leaves the model, the "
     "first at which fp16 leaves fp32, and the first overflow or NaN"};
 constexpr const Option *functionOptions[] = {
-    &functionOption,       &againstOption, &adapterOption, &adapterRootOption,
-    &allowUnmatchedOption, &inputOption,   &rangeOption};
+    &functionOption,  &againstOption,   &adapterOption, &adapterRootOption, &allowUnmatchedOption,
+    &loraAlphaOption, &loraScaleOption, &inputOption,   &rangeOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
                                             &drawsOption,    &computeOption,  &bisectOption};
 constexpr Section sections[] = {
@@ -57,6 +60,7 @@ struct Target {
   std::optional<std::string> function;
   std::optional<std::string> against, adapter, adapterRoot;
   bool allowUnmatched = false;
+  std::optional<adapters::GivenScale> scale;
   std::vector<std::string> inputs, ranges;
 };
 
@@ -79,6 +83,13 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       target.adapterRoot = item.value;
     } else if (item.option == &allowUnmatchedOption) {
       target.allowUnmatched = true;
+    } else if (item.option == &loraAlphaOption || item.option == &loraScaleOption) {
+      auto scale = parseScale(item.option == &loraAlphaOption, item.value);
+      if (!scale)
+        return usageError("{0}: {1}", spelling(*item.option), toString(scale.takeError()));
+      if (target.scale)
+        return usageError("{0}: the scale of the adapter is given already", spelling(*item.option));
+      target.scale = *scale;
     } else if (item.option == &inputOption) {
       target.inputs.push_back(item.value);
     } else if (item.option == &rangeOption) {
@@ -98,6 +109,8 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
     if (!target.adapterRoot)
       target.adapterRoot = common.adapterRoot;
     target.allowUnmatched |= common.allowUnmatched;
+    if (!target.scale)
+      target.scale = common.scale;
     target.inputs.insert(target.inputs.begin(), common.inputs.begin(), common.inputs.end());
     target.ranges.insert(target.ranges.begin(), common.ranges.begin(), common.ranges.end());
   }
@@ -134,6 +147,11 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
           << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "");
     out << '\n';
   }
+  if (!report.random.empty())
+    out << "  it draws random numbers (" << llvm::join(report.random, ", ")
+        << "), which are others in each run and in LibTorch: a difference may be theirs alone; "
+           "give "
+           "the noise to the model as an input to compare the rest\n";
   if (report.bisect)
     for (const std::string &line : libTorch.describe(*report.bisect))
       out << "  " << line << '\n';
@@ -149,6 +167,7 @@ Expected<VerifyModel> modelOf(const Target &target, const std::string &package) 
   if (!adapters)
     return usageError("--adapter {0}: {1}", *target.adapter, toString(adapters.takeError()));
   model.adapters.specs = std::move(*adapters);
+  setScale(model.adapters.specs, target.scale);
   return model;
 }
 

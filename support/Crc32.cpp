@@ -1,5 +1,6 @@
-// The checksum is libdeflate's, which uses the processor's carry-less multiplication. Joining is a multiplication: a CRC is a
-// polynomial over bits modulo P, and n zero bytes behind it multiply it by x^(8n).
+// The checksum is libdeflate's, which uses the processor's carry-less multiplication. Joining is a
+// multiplication: a CRC is a polynomial over bits modulo P, and n zero bytes behind it multiply it
+// by x^(8n).
 #include "support/Crc32.h"
 
 #include <libdeflate.h>

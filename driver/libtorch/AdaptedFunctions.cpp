@@ -80,7 +80,7 @@ makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
         return opened.takeError();
       file = std::move(*opened);
     }
-    uses.push_back({file, spec.weight});
+    uses.push_back({file, spec.weight, spec.scale});
   }
   auto plan =
       AdapterPlan::make(std::move(tree), uses, options.root, options.allowUnmatched, warnings);
@@ -188,7 +188,7 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
   Error error = applied ? Error::success() : applied.takeError();
   if (!error && !applied->unused.empty()) {
     std::string text = function.adapters.specs[0].path + ": " + applied->unused;
-    if (function.adapters.allowUnmatched)
+    if (function.adapters.allowUnmatched && !applied->allUnused)
       warnings.push_back(std::move(text));
     else
       error = makeError("{0}", text);

@@ -5,6 +5,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "frontend/Frontend.h"
+#include "frontend/archive/RecordCheck.h"
 #include "frontend/script/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -50,7 +51,7 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   if (model.adapters.specs.size() > 1 || model.adapters.specs[0].weight != 1)
     return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
                      function.name);
-  auto packed = adapters::packAdapter(model.adapters.specs[0].path, own->second, pickleReader());
+  auto packed = adapters::packAdapter(model.adapters.specs[0], own->second, pickleReader());
   if (!packed)
     return packed.takeError();
   for (adapters::PackedInput &input : *packed)
@@ -62,6 +63,8 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
 Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
                                        runtime::VerifyOptions options) {
   if (Error error = giveAdapter(function, model, options))
+    return error;
+  if (Error error = checkRecords(model.against))
     return error;
   llvm::FileRemover remover;
   auto file = modelFile(model, remover);

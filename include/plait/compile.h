@@ -47,6 +47,9 @@ struct FunctionOptions {
   std::optional<std::string> adapterRoot = {};
   /// Whether to go on, with a warning, without the tensors of an adapter that belong to no module.
   bool allowUnmatched = false;
+  /// The scale of an adapter whose files do not say it: alpha, which the rank divides, or the
+  /// quotient itself.
+  std::optional<double> loraAlpha = {}, loraScale = {};
   /// The method of a TorchScript module.
   std::string method = "forward";
 };

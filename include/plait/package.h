@@ -56,10 +56,11 @@ PLAIT_API void remove(const std::string &path, const std::vector<std::string> &f
 /// The matrices of the adapter (a PEFT folder or a safetensors file) as arrays for the inputs of a
 /// function that was compiled with Lora::inputs: fp16, with the adapter's scale in them, to be
 /// given to Session::run() beside the other inputs. `map` is Report::adapterMap; `function` "" is
-/// the only one there. Throws where the adapter has other modules or ranks than the function. Any
-/// thread.
+/// the only one there. `loraAlpha` and `loraScale` are as FunctionOptions has them. Throws where
+/// the adapter has other modules or ranks than the function. Any thread.
 PLAIT_API std::map<std::string, Array>
-packAdapter(const std::string &adapter, const std::string &map, const std::string &function = "");
+packAdapter(const std::string &adapter, const std::string &map, const std::string &function = "",
+            std::optional<double> loraAlpha = {}, std::optional<double> loraScale = {});
 
 } // namespace v0
 } // namespace plait

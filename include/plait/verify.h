@@ -14,6 +14,7 @@ struct VerifyOptions {
   std::string adapter = {};
   std::optional<std::string> adapterRoot = {};
   bool allowUnmatched = false;
+  std::optional<double> loraAlpha = {}, loraScale = {};
   /// Arrays for inputs, by name, in place of random numbers.
   std::map<std::string, Array> input = {};
   /// The bounds, both included, of an input's random integers, by name; where not said 0 and 1, or
@@ -50,6 +51,8 @@ struct Verification {
   double atol = 0, rtol = 0;       ///< which was this
   std::vector<Output> outputs;     ///< in the order of the function
   std::vector<std::string> bisect; ///< what VerifyOptions::bisect found, a sentence each
+  /// After a failure: the operations that draw random numbers, which differ in each run.
+  std::vector<std::string> random;
 };
 
 /// Runs `function` ("" is the default function) in the interpreter and the TorchScript file

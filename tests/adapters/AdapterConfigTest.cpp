@@ -2,6 +2,7 @@
 // names of tensors.
 #include "adapters/AdapterConfig.h"
 #include "adapters/AdapterKeys.h"
+#include "adapters/ForeignKeys.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -162,9 +163,9 @@ TEST(AdapterConfig, OfDiffusers) {
   EXPECT_THAT(refusal(R"({"unet.peft_type": "OFT"})"), HasSubstr("OFT"));
 }
 
-void expectKey(llvm::StringRef key, bool fromPeft, llvm::StringRef module, llvm::StringRef factor,
+void expectKey(llvm::StringRef key, KeyForm form, llvm::StringRef module, llvm::StringRef factor,
                llvm::StringRef attribute, bool flattened = false) {
-  AdapterKey parsed = parseAdapterKey(key, fromPeft);
+  AdapterKey parsed = parseAdapterKey(key, form);
   EXPECT_EQ(parsed.module, module) << key.str();
   EXPECT_EQ(parsed.factor, factor) << key.str();
   EXPECT_EQ(parsed.attribute, attribute) << key.str();
@@ -172,66 +173,115 @@ void expectKey(llvm::StringRef key, bool fromPeft, llvm::StringRef module, llvm:
 }
 
 TEST(AdapterKeys, Peft) {
-  expectKey("base_model.model.l.0.q.lora_A.weight", true, "l.0.q", "lora_A", "");
-  expectKey("base_model.model.l.0.q.lora_B.default.weight", true, "l.0.q", "lora_B", "");
-  expectKey("base_model.model.l.0.q.lora_B.bias", true, "l.0.q", "lora_B.bias", "");
-  expectKey("base_model.model.e.lora_embedding_A", true, "e", "lora_embedding_A", "");
-  expectKey("base_model.model.q.lora_magnitude_vector", true, "q", "lora_magnitude_vector", "");
-  expectKey("base_model.model.q.base_layer.bias", true, "q", "", "bias");
-  expectKey("base_model.model.head.modules_to_save.default.weight", true, "head", "", "weight");
-  expectKey("base_model.model.alpha", true, "", "", "alpha");
-  expectKey("base_model.model.norm.ln_tuning_layers.weight", true, "norm", "", "weight");
-  expectKey("base_model.model.norm.ln_tuning_layers.default.bias", true, "norm", "", "bias");
-  expectKey("base_model.model.q.lora_E", true, "q", "lora_E", "");
-  expectKey("base_model.model.e.token_adapter.trainable_tokens_delta", true, "e",
+  expectKey("base_model.model.l.0.q.lora_A.weight", KeyForm::Peft, "l.0.q", "lora_A", "");
+  expectKey("base_model.model.l.0.q.lora_B.default.weight", KeyForm::Peft, "l.0.q", "lora_B", "");
+  expectKey("base_model.model.l.0.q.lora_B.bias", KeyForm::Peft, "l.0.q", "lora_B.bias", "");
+  expectKey("base_model.model.e.lora_embedding_A", KeyForm::Peft, "e", "lora_embedding_A", "");
+  expectKey("base_model.model.q.lora_magnitude_vector", KeyForm::Peft, "q", "lora_magnitude_vector",
+            "");
+  expectKey("base_model.model.q.base_layer.bias", KeyForm::Peft, "q", "", "bias");
+  expectKey("base_model.model.head.modules_to_save.default.weight", KeyForm::Peft, "head", "",
+            "weight");
+  expectKey("base_model.model.alpha", KeyForm::Peft, "", "", "alpha");
+  expectKey("base_model.model.norm.ln_tuning_layers.weight", KeyForm::Peft, "norm", "", "weight");
+  expectKey("base_model.model.norm.ln_tuning_layers.default.bias", KeyForm::Peft, "norm", "",
+            "bias");
+  expectKey("base_model.model.q.lora_E", KeyForm::Peft, "q", "lora_E", "");
+  expectKey("base_model.model.e.token_adapter.trainable_tokens_delta", KeyForm::Peft, "e",
             "trainable_tokens_delta", "");
-  expectKey("base_model.vera_A", true, "", "vera_A", "");
+  expectKey("base_model.vera_A", KeyForm::Peft, "", "vera_A", "");
 }
 
 TEST(AdapterKeys, ModulesNamedAsFactorsAre) {
-  expectKey("base_model.model.lora_A.proj.lora_A.weight", true, "lora_A.proj", "lora_A", "");
-  expectKey("base_model.model.lora_A.proj.base_layer.bias", true, "lora_A.proj", "", "bias");
-  expectKey("base_model.model.lora_B.lora_B.default.weight", true, "lora_B", "lora_B", "");
-  expectKey("base_model.model.lora_B.base_layer.bias", true, "lora_B", "", "bias");
-  expectKey("base_model.model.lora_B.bias", true, "lora_B", "", "bias");
-  expectKey("base_model.model.lora.up.lora_A.weight", true, "lora.up", "lora_A", "");
-  expectKey("base_model.model.lora.up.weight", true, "lora.up", "", "weight");
-  expectKey("base_model.model.base_layer.lora_A.weight", true, "base_layer", "lora_A", "");
-  expectKey("base_model.model.base_layer.base_layer.bias", true, "base_layer", "", "bias");
-  expectKey("base_model.model.base_model.model.lora_A.weight", true, "base_model.model", "lora_A",
+  expectKey("base_model.model.lora_A.proj.lora_A.weight", KeyForm::Peft, "lora_A.proj", "lora_A",
             "");
-  expectKey("base_model.model.modules_to_save.default.lora_A.weight", true,
-            "modules_to_save.default", "lora_A", "");
-  expectKey("base_model.model.attn.base_layer.out_proj.lora_A.weight", true, "attn.out_proj",
+  expectKey("base_model.model.lora_A.proj.base_layer.bias", KeyForm::Peft, "lora_A.proj", "",
+            "bias");
+  expectKey("base_model.model.lora_B.lora_B.default.weight", KeyForm::Peft, "lora_B", "lora_B", "");
+  expectKey("base_model.model.lora_B.base_layer.bias", KeyForm::Peft, "lora_B", "", "bias");
+  expectKey("base_model.model.lora_B.bias", KeyForm::Peft, "lora_B", "", "bias");
+  expectKey("base_model.model.lora.up.lora_A.weight", KeyForm::Peft, "lora.up", "lora_A", "");
+  expectKey("base_model.model.lora.up.weight", KeyForm::Peft, "lora.up", "", "weight");
+  expectKey("base_model.model.base_layer.lora_A.weight", KeyForm::Peft, "base_layer", "lora_A", "");
+  expectKey("base_model.model.base_layer.base_layer.bias", KeyForm::Peft, "base_layer", "", "bias");
+  expectKey("base_model.model.base_model.model.lora_A.weight", KeyForm::Peft, "base_model.model",
             "lora_A", "");
+  expectKey("base_model.model.modules_to_save.default.lora_A.weight", KeyForm::Peft,
+            "modules_to_save.default", "lora_A", "");
+  expectKey("base_model.model.attn.base_layer.out_proj.lora_A.weight", KeyForm::Peft,
+            "attn.out_proj", "lora_A", "");
 }
 
 TEST(AdapterKeys, OtherTools) {
-  expectKey("text_encoder.l.0.q_proj.lora_linear_layer.down.weight", false,
+  expectKey("text_encoder.l.0.q_proj.lora_linear_layer.down.weight", KeyForm::Other,
             "text_encoder.l.0.q_proj", "lora_A", "");
-  expectKey("unet.a.attn1.processor.to_q_lora.up.weight", false, "unet.a.attn1.to_q", "lora_B", "");
-  expectKey("a.attn2.processor.to_out_lora.down.weight", false, "a.attn2.to_out.0", "lora_A", "");
-  expectKey("lora_unet_down_0_to_q.lora_down.weight", false, "down_0_to_q", "lora_A", "", true);
-  expectKey("lora_te1_text_q.alpha", false, "text_q", "alpha", "", true);
-  expectKey("lycoris_blocks_0_fc.hada_w1_a", false, "blocks_0_fc", "hada_w1_a", "", true);
-  expectKey("unet.down.0.to_q.lora.up.weight", false, "unet.down.0.to_q", "lora_B", "");
-  expectKey("transformer.x.lora_A.weight", false, "transformer.x", "lora_A", "");
-  expectKey("te.q_proj.lora_linear_layer.down.weight", false, "te.q_proj", "lora_A", "");
-  expectKey("unet.b.0.attn1.processor.to_k_lora.up.weight", false, "unet.b.0.attn1.to_k", "lora_B",
-            "");
-  expectKey("unet.b.0.attn1.processor.to_out_lora.down.weight", false, "unet.b.0.attn1.to_out.0",
+  expectKey("unet.a.attn1.processor.to_q_lora.up.weight", KeyForm::Other, "unet.a.attn1.to_q",
+            "lora_B", "");
+  expectKey("a.attn2.processor.to_out_lora.down.weight", KeyForm::Other, "a.attn2.to_out.0",
             "lora_A", "");
+  expectKey("lora_unet_down_0_to_q.lora_down.weight", KeyForm::Other, "down_0_to_q", "lora_A", "",
+            true);
+  expectKey("lora_te1_text_q.alpha", KeyForm::Other, "text_q", "alpha", "", true);
+  expectKey("lycoris_blocks_0_fc.hada_w1_a", KeyForm::Other, "blocks_0_fc", "hada_w1_a", "", true);
+  expectKey("unet.down.0.to_q.lora.up.weight", KeyForm::Other, "unet.down.0.to_q", "lora_B", "");
+  expectKey("transformer.x.lora_A.weight", KeyForm::Other, "transformer.x", "lora_A", "");
+  expectKey("te.q_proj.lora_linear_layer.down.weight", KeyForm::Other, "te.q_proj", "lora_A", "");
+  expectKey("unet.b.0.attn1.processor.to_k_lora.up.weight", KeyForm::Other, "unet.b.0.attn1.to_k",
+            "lora_B", "");
+  expectKey("unet.b.0.attn1.processor.to_out_lora.down.weight", KeyForm::Other,
+            "unet.b.0.attn1.to_out.0", "lora_A", "");
+}
+
+TEST(AdapterKeys, Mlx) {
+  expectKey("model.layers.0.self_attn.q_proj.lora_a", KeyForm::Mlx,
+            "model.layers.0.self_attn.q_proj", "lora_A", "");
+  expectKey("l.0.q.lora_b", KeyForm::Mlx, "l.0.q", "lora_B", "");
+  expectKey("l.0.q.m", KeyForm::Mlx, "l.0.q", "lora_magnitude_vector", "");
+  expectKey("l.0.q.bias", KeyForm::Mlx, "l.0.q", "", "bias");
+}
+
+TEST(AdapterKeys, NamesThatTrainingPutsIntoPaths) {
+  for (KeyForm form : {KeyForm::Peft, KeyForm::Other}) {
+    for (llvm::StringRef key : {"_orig_mod.base_model.model.l.0.q.lora_A.weight",
+                                "base_model.model._orig_mod.l.0.q.lora_A.weight",
+                                "base_model.model.l.0._orig_mod.q.lora_A.weight",
+                                "base_model._orig_mod.model.l.0.q.lora_A.weight",
+                                "base_model.model.l.0.q._orig_mod.lora_A.default.weight",
+                                "base_model.model.l.0.q.lora_A.default._orig_mod.weight",
+                                "module.base_model.model.l._fsdp_wrapped_module.0._checkpoint_"
+                                "wrapped_module.q.lora_A.weight"})
+      expectKey(key, form, "l.0.q", "lora_A", "");
+    expectKey("a.q._orig_mod.weight", form, "a.q", "", "weight");
+    // A parameter of that name is one.
+    expectKey("a._orig_mod", form, "a", "", "_orig_mod");
+    expectKey("_orig_mod", form, "", "", "_orig_mod");
+  }
+  expectKey("lora_unet__orig_mod_down_0__orig_mod_to_q.lora_down.weight", KeyForm::Other,
+            "down_0_to_q", "lora_A", "", true);
+}
+
+TEST(AdapterKeys, OfDiffusers) {
+  for (llvm::StringRef key : {"unet.down.0.to_q.lora_A.weight", "transformer.x.lora_A.weight",
+                              "text_encoder.l.0.q_proj.lora_linear_layer.down.weight",
+                              "a.attn2.processor.to_out_lora.down.weight", "a.to_q.lora.up.weight"})
+    EXPECT_TRUE(parseAdapterKey(key, KeyForm::Other).ofDiffusers) << key.str();
+  for (llvm::StringRef key : {"l.0.q.lora_A.weight", "base_model.model.unet.q.lora_A.weight",
+                              "lora_unet_q.lora_down.weight", "diffusion_model.q.lora_A.weight",
+                              "transformer.h.0.attn.c_attn.lora_A.weight",
+                              "transformer.encoder.layers.0.q.lora_A.weight"})
+    EXPECT_FALSE(parseAdapterKey(key, KeyForm::Other).ofDiffusers) << key.str();
 }
 
 TEST(AdapterKeys, Differences) {
   for (auto [name, attribute] : std::map<llvm::StringRef, llvm::StringRef>{
            {"diff", "weight"}, {"diff_b", "bias"}, {"w_norm", "weight"}, {"b_norm", "bias"}}) {
-    expectKey(("lora_unet_a_b." + name).str(), false, "a_b", "", attribute, true);
-    expectKey(("diffusion_model.a.b." + name).str(), false, "diffusion_model.a.b", "", attribute);
-    EXPECT_TRUE(parseAdapterKey(("lora_unet_a_b." + name).str(), false).isDifference);
-    EXPECT_FALSE(parseAdapterKey(("base_model.model.a." + name).str(), true).isDifference);
+    expectKey(("lora_unet_a_b." + name).str(), KeyForm::Other, "a_b", "", attribute, true);
+    expectKey(("diffusion_model.a.b." + name).str(), KeyForm::Other, "diffusion_model.a.b", "",
+              attribute);
+    EXPECT_TRUE(parseAdapterKey(("lora_unet_a_b." + name).str(), KeyForm::Other).isDifference);
+    EXPECT_FALSE(parseAdapterKey(("base_model.model.a." + name).str(), KeyForm::Peft).isDifference);
   }
-  EXPECT_FALSE(parseAdapterKey("a.weight", false).isDifference);
+  EXPECT_FALSE(parseAdapterKey("a.weight", KeyForm::Other).isDifference);
 }
 
 TEST(AdapterKeys, OtherKinds) {
@@ -242,6 +292,58 @@ TEST(AdapterKeys, OtherKinds) {
     EXPECT_THAT(whyForeign(key), HasSubstr("adapter_config.json")) << key.str();
   for (llvm::StringRef key : {"lora_unet_a.lora_up.weight", "lora_unet_a1.alpha", "a.weight", "a1"})
     EXPECT_EQ(whyForeign(key), "") << key.str();
+}
+
+TEST(ForeignKeys, NameTheTool) {
+  for (auto [key, tool] : std::map<llvm::StringRef, const char *>{
+           {"layers.0.attn.q_proj.lora_a.weight", "torchtune"},
+           {"model.layers.0.self_attn.q_proj.lora_a", "MLX"},
+           {"language_model.layers.0.q_proj.A", "mlx-vlm"},
+           {"unet:0:up", "lora_diffusion"},
+           {"double_blocks.0.processor.qkv_lora1.up.weight", "XLabs"},
+           {"l.0.attention.self.query.loras.x.lora_A", "AdapterHub"},
+           {"m.layers.0.linear_qkv.adapter.linear_in.weight", "NeMo"},
+           {"bundle_emb.word.string_to_param.*", "textual inversion"},
+           {"lora_unet_double_blocks_0_qkv.lora_down.weight", "Kohya"},
+           {"lycoris_a_b.lokr_w1", "LyCORIS"},
+           {"diffusion_model.a.lora_A.weight", "ai-toolkit"},
+           {"a.attn1.to_q.lora_A.weight", "diffusers"},
+           {"base_model.model.q.lora_A.weight", "Unsloth"},
+           {"a.oft_blocks", "OFT"}})
+    EXPECT_THAT(likelyTool(key), HasSubstr(tool)) << key.str();
+  EXPECT_EQ(likelyTool("l.0.q.lora_A.weight"), "");
+  EXPECT_EQ(likelyTool(""), "");
+}
+
+TEST(MlxConfig, RankScaleAndKeys) {
+  auto mlx = [](llvm::StringRef parameters, llvm::StringRef rest = "") {
+    return AdapterConfig::parse(
+        ("{\"lora_parameters\": {" + parameters + "}, \"num_layers\": 4" + rest + "}").str());
+  };
+  AdapterConfig config = llvm::cantFail(
+      mlx(R"("rank": 8, "scale": 20.0, "dropout": 0.0, "keys": ["self_attn.q_proj"])",
+          R"(, "fine_tune_type": "dora", "batch_size": 4)"));
+  EXPECT_EQ(config.mlxScale, 20.0);
+  EXPECT_EQ(config.rank, 8);
+  EXPECT_TRUE(config.dora);
+  EXPECT_TRUE(adapts(config, "model.layers.0.self_attn.q_proj"));
+  EXPECT_FALSE(adapts(config, "model.layers.0.self_attn.k_proj"));
+  config = llvm::cantFail(mlx(R"("rank": 4, "scale": 2, "alpha": 4)"));
+  EXPECT_TRUE(adapts(config, "anything"));
+  EXPECT_FALSE(config.dora);
+  auto refusal = [&](llvm::StringRef parameters, llvm::StringRef rest = "") {
+    auto config = mlx(parameters, rest);
+    return config ? "" : toString(config.takeError());
+  };
+  EXPECT_THAT(refusal(R"("rank": 8)"), HasSubstr("'scale'"));
+  EXPECT_THAT(refusal(R"("scale": 8)"), HasSubstr("'rank'"));
+  EXPECT_THAT(refusal(R"("rank": 0.5, "scale": 1)"), HasSubstr("no rank"));
+  EXPECT_THAT(refusal(R"("rank": 8, "scale": 10, "alpha": 16)"), HasSubstr("alpha / rank"));
+  EXPECT_THAT(refusal(R"("rank": 8, "scale": 10, "new": 1)"), HasSubstr("'new'"));
+  EXPECT_THAT(refusal(R"("rank": 8, "scale": 10, "keys": 1)"), HasSubstr("'keys'"));
+  EXPECT_THAT(refusal(R"("rank": 8, "scale": 10)", R"(, "fine_tune_type": "full")"),
+              HasSubstr("'full'"));
+  EXPECT_THAT(problem(R"({"lora_layers": 16})"), HasSubstr("lora_parameters"));
 }
 
 } // namespace

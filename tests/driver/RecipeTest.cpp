@@ -132,7 +132,8 @@ TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, default, precision, target, lora, base, "
-            "adapter_root, allow_unmatched, share, debug_info, expect_shared, threads, metadata");
+            "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
+            "expect_shared, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),
@@ -148,6 +149,15 @@ TEST(Recipe, ComplaintsHaveAPlace) {
               StartsWith("r.yaml:3:5: input 'x=[1,,2]': a size is wanted at ',2]'"));
   EXPECT_THAT(complaint("model: m.pt\ninputs:\n  - [1, 2]\n"),
               StartsWith("r.yaml:3:6: an input is text; write it in 'quotes'"));
+  EXPECT_EQ(complaint("functions:\n  a: a.pt\ndefault: b\n"),
+            "r.yaml:3:10: the default function 'b' is none of the functions");
+  EXPECT_EQ(complaint("default: other\nmodel: m.pt\n"),
+            "r.yaml:1:10: the default function 'other' is none of the functions");
+  EXPECT_EQ(
+      complaint("functions:\n  int8: a.pt\n"),
+      "r.yaml:2:3: 'int8' cannot name a function: it is a word of MIL's grammar (try 'int8_')");
+  EXPECT_THAT(complaint("model: m.pt\noutputs: [y, 'a-b']\n"),
+              StartsWith("r.yaml:2:14: the output name 'a-b' cannot be one in Core ML: "));
   EXPECT_THAT(complaint("model: m.pt\nthreads: many\n"), StartsWith("r.yaml:2:10: threads: "));
   for (const char *share : {"101%", "-1", "most", "nan", ""})
     EXPECT_THAT(complaint((llvm::Twine("model: m.pt\nexpect_shared: '") + share + "'\n").str()),

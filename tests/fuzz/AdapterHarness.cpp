@@ -4,6 +4,7 @@
 
 #include "adapters/AdapterConfig.h"
 #include "adapters/AdapterKeys.h"
+#include "adapters/ForeignKeys.h"
 #include "adapters/Safetensors.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -61,11 +62,14 @@ void safetensors(llvm::ArrayRef<uint8_t> input) {
     }
     require(!entry.dtype || count * mil::bitWidth(*entry.dtype) / 8 == entry.bytes.size(),
             "a tensor has another size than its shape");
-    for (bool fromPeft : {false, true}) {
-      AdapterKey key = parseAdapterKey(entry.name, fromPeft);
-      whyForeign(entry.name);
+    likelyTool(entry.name);
+    for (KeyForm form : {KeyForm::Other, KeyForm::Peft, KeyForm::Mlx}) {
+      AdapterKey key = parseAdapterKey(entry.name, form);
+      size_t longest = entry.name.size();
+      if (form == KeyForm::Mlx) // whose "m" is PEFT's "lora_magnitude_vector"
+        longest += llvm::StringRef("lora_magnitude_vector").size();
       require(key.module.size() + key.factor.size() + key.attribute.size() <=
-                  entry.name.size() + llvm::StringRef(".bias").size(),
+                  longest + llvm::StringRef(".bias").size(),
               "a key's parts are longer than the key");
     }
   }

@@ -480,8 +480,8 @@ def test_own_bytes_of_one_small_layer(tmp_path):
     torch.manual_seed(0)
 
     def kohya(**factors):
-        return lambda generator: {f"lora_unet_0.{key.replace('__', '.')}": numbers(generator, *shape)
-                                  for key, shape in factors.items()}
+        return lambda generator: {"lora_unet_0.alpha": torch.tensor(2.0), **{f"lora_unet_0.{key.replace('__', '.')}":
+                                  numbers(generator, *shape) for key, shape in factors.items()}}
 
     check_bytes(tmp_path, torch.nn.Sequential(torch.nn.Linear(24, 32)).eval(), {
         "lora_1": LoraConfig(r=1, target_modules=["0"]),
