@@ -6,6 +6,7 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <cstring>
 
@@ -15,8 +16,11 @@ namespace plait {
 static constexpr uint64_t smallest = 64 << 10;
 /// Compared at once; the first record's share stays in the cache while the others pass by.
 static constexpr uint64_t step = 256 << 10;
-/// A page that is touched may bring this much around it into memory, which is given back too.
-static constexpr uint64_t around = 2 << 20;
+/// Given back at once: often enough that little stays resident, and seldom enough that the other
+/// thread is not stopped by it, since giving back pages interrupts all processors.
+static constexpr uint64_t kept = 16 << 20;
+/// The system maps up to this much at once where it can, and not again where a part was given back.
+static constexpr uint64_t huge = 2 << 20;
 
 EqualRecords::EqualRecords(std::vector<std::string> paths)
     : thread_([this, paths = std::move(paths)] {
@@ -90,9 +94,15 @@ void EqualRecords::compare(Group &group) {
   for (Record &record : llvm::drop_begin(group))
     alike.push_back(&record);
   uint64_t size = first.bytes.size();
-  auto release = [&](const Record &record, uint64_t begin, uint64_t end) {
-    begin -= std::min(begin, around);
-    record.file->release(record.bytes.slice(begin, end - begin));
+  // Whole huge pages, wherever the record lies in its mapping.
+  auto release = [&](const Record &record, uint64_t end) {
+    auto boundary = [&](uint64_t offset) {
+      auto address = reinterpret_cast<uintptr_t>(record.bytes.data());
+      uintptr_t down = llvm::alignDown(address + offset, huge);
+      return down > address ? down - address : 0;
+    };
+    uint64_t from = boundary(end - std::min(end, kept)), to = end < size ? boundary(end) : size;
+    record.file->release(record.bytes.slice(from, to - from));
   };
   for (uint64_t begin = 0; begin < size && !alike.empty(); begin += step) {
     llvm::ArrayRef<uint8_t> piece = first.bytes.slice(begin, std::min(step, size - begin));
@@ -102,12 +112,14 @@ void EqualRecords::compare(Group &group) {
         return true;
       llvm::ArrayRef<uint8_t> other = record->bytes.slice(begin, piece.size());
       bool equal = std::memcmp(piece.data(), other.data(), piece.size()) == 0;
-      release(*record, begin, end);
+      if (end % kept == 0 || end == size || !equal)
+        release(*record, end);
       if (equal)
         record->likeness->equal = end;
       return !equal;
     });
-    release(first, begin, end);
+    if (end % kept == 0 || end == size || alike.empty())
+      release(first, end);
   }
 }
 
