@@ -8,6 +8,8 @@
 
 namespace plait::mil {
 
+static constexpr uint64_t kReleased = 64 << 10;
+
 /// Enters a range, unless a part of it is there already.
 bool RecordChecksum::claim(uint64_t offset, uint64_t size) {
   std::scoped_lock lock(mutex_);
@@ -79,7 +81,8 @@ Error RecordChecksum::checkAll(llvm::ArrayRef<std::shared_ptr<RecordChecksum>> r
   Error error = parallelFor(threads, unseen.size(), [&](unsigned, size_t i) -> Error {
     auto [record, offset, size] = unseen[i];
     record->see(offset, size);
-    if (record->release_)
+    // Giving pages back interrupts all processors, which small records are not worth.
+    if (record->release_ && size >= kReleased)
       record->release_(offset, size);
     return Error::success();
   });

@@ -111,6 +111,19 @@ TEST_F(Packages, TensorsThatBelongToNoModule) {
   EXPECT_THAT(lenient.write(at("m.mlpackage")).warnings, ElementsAre(HasSubstr("other.lora_A")));
 }
 
+TEST_F(Packages, AScaleThatTheAdapterSays) {
+  FunctionOptions with = options;
+  with.adapter = adapter("one", at::ones({2, 32}), at::ones({16, 2}));
+  with.loraScale = 0.5;
+  Compiler compiler;
+  compiler.addFile("f", at("base.pt"), with);
+  EXPECT_THAT(message([&] { compiler.write(at("m.mlpackage")); }),
+              HasSubstr("says its scale itself"));
+  with.loraAlpha = 1;
+  EXPECT_THAT(message([&] { compiler.addFile("g", at("base.pt"), with); }),
+              HasSubstr("one of them is wanted"));
+}
+
 TEST_F(Packages, AdaptersAsInputs) {
   at::Tensor a1 = at::randn({2, 32}), b1 = at::randn({16, 2}), a2 = at::randn({2, 32}),
              b2 = at::randn({16, 2});

@@ -287,3 +287,26 @@ def test_another_model_does_not_verify(target, mlp, tmp_path):
 
 def test_unknown_function_of_a_package(target, mlp):
     refused(plait("verify", target, "--function", "other", "--against", mlp), "other", "main")
+
+
+class Noise(torch.nn.Module):
+    """Writes to an argument, but by no in-place operation of its author."""
+
+    def forward(self, x):
+        return torch.ops.aten.rrelu_with_noise(x, torch.ones_like(x), 0.1, 0.3, False)
+
+
+class Complex(torch.nn.Module):
+    def forward(self, x):
+        return torch.view_as_real(x * torch.complex(torch.ones(3), torch.ones(3)))
+
+
+@pytest.mark.parametrize("module, message, absent", [
+    (Noise, "aten::rrelu_with_noise writes to its argument, which is not supported", "in-place"),
+    (Complex, "a ComplexFloat constant cannot be expressed", "  "),
+])
+def test_what_is_said_of_a_model(tmp_path, module, message, absent):
+    torch.jit.script(module()).save(str(tmp_path / "m.pt"))
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 3]", tmp_path / "m.pt")
+    refused(result, message)
+    assert absent not in result.stderr.splitlines()[0], result.stderr
