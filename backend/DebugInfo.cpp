@@ -2,7 +2,7 @@
 #include "backend/DebugInfo.h"
 
 #include "support/Json.h"
-#include "support/Unfinished.h"
+#include "support/NewFile.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/FileSystem.h"
@@ -161,7 +161,7 @@ Error readDebugInfo(StringRef modelPath, mil::Program &program) {
 
 Error editDebugInfo(FileSystem &files, StringRef modelPath, const mil::Program *added,
                     llvm::ArrayRef<std::string> removed) {
-  std::string path = debugInfoPath(modelPath), fresh = path + ".new";
+  std::string path = debugInfoPath(modelPath);
   json::Object functions;
   if (llvm::sys::fs::exists(path)) {
     auto known = readFile(path);
@@ -176,24 +176,7 @@ Error editDebugInfo(FileSystem &files, StringRef modelPath, const mil::Program *
   if (added)
     for (auto &[name, entry] : entriesOf(*added))
       functions[name] = std::move(entry);
-  auto nothing = [] { return std::error_code(); };
-  Unfinished::begin(fresh, nothing);
-  Error error = [&]() -> Error {
-    auto file = files.create(fresh);
-    if (!file)
-      return file.takeError();
-    if (Error error = (*file)->writeAt(0, StringRef(text(std::move(functions)))))
-      return error;
-    if (Error error = (*file)->flush())
-      return error;
-    return (*file)->close();
-  }();
-  if (!error)
-    error = files.rename(fresh, path);
-  if (error)
-    consumeError(files.remove(fresh));
-  Unfinished::end(fresh, nothing);
-  return error;
+  return writeNewFile(path, text(std::move(functions)), /*flush=*/true, files);
 }
 
 } // namespace plait

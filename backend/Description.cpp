@@ -56,11 +56,19 @@ Error encodeArray(const Value &value, spec::ArrayFeatureType &out) {
   return Error::success();
 }
 
+/// The description that a package had, under the value's name.
+Error encodeKept(const char *what, const Value &value, llvm::StringRef feature,
+                 spec::FeatureDescription &out) {
+  if (!parseMessage(out, feature))
+    return makeError("{0} '{1}': what it keeps of its package's description is damaged", what,
+                     value.name);
+  out.set_name(value.name.str());
+  return Error::success();
+}
+
 Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
-  if (!info.feature.empty() && out.ParseFromString(info.feature)) {
-    out.set_name(value.name.str());
-    return Error::success();
-  }
+  if (!info.feature.empty())
+    return encodeKept("input", value, info.feature, out);
   out.set_name(value.name.str());
   if (!value.type.isTensor())
     return makeError("input '{0}' has the type {1}; only tensors and states can be inputs",
@@ -121,10 +129,8 @@ bool isClassifierOutput(const Value &value, unsigned index) {
 }
 
 Error encodeOutput(const Value &value, llvm::StringRef feature, spec::FeatureDescription &out) {
-  if (!feature.empty() && out.ParseFromString(feature.str())) {
-    out.set_name(value.name.str());
-    return Error::success();
-  }
+  if (!feature.empty())
+    return encodeKept("output", value, feature, out);
   out.set_name(value.name.str());
   spec::FeatureType &type = *out.mutable_type();
   if (value.type.kind() == Type::Kind::Dict) {
@@ -208,7 +214,7 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   if (Error error = checkMetadata(metadata))
     return error;
   // Kept from a package that was read. The fields below override it.
-  if (!metadata.otherDescription.empty() && !out.ParseFromString(metadata.otherDescription))
+  if (!metadata.otherDescription.empty() && !parseMessage(out, metadata.otherDescription))
     return makeError("what the program keeps of its package's description is damaged");
   spec::Metadata target = out.metadata();
   target.set_author(metadata.author);
@@ -238,7 +244,7 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
 }
 
 Error encodeFunctionDescription(const mil::Function &function, spec::FunctionDescription &out) {
-  if (!out.ParseFromString(function.otherDescription))
+  if (!parseMessage(out, function.otherDescription))
     return makeError("function '{0}': what it keeps of its package's description is damaged",
                      function.name);
   out.set_name(function.name);

@@ -5,6 +5,9 @@
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#if GOOGLE_PROTOBUF_VERSION < 4022000
+#include <google/protobuf/stubs/logging.h>
+#endif
 
 namespace plait {
 
@@ -27,6 +30,23 @@ void appendLengthField(std::string &out, unsigned field, uint64_t length) {
 void appendStringField(std::string &out, unsigned field, llvm::StringRef value) {
   appendLengthField(out, field, value.size());
   out.append(value.begin(), value.end());
+}
+
+namespace {
+
+/// Protobuf before its version 22 reports damaged text on stderr by itself; the error that callers
+/// return says enough.
+struct QuietProtobuf {
+#if GOOGLE_PROTOBUF_VERSION < 4022000
+  google::protobuf::LogSilencer silencer;
+#endif
+};
+
+} // namespace
+
+bool parseMessage(google::protobuf::MessageLite &message, llvm::StringRef bytes) {
+  [[maybe_unused]] QuietProtobuf quiet;
+  return message.ParseFromArray(bytes.data(), int(bytes.size()));
 }
 
 void appendDeterministic(std::string &out, const google::protobuf::MessageLite &message) {

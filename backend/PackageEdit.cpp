@@ -10,8 +10,9 @@
 #include "backend/ModelWriter.h"
 #include "backend/PackageReader.h"
 #include "backend/ProtoFunction.h"
-#include "support/FolderLock.h"
-#include "support/Unfinished.h"
+#include "mil/MappedStorage.h"
+#include "support/Folders.h"
+#include "support/NewFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -26,8 +27,6 @@ using llvm::StringRef;
 
 namespace {
 
-std::error_code nothing() { return {}; }
-
 /// A package that is held against other processes, and what its model says.
 struct OpenedPackage {
   std::optional<FolderLock> lock;
@@ -40,13 +39,18 @@ struct OpenedPackage {
 
 Expected<OpenedPackage> openToEdit(StringRef folder) {
   OpenedPackage package;
-  Expected<std::string> model = findRootModel(folder);
-  if (!model)
-    return model.takeError();
   Expected<FolderLock> lock = FolderLock::take(folder);
+  if (!lock && !isPackage(folder)) // What is there instead says more.
+    if (auto model = findRootModel(folder); !model) {
+      consumeError(lock.takeError());
+      return model.takeError();
+    }
   if (!lock)
     return lock.takeError();
   package.lock.emplace(std::move(*lock));
+  Expected<std::string> model = findRootModel(folder);
+  if (!model)
+    return model.takeError();
   // Where a link leads out of the package, it is another one that would be changed.
   llvm::SmallString<256> inside, around;
   std::error_code ec = fs::real_path(path::parent_path(*model), inside);
@@ -63,6 +67,10 @@ Expected<OpenedPackage> openToEdit(StringRef folder) {
   path::append(weights, weightPath);
   package.weightPath = weights.str().str();
 
+  // Nobody else is at work in it.
+  for (const std::string &file : {package.modelPath, package.weightPath})
+    collectAbandoned(path::parent_path(file));
+
   // All of it is read once, so that nothing is added to a package that is damaged.
   Expected<Package> whole = openPackage(folder);
   if (!whole)
@@ -76,7 +84,8 @@ Expected<OpenedPackage> openToEdit(StringRef folder) {
   if (!parts)
     return parts.takeError();
   package.parts = std::move(*parts);
-  package.description.ParseFromString(package.parts.description);
+  if (!parseMessage(package.description, package.parts.description))
+    return makeError("'{0}': its description is damaged", *model);
 
   const mil::OpsetInfo &least = mil::info(mil::kDefaultOpset);
   if (package.parts.specificationVersion < least.specificationVersion)
@@ -110,7 +119,7 @@ Error setDefault(OpenedPackage &package, StringRef folder, const std::string &na
                    wanted, llvm::join(known, ", "));
 }
 
-Error writeModel(FileSystem &files, const OpenedPackage &package, const std::string &to,
+Error writeModel(const WritableFile &file, const OpenedPackage &package,
                  llvm::ArrayRef<StringRef> functions, uint64_t &bytes) {
   spec::Model head;
   head.set_specificationversion(int32_t(package.parts.specificationVersion));
@@ -124,11 +133,8 @@ Error writeModel(FileSystem &files, const OpenedPackage &package, const std::str
   for (StringRef function : functions)
     functionBytes += function.size();
 
-  auto file = files.create(to);
-  if (!file)
-    return file.takeError();
   Expected<uint64_t> written =
-      writeModelFile(**file, frame, functionBytes, [&](Appender &out) -> Error {
+      writeModelFile(file, frame, functionBytes, [&](Appender &out) -> Error {
         for (StringRef function : functions)
           if (Error error = out.append(function))
             return error;
@@ -137,33 +143,26 @@ Error writeModel(FileSystem &files, const OpenedPackage &package, const std::str
   if (!written)
     return written.takeError();
   bytes = *written;
-  if (Error error = (*file)->flush())
-    return error;
-  return (*file)->close();
+  return Error::success();
 }
 
 /// Steps 4 and 5. After an error the old model is in place, unless `isNew` says that it was the
 /// last flush that failed.
-Error replaceModel(FileSystem &files, const OpenedPackage &package,
+Error replaceModel(const EditOptions &options, const OpenedPackage &package,
                    llvm::ArrayRef<StringRef> functions, uint64_t &bytes, bool &isNew) {
   isNew = false;
-  std::string fresh = package.modelPath + ".new";
-  Unfinished::begin(fresh, nothing);
-  Error error = writeModel(files, package, fresh, functions, bytes);
-  if (!error) {
-    Unfinished::end(fresh, [&] {
-      error = package.lock->check();
-      if (!error)
-        error = files.rename(fresh, package.modelPath);
-      return std::error_code();
-    });
-    if (!error) {
-      isNew = true;
-      return files.flushFolder(path::parent_path(package.modelPath).str());
-    }
-  }
-  consumeError(files.remove(fresh));
-  Unfinished::end(fresh, nothing);
+  Expected<NewFile> fresh = NewFile::create(package.modelPath, *options.files);
+  if (!fresh)
+    return fresh.takeError();
+  if (Error error = writeModel(fresh->file(), package, functions, bytes))
+    return error;
+  if (options.companion)
+    if (Error error = options.companion->prepare())
+      return error;
+  Error error = fresh->commit(/*flush=*/true, [&] { return package.lock->check(); });
+  isNew = fresh->isInPlace();
+  if (options.companion && isNew)
+    options.companion->finish();
   return error;
 }
 
@@ -181,11 +180,12 @@ public:
   void undo();
 
 private:
-  Error separate();
-  Error writeCount(uint32_t count) {
-    if (Error error = file->writeAt(0, encodeWeightHeader(count)))
+  Error openToGrow();
+  Error copyUsed(const WritableFile &copy);
+  Error writeCount(const WritableFile &file, uint32_t count) {
+    if (Error error = file.writeAt(0, encodeWeightHeader(count)))
       return error;
-    return file->flush();
+    return file.flush();
   }
 
   FileSystem &files;
@@ -194,7 +194,9 @@ private:
   std::vector<WeightBlob> blobs; // those up to the last one in use
   std::set<uint64_t> references;
   uint64_t end = 0;
-  std::unique_ptr<WritableFile> file;
+  std::optional<NewFile> fresh;          // what takes the file's place, or
+  std::unique_ptr<WritableFile> inPlace; // the file itself, with nothing behind `end`
+  bool madeFolder = false;
 };
 
 Error GrowingWeights::open(const OpenedPackage &package) {
@@ -221,103 +223,97 @@ Error GrowingWeights::open(const OpenedPackage &package) {
   return Error::success();
 }
 
-/// A weight file that another package has too, by a link, must not change under that package. This
-/// package gets a copy of the part that it uses in its place, and means the same.
-Error GrowingWeights::separate() {
-  if (fs::is_symlink_file(path::parent_path(path)))
-    return makeError(
-        "'{0}' is a link to another folder, whose weights must stay as they are; put a "
-        "copy in its place",
-        path::parent_path(path));
-  fs::file_status status, target;
-  if (fs::status(path, status, /*follow=*/false) || fs::status(path, target))
-    return Error::success();
-  if (status.type() != fs::file_type::symlink_file && target.getLinkCount() < 2)
-    return Error::success();
-  std::string fresh = path + ".new";
-  Unfinished::begin(fresh, nothing);
-  Error error = [&]() -> Error {
-    auto copy = files.create(fresh);
-    if (!copy)
-      return copy.takeError();
-    llvm::ArrayRef<uint8_t> bytes = existing->storage()->bytes.take_front(end);
-    constexpr size_t tile = 1 << 20;
-    for (size_t begin = 0; begin < bytes.size(); begin += tile) {
-      llvm::ArrayRef<uint8_t> piece = bytes.slice(begin, std::min(tile, bytes.size() - begin));
-      if (Error error = (*copy)->writeAt(begin, piece))
-        return error;
-      existing->storage()->release(begin, piece.size());
-    }
-    if (Error error = (*copy)->writeAt(0, encodeWeightHeader(uint32_t(blobs.size()))))
+Error GrowingWeights::copyUsed(const WritableFile &copy) {
+  llvm::ArrayRef<uint8_t> bytes = existing->storage()->bytes.take_front(end);
+  constexpr size_t tile = 1 << 20;
+  for (size_t begin = 0; begin < bytes.size(); begin += tile) {
+    llvm::ArrayRef<uint8_t> piece = bytes.slice(begin, std::min(tile, bytes.size() - begin));
+    if (Error error = copy.writeAt(begin, piece))
       return error;
-    if (Error error = (*copy)->flush())
-      return error;
-    return (*copy)->close();
-  }();
-  if (!error)
-    error = files.rename(fresh, path);
-  if (error)
-    consumeError(files.remove(fresh));
-  Unfinished::end(fresh, nothing);
-  if (error)
-    return error;
-  if (Error notFlushed = files.flushFolder(path::parent_path(path).str()))
-    return notFlushed;
-  auto opened = WeightFile::open(path);
-  if (!opened)
-    return opened.takeError();
-  existing = *opened;
+    existing->storage()->release(begin, piece.size());
+  }
   return Error::success();
+}
+
+/// A file that nobody else has is grown where it is. One with something behind the last blob in use
+/// is not cut, for whoever has it mapped reads it to its end; nor does one change that another
+/// package has too, by a link. A copy of the part in use grows instead and takes its place.
+Error GrowingWeights::openToGrow() {
+  llvm::StringRef folder = path::parent_path(path);
+  if (existing) {
+    if (fs::is_symlink_file(folder))
+      return makeError("'{0}' is a link to another folder, whose weights must stay as they are; "
+                       "put a copy in its place",
+                       folder);
+    fs::file_status status, target;
+    bool isShared = !fs::status(path, status, /*follow=*/false) && !fs::status(path, target) &&
+                    (status.type() == fs::file_type::symlink_file || target.getLinkCount() > 1);
+    if (!isShared && existing->fileBytes() == end) {
+      auto opened = files.openExisting(path);
+      if (!opened)
+        return opened.takeError();
+      inPlace = std::move(*opened);
+      return existing->count() == blobs.size() ? Error::success()
+                                               : writeCount(*inPlace, uint32_t(blobs.size()));
+    }
+  } else if (!fs::exists(folder)) {
+    if (std::error_code ec = makeFolder(folder))
+      return makeError("cannot write '{0}': {1}", path, ec.message());
+    madeFolder = true;
+  }
+  auto made = NewFile::create(path, files);
+  if (!made)
+    return made.takeError();
+  fresh.emplace(std::move(*made));
+  return existing ? copyUsed(fresh->file()) : Error::success();
 }
 
 Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditOptions &options,
                              WeightLayout &layout) {
-  if (existing)
-    if (Error error = separate())
-      return error;
-  if (!existing)
-    if (std::error_code ec = fs::create_directory(path::parent_path(path)))
-      return makeError("cannot write '{0}': {1}", path, ec.message());
-  auto opened = existing ? files.openExisting(path) : files.create(path);
-  if (!opened)
-    return opened.takeError();
-  file = std::move(*opened);
-  if (existing && existing->count() != blobs.size())
-    if (Error error = writeCount(uint32_t(blobs.size())))
-      return error;
-  if (existing && existing->fileBytes() != end)
-    if (Error error = file->resize(end))
-      return error;
+  if (Error error = openToGrow())
+    return error;
+  const WritableFile &file = fresh ? fresh->file() : *inPlace;
   Expected<WeightLayout> written = appendWeights(
-      *file, existing.get(), blobs, requests, options.threads, options.evaluator, options.proceed);
+      file, existing.get(), blobs, requests, options.threads, options.evaluator, options.proceed);
   if (!written)
     return written.takeError();
   layout = std::move(*written);
   for (size_t i = 0; i < blobs.size(); ++i)
     layout.blobs[i].usedBefore = references.count(blobs[i].metadataOffset);
-  if (layout.blobs.size() == blobs.size() && existing)
+  if (inPlace && layout.blobs.size() == blobs.size())
     return Error::success();
-  if (Error error = file->resize(layout.fileBytes))
+  if (Error error = file.resize(layout.fileBytes))
     return error;
-  if (Error error = file->flush())
+  if (Error error = file.flush())
     return error;
-  if (!existing) // The file's name and its folder's are new too.
-    for (StringRef folder : {path::parent_path(path), path::parent_path(path::parent_path(path))})
-      if (Error error = files.flushFolder(folder.str()))
-        return error;
-  return writeCount(uint32_t(layout.blobs.size()));
+  if (Error error = writeCount(file, uint32_t(layout.blobs.size())))
+    return error;
+  if (inPlace)
+    return Error::success();
+  if (Error error = fresh->commit(/*flush=*/true))
+    return error;
+  // The folder's name may be new too.
+  return madeFolder ? files.flushFolder(path::parent_path(path::parent_path(path)).str())
+                    : Error::success();
 }
 
 void GrowingWeights::undo() {
-  if (!file)
-    return;
-  if (existing) {
-    consumeError(writeCount(uint32_t(blobs.size())));
-    consumeError(file->resize(end));
+  if (fresh && existing && fresh->isInPlace()) {
+    if (auto opened = files.openExisting(path))
+      inPlace = std::move(*opened);
+    else
+      consumeError(opened.takeError());
   }
-  consumeError(file->close());
-  if (!existing)
+  if (inPlace) {
+    consumeError(writeCount(*inPlace, uint32_t(blobs.size())));
+    consumeError(inPlace->resize(end));
+    consumeError(inPlace->close());
+  } else if (!existing && fresh && fresh->isInPlace()) {
     consumeError(files.remove(path));
+  }
+  fresh.reset();
+  if (madeFolder)
+    fs::remove(path::parent_path(path));
 }
 
 } // namespace
@@ -381,7 +377,9 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
     if (options.debugInfo || fs::exists(debugInfoPath(package->modelPath)))
       if (Error error = editDebugInfo(files, package->modelPath, &program, {}))
         return error;
-    return replaceModel(files, *package, llvm::to_vector(llvm::make_second_range(functions)),
+    if (Error error = mil::checkUnchanged(program))
+      return error;
+    return replaceModel(options, *package, llvm::to_vector(llvm::make_second_range(functions)),
                         written.modelBytes, isNew);
   }();
   if (error && !isNew)
@@ -424,7 +422,7 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
       functions.push_back(function.field);
   uint64_t bytes;
   bool isNew;
-  if (Error error = replaceModel(*options.files, *package, functions, bytes, isNew))
+  if (Error error = replaceModel(options, *package, functions, bytes, isNew))
     return error;
   // What it says of functions that are gone does no harm.
   consumeError(editDebugInfo(*options.files, package->modelPath, nullptr, names));

@@ -3,19 +3,22 @@
 //
 // Adding, in this order:
 //
-//   1. blobs behind the last one that the model refers to are cut off: an interrupted addition left
-//      them there (the header's count is set first, if it includes them)
-//   2. the new blobs are written behind the last one                                    -> disk
-//   3. the header's count of blobs                                                      -> disk
+//   1. where anything lies behind the last blob that the model refers to (an interrupted addition
+//      or a removal left it), a copy of the file up to there is made beside it
+//   2. the new blobs are written behind the last one, of the file or of its copy        -> disk
+//   3. the header's count of blobs; the copy takes the file's place                     -> disk
 //   4. the new model, beside the old one                                                -> disk
 //   5. the new model is renamed over the old one                                        -> disk
 //
 // Only step 5 changes what the package means. Until then the old model and all blobs that it refers
 // to are as they were, whatever stops the work. After it the new ones are complete. Removing is
-// steps 4 and 5 alone: the blobs stay, and a later addition shares or overwrites them.
+// steps 4 and 5 alone: the blobs stay, and a later addition shares them or leaves them out.
+//
+// No file that was part of a valid package is cut or written to where something lay, but for the
+// header's count: whoever has it mapped, on a device or in this process, reads what it did.
 //
 // A weight file with a second name (a hard link, or a symbolic link to it or from it) may belong to
-// another package too. Before step 1 a copy takes its place.
+// another package too. It is copied as well.
 #pragma once
 
 #include "backend/PackageWriter.h"
@@ -32,7 +35,8 @@ struct EditOptions {
   bool debugInfo = false;
   /// As WriteOptions::accept; the layout's blobs say which were in use before.
   std::function<Error(const WriteReport &)> accept;
-  WriteProgress proceed; ///< as WriteOptions::proceed
+  WriteProgress proceed;          ///< as WriteOptions::proceed
+  Companion *companion = nullptr; ///< as WriteOptions::companion
   FileSystem *files = &FileSystem::system();
 };
 

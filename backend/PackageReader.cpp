@@ -11,30 +11,14 @@
 #include "backend/TextModel.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include <google/protobuf/io/coded_stream.h>
-#if GOOGLE_PROTOBUF_VERSION < 4022000
-#include <google/protobuf/stubs/logging.h>
-#endif
 
 namespace plait {
 
 namespace {
 
 using llvm::StringRef;
-
-/// Protobuf before its version 22 reports damaged text on stderr by itself; the error returned here
-/// says enough.
-struct QuietProtobuf {
-#if GOOGLE_PROTOBUF_VERSION < 4022000
-  google::protobuf::LogSilencer silencer;
-#endif
-};
-
-bool parse(google::protobuf::MessageLite &message, StringRef bytes) {
-  [[maybe_unused]] QuietProtobuf quiet;
-  return message.ParseFromArray(bytes.data(), int(bytes.size()));
-}
 
 Error readFunctions(ModelParts &parts, const spec::ModelDescription &description,
                     WeightFiles &files, mil::Program &program) {
@@ -51,7 +35,7 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &description
     if (program.function(name))
       return makeError("two functions are named '{0}'", name);
     wire::Function message;
-    if (!parse(message, bytes))
+    if (!parseMessage(message, bytes))
       return makeError("function '{0}' is damaged", name);
     std::optional<mil::Opset> opset = mil::parseOpset(message.opset());
     if (!opset)
@@ -80,7 +64,7 @@ Error readAttributes(const ModelParts &parts, WeightFiles &files, mil::Program &
     std::string field;
     appendStringField(field, wire::Program::kAttributesFieldNumber, entry);
     wire::Program one;
-    if (!parse(one, field))
+    if (!parseMessage(one, field))
       return makeError("the program's attributes are damaged");
     attributes.MergeFrom(one);
   }
@@ -96,15 +80,12 @@ Error readAttributes(const ModelParts &parts, WeightFiles &files, mil::Program &
   return Error::success();
 }
 
-Expected<Package> readModel(StringRef modelPath) {
-  auto file = MappedFile::open(modelPath);
-  if (!file)
-    return file.takeError();
-  Expected<ModelParts> parts = splitModel(llvm::toStringRef((*file)->bytes()));
+Expected<Package> readModel(StringRef modelPath, const MappedFile &file) {
+  Expected<ModelParts> parts = splitModel(llvm::toStringRef(file.bytes()));
   if (!parts)
     return parts.takeError();
   spec::ModelDescription description;
-  if (!parse(description, parts->description))
+  if (!parseMessage(description, parts->description))
     return makeError("its description is damaged");
 
   Package package;
@@ -130,9 +111,11 @@ Expected<Package> readModel(StringRef modelPath) {
   }
   package.program->metadata.otherModel = std::move(parts->otherModel);
   wire::Program other;
-  if (!parse(other, parts->otherProgram))
+  if (!parseMessage(other, parts->otherProgram))
     return makeError("its program is damaged");
   package.program->docString = other.docstring();
+  if (Error error = file.checkUnchanged())
+    return error;
   return package;
 }
 
@@ -143,15 +126,30 @@ Expected<Package> openPackage(StringRef path) {
     return openText(path);
   if (!isPackage(path) && isCompiledModel(path))
     return openCompiledModel(path);
-  Expected<std::string> model = findRootModel(path);
-  if (!model)
-    return model.takeError();
-  Expected<Package> package = readModel(*model);
-  if (!package)
-    return addContext(package.takeError(), "'" + *model + "'");
-  if (Error error = readDebugInfo(*model, *package->program))
-    return error;
-  return package;
+  // A package may change while it is read. Where the model is another one in the end, the weights
+  // may be those of that one.
+  constexpr int attempts = 20;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    Expected<std::string> model = findRootModel(path);
+    if (!model)
+      return model.takeError();
+    auto file = MappedFile::open(*model);
+    if (!file)
+      return file.takeError();
+    Expected<Package> package = readModel(*model, **file);
+    Error error = package ? readDebugInfo(*model, *package->program) : Error::success();
+    llvm::sys::fs::UniqueID now;
+    if (llvm::sys::fs::getUniqueID(*model, now) || now != (*file)->id()) {
+      consumeError(joinErrors(std::move(error), package ? Error::success() : package.takeError()));
+      continue;
+    }
+    if (error)
+      return error;
+    if (!package)
+      return addContext(package.takeError(), "'" + *model + "'");
+    return package;
+  }
+  return makeError("'{0}' changes all the time; try again when nobody writes to it", path);
 }
 
 Expected<mil::Opset> packageOpset(StringRef path) {

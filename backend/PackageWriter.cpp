@@ -7,14 +7,14 @@
 #include "backend/Manifest.h"
 #include "backend/ModelWriter.h"
 #include "backend/ProtoFunction.h"
+#include "mil/MappedStorage.h"
 #include "support/AtomicOutput.h"
-#include "support/FolderLock.h"
+#include "support/Folders.h"
 #include "support/OutputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include <filesystem>
 
 namespace fs = llvm::sys::fs;
 
@@ -64,7 +64,7 @@ Error writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
 Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evaluator,
                               llvm::StringRef spool, llvm::StringRef path) {
   spec::Model head;
-  if (!head.ParseFromString(program.metadata.otherModel))
+  if (!parseMessage(head, program.metadata.otherModel))
     return makeError("what the program keeps of its package's model is damaged");
   head.set_specificationversion(std::max(
       head.specificationversion(), mil::info(program.functions()[0]->opset).specificationVersion));
@@ -112,46 +112,24 @@ Error writeText(llvm::StringRef path, llvm::StringRef text) {
   return file->close();
 }
 
-/// Copies a file, a link as a link, or a folder with everything in it. Existing files stay.
-std::error_code copyTree(const llvm::Twine &from, const llvm::Twine &to) {
-  fs::file_status status;
-  if (std::error_code ec = fs::status(to, status, /*follow=*/false); !ec) {
-    if (status.type() != fs::file_type::directory_file || !fs::is_directory(from))
-      return ec;
-  }
-  if (std::error_code ec = fs::status(from, status, /*follow=*/false))
-    return ec;
-  if (status.type() == fs::file_type::symlink_file) {
-    std::error_code ec;
-    std::filesystem::copy_symlink(from.str(), to.str(), ec);
-    return ec;
-  }
-  if (status.type() != fs::file_type::directory_file)
-    return fs::copy_file(from, to);
-  std::error_code ec = fs::create_directories(to);
-  for (fs::directory_iterator it(from, ec, /*follow_symlinks=*/false), end; it != end && !ec;
-       it.increment(ec))
-    if (std::error_code failure =
-            copyTree(it->path(), to + "/" + llvm::sys::path::filename(it->path())))
-      return failure;
-  return ec;
-}
-
 /// Copies items of a manifest from one package to another; one that is not there has no more than
 /// its entry.
 Error copyItems(const llvm::json::Object &items, llvm::StringRef from, llvm::StringRef to) {
   for (const auto &[identifier, item] : items) {
-    llvm::SmallString<256> source(from), target(to);
-    for (auto *path : {&source, &target})
-      llvm::sys::path::append(*path, "Data", *item.getAsObject()->getString("path"));
+    llvm::SmallString<256> where("Data"), source(from), target(to);
+    llvm::sys::path::append(where, *item.getAsObject()->getString("path"));
+    llvm::sys::path::append(source, where);
+    llvm::sys::path::append(target, where);
     fs::file_status status;
     if (fs::status(source, status, /*follow=*/false) == std::errc::no_such_file_or_directory)
       continue;
-    std::error_code ec = fs::create_directories(llvm::sys::path::parent_path(target));
-    if (!ec)
-      ec = copyTree(source, target);
-    if (ec)
-      return makeError("cannot copy '{0}', an item of the package: {1}", source, ec.message());
+    // An item may be a link, and another one claim to lie in it.
+    Error error = makeFoldersInside(to, llvm::sys::path::parent_path(where));
+    if (!error)
+      error = copyTree(source.str().str(), target.str().str());
+    if (error)
+      return addContext(std::move(error),
+                        fmt::format("cannot copy '{0}', an item of the package", source));
   }
   return Error::success();
 }
@@ -216,7 +194,11 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   // What another process adds to the package meanwhile would be lost.
   std::optional<FolderLock> lock;
   auto takeLock = [&]() -> Error {
-    if (options.isLocked || lock || !fs::exists(output->target()))
+    if (options.lock)
+      return options.lock->check();
+    if (lock)
+      return lock->check();
+    if (!fs::exists(output->target()))
       return Error::success();
     auto taken = FolderLock::take(output->target());
     if (!taken)
@@ -231,13 +213,12 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
     llvm::sys::path::append(result, "Data", packageAuthor, name);
     return result.str().str();
   };
-  std::string weights = inside(weightPath);
   // Never the outermost: where an interrupt has removed that, nothing is to appear again.
   llvm::SmallString<256> directory(output->path());
   for (llvm::StringRef name : {llvm::StringRef("Data"), llvm::StringRef(packageAuthor),
                                llvm::sys::path::parent_path(weightPath)}) {
     llvm::sys::path::append(directory, name);
-    if (std::error_code ec = fs::create_directory(directory))
+    if (std::error_code ec = makeFolder(directory))
       return makeError("cannot write '{0}': {1}", path, ec.message());
   }
 
@@ -245,10 +226,15 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   WriteReport &written = report ? *report : local;
   written = {};
   std::vector<WeightRequest> requests = collectWeights(program, options.share, written);
+  Expected<OutputFile> weightFile = OutputFile::create(inside(weightPath));
+  if (!weightFile)
+    return weightFile.takeError();
   Expected<WeightLayout> layout =
-      writeWeights(weights, requests, options.threads, options.evaluator, options.proceed);
+      writeWeights(*weightFile, requests, options.threads, options.evaluator, options.proceed);
   if (!layout)
     return layout.takeError();
+  if (Error error = weightFile->close())
+    return error;
   written.layout = std::move(*layout);
   requests = {};
 
@@ -288,8 +274,17 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
   // One that another process has put there since.
   if (Error error = takeLock())
     return error;
+  if (Error error = mil::checkUnchanged(program))
+    return error;
+  if (options.companion)
+    if (Error error = options.companion->prepare())
+      return error;
   // An older package is given up only once the new one is safe on the disk.
-  return output->commit(/*flush=*/fs::exists(output->target()));
+  Error error = output->commit(/*flush=*/fs::exists(output->target()));
+  // Until `output` goes, the package that is now in place is locked, new or not.
+  if (options.companion && output->isInPlace())
+    options.companion->finish();
+  return error;
 }
 
 } // namespace plait

@@ -13,12 +13,24 @@
 
 #include "backend/WeightWriter.h"
 #include "mil/IR.h"
+#include "support/FolderLock.h"
 
 #include "llvm/ADT/DenseMap.h"
 
 namespace plait {
 
 struct WriteReport;
+
+/// A file beside a package that changes together with it.
+class Companion {
+public:
+  virtual ~Companion() = default;
+  /// When all else is ready, and other processes are kept from the package. Its error is that of
+  /// the whole, and the package is as it was.
+  virtual Error prepare() = 0;
+  /// The package is in place, and others are still kept from it. There is no way back from here.
+  virtual void finish() = 0;
+};
 
 struct WriteOptions {
   /// Whether functions share blobs; without it each function has its own.
@@ -36,8 +48,9 @@ struct WriteOptions {
   bool keepOtherItems = false;
   /// Whether the package tells where its operations come from (DebugInfo.h).
   bool debugInfo = false;
-  /// Whether the caller holds the lock of the package that is replaced; else it is taken here.
-  bool isLocked = false;
+  /// The lock of the package that is replaced, where the caller holds it; else it is taken here.
+  const FolderLock *lock = nullptr;
+  Companion *companion = nullptr;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.

@@ -34,6 +34,10 @@ using RefineInput = llvm::function_ref<mil::Type(llvm::StringRef name, mil::Type
 Error decodeFunction(const wire::Function &in, mil::Function &out, WeightFiles &files,
                      RefineInput refine);
 
+/// False where `bytes` are no such message. Nothing else reads messages, so that none is read
+/// without a look at this.
+[[nodiscard]] bool parseMessage(google::protobuf::MessageLite &message, llvm::StringRef bytes);
+
 /// Protobuf's wire format, as far as it is written by hand: a field's key with the length of what
 /// follows, and a field that holds a message, with map entries in order of their keys.
 void appendLengthField(std::string &out, unsigned field, uint64_t length);

@@ -4,9 +4,12 @@
 #include "backend/Description.h"
 #include "backend/ProtoValue.h"
 #include "backend/WeightWriter.h"
+#include "mil/MappedStorage.h"
 #include "mil/Parser.h"
 #include "mil/Printer.h"
 #include "mil/StandIn.h"
+#include "support/FileStream.h"
+#include "support/NewFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -152,37 +155,6 @@ std::vector<WeightRequest> largeConstants(const mil::Program &program, mil::Eval
   return requests;
 }
 
-/// A file that takes its name once it is complete.
-class NewFile {
-public:
-  explicit NewFile(std::string name) : name(std::move(name)) {}
-  ~NewFile() {
-    if (!temporary.empty())
-      fs::remove(temporary);
-  }
-  Error create() {
-    // A new file would take the place of folders' and devices' names as well.
-    fs::file_status status;
-    if (!fs::status(name, status) && !fs::is_regular_file(status))
-      return makeError("cannot write '{0}': it is there and no regular file", name);
-    llvm::SmallString<256> unique;
-    if (std::error_code ec = fs::createUniqueFile(name + ".%%%%%%%%", unique))
-      return makeError("cannot write '{0}': {1}", name, ec.message());
-    temporary = unique.str().str();
-    return Error::success();
-  }
-  StringRef path() const { return temporary; }
-  Error commit() {
-    if (std::error_code ec = fs::rename(temporary, name))
-      return makeError("cannot write '{0}': {1}", name, ec.message());
-    temporary.clear();
-    return Error::success();
-  }
-
-private:
-  std::string name, temporary;
-};
-
 } // namespace
 
 // ---- Interface ----------------------------------------------------------------------------------
@@ -237,16 +209,19 @@ Error writeTextModel(const mil::Program &program, StringRef where, mil::Evaluato
                      unsigned threads) {
   llvm::SmallString<256> weightsPath(where);
   path::replace_extension(weightsPath, "weights.bin");
-  NewFile text(where.str()), weights(weightsPath.str().str());
-
-  if (Error error = text.create())
-    return error;
+  collectAbandoned(path::parent_path(where));
+  Expected<NewFile> text = NewFile::create(where);
+  if (!text)
+    return text.takeError();
   std::vector<WeightRequest> requests = largeConstants(program, evaluator);
+  std::optional<NewFile> weights;
   WeightLayout layout;
   if (!requests.empty()) {
-    if (Error error = weights.create())
-      return error;
-    Expected<WeightLayout> written = writeWeights(weights.path(), requests, threads, evaluator);
+    Expected<NewFile> file = NewFile::create(weightsPath);
+    if (!file)
+      return file.takeError();
+    weights.emplace(std::move(*file));
+    Expected<WeightLayout> written = writeWeights(weights->file(), requests, threads, evaluator);
     if (!written)
       return written.takeError();
     layout = std::move(*written);
@@ -260,21 +235,16 @@ Error writeTextModel(const mil::Program &program, StringRef where, mil::Evaluato
                              layout.offset(next++)};
   };
   options.programAttributes = withOwnAttributes(program);
-  std::error_code ec;
-  llvm::raw_fd_ostream out(text.path(), ec);
-  if (ec)
-    return makeError("cannot write '{0}': {1}", where, ec.message());
+  FileStream out(text->file());
   mil::print(program, out, options);
-  out.close();
-  if (out.has_error()) {
-    ec = out.error();
-    out.clear_error();
-    return makeError("cannot write '{0}': {1}", where, ec.message());
-  }
-  if (!requests.empty())
-    if (Error error = weights.commit())
+  if (Error error = out.finish())
+    return error;
+  if (Error error = mil::checkUnchanged(program))
+    return error;
+  if (weights)
+    if (Error error = weights->commit(/*flush=*/false))
       return error;
-  return text.commit();
+  return text->commit(/*flush=*/false);
 }
 
 } // namespace plait

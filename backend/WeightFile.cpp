@@ -105,7 +105,9 @@ Expected<WeightBlob> WeightFile::blobAt(uint64_t offset) const {
   blob.dtype = *dtype;
   blob.byteSize = read64le(record + 8);
   blob.dataOffset = read64le(record + 16);
-  uint64_t padding = read64le(record + 24);
+  // Before there were types of a few bits the field was reserved, and whatever lay in memory was
+  // written to it.
+  uint64_t padding = mil::isSubByte(blob.dtype) ? read64le(record + 24) : 0;
 
   if (blob.dataOffset % weightAlignment != 0)
     return bad("its data is not aligned to {0} bytes", weightAlignment);
@@ -114,8 +116,7 @@ Expected<WeightBlob> WeightFile::blobAt(uint64_t offset) const {
                blob.dataOffset, bytes.size());
   unsigned width = mil::bitWidth(blob.dtype);
   // The size is bounded by the file's, so that its count of bits fits.
-  if (padding >= 8 || padding > blob.byteSize * 8 ||
-      (padding != 0 && !mil::isSubByte(blob.dtype)) || (blob.byteSize * 8 - padding) % width != 0)
+  if (padding >= 8 || padding > blob.byteSize * 8 || (blob.byteSize * 8 - padding) % width != 0)
     return bad("{0} bytes less {1} bits of padding are no whole number of {2} elements",
                blob.byteSize, padding, mil::name(blob.dtype));
   blob.paddingBits = unsigned(padding);

@@ -9,7 +9,8 @@
 // `count` is the number of blobs. `code` is the element type (blobCode below), `bytes` the size of
 // the data, `data` its offset in the file, a multiple of 64. Sub-byte types are packed from the low
 // bits of each byte; `padding` counts the unused high bits of the last byte and is 0 for other
-// types. A MIL value refers to a blob by the offset of its metadata. No shape is stored.
+// types. Other writers left anything where this says zero, and nothing of it is read. A MIL value
+// refers to a blob by the offset of its metadata. No shape is stored.
 #pragma once
 
 #include "mil/Attr.h"

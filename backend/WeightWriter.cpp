@@ -3,7 +3,6 @@
 
 #include "backend/ComparableViews.h"
 #include "mil/RecordChecksum.h"
-#include "support/OutputFile.h"
 #include "support/Parallel.h"
 
 #include "llvm/ADT/DenseSet.h"
@@ -667,21 +666,16 @@ Expected<WeightLayout> Writer::run() {
 
 } // namespace
 
-Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
-                                    unsigned threads, mil::Evaluator *evaluator,
-                                    WriteProgress proceed) {
-  Expected<OutputFile> file = OutputFile::create(path);
-  if (!file)
-    return file.takeError();
+Expected<WeightLayout> writeWeights(const WritableFile &file,
+                                    llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+                                    mil::Evaluator *evaluator, WriteProgress proceed) {
   Expected<WeightLayout> layout =
-      Writer(*file, requests, threads, evaluator, std::move(proceed)).run();
+      Writer(file, requests, threads, evaluator, std::move(proceed)).run();
   if (!layout)
     return layout;
-  if (Error error = file->writeAt(0, encodeWeightHeader(uint32_t(layout->blobs.size()))))
+  if (Error error = file.writeAt(0, encodeWeightHeader(uint32_t(layout->blobs.size()))))
     return error;
-  if (Error error = file->resize(layout->fileBytes))
-    return error;
-  if (Error error = file->close())
+  if (Error error = file.resize(layout->fileBytes))
     return error;
   return layout;
 }

@@ -49,17 +49,18 @@ struct WeightLayout {
 /// may be empty.
 using WriteProgress = std::function<bool(uint64_t done, uint64_t total)>;
 
-/// Writes `requests` to the new file `path` with `threads` threads (0: one a processor).
+/// Writes `requests` to the new, empty `file` with `threads` threads (0: one a processor).
 /// `evaluator` computes lazy constants; it may be null when there are none.
-Expected<WeightLayout> writeWeights(const llvm::Twine &path, llvm::ArrayRef<WeightRequest> requests,
-                                    unsigned threads, mil::Evaluator *evaluator,
-                                    WriteProgress proceed = {});
+Expected<WeightLayout> writeWeights(const WritableFile &file,
+                                    llvm::ArrayRef<WeightRequest> requests, unsigned threads,
+                                    mil::Evaluator *evaluator, WriteProgress proceed = {});
 
 /// Adds the weights of `requests` to a weight file. `existing` is that file, `blobs` its leading
-/// blobs, and `file` the same file, open for writing. A request whose content is among `blobs` is
-/// given that blob; the others are written behind the last one. The header and the existing blobs
-/// stay untouched, and the file is neither cut nor flushed. The layout begins with `blobs`.
-/// `existing` may be null if there are none: the first blob then follows the place of the header.
+/// blobs, and `file` the same file, or a copy of these blobs, open for writing. A request whose
+/// content is among `blobs` is given that blob; the others are written behind the last one. The
+/// header and the existing blobs stay untouched, and the file is neither cut nor flushed. The
+/// layout begins with `blobs`. `existing` may be null if there are none: the first blob then
+/// follows the place of the header.
 Expected<WeightLayout> appendWeights(const WritableFile &file, const WeightFile *existing,
                                      llvm::ArrayRef<WeightBlob> blobs,
                                      llvm::ArrayRef<WeightRequest> requests, unsigned threads,

@@ -3,8 +3,9 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "runtime/arrays/Npy.h"
+#include "support/Folders.h"
+#include "support/Temporary.h"
 
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -50,8 +51,9 @@ Expected<int> run(const Arguments &arguments) {
   auto packed = packAdapter(adapter, *mapPath, arguments.value(functionOption));
   if (!packed)
     return packed.takeError();
-  if (std::error_code code = llvm::sys::fs::create_directories(*folder))
+  if (std::error_code code = makeFolders(*folder))
     return makeError("{0}: {1}", *folder, code.message());
+  collectAbandoned(*folder);
   uint64_t bytes = 0;
   for (const adapters::PackedInput &input : *packed) {
     llvm::SmallString<256> path(*folder);

@@ -1,11 +1,9 @@
-// JSON in and out.
+// JSON in; SideFile.cpp has the way out.
 #include "driver/AdapterMap.h"
 
 #include "adapters/Pack.h"
 #include "driver/LibTorch.h"
-#include "support/FileSystem.h"
 #include "support/Json.h"
-#include "support/Unfinished.h"
 
 #include "support/Format.h"
 #include "llvm/ADT/STLExtras.h"
@@ -14,7 +12,6 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/raw_ostream.h"
 
 namespace fs = llvm::sys::fs;
 namespace json = llvm::json;
@@ -45,73 +42,6 @@ Error checkAdapterMap(llvm::StringRef package) {
                                 "away",
                                 path));
   return Error::success();
-}
-
-static std::string textOf(const AdapterMap &map) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  json::OStream to(out, 2);
-  to.object([&] {
-    to.attributeObject("functions", [&] {
-      for (const auto &[name, inputs] : map.functions)
-        to.attributeArray(name, [&, &inputs = inputs] {
-          for (const adapters::AdapterInput &input : inputs)
-            to.object([&] {
-              to.attribute("input", input.name);
-              to.attribute("key", input.key);
-              to.attribute("kind", input.kind);
-              to.attributeArray("shape", [&] {
-                for (int64_t size : input.shape)
-                  to.value(size);
-              });
-              to.attribute("dtype", "fp16");
-            });
-        });
-    });
-  });
-  out << '\n';
-  return text;
-}
-
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn) {
-  std::string path = adapterMapPath(package);
-  if (map.functions.empty()) {
-    if (!fs::exists(path))
-      return Error::success();
-    if (auto former = readAdapterMap(path); !former) {
-      warn(toString(former.takeError()) + "; it stays where it is");
-      return Error::success();
-    }
-    if (std::error_code ec = fs::remove(path))
-      return makeError("cannot remove '{0}': {1}", path, ec.message());
-    return Error::success();
-  }
-  // On the disk before it takes the place of another one.
-  llvm::SmallString<256> fresh;
-  fs::createUniquePath(path + ".%%%%%%%%", fresh, /*MakeAbsolute=*/false);
-  std::string temporary = fresh.str().str();
-  auto nothing = [] { return std::error_code(); };
-  Unfinished::begin(temporary, nothing);
-  FileSystem &files = FileSystem::system();
-  Error error = [&]() -> Error {
-    auto file = files.create(temporary);
-    if (!file)
-      return file.takeError();
-    if (Error error = (*file)->writeAt(0, textOf(map)))
-      return error;
-    if (Error error = (*file)->flush())
-      return error;
-    if (Error error = (*file)->close())
-      return error;
-    return files.rename(temporary, path);
-  }();
-  if (error)
-    consumeError(files.remove(temporary));
-  Unfinished::end(temporary, nothing);
-  if (error)
-    return error;
-  llvm::StringRef folder = path::parent_path(path);
-  return files.flushFolder(folder.empty() ? "." : folder.str());
 }
 
 bool fits(llvm::ArrayRef<adapters::AdapterInput> inputs, const mil::Function &function,

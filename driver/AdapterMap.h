@@ -28,11 +28,6 @@ std::string adapterMapPath(llvm::StringRef package);
 /// An error where something other than a side file lies there.
 Error checkAdapterMap(llvm::StringRef package);
 
-/// Writes the side file of a package anew, safe on the disk. If no function takes adapters there is
-/// none, and the one of a replaced package is removed. Another file of that name stays, with a
-/// warning.
-Error writeAdapterMap(const AdapterMap &map, llvm::StringRef package, Warn warn);
-
 /// Whether the function has all `inputs` of its entry in the side file of `package`; warns where it
 /// does not, as after an interruption between the package and its side file.
 bool fits(llvm::ArrayRef<adapters::AdapterInput> inputs, const mil::Function &function,

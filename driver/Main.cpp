@@ -10,7 +10,7 @@
 int main(int argc, char **argv) {
   // A file-size limit shall be an error that is reported, not a signal that kills.
   std::signal(SIGXFSZ, SIG_IGN);
-  plait::driver::removeUnfinishedOnSignals();
+  plait::driver::handleSignals();
   int status = plait::driver::runCommandLine(llvm::ArrayRef<const char *>(argv + 1, argc - 1));
   llvm::outs().flush();
   llvm::errs().flush();

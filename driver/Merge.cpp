@@ -4,12 +4,14 @@
 #include "backend/DebugInfo.h"
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
-#include "driver/AdapterMap.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
+#include "driver/SideFile.h"
 #include "driver/Target.h"
 #include "mil/Verifier.h"
+
+#include "llvm/Support/FileSystem.h"
 
 namespace plait::driver {
 
@@ -69,6 +71,15 @@ Expected<CompileReport> merge(const MergeOptions &options) {
                        mil::whyIllegal(source.name));
   if (Error error = checkOutput(options.output))
     return error;
+  // The output may be one of the sources: what another process did to it between reading and
+  // writing would be lost.
+  std::optional<FolderLock> lock;
+  if (llvm::sys::fs::exists(options.output)) {
+    auto taken = FolderLock::take(options.output);
+    if (!taken)
+      return taken.takeError();
+    lock.emplace(std::move(*taken));
+  }
   mil::Program program;
   AdapterMap adapterMap;
   for (const MergeSource &source : options.sources)
@@ -100,10 +111,12 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   write.accept = [&](const WriteReport &report) {
     return options.expectShared ? checkShares(report, *options.expectShared) : Error::success();
   };
+  SideFile sideFile(options.output, std::move(adapterMap), SideFile::Former::Dropped, {},
+                    options.warn);
+  write.lock = lock ? &*lock : nullptr;
+  write.companion = &sideFile;
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))
-    return error;
-  if (Error error = writeAdapterMap(adapterMap, options.output, options.warn))
     return error;
   return summarise(program, written);
 }

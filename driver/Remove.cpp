@@ -4,9 +4,8 @@
 #include "backend/DebugInfo.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
-#include "driver/AdapterMap.h"
 #include "driver/LibTorch.h"
-#include "support/FolderLock.h"
+#include "driver/SideFile.h"
 
 namespace plait::driver {
 
@@ -24,24 +23,18 @@ static Error compact(const RemoveOptions &options) {
   write.evaluator = &evaluator;
   write.debugInfo = hasDebugInfo(**program);
   write.keepOtherItems = true;
-  write.isLocked = true;
+  write.lock = &*lock;
   return writePackage(**program, options.package, write);
 }
 
 Error remove(const RemoveOptions &options) {
+  SideFile sideFile(options.package, {}, SideFile::Former::Required, options.functions,
+                    options.warn);
   EditOptions edit;
   edit.defaultFunction = options.defaultFunction;
-  auto map = adapterMapOf(options.package);
-  if (!map)
-    return map.takeError();
+  edit.companion = &sideFile;
   if (!options.functions.empty() || !options.defaultFunction.empty())
     if (Error error = removeFunctions(options.package, options.functions, edit))
-      return error;
-  size_t inMap = map->functions.size();
-  for (const std::string &name : options.functions)
-    map->functions.erase(name);
-  if (map->functions.size() != inMap)
-    if (Error error = writeAdapterMap(*map, options.package, options.warn))
       return error;
   return options.compact ? compact(options) : Error::success();
 }

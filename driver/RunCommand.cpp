@@ -5,11 +5,13 @@
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/RunPlan.h"
+#include "mil/MappedStorage.h"
 #include "runtime/arrays/Npy.h"
+#include "support/Folders.h"
+#include "support/Temporary.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -95,8 +97,9 @@ llvm::StringMap<std::string> placesOf(mil::Function &function) {
 Error writeResults(mil::Function &function, StringRef folder,
                    llvm::ArrayRef<runtime::NamedResult> outputs,
                    llvm::ArrayRef<runtime::NamedTensor> traced) {
-  if (std::error_code ec = llvm::sys::fs::create_directories(folder))
+  if (std::error_code ec = makeFolders(folder))
     return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
+  collectAbandoned(folder);
   for (const runtime::NamedResult &output : outputs) {
     const mil::TensorData *value = output.value.tensor();
     if (!value)
@@ -197,6 +200,8 @@ Expected<int> run(const Arguments &arguments) {
                                           : results.takeError();
       if (timed)
         llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, running.milliseconds());
+      if (Error error = mil::checkUnchanged(**package))
+        return error;
       outputs = std::move(*results);
       llvm::SmallString<256> target(*folder);
       if (arguments.has(stepsOption))

@@ -19,8 +19,7 @@ struct VerifyModel {
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
 };
 
-/// `options.tracer` is this function's own affair. With adapters there is a temporary file
-/// meanwhile.
+/// `options.tracer` is this function's own affair.
 Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
                                        runtime::VerifyOptions options);
 

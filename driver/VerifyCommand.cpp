@@ -5,6 +5,7 @@
 #include "driver/Diagnostics.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
+#include "mil/MappedStorage.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -233,6 +234,8 @@ Expected<int> run(const Arguments &arguments) {
     auto report = (*part)->verify(**function, *model, std::move(own));
     if (!report)
       return report.takeError();
+    if (Error failure = mil::checkUnchanged(**package))
+      return failure;
     print((*function)->name, target, *report, **part);
     passed &= report->passed;
   }

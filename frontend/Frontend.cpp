@@ -23,7 +23,7 @@ struct Models::State {
   struct Source {
     torch::jit::Module module;
     StorageOf storageOf;
-    bool isFile = false; ///< whose records have checksums
+    std::shared_ptr<const MappedFile> file; ///< null where none is mapped
   };
 
   const EqualRecords *equal = nullptr;
@@ -106,14 +106,15 @@ Expected<Models::State::Source> Models::State::open(const ModelFunction &declare
     auto view = viewOnHost(*declared.module, host);
     if (!view)
       return addContext(view.takeError(), declared.model);
-    return Source{std::move(*view), [this](const at::Tensor &t) { return storageInMemory(t); }};
+    return Source{std::move(*view), [this](const at::Tensor &t) { return storageInMemory(t); },
+                  nullptr};
   }
   auto loaded = load(declared.model);
   if (!loaded)
     return loaded.takeError();
   const LoadedModule &file = **loaded;
   return Source{file.module, [this, &file](const at::Tensor &t) { return storageOf(file, t); },
-                /*isFile=*/true};
+                file.file()};
 }
 
 Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFunction &declared) {
@@ -150,7 +151,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   EngineOptions engine;
   engine.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
   engine.storageOf = source->storageOf;
-  if (source->isFile)
+  if (source->file) // whose records have checksums
     engine.noteRead = [&](const at::Tensor &tensor) {
       if (auto storage = source->storageOf(tensor))
         storage->checksum->want();
@@ -178,6 +179,9 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
     error = makeError("{0}", exception.what());
   }
   llvm::append_range(warnings, lowering.takeWarnings());
+  // What is only read later is checked by whoever writes it.
+  if (!error && source->file)
+    error = source->file->checkUnchanged();
   if (!error) {
     if (borders && readGiven)
       *readGiven = borders->read();

@@ -88,15 +88,15 @@ private:
   std::unique_ptr<State> state_;
 };
 
-/// Writes the model at `path` with other values of some parameters, as a TorchScript file at
-/// `output`; in fp32, where the model has parameters of half precision. A parameter takes the
-/// values in its own type.
+/// The model at `path` with other values of some parameters, to be run by LibTorch; in fp32, where
+/// the model has parameters of half precision. A parameter takes the values in its own type. The
+/// other parameters stay in the file, which is mapped.
 struct ParameterValue {
   std::string path; ///< "encoder.proj.weight"
   mil::TensorData value;
 };
-Error writeWithParameters(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
-                          llvm::StringRef output);
+Expected<std::shared_ptr<torch::jit::Module>>
+moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values);
 
 /// The tensors of a dictionary that torch.save wrote, by name, in its order: views of the file.
 Expected<std::vector<std::pair<std::string, mil::TensorData>>> readTensors(llvm::StringRef path);

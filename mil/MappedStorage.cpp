@@ -1,6 +1,10 @@
 // The one place where such storage is made.
 #include "mil/MappedStorage.h"
 
+#include "mil/IR.h"
+
+#include <set>
+
 namespace plait::mil {
 
 std::shared_ptr<Storage> mappedStorage(std::shared_ptr<const MappedFile> file,
@@ -9,6 +13,7 @@ std::shared_ptr<Storage> mappedStorage(std::shared_ptr<const MappedFile> file,
   storage->release = [bytes, file = file.get()](size_t offset, size_t size) {
     file->release(bytes.slice(offset, size));
   };
+  storage->check = [file = file.get()] { return file->checkUnchanged(); };
   return storage;
 }
 
@@ -18,6 +23,22 @@ std::shared_ptr<Storage> keptStorage(llvm::ArrayRef<uint8_t> bytes,
   storage->bytes = bytes;
   storage->owner = std::move(owner);
   return storage;
+}
+
+Error checkUnchanged(const Program &program) {
+  std::set<const void *> checked; // one owner, however many storages are parts of it
+  Error error = Error::success();
+  for (const auto &function : program.functions())
+    walk(function->body(), [&](const Op &op) {
+      const TensorData *tensor = op.is(OpKind::const_) ? op.val().tensor() : nullptr;
+      if (error || !tensor)
+        return;
+      forEachLeaf(*tensor, [&](const TensorData::Node &leaf) {
+        if (!error && leaf.storage->check && checked.insert(leaf.storage->owner.get()).second)
+          error = leaf.storage->check();
+      });
+    });
+  return error;
 }
 
 } // namespace plait::mil

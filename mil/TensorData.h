@@ -38,6 +38,8 @@ struct Storage {
   std::optional<uint32_t> crc;
   /// Gives the pages of [offset, offset + size) back to the system; empty for owned memory.
   std::function<void(size_t offset, size_t size)> release;
+  /// Fails where the bytes may have changed since they were mapped; empty for owned memory.
+  std::function<Error()> check;
   /// Null where nothing compares the storage with others.
   std::shared_ptr<const Likeness> likeness;
   /// What is to see bytes that are read; null where no file states a CRC-32 of them.

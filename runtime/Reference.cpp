@@ -106,8 +106,12 @@ Expected<Reference> loadReference(llvm::StringRef path) {
   auto loaded = loadModule(path);
   if (!loaded)
     return loaded.takeError();
-  return Reference([module = *loaded, path = path.str()](
-                       llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
+  return referenceOf(std::move(*loaded), path);
+}
+
+Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name) {
+  return [module = std::move(loaded), path = name.str()](
+             llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
     auto outputs = callWithIntegers<std::vector<TensorData>>(
         inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
           std::vector<TensorData> flat;
@@ -118,7 +122,7 @@ Expected<Reference> loadReference(llvm::StringRef path) {
     if (!outputs)
       return addContext(outputs.takeError(), path);
     return outputs;
-  });
+  };
 }
 
 } // namespace plait::runtime

@@ -3,6 +3,10 @@
 
 #include "runtime/Runner.h"
 
+namespace torch::jit {
+struct Module;
+}
+
 namespace plait::runtime {
 
 /// What verification holds a function against: outputs in order for inputs in order.
@@ -13,5 +17,7 @@ using Reference =
 /// inputs are given as int64, and again as int32 or bool if the model refuses them. Tuples, lists
 /// and dictionaries of tensors are flattened in order; numbers count as tensors without dimensions.
 Expected<Reference> loadReference(llvm::StringRef path);
+/// The same of a model that is loaded, in evaluation mode and fp32; messages call it `name`.
+Reference referenceOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name);
 
 } // namespace plait::runtime

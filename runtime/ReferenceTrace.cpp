@@ -186,15 +186,20 @@ Expected<ReferenceTracer> loadTracer(llvm::StringRef path, NodeDescriber describ
   auto loaded = loadModule(path);
   if (!loaded)
     return loaded.takeError();
-  return ReferenceTracer([module = *loaded, path = path.str(),
-                          describe = std::move(describe)](llvm::ArrayRef<NamedTensor> inputs) {
+  return tracerOf(std::move(*loaded), path, std::move(describe));
+}
+
+ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
+                         NodeDescriber describe) {
+  return [module = std::move(loaded), path = name.str(),
+          describe = std::move(describe)](llvm::ArrayRef<NamedTensor> inputs) {
     auto steps = callWithIntegers<std::vector<ReferenceStep>>(
         inputs, [&](std::vector<c10::IValue> arguments) {
           return traceModule(*module, std::move(arguments), describe);
         });
     return steps ? std::move(steps)
                  : Expected<std::vector<ReferenceStep>>(addContext(steps.takeError(), path));
-  });
+  };
 }
 
 } // namespace plait::runtime

@@ -7,8 +7,9 @@
 #include <functional>
 
 namespace torch::jit {
+struct Module;
 struct Node;
-}
+} // namespace torch::jit
 
 namespace plait::runtime {
 
@@ -34,5 +35,8 @@ using NodeDescriber = std::function<std::string(const torch::jit::Node &)>;
 /// Loads a TorchScript file as loadReference() does. Every intermediate tensor of a run is held at
 /// once.
 Expected<ReferenceTracer> loadTracer(llvm::StringRef path, NodeDescriber describe);
+/// The same of a model that is loaded, in evaluation mode and fp32; messages call it `name`.
+ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name,
+                         NodeDescriber describe);
 
 } // namespace plait::runtime

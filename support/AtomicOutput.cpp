@@ -1,6 +1,7 @@
 // Building a directory beside its target and exchanging the two.
 #include "support/AtomicOutput.h"
 #include "support/Flush.h"
+#include "support/Folders.h"
 #include "support/Unfinished.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/Twine.h"
@@ -37,13 +38,6 @@ std::error_code exchangePaths(const std::string &a, const std::string &b) {
   if (errno == EINVAL || errno == ENOTSUP || errno == ENOSYS)
     return std::make_error_code(std::errc::function_not_supported);
   return lastError();
-}
-
-std::string uniqueBeside(llvm::StringRef target) {
-  llvm::SmallString<256> model(path::parent_path(target)), result;
-  path::append(model, "." + path::filename(target) + ".%%%%%%%%");
-  fs::createUniquePath(model, result, /*MakeAbsolute=*/false);
-  return result.str().str();
 }
 
 void discard(const std::string &directory) {
@@ -90,22 +84,17 @@ Expected<AtomicDirectory> AtomicDirectory::create(llvm::StringRef target) {
     return makeError("cannot write '{0}': there is no folder '{1}'; create it first", target,
                      parent);
 
-  // A few tries: another process may take the same name between the choice and the creation.
-  for (int attempt = 0;; ++attempt) {
-    std::string temporary = uniqueBeside(destination);
-    std::error_code ec = Unfinished::begin(temporary, [&] {
-      return fs::create_directory(temporary, /*IgnoreExisting=*/false, fs::perms::all_all);
-    });
-    if (!ec)
-      return AtomicDirectory(std::move(temporary), destination.str().str());
-    if (ec != std::errc::file_exists || attempt == 16)
-      return makeError("cannot write '{0}': creating a folder in '{1}' failed: {2}", target, parent,
-                       ec.message());
-  }
+  collectAbandoned(parent);
+  llvm::ErrorOr<Temporary> made = Temporary::create(destination, makeFolder);
+  if (!made)
+    return makeError("cannot write '{0}': creating a folder in '{1}' failed: {2}", target, parent,
+                     made.getError().message());
+  return AtomicDirectory(std::move(*made), destination.str().str());
 }
 
 AtomicDirectory::AtomicDirectory(AtomicDirectory &&other) noexcept
-    : temporary(std::exchange(other.temporary, {})), destination(std::move(other.destination)) {}
+    : temporary(std::exchange(other.temporary, {})), lock(std::move(other.lock)),
+      destination(std::move(other.destination)) {}
 
 AtomicDirectory::~AtomicDirectory() {
   if (!temporary.empty())
@@ -135,7 +124,7 @@ Error AtomicDirectory::commit(bool flush) {
     former = temporary;
   } else if (ec == std::errc::function_not_supported) {
     // One step for signals at least: between the two renames there is nothing at the target.
-    former = uniqueBeside(destination);
+    former = asidePath(destination);
     ec = Unfinished::begin(former, [&] {
       if (std::error_code failure = move(destination, former))
         return failure;

@@ -35,7 +35,7 @@ class FileSystem {
 public:
   virtual ~FileSystem() = default;
 
-  /// Creates `path`, or empties it where it exists.
+  /// Creates `path`. Anything that is there is an error, a link to nothing too.
   virtual Expected<std::unique_ptr<WritableFile>> create(const std::string &path) = 0;
   /// Opens the existing `path` for writing beside what it holds.
   virtual Expected<std::unique_ptr<WritableFile>> openExisting(const std::string &path) = 0;

@@ -1,10 +1,8 @@
 // Keeps two processes from changing one folder at a time.
 #pragma once
 
-#include "support/Error.h"
-#include "llvm/ADT/StringRef.h"
+#include "support/FileLock.h"
 #include <string>
-#include <utility>
 
 namespace plait {
 
@@ -15,17 +13,13 @@ public:
   static Expected<FolderLock> take(llvm::StringRef folder);
   /// Fails where another folder has taken the place of the one that is held.
   Error check() const;
-  FolderLock(FolderLock &&other) noexcept
-      : folder(std::move(other.folder)), descriptor(std::exchange(other.descriptor, -1)) {}
-  FolderLock &operator=(FolderLock &&) = delete;
-  ~FolderLock();
 
 private:
-  FolderLock(llvm::StringRef folder, int descriptor) : folder(folder), descriptor(descriptor) {}
+  FolderLock(llvm::StringRef folder, FileLock lock) : folder(folder), lock(std::move(lock)) {}
   Error isTaken() const;
 
   std::string folder;
-  int descriptor;
+  FileLock lock;
 };
 
 } // namespace plait

@@ -22,7 +22,7 @@ static Expected<int> openForWriting(const std::string &name, int flags) {
 
 Expected<OutputFile> OutputFile::create(const llvm::Twine &path) {
   std::string name = path.str();
-  Expected<int> descriptor = openForWriting(name, O_CREAT | O_TRUNC);
+  Expected<int> descriptor = openForWriting(name, O_CREAT | O_EXCL | O_NOFOLLOW);
   if (!descriptor)
     return descriptor.takeError();
   return OutputFile(std::move(name), *descriptor);

@@ -7,7 +7,7 @@ namespace plait {
 
 class OutputFile : public WritableFile {
 public:
-  /// Creates `path`, or empties it where it exists.
+  /// Creates `path`. Anything that is there is an error, a link to nothing too.
   static Expected<OutputFile> create(const llvm::Twine &path);
   /// Opens the existing `path` for writing beside what it holds.
   static Expected<OutputFile> openExisting(const llvm::Twine &path);

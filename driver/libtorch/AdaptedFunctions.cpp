@@ -203,7 +203,8 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
 
 // ---- For verify --------------------------------------------------------------------------------
 
-Error writeMerged(StringRef base, const adapters::AdapterOptions &adapters, StringRef output) {
+Expected<std::shared_ptr<torch::jit::Module>>
+mergedModel(StringRef base, const adapters::AdapterOptions &adapters) {
   frontend::Models models;
   auto tree = models.describe({"", base.str()});
   if (!tree)
@@ -219,7 +220,7 @@ Error writeMerged(StringRef base, const adapters::AdapterOptions &adapters, Stri
   std::vector<frontend::ParameterValue> values;
   for (adapters::MergedParameter &parameter : *merged)
     values.push_back({std::move(parameter.path), std::move(parameter.value)});
-  return frontend::writeWithParameters(base, values, output);
+  return frontend::moduleWithParameters(base, std::move(values));
 }
 
 } // namespace plait::driver

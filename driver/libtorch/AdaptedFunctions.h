@@ -40,9 +40,9 @@ private:
   std::vector<std::unique_ptr<Base>> bases_;
 };
 
-/// Writes the model at `base` with adapters merged into its parameters, as a TorchScript file at
-/// `output`: what a function with adapters is to be compared with.
-Error writeMerged(llvm::StringRef base, const adapters::AdapterOptions &adapters,
-                  llvm::StringRef output);
+/// The model at `base` with adapters merged into its parameters: what a function with adapters is
+/// to be compared with.
+Expected<std::shared_ptr<torch::jit::Module>> mergedModel(llvm::StringRef base,
+                                                          const adapters::AdapterOptions &adapters);
 
 } // namespace plait::driver

@@ -4,8 +4,8 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
-#include "driver/AdapterMap.h"
 #include "driver/Sharing.h"
+#include "driver/SideFile.h"
 #include "driver/Target.h"
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "frontend/archive/EqualRecords.h"
@@ -153,23 +153,10 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const mil::Violation &violation : mil::checkDeviceProfile(program))
     observer.warning(violation.message);
 
-  bool writesMap = !adapterMap.functions.empty() || !options.append;
+  // Early, and again when it is written.
   if (!adapterMap.functions.empty())
     if (Error error = checkAdapterMap(options.output))
       return error;
-  if (options.append) {
-    auto before = adapterMapOf(options.output);
-    if (!before && writesMap)
-      return before.takeError();
-    if (before) {
-      // Entries of functions that are only added now were left by an interrupted command.
-      for (const auto &function : program.functions())
-        writesMap |= before->functions.erase(function->name) != 0;
-      adapterMap.functions.merge(before->functions);
-    } else {
-      consumeError(before.takeError());
-    }
-  }
   if (!observer.proceed(kLoweringShare))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
@@ -188,11 +175,20 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     return options.expectShared ? checkShares(written, *options.expectShared, names)
                                 : Error::success();
   };
+  SideFile sideFile(options.output, std::move(adapterMap),
+                    options.append ? SideFile::Former::Kept : SideFile::Former::Dropped, names,
+                    [&](StringRef message) { observer.warning(message); });
   WriteReport written;
+  std::optional<FolderLock> lock; // from reading until writing
   std::unique_ptr<mil::Program> whole;
-  if (before && *before < target)
+  if (before && *before < target) {
+    auto taken = FolderLock::take(options.output);
+    if (!taken)
+      return taken.takeError();
+    lock.emplace(std::move(*taken));
     if (Error error = joinOlder(options, target, program, whole))
       return error;
+  }
   if (options.append && !whole) {
     EditOptions edit;
     edit.threads = options.threads;
@@ -201,6 +197,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     edit.debugInfo = options.debugInfo;
     edit.accept = accept;
     edit.proceed = proceed;
+    edit.companion = &sideFile;
     if (Error error = addFunctions(program, options.output, edit, &written))
       return error;
   } else {
@@ -212,16 +209,13 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     write.evaluator = &evaluator;
     write.accept = accept;
     write.proceed = proceed;
+    write.lock = lock ? &*lock : nullptr;
+    write.companion = &sideFile;
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
       return error;
   }
   warnOfSaturation(written, observer);
   observer.proceed(1);
-  // Functions that are added and take no adapters leave the side file as it is.
-  if (writesMap)
-    if (Error error = writeAdapterMap(adapterMap, options.output,
-                                      [&](StringRef message) { observer.warning(message); }))
-      return error;
   CompileReport report = summarise(whole ? *whole : program, written);
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);

@@ -9,22 +9,27 @@
 #include "frontend/script/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
 
 namespace plait::driver {
 
-/// The file of the model that a function was made from. With adapters it is a temporary one, which
-/// `remover` removes: the base that LibTorch has merged them into.
-static Expected<std::string> modelFile(const VerifyModel &model, llvm::FileRemover &remover) {
+/// The model that a function was made from, loaded anew: with adapters, LibTorch has merged them
+/// into it.
+static Expected<runtime::Reference> referenceOf(const VerifyModel &model) {
   if (model.adapters.specs.empty())
-    return model.against;
-  llvm::SmallString<128> path;
-  if (std::error_code code = llvm::sys::fs::createTemporaryFile("plait", "pt", path))
-    return makeError("cannot make a temporary file: {0}", code.message());
-  remover.setFile(path);
-  if (Error error = writeMerged(model.against, model.adapters, path))
-    return error;
-  return path.str().str();
+    return runtime::loadReference(model.against);
+  auto merged = mergedModel(model.against, model.adapters);
+  if (!merged)
+    return merged.takeError();
+  return runtime::referenceOf(std::move(*merged), model.against);
+}
+
+static Expected<runtime::ReferenceTracer> tracerOf(const VerifyModel &model) {
+  if (model.adapters.specs.empty())
+    return runtime::loadTracer(model.against, plait::describeLocation);
+  auto merged = mergedModel(model.against, model.adapters);
+  if (!merged)
+    return merged.takeError();
+  return runtime::tracerOf(std::move(*merged), model.against, plait::describeLocation);
 }
 
 /// Gives the function its adapter, where it takes one as inputs.
@@ -66,23 +71,19 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
     return error;
   if (Error error = checkRecords(model.against))
     return error;
-  llvm::FileRemover remover;
-  auto file = modelFile(model, remover);
-  if (!file)
-    return file.takeError();
-  auto reference = runtime::loadReference(*file);
+  auto reference = referenceOf(model);
   if (!reference) {
     // The message of `compile` about the file tells more than LibTorch's.
-    if (Error failure = frontend::checkModelFile(*file)) {
+    if (Error failure = frontend::checkModelFile(model.against)) {
       llvm::consumeError(reference.takeError());
       return failure;
     }
     return reference.takeError();
   }
   if (options.bisect)
-    options.tracer = [&file](llvm::ArrayRef<runtime::NamedTensor> inputs)
+    options.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {
-      auto tracer = runtime::loadTracer(*file, plait::describeLocation);
+      auto tracer = tracerOf(model);
       if (!tracer)
         return tracer.takeError();
       return (*tracer)(inputs);

@@ -10,6 +10,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 
+#include <unistd.h>
+
 namespace plait::frontend {
 
 namespace fs = llvm::sys::fs;
@@ -23,11 +25,13 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
     return makeError("cannot make a temporary file for weights that are on a device: {0}; TMPDIR "
                      "says where there is room",
                      ec.message());
-  auto remove = llvm::make_scope_exit([&] { fs::remove(path); });
+  // Nobody else needs the name, and without one a process that is killed leaves nothing.
+  fs::remove(path);
+  auto close = llvm::make_scope_exit([&] { ::close(fd); });
   int64_t count = int64_t(tensor.storage().nbytes() / tensor.element_size());
   at::Tensor whole = tensor.as_strided({count}, {1}, 0);
   {
-    llvm::raw_fd_ostream file(fd, /*shouldClose=*/true);
+    llvm::raw_fd_ostream file(fd, /*shouldClose=*/false);
     int64_t step = std::max<int64_t>(1, kPieceBytes / int64_t(tensor.element_size()));
     for (int64_t begin = 0; begin < count && !file.has_error(); begin += step) {
       at::Tensor piece = whole.narrow(0, begin, std::min(step, count - begin)).cpu().contiguous();
@@ -40,7 +44,7 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
       return makeError("cannot copy the weights of a device to '{0}': {1}", path, ec.message());
     }
   }
-  auto mapped = MappedFile::open(path);
+  auto mapped = MappedFile::map(fd, path);
   if (!mapped)
     return mapped.takeError();
   std::shared_ptr<const MappedFile> file = std::move(*mapped);

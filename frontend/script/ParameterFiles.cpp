@@ -30,30 +30,32 @@ static Error setParameter(torch::jit::Module &root, const ParameterValue &parame
   return Error::success();
 }
 
-static Error write(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
-                   llvm::StringRef output) {
+static Expected<std::shared_ptr<torch::jit::Module>> load(llvm::StringRef path,
+                                                          std::vector<ParameterValue> values) {
   auto loaded = loadTorchScript(path, MappedFile::Access::CopyOnWrite);
   if (!loaded)
     return loaded.takeError();
-  torch::jit::Module &module = loaded->module;
+  auto kept = std::make_shared<LoadedModule>(std::move(*loaded));
+  torch::jit::Module &module = kept->module;
   module.eval();
   for (const at::Tensor &parameter : module.parameters())
     if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
       module.to(at::kFloat);
       break;
     }
-  for (const ParameterValue &value : values)
+  for (ParameterValue &value : values) {
     if (Error error = setParameter(module, value))
       return error;
-  module.save(output.str());
-  return Error::success();
+    value.value = {}; // the module has a copy
+  }
+  return std::shared_ptr<torch::jit::Module>(kept, &module);
 }
 
-Error writeWithParameters(llvm::StringRef path, llvm::ArrayRef<ParameterValue> values,
-                          llvm::StringRef output) {
+Expected<std::shared_ptr<torch::jit::Module>>
+moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values) {
   at::NoGradGuard noGrad;
   try {
-    return write(path, values, output);
+    return load(path, std::move(values));
   } catch (const c10::Error &error) {
     return makeError("{0}: {1}", path, error.what_without_backtrace());
   }

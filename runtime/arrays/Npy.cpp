@@ -2,7 +2,7 @@
 #include "runtime/arrays/Npy.h"
 
 #include "mil/MappedStorage.h"
-#include "support/OutputFile.h"
+#include "support/NewFile.h"
 
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Endian.h"
@@ -200,14 +200,15 @@ Error writeNpy(llvm::StringRef path, const TensorData &tensor) {
   auto bytes = tensor.bytes();
   if (!bytes)
     return addContext(bytes.takeError(), path);
-  auto file = OutputFile::create(path);
+  auto file = NewFile::create(path);
   if (!file)
     return file.takeError();
-  if (Error error = file->writeAt(0, prefix + header))
+  if (Error error = file->file().writeAt(0, prefix + header))
     return error;
-  if (Error error = file->writeAt(prefix.size() + header.size(), llvm::ArrayRef<uint8_t>(*bytes)))
+  if (Error error =
+          file->file().writeAt(prefix.size() + header.size(), llvm::ArrayRef<uint8_t>(*bytes)))
     return error;
-  return file->close();
+  return file->commit(/*flush=*/false);
 }
 
 } // namespace plait::runtime

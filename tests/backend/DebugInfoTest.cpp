@@ -4,7 +4,7 @@
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
 #include "mil/Builder.h"
-#include "support/OutputFile.h"
+#include "support/NewFile.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -135,9 +135,7 @@ TEST_F(DebugInfo, ThatDoesNotFitIsIgnoredOrRefused) {
   addFunction(program, "main", "encoder");
   llvm::cantFail(writePackage(program, at("p.mlpackage")));
   auto with = [&](llvm::StringRef text) {
-    OutputFile file = llvm::cantFail(OutputFile::create(sideFile("p.mlpackage")));
-    llvm::cantFail(file.writeAt(0, text));
-    llvm::cantFail(file.close());
+    llvm::cantFail(writeNewFile(sideFile("p.mlpackage"), text, /*flush=*/false));
     auto read = openPackage(at("p.mlpackage"));
     return read ? "read" : llvm::toString(read.takeError());
   };

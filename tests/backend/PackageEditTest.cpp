@@ -9,10 +9,13 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include <csignal>
+#include <fcntl.h>
+#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -326,6 +329,145 @@ TEST_F(PackageEdit, TwoThatLookAlikeAreToldApart) {
                   llvm::cantFail(weight(variant).bytes()));
       }
     });
+}
+
+TEST_F(PackageEdit, WhatIsMappedStaysWhatItWas) {
+  make({{"a", 1, 2}, {"b", 3, 4}});
+  auto before = llvm::cantFail(openPackage(package));
+  llvm::cantFail(removeFunctions(package, {"b"}));
+  llvm::cantFail(add({{"c", 5, 6}}));
+  llvm::cantFail(removeFunctions(package, {"c"}));
+  auto small = std::make_unique<Program>();
+  Function &function = *small->addFunction("d");
+  Value *x = function.addInput(Type::tensor(DType::F16, llvm::ArrayRef<int64_t>{1, 32}), "x");
+  Builder b(function.body());
+  function.body().setOutputs(
+      {b.emit(OpKind::add, {{mil::add::x, x}, {mil::add::y, Attr(noise({1, 32}, 7))}}, "y")});
+  llvm::cantFail(addFunctions(*small, package)); // a shorter file
+  std::vector<std::vector<uint8_t>> found;
+  walk(before.program->function("b")->body(), [&](Op &op) {
+    if (op.is(OpKind::const_) && op.val().tensor())
+      found.push_back(llvm::cantFail(op.val().tensor()->bytes()));
+  });
+  EXPECT_THAT(found, testing::Contains(llvm::cantFail(noise({24, 32}, 3).bytes())));
+  EXPECT_THAT(found, testing::Contains(llvm::cantFail(noise({24}, 4).bytes())));
+  EXPECT_THAT(functionNames(), ElementsAre("a", "d"));
+}
+
+TEST_F(PackageEdit, NothingIsWrittenThroughALink) {
+  make({{"a", 1, 2}, {"b", 1, 3}});
+  std::string victim = (folder + "/victim").str();
+  std::ofstream(victim) << "whole";
+  for (const std::string &file : {model(), weights()})
+    ASSERT_FALSE(fs::create_link(victim, file + ".new"));
+  EditOptions options;
+  options.debugInfo = true;
+  ASSERT_FALSE(fs::create_link(victim, package + "/Data/com.apple.CoreML/plait-debug.json.new"));
+  llvm::cantFail(addFunctions(*programOf({{"c", 5, 6}}), package, options));
+  llvm::cantFail(removeFunctions(package, {"b"}));
+  EXPECT_EQ(get(victim), "whole");
+  expectHolds({{"a", 1, 2}, {"c", 5, 6}});
+}
+
+TEST_F(PackageEdit, FoldersAreForWhomTheUmaskLets) {
+  mode_t before = ::umask(022);
+  make({{"a", 1, 2}});
+  ::umask(before);
+  for (const char *inside :
+       {"", "/Data", "/Data/com.apple.CoreML", "/Data/com.apple.CoreML/weights"})
+    EXPECT_EQ(int(llvm::cantFail(llvm::errorOrToExpected(fs::getPermissions(package + inside)))),
+              0755)
+        << inside;
+}
+
+TEST_F(PackageEdit, AFirstAdditionThatFailsLeavesNoFolder) {
+  auto withoutWeights = [&] {
+    Program program;
+    Function &function = *program.addFunction("main");
+    Value *x = function.addInput(Type::tensor(DType::F16, llvm::ArrayRef<int64_t>{1, 32}), "x");
+    Builder b(function.body());
+    function.body().setOutputs({b.emit(OpKind::relu, {{relu::x, x}}, "y")});
+    llvm::cantFail(writePackage(program, package));
+    ASSERT_FALSE(fs::remove_directories(package + "/Data/com.apple.CoreML/weights"));
+  };
+  withoutWeights();
+  std::vector<std::string> before = list();
+  EditOptions options;
+  options.accept = [](const WriteReport &) { return makeError("not good enough"); };
+  EXPECT_THAT(llvm::toString(addFunctions(*programOf({{"b", 1, 3}}), package, options)),
+              HasSubstr("not good enough"));
+  EXPECT_EQ(list(), before);
+  for (Stop stop : {Stop::Full, Stop::Kill})
+    for (unsigned step = 0;; ++step) {
+      ASSERT_LT(step, 100u);
+      withoutWeights();
+      int status = inChild([&] {
+        StoppingFiles files(stop, step);
+        return errorToBool(add({{"b", 1, 3}}, files)) ? 1 : 0;
+      });
+      if (status == 0)
+        break;
+      if (stop == Stop::Full) {
+        EXPECT_EQ(list(), before) << step;
+      }
+      EXPECT_THAT(functionNames(), ElementsAre("main"));
+      llvm::cantFail(add({{"b", 1, 3}}));
+      EXPECT_THAT(functionNames(), ElementsAre("main", "b"));
+      EXPECT_EQ(list().size(), before.size() + 2) << step;
+    }
+}
+
+TEST_F(PackageEdit, WhatLiesBesideThePackageChangesUnderItsLock) {
+  struct Beside : Companion {
+    Error prepare() override {
+      calls += "prepare ";
+      return fail ? makeError("no room") : Error::success();
+    }
+    void finish() override {
+      calls += "finish ";
+      EXPECT_TRUE(errorToBool(FolderLock::take(package).takeError()));
+    }
+    std::string package, calls;
+    bool fail = false;
+  } beside;
+  beside.package = package;
+  auto program = programOf({{"a", 1, 2}});
+  program->defaultFunction = "a";
+  WriteOptions write;
+  write.companion = &beside;
+  llvm::cantFail(writePackage(*program, package, write)); // new
+  llvm::cantFail(writePackage(*program, package, write)); // in place of another one
+  EditOptions edit;
+  edit.companion = &beside;
+  llvm::cantFail(addFunctions(*programOf({{"b", 3, 4}}), package, edit));
+  llvm::cantFail(removeFunctions(package, {"b"}, edit));
+  EXPECT_EQ(beside.calls, "prepare finish prepare finish prepare finish prepare finish ");
+  beside.calls = "";
+  beside.fail = true;
+  std::string oldModel = get(model());
+  EXPECT_THAT(llvm::toString(writePackage(*programOf({{"main", 1, 2}}), package, write)),
+              HasSubstr("no room"));
+  EXPECT_THAT(llvm::toString(addFunctions(*programOf({{"b", 3, 4}}), package, edit)),
+              HasSubstr("no room"));
+  EXPECT_EQ(beside.calls, "prepare prepare ");
+  EXPECT_EQ(get(model()), oldModel);
+  EXPECT_EQ(list().size(), 7u);
+}
+
+TEST_F(PackageEdit, WeightsOfAFileThatChangesAreNoWeights) {
+  make({{"a", 1, 2}});
+  std::string other = (folder + "/other.mlpackage").str();
+  auto source = programOf({{"main", 7, 8}});
+  llvm::cantFail(writePackage(*source, other));
+  auto read = llvm::cantFail(openPackage(other));
+  std::string file = other + "/Data/com.apple.CoreML/weights/weight.bin";
+  timespec times[2] = {{0, UTIME_OMIT}, {12345, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), times, 0), 0);
+  EXPECT_THAT(llvm::toString(writePackage(*read.program, package)),
+              HasSubstr("changed while it was read"));
+  EXPECT_THAT(llvm::toString(addFunctions(*read.program, package)),
+              HasSubstr("changed while it was read"));
+  expectHolds({{"a", 1, 2}});
 }
 
 // ---- Stopped at every step

@@ -5,14 +5,16 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "mil/Builder.h"
+#include "support/Folders.h"
 #include "support/Json.h"
-#include "support/OutputFile.h"
+#include "support/NewFile.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
+#include <sys/stat.h>
 
 using namespace plait;
 using namespace plait::mil;
@@ -41,8 +43,7 @@ protected:
     return buffer ? (*buffer)->getBuffer().str() : "<missing>";
   }
   static void put(const std::string &path, llvm::StringRef bytes) {
-    OutputFile file = llvm::cantFail(OutputFile::create(path));
-    llvm::cantFail(file.writeAt(0, bytes));
+    llvm::cantFail(writeNewFile(path, bytes, /*flush=*/false));
   }
   std::string model(const llvm::Twine &package) const {
     return at(package + "/Data/com.apple.CoreML/model.mlmodel");
@@ -523,6 +524,54 @@ TEST_F(PackageTest, FlippedBitsNeverCrash) {
     }
   }
   EXPECT_GT(noticed, whole.size() / 4);
+}
+
+TEST_F(PackageTest, WhatIsKeptOfADescriptionAndDamagedIsAnError) {
+  auto message = [&](auto change) {
+    Program program;
+    change(addLinear(program, "main", 1, 2));
+    return llvm::toString(writePackage(program, at("p.mlpackage")));
+  };
+  std::string damaged = "\x0f\xff";
+  EXPECT_THAT(message([&](Function &function) {
+                function.inputInfo.resize(1);
+                function.inputInfo[0].feature = damaged;
+              }),
+              HasSubstr("input 'x': what it keeps of its package's description is damaged"));
+  EXPECT_THAT(message([&](Function &function) { function.outputFeatures = {damaged}; }),
+              HasSubstr("output 'r': what it keeps of its package's description is damaged"));
+  EXPECT_THAT(list(), ElementsAre());
+}
+
+TEST_F(PackageTest, ItemsOfAPackageStayInsideOfIt) {
+  llvm::cantFail(writePackage(*twoFunctions(), at("p.mlpackage")));
+  std::string data = at("p.mlpackage/Data"), outside = at("outside");
+  ASSERT_FALSE(makeFolder(outside));
+  ASSERT_FALSE(makeFolders(data + "/real"));
+  put(data + "/real/file", "content");
+  auto declare = [&](const std::vector<const char *> &paths) {
+    llvm::json::Object items;
+    for (auto [index, path] : llvm::enumerate(paths))
+      items[std::to_string(index)] = llvm::json::Object{{"path", path}};
+    put(at("p.mlpackage/Manifest.json"), makeManifest(std::move(items)));
+  };
+  WriteOptions options;
+  options.keepOtherItems = true;
+  auto rewrite = [&] {
+    return llvm::toString(writePackage(*twoFunctions(), at("p.mlpackage"), options));
+  };
+  // An item that is a link, and one that claims to lie behind it.
+  ASSERT_FALSE(fs::create_link(outside, data + "/a"));
+  put(outside + "/b", "content");
+  declare({"a", "a/b"});
+  EXPECT_THAT(rewrite(), HasSubstr("is a link"));
+  // What has no end is not read.
+  ASSERT_EQ(::mkfifo((data + "/pipe").c_str(), 0600), 0);
+  declare({"pipe"});
+  EXPECT_THAT(rewrite(), HasSubstr("neither a file, a folder nor a link"));
+  declare({"real"});
+  EXPECT_EQ(rewrite(), "");
+  EXPECT_EQ(get(data + "/real/file"), "content");
 }
 
 } // namespace

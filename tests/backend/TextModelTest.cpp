@@ -9,6 +9,7 @@
 #include "mil/Builder.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
+#include "support/OutputFile.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -193,8 +194,8 @@ protected:
     "method" : "predict"
   }
 ])");
-    llvm::cantFail(
-        writeWeights(at("m.mlmodelc/weights/weight.bin"), {{ramp({20, 4}, 0.5)}}, 1, nullptr));
+    OutputFile weights = llvm::cantFail(OutputFile::create(at("m.mlmodelc/weights/weight.bin")));
+    llvm::cantFail(writeWeights(weights, {{ramp({20, 4}, 0.5)}}, 1, nullptr));
   }
 };
 

@@ -3,6 +3,7 @@
 #include "backend/WeightWriter.h"
 #include "mil/OpInfo.h"
 #include "support/Half.h"
+#include "support/NewFile.h"
 #include "support/OutputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -34,14 +35,22 @@ protected:
         .str();
   }
   void put(llvm::StringRef name, llvm::StringRef bytes) const {
-    OutputFile file = llvm::cantFail(OutputFile::create(at(name)));
-    llvm::cantFail(file.writeAt(0, bytes));
+    llvm::cantFail(writeNewFile(at(name), bytes, /*flush=*/false));
+  }
+
+  Expected<WeightLayout> writeTo(llvm::StringRef name, llvm::ArrayRef<WeightRequest> requests,
+                                 unsigned threads, Evaluator *evaluator) {
+    fs::remove(at(name));
+    auto file = OutputFile::create(at(name));
+    if (!file)
+      return file.takeError();
+    return writeWeights(*file, requests, threads, evaluator);
   }
 
   /// Writes, then reads every request back and compares it with what the tensor says of itself.
   WeightLayout write(llvm::ArrayRef<WeightRequest> requests, unsigned threads = 2,
                      Evaluator *evaluator = nullptr) {
-    WeightLayout layout = llvm::cantFail(writeWeights(at("w"), requests, threads, evaluator));
+    WeightLayout layout = llvm::cantFail(writeTo("w", requests, threads, evaluator));
     auto file = llvm::cantFail(WeightFile::open(at("w")));
     EXPECT_EQ(file->count(), layout.blobs.size());
     EXPECT_EQ(file->fileBytes(), layout.fileBytes);
@@ -247,8 +256,7 @@ TEST_F(WeightFileTest, NumbersBeyondHalfSaturateAndAreCounted) {
       {w},
   };
   for (unsigned threads : {1, 2}) {
-    WeightLayout layout =
-        llvm::cantFail(writeWeights(at("w"), requests, threads, /*evaluator=*/nullptr));
+    WeightLayout layout = llvm::cantFail(writeTo("w", requests, threads, /*evaluator=*/nullptr));
     EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 1, 0, 0, 2));
     for (unsigned blob : {0, 1}) {
       EXPECT_EQ(layout.blobs[blob].saturation.count, 3u);
@@ -404,19 +412,19 @@ TEST_F(WeightFileTest, ComputedConstantsAreEvaluatedOnceAndSharedWithEqualConten
                                 Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{2000}));
   };
   Adder adder;
-  WeightLayout layout = llvm::cantFail(writeWeights(
-      at("w"),
+  WeightLayout layout = llvm::cantFail(writeTo(
+      "w",
       {{computed(x)}, {sum}, {computed(x)}, {computed(sum)}, {computed(floats({2000}, values))}}, 2,
       &adder));
   EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0, 1, 0));
   EXPECT_LE(adder.calls, 3);
   write({{computed(x)}, {computed(sum).cast(DType::F16)}}, 2, &adder);
-  EXPECT_THAT(llvm::toString(writeWeights(at("w"), {{computed(x)}}, 2, nullptr).takeError()),
+  EXPECT_THAT(llvm::toString(writeTo("w", {{computed(x)}}, 2, nullptr).takeError()),
               HasSubstr("maximum"));
 }
 
 TEST_F(WeightFileTest, UnwritablePathIsAnError) {
-  EXPECT_THAT(llvm::toString(writeWeights(at("no/w"), {}, 1, nullptr).takeError()),
+  EXPECT_THAT(llvm::toString(writeTo("no/w", {}, 1, nullptr).takeError()),
               HasSubstr("No such file"));
 }
 
@@ -477,6 +485,35 @@ TEST_F(WeightFileTest, FlippedBytesNeverCrash) {
       }
     }
   EXPECT_GT(noticed, 100u);
+}
+
+TEST_F(WeightFileTest, ReservedFieldsHoldAnything) {
+  // As coremltools 5 to 7 left them: what is the count of padding today was among them.
+  std::vector<WeightRequest> requests = {
+      {floats({10}, noise(10, 1))},
+      {TensorData::fromBytes(DType::U8, {3}, {1, 2, 3})},
+      {TensorData::fromBytes(DType::U6, {11}, std::vector<uint8_t>(9, 0x55))}};
+  WeightLayout layout = write(requests);
+  std::string bytes = contents("w");
+  std::fill(bytes.begin() + 8, bytes.begin() + 64, '\xA5'); // the header's
+  for (size_t i = 0; i < 3; ++i) {
+    size_t record = layout.offset(i);
+    std::fill(bytes.begin() + record + (i < 2 ? 24 : 32), bytes.begin() + record + 64, '\xA5');
+  }
+  put("garbage", bytes);
+  auto file = llvm::cantFail(WeightFile::open(at("garbage")));
+  EXPECT_EQ(llvm::cantFail(file->blobs()).size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    const TensorData &tensor = requests[i].tensor;
+    auto back = llvm::cantFail(file->tensorAt(layout.offset(i), tensor.dtype(), tensor.shape()));
+    EXPECT_EQ(llvm::cantFail(back.bytes()), llvm::cantFail(tensor.bytes()));
+  }
+  // Of elements of a few bits the field counts.
+  bytes[layout.offset(2) + 24] = 7;
+  put("garbage", bytes);
+  file = llvm::cantFail(WeightFile::open(at("garbage")));
+  EXPECT_THAT(llvm::toString(file->blobAt(layout.offset(2)).takeError()),
+              HasSubstr("bits of padding"));
 }
 
 TEST_F(WeightFileTest, SaysWhatIsWrong) {

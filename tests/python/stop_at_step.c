@@ -1,6 +1,8 @@
 // Preloaded into the command (LD_PRELOAD): counts what changes files below STOP_FOLDER, and at step
 // STOP_AT ends the process in the middle of a write ("kill"), or lets that step fail, and every write
 // after it that makes a file longer, as on a full disk ("full"). It then makes the file STOP_MARK.
+// Or it goes on, after the file STOP_FILE was cut ("cut") or written to ("change"), or once there is such a file, having
+// made STOP_MARK ("pause").
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -31,17 +33,36 @@ static int is_file_below(int descriptor) {
   return is_below(path);
 }
 
+static void mark(void) {
+  const char *path = getenv("STOP_MARK");
+  int descriptor = path ? open(path, O_CREAT | O_WRONLY, 0644) : -1;
+  if (descriptor >= 0)
+    close(descriptor);
+}
+
 static int is_now(void) {
-  const char *at = getenv("STOP_AT");
-  return __sync_fetch_and_add(&steps, 1) == (at ? atol(at) : -1);
+  const char *at = getenv("STOP_AT"), *how = getenv("STOP_HOW"), *file = getenv("STOP_FILE");
+  if (__sync_fetch_and_add(&steps, 1) != (at ? atol(at) : -1))
+    return 0;
+  if (!file)
+    return 1;
+  if (strcmp(how, "cut") == 0 && truncate(file, 4096) != 0)
+    abort();
+  if (strcmp(how, "change") == 0) {
+    FILE *stream = fopen(file, "r+");
+    int byte = stream ? fgetc(stream) : EOF; // the same one: the file's time alone tells
+    if (byte == EOF || fseek(stream, 0, SEEK_SET) != 0 || fputc(byte, stream) == EOF || fclose(stream) != 0)
+      abort();
+  }
+  if (strcmp(how, "pause") == 0)
+    for (mark(); access(file, F_OK) != 0;)
+      usleep(1000);
+  return 0;
 }
 
 /// After half of the step was done: ends the process, or says that the disk is full.
 static int stop(void) {
-  const char *mark = getenv("STOP_MARK");
-  int descriptor = mark ? open(mark, O_CREAT | O_WRONLY, 0644) : -1;
-  if (descriptor >= 0)
-    close(descriptor);
+  mark();
   const char *how = getenv("STOP_HOW");
   if (!how || strcmp(how, "full") != 0)
     kill(getpid(), SIGKILL);

@@ -142,6 +142,23 @@ def test_no_file_sees_both_torch_and_protobuf():
     assert not wrong, "\n".join(wrong)
 
 
+def test_files_are_made_in_support_alone():
+    """Under names that nobody knows, without following links, with the umask's permissions (support/NewFile.h, Folders.h)."""
+    makes = re.compile(r"create_director|createUnique(File|Dir)|createTemporary|raw_fd_(o|)stream\b|\bofstream\b|\bfopen\b|::open\("
+                       r"\w+\.c_str|copy_file|copy_symlink|OutputFile::create")
+    allowed = {"backend/PackageWriter.cpp": {"OutputFile::create"},  # in a folder that it has just made
+               "frontend/live/HostTensors.cpp": {"createTemporary", "raw_fd_ostream"}}  # without a name by then
+    for path in sources(*FOLDERS):
+        if path.parts[len(ROOT.parts)] != "support":
+            found = {match.group() for match in makes.finditer(path.read_text())}
+            assert found <= allowed.get(name(path), set()), name(path)
+
+
+def test_messages_are_parsed_with_a_look_at_the_result():
+    found = [name(path) for path in sources(*FOLDERS) if re.search(r"\bParse(Partial)?From\w+\(", path.read_text())]
+    assert found == ["backend/FunctionEncoder.cpp"]  # parseMessage()
+
+
 def test_fmt_alone_puts_text_together():
     """Its format strings are checked when they are compiled; it is included where its version is checked."""
     wrong = [name(path) for path in sources(*FOLDERS, PUBLIC, "tests", "bench", "examples")

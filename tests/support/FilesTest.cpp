@@ -1,6 +1,7 @@
 // Mapped files, positioned output and the directory that appears at once or not at all.
 #include "support/AtomicOutput.h"
 #include "support/MappedFile.h"
+#include "support/NewFile.h"
 #include "support/OutputFile.h"
 #include "support/Parallel.h"
 #include "support/Unfinished.h"
@@ -26,9 +27,7 @@ protected:
 
   std::string at(llvm::StringRef name) const { return (folder + "/" + name).str(); }
   void put(llvm::StringRef name, llvm::StringRef text) {
-    OutputFile file = llvm::cantFail(OutputFile::create(at(name)));
-    llvm::cantFail(file.writeAt(0, text));
-    llvm::cantFail(file.close());
+    llvm::cantFail(writeNewFile(at(name), text, /*flush=*/false));
   }
   std::string get(llvm::StringRef name) const {
     auto buffer = llvm::MemoryBuffer::getFile(at(name));
@@ -134,7 +133,7 @@ TEST_F(Files, WhatIsUnfinishedIsRemovedBeforeASignalEndsTheProcess) {
   auto directory = llvm::cantFail(AtomicDirectory::create(at("p")));
   put(llvm::sys::path::filename(directory.path()).str() + "/file", "half");
   ASSERT_FALSE(Unfinished::begin(at("loose"), [&] {
-    put("loose", "half");
+    llvm::cantFail(llvm::cantFail(OutputFile::create(at("loose"))).writeAt(0, "half"));
     return std::error_code();
   }));
   std::ignore = Unfinished::removeAll();
