@@ -14,17 +14,19 @@
 //
 // Constants:
 //
-//   a finite value beyond fp16    saturates, with a warning
+//   a finite value beyond fp16    keeps its operation in fp32, and those that compute with its
+//                                 result, with a warning. Masks and idle bounds saturate
+//                                 (HalfConstants.cpp)
 //   a value that would become 0   becomes the smallest that does not, in constants of fewer than
 //                                 400 elements: an epsilon must not vanish
-//   an additive mask              saturates to -3e4: -65504 plus a score is -inf, and a row of
-//                                 these is NaN after softmax
 //   a large mapped weight         is not read, unless it is added to what a softmax takes: the
 //                                 writer saturates it and counts what overflows
+#include "passes/HalfConstants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/PointerIntPair.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
@@ -36,32 +38,6 @@ namespace plait::passes {
 using namespace mil;
 
 namespace {
-
-constexpr double kLargest = 65504, kSmallest = 0x1p-24, kMasked = -3e4;
-/// Owned constants, and masks anywhere, of up to this many elements are looked through.
-constexpr int64_t kCheckedElements = 4 << 20;
-/// As in coremltools: larger ones may well hold values that vanish.
-constexpr int64_t kVanishingElements = 400;
-
-/// Reading the tensor costs little: it is small, or its bytes are in memory already.
-bool isCheap(const TensorData &tensor) {
-  const TensorData::Node &node = tensor.node();
-  if (node.kind == TensorData::Kind::Computed)
-    return false;
-  if (node.kind == TensorData::Kind::Strided && node.storage->bytes.size() <= kSmallBytes)
-    return true;
-  if (tensor.byteSize() <= kSmallBytes)
-    return llvm::all_of(node.inputs, isCheap);
-  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
-    return false;
-  return llvm::all_of(node.inputs, isCheap);
-}
-
-/// Reading the tensor takes milliseconds.
-bool isMaskSized(const TensorData &tensor) {
-  return tensor.kind() != TensorData::Kind::Computed && tensor.numElements() <= kCheckedElements &&
-         llvm::all_of(tensor.node().inputs, isMaskSized);
-}
 
 bool keepsFloat32(const Op &op, unsigned param) {
   switch (op.kind()) {
@@ -89,52 +65,21 @@ bool isFloat32(const Value *value) {
   return value->type.isTensor() && value->type.dtype() == DType::F32;
 }
 
-/// How an operation uses a constant.
-enum class Role : unsigned {
-  Other,
-  Added, ///< to something, or chosen in its stead: a mask if it looks like one
-  Mask,  ///< to what a softmax takes: worth reading wherever it lies
-};
-
-/// The result reaches a softmax through a few sums, choices and casts.
-bool feedsSoftmax(const Value *result, unsigned steps = 4) {
-  if (steps == 0)
-    return false;
-  for (Operand &use : result->uses()) {
-    const Op *user = use.owner();
-    if (user->is(OpKind::softmax) || user->is(OpKind::scaled_dot_product_attention))
-      return true;
-    if ((user->is(OpKind::add) || user->is(OpKind::select) || user->is(OpKind::cast)) &&
-        feedsSoftmax(user->result(), steps - 1))
-      return true;
-  }
-  return false;
-}
-
-/// The result is added to something, if need be after a cast.
-bool isAdded(const Value *result) {
-  for (Operand &use : result->uses()) {
-    const Op *user = use.owner();
-    if (user->is(OpKind::cast) && user->result()->hasOneUse())
-      user = (*user->result()->uses().begin()).owner();
-    if (user->is(OpKind::add))
-      return true;
-  }
-  return false;
-}
-
-Role roleOf(const Op &op, unsigned param) {
+/// Multiplies by weights.
+bool isLayer(const Op &op) {
   switch (op.kind()) {
+  case OpKind::conv:
+  case OpKind::conv_transpose:
+  case OpKind::einsum:
+  case OpKind::gru:
+  case OpKind::linear:
+  case OpKind::lstm:
+  case OpKind::matmul:
+  case OpKind::rnn:
   case OpKind::scaled_dot_product_attention:
-    return param == scaled_dot_product_attention::attn_mask ? Role::Mask : Role::Other;
-  case OpKind::add:
-    return feedsSoftmax(op.result()) ? Role::Mask : Role::Added;
-  case OpKind::select:
-    if (feedsSoftmax(op.result()))
-      return Role::Mask;
-    return isAdded(op.result()) ? Role::Added : Role::Other;
+    return true;
   default:
-    return Role::Other;
+    return false;
   }
 }
 
@@ -179,13 +124,12 @@ private:
         params.push_back(param);
       }
     }
-    if (wide.empty())
+    if (wide.empty() || staysWide(op, wide, params))
       return;
     llvm::SmallVector<Value *, 4> before;
     for (auto [operand, param] : llvm::zip(wide, params)) {
       before.push_back(operand->get());
-      Role role = constTensor(operand->get()) ? roleOf(op, param) : Role::Other;
-      operand->set(half(operand->get(), role, op.location));
+      operand->set(half(*operand, param));
     }
     llvm::SmallVector<Type, 2> types;
     for (const auto &result : op.results())
@@ -200,6 +144,34 @@ private:
       if (!(result->type == type))
         widen(op, result.get());
   }
+
+  /// The operation has a constant that fp16 does not hold, or computes with what such an operation
+  /// gives. Layers do not: their weights would be stored in fp32.
+  bool staysWide(Op &op, llvm::ArrayRef<Operand *> wide, llvm::ArrayRef<unsigned> params) {
+    bool stays = false, isLarge = false;
+    for (auto [operand, param] : llvm::zip(wide, params)) {
+      const Value *value = operand->get();
+      bool large = large_.contains(value);
+      stays |= large && !isLayer(op);
+      if (constTensor(value)) {
+        if (auto beyond = narrow(*operand, param).beyond) {
+          context_.warning("function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of "
+                           "fp16: {4}{5} is computed in fp32",
+                           op.parent()->function()->name, value->name, place(*value->def()),
+                           *beyond, op.info().name, place(op));
+          stays = large = true;
+        }
+      }
+      // x / 1e6 is no larger than x.
+      isLarge |= large && !(op.is(OpKind::real_div) && param == unsigned(real_div::y));
+    }
+    if (stays && isLarge && mayBeLargeAfter(op))
+      for (const auto &result : op.results())
+        large_.insert(result.get());
+    return stays;
+  }
+
+  static std::string place(const Op &op) { return op.location ? " at " + op.location.str() : ""; }
 
   /// Gives the users of an fp16 result the fp32 they expect; those that are converted later take
   /// the result itself.
@@ -218,8 +190,7 @@ private:
     result->replaceAllUsesWith(wide);
     wide->def()->set(cast::x, result);
     remember(wide);
-    for (Role role : {Role::Other, Role::Added, Role::Mask})
-      halves_[{wide, role}] = result;
+    halves_[wide] = result;
   }
 
   void remember(Value *made) {
@@ -227,22 +198,31 @@ private:
     constants_.insert((*made->def())[cast::dtype]->def());
   }
 
-  /// `user` is the place of the operation that asks for it.
-  Value *half(Value *value, Role role, const Location &user) {
-    Value *&known = halves_[{value, role}];
-    if (known)
-      return known;
-    Op *def = value->def();
-    Block &block = *value->block();
-    Builder builder(block, def ? std::next(def->getIterator()) : block.begin());
-    builder.setLocation(def ? def->location : user);
+  /// The fp16 form of an operand.
+  Value *half(const Operand &operand, unsigned param) {
+    Value *value = operand.get();
+    Op *user = operand.owner(), *def = value->def();
+    Builder builder(*value->block(), def ? std::next(def->getIterator()) : value->block()->begin());
+    builder.setLocation(def ? def->location : user->location);
     std::string name = value->name + "_to_fp16";
-    if (const TensorData *tensor = constTensor(value)) {
+    if (constTensor(value)) {
+      Value *&known = constantHalves_[{value, roleOf(*user, param)}];
+      if (known)
+        return known;
+      const HalfConstant &half = narrow(operand, param);
+      if (half.saturated)
+        context_.warning("function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of fp16: "
+                         "it becomes {4:.2f}; --precision fp32 keeps it",
+                         value->block()->function()->name, value->name, place(*def),
+                         *half.saturated, std::copysign(65504, *half.saturated));
       constants_.insert(def);
-      known = builder.constant(narrowed(*tensor, role, value, *block.function()), name);
+      known = builder.constant(half.tensor, name);
       constants_.insert(known->def());
       return known;
     }
+    Value *&known = halves_[value];
+    if (known)
+      return known;
     Value *source = value;
     if (Op *inner = definedBy(value, OpKind::cast)) {
       DType dtype = (*inner)[cast::x]->type.dtype();
@@ -256,61 +236,24 @@ private:
     return known = made;
   }
 
-  TensorData narrowed(const TensorData &tensor, Role role, const Value *value, Function &function) {
-    bool isRead = isCheap(tensor) || (role == Role::Mask && isMaskSized(tensor));
-    if (!isRead)
-      return tensor.cast(DType::F16);
-    std::vector<double> values;
-    std::optional<double> same = splatValue(tensor);
-    if (same) {
-      values = {*same};
-    } else {
-      auto read = tensor.floatValues();
-      if (!read) {
-        llvm::consumeError(read.takeError());
-        return tensor.cast(DType::F16);
-      }
-      values = std::move(*read);
-    }
-    bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
-    double largest = 0;
-    for (double v : values)
-      largest = std::max(largest, std::abs(v));
-    if (largest < kLargest && !mayNotVanish) // as nearly all weights
-      return tensor.cast(DType::F16);
-    bool masks =
-        role != Role::Other && llvm::any_of(values, [](double v) { return v <= -kLargest; });
-    std::optional<double> saturated;
-    bool differs = false;
-    for (double &v : values) {
-      double was = v;
-      if (masks && v < kMasked)
-        v = kMasked;
-      else if (std::abs(v) > kLargest && std::isfinite(v)) {
-        v = std::copysign(kLargest, v);
-        saturated = was;
-      } else if (v != 0 && std::abs(v) <= kSmallest / 2 && mayNotVanish) {
-        v = std::copysign(kSmallest, v);
-      }
-      differs |= v != was && !std::isnan(was);
-    }
-    if (saturated)
-      context_.warning(
-          "function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of fp16: it becomes "
-          "{4:.2f}; --precision fp32 keeps it",
-          function.name, value->name,
-          value->def()->location ? " at " + value->def()->location.str() : "", *saturated,
-          std::copysign(kLargest, *saturated));
-    if (!differs)
-      return tensor.cast(DType::F16);
-    return same ? TensorData::splat(DType::F16, tensor.shape(), values.front())
-                      .withOrigin(originOf(tensor))
-                : floats(DType::F16, tensor.shape(), values, originOf(tensor));
+  /// A constant operand in fp16. It is read once, unless what becomes of it differs from use to
+  /// use.
+  const HalfConstant &narrow(const Operand &operand, unsigned param) {
+    const Op &user = *operand.owner();
+    ConstantRole role = roleOf(user, param);
+    auto &known = narrowed_[{operand.get(), role}];
+    if (!known || known->dependsOnUse)
+      known = halfConstant(user, param, *constTensor(operand.get()), role);
+    return *known;
   }
 
+  using RoleKey = llvm::PointerIntPair<Value *, 2, ConstantRole>;
+
   PassContext &context_;
-  /// The fp16 form of a value; of a constant in each role.
-  llvm::DenseMap<llvm::PointerIntPair<Value *, 2, Role>, Value *> halves_;
+  llvm::DenseMap<Value *, Value *> halves_; ///< the fp16 form of a value that is no constant
+  llvm::DenseMap<RoleKey, Value *> constantHalves_;
+  llvm::DenseMap<RoleKey, std::optional<HalfConstant>> narrowed_;
+  llvm::DenseSet<const Value *> large_; ///< may lie beyond fp16, and stay in fp32
   std::vector<Op *> casts_;
   llvm::SetVector<Op *> constants_; ///< that may have lost their last use
   bool changed_ = false;

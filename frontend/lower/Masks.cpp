@@ -144,10 +144,10 @@ AttentionMask withoutDeadRows(Call &c, Value *mask) {
   // A finite mask hides nothing from a softmax that sees nothing else.
   if (intervalOf(mask).low >= -FLT_MAX)
     return {mask, nullptr};
-  Expr some = greater(reduce(OpKind::reduce_max, m, last, true), -FLT_MAX);
-  // Wholly masked rows are raised to 0, the others not at all.
+  Expr some = greater(reduce(OpKind::reduce_max, m, last, true), -INFINITY);
+  // Wholly masked rows are raised to 0, the others to what is still masked.
   Expr floor(c, c.emit(OpKind::select, {{select::cond, some.value()},
-                                        {select::a, c.full(some.shape(), DType::F32, -INFINITY)},
+                                        {select::a, c.full(some.shape(), DType::F32, -FLT_MAX)},
                                         {select::b, c.full(some.shape(), DType::F32, 0)}}));
   return {maximum(m, floor), castTo(some, DType::F32)};
 }

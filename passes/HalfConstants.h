@@ -1,0 +1,39 @@
+// Constants in fp16: what becomes of a value that fp16 does not hold, by how it is used.
+#pragma once
+
+#include "passes/Pass.h"
+
+namespace plait::passes {
+
+/// How an operation uses a constant.
+enum class ConstantRole : uint8_t {
+  Other,
+  Added,   ///< to something, or chosen in its stead: a mask if it looks like one
+  Mask,    ///< reaches a softmax: worth reading wherever it lies
+  Guarded, ///< reaches a softmax through a maximum, which raises what is -inf
+};
+
+ConstantRole roleOf(const mil::Op &op, unsigned param);
+
+/// A constant in fp16.
+struct HalfConstant {
+  mil::TensorData tensor;
+  /// The first value that is beyond fp16 and has no counterpart in it: the operation has to be
+  /// computed in fp32.
+  std::optional<double> beyond;
+  /// The first value that saturated because it stands for infinity.
+  std::optional<double> saturated;
+  /// It holds values beyond fp16: another operation may do something else about them.
+  bool dependsOnUse = false;
+};
+
+/// The operand `param` of `op` in fp16. What is large and lies in a file is not read, unless it is
+/// a mask.
+HalfConstant halfConstant(const mil::Op &op, unsigned param, const mil::TensorData &tensor,
+                          ConstantRole role);
+
+/// Results may be as large as operands: an operation that hands them on or computes with them, and
+/// does not bring them back into a small interval.
+bool mayBeLargeAfter(const mil::Op &op);
+
+} // namespace plait::passes
