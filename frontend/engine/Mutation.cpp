@@ -58,6 +58,16 @@ std::optional<Engine::Results> Engine::functional(const c10::FunctionSchema &sch
   for (const auto &[argument, value] : llvm::zip(schema.arguments(), arguments))
     if (!isOut || !isWritten(argument))
       inputs.push_back(value);
+  // sum, prod, cumsum and the like compute in the element type of `out` where no other is asked
+  // for; everything else computes as without `out`, and its result is cast.
+  if (auto dtype = isOut ? twin->argumentIndexWithName("dtype") : std::nullopt) {
+    const Val &given = inputs[*dtype];
+    for (const auto &[argument, value] : llvm::zip(schema.arguments(), arguments))
+      if (auto out = isWritten(argument) && given.known() && given.known()->isNone()
+                         ? value.tensor()
+                         : nullptr)
+        inputs[*dtype] = Val(c10::IValue(int64_t(out->dtype())));
+  }
   auto results = call(*twin, std::move(inputs));
   return results && !results->empty() ? std::move(results) : std::nullopt;
 }

@@ -2,6 +2,7 @@
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 
+#include <ATen/Functions.h>
 #include <cmath>
 
 namespace plait::frontend {
@@ -68,16 +69,22 @@ static Expr eluOf(const Expr &x, double alpha) {
   return Expr(x.call(), x.call().emit(OpKind::elu, {{elu::x, x.value()}, {elu::alpha, alpha}}));
 }
 
+/// x where positive, else alpha * (exp(inner * x) - 1).
+static Expr scaledElu(const Expr &x, double alpha, double inner) {
+  if (inner == 1)
+    return eluOf(x, alpha);
+  if (inner > 0)
+    return unary(OpKind::relu, x) + eluOf(minimum(x * inner, 0.0), alpha);
+  // The exponent of a negative x is positive: MIL's operation does not go there.
+  return unary(OpKind::relu, x) + (exponential(minimum(x, 0.0) * inner) - 1.0) * alpha;
+}
+
 static void lowerElu(Call &c) {
   Tensor x = floatSelf(c);
   double alpha = c.number("alpha"), scale = c.number("scale"), inner = c.number("input_scale");
   if (c.failed())
     return;
-  Expr e(c, x);
-  // Only the negative side sees input_scale: elu(inner * x) is right there, and x / inner * inner
-  // elsewhere.
-  Expr y =
-      inner == 1 ? eluOf(e, alpha) : unary(OpKind::relu, e) + eluOf(minimum(e * inner, 0.0), alpha);
+  Expr y = scaledElu(Expr(c, x), alpha, inner);
   c.result(scale == 1 ? y : y * scale, x.dtype);
 }
 
@@ -93,6 +100,8 @@ static void lowerCelu(Call &c) {
   if (c.failed())
     return;
   Expr e(c, x);
+  if (alpha < 0)
+    return c.result(scaledElu(e, alpha, 1 / alpha), x.dtype);
   c.result(alpha == 1 ? eluOf(e, 1) : eluOf(e / alpha, 1) * alpha, x.dtype);
 }
 
@@ -188,9 +197,12 @@ static void lowerPrelu(Call &c) {
   Expr e(c, x);
   auto elements = numElements(weight.shape()).tryValue();
   at::Tensor known = c.knownTensor("weight");
-  if (elements == 1 && known.defined())
+  // Not MIL's operations: what they give for an infinite slope at 0 is not said.
+  bool isInfinite = known.defined() && !at::isfinite(known).all().item<bool>();
+  if (elements == 1 && known.defined() && !isInfinite)
     return c.result(leakyRelu(e, known.item<double>()), x.dtype);
-  if (elements != 1 && x.rank() == 4 && weight.rank() == 1 && isCompileTime(weight.value))
+  if (!isInfinite && elements != 1 && x.rank() == 4 && weight.rank() == 1 &&
+      isCompileTime(weight.value))
     return c.result(c.emit(OpKind::prelu, {{prelu::x, x.value}, {prelu::alpha, weight.value}}),
                     x.dtype);
   // One slope a channel; Core ML's own operation takes other ranks only for equal slopes.
@@ -201,7 +213,8 @@ static void lowerPrelu(Call &c) {
   else
     shape.assign(weight.shape().begin(), weight.shape().end());
   Expr slope(c, c.reshape(weight.value, shape));
-  c.result(maximum(e, 0.0) + slope * minimum(e, 0.0), x.dtype);
+  // A choice, not a sum: an infinite slope times 0 is no number.
+  c.result(select(greater(e, 0.0), e, slope * e), x.dtype);
 }
 
 static void lowerGlu(Call &c) {

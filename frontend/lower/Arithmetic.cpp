@@ -3,6 +3,7 @@
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
 
+#include <cfloat>
 #include <cmath>
 
 namespace plait::frontend {
@@ -63,7 +64,7 @@ void lowerTrueDivide(Call &c) {
 void lowerFloorDivide(Call &c) {
   Operands in(c, "self", "other");
   if (!c.failed())
-    giveResult(c, floorDivide(in.x, in.y), in.dtype);
+    giveResult(c, flooredQuotient(in.x, in.y), in.dtype);
 }
 
 void lowerDivide(Call &c) {
@@ -101,6 +102,19 @@ void lowerMinimum(Call &c) {
   Operands in(c, "self", "other");
   if (!c.failed())
     giveResult(c, minimum(in.x, in.y), in.dtype);
+}
+
+/// fmax and fmin: a NaN gives way to the other operand.
+template <bool Max> void lowerNumberExtreme(Call &c) {
+  Operands in(c, "self", "other");
+  if (c.failed())
+    return;
+  Expr x = in.x, y = in.y;
+  if (x.valid() && y.valid() && x.dtype() == DType::F32) {
+    x = select(notEqual(in.x, in.x), in.y, in.x);
+    y = select(notEqual(in.y, in.y), in.x, in.y);
+  }
+  giveResult(c, Max ? maximum(x, y) : minimum(x, y), in.dtype);
 }
 
 /// clamp with either bound absent, a number or a tensor; also clamp_min and clamp_max.
@@ -221,14 +235,19 @@ void lowerCopysign(Call &c) {
   if (c.failed())
     return;
   Expr magnitude = absolute(in.x);
-  // A negative zero as the sign is not told from a positive one.
-  c.result(select(less(in.y, 0.0), -magnitude, magnitude), in.dtype);
+  c.result(select(signBit(in.y), -magnitude, magnitude), in.dtype);
 }
 
+/// The larger leg times the root of 1 + ratio^2: squares of the legs would overflow.
 void lowerHypot(Call &c) {
   Operands in(c, "self", "other");
-  if (!c.failed())
-    c.result(squareRoot(unary(OpKind::square, in.x) + unary(OpKind::square, in.y)), in.dtype);
+  if (c.failed())
+    return;
+  Expr x = absolute(in.x), y = absolute(in.y);
+  Expr longer = maximum(x, y);
+  // Neither 0 / 0 nor infinity / infinity.
+  Expr ratio = minimum(x, y) / clamp(longer, FLT_MIN, FLT_MAX);
+  c.result(longer * squareRoot(unary(OpKind::square, ratio) + 1.0), in.dtype);
 }
 
 void lowerHeaviside(Call &c) {
@@ -259,8 +278,10 @@ void registerArithmetic(Table &table) {
   table.add({"aten::remainder.Tensor", "aten::remainder.Scalar", "aten::remainder.Scalar_Tensor"},
             lowerRemainder);
   table.add({"aten::fmod.Tensor", "aten::fmod.Scalar"}, lowerFmod);
-  table.add({"aten::maximum", "aten::max.other", "aten::fmax"}, lowerMaximum);
-  table.add({"aten::minimum", "aten::min.other", "aten::fmin"}, lowerMinimum);
+  table.add({"aten::maximum", "aten::max.other"}, lowerMaximum);
+  table.add({"aten::minimum", "aten::min.other"}, lowerMinimum);
+  table.add({"aten::fmax"}, lowerNumberExtreme<true>);
+  table.add({"aten::fmin"}, lowerNumberExtreme<false>);
   table.add({"aten::clamp", "aten::clamp.Tensor", "aten::clip", "aten::clip.Tensor",
              "aten::clamp_min", "aten::clamp_min.Tensor", "aten::clamp_max",
              "aten::clamp_max.Tensor"},

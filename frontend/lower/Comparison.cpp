@@ -80,17 +80,27 @@ void lowerBitwiseNot(Call &c) {
   c.result(x.isBool() ? logicalNot(e) : -1 - e, x.dtype);
 }
 
-/// Shifts by a known count are products and quotients by a power of two.
+/// Shifts by known counts are products and quotients by powers of two.
 template <bool Left> void lowerShift(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
   Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
   if (c.failed())
     return;
-  auto count = constInt(y.value);
-  if (!count || *count < 0 || *count > 30)
-    return c.refuse("only a shift by a known count in [0, 30] can be lowered; Core ML has no "
+  const TensorData *counts = constTensor(y.value);
+  llvm::SmallVector<int64_t, 8> factors;
+  if (counts) {
+    auto values = counts->intValues();
+    if (!values)
+      return c.refuse(values.takeError());
+    factors = std::move(*values);
+  }
+  if (!counts || llvm::any_of(factors, [](int64_t n) { return n < 0 || n > 30; }))
+    return c.refuse("only a shift by known counts in [0, 30] can be lowered; Core ML has no "
                     "shift operation");
-  Expr factor(c, c.builder().scalar(DType::I32, double(int64_t(1) << *count)));
+  for (int64_t &n : factors)
+    n = int64_t(1) << n;
+  Expr factor(c,
+              c.builder().constant(TensorData::ints(factors).reshape(counts->shape()), "powers"));
   c.result(Left ? Expr(c, x) * factor : floorDivide(Expr(c, x), factor), dtype);
 }
 
@@ -123,7 +133,7 @@ void lowerIsNegInf(Call &c) {
 void lowerSignbit(Call &c) {
   Tensor x = c.tensor("self");
   if (!c.failed())
-    c.result(x.isBool() ? Expr(c, c.full(x.shape(), DType::Bool, 0)) : less(Expr(c, x), 0),
+    c.result(x.isBool() ? Expr(c, c.full(x.shape(), DType::Bool, 0)) : signBit(Expr(c, x)),
              at::kBool);
 }
 

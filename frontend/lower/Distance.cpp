@@ -29,10 +29,12 @@ void lowerCosineSimilarity(Call &c) {
   int64_t axis = c.axis("dim", product.rank());
   if (c.failed())
     return;
-  // The axis counts from the end where the ranks differ.
-  int64_t back = product.rank() - axis;
+  // Norms are those of the broadcast operands: only the axis itself matters for that.
   auto norm = [&](const Expr &e) {
-    return maximum(reduce(OpKind::reduce_l2_norm, e, e.rank() - back, false), epsilon);
+    int64_t own = axis - (product.rank() - e.rank());
+    bool broadcasts = own < 0 || !(e.shape()[own] == product.shape()[axis]);
+    Expr whole = broadcasts ? Expr(c, c.broadcastTo(e, product.shape())) : e;
+    return maximum(reduce(OpKind::reduce_l2_norm, whole, broadcasts ? axis : own, false), epsilon);
   };
   c.result(reduce(OpKind::reduce_sum, product, axis, false) / (norm(in.x) * norm(in.y)), in.dtype);
 }
@@ -55,9 +57,12 @@ void lowerPairwiseDistance(Call &c) {
   bool keep = c.boolean("keepdim");
   if (c.failed())
     return;
-  Expr difference = in.x - in.y + epsilon;
+  // Integers are subtracted as such.
+  bool isFloat = at::isFloatingType(in.dtype);
+  Expr difference = castTo(in.x - in.y, DType::F32) + epsilon;
   if (difference.valid())
-    c.result(normOver(difference, p, difference.rank() - 1, keep), in.dtype);
+    c.result(normOver(difference, p, difference.rank() - 1, keep),
+             isFloat ? in.dtype : at::typeMetaToScalarType(at::get_default_dtype()));
 }
 
 /// All distances between rows: differences of [.., P, 1, M] and [.., 1, R, M].

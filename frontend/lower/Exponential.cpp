@@ -96,14 +96,17 @@ void lowerErfc(Call &c) {
   lowerUnary(c, [](Expr x) { return 1.0 - unary(OpKind::erf, x); });
 }
 void lowerAsinh(Call &c) {
-  // Odd in x, so that large negative arguments do not cancel.
+  // Odd in x, so that large negative arguments do not cancel. The root of a^2 + 1 is taken as that
+  // of a times that of a + 1 / a: squares overflow. Below 1e-4 it is 1.
   lowerUnary(c, [](Expr x) {
-    Expr a = absolute(x);
-    return signOf(x) * logarithm(a + squareRoot(unary(OpKind::square, a) + 1.0));
+    Expr a = absolute(x), bounded = maximum(a, 1e-4);
+    Expr root = squareRoot(bounded) * squareRoot(bounded + 1.0 / bounded);
+    return signOf(x) * logarithm(a + root);
   });
 }
 void lowerAcosh(Call &c) {
-  lowerUnary(c, [](Expr x) { return logarithm(x + squareRoot(unary(OpKind::square, x) - 1.0)); });
+  // x^2 would overflow.
+  lowerUnary(c, [](Expr x) { return logarithm(x + squareRoot(x - 1.0) * squareRoot(x + 1.0)); });
 }
 void lowerDegrees(Call &c) {
   lowerUnary(c, [](Expr x) { return x * (180 / std::numbers::pi); });
@@ -154,12 +157,7 @@ void lowerLogaddexp(Call &c) {
   Tensor a = c.operand("self", dtype), b = c.operand("other", dtype);
   if (c.failed())
     return;
-  double unit = llvm::StringRef(c.name()).ends_with("2") ? std::numbers::ln2 : 1;
-  Expr x(c, a), y(c, b);
-  Expr difference = absolute(x - y) * -unit;
-  Expr rest(c,
-            c.emit(OpKind::log, {{log::x, exponential(difference).value()}, {log::epsilon, 1.0}}));
-  c.result(maximum(x, y) + (unit == 1 ? rest : rest / unit), dtype);
+  c.result(logAddExp(Expr(c, a), Expr(c, b), llvm::StringRef(c.name()).ends_with("2")), dtype);
 }
 
 /// x 2^other.

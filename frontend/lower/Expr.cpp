@@ -3,6 +3,9 @@
 
 #include "mil/Infer.h"
 
+#include <cfloat>
+#include <cmath>
+#include <numbers>
 #include <numeric>
 
 namespace plait::frontend {
@@ -31,6 +34,23 @@ Expr truncate(const Expr &x) {
   if (!x.valid() || x.dtype() != DType::F32)
     return x;
   return signOf(x) * floorOf(absolute(x));
+}
+
+Expr signBit(const Expr &x) {
+  if (!x.valid() || x.dtype() != DType::F32)
+    return less(x, 0);
+  // 1 / -0 is minus infinity.
+  return less(x + 1.0 / x, 0.0);
+}
+
+Expr logAddExp(const Expr &x, const Expr &y, bool base2) {
+  Call &c = x.call();
+  double unit = base2 ? std::numbers::ln2 : 1;
+  // Equal infinities have no difference; bounded ones have.
+  auto bounded = [](const Expr &e) { return clamp(e, -FLT_MAX, FLT_MAX); };
+  Expr ratio = exponential(absolute(bounded(x) - bounded(y)) * -unit);
+  Expr rest(c, c.emit(OpKind::log, {{log::x, ratio.value()}, {log::epsilon, 1.0}}));
+  return maximum(x, y) + (base2 ? rest / unit : rest);
 }
 
 Expr castTo(const Expr &x, DType dtype) { return Expr(x.call(), x.call().castTo(x, dtype)); }
@@ -73,6 +93,24 @@ Expr select(const Expr &cond, const Term &a, const Term &b) {
 }
 
 Expr floorDivide(const Expr &x, const Expr &y) { return binary(OpKind::floor_div, x, y); }
+
+Expr flooredQuotient(const Expr &x, const Expr &y) {
+  if (!x.valid() || !y.valid() || x.dtype() != DType::F32)
+    return floorDivide(x, y);
+  bool isPlain = false; // neither 0 nor infinite
+  if (const TensorData *tensor = constTensor(y); tensor && tensor->numElements() <= 4096) {
+    auto values = tensor->floatValues();
+    if (!values)
+      llvm::consumeError(values.takeError());
+    else
+      isPlain = llvm::all_of(*values, [](double v) { return v != 0 && std::isfinite(v); });
+  }
+  // What the remainder leaves is a multiple of y but for rounding. A bounded divisor gives -1 and 0
+  // where an infinite one does.
+  Expr divisor = isPlain ? y : clamp(y, -FLT_MAX, FLT_MAX);
+  Expr quotient = unary(OpKind::round, (x - remainderOf(x, divisor)) / divisor);
+  return isPlain ? quotient : select(equal(y, 0.0), x / y, quotient);
+}
 
 Expr truncateDivide(const Expr &x, const Expr &y) {
   if (!x.valid() || !y.valid())

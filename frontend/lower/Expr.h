@@ -90,6 +90,10 @@ inline Expr squareRoot(const Expr &x) { return unary(OpKind::sqrt, x); }
 inline Expr floorOf(const Expr &x) { return unary(OpKind::floor, x); }
 inline Expr sigmoidOf(const Expr &x) { return unary(OpKind::sigmoid, x); }
 inline Expr signOf(const Expr &x) { return unary(OpKind::sign, x); }
+/// Where the sign bit is set, that of -0 too.
+Expr signBit(const Expr &x);
+/// log(e^x + e^y), in base e or 2; infinities too.
+Expr logAddExp(const Expr &x, const Expr &y, bool base2 = false);
 /// Rounds towards zero; integers are left alone.
 Expr truncate(const Expr &x);
 Expr castTo(const Expr &x, mil::DType dtype);
@@ -100,9 +104,13 @@ Expr clamp(const Expr &x, double low, double high);
 /// fail on implicit broadcasting here. One of a and b may be a number.
 Expr select(const Expr &cond, const Term &a, const Term &b);
 
-/// Integer or float quotient rounded down, or towards zero, exactly as PyTorch does it.
+/// Integer or float quotient rounded and then rounded down, or towards zero, exactly as PyTorch
+/// does it.
 Expr floorDivide(const Expr &x, const Expr &y);
 Expr truncateDivide(const Expr &x, const Expr &y);
+/// The floor of a float quotient before it is rounded, as PyTorch's floor_divide gives it: 1 // 0.1
+/// is 9, for 0.1 is a little more than a tenth.
+Expr flooredQuotient(const Expr &x, const Expr &y);
 /// What floorDivide leaves: the result has y's sign.
 Expr remainderOf(const Expr &x, const Expr &y);
 /// What truncateDivide leaves: the result has x's sign.

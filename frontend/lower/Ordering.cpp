@@ -110,10 +110,8 @@ void lowerLogcumsumexp(Call &c) {
     return;
   if (x.rank() == 0)
     return c.result(x);
-  auto sum = scan(c, {Expr(c, x)}, axis, [&](const Several &a, const Several &b) {
-    Expr small = exponential(-absolute(a[0] - b[0]));
-    Expr rest(c, c.emit(OpKind::log, {{log::x, small.value()}, {log::epsilon, 1.0}}));
-    return Several{maximum(a[0], b[0]) + rest};
+  auto sum = scan(c, {Expr(c, x)}, axis, [](const Several &a, const Several &b) {
+    return Several{logAddExp(a[0], b[0])};
   });
   c.result(sum[0], x.dtype);
 }
@@ -310,7 +308,7 @@ void registerOrdering(Table &table) {
   table.add({"aten::median", "aten::median.dim"}, lowerMedian);
   table.add({"aten::bucketize.Tensor", "aten::bucketize.Scalar"}, lowerBucketize);
   table.add({"aten::searchsorted.Tensor", "aten::searchsorted.Scalar"}, lowerSearchsorted);
-  table.setLeavesRange({"aten::diff"});
+  table.setLeavesRange({"aten::diff", "aten::cumsum", "aten::cumprod"});
 }
 
 } // namespace plait::frontend

@@ -5,9 +5,10 @@
 // extra windows are made by padding at the end, and averages are corrected for what they count.
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
+#include "frontend/lower/Taps.h"
 
 #include "llvm/ADT/Sequence.h"
-#include <cfloat>
+#include <cmath>
 
 namespace plait::frontend {
 
@@ -122,7 +123,7 @@ Expr dilatedMax(const Expr &x, const Windows &w) {
   Expr padded(c, c.emit(OpKind::pad, {{pad::x, x.value()},
                                       {pad::pad, llvm::ArrayRef<int64_t>(pads)},
                                       {pad::mode, "constant"},
-                                      {pad::constant_val, -FLT_MAX}}));
+                                      {pad::constant_val, -INFINITY}}));
   // One dimension after the other: a maximum is separable.
   for (size_t i = 0; i < w.spatial() && padded.valid(); ++i) {
     int64_t axis = i + 2, span = w.dilation[i] * (w.kernel[i] - 1) + 1;
@@ -322,22 +323,36 @@ std::pair<int64_t, int64_t> adaptiveWindow(int64_t i, int64_t size, int64_t outp
   return {i * size / outputs, ((i + 1) * size + outputs - 1) / outputs};
 }
 
-/// Averages along one axis whose windows differ in size, as a product with a constant matrix.
+/// Averages along one axis whose windows differ in size or overlap.
 Expr adaptiveAverage(const Expr &x, int64_t axis, int64_t size, int64_t outputs) {
   Call &c = x.call();
-  std::vector<float> matrix(size * outputs, 0);
+  Taps taps{outputs, 0, {}, {}};
+  std::vector<float> counts;
   for (int64_t i = 0; i < outputs; ++i) {
     auto [begin, end] = adaptiveWindow(i, size, outputs);
-    for (int64_t k = begin; k < end; ++k)
-      matrix[k * outputs + i] = 1.0f / float(end - begin);
+    taps.count = std::max(taps.count, end - begin);
+    counts.push_back(float(end - begin));
   }
-  Expr weight(c, c.builder().constant(TensorData::from<float>(DType::F32, {size, outputs}, matrix),
-                                      "adaptive_windows"));
-  if (axis == x.rank() - 1)
-    return matmul(x, weight);
-  auto perm = allAxes(x.rank());
-  std::swap(perm[axis], perm.back());
-  return Expr(c, c.permute(matmul(Expr(c, c.permute(x, perm)), weight), perm));
+  for (int64_t i = 0; i < outputs; ++i) {
+    auto [begin, end] = adaptiveWindow(i, size, outputs);
+    for (int64_t k = begin; k < begin + taps.count; ++k)
+      taps.positions.push_back(k < end ? k : size);
+  }
+  if (llvm::all_of(counts, [&](float n) { return n == float(taps.count); }))
+    return readTaps(x, axis, taps, [](const Expr &read, int64_t at) {
+      return reduce(OpKind::reduce_mean, read, at, false);
+    });
+  // A zero at the end, which the smaller windows read.
+  Shape one(x.shape());
+  one[axis] = 1;
+  Expr longer = concat(c, {x.value(), c.full(one, DType::F32, 0)}, axis);
+  return readTaps(longer, axis, taps, [&](const Expr &read, int64_t at) {
+    llvm::SmallVector<int64_t, 5> shape(read.rank() - at, 1);
+    shape[0] = outputs;
+    Expr divisor(c, c.builder().constant(TensorData::from<float>(DType::F32, shape, counts),
+                                         "window_sizes"));
+    return reduce(OpKind::reduce_sum, read, at, false) / divisor;
+  });
 }
 
 Expr adaptiveMaximum(const Expr &x, int64_t axis, int64_t size, int64_t outputs) {

@@ -324,6 +324,8 @@ void registerReduction(Table &table) {
              "aten::linalg_matrix_norm.str_ord"},
             lowerMatrixNorm);
   table.add({"aten::logsumexp"}, lowerLogSumExp);
+  // Into a narrow type that is asked for.
+  table.setLeavesRange({"aten::sum", "aten::sum.dim_IntList", "aten::prod", "aten::prod.dim_int"});
 }
 
 } // namespace plait::frontend

@@ -1,14 +1,17 @@
 // Upsampling and interpolation, sampling on a grid, pixel shuffles, unfolding into patches.
 //
 // Nearest and linear modes use MIL's operations where they sample as PyTorch does; elsewhere
-// nearest is a gather of rows, and other modes a product with the matrix of weights that LibTorch's
-// own kernel gives for the identity. Between sizes that only the input decides, nearest and linear
+// nearest is a gather of the rows that LibTorch's own kernel takes, and other modes weigh two or
+// four rows (Taps.h). Between sizes that only the input decides, nearest and linear
 // modes gather rows at positions computed in integers, which are exact in fp16 programs too.
 #include "frontend/engine/Engine.h"
 #include "frontend/lower/Expr.h"
 #include "frontend/lower/Families.h"
+#include "frontend/lower/Taps.h"
 
+#include "llvm/ADT/Sequence.h"
 #include <ATen/Functions.h>
+#include <algorithm>
 #include <cmath>
 
 namespace plait::frontend {
@@ -16,9 +19,6 @@ namespace plait::frontend {
 using namespace mil;
 
 namespace {
-/// Elements of an interpolation matrix beyond which it is refused: it would dwarf the model.
-constexpr int64_t largestMatrix = int64_t(1) << 24;
-
 /// What an upsample call asks for, one entry a spatial dimension.
 struct Target {
   Tensor x;
@@ -84,16 +84,21 @@ std::optional<Target> target(Call &c, unsigned spatial) {
   return t;
 }
 
-/// PyTorch's nearest source of each output along one axis.
-llvm::SmallVector<int64_t, 0> nearestSources(int64_t in, int64_t out, std::optional<double> scale,
-                                             bool exact) {
-  float step = scale && *scale > 0 ? float(1.0 / *scale) : float(in) / float(out);
-  llvm::SmallVector<int64_t, 0> sources;
-  for (int64_t i = 0; i < out; ++i) {
-    float source = exact ? (float(i) + 0.5f) * step : float(i) * step;
-    sources.push_back(std::min<int64_t>(int64_t(std::floor(source)), in - 1));
-  }
-  return sources;
+/// PyTorch's nearest source of each output along one axis, asked of its kernel. The kernel of
+/// images differs from the others: it ignores scales where a size stays or doubles.
+llvm::SmallVector<int64_t, 8> nearestSources(int64_t in, int64_t out, std::optional<double> scale,
+                                             bool isImage, bool exact) {
+  at::Tensor positions = at::arange(in, at::kFloat).reshape({1, 1, in});
+  at::Tensor sources;
+  if (exact)
+    sources = at::_upsample_nearest_exact1d(positions, {out}, scale);
+  else if (isImage)
+    sources = at::upsample_nearest2d(positions.unsqueeze(3), {out, 1}, scale);
+  else
+    sources = at::upsample_nearest1d(positions, {out}, scale);
+  sources = sources.to(at::kLong).flatten().contiguous();
+  const int64_t *data = sources.const_data_ptr<int64_t>();
+  return {data, data + out};
 }
 
 template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
@@ -113,18 +118,24 @@ template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
                     t->x.dtype);
   for (unsigned i = 0; i < Spatial; ++i) {
     int64_t axis = t->axis(i);
-    if (t->sizes[i] == t->x.size(axis))
-      continue;
     auto in = t->x.size(axis).tryValue(), out = t->sizes[i].tryValue();
     if (in && out) {
-      Expr positions(c, c.builder().ints(nearestSources(*in, *out, t->scales[i], Exact)));
-      y = gather(y, positions, axis);
+      auto sources = nearestSources(*in, *out, t->scales[i], Spatial == 2, Exact);
+      if (*in != *out || !llvm::equal(sources, llvm::seq<int64_t>(0, *in)))
+        y = gather(y, Expr(c, c.builder().ints(sources)), axis);
+    } else if (t->sizes[i] == t->x.size(axis) && (!t->scales[i] || *t->scales[i] == 1)) {
+      continue;
     } else if (factors[i]) {
       Shape spread(y.shape());
       spread.insert(spread.begin() + axis + 1, Dim(*factors[i]));
       Shape merged(y.shape());
       merged[axis] = t->sizes[i];
       y = Expr(c, c.reshape(c.broadcastTo(expandDims(y, {axis + 1}), spread), merged));
+    } else if (t->scales[i]) {
+      return c.refuse(
+          "a scale of {0:.2f} that the sizes of dimension {1} do not bear out, which are "
+          "not known; give the size alone",
+          *t->scales[i], axis);
     } else {
       Expr position = iota(c, t->sizes[i]), inSize = sizeOf(c, t->x.size(axis)),
            outSize = sizeOf(c, t->sizes[i]);
@@ -136,20 +147,54 @@ template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
   c.result(y, t->x.dtype);
 }
 
-/// Interpolates one axis by a matrix of weights, made by LibTorch's kernel from the identity.
-Expr interpolate(const Expr &x, int64_t axis, const at::Tensor &weights) {
-  Call &c = x.call();
-  Expr matrix(c, c.engine().constant(weights.contiguous()));
-  if (axis == x.rank() - 1)
-    return matmul(x, matrix);
-  auto perm = allAxes(x.rank());
-  std::swap(perm[axis], perm.back());
-  return Expr(c, c.permute(matmul(Expr(c, c.permute(x, perm)), matrix), perm));
+/// Where PyTorch samples for each output along one axis, in its arithmetic.
+struct Sampling {
+  Sampling(int64_t in, int64_t out, bool alignCorners, std::optional<double> scale)
+      : align(alignCorners) {
+    if (align)
+      step = out > 1 ? float(in - 1) / float(out - 1) : 0;
+    else
+      step = scale && *scale > 0 ? float(1 / *scale) : float(in) / float(out);
+  }
+  float source(int64_t i) const { return align ? step * i : step * (i + 0.5f) - 0.5f; }
+
+  bool align;
+  float step;
+};
+
+/// The coefficients of four rows around a place `t` behind the second.
+std::array<float, 4> cubicWeights(float t) {
+  constexpr float a = -0.75f;
+  auto inner = [&](float x) { return ((a + 2) * x - (a + 3)) * x * x + 1; };
+  auto outer = [&](float x) { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a; };
+  return {outer(t + 1), inner(t), inner(1 - t), outer(2 - t)};
 }
 
-/// The [in, out] weights of one axis. `kernel` resizes a [1, in, in, 1] image to height `out`.
-template <typename Kernel>
-Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, Kernel kernel) {
+Taps samplingTaps(int64_t in, int64_t out, const Sampling &sampling, bool cubic) {
+  Taps taps{out, cubic ? 4 : 2, {}, {}};
+  for (int64_t i = 0; i < out; ++i) {
+    float source = sampling.source(i);
+    if (!cubic)
+      source = std::max(source, 0.0f);
+    int64_t base = std::min(int64_t(std::floor(source)), in - 1);
+    float rest = std::clamp(source - float(base), 0.0f, 1.0f);
+    auto tap = [&](int64_t position, float weight) {
+      taps.positions.push_back(std::clamp<int64_t>(position, 0, in - 1));
+      taps.weights.push_back(weight);
+    };
+    if (cubic) {
+      for (auto [k, weight] : llvm::enumerate(cubicWeights(rest)))
+        tap(base + int64_t(k) - 1, weight);
+    } else {
+      tap(base, 1 - rest);
+      tap(base + 1, rest);
+    }
+  }
+  return taps;
+}
+
+/// Interpolates one axis of known sizes.
+Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, bool alignCorners, bool cubic) {
   Call &c = x.call();
   int64_t axis = t.axis(i);
   auto in = t.x.size(axis).tryValue(), out = t.sizes[i].tryValue();
@@ -157,16 +202,11 @@ Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, Kernel kernel) 
     c.refuse("dimension {0} has no known size", axis);
     return x;
   }
-  if (*in == *out && !t.scales[i])
+  Sampling sampling(*in, *out, alignCorners, t.scales[i]);
+  // Linear modes copy where the size stays, whatever the scale is.
+  if (*in == *out && (!cubic || sampling.step == 1))
     return x;
-  if (*in * *out > largestMatrix) {
-    c.refuse("resizing {0} to {1} by a matrix of weights would take {2} elements; resize in "
-             "bilinear mode without scale factors, or in steps",
-             *in, *out, *in * *out);
-    return x;
-  }
-  at::Tensor identity = at::eye(*in, at::kFloat).reshape({1, *in, *in, 1});
-  return interpolate(x, axis, kernel(identity, *out, t.scales[i]).reshape({*in, *out}));
+  return weighTaps(x, axis, samplingTaps(*in, *out, sampling, cubic));
 }
 
 /// Linear interpolation of one axis from size `in` to size `out`, of which one is symbolic.
@@ -184,8 +224,9 @@ Expr interpolateSymbolic(const Expr &x, int64_t axis, const Dim &in, const Dim &
     return x;
   Shape column(x.rank() - axis, Dim(1));
   column[0] = out;
-  Expr before = gather(x, low, axis), after = gather(x, high, axis);
-  return before + (after - before) * Expr(c, c.reshape(weight, column));
+  // The difference of two infinities is no number.
+  weight = Expr(c, c.reshape(weight, column));
+  return gather(x, low, axis) * (1.0 - weight) + gather(x, high, axis) * weight;
 }
 
 /// MIL's bilinear operations over the last two axes, sizes `height` and `width`.
@@ -215,14 +256,11 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
     if (in && out && t->scales[i] && !align)
       consistent &= *t->scales[i] * double(*in) == double(*out);
   }
-  auto kernel = [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
-    return at::upsample_bilinear2d(image, {out, 1}, align, scale, 1.0);
-  };
   if (!known && !(Spatial == 2 && whole)) {
     for (unsigned i = 0; i < Spatial; ++i) {
       const Dim &in = t->x.size(t->axis(i)), &out = t->sizes[i];
       if (in.isConst() && out.isConst())
-        x = interpolateAxis(x, *t, i, kernel);
+        x = interpolateAxis(x, *t, i, align, /*cubic=*/false);
       else if (!(in == out))
         x = interpolateSymbolic(x, t->axis(i), in, out, align);
     }
@@ -238,7 +276,7 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
   auto size = [&](unsigned i) { return t->sizes[i].value(); };
   if (!consistent) {
     for (unsigned i = 0; i < Spatial; ++i)
-      x = interpolateAxis(x, *t, i, kernel);
+      x = interpolateAxis(x, *t, i, align, /*cubic=*/false);
     return c.result(x, t->x.dtype);
   }
   auto s = t->x.shape();
@@ -264,10 +302,7 @@ void lowerBicubic(Call &c) {
     return;
   Expr x(c, t->x);
   for (unsigned i = 0; i < 2; ++i)
-    x = interpolateAxis(x, *t, i,
-                        [&](const at::Tensor &image, int64_t out, std::optional<double> scale) {
-                          return at::upsample_bicubic2d(image, {out, 1}, align, scale, 1.0);
-                        });
+    x = interpolateAxis(x, *t, i, align, /*cubic=*/true);
   c.result(x, t->x.dtype);
 }
 
