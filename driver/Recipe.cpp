@@ -22,6 +22,8 @@ namespace yaml = llvm::yaml;
 
 namespace {
 
+constexpr const char *kEmpty = "the recipe is empty; docs/command.md says what one holds";
+
 /// Reads one document. The first complaint is kept; after it everything reads as empty.
 class Reader {
 public:
@@ -38,12 +40,15 @@ public:
 
   Expected<CompileOptions> read() {
     auto document = stream_.begin();
-    if (document != stream_.end()) {
-      if (yaml::Node *root = document->getRoot())
-        readRecipe(*root);
-      if (complaint_.empty() && ++document != stream_.end() && complaint_.empty())
-        complaint_ = fmt::format("{0}: a recipe is one YAML document", path_);
-    }
+    yaml::Node *root = document != stream_.end() ? document->getRoot() : nullptr;
+    if (!root) // a directive and nothing behind it; of mistakes in the text the parser has
+               // complained
+      complain(1, 1, kEmpty);
+    else
+      readRecipe(*root);
+    if (complaint_.empty() && ++document != stream_.end())
+      if (yaml::Node *second = document->getRoot())
+        complain(*second, "a recipe is one YAML document");
     if (!complaint_.empty())
       return makeError("{0}", complaint_);
     return std::move(options_);
@@ -177,7 +182,7 @@ private:
 
   void readRecipe(yaml::Node &root) {
     if (llvm::isa<yaml::NullNode>(root))
-      return complain(1, 1, "the recipe is empty; docs/command.md says what one holds");
+      return complain(1, 1, kEmpty);
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<std::string> commonOutputs;
     std::string single;

@@ -7,6 +7,7 @@
 
 using namespace plait;
 using namespace plait::driver;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
@@ -174,7 +175,9 @@ TEST(Recipe, WholeRecipeIsWrong) {
   EXPECT_THAT(complaint("- a\n- b\n"), HasSubstr("a recipe is a mapping"));
   EXPECT_THAT(complaint("precision: fp16\n"), HasSubstr("either `model:`"));
   EXPECT_THAT(complaint("model: a.pt\nfunctions:\n  a: a.pt\n"), HasSubstr("either `model:`"));
-  EXPECT_THAT(complaint("model: a.pt\n---\nmodel: b.pt\n"), HasSubstr("one YAML document"));
+  EXPECT_THAT(complaint("model: a.pt\n---\nmodel: b.pt\n"),
+              AllOf(StartsWith("r.yaml:3:1: "), HasSubstr("one YAML document")));
+  EXPECT_THAT(complaint("%\n"), StartsWith("r.yaml:1:1: the recipe is empty"));
   EXPECT_THAT(complaint("model: [a.pt\noutput: x\n"), StartsWith("r.yaml:"));
   EXPECT_THAT(complaint("model: \"a.pt\n"), StartsWith("r.yaml:"));
 }

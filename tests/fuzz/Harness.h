@@ -30,6 +30,18 @@ void config(llvm::ArrayRef<uint8_t> input);
 /// A pickle: what is accepted stays so once its OrderedDicts are dictionaries.
 void pickle(llvm::ArrayRef<uint8_t> input);
 
+/// A zip file: its records lie in it, one behind the other, and are found by name and by place.
+void archive(llvm::ArrayRef<uint8_t> input);
+
+/// An array: what reads is written, and reads as the same.
+void npy(llvm::ArrayRef<uint8_t> input);
+
+/// A recipe: a refusal has a line, and inputs that are accepted parse as they are printed.
+void recipe(llvm::ArrayRef<uint8_t> input);
+
+/// One input, as `plait compile --input` takes it: what is accepted parses as it is printed.
+void declaration(llvm::ArrayRef<uint8_t> input);
+
 /// Aborts with a message unless `condition` holds.
 void require(bool condition, const char *message);
 

@@ -1,6 +1,6 @@
-// Mutants of adapters' files: thousands of each, the same ones every run. Bytes change, spans go,
-// come twice or change places, and numbers and words that readers stumble over stand in their
-// place.
+// Mutants of adapters' files, archives, arrays and what users write: thousands of each, the same
+// ones every run. Bytes change, spans go, come twice or change places, and numbers and words that
+// readers stumble over stand in their place.
 #include "tests/SourceDir.h"
 #include "tests/fuzz/Harness.h"
 
@@ -141,5 +141,9 @@ void run(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>), unsigned mu
 TEST(Mutants, Safetensors) { run("safetensors", fuzz::safetensors, 2000); }
 TEST(Mutants, Config) { run("config", fuzz::config, 2000); }
 TEST(Mutants, Pickle) { run("pickle", fuzz::pickle, 2000); }
+TEST(Mutants, Archive) { run("archive", fuzz::archive, 2000); }
+TEST(Mutants, Npy) { run("npy", fuzz::npy, 500); }
+TEST(Mutants, Recipe) { run("recipe", fuzz::recipe, 500); }
+TEST(Mutants, Declaration) { run("declaration", fuzz::declaration, 2000); }
 
 } // namespace

@@ -3,6 +3,7 @@
 import itertools
 import re
 import subprocess
+import tempfile
 import warnings
 
 import torch
@@ -82,8 +83,10 @@ class Checker:
 
     def ask(self, line):
         if self.process is None:
+            # A pipe that nobody reads would be full of LibTorch's warnings one day.
+            self.errors = tempfile.TemporaryFile()
             self.process = subprocess.Popen([self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=subprocess.PIPE, text=True)
+                                            stderr=self.errors, text=True)
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
@@ -93,9 +96,11 @@ class Checker:
         if answer:
             word, _, text = answer.rstrip("\n").partition("\t")
             return word, text
-        stderr = self.process.communicate()[1]
-        status, self.process = self.process.returncode, None
-        return "crash", f"status {status} " + " / ".join(stderr.strip().splitlines()[-3:])
+        status = self.process.wait()
+        self.errors.seek(0)
+        last = self.errors.read().decode(errors="replace").strip().splitlines()[-3:]
+        self.close()
+        return "crash", f"status {status} " + " / ".join(last)
 
     def check(self, programs, path):
         """The answer for each program; "unwritten" where TorchScript does not take it."""
@@ -106,9 +111,11 @@ class Checker:
 
     def close(self):
         if self.process is not None:
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self.process.stderr.close()
+            for pipe in (self.process.stdin, self.process.stdout, self.errors):
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass  # what it never took
             self.process.wait()
             self.process = None
 
