@@ -45,9 +45,6 @@ Pool prepare(const at::Tensor &x, std::vector<int64_t> kernel, std::vector<int64
 /// Sums over windows: average pooling times the window's size.
 at::Tensor windowSums(const at::Tensor &x, const std::vector<int64_t> &kernel,
                       const std::vector<int64_t> &strides) {
-  double size = 1;
-  for (int64_t k : kernel)
-    size *= double(k);
   std::vector<int64_t> zeros(kernel.size(), 0);
   switch (kernel.size()) {
   case 1: // avg_pool1d has no divisor: a window of height 1

@@ -23,7 +23,7 @@ protected:
   }
   void add(std::string name) {
     options.functions.push_back(
-        {std::move(name), folder / "model.pt", {*parseInput("x=[1, 4]")}, {"y"}, {}});
+        {{std::move(name), folder / "model.pt", {*parseInput("x=[1, 4]")}, {"y"}}});
   }
   std::string message() {
     if (Error error = check(options))
