@@ -5,9 +5,9 @@
 #include "backend/PackageReader.h"
 #include "mil/Builder.h"
 #include "support/NewFile.h"
+#include "tests/FolderTest.h"
 
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,19 +19,11 @@ using testing::HasSubstr;
 
 namespace {
 
-class DebugInfo : public testing::Test {
+class DebugInfo : public FolderTest {
 protected:
-  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-debug", folder)); }
-  void TearDown() override { fs::remove_directories(folder); }
-  std::string at(const llvm::Twine &name) const { return (folder + "/" + name).str(); }
   std::string sideFile(const llvm::Twine &package) const {
     return at(package + "/Data/com.apple.CoreML/plait-debug.json");
   }
-  static std::string get(const std::string &path) {
-    auto buffer = llvm::MemoryBuffer::getFile(path);
-    return buffer ? (*buffer)->getBuffer().str() : "<missing>";
-  }
-  llvm::SmallString<128> folder;
 };
 
 /// relu(linear(x)) in module `module`, with a bias that was computed from another parameter.

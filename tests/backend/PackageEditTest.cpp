@@ -4,9 +4,9 @@
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "mil/Builder.h"
+#include "tests/FolderTest.h"
 
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include <csignal>
 #include <fcntl.h>
@@ -167,20 +167,14 @@ std::unique_ptr<Program> programOf(llvm::ArrayRef<Wanted> functions) {
   return program;
 }
 
-class PackageEdit : public testing::Test {
+class PackageEdit : public FolderTest {
 protected:
   void SetUp() override {
-    ASSERT_FALSE(fs::createUniqueDirectory("plait-edit", folder));
-    package = (folder + "/p.mlpackage").str();
+    FolderTest::SetUp();
+    package = at("p.mlpackage");
   }
-  void TearDown() override { fs::remove_directories(folder); }
-
   std::string model() const { return package + "/Data/com.apple.CoreML/model.mlmodel"; }
   std::string weights() const { return package + "/Data/com.apple.CoreML/weights/weight.bin"; }
-  static std::string get(const std::string &path) {
-    auto buffer = llvm::MemoryBuffer::getFile(path, false, false);
-    return buffer ? (*buffer)->getBuffer().str() : "<missing>";
-  }
   void make(llvm::ArrayRef<Wanted> functions) {
     auto program = programOf(functions);
     program->defaultFunction = functions[0].name;
@@ -231,7 +225,6 @@ protected:
     return names;
   }
 
-  llvm::SmallString<128> folder;
   std::string package;
 };
 

@@ -8,9 +8,9 @@
 #include "support/Folders.h"
 #include "support/Json.h"
 #include "support/NewFile.h"
+#include "tests/FolderTest.h"
 
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
@@ -32,16 +32,8 @@ TensorData noise(DType dtype, llvm::ArrayRef<int64_t> shape, unsigned seed) {
   return TensorData::fromBytes(dtype, shape, std::move(bytes));
 }
 
-class PackageTest : public testing::Test {
+class PackageTest : public FolderTest {
 protected:
-  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-package", folder)); }
-  void TearDown() override { fs::remove_directories(folder); }
-
-  std::string at(const llvm::Twine &name) const { return (folder + "/" + name).str(); }
-  static std::string get(const std::string &path) {
-    auto buffer = llvm::MemoryBuffer::getFile(path);
-    return buffer ? (*buffer)->getBuffer().str() : "<missing>";
-  }
   static void put(const std::string &path, llvm::StringRef bytes) {
     llvm::cantFail(writeNewFile(path, bytes, /*flush=*/false));
   }
@@ -146,8 +138,6 @@ protected:
     EXPECT_EQ(get(model("p.mlpackage")), get(model("q.mlpackage")));
     EXPECT_EQ(get(weights("p.mlpackage")), get(weights("q.mlpackage")));
   }
-
-  llvm::SmallString<128> folder;
 };
 
 // ---- Round trips --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // Programs in text form with weights beside them: what plait writes reads back, and what Core ML's
 // compiler writes (the folders here are made in its style) reads as the package did.
 #include "backend/TextModel.h"
+#include "tests/FolderTest.h"
 #include "tests/SourceDir.h"
 
 #include "backend/Inspect.h"
@@ -12,7 +13,6 @@
 #include "support/OutputFile.h"
 
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <gmock/gmock.h>
@@ -27,16 +27,8 @@ using testing::StartsWith;
 
 namespace {
 
-class TextModelTest : public testing::Test {
+class TextModelTest : public FolderTest {
 protected:
-  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-text", folder)); }
-  void TearDown() override { fs::remove_directories(folder); }
-
-  std::string at(const llvm::Twine &name) const { return (folder + "/" + name).str(); }
-  static std::string get(const std::string &path) {
-    auto buffer = llvm::MemoryBuffer::getFile(path);
-    return buffer ? (*buffer)->getBuffer().str() : "<missing>";
-  }
   void put(const llvm::Twine &name, llvm::StringRef bytes) const {
     std::error_code ec;
     llvm::raw_fd_ostream out(at(name), ec);
@@ -52,8 +44,6 @@ protected:
                 get(at(b + "/Data/com.apple.CoreML/" + file)))
           << file;
   }
-
-  llvm::SmallString<128> folder;
 };
 
 TensorData ramp(llvm::ArrayRef<int64_t> shape, double step) {

@@ -5,12 +5,12 @@
 #include "support/Half.h"
 #include "support/NewFile.h"
 #include "support/OutputFile.h"
+#include "tests/FolderTest.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/CRC.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
@@ -23,17 +23,9 @@ using testing::HasSubstr;
 
 namespace {
 
-class WeightFileTest : public testing::Test {
+class WeightFileTest : public FolderTest {
 protected:
-  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-weights", folder)); }
-  void TearDown() override { fs::remove_directories(folder); }
-
-  std::string at(llvm::StringRef name) const { return (folder + "/" + name).str(); }
-  std::string contents(llvm::StringRef name) const {
-    return llvm::cantFail(llvm::errorOrToExpected(llvm::MemoryBuffer::getFile(at(name))))
-        ->getBuffer()
-        .str();
-  }
+  std::string contents(llvm::StringRef name) const { return get(at(name)); }
   void put(llvm::StringRef name, llvm::StringRef bytes) const {
     llvm::cantFail(writeNewFile(at(name), bytes, /*flush=*/false));
   }
@@ -82,8 +74,6 @@ protected:
   static TensorData floats(llvm::ArrayRef<int64_t> shape, const std::vector<float> &values) {
     return TensorData::from<float>(DType::F32, shape, values);
   }
-
-  llvm::SmallString<128> folder;
 };
 
 /// A storage that pretends to be a record of an archive: it knows its CRC and counts what is handed

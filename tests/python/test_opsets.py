@@ -2,35 +2,28 @@
 
 import functools
 import json
-import logging
 import shutil
 import warnings
 
 warnings.filterwarnings("ignore")
 
 import coremltools as ct
-import coremltools.optimize.coreml as optimize
 import models
 import numpy as np
 import peer
 import peer_operations
+import peer_packages
 import pytest
 import torch
 from command import digest, plait, succeed
 from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import types
+from peer_packages import mlp, quiet
 from torch import nn
 
-TARGETS = {"ios15": ct.target.iOS15, "ios16": ct.target.iOS16, "ios17": ct.target.iOS17}
+TARGETS = {name: target for name, target in peer_packages.TARGETS.items() if name != "ios18"}
 X, I = peer_operations.X, peer_operations.I
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.ERROR)
-    torch.manual_seed(0)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def outputs(package, inputs, folder, *function):
@@ -178,41 +171,20 @@ def test_operations_compute_what_they_did(target, tmp_path):
 
 # ---- models ------------------------------------------------------------------------------------------------------------
 
-def mlp():
-    return nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4), nn.Softmax(-1)).eval()
-
-
 def converted(target, model=None, example=None, **options):
-    example = torch.rand(2, 16) if example is None else example
-    options.setdefault("inputs", [ct.TensorType(name="x", shape=example.shape)])
     options.setdefault("outputs", [ct.TensorType(name="y")])
-    return ct.convert(torch.jit.trace(model or mlp(), example), minimum_deployment_target=TARGETS[target], skip_model_load=True, **options)
+    return peer_packages.convert(model or mlp(), torch.rand(2, 16) if example is None else example, target, **options)
 
 
-def palettized(target, bits):
-    config = optimize.OptimizationConfig(optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=10))
-    return optimize.palettize_weights(converted(target), config)
-
-
-def quantized(target):
-    config = optimize.OptimizationConfig(optimize.OpLinearQuantizerConfig(weight_threshold=10))
-    return optimize.linear_quantize_weights(converted(target), config)
-
-
-def pruned(target):
-    config = optimize.OptimizationConfig(optimize.OpMagnitudePrunerConfig(target_sparsity=0.7, weight_threshold=10))
-    return optimize.prune_weights(converted(target), config)
-
-
-COMPRESSED = {**{f"palettized{bits}": functools.partial(palettized, bits=bits) for bits in (1, 2, 4, 6, 8)},
-              "quantized": quantized, "pruned": pruned}
+COMPRESSIONS = {**{f"palettized{bits}": functools.partial(peer_packages.palettized, bits=bits) for bits in (1, 2, 4, 6, 8)},
+                "quantized": peer_packages.quantized, "pruned": peer_packages.pruned}
 
 
 @pytest.mark.parametrize("target", ["ios16", "ios17"])
-@pytest.mark.parametrize("make", COMPRESSED)
-def test_compressed_weights(make, target, tmp_path):
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_compressed_weights(compress, target, tmp_path):
     package = tmp_path / "p.mlpackage"
-    COMPRESSED[make](target).save(str(package))
+    COMPRESSIONS[compress](converted(target)).save(str(package))
     merged = upgraded(package, tmp_path)
     assert_same(package, merged, {"x": small((2, 16))}, tmp_path)
     # Packed bits stay packed.

@@ -1,43 +1,26 @@
 """What coremltools writes, plait reads and writes as it was: the packages are equal as messages, up to where weights lie
 and how values inside are named, and equal in every weight; fields that plait does not know survive."""
 
-import logging
 import struct
 import warnings
 
 warnings.filterwarnings("ignore")
 
 import coremltools as ct
-import coremltools.optimize.coreml as optimize
 import numpy as np
 import peer
+import peer_packages
 import pytest
 import torch
 from command import succeed
+from peer_packages import TARGETS, convert, mlp, quiet
 from torch import nn
 
-TARGETS = {"iOS15": ct.target.iOS15, "iOS16": ct.target.iOS16, "iOS17": ct.target.iOS17, "iOS18": ct.target.iOS18}
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.ERROR)  # coremltools reports every pass
-    torch.manual_seed(0)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4), nn.Softmax(-1)).eval()
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def cnn(outputs=3):
     return nn.Sequential(nn.Conv2d(3, outputs, 3, padding=1), nn.Sigmoid()).eval()
-
-
-def convert(model, example, target, **options):
-    options.setdefault("inputs", [ct.TensorType(name="x", shape=example.shape)])
-    return ct.convert(torch.jit.trace(model, example), minimum_deployment_target=TARGETS[target], **options)
 
 
 def plain(target):
@@ -102,24 +85,19 @@ def scripted(target):
 
 
 def palettized(target):
-    config = optimize.OptimizationConfig(optimize.OpPalettizerConfig(mode="kmeans", nbits=4, weight_threshold=10))
-    return optimize.palettize_weights(plain(target), config)
+    return peer_packages.palettized(plain(target), bits=4)
 
 
 def quantized(target):
-    config = optimize.OptimizationConfig(optimize.OpLinearQuantizerConfig(weight_threshold=10))
-    return optimize.linear_quantize_weights(plain(target), config)
+    return peer_packages.quantized(plain(target))
 
 
 def pruned(target):
-    config = optimize.OptimizationConfig(optimize.OpMagnitudePrunerConfig(target_sparsity=0.7, weight_threshold=10))
-    return optimize.prune_weights(plain(target), config)
+    return peer_packages.pruned(plain(target))
 
 
 def int4_blocks(target):
-    config = optimize.OptimizationConfig(
-        optimize.OpLinearQuantizerConfig(dtype="int4", granularity="per_block", block_size=8, weight_threshold=10))
-    return optimize.linear_quantize_weights(plain(target), config)
+    return peer_packages.quantized(plain(target), dtype="int4", granularity="per_block", block_size=8)
 
 
 def state(target):
@@ -150,9 +128,9 @@ def lstm(target):
 
 
 CASES = [(make, target) for make in (plain, fp32, ranges, enumerated, image, classifier, optional_input) for target in TARGETS]
-CASES += [(flexible_image, "iOS16"), (integer_classifier, "iOS17"), (scripted, "iOS15"), (scripted, "iOS18"),
-          (palettized, "iOS16"), (palettized, "iOS18"), (quantized, "iOS16"), (quantized, "iOS18"), (pruned, "iOS16"),
-          (pruned, "iOS18"), (int4_blocks, "iOS18"), (state, "iOS18"), (lstm, "iOS17")]
+CASES += [(flexible_image, "ios16"), (integer_classifier, "ios17"), (scripted, "ios15"), (scripted, "ios18"),
+          (palettized, "ios16"), (palettized, "ios18"), (quantized, "ios16"), (quantized, "ios18"), (pruned, "ios16"),
+          (pruned, "ios18"), (int4_blocks, "ios18"), (state, "ios18"), (lstm, "ios17")]
 
 
 def canonical(spec, package):
@@ -230,8 +208,8 @@ def test_a_package_survives(make, target, tmp_path):
 
 
 # Texts of single inputs, images and classifiers' labels have no place in MIL text.
-@pytest.mark.parametrize("make, target", [(fp32, "iOS15"), (ranges, "iOS16"), (enumerated, "iOS18"), (scripted, "iOS18"),
-                                          (state, "iOS18"), (lstm, "iOS17")], ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("make, target", [(fp32, "ios15"), (ranges, "ios16"), (enumerated, "ios18"), (scripted, "ios18"),
+                                          (state, "ios18"), (lstm, "ios17")], ids=lambda value: getattr(value, "__name__", value))
 def test_a_text_and_its_weights_survive(make, target, tmp_path):
     before, text, after = tmp_path / "before.mlpackage", tmp_path / "x.mil", tmp_path / "after.mlpackage"
     package = make(target)
@@ -245,7 +223,7 @@ def test_a_text_and_its_weights_survive(make, target, tmp_path):
 def test_several_functions_survive(tmp_path):
     descriptor = ct.utils.MultiFunctionDescriptor()
     for name in ("one", "two"):
-        convert(mlp(), torch.rand(2, 16), "iOS18").save(str(tmp_path / f"{name}.mlpackage"))
+        convert(mlp(), torch.rand(2, 16), "ios18").save(str(tmp_path / f"{name}.mlpackage"))
         descriptor.add_function(str(tmp_path / f"{name}.mlpackage"), "main", name)
     descriptor.default_function_name = "two"
     ct.utils.save_multifunction(descriptor, str(tmp_path / "both.mlpackage"))
@@ -256,7 +234,7 @@ def test_several_functions_survive(tmp_path):
 def test_what_is_not_known_survives(tmp_path):
     """Fields of a later version in every message around the program, attributes of the program and of a function."""
     package = tmp_path / "p.mlpackage"
-    plain("iOS18").save(str(package))
+    plain("ios18").save(str(package))
     path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     spec = peer.load_spec(package)
     text = peer.blocks(spec)["main"].operations[0].attributes["name"]

@@ -5,6 +5,7 @@
 #include "support/OutputFile.h"
 #include "support/Parallel.h"
 #include "support/Unfinished.h"
+#include "tests/FolderTest.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -20,12 +21,8 @@ using testing::HasSubstr;
 
 namespace {
 
-class Files : public testing::Test {
+class Files : public FolderTest {
 protected:
-  void SetUp() override { ASSERT_FALSE(fs::createUniqueDirectory("plait-files", folder)); }
-  void TearDown() override { fs::remove_directories(folder); }
-
-  std::string at(llvm::StringRef name) const { return (folder + "/" + name).str(); }
   void put(llvm::StringRef name, llvm::StringRef text) {
     llvm::cantFail(writeNewFile(at(name), text, /*flush=*/false));
   }
@@ -41,8 +38,6 @@ protected:
     llvm::sort(names);
     return names;
   }
-
-  llvm::SmallString<128> folder;
 };
 
 TEST_F(Files, MapsAndReleases) {
