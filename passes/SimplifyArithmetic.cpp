@@ -7,10 +7,15 @@
 //
 // Floats only. Two factors merge if one of them is a scalar, two terms if both are. The inner
 // result must have no other use. pow(x, 0.5) becomes sqrt(x).
+//
+// What a step follows (floor, a cast to integers, a comparison) is left as it is, for a step tells
+// a number from its neighbour: 49 / 49 is 1, and 49 * (1 / 49) a little less. A division by powers
+// of two is exact either way.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 namespace plait::passes {
 
@@ -21,6 +26,53 @@ namespace {
 std::optional<double> scalarValue(const Value *value) {
   const TensorData *tensor = constTensor(value);
   return tensor && tensor->numElements() == 1 ? splatValue(*tensor) : std::nullopt;
+}
+
+/// A step follows, behind a few operations that keep neighbours apart.
+bool isStepped(const Value *value) {
+  constexpr size_t limit = 16;
+  llvm::SmallVector<const Value *, limit> next = {value};
+  llvm::SmallPtrSet<const Value *, limit> seen = {value};
+  for (size_t i = 0; i < next.size() && i < limit; ++i) {
+    for (Operand &use : next[i]->uses()) {
+      const Op *user = use.owner();
+      switch (user->kind()) {
+      case OpKind::ceil:
+      case OpKind::equal:
+      case OpKind::floor:
+      case OpKind::floor_div:
+      case OpKind::greater:
+      case OpKind::greater_equal:
+      case OpKind::less:
+      case OpKind::less_equal:
+      case OpKind::mod:
+      case OpKind::not_equal:
+      case OpKind::round:
+        return true;
+      case OpKind::cast:
+        if (!isFloat(user->result()->type.dtype()))
+          return true;
+        break;
+      case OpKind::abs:
+      case OpKind::add:
+      case OpKind::clip:
+      case OpKind::expand_dims:
+      case OpKind::maximum:
+      case OpKind::minimum:
+      case OpKind::mul:
+      case OpKind::reshape:
+      case OpKind::squeeze:
+      case OpKind::sub:
+      case OpKind::transpose:
+        break;
+      default:
+        continue;
+      }
+      if (seen.insert(user->result()).second)
+        next.push_back(user->result());
+    }
+  }
+  return false;
 }
 
 /// x / c as x * (1 / c), for a small c without zeros; null when it is not that.
@@ -45,6 +97,12 @@ Value *asProduct(Op &op) {
   }
   if (llvm::is_contained(values, 0.0))
     return nullptr;
+  auto isPowerOfTwo = [](double v) {
+    int exponent;
+    return std::abs(std::frexp(v, &exponent)) == 0.5;
+  };
+  if (!llvm::all_of(values, isPowerOfTwo) && isStepped(op.result()))
+    return nullptr;
   for (double &v : values)
     v = 1 / v;
   Builder builder = Builder::before(&op);
@@ -66,7 +124,7 @@ std::optional<std::pair<Value *, Value *>> split(Op *op) {
 Value *mergeFactors(Op &op, PassContext &context) {
   auto outer = split(&op);
   Op *innerOp = outer ? definedBy(outer->first, OpKind::mul) : nullptr;
-  if (!innerOp || !innerOp->result()->hasOneUse())
+  if (!innerOp || !innerOp->result()->hasOneUse() || isStepped(op.result()))
     return nullptr;
   auto inner = split(innerOp);
   if (!inner)
@@ -101,7 +159,7 @@ Value *mergeTerms(Op &op) {
   auto outer = term(&op);
   Op *innerOp = outer ? outer->first->def() : nullptr;
   if (!innerOp || !(innerOp->is(OpKind::add) || innerOp->is(OpKind::sub)) ||
-      !outer->first->hasOneUse())
+      !outer->first->hasOneUse() || isStepped(op.result()))
     return nullptr;
   auto inner = term(innerOp);
   if (!inner)

@@ -172,3 +172,20 @@ def test_wholly_masked_rows(tmp_path, form, precision):
     # LibTorch's mean over such a row of finite_min is what rounding leaves of it: -3e4 leaves more.
     rows = slice(0, 4, 2) if (form, precision) == ("finite", "fp16") else slice(None)
     np.testing.assert_allclose(actual[:, :, rows], expected[:, :, rows], atol=2e-3 if precision == "fp16" else 1e-5)
+
+
+def test_steps_of_quotients(tmp_path):
+    """No pass turns x / 49 into x * (1 / 49), which is less than 1 at 49, where a floor follows."""
+
+    class Steps(nn.Module):
+        def forward(self, x):
+            return torch.floor(x / 49), (x / 3).int(), x // 0.1, torch.div(x, 0.001, rounding_mode="trunc"), x / 49 >= 1
+
+    x = torch.tensor([49.0, 0.1, 98, 147, 1, 9, 27])
+    torch.jit.trace(Steps(), x).save(str(tmp_path / "model.pt"))
+    outputs = [part for i in range(5) for part in ("--output", f"y{i}")]
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", "fp32", "--input", "x=[7]", *outputs, tmp_path / "model.pt")
+    np.save(tmp_path / "x.npy", x.numpy())
+    succeed("run", tmp_path / "p.mlpackage", "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path)
+    for i, expected in enumerate(Steps()(x)):
+        np.testing.assert_array_equal(np.load(tmp_path / f"y{i}.npy"), expected.numpy())
