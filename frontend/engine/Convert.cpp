@@ -2,6 +2,7 @@
 // sizes as values.
 #include "frontend/engine/Engine.h"
 
+#include "mil/Materialise.h"
 #include "mil/Reshape.h"
 
 #include <ATen/Functions.h>
@@ -84,14 +85,15 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   Shape reps;
   bool any = false;
   for (auto [from, to] : llvm::zip(padded, shape)) {
-    bool repeat = from == Dim(1) && !(to == Dim(1));
-    if (!repeat && from.isConst() && to.isConst() && !(from == to)) {
+    if (from.isConst() && to.isConst() && !(from == to) && !(from == Dim(1))) {
       builder_.fail(makeError("a tensor of shape {0} does not broadcast to shape {1}",
                               mil::str(padded), mil::str(shape)));
       return builder_.poison();
     }
-    reps.push_back(repeat ? to : Dim(1));
-    any |= repeat;
+    // A size that may be 1 is that, or equal: both divide.
+    bool equal = from == to || to == Dim(1) || (!(from == Dim(1)) && !mayBeOne(from));
+    reps.push_back(equal ? Dim(1) : floordiv(to, max(from, Dim(1))));
+    any |= !equal;
   }
   if (!any)
     return x;
@@ -102,68 +104,20 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   return result;
 }
 
+mil::Value *Engine::symbolValue(llvm::StringRef name) {
+  for (const SymbolSource &source : symbolSources_[name.str()])
+    if (llvm::is_contained(scopes_, source.scope))
+      return source.axis < 0 ? source.value : mil::sizeOfAxis(builder_, source.value, source.axis);
+  builder_.fail(makeError("the size '{0}' is not known where it is needed", name));
+  return builder_.poison();
+}
+
 mil::Value *Engine::materialise(const Dim &dim) {
-  if (dim.isConst()) {
-    if (dim.value() > INT32_MAX || dim.value() < INT32_MIN) {
-      builder_.fail(makeError("the integer {0} does not fit Core ML's int32", dim.value()));
-      return builder_.poison();
-    }
-    return builder_.constant(mil::TensorData::scalar(int32_t(dim.value())));
-  }
-  auto binary = [&](OpKind kind, mil::Value *a, mil::Value *b) {
-    return builder_.emit(
-        kind, {{mil::add::x, a}, {mil::add::y, b}}); // all binary rows have x and y first
-  };
-  mil::Value *sum = nullptr;
-  for (const Dim::Term &term : dim.terms()) {
-    mil::Value *product = nullptr;
-    for (const Dim::Factor &factor : term.factors) {
-      mil::Value *value = nullptr;
-      if (factor.kind == Dim::Factor::Symbol) {
-        for (const SymbolSource &source : symbolSources_[factor.name])
-          if (llvm::is_contained(scopes_, source.scope)) {
-            if (source.axis < 0) {
-              value = source.value;
-              break;
-            }
-            mil::Value *shape = builder_.emit(OpKind::shape, {{mil::shape::x, source.value}});
-            value = builder_.emit(OpKind::gather, {{mil::gather::x, shape},
-                                                   {mil::gather::indices, int64_t(source.axis)},
-                                                   {mil::gather::axis, 0}});
-            break;
-          }
-        if (!value) {
-          builder_.fail(makeError("the size '{0}' is not known where it is needed", factor.name));
-          return builder_.poison();
-        }
-      } else {
-        static constexpr OpKind kinds[] = {OpKind::floor_div, OpKind::floor_div, OpKind::mod,
-                                           OpKind::minimum, OpKind::maximum};
-        value = binary(kinds[factor.kind], materialise(factor.a), materialise(factor.b));
-      }
-      product = product ? binary(OpKind::mul, product, value) : value;
-    }
-    if (!product)
-      product = materialise(Dim(term.coefficient));
-    else if (term.coefficient != 1)
-      product = binary(OpKind::mul, product, materialise(Dim(term.coefficient)));
-    sum = sum ? binary(OpKind::add, sum, product) : product;
-  }
-  return sum;
+  return mil::materialise(builder_, dim, [&](llvm::StringRef name) { return symbolValue(name); });
 }
 
 mil::Value *Engine::materialise(llvm::ArrayRef<Dim> shape) {
-  if (auto sizes = mil::constShape(shape))
-    return builder_.ints(*sizes);
-  llvm::SmallVector<mil::Value *, 5> parts;
-  for (const Dim &d : shape)
-    parts.push_back(d.isConst()
-                        ? builder_.ints({d.value()})
-                        : builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, materialise(d)},
-                                                              {mil::expand_dims::axes, {0}}}));
-  if (parts.size() == 1)
-    return parts[0];
-  return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
+  return mil::materialise(builder_, shape, [&](llvm::StringRef name) { return symbolValue(name); });
 }
 
 mil::Value *Engine::scalar(const Val &val, DType dtype) {

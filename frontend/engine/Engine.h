@@ -239,6 +239,7 @@ private:
     uint64_t scope;
   };
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
+  mil::Value *symbolValue(llvm::StringRef name);
   llvm::DenseMap<const void *, std::shared_ptr<Cell>> attributeCells_; ///< by TensorImpl
   std::vector<at::Tensor> kept_; ///< keeps the TensorImpls that key attributeCells_ alive
   std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_;

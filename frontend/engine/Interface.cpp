@@ -116,6 +116,9 @@ Error Interface::setOutputs(const Val &result) {
     else
       return makeError("{0} returns a value that is neither a tensor nor a number",
                        declared_.method);
+    // What brings a result into the interface's form comes from where the result does.
+    if (!Builder::isPoison(value) && value->def())
+      builder.setLocation(value->def()->location);
     if (!Builder::isPoison(value) && mil::isFloat(value->type.dtype()))
       value = engine_.castTo(value, floatType_);
     if (Error error = builder.takeError())

@@ -87,6 +87,12 @@ struct TensorObj {
 
 /// Row-major, as far as is known.
 bool isContiguous(const TensorObj &tensor);
+
+/// The size is not known, and 1 is among those that it may be: what treats axes of one element by
+/// themselves has to do with both.
+inline bool mayBeOne(const Dim &size) {
+  return !size.isConst() && size.lower() <= 1 && size.upper() >= 1;
+}
 /// Row-major strides in elements.
 Shape contiguousStrides(llvm::ArrayRef<Dim> shape);
 

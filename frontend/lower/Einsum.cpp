@@ -69,6 +69,22 @@ Dim product(const Labelled &x, llvm::StringRef labels) {
   return n;
 }
 
+/// Where the sizes of a label may be equal or 1, both tensors are repeated to the larger.
+void broadcastSizes(Labelled &x, Labelled &y) {
+  Call &c = x.value.call();
+  auto repeat = [&](Labelled &own, const Labelled &other) {
+    Shape shape(own.value.shape());
+    for (auto [size, label] : llvm::zip(shape, own.labels))
+      if (other.has(label) && mayBeOne(size) && !(other.size(label) == Dim(1)))
+        size = other.size(label).isConst() ? other.size(label) : max(size, other.size(label));
+    own.value = Expr(c, c.broadcastTo(own.value, shape));
+  };
+  if (!x.value.valid() || !y.value.valid())
+    return;
+  repeat(x, y);
+  repeat(y, x);
+}
+
 /// The product of two tensors over the labels they share; shared labels that `keep` wants are
 /// batches.
 Labelled multiply(Labelled x, Labelled y, llvm::function_ref<bool(char)> keep) {
@@ -77,6 +93,7 @@ Labelled multiply(Labelled x, Labelled y, llvm::function_ref<bool(char)> keep) {
   auto broadcasts = [](const Labelled &a, const Labelled &b, char label) {
     return a.size(label) == Dim(1) && !(b.size(label) == Dim(1));
   };
+  broadcastSizes(x, y);
   Labelled left = x, right = y;
   x = sumOut(x, [&](char l) { return right.has(l) ? !broadcasts(left, right, l) : keep(l); });
   y = sumOut(y, [&](char l) { return left.has(l) ? !broadcasts(right, left, l) : keep(l); });

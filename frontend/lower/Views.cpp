@@ -106,12 +106,18 @@ static Handled squeeze(ViewCall &c) {
   std::optional<Shape> strides;
   if (c.self->strides)
     strides.emplace();
-  for (int64_t i = 0; i < c.rank; ++i)
+  for (int64_t i = 0; i < c.rank; ++i) {
+    TORCH_CHECK(!drop[i] || !mayBeOne(c.self->shape[i]), "dimension ", i,
+                " goes where it has one element and stays where it has more, and its size ",
+                c.self->shape[i].str(),
+                " may be either: let the input's range begin at 2, fix that size, or name the "
+                "dimensions that are to go: squeeze(dim)");
     if (!(drop[i] && c.self->shape[i] == Dim(1))) {
       step.shape.push_back(c.self->shape[i]);
       if (strides)
         strides->push_back((*c.self->strides)[i]);
     }
+  }
   return one(Val(c.engine().view(c.self, std::move(step), std::move(strides))));
 }
 
@@ -143,6 +149,9 @@ static Handled expandTo(ViewCall &c, const Shape &shape) {
     step.shape.push_back(to);
     if (strides)
       strides->push_back(i < added || !(from == to) ? Dim(0) : (*c.self->strides)[i - added]);
+    // One that may be 1 is repeated in place, or is not.
+    if (!(from == to) && mayBeOne(from))
+      strides.reset();
   }
   if (llvm::ArrayRef<Dim>(step.shape) == llvm::ArrayRef<Dim>(c.self->shape))
     return same(c);
