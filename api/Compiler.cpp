@@ -149,6 +149,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   options.share = recipe.share;
   options.debugInfo = recipe.debugInfo;
   options.expectShared = recipe.expectShared;
+  options.allow = recipe.allow;
   options.threads = recipe.threads;
   options.multifunction = recipe.multifunction;
   options.author = recipe.metadata.author;
@@ -260,6 +261,7 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   compile.share = options.share;
   compile.debugInfo = options.debugInfo;
   compile.expectShared = checkedShare(options.expectShared);
+  compile.allow = options.allow;
   compile.threads = options.threads;
   compile.metadata = toMetadata(options.author, options.license, options.versionString,
                                 options.description, options.meta);

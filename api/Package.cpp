@@ -16,6 +16,7 @@ Report merge(const std::string &path, const std::vector<MergeSource> &sources,
   merge.defaultFunction = options.defaultFunction;
   merge.share = options.share;
   merge.expectShared = checkedShare(options.expectShared);
+  merge.allow = options.allow;
   merge.threads = options.threads;
   merge.metadata = toMetadata(options.author, options.license, options.versionString,
                               options.description, options.meta);

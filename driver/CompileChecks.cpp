@@ -4,6 +4,7 @@
 #include "backend/Inspect.h"
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
+#include "driver/DeviceRules.h"
 #include "mil/IR.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -55,6 +56,8 @@ static Error checkModel(const FunctionOptions &function) {
 }
 
 Error check(const CompileOptions &options) {
+  if (Error error = checkRuleNames(options.allow))
+    return error;
   if (options.functions.empty())
     return makeError("{0}: a package has at least one function", options.output);
   if (options.multifunction && !options.append && !mil::info(options.target).functions)

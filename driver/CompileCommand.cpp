@@ -2,6 +2,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
+#include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
 #include "driver/LibTorch.h"
@@ -81,9 +82,9 @@ constexpr const Option *packageOptions[] = {&outOption,     &functionOption,    
 constexpr const Option *functionOptions[] = {
     &inputOption,          &outputOption,    &loraOption,     &adapterRootOption,
     &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
-constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption,    &shareOption,
-                                            &expectSharedOption, &debugInfoOption, &threadsOption,
-                                            &quietOption};
+constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption, &shareOption,
+                                            &expectSharedOption, &allowOption,  &debugInfoOption,
+                                            &threadsOption,      &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
@@ -103,7 +104,8 @@ constexpr Option samePrecisionOption{"precision", "fp16|fp32",
 constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
                                           &baseFunctionOption, &newDefaultOption};
 constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
-                                               &debugInfoOption, &threadsOption, &quietOption};
+                                               &allowOption,         &debugInfoOption,
+                                               &threadsOption,       &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
@@ -247,6 +249,10 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
     return expected.takeError();
   if (*expected)
     options.expectShared = *expected;
+  auto allowed = allowedRules(arguments);
+  if (!allowed)
+    return allowed.takeError();
+  llvm::append_range(options.allow, *allowed);
   return Error::success();
 }
 

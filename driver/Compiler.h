@@ -47,6 +47,8 @@ struct CompileOptions {
   /// The least percentage of its weights' bytes that each function must share with another one of
   /// the package; below it nothing is written.
   std::optional<double> expectShared{};
+  /// Rules that devices refuse and that are a warning all the same, by name (mil::listRules()).
+  std::vector<std::string> allow{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
   /// Look at the program between passes.

@@ -4,6 +4,7 @@
 #include "backend/DebugInfo.h"
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
+#include "driver/DeviceRules.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
@@ -69,6 +70,8 @@ Expected<CompileReport> merge(const MergeOptions &options) {
     if (!source.name.empty() && !mil::isLegalName(source.name))
       return makeError("'{0}' cannot name a function: {1}", source.name,
                        mil::whyIllegal(source.name));
+  if (Error error = checkRuleNames(options.allow))
+    return error;
   if (Error error = checkOutput(options.output))
     return error;
   // The output may be one of the sources: what another process did to it between reading and
@@ -99,6 +102,8 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "a function is not well-formed MIL, so that Core ML would "
                                         "refuse the package that it is from too");
+  if (Error error = checkDeviceRules(program, options.output, options.allow, options.warn))
+    return error;
   if (!adapterMap.functions.empty())
     if (Error error = checkAdapterMap(options.output))
       return error;

@@ -20,6 +20,7 @@ struct MergeOptions {
   std::string defaultFunction; ///< "" takes the first
   bool share = true;
   std::optional<double> expectShared{}; ///< as CompileOptions::expectShared
+  std::vector<std::string> allow{};     ///< as CompileOptions::allow
   unsigned threads = 0;                 ///< 0: one a processor
   mil::Metadata metadata;
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};

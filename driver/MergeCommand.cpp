@@ -1,5 +1,6 @@
 // plait merge: the options become MergeOptions, the report a few lines.
 #include "driver/Commands.h"
+#include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/Merge.h"
 #include "driver/MetadataOptions.h"
@@ -21,7 +22,8 @@ constexpr Option shareOption{"share", "on|off", "functions share equal weights (
 constexpr Option threadsOption{"threads", "N", "for writing weights (one a processor)"};
 constexpr Option quietOption{"quiet", nullptr, "no report", 'q'};
 constexpr const Option *options[] = {&outOption,          &defaultOption, &shareOption,
-                                     &expectSharedOption, &threadsOption, &quietOption};
+                                     &expectSharedOption, &allowOption,   &threadsOption,
+                                     &quietOption};
 const Section sections[] = {{"Options", options}, {"Metadata", metadataOptions()}};
 
 /// [NAME=]PKG[:FUNCTION]
@@ -79,6 +81,10 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
   if (!expected)
     return expected.takeError();
   merge.expectShared = *expected;
+  auto allowed = allowedRules(arguments);
+  if (!allowed)
+    return allowed.takeError();
+  merge.allow = std::move(*allowed);
   if (Error error = readMetadata(arguments, merge.metadata))
     return error;
   return merge;

@@ -4,6 +4,7 @@
 #include "driver/AdapterSyntax.h"
 
 #include "driver/CommandLine.h"
+#include "driver/DeviceRules.h"
 #include "driver/InputSyntax.h"
 #include "driver/Sharing.h"
 #include "driver/Target.h"
@@ -229,6 +230,14 @@ private:
             if (!options_.expectShared)
               complain(n, "expect_shared: '" + given +
                               "' is no percentage; one from 0% to 100% is wanted");
+          }},
+         {"allow",
+          [&](yaml::Node &n) {
+            texts(n, "a rule", [&](yaml::Node &element, std::string rule) {
+              if (Error error = checkRuleNames({rule}))
+                complain(element, "allow: " + toString(std::move(error)));
+              options_.allow.push_back(std::move(rule));
+            });
           }},
          {"threads",
           [&](yaml::Node &n) {

@@ -163,7 +163,8 @@ void checkRank(Context &c, const Op &op) {
   for (const auto &result : op.results())
     if (result->type.isTensor() && result->type.rank() > 5 &&
         !(isCompileTime(result.get()) && feedsOnlyConstexpr(*result)))
-      c.broken(op, "'{0}' has rank {1}; 5 is the limit", result->name, result->type.rank());
+      c.broken(op, "'{0}' has rank {1}; 5 is the limit: join dimensions there", result->name,
+               result->type.rank());
 }
 
 bool isEmpty(const Type &type) {

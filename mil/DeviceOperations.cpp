@@ -103,7 +103,9 @@ void checkPad(Context &c, const Op &op) {
 }
 
 void checkSelect(Context &c, const Op &op) {
-  if (!op.is(OpKind::select) || c.program.functions().size() < 2)
+  // Named functions: one more may be added later.
+  if (!op.is(OpKind::select) ||
+      (c.program.functions().size() < 2 && c.program.defaultFunction.empty()))
     return;
   auto shape = op.result()->type.shape();
   for (unsigned param : {select::cond, select::a, select::b})

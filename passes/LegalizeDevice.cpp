@@ -1,12 +1,9 @@
 // legalize-device: rewrites what Core ML refuses or gets wrong into what it runs.
 //
-//   %a = reshape(x = %x, shape = [1, 7, 2, 7, 2, 8])       before: rank 6
-//   %b = transpose(x = %a, perm = [0, 1, 3, 2, 4, 5])
-//   %c = reshape(x = %b, shape = [49, 4, 8])
+//   %a = gather(x = %x, indices = 1, axis = 2)       before: wrong on axes other than 0
 //
-//   %a = reshape(x = %x, shape = [7, 2, 7, 16])            after: what moves together is one axis
-//   %b = transpose(x = %a, perm = [0, 2, 1, 3])
-//   %c = reshape(x = %b, shape = [49, 4, 8])
+//   %b = gather(x = %x, indices = [1], axis = 2)     after
+//   %a = squeeze(x = %b, axes = [2])
 //
 // Each rule says what the device does with the form that it replaces.
 #include "passes/Match.h"
@@ -28,99 +25,6 @@ Arg ints(unsigned param, llvm::ArrayRef<int64_t> values) { return Arg(param, val
 
 Value *reshaped(Builder &builder, Value *x, llvm::ArrayRef<int64_t> shape) {
   return builder.emit(OpKind::reshape, {{reshape::x, x}, ints(reshape::shape, shape)});
-}
-
-// ---- Tensors of rank 6 and more are refused -----------------------------------------------------
-
-/// The transposition with axes of one element dropped and axes that stay neighbours joined.
-void coarsen(LongSizes &shape, LongSizes &perm) {
-  LongSizes kept;
-  for (int64_t axis : perm)
-    if (shape[axis] != 1)
-      kept.push_back(axis);
-  llvm::SmallVector<LongSizes, 8> groups; // runs of input axes, in output order
-  for (int64_t axis : kept) {
-    bool follows = !groups.empty();
-    for (int64_t between = follows ? groups.back().back() + 1 : 0; follows && between <= axis;
-         ++between)
-      follows = between == axis || shape[between] == 1;
-    if (follows && axis > groups.back().back())
-      groups.back().push_back(axis);
-    else
-      groups.push_back({axis});
-  }
-  LongSizes order(groups.size());
-  for (size_t i = 0; i < order.size(); ++i)
-    order[i] = i;
-  llvm::sort(order, [&](int64_t a, int64_t b) { return groups[a][0] < groups[b][0]; });
-  LongSizes coarse, position(groups.size());
-  for (auto [i, group] : llvm::enumerate(order)) {
-    int64_t size = 1;
-    for (int64_t axis : groups[group])
-      size *= shape[axis];
-    coarse.push_back(size);
-    position[group] = i;
-  }
-  shape = coarse;
-  perm.assign(position.begin(), position.end());
-}
-
-int64_t product(llvm::ArrayRef<int64_t> sizes) { return numElements(sizes); }
-
-/// Transposes `x` seen as `shape` in steps of rank 4, each moving one axis to its place.
-Value *transposeInSteps(Builder &builder, Value *x, LongSizes shape, llvm::ArrayRef<int64_t> perm) {
-  LongSizes current(perm.size());
-  for (size_t i = 0; i < current.size(); ++i)
-    current[i] = i;
-  for (size_t i = 0; i < perm.size(); ++i) {
-    size_t from = llvm::find(current, perm[i]) - current.begin();
-    if (from == i)
-      continue;
-    auto sizes = [&](size_t begin, size_t end) {
-      int64_t size = 1;
-      for (size_t k = begin; k < end; ++k)
-        size *= shape[current[k]];
-      return size;
-    };
-    x = reshaped(
-        builder, x,
-        {sizes(0, i), sizes(i, from), shape[current[from]], sizes(from + 1, current.size())});
-    x = builder.emit(OpKind::transpose, {{transpose::x, x}, ints(transpose::perm, {0, 2, 1, 3})});
-    int64_t moved = current[from];
-    current.erase(current.begin() + from);
-    current.insert(current.begin() + i, moved);
-  }
-  return x;
-}
-
-/// reshape(transpose(reshape(x))), with a transpose of rank 6 or more.
-bool lowerHighRankTranspose(Op &op) {
-  if (!op.is(OpKind::reshape) && !op.is(OpKind::squeeze) && !op.is(OpKind::expand_dims))
-    return false;
-  Op *transposed = definedBy(op[0], OpKind::transpose);
-  Op *split = transposed ? definedBy((*transposed)[transpose::x], OpKind::reshape) : nullptr;
-  auto result = staticShape(op.result());
-  if (!split || op[0]->type.rank() < 6 || !result || result->empty() || result->size() > 5 ||
-      (*split)[reshape::x]->type.rank() > 5)
-    return false;
-  auto shape = staticShape(split->result());
-  auto constPerm = constInts((*transposed)[transpose::perm]);
-  if (!shape || !constPerm)
-    return false;
-  LongSizes sizes(shape->begin(), shape->end()), perm;
-  for (int64_t axis : *constPerm)
-    perm.push_back(normalAxis(axis, shape->size()));
-  coarsen(sizes, perm);
-  Builder builder = Builder::before(&op);
-  Value *x = (*split)[reshape::x];
-  if (perm.size() > 5) {
-    x = transposeInSteps(builder, x, sizes, perm);
-  } else if (perm.size() > 1) {
-    x = reshaped(builder, x, sizes);
-    x = builder.emit(OpKind::transpose, {{transpose::x, x}, ints(transpose::perm, perm)});
-  }
-  replaceOp(&op, reshaped(builder, x, *result));
-  return true;
 }
 
 // ---- linear on int32 is refused at run time -----------------------------------------------------
@@ -245,7 +149,7 @@ Value *broadcastTo(Builder &builder, Value *value, llvm::ArrayRef<int64_t> shape
   if (llvm::ArrayRef<int64_t>(*from) == shape)
     return value;
   if (const TensorData *tensor = constTensor(value); tensor && tensor->numElements() == 1)
-    if (tensor->dtype() != DType::Bool || product(shape) <= int64_t(kSmallBytes))
+    if (tensor->dtype() != DType::Bool || numElements(shape) <= int64_t(kSmallBytes))
       return tensor->dtype() == DType::Bool
                  ? builder.constant(TensorData::splat(DType::Bool, shape, *splatValue(*tensor))
                                         .withOrigin(originOf(*tensor)),
@@ -264,7 +168,9 @@ Value *broadcastTo(Builder &builder, Value *value, llvm::ArrayRef<int64_t> shape
 }
 
 bool broadcastSelect(Op &op) {
-  if (!op.is(OpKind::select) || op.function()->program()->functions().size() < 2)
+  // One named function may be joined by others later.
+  const Program &program = *op.function()->program();
+  if (!op.is(OpKind::select) || (program.functions().size() < 2 && program.defaultFunction.empty()))
     return false;
   auto shape = staticShape(op.result());
   if (!shape || llvm::is_contained(*shape, 0))
@@ -343,9 +249,9 @@ bool dropEmptyOperands(Op &op) {
 }
 
 using Rule = bool (*)(Op &);
-constexpr Rule kRules[] = {lowerHighRankTranspose, lowerIntegerLinear, sortLayerNormAxes,
-                           countFromStart,         gatherByVector,     broadcastSelect,
-                           lowerPowOfTwo,          flattenBatchNorm,   dropEmptyOperands};
+constexpr Rule kRules[] = {lowerIntegerLinear, sortLayerNormAxes, countFromStart,
+                           gatherByVector,     broadcastSelect,   lowerPowOfTwo,
+                           flattenBatchNorm,   dropEmptyOperands};
 
 } // namespace
 

@@ -121,8 +121,10 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.toFixedPoint({fuseConvBias, fuseLinear, foldBatchNorm});
   cleanUp(runner);
 
-  // Still in fp32, so that to-half treats what it inserts like everything else; after the merges,
-  // which often remove what it would have to rewrite.
+  // Still in fp32, so that to-half treats what they insert like everything else; after the merges,
+  // which often remove what they would have to rewrite. Ranks first: operations of rank 5 have
+  // rules of their own.
+  runner.run(limitRank);
   runner.run(legalizeDevice);
 
   // After every pass that computes with weights: those compute in fp32 and are rounded once.

@@ -4,6 +4,7 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/DeviceRules.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
@@ -150,8 +151,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
                                   "which is {2}, it can",
                                   mil::name(target), mil::info(target).systems,
                                   mil::name(mil::kDefaultOpset)));
-  for (const mil::Violation &violation : mil::checkDeviceProfile(program))
-    observer.warning(violation.message);
+  if (Error error = checkDeviceRules(program, options.output, options.allow,
+                                     [&](StringRef message) { observer.warning(message); }))
+    return error;
 
   // Early, and again when it is written.
   if (!adapterMap.functions.empty())

@@ -197,10 +197,13 @@ static Handled lower(ValueCall &c, Scalar op, Numbers::Rule rule) {
   bool symbolic = false, runTime = false, tensors = false;
   auto look = [&](const Val &val) {
     auto tensor = val.tensor();
-    symbolic |=
-        val.dim() != nullptr || (tensor && std::holds_alternative<Dim>(tensor->cell->content));
+    bool holdsDim = tensor && std::holds_alternative<Dim>(tensor->cell->content);
+    symbolic |= val.dim() != nullptr || holdsDim;
     runTime |= val.number() != nullptr;
-    tensors |= tensor && !std::holds_alternative<Dim>(tensor->cell->content);
+    // A known size in a tensor, as tracing makes them, is one beside a size that is not known.
+    bool knownSize = tensor && tensor->shape.empty() && tensor->dtype() == at::kLong &&
+                     c.engine().readDim(*tensor);
+    tensors |= tensor && !holdsDim && !knownSize;
   };
   for (const Val &argument : c.arguments()) {
     look(argument);

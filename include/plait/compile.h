@@ -71,6 +71,9 @@ struct PackageOptions {
   /// Write nothing, and throw, where a function shares less than this percentage of its weights'
   /// bytes with another function: from 0 to 100.
   std::optional<double> expectShared = {};
+  /// Rules that Core ML is known to refuse and that are a warning here (`plait opt --list-rules`),
+  /// such as "rank-limit". Another one that is broken is an exception, and nothing is written.
+  std::vector<std::string> allow = {};
   /// For reading and writing weights; 0: one a processor. The package does not depend on it.
   unsigned threads = 0;
   /// false: a package without functions, described by its one model, whose name is "main".

@@ -23,6 +23,8 @@ struct MergeOptions {
   bool share = true;
   /// As PackageOptions::expectShared.
   std::optional<double> expectShared = {};
+  /// As PackageOptions::allow.
+  std::vector<std::string> allow = {};
   /// For writing weights; 0: one a processor.
   unsigned threads = 0;
   // Metadata of the new package.

@@ -134,7 +134,7 @@ TEST(Recipe, ComplaintsHaveAPlace) {
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, default, precision, target, lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
-            "expect_shared, threads, metadata");
+            "expect_shared, allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),
