@@ -61,7 +61,10 @@ private:
       complaint_ = fmt::format("{0}:{1}:{2}: {3}", path_, line, column, message.str());
   }
   void complain(const yaml::Node &node, const llvm::Twine &message) {
-    auto [line, column] = sources_.getLineAndColumn(node.getSourceRange().Start);
+    llvm::SMLoc start = node.getSourceRange().Start;
+    if (!sources_.FindBufferContainingLoc(start)) // an empty node, which lies nowhere
+      return complain(1, 1, message);
+    auto [line, column] = sources_.getLineAndColumn(start);
     complain(line, column, message);
   }
 
