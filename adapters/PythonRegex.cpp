@@ -1,352 +1,222 @@
-// A parser into a tree, and a backtracking matcher with continuations and a budget of steps.
+// Python's syntax into PCRE2's, and matches within limits.
 #include "adapters/PythonRegex.h"
 
-#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
-#include <bitset>
-#include <climits>
-#include <vector>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 namespace plait::adapters {
 
 using llvm::StringRef;
 
-static constexpr size_t kMaxPattern = 4096, kMaxText = 2048;
-static constexpr unsigned kMaxGroupDepth = 50, kMaxSteps = 200000, kMaxRepeat = 1000;
-
-using CharSet = std::bitset<256>;
-
-struct PythonRegex::Node {
-  enum Kind { Chars, Sequence, Branches, Repeat, Group, Look, Begin, End, Boundary } kind;
-  CharSet chars;
-  std::vector<std::shared_ptr<const Node>> children; ///< of a sequence, of branches; one of others
-  unsigned min = 0, max = 0;
-  bool lazy = false;
-  bool negated = false; ///< of a look-ahead or a boundary
-  std::string name;     ///< of a group
-};
-
 namespace {
 
-using Node = PythonRegex::Node;
-using NodePtr = std::shared_ptr<const Node>;
+constexpr size_t kMaxPattern = 4096, kMaxText = 2048;
+constexpr unsigned kMaxRepeat = 1000;
+// PCRE2 keeps the state of a match on the heap: the depth limits its memory, not the stack.
+constexpr uint32_t kMaxGroupDepth = 50, kMaxSteps = 200000, kMaxDepth = 20000, kMaxHeapKib = 32768;
 
-CharSet setOf(llvm::function_ref<bool(char)> predicate) {
-  CharSet set;
-  for (unsigned c = 0; c < 256; ++c)
-    set[c] = predicate(char(c));
-  return set;
-}
-bool isWord(char c) { return llvm::isAlnum(c) || c == '_' || (unsigned char)c >= 0x80; }
-
-class Parser {
+/// Goes through a pattern once; what both languages read alike is copied.
+class Translator {
 public:
-  explicit Parser(StringRef pattern) : rest_(pattern) {}
+  explicit Translator(StringRef pattern) : rest_(pattern) {}
 
-  Expected<NodePtr> parse() {
-    NodePtr node = branches(0);
-    if (error_.empty() && !rest_.empty())
-      error_ = "a ')' closes nothing";
-    if (!error_.empty())
-      return makeError("{0}", error_);
-    return node;
+  Expected<std::string> run() {
+    while (!rest_.empty() && problem_.empty()) {
+      char c = rest_.front();
+      if (c == '\\')
+        escape(/*inClass=*/false);
+      else if (c == '[')
+        characterClass();
+      else if (c == '(')
+        group();
+      else if (c == '{')
+        braces();
+      else
+        copy(1);
+    }
+    if (!problem_.empty())
+      return makeError("{0}", problem_);
+    return std::move(out_);
   }
 
 private:
-  NodePtr fail(const llvm::Twine &what) {
-    if (error_.empty())
-      error_ = what.str();
-    rest_ = "";
-    return std::make_shared<Node>(Node{Node::Sequence, {}, {}, 0, 0, false, false, ""});
+  void refuse(const llvm::Twine &what) { problem_ = what.str(); }
+  void copy(size_t count) {
+    out_ += rest_.take_front(count);
+    rest_ = rest_.drop_front(count);
   }
-  static NodePtr make(Node node) { return std::make_shared<const Node>(std::move(node)); }
-  static NodePtr chars(CharSet set) { return make({Node::Chars, set, {}, 0, 0, false, false, ""}); }
-
-  NodePtr branches(unsigned depth) {
-    if (depth > kMaxGroupDepth)
-      return fail("groups nest too deeply");
-    Node node{Node::Branches, {}, {}, 0, 0, false, false, ""};
-    do
-      node.children.push_back(sequence(depth));
-    while (rest_.consume_front("|"));
-    return node.children.size() == 1 ? node.children[0] : make(std::move(node));
+  void put(StringRef text, size_t taken) {
+    out_ += text;
+    rest_ = rest_.drop_front(taken);
   }
 
-  NodePtr sequence(unsigned depth) {
-    Node node{Node::Sequence, {}, {}, 0, 0, false, false, ""};
-    while (!rest_.empty() && rest_[0] != '|' && rest_[0] != ')')
-      node.children.push_back(repeated(atom(depth)));
-    return make(std::move(node));
-  }
-
-  NodePtr repeated(NodePtr atom) {
-    unsigned min, max;
-    StringRef before = rest_;
-    if (rest_.consume_front("*")) {
-      min = 0, max = UINT_MAX;
-    } else if (rest_.consume_front("+")) {
-      min = 1, max = UINT_MAX;
-    } else if (rest_.consume_front("?")) {
-      min = 0, max = 1;
-    } else if (rest_.consume_front("{")) {
-      StringRef first = rest_.take_while(llvm::isDigit);
-      rest_ = rest_.drop_front(first.size());
-      bool comma = rest_.consume_front(",");
-      StringRef second = comma ? rest_.take_while(llvm::isDigit) : first;
-      if (comma)
-        rest_ = rest_.drop_front(second.size());
-      bool bad = !rest_.consume_front("}") || (first.empty() && second.empty());
-      if (bad) { // a brace that counts nothing is a character
-        rest_ = before;
-        return atom;
-      }
-      min = 0, max = UINT_MAX;
-      if ((!first.empty() && first.getAsInteger(10, min)) ||
-          (!second.empty() && second.getAsInteger(10, max)) || max < min || min > kMaxRepeat)
-        return fail("a repetition is out of range");
-    } else {
-      return atom;
+  void escape(bool inClass) {
+    if (rest_.size() < 2)
+      return refuse("it ends in a backslash");
+    char c = rest_[1];
+    if (c == 'Z' && !inClass)
+      return put("\\z", 2);
+    if (c == 'v')
+      return put("\\x0b", 2);
+    if (c == 'u' || c == 'U') {
+      size_t digits = c == 'u' ? 4 : 8;
+      StringRef code = rest_.substr(2, digits);
+      if (code.size() < digits || !llvm::all_of(code, llvm::isHexDigit))
+        return refuse("\\" + llvm::Twine(c) + " needs " + llvm::Twine(digits) +
+                      " hexadecimal digits");
+      return put("\\x{" + code.str() + "}", 2 + digits);
     }
-    bool lazy = rest_.consume_front("?");
-    if (rest_.starts_with("+") || rest_.starts_with("*"))
-      return fail("a repetition of a repetition");
-    return make({Node::Repeat, {}, {std::move(atom)}, min, max, lazy, false, ""});
+    // Python refuses the letters that it gives no meaning, and has these alone.
+    StringRef letters = inClass ? "abfnrtxdDsSwW" : "abfnrtxdDsSwWBA";
+    if (llvm::isAlpha(c) && !letters.contains(c))
+      return refuse("the escape \\" + llvm::Twine(c) + " is not supported");
+    copy(2);
   }
 
-  NodePtr group(unsigned depth) {
-    Node node{Node::Group, {}, {}, 0, 0, false, false, ""};
-    if (rest_.consume_front("?P<")) {
-      node.name = rest_.take_until([](char c) { return c == '>'; }).str();
-      rest_ = rest_.drop_front(node.name.size());
-      if (!rest_.consume_front(">") || node.name.empty())
-        return fail("a group's name is not closed");
-    } else if (rest_.consume_front("?=")) {
-      node.kind = Node::Look;
-    } else if (rest_.consume_front("?!")) {
-      node.kind = Node::Look;
-      node.negated = true;
-    } else if (!rest_.consume_front("?:") && rest_.starts_with("?")) {
-      return fail("(" + rest_.take_front(3) +
-                  "…) is not supported; list the names of the modules instead");
-    }
-    node.children.push_back(branches(depth + 1));
-    if (error_.empty() && !rest_.consume_front(")"))
-      return fail("a '(' is not closed");
-    return make(std::move(node));
+  void characterClass() {
+    copy(1);
+    if (rest_.starts_with("^"))
+      copy(1);
+    if (rest_.starts_with("]"))
+      put("\\]", 1);
+    while (!rest_.empty() && rest_.front() != ']' && problem_.empty())
+      if (rest_.front() == '\\')
+        escape(/*inClass=*/true);
+      else if (rest_.front() == '[') // no class of POSIX begins here
+        put("\\[", 1);
+      else
+        copy(1);
+    if (problem_.empty() && rest_.empty())
+      return refuse("a set of characters does not end");
+    if (!rest_.empty())
+      copy(1);
   }
 
-  /// The set that \d, \w … stand for; none for other escapes.
-  static std::optional<CharSet> escapedSet(char c) {
-    switch (c) {
-    case 'd':
-      return setOf([](char x) { return llvm::isDigit(x); });
-    case 'D':
-      return setOf([](char x) { return !llvm::isDigit(x); });
-    case 'w':
-      return setOf(isWord);
-    case 'W':
-      return setOf([](char x) { return !isWord(x); });
-    case 's':
-      return setOf([](char x) { return llvm::isSpace(x); });
-    case 'S':
-      return setOf([](char x) { return !llvm::isSpace(x); });
-    default:
-      return std::nullopt;
-    }
-  }
-  static CharSet one(char c) { return CharSet().set((unsigned char)c); }
-
-  NodePtr atom(unsigned depth) {
-    char c = rest_[0];
-    rest_ = rest_.drop_front();
-    switch (c) {
-    case '.':
-      return chars(setOf([](char x) { return x != '\n'; }));
-    case '^':
-      return make({Node::Begin, {}, {}, 0, 0, false, false, ""});
-    case '$':
-      return make({Node::End, {}, {}, 0, 0, false, false, ""});
-    case '(':
-      return group(depth);
-    case '[':
-      return bracket();
-    case '*':
-    case '+':
-    case '?':
-      return fail("'" + llvm::Twine(c) + "' repeats nothing");
-    case '\\': {
-      if (rest_.empty())
-        return fail("it ends in a backslash");
-      char e = rest_[0];
-      rest_ = rest_.drop_front();
-      if (auto set = escapedSet(e))
-        return chars(*set);
-      if (e == 'b' || e == 'B')
-        return make({Node::Boundary, {}, {}, 0, 0, false, e == 'B', ""});
-      if (e == 'A' || e == 'Z')
-        return make({e == 'A' ? Node::Begin : Node::End, {}, {}, 0, 0, false, false, ""});
-      if (llvm::isAlnum(e))
-        return fail("\\" + llvm::Twine(e) + " is not supported");
-      return chars(one(e));
-    }
-    default:
-      return chars(one(c));
-    }
+  void group() {
+    if (rest_.starts_with("(*"))
+      return refuse("nothing to repeat");
+    if (!rest_.starts_with("(?"))
+      return copy(1);
+    for (StringRef start :
+         {"(?:", "(?=", "(?!", "(?>", "(?#", "(?(", "(?P<", "(?P=", "(?<=", "(?<!"})
+      if (rest_.starts_with(start))
+        return copy(start.size());
+    size_t length = rest_.drop_front(2).find_first_not_of("imsu-");
+    StringRef flags = rest_.substr(2, length);
+    StringRef after = rest_.drop_front(std::min(rest_.size(), 2 + flags.size()));
+    if (flags.empty() || !(after.starts_with(")") || after.starts_with(":")))
+      return refuse("the group '" + rest_.take_front(4) + "…' is not supported");
+    // Text is Unicode for both: u says nothing new, and PCRE2 does not have it.
+    std::string kept = flags.str();
+    llvm::erase(kept, 'u');
+    put("(?" + kept, 2 + flags.size());
   }
 
-  NodePtr bracket() {
-    bool negated = rest_.consume_front("^");
-    CharSet set;
-    for (bool first = true; first || !rest_.starts_with("]"); first = false) {
-      if (rest_.empty())
-        return fail("a '[' is not closed");
-      auto element = [&]() -> std::optional<char> {
-        char c = rest_[0];
-        rest_ = rest_.drop_front();
-        if (c != '\\' || rest_.empty())
-          return c;
-        char e = rest_[0];
-        rest_ = rest_.drop_front();
-        if (auto inner = escapedSet(e)) {
-          set |= *inner;
-          return std::nullopt;
-        }
-        if (llvm::isAlnum(e))
-          fail("\\" + llvm::Twine(e) + " is not supported between brackets");
-        return e;
-      };
-      auto low = element();
-      if (!low)
-        continue;
-      if (rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']') {
-        rest_ = rest_.drop_front();
-        auto high = element();
-        if (!high || (unsigned char)*high < (unsigned char)*low)
-          return fail("a range between brackets is out of order");
-        for (unsigned c = (unsigned char)*low; c <= (unsigned char)*high; ++c)
-          set.set(c);
-      } else {
-        set.set((unsigned char)*low);
-      }
-    }
-    rest_ = rest_.drop_front();
-    return chars(negated ? ~set : set);
+  void braces() {
+    auto [bounds, after] = rest_.drop_front().split('}');
+    bool isClosed = rest_.contains('}');
+    auto [low, high] = bounds.split(',');
+    bool hasComma = bounds.contains(',');
+    auto isNumber = [](StringRef text) { return llvm::all_of(text, llvm::isDigit); };
+    if (!isClosed || bounds.empty() || !isNumber(low) || !isNumber(high) ||
+        (!hasComma && low.empty()))
+      return put("\\{", 1); // a brace like any other character
+    for (StringRef bound : {low, high})
+      if (unsigned count = 0;
+          !bound.empty() && (bound.getAsInteger(10, count) || count > kMaxRepeat))
+        return refuse("a repetition of more than " + llvm::Twine(kMaxRepeat));
+    if (low.empty()) // in PCRE2 such braces are characters
+      return put(high.empty() ? "*" : "{0," + high.str() + "}", bounds.size() + 2);
+    copy(bounds.size() + 2);
   }
 
   StringRef rest_;
-  std::string error_;
+  std::string out_, problem_;
 };
 
-class Matcher {
-public:
-  using Next = llvm::function_ref<bool(size_t)>;
+PCRE2_SPTR unitsOf(StringRef text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
 
-  explicit Matcher(StringRef text) : text_(text) {}
+std::string messageOf(int code) {
+  PCRE2_UCHAR text[256];
+  pcre2_get_error_message(code, text, sizeof text);
+  return reinterpret_cast<const char *>(text);
+}
 
-  bool match(const Node &node, size_t at, Next next) {
-    if (exhausted_ || ++steps_ > kMaxSteps) {
-      exhausted_ = true;
-      return false;
-    }
-    switch (node.kind) {
-    case Node::Chars:
-      return at < text_.size() && node.chars[(unsigned char)text_[at]] && next(at + 1);
-    case Node::Sequence:
-      return sequence(node, 0, at, next);
-    case Node::Branches:
-      for (const NodePtr &child : node.children)
-        if (match(*child, at, next))
-          return true;
-      return false;
-    case Node::Repeat:
-      return repeat(node, 0, at, next);
-    case Node::Group:
-      return match(*node.children[0], at, [&](size_t end) {
-        if (node.name.empty())
-          return next(end);
-        auto before = groups.find(node.name);
-        std::optional<std::string> old =
-            before == groups.end() ? std::nullopt : std::optional(before->second);
-        groups[node.name] = text_.slice(at, end).str();
-        if (next(end))
-          return true;
-        if (old)
-          groups[node.name] = *old;
-        else
-          groups.erase(node.name);
-        return false;
-      });
-    case Node::Look:
-      return match(*node.children[0], at, [](size_t) { return true; }) != node.negated &&
-             !exhausted_ && next(at);
-    case Node::Begin:
-      return at == 0 && next(at);
-    case Node::End:
-      return at == text_.size() && next(at);
-    case Node::Boundary: {
-      bool before = at > 0 && isWord(text_[at - 1]);
-      bool after = at < text_.size() && isWord(text_[at]);
-      return (before != after) != node.negated && next(at);
-    }
-    }
-    return false;
-  }
-
-  bool exhausted() const { return exhausted_; }
-  PythonRegex::Groups groups;
-
-private:
-  bool sequence(const Node &node, size_t index, size_t at, Next next) {
-    if (index == node.children.size())
-      return next(at);
-    return match(*node.children[index], at,
-                 [&](size_t end) { return sequence(node, index + 1, end, next); });
-  }
-  bool repeat(const Node &node, unsigned count, size_t at, Next next) {
-    auto more = [&] {
-      return count < node.max && match(
-                                     *node.children[0], at,
-                                     [&](size_t end) {
-                                       // An empty repetition adds nothing once there are enough.
-                                       return (end > at || count < node.min) &&
-                                              repeat(node, count + 1, end, next);
-                                     });
-    };
-    if (count < node.min)
-      return more();
-    return node.lazy ? next(at) || more() : more() || next(at);
-  }
-
-  StringRef text_;
-  unsigned steps_ = 0;
-  bool exhausted_ = false;
-};
+template <typename T, void (*Free)(T *)> auto owned(T *pointer) {
+  struct Deleter {
+    void operator()(T *p) const { Free(p); }
+  };
+  return std::unique_ptr<T, Deleter>(pointer);
+}
 
 } // namespace
 
 Expected<PythonRegex> PythonRegex::compile(StringRef pattern) {
-  PythonRegex regex;
   if (pattern.size() > kMaxPattern)
     return makeError("a regular expression of {0} characters is too long", pattern.size());
-  auto root = Parser(pattern).parse();
-  if (!root)
-    return addContext(root.takeError(), "the regular expression '" + pattern + "'");
+  auto context = [&](Error error) {
+    return addContext(std::move(error), "the regular expression '" + pattern + "'");
+  };
+  auto translated = Translator(pattern).run();
+  if (!translated)
+    return context(translated.takeError());
+  auto options = owned<pcre2_compile_context, pcre2_compile_context_free>(
+      pcre2_compile_context_create(nullptr));
+  pcre2_set_parens_nest_limit(options.get(), kMaxGroupDepth);
+  pcre2_set_newline(options.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE at = 0;
+  pcre2_code *code = pcre2_compile(unitsOf(*translated), translated->size(), PCRE2_UTF | PCRE2_UCP,
+                                   &error, &at, options.get());
+  if (!code)
+    return context(makeError("{0}", messageOf(error)));
+  PythonRegex regex;
   regex.pattern_ = pattern.str();
-  regex.root_ = std::move(*root);
+  regex.code_ =
+      std::shared_ptr<void>(code, [](void *p) { pcre2_code_free(static_cast<pcre2_code *>(p)); });
   return regex;
 }
 
 Expected<std::optional<PythonRegex::Groups>> PythonRegex::run(StringRef text, bool whole) const {
   if (text.size() > kMaxText)
     return makeError("the name '{0}…' is too long", text.take_front(80));
-  Matcher matcher(text);
-  bool found = matcher.match(*root_, 0, [&](size_t end) { return !whole || end == text.size(); });
-  if (matcher.exhausted())
-    return makeError("the regular expression '{0}' takes too long on '{1}'", pattern_, text);
-  if (!found)
+  auto *code = static_cast<pcre2_code *>(code_.get());
+  auto limits =
+      owned<pcre2_match_context, pcre2_match_context_free>(pcre2_match_context_create(nullptr));
+  pcre2_set_match_limit(limits.get(), kMaxSteps);
+  pcre2_set_depth_limit(limits.get(), kMaxDepth);
+  pcre2_set_heap_limit(limits.get(), kMaxHeapKib);
+  auto found = owned<pcre2_match_data, pcre2_match_data_free>(
+      pcre2_match_data_create_from_pattern(code, nullptr));
+  int status =
+      pcre2_match(code, unitsOf(text), text.size(), 0,
+                  PCRE2_ANCHORED | (whole ? PCRE2_ENDANCHORED : 0), found.get(), limits.get());
+  if (status == PCRE2_ERROR_NOMATCH)
     return std::nullopt;
-  return std::move(matcher.groups);
+  if (status == PCRE2_ERROR_MATCHLIMIT || status == PCRE2_ERROR_DEPTHLIMIT ||
+      status == PCRE2_ERROR_HEAPLIMIT)
+    return makeError("the regular expression '{0}' takes too long on '{1}'", pattern_, text);
+  if (status < 0)
+    return makeError("the regular expression '{0}' on '{1}': {2}", pattern_, text,
+                     messageOf(status));
+  Groups groups;
+  uint32_t count = 0, entrySize = 0;
+  PCRE2_SPTR table = nullptr;
+  pcre2_pattern_info(code, PCRE2_INFO_NAMECOUNT, &count);
+  pcre2_pattern_info(code, PCRE2_INFO_NAMEENTRYSIZE, &entrySize);
+  pcre2_pattern_info(code, PCRE2_INFO_NAMETABLE, &table);
+  const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(found.get());
+  for (uint32_t i = 0; i < count; ++i) {
+    // An entry is the group's number in two bytes and its name.
+    PCRE2_SPTR entry = table + i * entrySize;
+    uint32_t number = entry[0] << 8 | entry[1];
+    if (number < uint32_t(status) && ends[2 * number] != PCRE2_UNSET)
+      groups[reinterpret_cast<const char *>(entry + 2)] =
+          text.slice(ends[2 * number], ends[2 * number + 1]).str();
+  }
+  return groups;
 }
 
 } // namespace plait::adapters

@@ -1,17 +1,12 @@
-// Regular expressions as adapter configurations have them: Python's `re`, over module names. A
-// matcher of its own, because neither LLVM's (POSIX) nor the C++ library's is Python's language,
-// and because a pattern from a file may not take exponential time: matching counts its steps and
-// gives up with an error.
+// Regular expressions as adapter configurations have them: Python's `re`, over module names. PCRE2
+// matches them, with limits, because a pattern from a file may take neither exponential time nor
+// the stack. Where the two languages differ the pattern is translated:
 //
-//   pattern  := branch ('|' branch)*
-//   branch   := piece*
-//   piece    := atom (('*' | '+' | '?' | '{' m '}' | '{' m? ',' n? '}') '?'?)?
-//   atom     := char | '.' | '^' | '$' | '\' escape | '[' '^'? range+ ']'
-//             | '(' pattern ')' | '(?:' pattern ')' | '(?P<' name '>' pattern ')'
-//             | '(?=' pattern ')' | '(?!' pattern ')'
-//   escape   := d D w W s S b B A Z | a character that is neither letter nor digit
+//   \Z  \v  \u00e9  {,3}  [[a]        in Python
+//   \z  \x0b  \x{00e9}  {0,3}  [\[a]  in PCRE2
 //
-// Refused by name: backreferences, lookbehind, flags, possessive and atomic groups.
+// What PCRE2 alone has (recursion, verbs, \K, \R …) is refused as Python refuses it, and so are the
+// flags a, L and x.
 #pragma once
 
 #include "support/Error.h"
@@ -32,13 +27,11 @@ public:
   Expected<std::optional<Groups>> match(llvm::StringRef text) const { return run(text, false); }
   Expected<std::optional<Groups>> fullmatch(llvm::StringRef text) const { return run(text, true); }
 
-  struct Node;
-
 private:
   Expected<std::optional<Groups>> run(llvm::StringRef text, bool whole) const;
 
   std::string pattern_;
-  std::shared_ptr<const Node> root_;
+  std::shared_ptr<void> code_; ///< PCRE2's
 };
 
 } // namespace plait::adapters

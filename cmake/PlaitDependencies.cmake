@@ -7,6 +7,7 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 
 find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)
+find_package(PCRE2 REQUIRED)
 # LLVM's version file accepts one minor series only, so each series that is known to work is asked for by name.
 foreach(series 19.1 20.1 21.1)
   find_package(LLVM ${series} CONFIG QUIET)

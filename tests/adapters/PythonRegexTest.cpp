@@ -1,6 +1,8 @@
 // The language of patterns in adapter configurations, and that matching always ends.
 #include "adapters/PythonRegex.h"
 
+#include "llvm/Support/thread.h"
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -61,20 +63,67 @@ TEST(PythonRegex, NamedGroupsAndLaziness) {
   EXPECT_EQ((*llvm::cantFail(greedy->match("model.layers.1.experts.0.up")))["idx"], "0");
 }
 
-TEST(PythonRegex, Refused) {
-  for (llvm::StringRef pattern : {"(", ")", "(?P<", "[a", "a**", "*a", "\\1", "(?<=a)b", "(?i)a",
-                                  "[b-a]", "a{3,2}", "a{2000}", "\\"})
+TEST(PythonRegex, LookBehindBackreferencesAndFlags) {
+  EXPECT_TRUE(full("q(?<=q)_proj", "q_proj"));
+  EXPECT_FALSE(full("q(?<!q)_proj", "q_proj"));
+  EXPECT_TRUE(full("(\\w)\\1", "aa"));
+  EXPECT_FALSE(full("(\\w)\\1", "ab"));
+  EXPECT_TRUE(full("(?P<n>\\d)\\.(?P=n)", "7.7"));
+  EXPECT_TRUE(full("(?i)q_PROJ", "Q_proj"));
+  EXPECT_TRUE(full("(?:(?i:Q)_proj)", "q_proj"));
+}
+
+TEST(PythonRegex, WherePythonDiffersFromPcre) {
+  // \Z is the very end; so is \v one character, and [[ a set like any other.
+  EXPECT_TRUE(llvm::cantFail(PythonRegex::compile("a\\Z")->match("a")).has_value());
+  EXPECT_FALSE(llvm::cantFail(PythonRegex::compile("a\\Z")->match("a\n")).has_value());
+  EXPECT_TRUE(llvm::cantFail(PythonRegex::compile("a$")->match("a\n")).has_value());
+  EXPECT_FALSE(full("\\v", "\n"));
+  EXPECT_TRUE(full("[[:a]+", "[a:"));
+  EXPECT_TRUE(full("a{,2}b", "aab"));
+  EXPECT_FALSE(full("a{,2}b", "aaab"));
+  EXPECT_TRUE(full("\\u00e9", "\u00e9"));
+  EXPECT_TRUE(full("\\w+", "\u00e9"));
+  for (llvm::StringRef pattern : {"(?R)", "(?1)", "(?&n)", "(?|a)", "(?<n>a)", "a\\Kb", "\\Rb",
+                                  "(*ANY)a", "\\Qa", "[\\Z]", "(?L)a"})
     EXPECT_NE(regexProblem(pattern), "") << pattern.str();
-  EXPECT_THAT(regexProblem("(?<=a)b"), HasSubstr("not supported"));
+}
+
+TEST(PythonRegex, Refused) {
+  for (llvm::StringRef pattern :
+       {"(", ")", "(?P<", "[a", "a**", "*a", "\\1", "[b-a]", "a{3,2}", "a{2000}", "\\", "(?<=a*)b"})
+    EXPECT_NE(regexProblem(pattern), "") << pattern.str();
+  EXPECT_THAT(regexProblem("(?R)"), HasSubstr("not supported"));
   EXPECT_NE(regexProblem(std::string(100, '(') + std::string(100, ')')), "");
   EXPECT_NE(regexProblem(std::string(10000, 'a')), "");
 }
 
 TEST(PythonRegex, GivesUpInsteadOfTakingForever) {
-  auto regex = PythonRegex::compile("(a+)+b");
+  EXPECT_FALSE(full("(a+)+b", std::string(60, 'a'))); // PCRE2 sees that there is no b
+  auto regex = PythonRegex::compile("(a+)+(?:b|c)");
   auto match = regex->fullmatch(std::string(60, 'a'));
   ASSERT_FALSE(bool(match));
   EXPECT_THAT(toString(match.takeError()), HasSubstr("too long"));
+}
+
+TEST(PythonRegex, TakesNoStack) {
+  // Groups in groups, each of which may repeat: on a thread with a small stack.
+  std::string pattern;
+  for (unsigned i = 0; i < 30; ++i)
+    pattern += "(?:";
+  pattern += "[a-z]";
+  for (unsigned i = 0; i < 30; ++i)
+    pattern += ")*";
+  bool ended = false;
+  llvm::thread thread(std::optional<unsigned>(128 * 1024), [&] {
+    auto regex = PythonRegex::compile(pattern);
+    auto match = regex->fullmatch(std::string(40, 'a') + "-");
+    if (!match)
+      consumeError(match.takeError());
+    ended = true;
+  });
+  thread.join();
+  EXPECT_TRUE(ended);
 }
 
 } // namespace
