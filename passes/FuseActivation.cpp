@@ -75,6 +75,13 @@ Value *fromMul(Op &op, Captures &c) {
   return nullptr;
 }
 
+/// clip has a lower bound below the upper one; of others minimum and maximum give a constant.
+Value *clipped(Builder &builder, Value *x, double low, double high) {
+  return low < high
+             ? builder.emit(OpKind::clip, {{clip::x, x}, {clip::alpha, low}, {clip::beta, high}})
+             : nullptr;
+}
+
 /// maximum(x, 0), maximum(x, a x), maximum(minimum(x, b), a).
 Value *fromMaximum(Op &op, Captures &c) {
   Builder builder = Builder::before(&op);
@@ -85,9 +92,7 @@ Value *fromMaximum(Op &op, Captures &c) {
     Captures inner{};
     if (match(c[0], commutative(OpKind::minimum, value(0), anySplat(1)), inner) &&
         inner[0]->type == op.result()->type)
-      return builder.emit(
-          OpKind::clip,
-          {{clip::x, inner[0]}, {clip::alpha, low}, {clip::beta, *splatValue(inner[1])}});
+      return clipped(builder, inner[0], low, *splatValue(inner[1]));
     return nullptr;
   }
   c = {};
@@ -107,17 +112,14 @@ Value *fromMinimum(Op &op, Captures &c) {
     double high = *splatValue(c[1]);
     if (high == 6)
       return builder.emit(OpKind::relu6, {{relu6::x, c[0]}});
-    return builder.emit(OpKind::clip, {{clip::x, c[0]}, {clip::alpha, 0.0}, {clip::beta, high}});
+    return clipped(builder, c[0], 0, high);
   }
   c = {};
   if (match(op.result(),
             commutative(OpKind::minimum, commutative(OpKind::maximum, value(0), anySplat(1)),
                         anySplat(2)),
-            c) &&
-      *splatValue(c[1]) <= *splatValue(c[2]))
-    return builder.emit(
-        OpKind::clip,
-        {{clip::x, c[0]}, {clip::alpha, *splatValue(c[1])}, {clip::beta, *splatValue(c[2])}});
+            c))
+    return clipped(builder, c[0], *splatValue(c[1]), *splatValue(c[2]));
   return nullptr;
 }
 

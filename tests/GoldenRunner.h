@@ -43,6 +43,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
+#include "llvm/Support/xxhash.h"
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -184,7 +185,7 @@ inline std::vector<mil::TensorData> makeInputs(const mil::Function &function, co
         llvm::StringRef(value).getAsInteger(10, size);
       shape.push_back(d.isConst() ? d.value() : size);
     }
-    std::mt19937_64 random(std::hash<std::string>()(input->name.str()));
+    std::mt19937_64 random(llvm::xxh3_64bits(input->name.str())); // the same on every library
     std::vector<double> values(mil::numElements(llvm::ArrayRef<int64_t>(shape)));
     mil::DType dtype = input->type.dtype();
     for (double &value : values)
