@@ -4,6 +4,7 @@
 #include "api/Impl.h"
 #include "frontend/live/Tracer.h"
 #include "runtime/Tensors.h"
+#include "support/TorchMessage.h"
 
 #include <torch/csrc/jit/api/module.h>
 
@@ -63,7 +64,7 @@ Array toArray(const at::Tensor &tensor) {
   try {
     return toArray(toConstant("the tensor", tensor));
   } catch (const c10::Error &error) {
-    throw Exception(error.what_without_backtrace());
+    throw Exception(torchMessage(error.what_without_backtrace()));
   }
 }
 
@@ -91,7 +92,7 @@ std::map<std::string, at::Tensor> run(Session &session,
     }
     return results;
   } catch (const c10::Error &error) {
-    throw Exception(error.what_without_backtrace());
+    throw Exception(torchMessage(error.what_without_backtrace()));
   }
 }
 

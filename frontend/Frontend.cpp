@@ -11,6 +11,7 @@
 #include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "mil/MappedStorage.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
@@ -174,7 +175,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   try {
     error = lowering.run(source->module);
   } catch (const c10::Error &torchError) {
-    error = makeError("{0}", torchError.what_without_backtrace());
+    error = makeError("{0}", torchMessage(torchError.what_without_backtrace()));
   } catch (const std::exception &exception) {
     error = makeError("{0}", exception.what());
   }

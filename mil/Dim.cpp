@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cassert>
 #include <map>
+#include <stdexcept>
 #include <vector>
 
 namespace plait::mil {
@@ -95,7 +96,9 @@ Dim Dim::unknown() {
 }
 
 int64_t Dim::value() const {
-  assert(isConst());
+  if (!isConst())
+    throw std::logic_error("the size " + str() +
+                           " is only known at run time, and a number is needed here");
   return value_;
 }
 std::optional<int64_t> Dim::tryValue() const {
@@ -172,6 +175,8 @@ Dim Dim::atom(int kind, const Dim &a, const Dim &b) {
 }
 
 Dim floordiv(const Dim &a, const Dim &b) {
+  if (b == Dim(0))
+    throw std::logic_error("a size is divided by zero");
   if (b == Dim(1) || a == Dim(0))
     return a;
   if (a == b)

@@ -27,7 +27,7 @@ public:
   static Dim unknown();
 
   bool isConst() const { return !expr_; }
-  /// Requires isConst().
+  /// Throws std::logic_error unless isConst(): no size that is not known becomes a number.
   int64_t value() const;
   /// The value if constant.
   std::optional<int64_t> tryValue() const;
@@ -36,10 +36,10 @@ public:
   friend Dim operator+(const Dim &a, const Dim &b);
   friend Dim operator-(const Dim &a, const Dim &b);
   friend Dim operator*(const Dim &a, const Dim &b);
-  /// Rounds towards minus infinity; b must not be the constant 0.
+  /// Rounds towards minus infinity. A division by the constant 0 throws std::logic_error.
   friend Dim floordiv(const Dim &a, const Dim &b);
   friend Dim ceildiv(const Dim &a, const Dim &b);
-  /// Result has the sign of b; b must not be the constant 0.
+  /// Result has the sign of b.
   friend Dim floormod(const Dim &a, const Dim &b);
   friend Dim min(const Dim &a, const Dim &b);
   friend Dim max(const Dim &a, const Dim &b);

@@ -2,6 +2,7 @@
 #include "runtime/Bisect.h"
 
 #include "runtime/Interpreter.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include <cmath>
@@ -370,7 +371,7 @@ Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<Name
     return report;
   } catch (const c10::Error &error) {
     return makeError("function '{0}': values cannot be compared: {1}", function.name,
-                     error.what_without_backtrace());
+                     torchMessage(error.what_without_backtrace()));
   }
 }
 

@@ -2,6 +2,7 @@
 #include "runtime/Interpreter.h"
 
 #include "runtime/RuntimeEvaluator.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -162,7 +163,7 @@ Expected<std::vector<Datum>> Interpreter::finish() {
     for (const mil::Operand &output : function_.outputs())
       outputs.push_back(lookup(*output.get()));
   } catch (const c10::Error &error) {
-    failure = error.what_without_backtrace();
+    failure = torchMessage(error.what_without_backtrace());
   }
   values_.clear();
   if (!failure.empty())
@@ -241,7 +242,7 @@ Expected<Data> Interpreter::evaluate(const Op &op) {
       compute(Compute::Float32);
     }
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(op), error.what_without_backtrace());
+    return makeError("{0}: {1}", describe(op), torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
     return makeError("{0}: {1}", describe(op), error.what());
   }
@@ -268,7 +269,8 @@ Expected<Data> Interpreter::runBlock(const Block &block, llvm::ArrayRef<Datum> a
     for (const mil::Operand &output : block.outputs())
       outputs.push_back(lookup(*output.get()));
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(*block.parentOp()), error.what_without_backtrace());
+    return makeError("{0}: {1}", describe(*block.parentOp()),
+                     torchMessage(error.what_without_backtrace()));
   }
   // What the block returned has no last use in it.
   for (const mil::Operand &output : block.outputs())
@@ -344,7 +346,7 @@ Expected<Data> Interpreter::runOp(const Op &op) {
       results = evaluate(op);
     }
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(op), error.what_without_backtrace());
+    return makeError("{0}: {1}", describe(op), torchMessage(error.what_without_backtrace()));
   }
   if (!results)
     return results;

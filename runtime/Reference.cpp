@@ -3,6 +3,7 @@
 
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
+#include "support/TorchMessage.h"
 
 namespace plait::runtime {
 
@@ -97,8 +98,9 @@ Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
       module->to(at::kFloat);
     return module;
   } catch (const c10::Error &error) {
-    return makeError("{0}: it cannot be loaded as a TorchScript model: {1}", path,
-                     llvm::StringRef(error.what_without_backtrace()).split('\n').first);
+    return makeError(
+        "{0}: it cannot be loaded as a TorchScript model: {1}", path,
+        llvm::StringRef(torchMessage(error.what_without_backtrace())).split('\n').first);
   }
 }
 

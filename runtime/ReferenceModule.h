@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/Runner.h"
+#include "support/TorchMessage.h"
 
 #include <torch/script.h>
 
@@ -33,8 +34,8 @@ callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
       c10::InferenceMode guard;
       return run(std::move(*arguments));
     } catch (const c10::Error &error) { // of the call itself
-      llvm::StringRef text = error.what_without_backtrace();
-      return makeError("the model fails: {0}", text.trim().split('\n').first);
+      std::string text = torchMessage(error.what_without_backtrace());
+      return makeError("the model fails: {0}", llvm::StringRef(text).trim().split('\n').first);
     } catch (const std::exception &error) { // of TorchScript's interpreter: a traceback first
       llvm::StringRef text = error.what();
       // The message begins at the first "...Error: " that begins a line.

@@ -20,14 +20,23 @@ Call::Call(Engine &engine, const c10::FunctionSchema &schema, std::vector<Val> a
     name_ += "." + schema.operator_name().overload_name;
 }
 
+void refuseArgument(const c10::FunctionSchema &schema, llvm::StringRef name) {
+  throw Refusal(fmt::format("the operator has no argument '{0}': a fault of plait's; please report "
+                            "it with the schema {1}",
+                            name, c10::toString(schema)));
+}
+
+bool Call::failed() { return builder().failed(); }
+
+mil::Value *Call::made(mil::Value *value) {
+  if (mil::Builder::isPoison(value))
+    throw Abandoned();
+  return value;
+}
+
 mil::Builder &Call::builder() { return engine_.builder(); }
 
-void Call::refuse(Error error) {
-  std::string text = llvm::toString(std::move(error));
-  if (!failed_)
-    engine_.fail(makeError("{0}: {1}", name_, text));
-  failed_ = true;
-}
+void Call::refuse(Error error) { throw Refusal(llvm::toString(std::move(error))); }
 
 void Call::warn(const llvm::Twine &message) { engine_.warn(llvm::Twine(name_) + ": " + message); }
 
@@ -47,16 +56,15 @@ bool Call::has(llvm::StringRef name) const {
 }
 
 const Val &Call::val(llvm::StringRef name) {
-  static const Val poison;
-  auto index = find(name);
-  assert(index && "the schema has this argument");
-  return index ? arguments_[*index] : poison;
+  if (auto index = find(name))
+    return arguments_[*index];
+  refuseArgument(*schema_, name);
 }
 
 Tensor Call::tensor(llvm::StringRef name) {
   const Val &argument = val(name);
   if (auto object = argument.tensor()) {
-    mil::Value *value = engine_.read(*object);
+    mil::Value *value = made(engine_.read(*object));
     return {value, object->dtype()};
   }
   // A Python number where a tensor may stand.
@@ -66,10 +74,9 @@ Tensor Call::tensor(llvm::StringRef name) {
     bool isBool = argument.number() ? argument.number()->kind == c10::TypeKind::BoolType
                                     : argument.known() && argument.known()->isBool();
     at::ScalarType dtype = isFloat ? at::kFloat : isBool ? at::kBool : at::kLong;
-    return {engine_.scalar(argument, milTypeOf(dtype)), dtype};
+    return {made(engine_.scalar(argument, milTypeOf(dtype))), dtype};
   }
   refuse("'{0}' must be a tensor", name);
-  return {engine_.builder().poison(), at::kFloat};
 }
 
 Tensor Call::optionalTensor(llvm::StringRef name) { return has(name) ? tensor(name) : Tensor(); }
@@ -77,29 +84,28 @@ Tensor Call::optionalTensor(llvm::StringRef name) { return has(name) ? tensor(na
 llvm::SmallVector<Tensor, 4> Call::tensors(llvm::StringRef name) {
   llvm::SmallVector<Tensor, 4> result;
   auto list = val(name).list();
-  if (!list) {
+  if (!list)
     refuse("'{0}' must be a list of tensors", name);
-    return result;
-  }
   for (const Val &element : list->values) {
     auto object = element.tensor();
-    if (!object) {
+    if (!object)
       refuse("'{0}' must hold tensors only", name);
-      return {};
-    }
-    mil::Value *value = engine_.read(*object);
-    result.push_back({value, object->dtype()});
+    result.push_back({made(engine_.read(*object)), object->dtype()});
   }
   return result;
 }
 
 llvm::SmallVector<Tensor, 4> Call::optionalTensors(llvm::StringRef name) {
   llvm::SmallVector<Tensor, 4> result;
-  if (auto list = val(name).list())
-    for (const Val &element : list->values) {
-      auto object = element.tensor();
-      result.push_back(object ? Tensor{engine_.read(*object), object->dtype()} : Tensor());
-    }
+  auto list = val(name).list();
+  if (!list)
+    refuse("'{0}' must be a list of tensors", name);
+  for (const Val &element : list->values) {
+    auto object = element.tensor();
+    if (!object && !element.isNone())
+      refuse("'{0}' must hold tensors and None only", name);
+    result.push_back(object ? Tensor{made(engine_.read(*object)), object->dtype()} : Tensor());
+  }
   return result;
 }
 
@@ -108,16 +114,9 @@ at::Tensor Call::knownTensor(llvm::StringRef name) {
   return object ? engine_.readKnown(*object) : at::Tensor();
 }
 
-llvm::ArrayRef<Dim> Call::shapeOf(llvm::StringRef name) {
-  if (auto object = val(name).tensor())
-    return object->shape;
-  return {};
-}
+Sizes Call::shapeOf(llvm::StringRef name) { return val(name).tensor()->shape; }
 
-at::ScalarType Call::dtypeOf(llvm::StringRef name) {
-  auto object = val(name).tensor();
-  return object ? object->dtype() : at::kFloat;
-}
+at::ScalarType Call::dtypeOf(llvm::StringRef name) { return val(name).tensor()->dtype(); }
 
 int64_t Call::integer(llvm::StringRef name) {
   const Val &argument = val(name);
@@ -129,7 +128,6 @@ int64_t Call::integer(llvm::StringRef name) {
     if (auto dim = engine_.readDim(*object); dim && dim->isConst())
       return dim->value();
   refuse("'{0}' must be an integer that is known while compiling", name);
-  return 0;
 }
 
 std::optional<int64_t> Call::optionalInteger(llvm::StringRef name) {
@@ -138,7 +136,7 @@ std::optional<int64_t> Call::optionalInteger(llvm::StringRef name) {
 
 double Call::number(llvm::StringRef name) {
   const Val &argument = val(name);
-  const c10::IValue *known = argument.known();
+  auto known = argument.known();
   if (known && known->isDouble())
     return known->toDouble();
   if (known && known->isBool())
@@ -149,7 +147,6 @@ double Call::number(llvm::StringRef name) {
       tensor.defined() && tensor.numel() == 1)
     return tensor.item().toDouble();
   refuse("'{0}' must be a number that is known while compiling", name);
-  return 0;
 }
 
 std::optional<double> Call::optionalNumber(llvm::StringRef name) {
@@ -157,21 +154,19 @@ std::optional<double> Call::optionalNumber(llvm::StringRef name) {
 }
 
 bool Call::boolean(llvm::StringRef name) {
-  const c10::IValue *known = val(name).known();
+  auto known = val(name).known();
   if (known && known->isBool())
     return known->toBool();
   if (known && known->isInt())
     return known->toInt() != 0;
   refuse("'{0}' must be a bool that is known while compiling", name);
-  return false;
 }
 
 std::string Call::string(llvm::StringRef name) {
-  const c10::IValue *known = val(name).known();
+  auto known = val(name).known();
   if (known && known->isString())
     return known->toStringRef();
   refuse("'{0}' must be a string", name);
-  return "";
 }
 
 llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name) {
@@ -180,15 +175,11 @@ llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name) {
   if (argument.asDim()) // a single int where the schema takes int[2]
     return {integer(name)};
   auto dims = engine_.dimsOf(argument);
-  if (!dims) {
+  if (!dims)
     refuse("'{0}' must be a list of integers", name);
-    return result;
-  }
   for (const Dim &d : *dims) {
-    if (!d.isConst()) {
+    if (!d.isConst())
       refuse("'{0}' must hold integers that are known while compiling", name);
-      return {};
-    }
     result.push_back(d.value());
   }
   return result;
@@ -202,30 +193,34 @@ llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name, unsigned coun
   auto values = integers(name);
   if (values.size() == 1 && count > 1)
     values.assign(count, int64_t(values[0]));
-  if (values.size() != count && !failed_)
+  if (values.size() != count)
     refuse("'{0}' has {1} values where {2} are needed", name, values.size(), count);
-  values.resize(count, 1);
   return values;
 }
 
 llvm::SmallVector<bool, 4> Call::booleans(llvm::StringRef name) {
   llvm::SmallVector<bool, 4> result;
-  if (auto list = val(name).list())
-    for (const Val &element : list->values)
-      result.push_back(element.known() && element.known()->isBool() && element.known()->toBool());
+  auto list = val(name).list();
+  if (!list)
+    refuse("'{0}' must be a list of bools", name);
+  for (const Val &element : list->values) {
+    if (!element.known() || !element.known()->isBool())
+      refuse("'{0}' must hold bools that are known while compiling", name);
+    result.push_back(element.known()->toBool());
+  }
   return result;
 }
 
 llvm::SmallVector<double, 4> Call::numbers(llvm::StringRef name) {
   llvm::SmallVector<double, 4> result;
-  if (auto list = val(name).list())
-    for (const Val &element : list->values) {
-      if (!element.known() || !element.known()->isScalar()) {
-        refuse("'{0}' must hold numbers that are known while compiling", name);
-        return {};
-      }
-      result.push_back(element.known()->toScalar().toDouble());
-    }
+  auto list = val(name).list();
+  if (!list)
+    refuse("'{0}' must be a list of numbers", name);
+  for (const Val &element : list->values) {
+    if (!element.known() || !element.known()->isScalar())
+      refuse("'{0}' must hold numbers that are known while compiling", name);
+    result.push_back(element.known()->toScalar().toDouble());
+  }
   return result;
 }
 
@@ -233,7 +228,6 @@ Dim Call::dim(llvm::StringRef name) {
   if (auto dim = engine_.dimOf(val(name)))
     return *dim;
   refuse("'{0}' must be an integer", name);
-  return 1;
 }
 
 Shape Call::dims(llvm::StringRef name) {
@@ -242,7 +236,6 @@ Shape Call::dims(llvm::StringRef name) {
   if (auto dims = engine_.dimsOf(val(name)))
     return *dims;
   refuse("'{0}' must be a list of integers", name);
-  return {};
 }
 
 std::optional<at::ScalarType> Call::optionalDType(llvm::StringRef name) {
@@ -252,15 +245,13 @@ std::optional<at::ScalarType> Call::optionalDType(llvm::StringRef name) {
 }
 
 mil::Value *Call::scalar(llvm::StringRef name, DType dtype) {
-  return engine_.scalar(val(name), dtype);
+  return made(engine_.scalar(val(name), dtype));
 }
 
 int64_t Call::axis(llvm::StringRef name, int64_t rank) {
   int64_t axis = integer(name), bound = std::max<int64_t>(rank, 1);
-  if (axis < -bound || axis >= bound) {
+  if (axis < -bound || axis >= bound)
     refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
-    return 0;
-  }
   return axis < 0 ? axis + bound : axis;
 }
 
@@ -275,10 +266,8 @@ llvm::SmallVector<int64_t, 6> Call::axes(llvm::StringRef name, int64_t rank) {
   }
   int64_t bound = std::max<int64_t>(rank, 1);
   for (int64_t &axis : result) {
-    if (axis < -bound || axis >= bound) {
+    if (axis < -bound || axis >= bound)
       refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
-      return {};
-    }
     axis = axis < 0 ? axis + bound : axis;
   }
   llvm::sort(result);
@@ -291,24 +280,25 @@ llvm::SmallVector<int64_t, 6> Call::axes(llvm::StringRef name, int64_t rank) {
 // -------------------------------------------------------------------------------------
 
 mil::Value *Call::emit(OpKind kind, llvm::ArrayRef<mil::Arg> args, llvm::StringRef hint) {
-  return builder().emit(kind, args, hint);
+  return made(builder().emit(kind, args, hint));
 }
 mil::Op *Call::create(OpKind kind, llvm::ArrayRef<mil::Arg> args, llvm::StringRef hint) {
-  return builder().create(kind, args, hint);
+  mil::Op *op = builder().create(kind, args, hint);
+  if (!op)
+    throw Abandoned();
+  return op;
 }
 
 Tensor Call::cast(Tensor x, at::ScalarType dtype) {
-  if (mil::Builder::isPoison(x.value))
-    return {x.value, dtype};
-  mil::Value *value = engine_.castTo(x.value, milTypeOf(dtype));
+  mil::Value *value = castTo(x.value, milTypeOf(dtype));
   if (x.isInt() && dtype != x.dtype)
-    value = engine_.wrapInteger(value, dtype);
+    value = made(engine_.wrapInteger(value, dtype));
   return {value, dtype};
 }
 
-mil::Value *Call::castTo(mil::Value *x, DType dtype) { return engine_.castTo(x, dtype); }
+mil::Value *Call::castTo(mil::Value *x, DType dtype) { return made(engine_.castTo(x, dtype)); }
 mil::Value *Call::reshape(mil::Value *x, llvm::ArrayRef<Dim> shape) {
-  return engine_.reshape(x, shape);
+  return made(engine_.reshape(x, shape));
 }
 
 mil::Value *Call::permute(mil::Value *x, llvm::ArrayRef<int64_t> perm) {
@@ -319,18 +309,19 @@ mil::Value *Call::permute(mil::Value *x, llvm::ArrayRef<int64_t> perm) {
 }
 
 mil::Value *Call::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
-  return engine_.broadcastTo(x, shape);
+  return made(engine_.broadcastTo(x, shape));
 }
-mil::Value *Call::materialise(const Dim &dim) { return engine_.materialise(dim); }
-mil::Value *Call::materialise(llvm::ArrayRef<Dim> shape) { return engine_.materialise(shape); }
+mil::Value *Call::materialise(const Dim &dim) { return made(engine_.materialise(dim)); }
+mil::Value *Call::materialise(llvm::ArrayRef<Dim> shape) {
+  return made(engine_.materialise(shape));
+}
 
 mil::Value *Call::full(llvm::ArrayRef<Dim> shape, DType dtype, double value) {
   if (auto sizes = mil::constShape(shape))
     return builder().constant(mil::TensorData::splat(dtype, *sizes, value));
   mil::Value *result = emit(OpKind::fill, {{mil::fill::shape, materialise(shape)},
                                            {mil::fill::value, builder().scalar(dtype, value)}});
-  if (!mil::Builder::isPoison(result))
-    result->type = result->type.withShape(shape);
+  result->type = result->type.withShape(shape);
   return result;
 }
 
@@ -367,7 +358,7 @@ Tensor Call::operand(llvm::StringRef name, at::ScalarType dtype) {
   const Val &argument = val(name);
   if (argument.tensor())
     return cast(tensor(name), dtype);
-  return {engine_.scalar(argument, milTypeOf(dtype)), dtype};
+  return {made(engine_.scalar(argument, milTypeOf(dtype))), dtype};
 }
 
 // ---- Results

@@ -25,6 +25,9 @@ namespace plait::frontend {
 
 class Engine;
 
+/// A lowering asks for an argument that the operator does not have: ends it.
+[[noreturn]] void refuseArgument(const c10::FunctionSchema &schema, llvm::StringRef name);
+
 /// A tensor as a lowering reads it: a MIL value, and the element type that PyTorch gives it. MIL
 /// knows fp32, int32 and bool only at this stage: half, bfloat16 and double are computed in fp32
 /// (the precision pass decides later), every integer type in int32.
@@ -33,7 +36,7 @@ struct Tensor {
   at::ScalarType dtype = at::kFloat;
 
   explicit operator bool() const { return value != nullptr; }
-  llvm::ArrayRef<Dim> shape() const { return value->type.shape(); }
+  Sizes shape() const { return value->type.shape(); }
   const Dim &size(unsigned axis) const { return shape()[axis]; }
   int64_t rank() const { return shape().size(); }
   mil::DType milType() const { return value->type.dtype(); }
@@ -70,7 +73,7 @@ public:
   /// otherwise.
   at::Tensor knownTensor(llvm::StringRef name);
   /// Shape and element type of a tensor argument without reading it.
-  llvm::ArrayRef<Dim> shapeOf(llvm::StringRef name);
+  Sizes shapeOf(llvm::StringRef name);
   at::ScalarType dtypeOf(llvm::StringRef name);
   /// Known numbers: a run-time or symbolic one is refused with a message that names the argument.
   int64_t integer(llvm::StringRef name);
@@ -127,16 +130,20 @@ public:
   /// Whether anything reads a result: what nothing reads may be left out (give Val()).
   bool isUsed(unsigned index) const { return !site_ || site_->isUsed(index); }
 
-  /// This operation cannot be lowered: what, where (added by the engine) and what to do.
-  void refuse(Error error);
-  template <typename... Args> void refuse(fmt::format_string<Args...> format, Args &&...args) {
+  /// This operation cannot be lowered: what, where (added by the engine) and what to do. Ends it.
+  [[noreturn]] void refuse(Error error);
+  template <typename... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args &&...args) {
     refuse(makeError(format, std::forward<Args>(args)...));
   }
-  bool failed() const { return failed_; }
+  /// Whether what the builder was asked for directly could not be made.
+  bool failed();
   void warn(const llvm::Twine &message);
 
 private:
   std::optional<unsigned> find(llvm::StringRef name) const;
+  /// Ends the lowering where the value could not be made: no lowering sees one without a type.
+  mil::Value *made(mil::Value *value);
 
   Engine &engine_;
   const Site *site_;
@@ -144,7 +151,6 @@ private:
   std::string name_;
   std::vector<Val> arguments_;
   std::vector<Val> results_;
-  bool failed_ = false;
 };
 
 } // namespace plait::frontend

@@ -121,7 +121,7 @@ mil::Value *Engine::materialise(llvm::ArrayRef<Dim> shape) {
 }
 
 mil::Value *Engine::scalar(const Val &val, DType dtype) {
-  if (const c10::IValue *known = val.known()) {
+  if (auto known = val.known()) {
     if (known->isInt() && dtype == DType::I32)
       return materialise(Dim(known->toInt()));
     if (known->isInt() || known->isDouble() || known->isBool()) {
@@ -130,9 +130,9 @@ mil::Value *Engine::scalar(const Val &val, DType dtype) {
                                         : known->toDouble();
       return builder_.scalar(dtype, number);
     }
-  } else if (const Dim *dim = val.dim()) {
+  } else if (auto dim = val.dim()) {
     return castTo(materialise(*dim), dtype);
-  } else if (const Val::Number *number = val.number()) {
+  } else if (auto number = val.number()) {
     return castTo(number->value, dtype);
   } else if (auto tensor = val.tensor()) {
     return castTo(reshape(read(*tensor), {}), dtype);

@@ -3,7 +3,7 @@
 
 namespace plait::frontend {
 
-std::optional<Dim> Engine::dimOf(const Val &val) {
+Maybe<Dim> Engine::dimOf(const Val &val) {
   if (auto dim = val.asDim())
     return dim;
   if (auto tensor = val.tensor())
@@ -21,7 +21,7 @@ std::optional<Dim> Engine::dimOf(const Val &val) {
   return symbol;
 }
 
-std::optional<Shape> Engine::dimsOf(const Val &list) {
+Maybe<Shape> Engine::dimsOf(const Val &list) {
   auto values = list.list();
   if (!values)
     return std::nullopt;

@@ -1,6 +1,7 @@
 // Values of the environment, the ways that one operation may take, diagnostics.
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -217,18 +218,30 @@ Engine::Results Engine::at(const Site &site, llvm::StringRef name,
                            llvm::function_ref<Results()> lower) {
   return within(site, [&] {
     Results results;
-    try {
-      results = lower();
-    } catch (const c10::Error &error) {
-      fail(makeError("{0}: {1}", name, error.what_without_backtrace()));
-    } catch (const std::exception &error) {
-      fail(makeError("{0}: {1}", name, error.what()));
-    }
-    // What helpers of the engine could not build is a refusal of this operation.
-    if (builder_.failed())
-      fail(addContext(builder_.takeError(), name));
+    refusing(name, [&] { results = lower(); });
     return results;
   });
+}
+
+void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
+  size_t before = problems_.size();
+  std::optional<std::string> why;
+  try {
+    lower();
+  } catch (const Refusal &refusal) {
+    why = refusal.what();
+  } catch (const c10::Error &error) {
+    why = torchMessage(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    why = error.what();
+  }
+  // What helpers of the engine could not build is a refusal of this operation.
+  if (builder_.failed())
+    fail(addContext(builder_.takeError(), name));
+  // What follows from a problem is none of its own: a value is missing because it could not be
+  // made.
+  if (why && problems_.size() == before)
+    fail(makeError("{0}: {1}", name, *why));
 }
 
 Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schema,
@@ -237,6 +250,21 @@ Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schem
     auto results = call(schema, std::move(arguments), &site);
     return results ? std::move(*results) : Results();
   });
+}
+
+/// LibTorch follows the number of an element type without a look at it.
+static void checkElementTypes(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
+  for (auto [argument, val] : llvm::zip(schema.arguments(), arguments)) {
+    c10::TypePtr type = argument.real_type();
+    if (auto optional = type->cast<c10::OptionalType>())
+      type = optional->getElementType();
+    if (type->kind() != c10::TypeKind::ScalarTypeType || !val.known() || !val.known()->isInt())
+      continue;
+    int64_t number = val.known()->toInt();
+    if (number < 0 || number >= int64_t(at::ScalarType::Undefined))
+      throw Refusal(fmt::format("'{0}' is {1}, and PyTorch has no such element type",
+                                argument.name(), number));
+  }
 }
 
 Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> arguments,
@@ -251,6 +279,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   std::string name = schema.operator_name().overload_name.empty()
                          ? schema.name()
                          : schema.name() + "." + schema.operator_name().overload_name;
+  checkElementTypes(schema, arguments);
   const Row *row = Table::get().find(name);
   if (row && row->values) {
     ValueCall call(*this, schema, arguments);
@@ -263,16 +292,25 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
     return handled;
   std::optional<std::vector<Val>> results;
   if (row && row->lower) {
-    Call call(*this, schema, arguments, own);
-    row->lower(call);
-    if (!call.failed() && builder_.failed())
-      fail(addContext(builder_.takeError(), name));
-    results = call.failed() ? std::vector<Val>() : call.takeResults();
+    size_t before = problems_.size();
+    refusing(name, [&] {
+      Call call(*this, schema, arguments, own);
+      row->lower(call);
+      results = call.takeResults();
+    });
+    if (!results || problems_.size() > before)
+      results = Results();
   } else {
     results = runKnown(schema, arguments, row, /*force=*/true, own);
   }
   if (!results) {
-    unsupported(name);
+    if (row)
+      fail(makeError(
+          "{0}: an argument of it must be known while compiling, and depends on the elements "
+          "of an input",
+          name));
+    else
+      unsupported(name);
     return std::nullopt;
   }
   // How kernels lay out results of strided operands is theirs to know.

@@ -114,7 +114,7 @@ public:
   /// Which parameter a known tensor is, or was computed from.
   static mil::Origin originOf(const Val &val);
   /// The symbolic integer that a 0-d (or one-element) tensor holds.
-  std::optional<Dim> readDim(const TensorObj &tensor);
+  Maybe<Dim> readDim(const TensorObj &tensor);
   /// Stores through the view: casts and broadcasts `value` as copy_ does; all aliases see it.
   void write(TensorObj &target, const Val &value);
   /// A new tensor object that views `base` through one more step; `value` is what it reads as,
@@ -122,8 +122,8 @@ public:
   Val::TensorPtr view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
                       mil::Value *value = nullptr);
   /// An int of any kind as a Dim: a run-time one becomes a symbol of its own.
-  std::optional<Dim> dimOf(const Val &val);
-  std::optional<Shape> dimsOf(const Val &list);
+  Maybe<Dim> dimOf(const Val &val);
+  Maybe<Shape> dimsOf(const Val &list);
   // Tensors that view others (ViewSteps.cpp), by LibTorch's rules; sizes may be symbolic, axes are
   // in [0, rank).
   /// A view where the strides allow it or it `mustAlias`; else a tensor of its own.
@@ -196,6 +196,9 @@ private:
   // Engine.cpp
   /// `own` is the site whose operation this is; null for a part of one.
   Handled call(const c10::FunctionSchema &schema, std::vector<Val> arguments, const Site *own);
+  /// Runs a part of the lowering of operation `name`: what it throws and what the builder cannot
+  /// make is a problem.
+  void refusing(llvm::StringRef name, llvm::function_ref<void()> lower);
   void addProblem(std::string what, bool isUnsupported);
 
   // Known.cpp

@@ -14,7 +14,7 @@ namespace plait::frontend {
 std::optional<c10::IValue> Engine::toKnown(const Val &val) { return knownArgument(val, nullptr); }
 
 std::optional<c10::IValue> Engine::knownArgument(const Val &val, const c10::TypePtr &type) {
-  if (const c10::IValue *known = val.known()) {
+  if (auto known = val.known()) {
     if (known->isObject())
       return std::nullopt;
     return *known;

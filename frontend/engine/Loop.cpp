@@ -18,6 +18,9 @@ using mil::Builder;
 using mil::DType;
 using mil::OpKind;
 
+/// Dry runs of one body after which promotion is given up.
+constexpr unsigned kMostRuns = 1000;
+
 class LoopLowering {
 public:
   LoopLowering(Engine &engine, const Body &body, Val trips, Val condition, std::vector<Val> carried,
@@ -32,9 +35,15 @@ public:
 
   /// What the carried values are after the loop; nothing where it cannot be lowered.
   Engine::Results run() {
-    // One promotion a run at least; a slot is promoted at most three times: varying, then dynamic
-    // sizes.
+    // Each run promotes something. A slot starts to vary once, and each of its sizes stops being
+    // known once; a walk may add slots without end only where the body never repeats itself.
     for (unsigned attempt = 0;; ++attempt) {
+      if (attempt > kMostRuns) {
+        refuse("does not come to rest: each turn changes other variables; give it a number of "
+               "turns that is "
+               "known while compiling");
+        return {};
+      }
       mil::Block scratch(&engine_.function_, nullptr);
       size_t problems = engine_.problems_.size(), slots = slots_.size();
       bool changed = lowerBody(scratch, /*final=*/false);
@@ -42,7 +51,6 @@ public:
         return {};
       if (!changed && slots_.size() == slots)
         break;
-      assert(attempt <= 3 * slots_.size() + 8 && "promotion ends");
     }
     Builder &builder = engine_.builder_;
     llvm::SmallVector<mil::Value *, 8> initial{engine_.materialise(Dim(firstIndex_))};
@@ -278,7 +286,7 @@ private:
                  false;
         slot.type = mil::Type::tensor(milTypeOf(slot.dtype), tensor->shape);
       } else {
-        const c10::IValue *known = slot.initial.known();
+        auto known = slot.initial.known();
         bool isInt =
             slot.initial.asDim() ||
             (slot.initial.number() && slot.initial.number()->kind == c10::TypeKind::IntType);

@@ -89,11 +89,21 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
   };
   if (!arguments[written[0]].tensor())
     return refuse("which is no tensor that can be written here");
+  bool isOut = schema.name().back() != '_';
+  auto isEmptyTensor = [&](unsigned index) {
+    auto tensor = arguments[index].tensor();
+    return tensor && isEmpty(tensor->shape);
+  };
+  // In place of nothing: there is nothing to compute either.
+  Results outputs;
+  if (!isOut && llvm::all_of(written, isEmptyTensor)) {
+    for (unsigned index : written)
+      outputs.push_back(arguments[index]);
+    return outputs;
+  }
   auto results = functional(schema, arguments);
   if (!results)
     return Results();
-  bool isOut = schema.name().back() != '_';
-  Results outputs;
   for (auto [i, index] : llvm::enumerate(written)) {
     auto target = arguments[index].tensor();
     auto value = i < results->size() ? (*results)[i].tensor() : nullptr;
@@ -103,8 +113,7 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
     if (isOut && !sameShape) {
       // LibTorch resizes `out`; that is only sound to follow where nothing else can see the old
       // storage.
-      bool empty = mil::numElements(target->shape) == Dim(0);
-      if (!target->view.empty() || !empty)
+      if (!target->view.empty() || !isEmpty(target->shape))
         return refuse("an `out` of another shape than the result");
       touch(target);
       touch(target->cell);

@@ -3,6 +3,17 @@
 
 namespace plait::frontend {
 
+void refuseMissing(const char *what) {
+  throw Refusal(std::string(what) +
+                " that is known while compiling is needed here; what is computed from "
+                "the elements of an input is only known at run time");
+}
+
+void refuseRank(llvm::ArrayRef<Dim> shape) {
+  throw Refusal(fmt::format("a tensor of shape {0} has too few dimensions for this operation",
+                            mil::str(shape)));
+}
+
 Shape contiguousStrides(llvm::ArrayRef<Dim> shape) {
   Shape strides(shape.size());
   Dim step = 1;
@@ -12,6 +23,8 @@ Shape contiguousStrides(llvm::ArrayRef<Dim> shape) {
   }
   return strides;
 }
+
+bool isEmpty(llvm::ArrayRef<Dim> shape) { return mil::numElements(shape) == Dim(0); }
 
 bool isContiguous(const TensorObj &tensor) {
   if (!tensor.strides)
@@ -32,8 +45,8 @@ Val::Val(Dim dim) {
     data_ = std::move(dim);
 }
 
-std::optional<Dim> Val::asDim() const {
-  if (const Dim *d = dim())
+Maybe<Dim> Val::asDim() const {
+  if (auto d = dim())
     return *d;
   if (known() && known()->isInt())
     return Dim(known()->toInt());

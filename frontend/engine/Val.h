@@ -9,6 +9,8 @@
 //   lowered; it flows on silently
 #pragma once
 
+#include "frontend/engine/Held.h"
+#include "frontend/engine/Sizes.h"
 #include "mil/IR.h"
 
 #include <ATen/core/Tensor.h>
@@ -19,9 +21,6 @@
 #include <vector>
 
 namespace plait::frontend {
-
-using mil::Dim;
-using mil::Shape;
 
 /// One step of a view, from its base towards the view. Sizes and positions are non-negative and in
 /// range.
@@ -85,6 +84,8 @@ struct TensorObj {
   at::ScalarType dtype() const { return cell->dtype; }
 };
 
+/// It has no elements, whatever its sizes at run time.
+bool isEmpty(llvm::ArrayRef<Dim> shape);
 /// Row-major, as far as is known.
 bool isContiguous(const TensorObj &tensor);
 
@@ -131,16 +132,17 @@ public:
   bool isPoison() const { return std::holds_alternative<Poison>(data_); }
   bool isUninitialized() const { return std::holds_alternative<Uninitialized>(data_); }
   bool isNone() const { return known() && known()->isNone(); }
-  const c10::IValue *known() const { return std::get_if<c10::IValue>(&data_); }
-  const Dim *dim() const { return std::get_if<Dim>(&data_); }
-  const Number *number() const { return std::get_if<Number>(&data_); }
-  TensorPtr tensor() const { return get<TensorPtr>(); }
-  ListPtr list() const { return get<ListPtr>(); }
-  TuplePtr tuple() const { return get<TuplePtr>(); }
-  DictPtr dict() const { return get<DictPtr>(); }
+  // What it holds may be something else: following that refuses the operation (Held.h).
+  Held<const c10::IValue *> known() const { return std::get_if<c10::IValue>(&data_); }
+  Held<const Dim *> dim() const { return std::get_if<Dim>(&data_); }
+  Held<const Number *> number() const { return std::get_if<Number>(&data_); }
+  Held<TensorPtr> tensor() const { return get<TensorPtr>(); }
+  Held<ListPtr> list() const { return get<ListPtr>(); }
+  Held<TuplePtr> tuple() const { return get<TuplePtr>(); }
+  Held<DictPtr> dict() const { return get<DictPtr>(); }
   bool isTensor() const { return std::holds_alternative<TensorPtr>(data_); }
   /// A known int, or a symbolic one.
-  std::optional<Dim> asDim() const;
+  Maybe<Dim> asDim() const;
 
 private:
   template <typename T> T get() const {

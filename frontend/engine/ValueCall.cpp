@@ -3,7 +3,7 @@
 
 namespace plait::frontend {
 
-const Val *ValueCall::find(llvm::StringRef name) const {
+Held<const Val *> ValueCall::find(llvm::StringRef name) const {
   for (auto [i, argument] : llvm::enumerate(schema_.arguments()))
     if (argument.name() == name)
       return &arguments_[i];
@@ -11,19 +11,18 @@ const Val *ValueCall::find(llvm::StringRef name) const {
 }
 
 const Val &ValueCall::operator[](llvm::StringRef name) const {
-  const Val *val = find(name);
-  assert(val && "the schema has this argument");
-  return *val;
+  if (auto val = find(name))
+    return *val;
+  refuseArgument(schema_, name);
 }
 
-std::optional<int64_t> ValueCall::integer(llvm::StringRef name) const {
-  const Val *val = find(name);
-  return val && val->known() && val->known()->isInt() ? std::optional(val->known()->toInt())
-                                                      : std::nullopt;
+Maybe<int64_t> ValueCall::integer(llvm::StringRef name) const {
+  auto val = find(name);
+  return val && val->known() && val->known()->isInt() ? Maybe(val->known()->toInt()) : std::nullopt;
 }
 
 bool ValueCall::isFalse(llvm::StringRef name) const {
-  const Val *val = find(name);
+  auto val = find(name);
   return val && val->known() && val->known()->isBool() && !val->known()->toBool();
 }
 
@@ -35,7 +34,10 @@ int64_t ValueCall::wrapAxis(int64_t axis, int64_t rank) {
 }
 
 int64_t ValueCall::axis(llvm::StringRef name, int64_t rank) const {
-  return wrapAxis((*this)[name].known()->toInt(), rank);
+  (*this)[name]; // refuses where there is none
+  auto dim = integer(name);
+  TORCH_CHECK(dim, "'", name.str(), "' must be an integer that is known while compiling");
+  return wrapAxis(*dim, rank);
 }
 
 } // namespace plait::frontend

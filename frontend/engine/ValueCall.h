@@ -32,14 +32,16 @@ public:
   llvm::ArrayRef<Val> arguments() const { return arguments_; }
   const Val &operator[](int index) const { return arguments_[index]; }
   /// Null where the schema has no such argument.
-  const Val *find(llvm::StringRef name) const;
+  Held<const Val *> find(llvm::StringRef name) const;
   const Val &operator[](llvm::StringRef name) const;
   /// A known int.
-  std::optional<int64_t> integer(llvm::StringRef name) const;
+  Maybe<int64_t> integer(llvm::StringRef name) const;
   bool isFalse(llvm::StringRef name) const; ///< a known False
 
   /// The first argument, where it is a tensor.
-  Val::TensorPtr self() const { return arguments_.empty() ? nullptr : arguments_[0].tensor(); }
+  Held<Val::TensorPtr> self() const {
+    return arguments_.empty() ? nullptr : arguments_[0].tensor();
+  }
   /// A known dimension index brought into [0, rank); of a 0-d tensor 0 and -1.
   int64_t axis(llvm::StringRef name, int64_t rank) const;
   static int64_t wrapAxis(int64_t axis, int64_t rank);

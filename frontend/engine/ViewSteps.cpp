@@ -2,6 +2,8 @@
 // step further from its cell. Which reshapes alias is LibTorch's rule: where the strides allow it.
 #include "frontend/engine/Engine.h"
 
+#include "llvm/ADT/SmallBitVector.h"
+
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
@@ -75,6 +77,12 @@ Val Engine::reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlia
 }
 
 Val Engine::permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> perm) {
+  llvm::SmallBitVector taken(self->shape.size());
+  for (int64_t axis : perm) {
+    TORCH_CHECK(perm.size() == taken.size() && !taken[axis], "the dimensions of a tensor of rank ",
+                taken.size(), " are put in an order that does not name each of them once");
+    taken.set(axis);
+  }
   ViewStep step{.kind = ViewStep::Permute};
   std::optional<Shape> strides;
   if (self->strides)
@@ -91,9 +99,9 @@ Val Engine::permuteTensor(const Val::TensorPtr &self, llvm::ArrayRef<int64_t> pe
 Val Engine::sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &start, const Val &end,
                         int64_t step) {
   TORCH_CHECK(step > 0, "a slice has step ", step, ": it must be positive");
-  const Dim size = self->shape[dim];
+  const Dim size = Sizes(self->shape)[dim];
   // None and "to the end" before symbolic clamping.
-  auto bound = [&](const Val &val, Dim fallback) -> std::optional<Dim> {
+  auto bound = [&](const Val &val, Dim fallback) -> Maybe<Dim> {
     if (val.isNone())
       return fallback;
     auto d = dimOf(val);
@@ -125,8 +133,8 @@ Val Engine::sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &star
 
 Val Engine::selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index) {
   ViewStep step{.kind = ViewStep::Select, .dim = dim};
-  const Dim &size = self->shape[dim];
-  std::optional<Dim> position = index.asDim();
+  const Dim &size = Sizes(self->shape)[dim];
+  Maybe<Dim> position = index.asDim();
   if (!position && index.tensor())
     position = readDim(*index.tensor());
   if (position) {

@@ -59,7 +59,7 @@ mil::Origin Engine::originOf(const Val &val) {
   return known ? known->origin : mil::Origin();
 }
 
-std::optional<Dim> Engine::readDim(const TensorObj &tensor) {
+Maybe<Dim> Engine::readDim(const TensorObj &tensor) {
   if (const Dim *dim = std::get_if<Dim>(&tensor.cell->content))
     return *dim; // one element, whatever the view
   if (!at::isIntegralType(tensor.dtype(), false))
@@ -264,6 +264,8 @@ mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Valu
 
 Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
                             mil::Value *value) {
+  for (const Dim &size : step.shape)
+    TORCH_CHECK(!size.isConst() || size.value() >= 0, "a tensor of shape ", mil::str(step.shape));
   auto object = std::make_shared<TensorObj>();
   object->serial = nextSerial_++;
   object->cell = base->cell;
@@ -311,6 +313,8 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
 }
 
 void Engine::write(TensorObj &target, const Val &value) {
+  if (isEmpty(target.shape)) // nothing is selected: nothing is written
+    return;
   Cell &cell = *target.cell;
   if (!cell.attribute.empty()) {
     fail(makeError("the model writes to its attribute '{0}': what a Core ML function computes does "

@@ -5,6 +5,7 @@
 #include "frontend/live/ModuleMirror.h"
 #include "frontend/live/ProcessGuards.h"
 #include "frontend/script/libtorch/Internals.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -151,7 +152,7 @@ private:
       result.graph = internals->trace(std::move(call));
       return result;
     } catch (const c10::Error &error) {
-      std::string message = error.what_without_backtrace();
+      std::string message = torchMessage(error.what_without_backtrace());
       if (llvm::StringRef(message).contains("requires grad as a constant"))
         return makeError(
             "it uses a parameter that is registered in no module; register it, or give "
@@ -236,7 +237,7 @@ Expected<TracedModel> trace(const TraceRequest &request) {
     BufferGuard contents(buffers);
     return Tracing(request).run();
   } catch (const c10::Error &error) {
-    return makeError("{0}", error.what_without_backtrace());
+    return makeError("{0}", torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
     return makeError("{0}", error.what());
   }

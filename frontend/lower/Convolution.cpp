@@ -151,7 +151,7 @@ template <bool Transposed> void lowerConv(Call &c) {
   g.stride = c.integers("stride", spatial);
   g.dilation = c.integers("dilation", spatial);
   g.groups = c.integer("groups");
-  if (const c10::IValue *padding = c.val("padding").known(); padding && padding->isString())
+  if (auto padding = c.val("padding").known(); padding && padding->isString())
     g.mode = c.string("padding");
   else
     g.padding = c.integers("padding", spatial);

@@ -91,16 +91,18 @@ static Handled convert(ViewCall &c, at::ScalarType dtype, bool forced) {
 static at::ScalarType dtypeOf(ViewCall &c) {
   if (auto dtype = c.integer("dtype"))
     return at::ScalarType(*dtype);
-  const Val *other = c.find("other");
+  auto other = c.find("other");
   return other && other->tensor() ? other->tensor()->dtype() : c.self->dtype();
 }
 
 static Handled to(ViewCall &c) {
-  const Val *copy = c.find("copy");
+  auto copy = c.find("copy");
   bool forced = copy && copy->known() && copy->known()->isBool() && copy->known()->toBool();
   return convert(c, dtypeOf(c), forced);
 }
 static Handled toCopy(ViewCall &c) { return convert(c, dtypeOf(c), true); }
+/// torch.as_tensor of a tensor: itself, or its copy in another element type.
+static Handled asTensor(ViewCall &c) { return convert(c, dtypeOf(c), false); }
 /// Autocast is off where a model is compiled.
 static Handled autocast(ViewCall &c) { return convert(c, c.self->dtype(), false); }
 
@@ -124,6 +126,7 @@ void registerCopies(Table &table) {
       {"device", "dtype", "other", "dtype_layout", "prim_Device", "prim_dtype", "prim_other"},
       ofTensor<to>);
   table.addValues({"aten::type_as"}, ofTensor<to>);
+  table.addValues({"aten::as_tensor"}, ofTensor<asTensor>);
   table.addValues({"aten::_to_copy"}, ofTensor<toCopy>);
   table.addValues({"aten::_autocast_to_reduced_precision", "aten::_autocast_to_full_precision"},
                   ofTensor<autocast>);

@@ -21,9 +21,9 @@ at::ScalarType dtypeOr(Call &c, at::ScalarType fallback) {
 
 /// A number's element type: bool, int64 or the default float.
 at::ScalarType scalarType(const Val &val) {
-  if (const c10::IValue *known = val.known())
+  if (auto known = val.known())
     return known->isBool() ? at::kBool : known->isInt() ? at::kLong : defaultFloat();
-  if (const Val::Number *number = val.number())
+  if (auto number = val.number())
     return number->kind == c10::TypeKind::BoolType  ? at::kBool
            : number->kind == c10::TypeKind::IntType ? at::kLong
                                                     : defaultFloat();
@@ -135,7 +135,7 @@ void lowerArange(Call &c) {
   at::ScalarType dtype = dtypeOr(c, inferred);
   bool integral = !at::isFloatingType(inferred);
   DType type = integral ? DType::I32 : DType::F32;
-  auto bound = [&](llvm::StringRef name, bool present, int64_t fallback) -> std::optional<Dim> {
+  auto bound = [&](llvm::StringRef name, bool present, int64_t fallback) -> Maybe<Dim> {
     if (!present)
       return Dim(fallback);
     return integral ? c.val(name).asDim() : std::nullopt;
@@ -286,7 +286,7 @@ void lowerMultinomial(Call &c) {
 WhenKnown whenEyeIsKnown(ValueCall &c) {
   auto rows = c[0].asDim();
   auto columns = c.find("m") ? c[1].asDim() : rows;
-  const c10::IValue *dtype = c["dtype"].known();
+  auto dtype = c["dtype"].known();
   bool isLarge = rows && columns && rows->isConst() && columns->isConst() && dtype &&
                  (dtype->isNone() || at::isFloatingType(dtype->toScalarType())) &&
                  columns->value() > 0 &&

@@ -138,8 +138,9 @@ Labelled multiply(Labelled x, Labelled y, llvm::function_ref<bool(char)> keep) {
 Expr contract(Call &c, std::vector<std::pair<Expr, std::string>> operands, llvm::StringRef result) {
   std::vector<Labelled> terms;
   for (auto &[value, labels] : operands) {
-    if (!value.valid())
-      return value;
+    if (int64_t(labels.size()) != value.rank())
+      c.refuse("an operand of shape {0}, where {1} dimensions are needed", mil::str(value.shape()),
+               labels.size());
     terms.push_back(withoutRepeats({value, labels}));
   }
   Labelled total = terms[0];

@@ -203,6 +203,8 @@ Expr squeeze(const Expr &x, llvm::ArrayRef<int64_t> axes) {
 
 Expr iota(Call &c, const Dim &n) {
   if (auto count = n.tryValue()) {
+    if (*count < 0)
+      c.refuse("a range of {0} numbers", *count);
     llvm::SmallVector<int64_t, 0> values(*count);
     std::iota(values.begin(), values.end(), 0);
     return Expr(c, c.builder().ints(values, "iota"));
@@ -287,7 +289,7 @@ Tensor toFloat(Call &c, Tensor x) {
 }
 
 std::optional<double> knownNumber(Call &c, llvm::StringRef name) {
-  const c10::IValue *value = c.val(name).known();
+  auto value = c.val(name).known();
   return value && value->isScalar() ? std::optional(c.number(name)) : std::nullopt;
 }
 

@@ -21,7 +21,7 @@ public:
   Call &call() const { return *call_; }
   Value *value() const { return value_; }
   operator Value *() const { return value_; }
-  llvm::ArrayRef<Dim> shape() const { return value_->type.shape(); }
+  Sizes shape() const { return value_->type.shape(); }
   int64_t rank() const { return shape().size(); }
   mil::DType dtype() const { return value_->type.dtype(); }
   /// False for poison, which has neither shape nor element type.

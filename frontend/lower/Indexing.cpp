@@ -52,6 +52,9 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
       continue;
     }
     // A mask over as many axes as it has: its true positions, where they are known.
+    if (axis + tensor.rank() > int64_t(shape.size()))
+      c.refuse("a mask of {0} axes for {1} axes of a tensor", tensor.rank(),
+               int64_t(shape.size()) - axis);
     auto object = entry.tensor();
     at::Tensor known = object ? c.engine().readKnown(*object) : at::Tensor();
     if (!known.defined()) {
@@ -202,6 +205,9 @@ void lowerIndexSelect(Call &c) {
 /// Elements of x at positions along an axis, of a tensor that has x's other axes.
 Expr takeAlong(const Expr &x, const Expr &indices, int64_t axis) {
   Call &c = x.call();
+  if (x.rank() != indices.rank())
+    c.refuse("indices of shape {0} for a tensor of shape {1}; both need one rank",
+             mil::str(indices.shape()), mil::str(x.shape()));
   Expr source = gatherable(x);
   // PyTorch reads only as much of the other axes as the indices have.
   for (int64_t i = 0; source.valid() && i < source.rank(); ++i)

@@ -44,6 +44,8 @@ namespace {
 Expr perChannel(Call &c, Value *value, int64_t rank) {
   if (!value->type.isTensor())
     return Expr(c, value);
+  if (rank < 2)
+    c.refuse("input of rank {0}; a batch and channels are needed", rank);
   Shape shape(rank, 1);
   shape[1] = numElements(value->type.shape());
   return Expr(c, c.reshape(value, shape));

@@ -80,11 +80,17 @@ mil::Value *Numbers::logicalAnd() {
   return bits();
 }
 
+/// LibTorch's own divides without a look at the divisor.
+static Handled roundToZeroFloorDiv(ValueCall &call) {
+  TORCH_CHECK(!(call[1].asDim() && *call[1].asDim() == Dim(0)), "division by zero");
+  return number<&Numbers::truncDiv>(call);
+}
+
 void registerNumbers(Table &table) {
   using N = Numbers;
   const auto all = {"int", "float", "int_float", "float_int", ""};
   const auto unary = {"int", "float", "Scalar"};
-  table.addValues({"aten::__round_to_zero_floordiv.int"}, number<&N::truncDiv>);
+  table.addValues({"aten::__round_to_zero_floordiv.int"}, roundToZeroFloorDiv);
   table.addValues("aten::mathremainder", all, number<&N::mathRemainder>);
   table.addValues("aten::pow",
                   {"int", "float", "int_float", "float_int", "Scalar_Scalar", "int_to_int"},

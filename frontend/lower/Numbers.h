@@ -27,7 +27,7 @@ public:
   /// In the type that both operands fit.
   mil::Value *common(unsigned index) { return as(index, floats_ ? DType::F32 : DType::I32); }
   std::optional<int64_t> knownInt(unsigned index) const {
-    const c10::IValue *known = arguments_[index].known();
+    auto known = arguments_[index].known();
     return known && known->isInt() ? std::optional(known->toInt()) : std::nullopt;
   }
 

@@ -57,6 +57,9 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
     w.dilation = c.integers("dilation", spatial);
   w.ceil = c.boolean("ceil_mode");
   w.extra.assign(spatial, 0);
+  for (llvm::ArrayRef<int64_t> sizes : {w.kernel, w.stride, w.dilation})
+    if (llvm::any_of(sizes, [](int64_t size) { return size < 1; }))
+      c.refuse("a window whose size, stride or dilation is less than 1");
   if (c.failed())
     return std::nullopt;
   if (x.rank() != spatial + 1 && x.rank() != spatial + 2) {
@@ -371,6 +374,9 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
     return;
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
     return c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), Spatial + 1, Spatial + 2);
+  for (int64_t size : outputs)
+    if (size < 1)
+      c.refuse("an output of size {0}", size);
   Expr e = prepare(c, x, Spatial), y = e;
   llvm::SmallVector<int64_t, 3> whole; // axes that are reduced to one element
   Windows w;

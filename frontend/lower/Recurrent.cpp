@@ -202,8 +202,8 @@ template <Recurrence Kind> void lowerCell(Call &c) {
          bIh = c.optionalTensor("b_ih"), bHh = c.optionalTensor("b_hh");
   auto states =
       Kind == Recurrence::Lstm ? c.tensors("hx") : llvm::SmallVector<Tensor, 4>{c.tensor("hx")};
-  if (c.failed())
-    return;
+  if (states.size() != (Kind == Recurrence::Lstm ? 2 : 1))
+    c.refuse("{0} states are given", states.size());
   auto width = wHh.size(1).tryValue();
   if (!width)
     return c.refuse("the hidden size must be known while compiling");

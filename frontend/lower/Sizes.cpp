@@ -131,8 +131,8 @@ static std::optional<llvm::SmallVector<Dim, 4>> operands(ValueCall &c, Scalar op
 
 /// `div` with a rounding mode that sizes can follow.
 static bool isFloorDiv(ValueCall &c, llvm::ArrayRef<Dim> dims) {
-  const Val *mode = c.find("rounding_mode");
-  const c10::IValue *known = mode ? mode->known() : nullptr;
+  auto mode = c.find("rounding_mode");
+  auto known = mode ? mode->known() : nullptr;
   if (!known || !known->isString())
     return false;
   // Truncation of what is not negative is the same.
@@ -142,7 +142,7 @@ static bool isFloorDiv(ValueCall &c, llvm::ArrayRef<Dim> dims) {
 /// Of sizes that stays one; nullopt where it does not.
 static std::optional<Dim> arithmetic(ValueCall &c, Scalar op, llvm::ArrayRef<Dim> dims) {
   Dim alpha = 1;
-  if (const Val *factor = c.find("alpha")) {
+  if (auto factor = c.find("alpha")) {
     auto value = factor->asDim();
     if (!value)
       return std::nullopt;
@@ -213,6 +213,9 @@ static Handled lower(ValueCall &c, Scalar op, Numbers::Rule rule) {
   if (c.self() &&
       (op == Scalar::Int || op == Scalar::Float || op == Scalar::Bool || op == Scalar::Item))
     return numberOf(c, op);
+  // LibTorch's own takes the remainder without a look at the divisor.
+  TORCH_CHECK(op != Scalar::Mod || c.self() || !c[1].asDim() || !(*c[1].asDim() == Dim(0)),
+              "division by zero");
   if (!symbolic && !runTime)
     return std::nullopt;
   if (op == Scalar::ToTensor)

@@ -11,7 +11,7 @@ struct ViewCall : ValueCall {
 
   int64_t axis(llvm::StringRef name) const { return ValueCall::axis(name, rank); }
   /// The argument's sizes; nullopt where they are no integers.
-  std::optional<Shape> dims(const char *name) const { return engine().dimsOf((*this)[name]); }
+  Maybe<Shape> dims(const char *name) const { return engine().dimsOf((*this)[name]); }
 
   Val::TensorPtr self;
   int64_t rank;

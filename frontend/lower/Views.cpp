@@ -55,8 +55,6 @@ static Handled ravel(ViewCall &c) {
 }
 
 static Handled flatten(ViewCall &c) {
-  if (!c.integer("start_dim"))
-    return std::nullopt;
   const Shape &from = c.self->shape;
   int64_t start = c.axis("start_dim"), end = c.axis("end_dim");
   Shape shape(from.begin(), from.begin() + std::min(start, c.rank));
@@ -70,14 +68,12 @@ static Handled flatten(ViewCall &c) {
 }
 
 static Handled unflatten(ViewCall &c) {
-  if (!c.integer("dim"))
-    return std::nullopt;
   const Shape &from = c.self->shape;
   int64_t dim = c.axis("dim");
   auto sizes = c.dims("sizes");
   if (!sizes)
     return std::nullopt;
-  Shape inner = completeShape({from[dim]}, *sizes);
+  Shape inner = completeShape({Sizes(from)[dim]}, *sizes);
   Shape shape(from.begin(), from.begin() + dim);
   shape.append(inner.begin(), inner.end());
   shape.append(from.begin() + dim + 1, from.end());
@@ -91,7 +87,7 @@ static Handled same(ViewCall &c) {
 
 static Handled squeeze(ViewCall &c) {
   llvm::SmallVector<bool, 5> drop(c.rank, true);
-  if (const Val *dim = c.find("dim")) {
+  if (auto dim = c.find("dim")) {
     drop.assign(c.rank, false);
     auto list = dim->list();
     for (const Val &value : list ? llvm::ArrayRef<Val>(list->values) : llvm::ArrayRef<Val>(*dim)) {
@@ -185,7 +181,7 @@ static Handled swap(ViewCall &c, int64_t a, int64_t b) {
   return one(c.engine().permuteTensor(c.self, perm));
 }
 static Handled transpose(ViewCall &c) {
-  bool byAxis = c.find("axis0"); // of swapaxes
+  bool byAxis(c.find("axis0")); // of swapaxes
   return swap(c, c.axis(byAxis ? "axis0" : "dim0"), c.axis(byAxis ? "axis1" : "dim1"));
 }
 static Handled swapLast(ViewCall &c) { return swap(c, c.rank - 2, c.rank - 1); }
@@ -199,22 +195,25 @@ static Handled reverseAxes(ViewCall &c) {
 static Handled moveDim(ViewCall &c) {
   auto positions = [&](const char *argument) {
     auto list = c.dims(argument);
-    Shape dims = list ? *list : Shape{c[argument].asDim().value()};
+    Shape dims = list ? *list : Shape{*c[argument].asDim()};
     llvm::SmallVector<int64_t, 5> axes;
     for (const Dim &d : dims)
       axes.push_back(ValueCall::wrapAxis(d.value(), c.rank));
     return axes;
   };
   auto source = positions("source"), destination = positions("destination");
+  TORCH_CHECK(source.size() == destination.size(), source.size(), " dimensions are moved to ",
+              destination.size(), " places");
   llvm::SmallVector<int64_t, 5> perm(c.rank, -1), rest;
   for (auto [from, to] : llvm::zip(source, destination))
     perm[to] = from;
   for (int64_t i = 0; i < c.rank; ++i)
     if (!llvm::is_contained(source, i))
       rest.push_back(i);
-  for (int64_t i = 0, k = 0; i < c.rank; ++i)
+  for (size_t i = 0, k = 0; i < perm.size() && k < rest.size(); ++i)
     if (perm[i] < 0)
       perm[i] = rest[k++];
+  TORCH_CHECK(!llvm::is_contained(perm, -1), "two dimensions are moved to one place");
   return one(c.engine().permuteTensor(c.self, perm));
 }
 
@@ -233,7 +232,7 @@ static Handled narrow(ViewCall &c) {
     return std::nullopt;
   int64_t dim = c.axis("dim");
   if (start->isConst() && start->value() < 0)
-    start = *start + c.self->shape[dim];
+    start = *start + Sizes(c.self->shape)[dim];
   return one(c.engine().sliceTensor(c.self, dim, Val(*start), Val(*start + *length), 1));
 }
 
@@ -273,7 +272,8 @@ static Val::TensorPtr diagonalOf(ViewCall &c, const Val::TensorPtr &tensor) {
   llvm::erase(perm, dim1);
   llvm::erase(perm, dim2);
   perm.append({dim1, dim2});
-  auto pair = llvm::is_sorted(perm) ? tensor : c.engine().permuteTensor(tensor, perm).tensor();
+  Val::TensorPtr pair =
+      llvm::is_sorted(perm) ? tensor : c.engine().permuteTensor(tensor, perm).tensor().get();
   return diagonalOf(c.engine(), pair, *c.integer("offset"));
 }
 

@@ -1,6 +1,7 @@
 // Frames, blocks, calls and attributes of TorchScript.
 #include "frontend/script/GraphWalk.h"
 #include "frontend/script/ModuleHook.h"
+#include "support/TorchMessage.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -137,7 +138,7 @@ GraphWalk::Results GraphWalk::callFunction(torch::jit::Function &function,
     graph = torch::jit::toGraphFunction(function).graph();
   } catch (const c10::Error &error) {
     engine_.fail(makeError("the code of '{0}' cannot be read: {1}", function.name(),
-                           error.what_without_backtrace()));
+                           torchMessage(error.what_without_backtrace())));
     return {Val()};
   }
   unsigned depth = 0;
@@ -160,7 +161,7 @@ static bool isForward(llvm::StringRef method) {
 }
 
 GraphWalk::Results GraphWalk::callMethod(Node &node, Arguments arguments) {
-  const c10::IValue *self = arguments[0].known();
+  auto self = arguments[0].known();
   if (!self || !self->isObject())
     return {};
   auto object = self->toObject();
@@ -181,7 +182,7 @@ GraphWalk::Results GraphWalk::callMethod(Node &node, Arguments arguments) {
 // ---- Attributes --------------------------------------------------------------------------------
 
 Val GraphWalk::getAttr(Node &node, const Val &object) {
-  const c10::IValue *self = object.known();
+  auto self = object.known();
   if (!self || !self->isObject())
     return Val();
   auto &instance = const_cast<c10::ivalue::Object &>(self->toObjectRef());
@@ -207,7 +208,7 @@ Val GraphWalk::getAttr(Node &node, const Val &object) {
 }
 
 void GraphWalk::setAttr(Node &node, const Val &object, const Val &value) {
-  const c10::IValue *self = object.known();
+  auto self = object.known();
   if (!self || !self->isObject())
     return;
   auto &instance = const_cast<c10::ivalue::Object &>(self->toObjectRef());

@@ -3,6 +3,7 @@
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/StoredType.h"
 #include "frontend/script/libtorch/TorchArchive.h"
+#include "support/TorchMessage.h"
 
 #include <ATen/ATen.h>
 
@@ -57,7 +58,7 @@ moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values) {
   try {
     return load(path, std::move(values));
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", path, error.what_without_backtrace());
+    return makeError("{0}: {1}", path, torchMessage(error.what_without_backtrace()));
   }
 }
 

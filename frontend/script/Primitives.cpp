@@ -36,7 +36,7 @@ GraphWalk::Handled GraphWalk::primitive(Node &node, Arguments arguments) {
     return callMethod(node, arguments);
   if (kind == prim::Enter || kind == prim::Exit) {
     // `with`: what the object's own methods do; `torch.no_grad()` is a class of TorchScript too.
-    const c10::IValue *self = arguments[0].known();
+    auto self = arguments[0].known();
     if (!self || !self->isObject())
       return Results{};
     bool enter = kind == prim::Enter;

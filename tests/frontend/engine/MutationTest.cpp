@@ -25,6 +25,29 @@ TEST(Mutation, ValueIsBroadcast) {
   check(forward("  y = x.clone()\n  y[:, 2] = 7.0\n  return y\n"), {randn({4, 5})});
 }
 
+TEST(Mutation, OfNothingWritesNothing) {
+  check(forward("  m = x.clone()\n  m[4:] = 3.0\n  return m\n"), {randn({4, 3})});
+  check(forward("  m = x.clone()\n  m[4:] = y\n  return m\n", "x: Tensor, y: Tensor"),
+        {randn({4, 3}), randn({3})});
+  check(forward("  m = x.clone()\n  m[4:] += 1\n  return m\n"), {randn({4, 3})});
+  check(forward("  m = x.clone()\n  m[:, 2:2].mul_(x[:, 0:1])\n  return m\n"), {randn({4, 3})});
+  check(forward("  m = x.clone()\n  m[3:1].zero_()\n  m[9:].copy_(x[9:])\n  return m\n"),
+        {randn({4, 3})});
+  check(forward("  m = torch.zeros([4])\n  m[4:] = 1.0\n  return m + x\n"), {randn({4})});
+}
+
+TEST(Mutation, OutputsOfMaxThatNothingReads) {
+  check(forward("  v = torch.empty([2])\n  i = torch.empty([2], dtype=4)\n"
+                "  torch.max(x, 1, max=v, max_values=i)\n  return v, i\n"),
+        {randn({2, 3})});
+  check(forward("  v = torch.empty([2])\n  i = torch.empty([2], dtype=4)\n"
+                "  torch.max(x, 1, max=v, max_values=i)\n  return v\n"),
+        {randn({2, 3})});
+  check(forward("  v = torch.empty([2, 3])\n  i = torch.empty([2, 3], dtype=4)\n"
+                "  torch.sort(x, 1, values=v, indices=i)\n  return i\n"),
+        {randn({2, 3})});
+}
+
 TEST(Mutation, AliasesSeeTheWrite) {
   check(forward("  y = x.clone()\n  v = y.view(2, 6)\n  y.add_(1)\n  return v * 2, y\n"),
         {randn({3, 4})});
