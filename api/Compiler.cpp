@@ -5,6 +5,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/InputSyntax.h"
 #include "driver/Recipe.h"
+#include "driver/StateSyntax.h"
 #include "passes/Pass.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -54,6 +55,10 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   for (const std::string &text : options.input)
     function.inputs.push_back(valueOrRaise(driver::parseInput(text)));
   function.outputs = options.output;
+  for (const std::string &text : options.states)
+    if (llvm::Error error = driver::addStates(function.states, text))
+      raise(std::move(error));
+  function.states.inputs = options.stateInputs;
   function.method = options.method;
   if (!options.adapter.empty())
     function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
@@ -104,8 +109,8 @@ Target fromOpset(mil::Opset opset) {
 Report toReport(const driver::CompileReport &report) {
   Report result;
   for (const driver::CompileReport::Function &function : report.functions)
-    result.functions.push_back(
-        {function.name, function.operations, function.ownBytes, function.sharedBytes});
+    result.functions.push_back({function.name, function.operations, function.ownBytes,
+                                function.sharedBytes, function.states});
   result.weightFileBytes = report.weightFileBytes;
   result.packageBytes = report.packageBytes;
   return result;

@@ -64,6 +64,8 @@ struct Session::Impl {
 
   /// `inputs` in any element type.
   std::vector<runtime::NamedResult> run(llvm::ArrayRef<runtime::NamedTensor> inputs);
+  /// All of them, or none.
+  void setStates(llvm::ArrayRef<runtime::NamedTensor> states);
 };
 
 } // namespace plait::inline v0

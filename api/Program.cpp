@@ -129,6 +129,24 @@ static std::map<std::string, Array> toArrays(const std::vector<runtime::NamedTen
   return arrays;
 }
 
+void Session::Impl::setStates(llvm::ArrayRef<runtime::NamedTensor> states) {
+  std::vector<runtime::NamedTensor> before = runner.states();
+  for (const runtime::NamedTensor &state : states)
+    if (llvm::Error error = runner.setState(state)) {
+      runner.resetStates();
+      for (const runtime::NamedTensor &old : before)
+        llvm::cantFail(runner.setState(old));
+      raise(std::move(error));
+    }
+}
+
+void Session::setStates(const std::map<std::string, Array> &states) {
+  std::vector<runtime::NamedTensor> tensors;
+  for (const auto &[name, array] : states)
+    tensors.push_back({name, toTensorData("state '" + name + "'", array)});
+  impl_->setStates(tensors);
+}
+
 std::map<std::string, Array> Session::states() const { return toArrays(impl_->runner.states()); }
 std::map<std::string, Array> Session::traced() const { return toArrays(impl_->runner.traced()); }
 

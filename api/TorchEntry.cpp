@@ -96,6 +96,17 @@ std::map<std::string, at::Tensor> run(Session &session,
   }
 }
 
+void setStates(Session &session, const std::map<std::string, at::Tensor> &states) {
+  std::vector<runtime::NamedTensor> tensors;
+  try {
+    for (const auto &[name, tensor] : states)
+      tensors.push_back({name, toConstant("state '" + name + "'", tensor)});
+  } catch (const c10::Error &error) {
+    throw Exception(error.what_without_backtrace());
+  }
+  session.impl().setStates(tensors);
+}
+
 std::map<std::string, at::Tensor> states(const Session &session) {
   std::map<std::string, at::Tensor> result;
   for (const runtime::NamedTensor &state : session.impl().runner.states())

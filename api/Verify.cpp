@@ -12,6 +12,7 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
   runtime::VerifyOptions verify;
   verify.seed = options.seed;
   verify.draws = options.draws;
+  verify.steps = options.steps;
   verify.absolute = options.atol;
   verify.relative = options.rtol;
   verify.bisect = options.bisect;
@@ -19,6 +20,8 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
       options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
   if (options.draws == 0)
     throw Exception("draws is at least 1");
+  if (options.steps == 0)
+    throw Exception("steps is at least 1");
   for (const auto &[name, range] : options.range) {
     if (range.high < range.low)
       throw Exception("range of '" + name + "': the upper bound is below the lower one");
@@ -51,7 +54,8 @@ Verification verify(const Program &program, const std::string &name, const std::
   for (const runtime::OutputReport &output : report.outputs) {
     const runtime::Comparison &c = output.comparison;
     result.outputs.push_back({output.name, output.passed, c.maxAbsolute, c.maxRelative, c.snr,
-                              c.cosine, c.nonFinite, c.worst, output.draw});
+                              c.cosine, c.nonFinite, c.worst, output.draw, output.step,
+                              output.isState});
   }
   if (report.bisect)
     result.bisect = runtime::describe(*report.bisect);

@@ -10,6 +10,7 @@
 #include "driver/PassHooks.h"
 #include "driver/Recipe.h"
 #include "driver/Sharing.h"
+#include "driver/StateSyntax.h"
 #include "driver/Target.h"
 #include "frontend/archive/EqualRecords.h"
 
@@ -19,6 +20,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 
 namespace plait::driver {
 
@@ -31,8 +33,11 @@ constexpr Option functionOption{"function", "NAME=MODEL.pt",
                                 "one function of the package and the TorchScript file it is made "
                                 "from; once for each function",
                                 0, Scope::Many};
-constexpr Option baseOption{"base", "MODEL.pt",
-                            "the TorchScript file that adapters are applied to"};
+constexpr Option baseOption{
+    "base", "[PHASE=]MODEL.pt",
+    "the TorchScript file that adapters are applied to. Several with a name each, such as prefill "
+    "and decode, make a function of each adapter with each of them: NAME_PHASE",
+    0, Scope::Many};
 constexpr Option adapterOption{
     "adapter", "NAME=DIR[:WEIGHT][+DIR:WEIGHT ...]",
     "one function: the base with a PEFT adapter folder or a safetensors file applied, or with "
@@ -49,6 +54,18 @@ constexpr Option inputOption{
     "precision where none is said",
     0, Scope::Function};
 constexpr Option outputOption{"output", "NAME", "the name of the next result", 0, Scope::Function};
+constexpr Option statesOption{
+    "states", "auto|none|NAME=fp16[SHAPE]|NAME=input|NAME=none",
+    "what becomes of tensors of the model that forward writes: states of the function, which live "
+    "from call to call (auto: all of them; or these, by name); an input and an output, which the "
+    "app hands on; or each call begins with what the model holds (none)",
+    0, Scope::Function};
+constexpr Option stateInitOption{
+    "state-init", "zeros|input",
+    "a written tensor that can be no state, since it begins with other "
+    "numbers than zeros or holds integers: an error (zeros), or an "
+    "input and an output",
+    0, Scope::Function};
 constexpr Option loraOption{"lora", "keep|fold|inputs",
                             "low-rank adapters beside their weight (keep), so that functions share "
                             "it, or merged into it; or, of an --adapter, their matrices as inputs "
@@ -80,15 +97,15 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *functionOptions[] = {
-    &inputOption,          &outputOption,    &loraOption,     &adapterRootOption,
-    &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
+    &inputOption,       &outputOption,         &statesOption,    &stateInitOption, &loraOption,
+    &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
 constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption, &shareOption,
                                             &expectSharedOption, &allowOption,  &debugInfoOption,
                                             &threadsOption,      &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
-    {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
+    {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
      "all)",
      functionOptions},
     {"In general", generalOptions},
@@ -108,7 +125,7 @@ constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectShar
                                                &threadsOption,       &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
-    {"Of a function (after a --function, --adapter or --base-function: of that one; before any: of "
+    {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
      "all)",
      functionOptions},
     {"In general", generalAddOptions},
@@ -119,6 +136,8 @@ const Section addSections[] = {
 struct Declarations {
   std::vector<frontend::InputSpec> inputs;
   std::vector<std::string> outputs;
+  std::optional<frontend::StatesRequest> states;
+  std::optional<bool> stateInputs;
   std::optional<mil::LoraMode> lora;
   std::optional<std::string> adapterRoot;
   bool allowUnmatched = false;
@@ -132,6 +151,15 @@ struct Declarations {
       inputs.push_back(std::move(*input));
     } else if (item.option == &outputOption) {
       outputs.push_back(item.value);
+    } else if (item.option == &statesOption) {
+      if (!states)
+        states.emplace();
+      if (Error error = addStates(*states, item.value))
+        return usageError("--states: {0}", toString(std::move(error)));
+    } else if (item.option == &stateInitOption) {
+      if (item.value != "zeros" && item.value != "input")
+        return usageError("--state-init {0}: the choices are zeros, input", item.value);
+      stateInputs = item.value == "input";
     } else if (item.option == &adapterRootOption) {
       if (adapterRoot)
         return usageError("--adapter-root is given twice");
@@ -161,20 +189,45 @@ bool startsFunction(const Option *option) {
   return option == &functionOption || option == &adapterOption || option == &baseFunctionOption;
 }
 
-/// The function that an option starts.
-Expected<FunctionOptions> startFunction(const Arguments::Item &item,
-                                        const std::optional<std::string> &base) {
-  if (item.option != &functionOption && !base)
-    return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
-                      spelling(*item.option));
+/// A model that adapters are applied to: the only one, or one of several, with what is said of its
+/// functions.
+struct Base {
+  std::string phase; ///< "" of the only one
+  std::string model;
+  Declarations declared{};
+};
+
+Expected<std::vector<Base>> basesOf(const Arguments &arguments) {
+  std::vector<Base> bases;
+  for (const std::string &value : arguments.values(baseOption)) {
+    auto [phase, model] = StringRef(value).split('=');
+    bool isNamed = !model.empty() && mil::isLegalName(phase);
+    for (const Base &other : bases)
+      if (isNamed && other.phase == phase)
+        return usageError("--base {0}: '{1}' is given twice", value, phase);
+    bases.push_back(isNamed ? Base{phase.str(), model.str()} : Base{"", value});
+  }
+  for (const Base &base : bases)
+    if (base.phase.empty() && bases.size() > 1)
+      return usageError("--base {0}: of several bases each needs a name: --base prefill={0}",
+                        base.model);
+  return bases;
+}
+
+/// The function that an option starts; `base` is null for a --function.
+Expected<FunctionOptions> startFunction(const Arguments::Item &item, const Base *base) {
+  auto named = [&](StringRef name) {
+    return FunctionOptions{
+        {base->phase.empty() ? name.str() : (name + "_" + base->phase).str(), base->model}};
+  };
   if (item.option == &baseFunctionOption)
-    return FunctionOptions{{item.value, *base}};
+    return named(item.value);
   auto pair = splitPair(*item.option, item.value);
   if (!pair)
     return pair.takeError();
   if (item.option == &functionOption)
     return FunctionOptions{{pair->first, pair->second}};
-  FunctionOptions function{{pair->first, *base}};
+  FunctionOptions function = named(pair->first);
   auto adapters = parseAdapters(pair->second);
   if (!adapters)
     return usageError("--adapter {0}: {1}", item.value, toString(adapters.takeError()));
@@ -182,18 +235,64 @@ Expected<FunctionOptions> startFunction(const Arguments::Item &item,
   return function;
 }
 
+/// Gives a function what is said of it: in the first place of its own, then of its base, then of
+/// all.
+Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> said) {
+  for (const Declarations *from : said) {
+    if (function.inputs.empty())
+      function.inputs = from->inputs;
+    if (function.outputs.empty())
+      function.outputs = from->outputs;
+    if (!function.adapters.root)
+      function.adapters.root = from->adapterRoot;
+    function.adapters.allowUnmatched |= from->allowUnmatched;
+  }
+  auto first = [&](auto Declarations::*member) {
+    for (const Declarations *from : said)
+      if (from->*member)
+        return from->*member;
+    return said.back()->*member;
+  };
+  if (said.size() > 1 && said.front()->scale && function.adapters.specs.empty())
+    return usageError("{0} is for an --adapter, and function '{1}' is none",
+                      spelling(said.front()->scale->isAlpha ? loraAlphaOption : loraScaleOption),
+                      function.name);
+  setScale(function.adapters.specs, first(&Declarations::scale));
+  function.states = first(&Declarations::states).value_or(frontend::StatesRequest());
+  function.states.inputs = first(&Declarations::stateInputs).value_or(false);
+  // What is said of all is the package's; what is said of a base is of its adapters.
+  for (const Declarations *from : said.drop_back())
+    if (!function.lora && (from == said.front() || !function.adapters.specs.empty()))
+      function.lora = from->lora;
+  if (Error error = checkLora(function))
+    return usageError("{0}", toString(std::move(error)));
+  return Error::success();
+}
+
 Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
   CompileOptions options;
   Declarations common;
-  std::vector<Declarations> own;
-  std::optional<std::string> base = arguments.value(baseOption);
+  auto bases = basesOf(arguments);
+  if (!bases)
+    return bases.takeError();
+  struct Started {
+    const Arguments::Item *item;
+    Declarations own{};
+  };
+  std::deque<Started> started; // pointers into it stay good
+  Declarations *current = &common;
+  auto nextBase = bases->begin();
   for (const Arguments::Item &item : arguments.items()) {
     if (startsFunction(item.option)) {
-      auto function = startFunction(item, base);
-      if (!function)
-        return function.takeError();
-      options.functions.push_back(std::move(*function));
-      own.emplace_back();
+      if (item.option != &functionOption && bases->empty())
+        return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
+                          spelling(*item.option));
+      started.push_back({&item});
+      current = &started.back().own;
+    } else if (item.option == &baseOption) {
+      if (!nextBase->phase.empty())
+        current = &nextBase->declared;
+      ++nextBase;
     } else if (!item.option && &arguments.command() == &addCommand) {
       options.output = item.value;
       options.append = true;
@@ -201,26 +300,34 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
       options.functions.push_back({{"main", item.value}});
       options.multifunction = false;
     } else if (item.option->scope == Scope::Function) {
-      if (Error error = (own.empty() ? common : own.back()).add(item))
+      if (Error error = current->add(item))
         return error;
     }
   }
-  own.resize(options.functions.size());
   options.lora = common.lora.value_or(options.lora);
-  for (size_t i = 0; i < own.size(); ++i) {
-    FunctionOptions &function = options.functions[i];
-    function.inputs = own[i].inputs.empty() ? common.inputs : own[i].inputs;
-    function.outputs = own[i].outputs.empty() ? common.outputs : own[i].outputs;
-    function.adapters.root = own[i].adapterRoot ? own[i].adapterRoot : common.adapterRoot;
-    function.adapters.allowUnmatched = own[i].allowUnmatched || common.allowUnmatched;
-    if (own[i].scale && function.adapters.specs.empty())
-      return usageError("{0} is for an --adapter, and function '{1}' is none",
-                        spelling(own[i].scale->isAlpha ? loraAlphaOption : loraScaleOption),
-                        function.name);
-    setScale(function.adapters.specs, own[i].scale ? own[i].scale : common.scale);
-    function.lora = own[i].lora;
-    if (Error error = checkLora(function))
-      return usageError("{0}", toString(std::move(error)));
+  for (FunctionOptions &function : options.functions)
+    if (Error error = declare(function, {&common}))
+      return error;
+  for (const Started &one : started) {
+    auto make = [&](const Base *base) -> Error {
+      auto function = startFunction(*one.item, base);
+      if (!function)
+        return function.takeError();
+      options.functions.push_back(std::move(*function));
+      llvm::SmallVector<const Declarations *, 3> said{&one.own};
+      if (base)
+        said.push_back(&base->declared);
+      said.push_back(&common);
+      return declare(options.functions.back(), said);
+    };
+    if (one.item->option == &functionOption) {
+      if (Error error = make(nullptr))
+        return error;
+      continue;
+    }
+    for (const Base &base : *bases)
+      if (Error error = make(&base))
+        return error;
   }
   return options;
 }
@@ -369,6 +476,9 @@ void print(const CompileOptions &options, const CompileReport &report, double se
       out << fmt::format("  {0:>10} shared", humanBytes(function.sharedBytes));
     out << '\n';
   }
+  for (const auto &function : report.functions)
+    if (!function.states.empty())
+      out << "  states of " << function.name << ": " << llvm::join(function.states, ", ") << '\n';
   if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
     out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
                        grouped(report.weightFileBytes), grouped(referenced));
@@ -412,6 +522,7 @@ constexpr const char *usage[] = {
     "-o OUT.mlpackage [options] MODEL.pt",
     "-o OUT.mlpackage [options] --function NAME=MODEL.pt [options] ...",
     "-o OUT.mlpackage [options] --base MODEL.pt --adapter NAME=DIR [options] ...",
+    "-o OUT.mlpackage [options] --base PHASE=MODEL.pt ... --adapter NAME=DIR ...",
     "[-o OUT.mlpackage] [options] RECIPE.yaml",
 };
 constexpr const char *addUsage[] = {

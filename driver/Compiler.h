@@ -64,8 +64,9 @@ struct CompileReport {
   struct Function {
     std::string name;
     size_t operations = 0;
-    uint64_t ownBytes = 0;    ///< of weights that no other function uses
-    uint64_t sharedBytes = 0; ///< of weights that another function uses too
+    uint64_t ownBytes = 0;             ///< of weights that no other function uses
+    uint64_t sharedBytes = 0;          ///< of weights that another function uses too
+    std::vector<std::string> states{}; ///< "k_cache [1, 8, 512, 64]"
   };
   std::vector<Function> functions;
   uint64_t weightFileBytes = 0;

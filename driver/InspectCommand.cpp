@@ -10,6 +10,8 @@
 #include "support/Json.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -144,6 +146,41 @@ void printMatrix(const PackageSummary &summary, llvm::raw_ostream &out) {
   }
 }
 
+/// Which functions can share an MLState, since their states are alike, and what is not alike.
+void printStates(const PackageSummary &summary, llvm::raw_ostream &out) {
+  using Function = PackageSummary::Function;
+  llvm::MapVector<StringRef, std::vector<std::string>, std::map<StringRef, unsigned>> typesOf;
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  for (const Function &function : summary.functions) {
+    std::map<std::string, std::string> states; // by name: their order is no matter
+    for (const PackageSummary::Feature &state : function.states) {
+      states[state.name] = mil::str(state.type.shape());
+      typesOf[state.name].push_back(state.type.element().str() + " in " + function.name);
+    }
+    if (states.empty())
+      continue;
+    std::string text;
+    for (const auto &[name, shape] : states)
+      text += (text.empty() ? "" : ", ") + name + " " + shape;
+    auto group = llvm::find_if(groups, [&](const auto &g) { return g.first == text; });
+    if (group == groups.end())
+      group = groups.insert(group, {text, {}});
+    group->second.push_back(function.name);
+  }
+  if (groups.empty())
+    return;
+  out << "\nstates:\n";
+  for (const auto &[text, functions] : groups)
+    out << "  " << text << ": " << llvm::join(functions, ", ")
+        << (functions.size() > 1 ? "; one MLState serves all of them\n" : "\n");
+  for (const auto &[name, types] : typesOf)
+    for (const std::string &other : types)
+      if (StringRef(other).split(" in ").first != StringRef(types[0]).split(" in ").first) {
+        out << "  not alike: " << name << " is " << types[0] << ", " << other << '\n';
+        break;
+      }
+}
+
 std::string whyNotShared(const NearlyShared &near, const PackageSummary::Weight &here,
                          const PackageSummary::Weight &there) {
   using Reason = NearlyShared::Reason;
@@ -217,6 +254,7 @@ void printSummary(StringRef path, const PackageSummary &summary, const AdapterMa
   if (summary.functions.size() > 1) {
     printMatrix(summary, out);
     printSharing(summary, out);
+    printStates(summary, out);
     printNearlyShared(summary, out);
   }
 }

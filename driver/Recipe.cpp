@@ -7,6 +7,7 @@
 #include "driver/DeviceRules.h"
 #include "driver/InputSyntax.h"
 #include "driver/Sharing.h"
+#include "driver/StateSyntax.h"
 #include "driver/Target.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -168,6 +169,13 @@ private:
     });
     return result;
   }
+  void states(yaml::Node &node, frontend::StatesRequest &to) {
+    texts(node, "a state", [&](yaml::Node &element, std::string value) {
+      if (Error error = addStates(to, value))
+        complain(element, toString(std::move(error)));
+    });
+  }
+  bool stateInputs(yaml::Node &node) { return word(node, "state_init", {"zeros", "input"}) == 1; }
   std::string file(yaml::Node &node, const char *what) {
     std::string file = text(node, what);
     if (file.empty())
@@ -189,6 +197,7 @@ private:
       return complain(1, 1, kEmpty);
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<std::string> commonOutputs;
+    frontend::StatesRequest commonStates;
     std::string single;
     yaml::Node *defaultNode = nullptr;
     std::optional<std::string> commonRoot;
@@ -201,6 +210,8 @@ private:
          {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
          {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
          {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
+         {"states", [&](yaml::Node &n) { states(n, commonStates); }},
+         {"state_init", [&](yaml::Node &n) { commonStates.inputs = stateInputs(n); }},
          {"default",
           [&](yaml::Node &n) {
             options_.defaultFunction = text(n, "default");
@@ -219,7 +230,7 @@ private:
               complain(n, "target: '" + text(n, "target") + "' is none of " + targetNames());
           }},
          {"lora", [&](yaml::Node &n) { options_.lora = lora(n); }},
-         {"base", [&](yaml::Node &n) { base_ = file(n, "base"); }},
+         {"base", [&](yaml::Node &n) { readBases(n); }},
          {"adapter_root", [&](yaml::Node &n) { commonRoot = text(n, "adapter_root"); }},
          {"allow_unmatched", [&](yaml::Node &n) { commonUnmatched = flag(n, "allow_unmatched"); }},
          {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, commonScale); }},
@@ -258,21 +269,19 @@ private:
       options_.multifunction = false;
       options_.functions.push_back({{"main", single}});
     }
+    if (!applyBases(root))
+      return;
     if (defaultNode && llvm::none_of(options_.functions, [&](const FunctionOptions &function) {
           return function.name == options_.defaultFunction;
         }))
       return complain(*defaultNode, "the default function '" + options_.defaultFunction +
                                         "' is none of the functions");
     for (FunctionOptions &function : options_.functions) {
-      if (function.model.empty() && base_.empty())
-        return complain(root, "the function '" + llvm::Twine(function.name) +
-                                  "' is made from `base:`, and the recipe has none");
-      if (function.model.empty())
-        function.model = base_;
       if (function.inputs.empty())
         function.inputs = commonInputs;
       if (function.outputs.empty())
         function.outputs = commonOutputs;
+      function.states.addDefaults(commonStates);
       if (function.adapters.specs.empty())
         continue;
       if (!function.adapters.root)
@@ -305,6 +314,68 @@ private:
       complain(node, toString(given.takeError()));
   }
 
+  /// `base: MODEL.pt`, or a mapping of phases to models.
+  void readBases(yaml::Node &node) {
+    if (!llvm::isa<yaml::MappingNode>(node)) {
+      bases_.push_back({{"", file(node, "base")}});
+      return;
+    }
+    eachEntry(node, "base", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
+      FunctionOptions base{{name.str(), ""}};
+      if (!mil::isLegalName(name))
+        return complain(key, "'" + name + "' cannot be part of a function's name");
+      if (llvm::isa<yaml::ScalarNode>(value))
+        base.model = file(value, "base");
+      else
+        fields(value, "a base",
+               {{"model", [&](yaml::Node &n) { base.model = file(n, "model"); }},
+                {"inputs", [&](yaml::Node &n) { base.inputs = inputs(n); }},
+                {"outputs", [&](yaml::Node &n) { base.outputs = names(n); }},
+                {"states", [&](yaml::Node &n) { states(n, base.states); }},
+                {"state_init", [&](yaml::Node &n) { base.states.inputs = stateInputs(n); }},
+                {"lora", [&](yaml::Node &n) { base.lora = lora(n); }},
+                {"adapter_root",
+                 [&](yaml::Node &n) { base.adapters.root = text(n, "adapter_root"); }}});
+      if (complaint_.empty() && base.model.empty())
+        complain(key, "the base '" + name + "' has no `model:`");
+      bases_.push_back(std::move(base));
+    });
+  }
+
+  /// A function without a model of its own is made of each base; false after a complaint.
+  bool applyBases(yaml::Node &root) {
+    std::vector<FunctionOptions> all;
+    for (FunctionOptions &function : options_.functions) {
+      if (!function.model.empty()) {
+        all.push_back(std::move(function));
+        continue;
+      }
+      if (bases_.empty()) {
+        complain(root, "the function '" + llvm::Twine(function.name) +
+                           "' is made from `base:`, and the recipe has none");
+        return false;
+      }
+      for (const FunctionOptions &base : bases_) {
+        FunctionOptions made = function;
+        if (!base.name.empty())
+          made.name += "_" + base.name;
+        made.model = base.model;
+        if (made.inputs.empty())
+          made.inputs = base.inputs;
+        if (made.outputs.empty())
+          made.outputs = base.outputs;
+        made.states.addDefaults(base.states);
+        if (!made.lora && !made.adapters.specs.empty())
+          made.lora = base.lora;
+        if (!made.adapters.root)
+          made.adapters.root = base.adapters.root;
+        all.push_back(std::move(made));
+      }
+    }
+    options_.functions = std::move(all);
+    return true;
+  }
+
   void readFunctions(yaml::Node &node) {
     eachEntry(node, "functions", [&](yaml::Node &key, StringRef name, yaml::Node &value) {
       FunctionOptions function;
@@ -330,6 +401,8 @@ private:
                 {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, given); }},
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
+                {"states", [&](yaml::Node &n) { states(n, function.states); }},
+                {"state_init", [&](yaml::Node &n) { function.states.inputs = stateInputs(n); }},
                 {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
         ofBase |= !function.adapters.specs.empty();
         if (!ofBase && function.model.empty())
@@ -362,7 +435,9 @@ private:
   }
 
   StringRef path_, folder_;
-  std::string base_; ///< the model that adapters are applied to
+  /// The models that adapters are applied to: one without a name, or several, with what is said of
+  /// their functions.
+  std::vector<FunctionOptions> bases_;
   std::string complaint_;
   CompileOptions options_;
   llvm::SourceMgr sources_;

@@ -32,12 +32,11 @@ constexpr Option inputOption{
 constexpr Option outputDirOption{"output-dir", "FOLDER",
                                  "where OUTPUT.npy is written for every output; made where it does "
                                  "not exist"};
-constexpr Option stepsOption{
-    "steps", "FOLDER|PLAN.json",
-    "a call, or several, on the same states: a folder with INPUT.npy for "
-    "each input, or a plan (see "
-    "below); repeatable. Call N writes to the folder N of the output folder",
-    0, Scope::Many};
+constexpr Option stepsOption{"steps", "FOLDER|PLAN.json|N",
+                             "a call, or several, on the same states: a folder with INPUT.npy for "
+                             "each input, a plan (see below), or N calls on the arrays of --input; "
+                             "repeatable. Call N writes to the folder N of the output folder",
+                             0, Scope::Many};
 constexpr Option computeOption{"compute", "fp32|native",
                                "how operations on fp16 compute: in fp32 with a rounded result "
                                "(fp32), or in fp16 throughout"};
@@ -45,12 +44,14 @@ constexpr Option traceOption{"trace", "VALUE|all",
                              "also writes VALUE.npy for a value inside the function, or for every "
                              "one; repeatable",
                              0, Scope::Many};
+constexpr Option statesOption{"states", nullptr,
+                              "also writes STATE.npy for every state, as it is after the call"};
 constexpr Option timeOption{"time", nullptr, "says how long loading and each call took"};
 constexpr Option profileOption{"profile", nullptr,
                                "says for each kind of operation how often it ran and how long"};
 
 constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &stepsOption};
-constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption};
+constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption, &statesOption};
 constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption};
 constexpr Section sections[] = {
     {"What to run", inputOptions}, {"What to write", outputOptions}, {"How", runningOptions}};
@@ -142,6 +143,61 @@ Expected<std::vector<RunStep>> allSteps(const Arguments &arguments, const mil::F
   return steps;
 }
 
+/// The functions that steps call, each made ready when it is first called. They share states by
+/// name.
+class Runners {
+public:
+  Runners(const mil::Program &package, StringRef path, const LibTorchPart &part,
+          const runtime::RunOptions &options)
+      : package_(package), path_(path), part_(part), options_(options) {}
+
+  struct Ready {
+    mil::Function *function;
+    runtime::Runner runner;
+  };
+
+  /// The function of that name, with the states as the last call left them.
+  Expected<Ready *> get(const std::optional<std::string> &name) {
+    auto function = findFunction(package_, path_, name);
+    if (!function)
+      return function.takeError();
+    auto it = llvm::find_if(ready_, [&](const auto &r) { return r->function == *function; });
+    if (it == ready_.end()) {
+      auto runner = part_.makeRunner(**function, options_);
+      if (!runner)
+        return runner.takeError();
+      ready_.push_back(std::make_unique<Ready>(Ready{*function, std::move(*runner)}));
+      it = std::prev(ready_.end());
+    }
+    Ready *next = it->get();
+    if (last_ && last_ != next)
+      for (const runtime::NamedTensor &state : last_->runner.states())
+        if (llvm::any_of((*function)->inputs(), [&](const auto &input) {
+              return input->type.isState() && input->name == state.name;
+            }))
+          if (Error error = next->runner.setState(state))
+            return addContext(std::move(error),
+                              fmt::format("after function '{0}'", last_->function->name));
+    last_ = next;
+    return next;
+  }
+
+  void printProfile() const {
+    for (const auto &ready : ready_)
+      for (const runtime::ProfileRow &row : ready->runner.profile())
+        llvm::outs() << fmt::format("{0:>9.2f} ms {1:>6} x {2}\n", row.milliseconds, row.calls,
+                                    name(row.kind));
+  }
+
+private:
+  const mil::Program &package_;
+  StringRef path_;
+  const LibTorchPart &part_;
+  const runtime::RunOptions &options_;
+  std::vector<std::unique_ptr<Ready>> ready_;
+  Ready *last_ = nullptr;
+};
+
 Expected<int> run(const Arguments &arguments) {
   auto path = arguments.operand("PKG.mlpackage");
   if (!path)
@@ -178,46 +234,62 @@ Expected<int> run(const Arguments &arguments) {
   auto part = libTorch();
   if (!part)
     return part.takeError();
-  auto runner = (*part)->makeRunner(**function, runOptions);
-  if (!runner)
-    return runner.takeError();
+  bool inSteps = arguments.has(stepsOption);
+  Runners runners(**package, *path, **part, runOptions);
+  // What the steps call has to be there before the first of them runs.
+  for (const RunStep &step : *steps)
+    if (!step.function.empty())
+      if (auto called = findFunction(**package, *path, step.function); !called)
+        return called.takeError();
+  if (auto first = runners.get((*function)->name); !first)
+    return first.takeError();
   if (timed)
     llvm::outs() << fmt::format("loaded in {0:.1f} ms\n", loading.milliseconds());
 
   std::vector<runtime::NamedResult> outputs;
   uint64_t number = 0;
+  auto call = [&](const RunStep &step) -> Error {
+    auto ready = runners.get(step.function.empty() ? (*function)->name : step.function);
+    if (!ready)
+      return ready.takeError();
+    auto &[called, runner] = **ready;
+    auto inputs = stepInputs(step, *called, *common, outputs);
+    if (!inputs)
+      return inputs.takeError();
+    Stopwatch running;
+    auto results = runner.run(*inputs);
+    if (!results)
+      return results.takeError();
+    if (timed)
+      llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, running.milliseconds());
+    if (Error error = mil::checkUnchanged(**package))
+      return error;
+    outputs = std::move(*results);
+    llvm::SmallString<256> target(*folder);
+    if (inSteps)
+      llvm::sys::path::append(target, std::to_string(number));
+    if (Error error = writeResults(*called, target, outputs, runner.traced()))
+      return error;
+    if (arguments.has(statesOption))
+      for (const runtime::NamedTensor &state : runner.states())
+        if (Error error = write(target, state.name, state.value))
+          return error;
+    return Error::success();
+  };
   for (const RunStep &step : *steps)
     for (uint64_t i = 0; i < step.repeat; ++i) {
-      std::string where = "step " + std::to_string(++number);
-      auto inputs = stepInputs(step, **function, *common, outputs);
-      if (!inputs)
-        return arguments.has(stepsOption) ? addContext(inputs.takeError(), where)
-                                          : inputs.takeError();
-      Stopwatch running;
-      auto results = runner->run(*inputs);
-      if (!results)
-        return arguments.has(stepsOption) ? addContext(results.takeError(), where)
-                                          : results.takeError();
-      if (timed)
-        llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, running.milliseconds());
-      if (Error error = mil::checkUnchanged(**package))
-        return error;
-      outputs = std::move(*results);
-      llvm::SmallString<256> target(*folder);
-      if (arguments.has(stepsOption))
-        llvm::sys::path::append(target, std::to_string(number));
-      if (Error error = writeResults(**function, target, outputs, runner->traced()))
-        return error;
+      ++number;
+      if (Error error = call(step))
+        return inSteps ? addContext(std::move(error), "step " + std::to_string(number))
+                       : std::move(error);
     }
-  for (const runtime::ProfileRow &row : runner->profile())
-    llvm::outs() << fmt::format("{0:>9.2f} ms {1:>6} x {2}\n", row.milliseconds, row.calls,
-                                name(row.kind));
+  runners.printProfile();
   return 0;
 }
 
 constexpr const char *usage[] = {
     "PKG.mlpackage [--function NAME] --input NAME=FILE.npy ... --output-dir FOLDER",
-    "PKG.mlpackage [--function NAME] --steps FOLDER|PLAN.json ... --output-dir FOLDER"};
+    "PKG.mlpackage [--function NAME] --steps FOLDER|PLAN.json|N ... --output-dir FOLDER"};
 
 } // namespace
 
@@ -231,7 +303,8 @@ const Command runCommand = {
     "  {\"steps\": [{\"inputs\": {\"ids\": \"first.npy\"}},\n"
     "             {\"inputs\": {\"ids\": {\"output\": \"next\"}}, \"repeat\": 7}]}\n"
     "where files are relative to the plan and {\"output\": NAME} is what the call before gave. "
-    "Inputs\nof --input hold for every step that has none of its own.\n",
+    "Inputs\nof --input hold for every step that has none of its own. A step with \"function\": "
+    "NAME calls that\nfunction; states of one name are one.\n",
     {},
     run};
 

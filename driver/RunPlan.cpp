@@ -44,7 +44,7 @@ static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
   const json::Object *object = value.getAsObject();
   if (!object)
     return makeError("{0}: an object with inputs is wanted", where);
-  if (Error error = checkKeys(*object, {"inputs", "repeat"}, where))
+  if (Error error = checkKeys(*object, {"function", "inputs", "repeat"}, where))
     return error;
   RunStep step;
   if (const json::Value *repeat = object->get("repeat")) {
@@ -52,6 +52,12 @@ static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
     if (!number || *number < 1 || *number > 1000000)
       return makeError("{0}: repeat is a number from 1 to 1000000", where);
     step.repeat = uint64_t(*number);
+  }
+  if (const json::Value *function = object->get("function")) {
+    auto name = function->getAsString();
+    if (!name)
+      return makeError("{0}: function is the name of one", where);
+    step.function = name->str();
   }
   const json::Value *inputs = object->get("inputs");
   if (!inputs)
@@ -94,9 +100,11 @@ static Expected<std::vector<RunStep>> readPlan(StringRef file) {
 }
 
 Expected<std::vector<RunStep>> readSteps(StringRef source, const mil::Function &function) {
+  RunStep step;
+  if (!source.getAsInteger(10, step.repeat) && step.repeat >= 1 && step.repeat <= 1000000)
+    return std::vector<RunStep>{std::move(step)};
   if (!llvm::sys::fs::is_directory(source))
     return readPlan(source);
-  RunStep step;
   for (const auto &input : function.inputs()) {
     llvm::SmallString<256> file(source);
     path::append(file, input->name + ".npy");

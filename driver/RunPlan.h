@@ -1,11 +1,13 @@
 // The calls that one `plait run` makes, one after the other on the same states.
 //
 //   plan := {"steps": [step (',' step)*]}
-//   step := {"inputs": {NAME: source, …}, "repeat": N}      repeat is 1 where not said
+//   step := {"function": NAME, "inputs": {NAME: source, …}, "repeat": N}
+//           the function is the command's and repeat is 1 where not said
 //   source := "FILE.npy"                                    relative to the plan's folder
 //           | {"output": NAME}                              what the call before gave
 //
-// A folder is a step too: its NAME.npy is the array of the input NAME.
+// A folder is a step too: its NAME.npy is the array of the input NAME. A number is that many calls
+// on the arrays that hold for all.
 #pragma once
 
 #include "driver/CommandLine.h"
@@ -23,11 +25,12 @@ struct StepInput {
 };
 
 struct RunStep {
+  std::string function = {}; ///< "": the command's
   std::map<std::string, StepInput> inputs;
   uint64_t repeat = 1;
 };
 
-/// The steps of a folder of arrays (one step), or of a JSON plan.
+/// The steps of a folder of arrays (one step), of a JSON plan, or so many alike.
 Expected<std::vector<RunStep>> readSteps(llvm::StringRef path, const mil::Function &function);
 
 /// What the call takes: `common` arrays, and the step's own, which have the last word. `previous`

@@ -42,6 +42,9 @@ CompileReport summarise(const mil::Program &program, const WriteReport &written)
     entry.name = function->name;
     entry.ownBytes = share.ownBytes;
     entry.sharedBytes = share.sharedBytes;
+    for (const auto &input : function->inputs())
+      if (input->type.isState())
+        entry.states.push_back(input->name.str() + " " + mil::str(input->type.shape()));
     mil::walk(function->body(),
               [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
   }

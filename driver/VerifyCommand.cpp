@@ -41,6 +41,9 @@ constexpr Option absoluteOption{"atol", "A", "the absolute tolerance (see below)
 constexpr Option relativeOption{"rtol", "R", "the relative tolerance (see below)"};
 constexpr Option seedOption{"seed", "S", "of the random inputs (0)"};
 constexpr Option drawsOption{"draws", "N", "how many sets of random inputs (1)"};
+constexpr Option stepsOption{"steps", "N",
+                             "calls for each set, with other random inputs each, on the same "
+                             "states, which are compared with the model's tensors after each (1)"};
 constexpr Option bisectOption{
     "bisect", nullptr,
     "after a failure, names the first operation that leaves the model, the "
@@ -49,7 +52,8 @@ constexpr const Option *functionOptions[] = {
     &functionOption,  &againstOption,   &adapterOption, &adapterRootOption, &allowUnmatchedOption,
     &loraAlphaOption, &loraScaleOption, &inputOption,   &rangeOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
-                                            &drawsOption,    &computeOption,  &bisectOption};
+                                            &drawsOption,    &stepsOption,    &computeOption,
+                                            &bisectOption};
 constexpr Section sections[] = {
     {"What to verify (options after a --function are of that one; before any: of all)",
      functionOptions},
@@ -132,7 +136,7 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
 }
 
 void print(StringRef name, const Target &target, const runtime::VerifyReport &report,
-           const LibTorchPart &libTorch) {
+           unsigned steps, const LibTorchPart &libTorch) {
   llvm::raw_ostream &out = llvm::outs();
   out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against;
   if (target.adapter)
@@ -140,14 +144,18 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
   out << '\n';
   for (const runtime::OutputReport &output : report.outputs) {
     const runtime::Comparison &c = output.comparison;
-    out << (output.passed ? "  ok    " : "  wrong ") << output.name << ": " << describe(c)
+    out << (output.passed ? "  ok    " : "  wrong ") << (output.isState ? "state " : "")
+        << output.name << ": " << describe(c)
         << fmt::format("; {0:.1e} allowed",
                        report.tolerance.absolute + report.tolerance.relative * c.peak);
     if (!output.passed)
       out << "; worst at element " << c.worst
-          << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "");
+          << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "")
+          << (steps > 1 ? " after step " + std::to_string(output.step + 1) : "");
     out << '\n';
   }
+  for (const std::string &state : report.uncompared)
+    out << "  state " << state << ": the model has no tensor of that name; not compared\n";
   if (!report.random.empty())
     out << "  it draws random numbers (" << llvm::join(report.random, ", ")
         << "), which are others in each run and in LibTorch: a difference may be theirs alone; "
@@ -182,10 +190,11 @@ Expected<int> run(const Arguments &arguments) {
   runtime::VerifyOptions options;
   auto seed = arguments.number(seedOption, 0, UINT32_MAX);
   auto draws = arguments.number(drawsOption, 1, 10000);
+  auto steps = arguments.number(stepsOption, 1, 10000);
   auto absolute = arguments.real(absoluteOption, -1);
   auto relative = arguments.real(relativeOption, -1);
   Error error = Error::success();
-  for (auto *number : {&seed, &draws})
+  for (auto *number : {&seed, &draws, &steps})
     if (!*number)
       error = joinErrors(std::move(error), number->takeError());
   for (auto *number : {&absolute, &relative})
@@ -197,6 +206,9 @@ Expected<int> run(const Arguments &arguments) {
   if (*draws == 0)
     return usageError("--draws is at least 1");
   options.draws = unsigned(*draws);
+  if (*steps == 0)
+    return usageError("--steps is at least 1");
+  options.steps = unsigned(*steps);
   options.bisect = arguments.has(bisectOption);
   auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
   if (!compute)
@@ -236,7 +248,7 @@ Expected<int> run(const Arguments &arguments) {
       return report.takeError();
     if (Error failure = mil::checkUnchanged(**package))
       return failure;
-    print((*function)->name, target, *report, **part);
+    print((*function)->name, target, *report, options.steps, **part);
     passed &= report->passed;
   }
   return passed ? 0 : 1;

@@ -132,7 +132,18 @@ Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFun
   return tree;
 }
 
-/// Adds the function; takes it away again where lowering fails.
+static Error attempt(ScriptFunction &lowering, const torch::jit::Module &module) {
+  try {
+    return lowering.run(module);
+  } catch (const c10::Error &error) {
+    return makeError("{0}", torchMessage(error.what_without_backtrace()));
+  } catch (const std::exception &error) {
+    return makeError("{0}", error.what());
+  }
+}
+
+/// Adds the function; takes it away again where lowering fails. Where states are found on the way,
+/// it is lowered again.
 Error Models::lower(mil::Program &program, const ModelFunction &declared,
                     const LoweringOptions &options, std::vector<std::string> &warnings,
                     ParameterNamesRead *readGiven) {
@@ -162,34 +173,43 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
     return state_->sources.locate(node, modulePath);
   };
   std::optional<ModuleBorders> borders;
-  if (tree) {
-    borders.emplace(*source->module._ivalue(), *tree, options.bordered, options.given,
-                    engine.originOf);
-    walk.moduleHook = &*borders;
+  StatePlan states(declared.states, options.floatType,
+                   {.tensorAt = [&](llvm::StringRef path) { return names.tensorAt(path); },
+                    .overlapping = [&](const at::Tensor &t) { return names.overlapping(t); },
+                    .tensorPaths = [&] { return names.paths(); }});
+  if (Error error = states.begin())
+    return addContext(std::move(error), declared.model);
+  engine.states = &states;
+  while (true) {
+    if (tree) {
+      borders.emplace(*source->module._ivalue(), *tree, options.bordered, options.given,
+                      engine.originOf);
+      walk.moduleHook = &*borders;
+    }
+    mil::Function *function = program.addFunction(declared.name);
+    ScriptFunction lowering(*function, declared, options.floatType, engine, walk);
+    Error error = attempt(lowering, source->module);
+    // What is only read later is checked by whoever writes it.
+    if (!error && source->file)
+      error = source->file->checkUnchanged();
+    // What was computed of a tensor that turned out to be written is wrong.
+    auto again = states.settle();
+    if (!again || !*again)
+      llvm::append_range(warnings, lowering.takeWarnings());
+    if (!error && again && !*again) {
+      if (borders && readGiven)
+        *readGiven = borders->read();
+      return Error::success();
+    }
+    program.eraseFunction(function);
+    if (!again) {
+      error = joinErrors(std::move(error), again.takeError());
+    } else if (*again) {
+      llvm::consumeError(std::move(error));
+      continue;
+    }
+    return addContext(std::move(error), declared.model);
   }
-  mil::Function *function = program.addFunction(declared.name);
-  ScriptFunction lowering(*function, declared, options.floatType, std::move(engine),
-                          std::move(walk));
-  Error error = Error::success();
-  llvm::cantFail(std::move(error));
-  try {
-    error = lowering.run(source->module);
-  } catch (const c10::Error &torchError) {
-    error = makeError("{0}", torchMessage(torchError.what_without_backtrace()));
-  } catch (const std::exception &exception) {
-    error = makeError("{0}", exception.what());
-  }
-  llvm::append_range(warnings, lowering.takeWarnings());
-  // What is only read later is checked by whoever writes it.
-  if (!error && source->file)
-    error = source->file->checkUnchanged();
-  if (!error) {
-    if (borders && readGiven)
-      *readGiven = borders->read();
-    return Error::success();
-  }
-  program.eraseFunction(function);
-  return addContext(std::move(error), declared.model);
 }
 
 std::vector<std::shared_ptr<mil::RecordChecksum>> Models::checksums() const {

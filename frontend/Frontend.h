@@ -32,6 +32,40 @@ struct InputSpec {
   std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
 };
 
+/// What becomes of a tensor of the model that the function writes.
+struct StateSpec {
+  std::string attribute; ///< its path in the model, "layers.0.k_cache"
+  /// As the user stated it; nullopt: the tensor's own.
+  std::optional<llvm::SmallVector<int64_t, 5>> shape = {};
+  enum class Kind {
+    State,
+    Input, ///< no state but an input and an output, which the app hands on from call to call
+    Forget ///< each call begins with what the model holds
+  } kind = Kind::State;
+
+  bool operator==(const StateSpec &) const = default;
+};
+
+/// What becomes of tensors of the model that the method writes to.
+struct StatesRequest {
+  /// Of those that `named` does not have: refused; states; at the next call again what the model
+  /// holds.
+  enum class Others { Refuse, Keep, Forget } others = Others::Refuse;
+  std::vector<StateSpec> named = {};
+  /// What can be no state of Core ML becomes an input and an output.
+  bool inputs = false;
+
+  /// Where nothing is said of any tensor, what `defaults` says.
+  void addDefaults(const StatesRequest &defaults) {
+    inputs |= defaults.inputs;
+    if (others == Others::Refuse && named.empty()) {
+      others = defaults.others;
+      named = defaults.named;
+    }
+  }
+  bool operator==(const StatesRequest &) const = default;
+};
+
 /// One function of one model, as the user declares it.
 struct ModelFunction {
   std::string name;
@@ -39,6 +73,7 @@ struct ModelFunction {
   std::vector<InputSpec> inputs = {};    ///< in the order of the method's tensor arguments
   std::vector<std::string> outputs = {}; ///< names in order; missing ones get default names
   std::string method = "forward";
+  StatesRequest states = {};
   /// A module in memory in place of the file. It is lowered in evaluation mode whatever mode it is
   /// in. Its tensors become the constants where they lie, kept alive by the program, and must not
   /// be written to while it is used; those of other devices are copied once, to mapped memory. The

@@ -139,6 +139,33 @@ void checkStates(Context &c, const Function &f) {
                input->name, input->type.str());
 }
 
+void checkStateWidths(Context &c, const Function &f) {
+  for (const auto &input : f.inputs()) {
+    if (!input->type.isState() || input->type.rank() == 0)
+      continue;
+    const Dim &width = input->type.shape().back();
+    if (width.isConst() && width.value() % 32)
+      c.broken("the last dimension of state '{0}' is {1}; the Neural Engine takes multiples of 32, "
+               "others run elsewhere or fail",
+               input->name, width.value());
+  }
+}
+
+void checkStateAgreement(Context &c, const Function &f) {
+  for (const auto &input : f.inputs())
+    for (const auto &other : c.program.functions()) {
+      if (other.get() == &f)
+        break;
+      for (const auto &theirs : other->inputs())
+        if (input->type.isState() && theirs->type.isState() && theirs->name == input->name &&
+            !(theirs->type == input->type))
+          c.broken("state '{0}' is {1}, and in function '{2}' it is {3}; functions that are to "
+                   "share it have it alike",
+                   input->name, input->type.element().str(), other->name,
+                   theirs->type.element().str());
+    }
+}
+
 void checkStateWrites(Context &c, const Op &op) {
   if (op.is(OpKind::write_state) && isCompileTime(op[write_state::data]))
     c.broken(op, "writes a constant into a state, which crashes at load; make it depend on a read "
@@ -313,6 +340,15 @@ const Check kChecks[] = {
     {{"state-type", Rule::Refused, "states are fp16, of a fixed shape of rank 1 or more",
       "coremltools validator"},
      checkStates,
+     nullptr},
+    {{"state-width", Rule::Risky, "the last dimension of a state is a multiple of 32",
+      "coremltools 2631, 2553"},
+     checkStateWidths,
+     nullptr},
+    {{"state-agreement", Rule::Risky,
+      "states of one name have one type in all functions of a package",
+      "MLState of one function given to another"},
+     checkStateAgreement,
      nullptr},
     {{"state-write", Rule::Refused, "what is written into a state is computed",
       "stablehlo-coreml function_interface"},

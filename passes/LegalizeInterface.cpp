@@ -13,10 +13,18 @@
 //     %x_1 = identity(x = %x)
 //   } -> (%y, %y_1, %x_1)
 //
+//   write_state(input = %count, data = %constant)                                        before
+//
+//   %r = read_state(input = %count)                                                      after
+//   %f = fill_like(ref_tensor = %r, value = 0)
+//   write_state(input = %count, data = %f)
+//
 // An input or output has rank 1 to 5 and is fp16, fp32 or int32: bool becomes fp32, narrow integers
 // int32. Every input is used. No output is an input, a constant or another output; a constant
-// output gets a zero added that depends on an input. All functions are repaired alike. States are
-// left alone. This pass runs last: cleanup would undo it.
+// output gets a zero added that depends on an input. All functions are repaired alike. A state is
+// left alone, but what is written to it depends on a read of it: Core ML crashes where it loads a
+// function that writes a constant. This pass runs last: cleanup would undo it.
+#include "passes/Constants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -175,6 +183,25 @@ private:
   llvm::SmallPtrSet<const Value *, 8> seen_;
 };
 
+/// A constant that is written to a state becomes a value that is computed from the state's.
+bool legalizeWrite(Op &write) {
+  Value *data = write[write_state::data], *state = write[write_state::input];
+  if (!isCompileTime(data))
+    return false;
+  Builder builder = Builder::before(&write);
+  auto same = splatValue(data);
+  Value *read =
+      builder.emit(OpKind::read_state, {{read_state::input, state}}, state->name.str() + "_read");
+  Value *filled = builder.emit(
+      OpKind::fill_like,
+      {{fill_like::ref_tensor, read},
+       {fill_like::value, Attr(TensorData::splat(data->type.dtype(), {}, same.value_or(0)))}});
+  if (!same)
+    filled = builder.emit(OpKind::add, {{add::x, data}, {add::y, filled}});
+  write.set(write_state::data, filled);
+  return true;
+}
+
 } // namespace
 
 bool legalizeInterface(Program &program, PassContext &) {
@@ -183,6 +210,10 @@ bool legalizeInterface(Program &program, PassContext &) {
     changed |= Outputs(*function).run();
     for (const auto &input : function->inputs())
       changed |= legalizeInput(*function, input.get());
+    walk(function->body(), [&](Op &op) {
+      if (op.is(OpKind::write_state))
+        changed |= legalizeWrite(op);
+    });
   }
   return changed;
 }

@@ -45,6 +45,9 @@ public:
 
   /// Contents of the states, kept from run to run; zeros at first.
   std::map<std::string, at::Tensor> states;
+  void setState(const mil::Value &state, const at::Tensor &content) {
+    states[state.name.str()] = content.to(heldType(state.type.dtype(), options_.compute));
+  }
   const std::map<mil::OpKind, Timing> &timings() const { return timings_; }
 
 private:

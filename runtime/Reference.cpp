@@ -104,6 +104,123 @@ Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
   }
 }
 
+namespace {
+
+/// The attributes that calls may change, so that they can be put back: every one but parameters.
+class Attributes {
+public:
+  explicit Attributes(const torch::jit::Module &module) { visit(module._ivalue(), ""); }
+
+  struct Kept {
+    c10::intrusive_ptr<c10::ivalue::Object> object;
+    size_t slot;
+    std::string path;
+    c10::IValue value;                ///< the object that was there
+    std::vector<at::Tensor> contents; ///< copies of the tensors in it
+  };
+
+  void restore() const {
+    at::NoGradGuard noGrad;
+    for (const Kept &kept : kept_) {
+      kept.object->setSlot(kept.slot, kept.value);
+      std::vector<at::Tensor> tensors = tensorsOf(kept.value);
+      for (auto [tensor, content] : llvm::zip(tensors, kept.contents))
+        tensor.copy_(content);
+    }
+  }
+
+  /// What is there now.
+  std::vector<std::pair<std::string, at::Tensor>> now() const {
+    std::vector<std::pair<std::string, at::Tensor>> found;
+    for (const Kept &kept : kept_) {
+      const c10::IValue &value = kept.object->getSlot(kept.slot);
+      std::vector<at::Tensor> tensors = tensorsOf(value);
+      for (auto [i, tensor] : llvm::enumerate(tensors))
+        found.emplace_back(value.isTensor() ? kept.path : kept.path + "." + std::to_string(i),
+                           tensor);
+    }
+    return found;
+  }
+
+private:
+  static std::vector<at::Tensor> tensorsOf(const c10::IValue &value) {
+    if (value.isTensor())
+      return value.toTensor().defined() ? std::vector{value.toTensor()} : std::vector<at::Tensor>();
+    return value.isTensorList() ? value.toTensorVector() : std::vector<at::Tensor>();
+  }
+
+  void visit(const c10::intrusive_ptr<c10::ivalue::Object> &object, const std::string &path) {
+    if (llvm::any_of(kept_, [&](const Kept &kept) { return kept.object == object; }))
+      return;
+    auto type = object->type();
+    for (size_t slot = 0; slot < type->numAttributes(); ++slot) {
+      std::string below =
+          path.empty() ? type->getAttributeName(slot) : path + "." + type->getAttributeName(slot);
+      const c10::IValue &value = object->getSlot(slot);
+      if (value.isObject()) {
+        visit(value.toObject(), below);
+      } else if (!type->is_parameter(slot)) {
+        Kept kept{object, slot, below, value, {}};
+        for (const at::Tensor &tensor : tensorsOf(value))
+          kept.contents.push_back(tensor.clone());
+        kept_.push_back(std::move(kept));
+      }
+    }
+  }
+
+  std::vector<Kept> kept_;
+};
+
+class LoadedReference final : public Reference::Impl {
+public:
+  LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path)
+      : module_(std::move(module)), path_(std::move(path)), first_(*module_), before_(first_) {}
+
+  Expected<std::vector<TensorData>> call(llvm::ArrayRef<NamedTensor> inputs) override {
+    before_ = Attributes(*module_);
+    auto outputs = callWithIntegers<std::vector<TensorData>>(
+        inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
+          before_.restore(); // a call that failed may have begun to write
+          std::vector<TensorData> flat;
+          if (Error error = flatten(module_->forward(std::move(arguments)), flat))
+            return error;
+          return flat;
+        });
+    if (!outputs)
+      return addContext(outputs.takeError(), path_);
+    return outputs;
+  }
+  void reset() override { first_.restore(); }
+  void undo() override { before_.restore(); }
+
+  Expected<std::optional<TensorData>> attribute(llvm::StringRef name) override {
+    at::Tensor found;
+    std::string path;
+    for (const auto &[other, tensor] : first_.now()) {
+      if (other != name && mil::legalName(other) != name)
+        continue;
+      if (found.defined() && !found.is_same(tensor))
+        return makeError("{0}: '{1}' and '{2}' are both called '{3}' in a package", path_, path,
+                         other, name);
+      found = tensor;
+      path = other;
+    }
+    if (!found.defined())
+      return std::nullopt;
+    std::vector<TensorData> copies;
+    if (Error error = flatten(found.clone(at::MemoryFormat::Contiguous), copies))
+      return error;
+    return std::optional(std::move(copies[0]));
+  }
+
+private:
+  std::shared_ptr<torch::jit::Module> module_;
+  std::string path_;
+  Attributes first_, before_;
+};
+
+} // namespace
+
 Expected<Reference> loadReference(llvm::StringRef path) {
   auto loaded = loadModule(path);
   if (!loaded)
@@ -112,19 +229,7 @@ Expected<Reference> loadReference(llvm::StringRef path) {
 }
 
 Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name) {
-  return [module = std::move(loaded), path = name.str()](
-             llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
-    auto outputs = callWithIntegers<std::vector<TensorData>>(
-        inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
-          std::vector<TensorData> flat;
-          if (Error error = flatten(module->forward(std::move(arguments)), flat))
-            return error;
-          return flat;
-        });
-    if (!outputs)
-      return addContext(outputs.takeError(), path);
-    return outputs;
-  };
+  return Reference(std::make_shared<LoadedReference>(std::move(loaded), name.str()));
 }
 
 } // namespace plait::runtime

@@ -3,15 +3,47 @@
 
 #include "runtime/Runner.h"
 
+#include <memory>
+#include <optional>
+
 namespace torch::jit {
 struct Module;
 }
 
 namespace plait::runtime {
 
-/// What verification holds a function against: outputs in order for inputs in order.
-using Reference =
-    std::function<Expected<std::vector<mil::TensorData>>(llvm::ArrayRef<NamedTensor> inputs)>;
+/// A model that a function is held against. Where it writes to its own tensors, the next call sees
+/// it.
+class Reference {
+public:
+  /// What does it.
+  class Impl {
+  public:
+    virtual ~Impl() = default;
+    virtual Expected<std::vector<mil::TensorData>> call(llvm::ArrayRef<NamedTensor> inputs) = 0;
+    virtual void reset() = 0;
+    virtual void undo() = 0;
+    virtual Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) = 0;
+  };
+  explicit Reference(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+  /// Outputs in order for inputs in order.
+  Expected<std::vector<mil::TensorData>> operator()(llvm::ArrayRef<NamedTensor> inputs) const {
+    return impl_->call(inputs);
+  }
+  /// Its tensors hold what the file has.
+  void reset() const { impl_->reset(); }
+  /// They hold what they held before the last call.
+  void undo() const { impl_->undo(); }
+  /// The tensor of the model that a state or input of this name stands for, as it is now: that of
+  /// this path, or the one whose path makes this name; nullopt where there is none.
+  Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) const {
+    return impl_->attribute(name);
+  }
+
+private:
+  std::shared_ptr<Impl> impl_;
+};
 
 /// Loads a TorchScript file. Half-precision parameters and inputs are computed in fp32. int32
 /// inputs are given as int64, and again as int32 or bool if the model refuses them. Tuples, lists

@@ -18,6 +18,7 @@ public:
   std::vector<ProfileRow> profile() const override;
   std::vector<NamedTensor> states() const override;
   void resetStates() override { interpreter->states.clear(); }
+  Error setState(const NamedTensor &state) override;
 
   const mil::Function *function;
   std::unique_ptr<Interpreter> interpreter;
@@ -105,12 +106,35 @@ std::vector<ProfileRow> InterpreterRunner::profile() const {
   return rows;
 }
 
+Error InterpreterRunner::setState(const NamedTensor &state) {
+  for (const auto &input : function->inputs()) {
+    if (input->name != state.name || !input->type.isState())
+      continue;
+    auto shape = mil::constShape(input->type.shape());
+    if (!shape || llvm::ArrayRef<int64_t>(*shape) != state.value.shape() ||
+        !mil::isFloat(state.value.dtype()))
+      return makeError("state '{0}' holds {1}, and what it is given is {2}", input->name,
+                       input->type.element().str(), state.value.type().str());
+    auto tensor = toTensor(state.value.cast(input->type.dtype()), Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    interpreter->setState(*input, *tensor);
+    return Error::success();
+  }
+  return makeError("function '{0}' has no state '{1}'", function->name, state.name);
+}
+
 std::vector<NamedTensor> InterpreterRunner::states() const {
   std::vector<NamedTensor> tensors;
-  for (const auto &input : function->inputs())
-    if (auto it = interpreter->states.find(input->name.str());
-        input->type.isState() && it != interpreter->states.end())
-      tensors.push_back({input->name.str(), toTensorData(it->second, input->type.dtype())});
+  for (const auto &input : function->inputs()) {
+    auto shape = mil::constShape(input->type.shape());
+    if (!input->type.isState() || !shape)
+      continue;
+    auto it = interpreter->states.find(input->name.str());
+    tensors.push_back({input->name.str(), it == interpreter->states.end()
+                                              ? TensorData::splat(input->type.dtype(), *shape, 0)
+                                              : toTensorData(it->second, input->type.dtype())});
+  }
   return tensors;
 }
 

@@ -45,6 +45,7 @@ public:
     virtual std::vector<ProfileRow> profile() const = 0;
     virtual std::vector<NamedTensor> states() const = 0;
     virtual void resetStates() = 0;
+    virtual Error setState(const NamedTensor &state) = 0;
   };
 
   /// The function must outlive the runner and stay as it is. An error names every operation that
@@ -64,6 +65,8 @@ public:
   /// Contents of the states now.
   std::vector<NamedTensor> states() const { return impl_->states(); }
   void resetStates() { impl_->resetStates(); }
+  /// The content of a state from now on: of its shape, in any floating-point type.
+  Error setState(const NamedTensor &state) { return impl_->setState(state); }
 
 private:
   std::unique_ptr<Impl> impl_;

@@ -103,6 +103,201 @@ static bool allPassed(llvm::ArrayRef<OutputReport> outputs) {
   return llvm::all_of(outputs, [](const OutputReport &output) { return output.passed; });
 }
 
+namespace {
+
+/// The calls of one function and of its model, beside each other.
+class Verification {
+public:
+  Verification(const mil::Function &function, const Reference &reference,
+               const VerifyOptions &options, Runner &runner, VerifyReport &report)
+      : function_(function), reference_(reference), options_(options), runner_(runner),
+        report_(report) {}
+
+  /// Finds what the model keeps from call to call.
+  Error begin();
+  Error draw(unsigned number);
+
+private:
+  Error step(unsigned draw, unsigned number);
+  /// The arrays of a call: drawn, given, or handed on from the call before.
+  Expected<std::vector<NamedTensor>> inputsOf(unsigned draw, unsigned step);
+  /// What the model's tensors hold now, for outputs that are handed on and for states.
+  Error addKept(std::vector<NamedResult> &actual, std::vector<TensorData> &expected);
+  Error lookInside(llvm::ArrayRef<NamedTensor> inputs);
+
+  const mil::Function &function_;
+  const Reference &reference_;
+  const VerifyOptions &options_;
+  Runner &runner_;
+  VerifyReport &report_;
+  std::vector<std::string> states_; ///< that the model has too
+  llvm::StringSet<> own_;           ///< inputs that are no arguments of the model
+  /// Inputs that the app hands on, the outputs they come from, and what they are next.
+  struct Handed {
+    std::string input, output;
+    TensorData next;
+  };
+  std::vector<Handed> handed_;
+};
+
+Error Verification::begin() {
+  for (const auto &entry : options_.ownInputs)
+    own_.insert(entry.first());
+  for (const auto &input : function_.inputs()) {
+    std::string name = input->name.str();
+    auto attribute = reference_.attribute(name);
+    if (!attribute)
+      return attribute.takeError();
+    std::string out = name + "_out";
+    if (input->type.isState()) {
+      if (*attribute)
+        states_.push_back(name);
+      else
+        report_.uncompared.push_back(name);
+    } else if (*attribute && llvm::any_of(function_.outputs(), [&](const mil::Operand &output) {
+                 return output->name == out;
+               })) {
+      handed_.push_back({name, out, {}});
+      own_.insert(name);
+    }
+  }
+  return Error::success();
+}
+
+Error Verification::draw(unsigned number) {
+  reference_.reset();
+  runner_.resetStates();
+  for (Handed &handed : handed_) {
+    auto value = reference_.attribute(handed.input);
+    if (!value)
+      return value.takeError();
+    handed.next = std::move(**value);
+  }
+  for (unsigned i = 0; i < options_.steps; ++i)
+    if (Error error = step(number, i))
+      return options_.steps > 1 ? addContext(std::move(error), "step " + std::to_string(i + 1))
+                                : std::move(error);
+  return Error::success();
+}
+
+Expected<std::vector<NamedTensor>> Verification::inputsOf(unsigned draw, unsigned step) {
+  auto inputs = randomInputs(function_, options_.seed * 10000 + draw + step * 1000003ull,
+                             options_.ranges, draw);
+  if (!inputs)
+    return inputs;
+  if (Error error = replaceGiven(*inputs, function_, options_.inputs))
+    return error;
+  for (const Handed &handed : handed_)
+    for (NamedTensor &input : *inputs)
+      if (input.name == handed.input) {
+        TensorData value = handed.next.cast(input.value.dtype());
+        input.value =
+            value.shape() == input.value.shape() ? value : value.reshape(input.value.shape());
+      }
+  return inputs;
+}
+
+Error Verification::addKept(std::vector<NamedResult> &actual, std::vector<TensorData> &expected) {
+  std::vector<NamedResult> last;
+  for (Handed &handed : handed_) {
+    auto it = llvm::find_if(actual, [&](const NamedResult &r) { return r.name == handed.output; });
+    if (it == actual.end() || !it->value.tensor())
+      continue;
+    handed.next = *it->value.tensor();
+    last.push_back(std::move(*it));
+    actual.erase(it);
+    auto theirs = reference_.attribute(handed.input);
+    if (!theirs)
+      return theirs.takeError();
+    expected.push_back(std::move(**theirs));
+  }
+  llvm::append_range(actual, last);
+  for (const NamedTensor &state : runner_.states()) {
+    if (!llvm::is_contained(states_, state.name))
+      continue;
+    auto theirs = reference_.attribute(state.name);
+    if (!theirs)
+      return theirs.takeError();
+    actual.push_back({state.name, mil::Attr(state.value)});
+    expected.push_back(std::move(**theirs));
+  }
+  return Error::success();
+}
+
+Error Verification::step(unsigned draw, unsigned number) {
+  auto inputs = inputsOf(draw, number);
+  if (!inputs)
+    return inputs.takeError();
+  // The model first: what it refuses is no mistake of the package.
+  std::vector<NamedTensor> common = withoutOwn(*inputs, own_);
+  std::vector<NamedTensor> given = forModel(function_, common);
+  auto expected = reference_(given);
+  if (!expected)
+    return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
+  auto actual = runner_.run(*inputs);
+  if (!actual)
+    return addContext(actual.takeError(), "on inputs " + shapesOf(*inputs));
+  size_t returned = expected->size();
+  std::vector<NamedResult> results = *actual;
+  if (Error error = addKept(results, *expected))
+    return error;
+  auto outputs = compareOutputs(function_, results, *expected, report_.tolerance, draw);
+  if (!outputs)
+    return outputs.takeError();
+  bool asBool = llvm::any_of(llvm::zip(given, common), [](auto pair) {
+    return std::get<0>(pair).value.dtype() != std::get<1>(pair).value.dtype();
+  });
+  // A number that the model makes a bool itself may be used as a number too.
+  if (asBool && !allPassed(*outputs)) {
+    reference_.undo();
+    auto again = reference_(common);
+    results = *actual;
+    Error error = again ? addKept(results, *again) : again.takeError();
+    auto compared = error ? Expected<std::vector<OutputReport>>(std::move(error))
+                          : compareOutputs(function_, results, *again, report_.tolerance, draw);
+    if (compared && allPassed(*compared)) {
+      outputs = std::move(compared);
+    } else {
+      llvm::consumeError(compared.takeError());
+      reference_.undo();
+      llvm::consumeError(reference_(given).takeError());
+    }
+  }
+  for (auto [i, output] : llvm::enumerate(*outputs)) {
+    output.step = number;
+    output.isState = i >= returned + handed_.size();
+  }
+  bool failed = !allPassed(*outputs);
+  if (report_.outputs.empty())
+    report_.outputs = *outputs;
+  for (auto [worst, current] : llvm::zip(report_.outputs, *outputs)) {
+    bool passed = worst.passed && current.passed;
+    if (isWorse(current.comparison, worst.comparison))
+      worst = current;
+    worst.passed = passed;
+  }
+  if (failed && report_.passed && options_.bisect && number == 0)
+    if (Error error = lookInside(*inputs))
+      return error;
+  report_.passed &= !failed;
+  return Error::success();
+}
+
+Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs) {
+  ReferenceTracer tracer;
+  if (options_.tracer)
+    tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
+      return options_.tracer(forModel(function_, withoutOwn(drawn, own_)));
+    };
+  auto found = bisect(function_, inputs, report_.tolerance, options_.compute, tracer);
+  if (!found)
+    return found.takeError();
+  report_.bisect = std::move(*found);
+  return Error::success();
+}
+
+} // namespace
+
 Expected<VerifyReport> verifyFunction(const mil::Function &function, const Reference &reference,
                                       const VerifyOptions &options) {
   bool half = usesHalf(function);
@@ -114,62 +309,12 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
   auto runner = Runner::create(function, std::move(runOptions));
   if (!runner)
     return runner.takeError();
-  for (; report.draws < options.draws; ++report.draws) {
-    auto inputs =
-        randomInputs(function, options.seed * 10000 + report.draws, options.ranges, report.draws);
-    if (!inputs)
-      return inputs.takeError();
-    if (Error error = replaceGiven(*inputs, function, options.inputs))
+  Verification verification(function, reference, options, *runner, report);
+  if (Error error = verification.begin())
+    return error;
+  for (; report.draws < options.draws; ++report.draws)
+    if (Error error = verification.draw(report.draws))
       return error;
-    // The model first: what it refuses is no mistake of the package.
-    std::vector<NamedTensor> common = withoutOwn(*inputs, options.ownInputs);
-    std::vector<NamedTensor> given = forModel(function, common);
-    auto expected = reference(given);
-    if (!expected)
-      return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
-    runner->resetStates();
-    auto actual = runner->run(*inputs);
-    if (!actual)
-      return addContext(actual.takeError(), "on inputs " + shapesOf(*inputs));
-    auto outputs = compareOutputs(function, *actual, *expected, report.tolerance, report.draws);
-    if (!outputs)
-      return outputs.takeError();
-    bool asBool = llvm::any_of(llvm::zip(given, common), [](auto pair) {
-      return std::get<0>(pair).value.dtype() != std::get<1>(pair).value.dtype();
-    });
-    // A number that the model makes a bool itself may be used as a number too.
-    if (asBool && !allPassed(*outputs)) {
-      auto again = reference(common);
-      auto compared =
-          again ? compareOutputs(function, *actual, *again, report.tolerance, report.draws)
-                : Expected<std::vector<OutputReport>>(again.takeError());
-      if (compared && allPassed(*compared))
-        outputs = std::move(compared);
-      else
-        llvm::consumeError(compared.takeError());
-    }
-    bool failed = !allPassed(*outputs);
-    if (report.outputs.empty())
-      report.outputs = *outputs;
-    for (auto [worst, current] : llvm::zip(report.outputs, *outputs)) {
-      bool passed = worst.passed && current.passed;
-      if (isWorse(current.comparison, worst.comparison))
-        worst = current;
-      worst.passed = passed;
-    }
-    if (failed && report.passed && options.bisect) {
-      ReferenceTracer tracer;
-      if (options.tracer)
-        tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
-          return options.tracer(forModel(function, withoutOwn(drawn, options.ownInputs)));
-        };
-      auto found = bisect(function, *inputs, report.tolerance, options.compute, tracer);
-      if (!found)
-        return found.takeError();
-      report.bisect = std::move(*found);
-    }
-    report.passed &= !failed;
-  }
   if (!report.passed)
     report.random = randomOperations(function);
   return report;

@@ -58,7 +58,7 @@ static bool haveSameShape(const frontend::InputSpec &a, const frontend::InputSpe
 /// Whether two functions are the same but for their names and adapters.
 static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
   return a.model == b.model && a.module == b.module && a.method == b.method &&
-         a.outputs == b.outputs && a.inputs.size() == b.inputs.size() &&
+         a.states == b.states && a.outputs == b.outputs && a.inputs.size() == b.inputs.size() &&
          llvm::all_of(llvm::zip(a.inputs, b.inputs), [](auto pair) {
            const auto &[x, y] = pair;
            return x.name == y.name && x.dtype == y.dtype && haveSameShape(x, y);

@@ -19,6 +19,9 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <map>
+#include <set>
+
 namespace plait::driver {
 
 using llvm::StringRef;
@@ -37,6 +40,42 @@ static void warnOfSaturation(const WriteReport &written, CompileObserver &observ
         weight.function->name, weight.op->result()->name,
         parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
         blob.numElements(), blob.saturation.largest));
+  }
+}
+
+/// A function that only reads what another one keeps as a state reads what the model holds, for
+/// ever.
+static void warnOfFrozenStates(const mil::Program &program, const CompileOptions &options,
+                               CompileObserver &observer) {
+  std::map<std::string, std::string> keptBy; // by the state's name
+  for (const auto &function : program.functions())
+    for (const auto &input : function->inputs())
+      if (input->type.isState())
+        keptBy.emplace(input->name.str(), function->name);
+  if (keptBy.empty())
+    return;
+  for (const FunctionOptions &declared : options.functions) {
+    const mil::Function *function = program.function(declared.name);
+    if (!function || declared.states.others == frontend::StatesRequest::Others::Forget)
+      continue;
+    std::set<std::string> said;
+    for (const auto &input : function->inputs())
+      said.insert(input->name.str());
+    mil::walk(const_cast<mil::Block &>(function->body()), [&](mil::Op &op) {
+      const mil::TensorData *tensor = mil::constTensor(op.numResults() ? op.result() : nullptr);
+      if (!tensor)
+        return;
+      for (const std::string &path : parametersOf(*tensor)) {
+        std::string name = mil::legalName(path);
+        auto kept = keptBy.find(name);
+        if (kept == keptBy.end() || !said.insert(name).second)
+          continue;
+        observer.warning(fmt::format(
+            "function {0} reads '{1}' as the model holds it, and function {2} keeps it as a state; "
+            "--states '{1}=fp16' gives {0} the state too, --states none says that it is meant",
+            declared.name, path, kept->second));
+      }
+    });
   }
 }
 
@@ -139,6 +178,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     checksums = models.checksums();
   }
 
+  warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
   if (Error error = passes::runPipeline(program, context, options.hooks))
     return error;

@@ -15,6 +15,7 @@ public:
   explicit IfLowering(Engine &engine) : engine_(engine) {}
 
   Engine::Results run(mil::Value *predicate, llvm::ArrayRef<const Body *> branches) {
+    engine_.storeAll();
     Builder &builder = engine_.builder_;
     auto owned = std::make_unique<mil::Op>(OpKind::cond);
     owned->name = engine_.function_.uniqueName("cond");
@@ -70,6 +71,23 @@ private:
     mil::Value *value = fn();
     region->leave();
     return value;
+  }
+
+  /// `fn` with the tensor's cell as the region left it: it was put back since.
+  template <typename Fn> auto asLeftBy(Region *region, TensorObj &tensor, Fn fn) {
+    for (const auto &[cell, left] : region->cells()) {
+      if (cell != tensor.cell)
+        continue;
+      Cell now = std::exchange(*cell, left);
+      auto result = fn();
+      *cell = std::move(now);
+      return result;
+    }
+    return fn();
+  }
+  mil::Value *readAfter(Region *region, TensorObj &tensor) {
+    return asLeftBy(region, tensor,
+                    [&] { return in(region, [&] { return engine_.read(tensor); }); });
   }
 
   std::function<Val()> refuse(const llvm::Twine &what) {
@@ -172,7 +190,7 @@ private:
     if (set.known() || set.dim())
       return [set] { return set; };
     Region *region = x.isUninitialized() ? b_ : a_, *other = x.isUninitialized() ? a_ : b_;
-    mil::Value *value = set.tensor()   ? in(region, [&] { return engine_.read(*set.tensor()); })
+    mil::Value *value = set.tensor()   ? readAfter(region, *set.tensor())
                         : set.number() ? set.number()->value
                                        : nullptr;
     if (!value || !value->type.hasStaticShape())
@@ -202,11 +220,11 @@ private:
                     at::toString(q->dtype()));
     if (p->shape.size() != q->shape.size())
       return refuse("tensors of shapes " + mil::str(p->shape) + " and " + mil::str(q->shape));
-    at::Tensor known = engine_.readKnown(*p), other = engine_.readKnown(*q);
+    at::Tensor known = asLeftBy(a_, *p, [&] { return engine_.readKnown(*p); });
+    at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))
       return [x] { return x; };
-    auto index = addResult(in(a_, [&] { return engine_.read(*p); }),
-                           in(b_, [&] { return engine_.read(*q); }));
+    auto index = addResult(readAfter(a_, *p), readAfter(b_, *q));
     if (!index)
       return [] { return Val(); };
     return [this, index = *index, p, q] {

@@ -87,6 +87,11 @@ Val Engine::makeDict(c10::TypePtr keyType, c10::TypePtr valueType,
   return Val(std::move(dict));
 }
 
+/// What ParameterNames calls an element of a list or dictionary; "" of what is no attribute.
+template <typename T> static std::string elementPath(llvm::StringRef attribute, const T &key) {
+  return attribute.empty() ? "" : fmt::format("{0}.{1}", attribute, key);
+}
+
 Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool fromWeight) {
   if (value.isTensor()) {
     const at::Tensor &tensor = value.toTensor();
@@ -96,30 +101,37 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
       options_.noteRead(tensor);
     if (!fromWeight)
       return makeKnown({tensor}, attribute);
+    if (KeptState *state = keptState(tensor))
+      return Val(makeObject(state->initial));
     // Tied weights are one cell: a write through one name is seen through the other.
-    auto [it, fresh] = attributeCells_.try_emplace(tensor.unsafeGetTensorImpl());
-    if (fresh) {
-      kept_.push_back(tensor);
+    auto &cells =
+        attributeCells_[tensor.numel() ? tensor.const_data_ptr() : tensor.unsafeGetTensorImpl()];
+    auto known = llvm::find_if(cells, [&](const auto &entry) {
+      return entry.first.scalar_type() == tensor.scalar_type() &&
+             entry.first.sizes() == tensor.sizes() && entry.first.strides() == tensor.strides();
+    });
+    if (known == cells.end()) {
       mil::Origin origin = options_.originOf ? options_.originOf(tensor) : mil::Origin();
       // What an adapter puts in an attribute's place has its name.
       if (!origin && !attribute.empty())
         origin = mil::Origin::parameter({attribute.str()});
-      it->second = makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell;
+      known = &cells.emplace_back(
+          tensor, makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell);
     }
-    return Val(makeObject(it->second));
+    return Val(makeObject(known->second));
   }
   if (value.isList()) {
     std::vector<Val> values;
-    for (const c10::IValue &element : value.toListRef())
-      values.push_back(fromIValue(element, attribute, fromWeight));
+    for (auto [i, element] : llvm::enumerate(value.toListRef()))
+      values.push_back(fromIValue(element, elementPath(attribute, i), fromWeight));
     Val list = makeList(value.toList().elementType(), std::move(values));
     list.list()->attribute = attribute.str();
     return list;
   }
   if (value.isTuple()) {
     std::vector<Val> values;
-    for (const c10::IValue &element : value.toTupleRef().elements())
-      values.push_back(fromIValue(element, attribute, fromWeight));
+    for (auto [i, element] : llvm::enumerate(value.toTupleRef().elements()))
+      values.push_back(fromIValue(element, elementPath(attribute, i), fromWeight));
     return makeTuple(value.type(), std::move(values));
   }
   if (value.isGenericDict()) {
@@ -127,8 +139,12 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     Val dict = makeDict(source.keyType(), source.valueType(), {});
     dict.dict()->attribute = attribute.str();
     for (const auto &entry : source)
-      dict.dict()->entries.emplace_back(entry.key(),
-                                        fromIValue(entry.value(), attribute, fromWeight));
+      dict.dict()->entries.emplace_back(
+          entry.key(),
+          fromIValue(entry.value(),
+                     entry.key().isString() ? elementPath(attribute, entry.key().toStringRef())
+                                            : attribute.str(),
+                     fromWeight));
     return dict;
   }
   if (value.isDevice()) // a model traced on another device runs on this one

@@ -9,6 +9,7 @@
 //   Views.cpp        reading and writing through views
 //   ViewSteps.cpp    making views: reshape, permute, slice, select, split
 //   Mutation.cpp     in-place and out= forms from the schema's alias annotations
+//   States.cpp       tensors of the model that live from call to call
 //   Dims.cpp         symbolic and run-time integers
 //   Convert.cpp      casts, reshapes and sizes as MIL values
 //   Journal.cpp      what a speculative region changed, to undo or to merge
@@ -18,6 +19,7 @@
 
 #include "frontend/engine/Call.h"
 #include "frontend/engine/Site.h"
+#include "frontend/engine/StatePlan.h"
 #include "frontend/engine/Val.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -45,6 +47,9 @@ struct EngineOptions {
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
   /// Hears of every tensor of the model that a value is made of.
   std::function<void(const at::Tensor &)> noteRead;
+  /// Which of the model's tensors live from call to call, and what was written that does not;
+  /// outlives the engine. Null: writes to the model's tensors are problems.
+  StatePlan *states = nullptr;
 };
 
 /// A branch of an `if` or the body of a loop, as a walk gives it.
@@ -84,6 +89,20 @@ public:
   /// Every read is to give this same object.
   void keepSlot(c10::ivalue::Object &object, size_t index, Val value);
   void writeSlot(c10::ivalue::Object &object, size_t index, Val value);
+  /// What declareStates() and finishStates() will call states, inputs and outputs.
+  std::vector<std::string> stateNames() const;
+  /// To be called before anything is lowered: the states and inputs that the plan has.
+  void declareStates();
+  /// The program assigns to an attribute of the model at `path`, which holds `before`.
+  void assignAttribute(c10::ivalue::Object &object, size_t index, const std::string &path,
+                       const Val &before, const Val &value);
+  /// Where a kept tensor was read from: what is there at the end is what is kept.
+  void readFrom(c10::ivalue::Object &object, size_t index, const Val &value);
+  /// Whether the program may change this list or dictionary of the model; a problem where not.
+  bool mayChange(const std::string &attribute, llvm::StringRef kind);
+  /// To be called once all is lowered: states get what they are to hold. Gives what becomes further
+  /// outputs, with their names.
+  std::vector<std::pair<std::string, Val>> finishStates();
   /// An operation that no lowering exists for.
   void unsupported(llvm::StringRef name);
   /// Everything that went wrong, as one error: each unsupported operation once, with count, module
@@ -218,6 +237,27 @@ private:
   Handled mutation(const c10::FunctionSchema &schema, Arguments arguments);
   void refuseWrite(const c10::FunctionSchema &schema, const char *why);
 
+  // States.cpp
+  /// One of the plan's tensors in this function.
+  struct KeptState {
+    const StatePlan::Kept *kept;
+    mil::Value *input; ///< a state, or an input
+    /// Whose content is stored: at first the model's tensor, later perhaps one that is assigned.
+    std::shared_ptr<Cell> cell;
+    std::shared_ptr<Cell> initial{};
+    /// Attributes of the model that hold it at first.
+    llvm::SmallVector<std::pair<c10::ivalue::Object *, size_t>, 1> places{};
+  };
+  KeptState *keptState(const at::Tensor &tensor);
+  /// Whether the function's own block is lowered into: states are stored there alone.
+  bool isOutermost() const { return scopes_.size() == 1 && journals_.empty(); }
+  bool mayWrite(const std::shared_ptr<Cell> &cell);
+  mil::Value *readState(mil::Value *state, bool isScalar);
+  void store(mil::Value *state, mil::Value *content);
+  void store(Cell &cell);
+  /// Before a block that is decided at run time: what it reads is read outside of it.
+  void storeAll();
+
   // Journal.cpp
   void rollback(Journal &journal);
 
@@ -243,8 +283,10 @@ private:
   };
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
   mil::Value *symbolValue(llvm::StringRef name);
-  llvm::DenseMap<const void *, std::shared_ptr<Cell>> attributeCells_; ///< by TensorImpl
-  std::vector<at::Tensor> kept_; ///< keeps the TensorImpls that key attributeCells_ alive
+  /// By the first element: tensors of the model of the same form there are one.
+  llvm::DenseMap<const void *, llvm::SmallVector<std::pair<at::Tensor, std::shared_ptr<Cell>>, 1>>
+      attributeCells_;
+  std::vector<KeptState> states_;
   std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> ownedStorages_;
 };

@@ -9,14 +9,19 @@ using mil::Builder;
 using mil::DType;
 using mil::OpKind;
 
-Error Interface::checkNames() {
+Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   llvm::StringSet<> seen;
+  for (const std::string &name : taken) {
+    seen.insert(name);
+    function_.reserveName(name);
+  }
   for (const InputSpec &input : declared_.inputs)
     if (!input.name.empty() && !seen.insert(input.name).second)
-      return makeError("two inputs or outputs are called '{0}'; names must differ", input.name);
+      return makeError("two inputs, outputs or states are called '{0}'; names must differ",
+                       input.name);
   for (const std::string &output : declared_.outputs) {
     if (!seen.insert(output).second)
-      return makeError("two inputs or outputs are called '{0}'; names must differ", output);
+      return makeError("two inputs, outputs or states are called '{0}'; names must differ", output);
     function_.reserveName(output);
   }
   for (const auto &name : seen.keys())
@@ -92,14 +97,16 @@ static void collect(const Val &val, llvm::StringRef name,
   }
 }
 
-Error Interface::setOutputs(const Val &result) {
+Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further) {
   std::vector<std::pair<std::string, Val>> outputs;
   collect(result, "", outputs);
+  size_t own = outputs.size();
   if (outputs.empty())
     return makeError("{0} returns no tensor; a Core ML function needs an output", declared_.method);
   if (declared_.outputs.size() > outputs.size())
     return makeError("{0} outputs are named, but {1} returns {2}", declared_.outputs.size(),
                      declared_.method, outputs.size());
+  llvm::append_range(outputs, further);
   Builder &builder = engine_.builder();
   llvm::SmallVector<mil::Value *, 4> values;
   for (auto [i, output] : llvm::enumerate(outputs)) {
@@ -129,10 +136,10 @@ Error Interface::setOutputs(const Val &result) {
     if (taken)
       value = builder.emit(OpKind::identity, {{mil::identity::x, value}});
     std::string name = i < declared_.outputs.size() ? declared_.outputs[i]
+                       : i >= own                   ? key
                        : !key.empty()               ? function_.uniqueName(key).str()
-                       : outputs.size() == 1
-                           ? function_.uniqueName("output").str()
-                           : function_.uniqueName("output_" + std::to_string(i)).str();
+                       : own == 1                   ? function_.uniqueName("output").str()
+                                  : function_.uniqueName("output_" + std::to_string(i)).str();
     value->name = std::move(name);
     values.push_back(value);
   }

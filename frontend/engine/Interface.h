@@ -15,15 +15,17 @@ public:
       : engine_(engine), function_(engine.function()), declared_(declared), floatType_(floatType) {}
 
   /// Names of the interface are kept for it, whatever the operations in between are called.
-  Error checkNames();
+  /// `taken` are those of states.
+  Error checkNames(llvm::ArrayRef<std::string> taken = {});
   /// Whether an input is declared that no argument has taken.
   bool hasNext() const { return next_ < declared_.inputs.size(); }
   const InputSpec &next() const { return declared_.inputs[next_]; }
   unsigned taken() const { return next_; }
   /// The next declared input as a tensor. Without a name of its own it is called as the argument.
   Expected<Val> nextInput(llvm::StringRef argument);
-  /// The tensors and numbers of the result become the function's outputs.
-  Error setOutputs(const Val &result);
+  /// The tensors and numbers of the result become the function's outputs, and `further` ones behind
+  /// them, under their names.
+  Error setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further = {});
 
 private:
   Engine &engine_;

@@ -1,6 +1,6 @@
 // Loops: unrolled while the trip count and the condition are known (within a budget); what remains
-// becomes a `while_loop` that carries the loop's variables and every outer tensor and list that the
-// body writes.
+// becomes a `while_loop` that carries the loop's variables and every outer tensor and attribute
+// that the body writes.
 //
 //     while_loop(loop_vars = (i, cond, carried…, cells…))
 //       cond block: i < trips and cond        body block: the body; i + 1, its condition, new
@@ -35,6 +35,7 @@ public:
 
   /// What the carried values are after the loop; nothing where it cannot be lowered.
   Engine::Results run() {
+    engine_.storeAll();
     // Each run promotes something. A slot starts to vary once, and each of its sizes stops being
     // known once; a walk may add slots without end only where the body never repeats itself.
     for (unsigned attempt = 0;; ++attempt) {
@@ -78,6 +79,8 @@ private:
   struct Slot {
     Val initial;
     std::shared_ptr<Cell> cell = nullptr; ///< an outer cell, instead of a value
+    /// The attribute whose value it is.
+    std::optional<std::pair<c10::ivalue::Object *, size_t>> attribute = std::nullopt;
     bool varies = false;
     mil::Type type = {}; ///< of the loop variable
     c10::TypeKind kind = c10::TypeKind::TensorType;
@@ -197,6 +200,8 @@ private:
           engine_.setContent(slot.cell, arg);
         else
           now = valueOf(slot, arg);
+        if (slot.attribute)
+          engine_.writeSlot(*slot.attribute->first, slot.attribute->second, now);
       }
       leaves.push_back(now);
     }
@@ -216,6 +221,9 @@ private:
         refuse("changes the number of elements that a variable holds");
     }
     after.push_back(outputs[0]);
+    for (const Slot &slot : slots_)
+      if (slot.attribute)
+        after.push_back(*engine_.slot(*slot.attribute->first, slot.attribute->second));
     bool changed = false;
     if (!failed_ && !llvm::any_of(after, Engine::hasPoison)) {
       if (final)
@@ -310,8 +318,19 @@ private:
 
   bool promoteEffects(Region &region) {
     bool changed = false;
-    if (!region.dicts().empty() || !region.slots().empty())
-      refuse("writes to a dictionary or an attribute");
+    if (!region.dicts().empty())
+      refuse("writes to a dictionary");
+    for (const auto &[key, after] : region.slots()) {
+      if (llvm::any_of(slots_, [&, k = key](const Slot &slot) { return slot.attribute == k; }))
+        continue;
+      const Val *before = engine_.slot(*key.first, key.second);
+      if (!before) {
+        refuse("gives an attribute its first value");
+        continue;
+      }
+      slots_.push_back({.initial = *before, .attribute = key});
+      changed = true;
+    }
     for (const auto &[list, values] : region.lists()) {
       bool same = values.size() == list->values.size() &&
                   llvm::all_of(llvm::zip(values, list->values), [](auto pair) {
@@ -362,10 +381,13 @@ private:
     unsigned index = 1;
     for (Slot &slot : slots_) {
       mil::Value *result = slot.varies ? op_->result(index++) : nullptr;
-      if (slot.cell)
+      if (slot.cell) {
         engine_.setContent(slot.cell, result);
-      else
-        leaves.push_back(result ? valueOf(slot, result) : slot.initial);
+        continue;
+      }
+      leaves.push_back(result ? valueOf(slot, result) : slot.initial);
+      if (slot.attribute && result)
+        engine_.writeSlot(*slot.attribute->first, slot.attribute->second, leaves.back());
     }
     llvm::ArrayRef<Val> rest(leaves);
     Engine::Results results;

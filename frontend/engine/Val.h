@@ -63,6 +63,10 @@ struct Cell {
   std::string
       attribute; ///< the module attribute it is, "" where none: writes would have to persist
   bool mayBeAliased = false; ///< some tensor may or may not share its memory: a write is refused
+  /// The state that keeps the content from call to call, and whether that was written since it was
+  /// read from there or stored there.
+  mil::Value *state = nullptr;
+  bool unstored = false;
 };
 
 /// A tensor object. Distinct objects may view one cell; in-place metadata operations (unsqueeze_)

@@ -81,6 +81,9 @@ mil::Value *Engine::cellValue(Cell &cell) {
 }
 
 mil::Value *Engine::read(TensorObj &tensor) {
+  // What was written is read from where it lives: nothing is held twice.
+  if (tensor.cell->unstored && isOutermost())
+    store(*tensor.cell);
   if (tensor.cached && tensor.cachedVersion == tensor.cell->version &&
       llvm::is_contained(scopes_, tensor.cachedScope))
     return tensor.cached;
@@ -273,8 +276,10 @@ Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::opti
   object->shape = step.shape;
   object->strides = std::move(strides);
   object->view.push_back(std::move(step));
-  // The base's value carries over: the next read then adds this step alone.
-  if (!value && std::holds_alternative<mil::Value *>(base->cell->content) && !base->view.empty())
+  // The base's value carries over: the next read then adds this step alone. A state is read when it
+  // has to be.
+  if (!value && std::holds_alternative<mil::Value *>(base->cell->content) && !base->view.empty() &&
+      !base->cell->state)
     value = applyStep(read(*base), object->view.back());
   if (value) {
     object->cached = value;
@@ -310,19 +315,15 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
   touch(cell);
   cell->content = std::move(content);
   cell->version = nextVersion_++;
+  cell->unstored = cell->state != nullptr;
 }
 
 void Engine::write(TensorObj &target, const Val &value) {
   if (isEmpty(target.shape)) // nothing is selected: nothing is written
     return;
   Cell &cell = *target.cell;
-  if (!cell.attribute.empty()) {
-    fail(makeError("the model writes to its attribute '{0}': what a Core ML function computes does "
-                   "not persist "
-                   "between calls; make it an input and an output of the model",
-                   cell.attribute));
+  if (!mayWrite(target.cell))
     return;
-  }
   if (cell.mayBeAliased) {
     fail(makeError("a tensor is written to that may or may not share memory with another one; "
                    "clone it before the "

@@ -56,18 +56,28 @@ EvaluationGuard::~EvaluationGuard() {
 }
 
 BufferGuard::BufferGuard(const std::vector<at::Tensor> &buffers) {
-  // Larger ones are tables or caches; their copies would cost what an export may not.
+  // Larger ones are tables, or caches, which begin with zeros; copies of them would cost what an
+  // export may not.
   constexpr size_t largest = 1 << 20;
-  for (const at::Tensor &buffer : buffers)
-    if (buffer.defined() && !buffer.is_inference() && buffer.nbytes() <= largest)
-      saved_.push_back({buffer, buffer.detach().clone(), uint32_t(buffer._version())});
+  for (const at::Tensor &buffer : buffers) {
+    if (!buffer.defined() || buffer.is_inference())
+      continue;
+    bool isSmall = buffer.nbytes() <= largest;
+    if (isSmall || buffer.count_nonzero().item<int64_t>() == 0)
+      saved_.push_back(
+          {buffer, isSmall ? buffer.detach().clone() : at::Tensor(), uint32_t(buffer._version())});
+  }
 }
 
 BufferGuard::~BufferGuard() {
   at::NoGradGuard noGrad;
   for (Saved &saved : saved_)
-    if (uint32_t(saved.buffer._version()) != saved.version)
-      saved.buffer.copy_(saved.content);
+    if (uint32_t(saved.buffer._version()) != saved.version) {
+      if (saved.content.defined())
+        saved.buffer.copy_(saved.content);
+      else
+        saved.buffer.zero_();
+    }
 }
 
 } // namespace plait::frontend

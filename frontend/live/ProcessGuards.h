@@ -47,7 +47,7 @@ public:
 
 private:
   struct Saved {
-    at::Tensor buffer, content;
+    at::Tensor buffer, content; ///< no content: zeros
     uint32_t version;
   };
   std::vector<Saved> saved_;

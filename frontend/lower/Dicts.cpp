@@ -45,16 +45,11 @@ template <DictFn fn> Handled of(ValueCall &c) {
   return fn(call);
 }
 
-/// Operations that write to the dictionary: one of the model's own attributes is refused.
+/// Operations that write to the dictionary, which may be one of the model's own attributes.
 template <DictFn fn> Handled changing(ValueCall &c) {
   auto dict = c[0].dict();
-  if (dict && !dict->attribute.empty()) {
-    c.engine().fail(makeError("the model changes its attribute '{0}': what a Core ML function "
-                              "computes does not persist "
-                              "between calls",
-                              dict->attribute));
+  if (dict && !c.engine().mayChange(dict->attribute, "dictionary"))
     return none();
-  }
   return of<fn>(c);
 }
 

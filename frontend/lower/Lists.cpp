@@ -37,18 +37,13 @@ template <ListFn fn> Handled of(ValueCall &c) {
   return fn(call);
 }
 
-/// Operations that write to the list: a list of the model's own attributes is refused.
+/// Operations that write to the list, which may be one of the model's own attributes.
 template <ListFn fn> Handled changing(ValueCall &c) {
   auto list = c[0].list();
   if (!list)
     return std::nullopt;
-  if (!list->attribute.empty()) {
-    c.engine().fail(makeError("the model changes its attribute '{0}': what a Core ML function "
-                              "computes does not persist "
-                              "between calls",
-                              list->attribute));
+  if (!c.engine().mayChange(list->attribute, "list"))
     return none();
-  }
   c.engine().touch(list);
   return of<fn>(c);
 }

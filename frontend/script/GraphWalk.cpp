@@ -181,17 +181,23 @@ GraphWalk::Results GraphWalk::callMethod(Node &node, Arguments arguments) {
 
 // ---- Attributes --------------------------------------------------------------------------------
 
+std::string GraphWalk::pathOf(const c10::ivalue::Object &instance, const std::string &name) const {
+  std::string parent = objectPaths_.lookup(&instance);
+  return parent.empty() ? name : parent + "." + name;
+}
+
 Val GraphWalk::getAttr(Node &node, const Val &object) {
   auto self = object.known();
   if (!self || !self->isObject())
     return Val();
-  auto &instance = const_cast<c10::ivalue::Object &>(self->toObjectRef());
-  const std::string &name = node.s(attr::name);
+  return readAttribute(const_cast<c10::ivalue::Object &>(self->toObjectRef()), node.s(attr::name));
+}
+
+Val GraphWalk::readAttribute(c10::ivalue::Object &instance, const std::string &name) {
   size_t slot = instance.type()->getAttributeSlot(name);
   if (const Val *kept = engine_.slot(instance, slot))
     return *kept;
-  std::string parent = objectPaths_.lookup(&instance);
-  std::string path = parent.empty() ? name : parent + "." + name;
+  std::string path = pathOf(instance, name);
   if (options_.moduleHook)
     if (auto replaced = options_.moduleHook->attribute(engine_, instance, name, path))
       return std::move(*replaced);
@@ -204,6 +210,7 @@ Val GraphWalk::getAttr(Node &node, const Val &object) {
   // Lists and dictionaries are mutable: every read gives the same object.
   if (result.list() || result.dict())
     engine_.keepSlot(instance, slot, result);
+  engine_.readFrom(instance, slot, result);
   return result;
 }
 
@@ -213,15 +220,11 @@ void GraphWalk::setAttr(Node &node, const Val &object, const Val &value) {
     return;
   auto &instance = const_cast<c10::ivalue::Object &>(self->toObjectRef());
   const std::string &name = node.s(attr::name);
-  if (!localObjects_.contains(&instance)) {
-    engine_.fail(
-        makeError("'{0}' is assigned to: what a Core ML function computes does not persist "
-                  "between calls; make it "
-                  "an input and an output of the model",
-                  name));
-    return;
-  }
-  engine_.writeSlot(instance, instance.type()->getAttributeSlot(name), value);
+  size_t slot = instance.type()->getAttributeSlot(name);
+  if (localObjects_.contains(&instance))
+    return engine_.writeSlot(instance, slot, value);
+  Val before = readAttribute(instance, name);
+  engine_.assignAttribute(instance, slot, pathOf(instance, name), before, value);
 }
 
 } // namespace plait::frontend

@@ -55,6 +55,8 @@ private:
                        const mil::Name &modulePath);
   Results callMethod(Node &node, Arguments arguments);
   Val getAttr(Node &node, const Val &object);
+  Val readAttribute(c10::ivalue::Object &instance, const std::string &name);
+  std::string pathOf(const c10::ivalue::Object &instance, const std::string &name) const;
   void setAttr(Node &node, const Val &object, const Val &value);
   Val lookup(const torch::jit::Value *value);
   void bind(const torch::jit::Value *value, Val val);

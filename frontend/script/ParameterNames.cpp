@@ -59,4 +59,45 @@ mil::Origin ParameterNames::originOf(const at::Tensor &tensor) const {
   return named ? mil::Origin::parameter(named->paths) : mil::Origin();
 }
 
+at::Tensor ParameterNames::tensorAt(llvm::StringRef path) const {
+  for (const auto &[first, list] : tensors_)
+    for (const Named &named : list)
+      if (llvm::is_contained(named.paths, path))
+        return named.tensor;
+  return {};
+}
+
+/// From its first element to behind its last.
+static std::pair<const char *, const char *> extent(const at::Tensor &tensor) {
+  auto *first = static_cast<const char *>(tensor.const_data_ptr());
+  int64_t last = 0;
+  for (auto [size, stride] : llvm::zip(tensor.sizes(), tensor.strides()))
+    last += (size - 1) * stride;
+  return {first, first + (last + 1) * int64_t(tensor.element_size())};
+}
+
+std::string ParameterNames::overlapping(const at::Tensor &tensor) const {
+  if (tensor.layout() != at::kStrided || tensor.numel() == 0)
+    return "";
+  const Named *own = find(tensor);
+  auto [begin, end] = extent(tensor);
+  std::string found;
+  for (const auto &[pointer, list] : tensors_)
+    for (const Named &named : list) {
+      auto [first, last] = extent(named.tensor);
+      if (&named != own && first < end && begin < last)
+        found = found.empty() ? named.paths[0] : std::min(found, named.paths[0]);
+    }
+  return found;
+}
+
+std::vector<std::string> ParameterNames::paths() const {
+  std::vector<std::string> paths;
+  for (const auto &[first, list] : tensors_)
+    for (const Named &named : list)
+      paths.push_back(named.paths[0]);
+  llvm::sort(paths);
+  return paths;
+}
+
 } // namespace plait::frontend

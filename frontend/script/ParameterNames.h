@@ -20,6 +20,13 @@ public:
   /// parameter of its own unless the tree has it.
   mil::Origin originOf(const at::Tensor &tensor) const;
 
+  /// The tensor at a path; undefined where there is none.
+  at::Tensor tensorAt(llvm::StringRef path) const;
+  /// The name of another tensor that has some of this one's memory; "" where there is none.
+  std::string overlapping(const at::Tensor &tensor) const;
+  /// One of each tensor's.
+  std::vector<std::string> paths() const;
+
 private:
   struct Named {
     at::Tensor tensor;

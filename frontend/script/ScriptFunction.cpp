@@ -88,7 +88,7 @@ Error ScriptFunction::run(const torch::jit::Module &module) {
                      declared_.method, others);
   }
   const c10::FunctionSchema &schema = method->function().getSchema();
-  if (Error error = interface_.checkNames())
+  if (Error error = interface_.checkNames(engine_.stateNames()))
     return error;
   std::vector<Val> arguments;
   for (const c10::Argument &argument : llvm::drop_begin(schema.arguments())) {
@@ -100,10 +100,12 @@ Error ScriptFunction::run(const torch::jit::Module &module) {
   if (interface_.hasNext())
     return makeError("{0} inputs are declared, but {1} takes {2}: {3}", declared_.inputs.size(),
                      declared_.method, interface_.taken(), describe(schema));
+  engine_.declareStates();
   Val result = walk_.run(module._ivalue(), method->function(), std::move(arguments));
+  auto kept = engine_.finishStates();
   if (Error error = engine_.takeError())
     return error;
-  return interface_.setOutputs(result);
+  return interface_.setOutputs(result, std::move(kept));
 }
 
 } // namespace plait::frontend

@@ -36,6 +36,13 @@ struct FunctionOptions {
   std::vector<std::string> input = {};
   /// Names of the results in order; missing ones get names of their own.
   std::vector<std::string> output = {};
+  /// What becomes of tensors of the model that the method writes, as --states has it: "auto",
+  /// "none", "k_cache=fp16[1, 8, 512, 64]", "position=input", "scratch=none". Nothing said: a model
+  /// that writes to its tensors is refused.
+  std::vector<std::string> states = {};
+  /// Whether a written tensor that can be no state becomes an input and an output (--state-init
+  /// input).
+  bool stateInputs = false;
   /// Where it differs from the package's.
   std::optional<Lora> lora = {};
   /// An adapter on the model, as --adapter has it after the name: a PEFT folder or a safetensors
@@ -87,9 +94,10 @@ struct PackageOptions {
 struct Report {
   struct Function {
     std::string name;
-    std::size_t operations = 0;    ///< of MIL, constants not counted
-    std::uint64_t ownBytes = 0;    ///< of weights that no other function uses
-    std::uint64_t sharedBytes = 0; ///< of weights that another function uses too
+    std::size_t operations = 0;           ///< of MIL, constants not counted
+    std::uint64_t ownBytes = 0;           ///< of weights that no other function uses
+    std::uint64_t sharedBytes = 0;        ///< of weights that another function uses too
+    std::vector<std::string> states = {}; ///< with their shapes: "k_cache [1, 8, 512, 64]"
   };
   std::vector<Function> functions; ///< those that were written now, in their order
   std::uint64_t weightFileBytes = 0;

@@ -117,6 +117,9 @@ public:
 
   /// The states as they are now.
   std::map<std::string, Array> states() const;
+  /// Gives states other contents, by name; the others stay. Throws where there is no such state or
+  /// the shape is not its own; all states are then as before.
+  void setStates(const std::map<std::string, Array> &states);
   /// All states are zeros again.
   void resetStates();
 

@@ -55,6 +55,7 @@ PLAIT_API void addCallable(Compiler &compiler, const std::string &name, const Ca
 PLAIT_API std::map<std::string, at::Tensor> run(Session &session,
                                                 const std::map<std::string, at::Tensor> &inputs);
 PLAIT_API std::map<std::string, at::Tensor> states(const Session &session);
+PLAIT_API void setStates(Session &session, const std::map<std::string, at::Tensor> &states);
 
 /// Arrays and tensors as one another; the result owns its memory, a tensor is on the host. Throws
 /// for element types that the other has not.

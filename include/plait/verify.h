@@ -30,6 +30,9 @@ struct VerifyOptions {
   /// Of the random inputs, and how many sets of them, at least one.
   std::uint64_t seed = 0;
   unsigned draws = 1;
+  /// Calls for each set, with other random inputs each, on the same states, which are compared with
+  /// the model's tensors after each.
+  unsigned steps = 1;
   /// After a failure, look for the operation where it begins.
   bool bisect = false;
 };
@@ -46,10 +49,12 @@ struct Verification {
     std::int64_t nonFinite = 0; ///< elements that are NaN or infinite on one side only
     std::int64_t worst = -1;    ///< the element with the largest error, counted in row-major order
     unsigned draw = 0;          ///< the set of inputs in which it was worst, counted from 0
+    unsigned step = 0;          ///< and the call, counted from 0
+    bool isState = false;       ///< a state after the call, no output
   };
   bool passed = false;             ///< whether all outputs are within the tolerance
   double atol = 0, rtol = 0;       ///< which was this
-  std::vector<Output> outputs;     ///< in the order of the function
+  std::vector<Output> outputs;     ///< in the order of the function, states last
   std::vector<std::string> bisect; ///< what VerifyOptions::bisect found, a sentence each
   /// After a failure: the operations that draw random numbers, which differ in each run.
   std::vector<std::string> random;

@@ -160,6 +160,45 @@ TEST_F(LiveModule, BuffersThatForwardWritesKeepTheirContents) {
   EXPECT_THAT(message([&] { compiler.write(at("m.mlpackage")); }), HasSubstr("steps"));
 }
 
+TEST_F(LiveModule, BuffersAsStates) {
+  struct CacheImpl : nn::Module {
+    CacheImpl() {
+      sum = register_buffer("sum", at::zeros({2}));
+      cache = register_buffer("cache", at::zeros({1024, 512})); // 2 MiB
+    }
+    at::Tensor forward(at::Tensor x) {
+      sum.add_(x);
+      cache.slice(0, 2, 4).copy_(x.unsqueeze(1).expand({2, 512}));
+      return sum + cache.sum();
+    }
+    at::Tensor sum, cache;
+  } module;
+  Compiler compiler;
+  add(compiler, "f", module, {at::ones({2})}, {.states = {"auto"}});
+  EXPECT_EQ(module.cache.sum().item<float>(), 0);
+  Report report = compiler.write(at("m.mlpackage"));
+  EXPECT_THAT(report.functions[0].states,
+              testing::UnorderedElementsAre("sum [2]", "cache [1024, 512]"));
+  Session session = Program(at("m.mlpackage")).session();
+  torch::NoGradGuard noGrad;
+  for (int step = 1; step < 4; ++step) {
+    at::Tensor x = at::full({2}, double(step));
+    EXPECT_TRUE(close(run(session, {{"input", x}}).begin()->second, module.forward(x), 1e-2));
+    EXPECT_TRUE(at::equal(states(session).at("sum").to(at::kFloat), module.sum));
+    EXPECT_TRUE(at::equal(states(session).at("cache").to(at::kFloat), module.cache));
+  }
+  module.sum.fill_(5);
+  setStates(session, {{"sum", module.sum}});
+  EXPECT_TRUE(close(run(session, {{"input", at::ones({2})}}).begin()->second,
+                    module.forward(at::ones({2})), 1e-2));
+  auto refused = [&](const char *name, at::Tensor value) {
+    return message([&] { setStates(session, {{"sum", at::zeros({2})}, {name, value}}); });
+  };
+  EXPECT_THAT(refused("total", at::ones({2})), HasSubstr("has no state 'total'"));
+  EXPECT_THAT(refused("cache", at::ones({2})), HasSubstr("state 'cache' holds"));
+  EXPECT_TRUE(at::equal(states(session).at("sum").to(at::kFloat), module.sum)); // as before
+}
+
 TEST_F(LiveModule, RecurrentNetworkAsACallable) {
   nn::LSTM lstm(nn::LSTMOptions(4, 5).batch_first(true));
   at::Tensor x = at::rand({1, 3, 4});

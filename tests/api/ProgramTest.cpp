@@ -92,6 +92,7 @@ TEST_F(PackageOnDisk, KeepsStatesBetweenRuns) {
     session = program.session();
     other = program.session("add");
   } // sessions keep what they need
+  EXPECT_THAT(session->states().at("sum").values<uint16_t>(), ElementsAre(0, 0));
   auto first = session->run({{"x", floats({1, 2})}});
   EXPECT_EQ(first.at("y").type, "fp16");
   auto second = session->run({{"x", floats({10, 20})}});
@@ -100,6 +101,13 @@ TEST_F(PackageOnDisk, KeepsStatesBetweenRuns) {
   EXPECT_THAT(session->states().at("sum").values<uint16_t>(), ElementsAre(0x4980, 0x4D80));
   auto fresh = other->run({{"x", floats({1, 2})}});
   EXPECT_THAT(fresh.at("y").values<uint16_t>(), ElementsAre(0x3C00, 0x4000));
+  other->setStates(session->states());
+  auto next = other->run({{"x", floats({1, 2})}});
+  EXPECT_THAT(next.at("y").values<uint16_t>(), ElementsAre(0x4A00, 0x4E00)); // 12, 24
+  EXPECT_THAT(message([&] { other->setStates({{"total", floats({1, 2})}}); }),
+              HasSubstr("has no state 'total'"));
+  EXPECT_THAT(message([&] { other->setStates({{"sum", floats({1})}}); }),
+              HasSubstr("state 'sum' holds tensor<fp16, [2]>"));
   session->resetStates();
   auto again = session->run({{"x", floats({1, 2})}});
   EXPECT_THAT(again.at("y").values<uint16_t>(), ElementsAre(0x3C00, 0x4000));

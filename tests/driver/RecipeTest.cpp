@@ -111,6 +111,41 @@ TEST(Recipe, LoraOfThePackageAndOfAFunction) {
   EXPECT_EQ(options.loraOf(options.functions[2]), mil::LoraMode::Fold);
 }
 
+TEST(Recipe, SeveralBases) {
+  CompileOptions options = read("base:\n"
+                                "  prefill: {model: p.pt, inputs: 'x=[8]', states: none}\n"
+                                "  decode: d.pt\n"
+                                "inputs: x=[1]\nstates: [auto, 'n=input']\nstate_init: input\n"
+                                "functions:\n"
+                                "  plain: {bare_base: on}\n"
+                                "  chat: {adapter: one, outputs: y}\n"
+                                "  other: {model: o.pt, states: ['k=fp16[2, 3]']}\n");
+  ASSERT_EQ(options.functions.size(), 5u);
+  const char *names[] = {"plain_prefill", "plain_decode", "chat_prefill", "chat_decode", "other"};
+  const char *models[] = {"folder/p.pt", "folder/d.pt", "folder/p.pt", "folder/d.pt",
+                          "folder/o.pt"};
+  using Others = frontend::StatesRequest::Others;
+  for (unsigned i = 0; i < 5; ++i) {
+    const FunctionOptions &function = options.functions[i];
+    EXPECT_EQ(function.name, names[i]);
+    EXPECT_EQ(function.model, models[i]);
+    EXPECT_EQ(inputText(function.inputs[0]), i % 2 || i == 4 ? "x=[1]" : "x=[8]");
+    EXPECT_EQ(function.states.others, i == 4  ? Others::Refuse
+                                      : i % 2 ? Others::Keep
+                                              : Others::Forget);
+    EXPECT_TRUE(function.states.inputs);
+  }
+  EXPECT_EQ(options.functions[2].adapters.specs[0].path, "folder/one");
+  EXPECT_THAT(options.functions[3].outputs, ElementsAre("y"));
+  EXPECT_EQ(options.functions[1].states.named[0].attribute, "n");
+  EXPECT_EQ(options.functions[4].states.named[0].shape->size(), 2u);
+  EXPECT_THAT(complaint("base: {a b: m.pt}\nfunctions:\n  x: {bare_base: on}\n"),
+              HasSubstr("'a b' cannot be part of a function's name"));
+  EXPECT_THAT(complaint("base: {a: {inputs: 'x=[1]'}}\nfunctions:\n  x: {bare_base: on}\n"),
+              HasSubstr("the base 'a' has no `model:`"));
+  EXPECT_THAT(complaint("model: m.pt\nstates: [auto, none]\n"), HasSubstr("beside another"));
+}
+
 TEST(Recipe, LoraInputsOfAllIsNoMatterToTheBase) {
   CompileOptions options = read("base: m.pt\nlora: inputs\nfunctions:\n"
                                 "  a: {adapter: one}\n  base: {bare_base: on}\n");
@@ -132,7 +167,8 @@ TEST(Recipe, OneModel) {
 TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
-            "functions, model, inputs, outputs, default, precision, target, lora, base, "
+            "functions, model, inputs, outputs, states, state_init, default, precision, target, "
+            "lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
             "expect_shared, allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),

@@ -239,11 +239,25 @@ TEST_F(DeviceProfile, Interface) {
   EXPECT_EQ(text("func main<ios18>(tensor<fp32, [n]> x) { tensor<fp32, [n]> y = relu(x = x); } -> "
                  "(y);"),
             "flexible-inputs");
-  EXPECT_EQ(text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp32, [4]>> s) { tensor<fp16, "
-                 "[4]> y = relu(x = x); } -> (y);"),
-            "state-type");
-  EXPECT_EQ(text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp16, [1]>> s) { "
-                 "write_state(input = s, data = tensor<fp16, [1]>([1])); tensor<fp16, [4]> y = "
+  EXPECT_EQ(
+      text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp32, [32]>> s) { tensor<fp16, "
+           "[4]> y = relu(x = x); } -> (y);"),
+      "state-type");
+  EXPECT_EQ(text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp16, [32, 33]>> s) { "
+                 "tensor<fp16, [4]> y = relu(x = x); } -> (y);"),
+            "state-width");
+  EXPECT_EQ(text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp16, [32]>> s) { "
+                 "tensor<fp16, [4]> y = relu(x = x); } -> (y);\n"
+                 "func next<ios18>(tensor<fp16, [4]> x, state<tensor<fp16, [64]>> s) { "
+                 "tensor<fp16, [4]> y = relu(x = x); } -> (y);"),
+            "plain-main state-agreement");
+  std::string ones = "1";
+  for (int i = 1; i < 32; ++i)
+    ones += ", 1";
+  EXPECT_EQ(text("func main<ios18>(tensor<fp16, [4]> x, state<tensor<fp16, [32]>> s) { "
+                 "write_state(input = s, data = tensor<fp16, [32]>([" +
+                 ones +
+                 "])); tensor<fp16, [4]> y = "
                  "relu(x = x); } -> (y);"),
             "state-write");
   EXPECT_EQ(text("func main<ios18>(tensor<fp32, [2]> x) { (string l, dict<string, fp64> p) = "

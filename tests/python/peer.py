@@ -101,7 +101,14 @@ def check_interfaces(spec):
     for name, description in zip(names, described):
         function = spec.mlProgram.functions[name]
         block = function.block_specializations[function.opset]
-        assert [feature.name for feature in description.input] == [value.name for value in function.inputs]
+        inputs = [value.name for value in function.inputs if value.type.WhichOneof("type") != "stateType"]
+        states = {value.name: value.type.stateType.wrappedType for value in function.inputs if value.name not in inputs}
+        assert [feature.name for feature in description.input] == inputs
+        assert [feature.name for feature in description.state] == list(states)
+        for feature in description.state:
+            array = feature.type.stateType.arrayType
+            assert array.dataType == arrays["fp16"] and dtype(states[feature.name]) == "fp16"
+            assert list(array.shape) == [d.constant.size for d in states[feature.name].tensorType.dimensions]
         assert sorted(feature.name for feature in description.output) == sorted(block.outputs)
         types = {value.name: value.type for value in function.inputs}
         types.update((value.name, value.type) for operation in block.operations for value in operation.outputs)

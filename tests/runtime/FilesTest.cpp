@@ -259,18 +259,31 @@ TEST(RandomInputs, AreTheSameForASeed) {
   EXPECT_NEAR(squares / 1500, 1, 0.15);
 }
 
+namespace {
+/// A model that multiplies eight numbers by a factor, and keeps nothing.
+class Scaled final : public Reference::Impl {
+public:
+  explicit Scaled(double factor) : factor_(factor) {}
+  Expected<std::vector<TensorData>> call(llvm::ArrayRef<NamedTensor> inputs) override {
+    std::vector<float> values;
+    for (double v : llvm::cantFail(inputs[0].value.floatValues()))
+      values.push_back(float(v * factor_));
+    return std::vector<TensorData>{TensorData::from<float>(DType::F32, {8}, values)};
+  }
+  void reset() override {}
+  void undo() override {}
+  Expected<std::optional<TensorData>> attribute(llvm::StringRef) override { return std::nullopt; }
+
+private:
+  double factor_;
+};
+} // namespace
+
 TEST(Verify, PassesAndFailsByTheTolerance) {
   Net n;
   Value *x = n.function->addInput(Type::tensor(DType::F32, {Dim(8)}), "x");
   n.function->body().setOutputs({n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, 2.0}})});
-  auto scaled = [](double factor) {
-    return [factor](llvm::ArrayRef<NamedTensor> inputs) -> Expected<std::vector<TensorData>> {
-      std::vector<float> values;
-      for (double v : llvm::cantFail(inputs[0].value.floatValues()))
-        values.push_back(float(v * factor));
-      return std::vector<TensorData>{TensorData::from<float>(DType::F32, {8}, values)};
-    };
-  };
+  auto scaled = [](double factor) { return Reference(std::make_shared<Scaled>(factor)); };
   VerifyOptions options;
   options.draws = 3;
   auto good = llvm::cantFail(verifyFunction(*n.function, scaled(2), options));
