@@ -3,6 +3,7 @@
 
 #include "driver/AdapterMap.h"
 #include "driver/AdapterSyntax.h"
+#include "driver/ClassLabels.h"
 #include "driver/InputSyntax.h"
 #include "driver/Recipe.h"
 #include "driver/StateSyntax.h"
@@ -54,7 +55,15 @@ driver::FunctionOptions makeFunction(const std::string &name, const FunctionOpti
   function.name = name;
   for (const std::string &text : options.input)
     function.inputs.push_back(valueOrRaise(driver::parseInput(text)));
-  function.outputs = options.output;
+  for (const std::string &text : options.output)
+    function.outputs.push_back(valueOrRaise(driver::parseOutput(text)));
+  function.descriptions = options.describe;
+  if (!options.classes.empty())
+    function.classes = valueOrRaise(driver::parseClasses(options.classes));
+  if (!options.classOutput.empty() && !function.classes)
+    throw Exception("classOutput is '" + options.classOutput + "', and there are no classes");
+  if (function.classes)
+    function.classes->scores = options.classOutput;
   for (const std::string &text : options.states)
     if (llvm::Error error = driver::addStates(function.states, text))
       raise(std::move(error));

@@ -2,6 +2,7 @@
 #include "api/Impl.h"
 
 #include "driver/AdapterSyntax.h"
+#include "driver/InputSyntax.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Verify.h"
 
@@ -27,6 +28,8 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
       throw Exception("range of '" + name + "': the upper bound is below the lower one");
     verify.ranges[name] = {range.low, range.high};
   }
+  for (const auto &[name, pixels] : options.image)
+    verify.pixels[name] = valueOrRaise(driver::parsePixels(pixels));
   for (const auto &[name, array] : options.input) {
     const mil::Value *input = valueOrRaise(driver::findInput(function, name));
     std::string what = "input '" + name + "'";

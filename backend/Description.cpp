@@ -66,10 +66,61 @@ Error encodeKept(const char *what, const Value &value, llvm::StringRef feature,
   return Error::success();
 }
 
+void setRange(spec::SizeRange &out, const Dim &dim) {
+  out.set_lowerbound(uint64_t(dim.isConst() ? dim.value() : std::max<int64_t>(dim.lower(), 1)));
+  out.set_upperbound(dim.isConst() ? dim.value() : dim.upper() == INT64_MAX ? -1 : dim.upper());
+}
+
+constexpr std::pair<mil::PixelFormat, spec::ImageFeatureType::ColorSpace> kColorSpaces[] = {
+    {mil::PixelFormat::Gray, spec::ImageFeatureType::GRAYSCALE},
+    {mil::PixelFormat::RGB, spec::ImageFeatureType::RGB},
+    {mil::PixelFormat::BGR, spec::ImageFeatureType::BGR},
+    {mil::PixelFormat::Gray16, spec::ImageFeatureType::GRAYSCALE_FLOAT16}};
+
+/// Axes of an image.
+constexpr unsigned kHeight = 2, kWidth = 3;
+
+/// The format, once the value can be such an image.
+Error encodeColors(const Value &value, mil::PixelFormat format, spec::ImageFeatureType &out) {
+  if (!mil::isImageType(value.type, format))
+    return makeError("'{0}' is {1} and cannot be a {2} image", value.name, value.type.str(),
+                     mil::name(format));
+  for (auto [known, space] : kColorSpaces)
+    if (known == format)
+      out.set_colorspace(space);
+  return Error::success();
+}
+
+Error encodeImage(const Value &value, const mil::InputInfo &info, spec::ImageFeatureType &out) {
+  if (Error error = encodeColors(value, *info.image, out))
+    return error;
+  llvm::ArrayRef<Dim> dims = value.type.shape();
+  llvm::ArrayRef<int64_t> given = info.defaultShape;
+  if (given.empty() && !info.enumeratedShapes.empty())
+    given = info.enumeratedShapes[0];
+  out.set_height(given.size() == 4 ? given[kHeight] : defaultSize(dims[kHeight]));
+  out.set_width(given.size() == 4 ? given[kWidth] : defaultSize(dims[kWidth]));
+  if (value.type.hasStaticShape())
+    return Error::success();
+  for (const auto &shape : info.enumeratedShapes) {
+    spec::ImageFeatureType::ImageSize &size = *out.mutable_enumeratedsizes()->add_sizes();
+    size.set_height(uint64_t(shape[kHeight]));
+    size.set_width(uint64_t(shape[kWidth]));
+  }
+  if (info.enumeratedShapes.empty()) {
+    setRange(*out.mutable_imagesizerange()->mutable_heightrange(), dims[kHeight]);
+    setRange(*out.mutable_imagesizerange()->mutable_widthrange(), dims[kWidth]);
+  }
+  return Error::success();
+}
+
 Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
   if (!info.feature.empty())
     return encodeKept("input", value, info.feature, out);
   out.set_name(value.name.str());
+  out.set_shortdescription(info.description);
+  if (info.image)
+    return encodeImage(value, info, *out.mutable_type()->mutable_imagetype());
   if (!value.type.isTensor())
     return makeError("input '{0}' has the type {1}; only tensors and states can be inputs",
                      value.name, value.type.str());
@@ -102,16 +153,14 @@ Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureD
     }
     return Error::success();
   }
-  for (const Dim &dim : dims) {
-    spec::SizeRange &range = *array.mutable_shaperange()->add_sizeranges();
-    range.set_lowerbound(uint64_t(dim.isConst() ? dim.value() : std::max<int64_t>(dim.lower(), 1)));
-    range.set_upperbound(dim.isConst() ? dim.value() : dim.upper() == INT64_MAX ? -1 : dim.upper());
-  }
+  for (const Dim &dim : dims)
+    setRange(*array.mutable_shaperange()->add_sizeranges(), dim);
   return Error::success();
 }
 
-Error encodeState(const Value &value, spec::FeatureDescription &out) {
+Error encodeState(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
   out.set_name(value.name.str());
+  out.set_shortdescription(info.description);
   if (!value.type.element().hasStaticShape() || value.type.rank() == 0)
     return makeError("state '{0}' has the type {1}; a state has a fixed shape of rank 1 or more",
                      value.name, value.type.element().str());
@@ -128,10 +177,30 @@ bool isClassifierOutput(const Value &value, unsigned index) {
   return value.def() && value.def()->is(mil::OpKind::classify) && value.index() == index;
 }
 
-Error encodeOutput(const Value &value, llvm::StringRef feature, spec::FeatureDescription &out) {
-  if (!feature.empty())
-    return encodeKept("output", value, feature, out);
+/// An image whose size is not known is 1 x 1 of any size: Core ML gives back nothing else for it.
+Error encodeImage(const Value &value, mil::PixelFormat format, spec::ImageFeatureType &out) {
+  if (Error error = encodeColors(value, format, out))
+    return error;
+  bool isStatic = value.type.hasStaticShape();
+  out.set_height(isStatic ? value.type.shape()[kHeight].value() : 1);
+  out.set_width(isStatic ? value.type.shape()[kWidth].value() : 1);
+  if (isStatic)
+    return Error::success();
+  spec::ImageFeatureType::ImageSizeRange &range = *out.mutable_imagesizerange();
+  for (spec::SizeRange *side : {range.mutable_heightrange(), range.mutable_widthrange()}) {
+    side->set_lowerbound(1);
+    side->set_upperbound(-1);
+  }
+  return Error::success();
+}
+
+Error encodeOutput(const Value &value, const mil::OutputInfo &info, spec::FeatureDescription &out) {
+  if (!info.feature.empty())
+    return encodeKept("output", value, info.feature, out);
   out.set_name(value.name.str());
+  out.set_shortdescription(info.description);
+  if (info.image)
+    return encodeImage(value, *info.image, *out.mutable_type()->mutable_imagetype());
   spec::FeatureType &type = *out.mutable_type();
   if (value.type.kind() == Type::Kind::Dict) {
     if (value.type.elements()[0].dtype() == DType::String)
@@ -163,20 +232,15 @@ Error encodeOutput(const Value &value, llvm::StringRef feature, spec::FeatureDes
 /// `Out` is a FunctionDescription, or the ModelDescription of a plain package: their fields have
 /// equal names.
 template <typename Out> Error encodeInterface(const mil::Function &function, Out &out) {
-  static const mil::InputInfo nothing;
   for (auto [index, input] : llvm::enumerate(function.inputs())) {
-    const mil::InputInfo &info =
-        index < function.inputInfo.size() ? function.inputInfo[index] : nothing;
-    Error error = input->type.isState() ? encodeState(*input, *out.add_state())
+    const mil::InputInfo &info = function.infoOfInput(index);
+    Error error = input->type.isState() ? encodeState(*input, info, *out.add_state())
                                         : encodeInput(*input, info, *out.add_input());
     if (error)
       return addContext(std::move(error), "function '" + function.name + "'");
   }
   for (auto [index, output] : llvm::enumerate(function.outputs())) {
-    llvm::StringRef feature;
-    if (index < function.outputFeatures.size())
-      feature = function.outputFeatures[index];
-    if (Error error = encodeOutput(*output.get(), feature, *out.add_output()))
+    if (Error error = encodeOutput(*output.get(), function.infoOfOutput(index), *out.add_output()))
       return addContext(std::move(error), "function '" + function.name + "'");
     if (isClassifierOutput(*output.get(), 0))
       out.set_predictedfeaturename(output->name.str());
@@ -298,32 +362,55 @@ static const spec::FeatureDescription *findFeature(const Features &features, llv
   return it == features.end() ? nullptr : &*it;
 }
 
+/// The least and the largest of what `sizeOf` says of each entry.
+template <typename Entries, typename SizeOf>
+static std::pair<int64_t, int64_t> bounds(const Entries &entries, SizeOf sizeOf) {
+  std::pair<int64_t, int64_t> result(INT64_MAX, 1);
+  for (const auto &entry : entries) {
+    int64_t size = std::clamp<int64_t>(sizeOf(entry), 1, INT64_MAX);
+    result = {std::min(result.first, size), std::max(result.second, size)};
+  }
+  return result;
+}
+
+static std::pair<int64_t, int64_t> bounds(const spec::SizeRange &range) {
+  int64_t lower = int64_t(std::clamp<uint64_t>(range.lowerbound(), 1, INT64_MAX));
+  return {lower, range.upperbound() < 0 ? INT64_MAX : std::max(range.upperbound(), lower)};
+}
+
+/// What a feature says of one dimension that the program leaves open.
+static std::pair<int64_t, int64_t> boundsOf(const spec::FeatureType &type, unsigned axis,
+                                            unsigned rank) {
+  if (type.has_imagetype() && rank == 4 && (axis == kHeight || axis == kWidth)) {
+    const spec::ImageFeatureType &image = type.imagetype();
+    if (image.has_imagesizerange())
+      return bounds(axis == kHeight ? image.imagesizerange().heightrange()
+                                    : image.imagesizerange().widthrange());
+    if (image.enumeratedsizes().sizes_size() != 0)
+      return bounds(image.enumeratedsizes().sizes(), [&](const auto &size) {
+        return int64_t(axis == kHeight ? size.height() : size.width());
+      });
+  }
+  const spec::ArrayFeatureType &array = type.multiarraytype();
+  if (array.shaperange().sizeranges_size() == int(rank))
+    return bounds(array.shaperange().sizeranges(int(axis)));
+  if (array.enumeratedshapes().shapes_size() != 0)
+    return bounds(array.enumeratedshapes().shapes(), [&](const auto &shape) {
+      return axis < unsigned(shape.shape_size()) ? shape.shape(int(axis)) : 1;
+    });
+  return {1, INT64_MAX};
+}
+
 mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, Type type) {
   if (!type.isTensor() || type.hasStaticShape())
     return type;
+  static const spec::FeatureDescription nothing;
   const spec::FeatureDescription *feature = findFeature(in.input(), name);
   mil::Shape shape(type.shape());
   for (unsigned i = 0; i < shape.size(); ++i) {
     if (shape[i].isConst())
       continue;
-    int64_t lower = 1, upper = INT64_MAX;
-    if (feature) {
-      const spec::ArrayFeatureType &array = feature->type().multiarraytype();
-      if (array.shaperange().sizeranges_size() == int(shape.size())) {
-        const spec::SizeRange &range = array.shaperange().sizeranges(int(i));
-        lower = int64_t(std::clamp<uint64_t>(range.lowerbound(), 1, INT64_MAX));
-        upper = range.upperbound() < 0 ? INT64_MAX : std::max(range.upperbound(), lower);
-      } else if (array.enumeratedshapes().shapes_size() != 0) {
-        lower = INT64_MAX;
-        upper = 1;
-        for (const auto &entry : array.enumeratedshapes().shapes()) {
-          int64_t size =
-              i < unsigned(entry.shape_size()) ? std::max<int64_t>(entry.shape(int(i)), 1) : 1;
-          lower = std::min(lower, size);
-          upper = std::max(upper, size);
-        }
-      }
-    }
+    auto [lower, upper] = boundsOf((feature ? *feature : nothing).type(), i, shape.size());
     shape[i] = Dim::symbol((name + "_" + llvm::Twine(i)).str(), lower, upper);
   }
   return Type::tensor(type.dtype(), shape);
@@ -387,6 +474,77 @@ Error checkInterface(const spec::FunctionDescription &in, const mil::Function &f
   return checkFeatures("output", in.output(), outputs);
 }
 
+/// An image of a type that the program's value can be; nullopt otherwise.
+static std::optional<mil::PixelFormat> imageFormat(const spec::FeatureType &type,
+                                                   const Value &value) {
+  if (type.has_imagetype())
+    for (auto [format, space] : kColorSpaces)
+      if (type.imagetype().colorspace() == space && mil::isImageType(value.type, format))
+        return format;
+  return std::nullopt;
+}
+
+/// The sizes of a flexible image as shapes; false where one is none.
+static bool decodeSizes(const spec::ImageFeatureType &image, int64_t channels,
+                        mil::InputInfo &out) {
+  auto isSize = [](auto size) { return size >= 1 && size <= INT32_MAX; };
+  if (!isSize(image.height()) || !isSize(image.width()))
+    return false;
+  out.defaultShape = {1, channels, image.height(), image.width()};
+  for (const auto &size : image.enumeratedsizes().sizes()) {
+    if (!isSize(size.height()) || !isSize(size.width()))
+      return false;
+    out.enumeratedShapes.push_back({1, channels, int64_t(size.height()), int64_t(size.width())});
+  }
+  return true;
+}
+
+static void decodeInput(const spec::FeatureDescription *feature, const Value &input,
+                        mil::InputInfo &info) {
+  if (!feature) {
+    // Without a description the default is what writing will state.
+    if (input.type.isTensor() && !input.type.hasStaticShape())
+      for (const Dim &dim : input.type.shape())
+        info.defaultShape.push_back(defaultSize(dim));
+    return;
+  }
+  info.description = feature->shortdescription();
+  info.image = imageFormat(feature->type(), input);
+  const spec::ArrayFeatureType &array = feature->type().multiarraytype();
+  if (info.image && !input.type.hasStaticShape()) {
+    mil::InputInfo sizes = info;
+    if (decodeSizes(feature->type().imagetype(), mil::channelsOf(*info.image), sizes))
+      info = std::move(sizes);
+    else
+      info.image.reset();
+  } else if (!input.type.hasStaticShape() && array.shape_size() == int(input.type.rank())) {
+    info.defaultShape.assign(array.shape().begin(), array.shape().end());
+    for (const auto &shape : array.enumeratedshapes().shapes())
+      info.enumeratedShapes.emplace_back(shape.shape().begin(), shape.shape().end());
+  }
+  // Kept as it is where writing what was understood would lose something.
+  spec::FeatureDescription again;
+  std::string original, written;
+  appendDeterministic(original, *feature);
+  bool isWritable = !errorToBool(encodeInput(input, info, again));
+  appendDeterministic(written, again);
+  if (!isWritable || written != original)
+    info.feature = original;
+}
+
+static void decodeOutput(const spec::FeatureDescription &feature, const Value &output,
+                         mil::OutputInfo &info) {
+  info.description = feature.shortdescription();
+  info.image = imageFormat(feature.type(), output);
+  spec::FeatureDescription again;
+  std::string original, written;
+  appendDeterministic(original, feature);
+  bool isWritable = !errorToBool(encodeOutput(output, info, again));
+  appendDeterministic(written, again);
+  if (!isWritable || written != original)
+    info.feature = original;
+}
+
 void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
   spec::FunctionDescription other = in;
   other.clear_name();
@@ -395,44 +553,16 @@ void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
   other.clear_state();
   appendDeterministic(out.otherDescription, other);
   out.inputInfo.resize(out.inputs().size());
-  for (auto [index, input] : llvm::enumerate(out.inputs())) {
-    const spec::FeatureDescription *feature = findFeature(in.input(), input->name);
-    mil::InputInfo &info = out.inputInfo[index];
-    if (!feature) {
-      // Without a description the default is what writing will state.
-      if (input->type.isTensor() && !input->type.hasStaticShape())
-        for (const Dim &dim : input->type.shape())
-          info.defaultShape.push_back(defaultSize(dim));
-      continue;
-    }
-    const spec::ArrayFeatureType &array = feature->type().multiarraytype();
-    if (!input->type.hasStaticShape() && array.shape_size() == int(input->type.rank())) {
-      info.defaultShape.assign(array.shape().begin(), array.shape().end());
-      for (const auto &shape : array.enumeratedshapes().shapes())
-        info.enumeratedShapes.emplace_back(shape.shape().begin(), shape.shape().end());
-    }
-    // Kept as it is where writing what was understood would lose something.
-    spec::FeatureDescription again;
-    std::string original, written;
-    appendDeterministic(original, *feature);
-    bool isWritable = !errorToBool(encodeInput(*input, info, again));
-    appendDeterministic(written, again);
-    if (!isWritable || written != original)
-      info.feature = original;
+  for (auto [input, info] : llvm::zip(out.inputs(), out.inputInfo)) {
+    if (!input->type.isState())
+      decodeInput(findFeature(in.input(), input->name), *input, info);
+    else if (const spec::FeatureDescription *state = findFeature(in.state(), input->name))
+      info.description = state->shortdescription();
   }
-  out.outputFeatures.resize(out.outputs().size());
-  for (auto [index, output] : llvm::enumerate(out.outputs())) {
-    const spec::FeatureDescription *feature = findFeature(in.output(), output->name);
-    if (!feature)
-      continue;
-    spec::FeatureDescription again;
-    std::string original, written;
-    appendDeterministic(original, *feature);
-    bool isWritable = !errorToBool(encodeOutput(*output.get(), "", again));
-    appendDeterministic(written, again);
-    if (!isWritable || written != original)
-      out.outputFeatures[index] = original;
-  }
+  out.outputInfo.resize(out.outputs().size());
+  for (auto [output, info] : llvm::zip(out.outputs(), out.outputInfo))
+    if (const spec::FeatureDescription *feature = findFeature(in.output(), output->name))
+      decodeOutput(*feature, *output.get(), info);
 }
 
 } // namespace plait

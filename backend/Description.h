@@ -41,7 +41,7 @@ mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name,
 Error checkInterface(const spec::FunctionDescription &in, const mil::Function &function);
 
 /// What the description says of inputs and outputs beyond their types, into inputInfo and
-/// outputFeatures.
+/// outputInfo.
 void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out);
 
 } // namespace plait

@@ -74,11 +74,15 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
     unsigned index = unsigned(summary.functions.size());
     PackageSummary::Function &function = summary.functions.emplace_back();
     function.name = source->name;
-    for (const auto &input : source->inputs())
+    for (auto [i, input] : llvm::enumerate(source->inputs())) {
+      const mil::InputInfo &info = source->infoOfInput(i);
       (input->type.isState() ? function.states : function.inputs)
-          .push_back({input->name.str(), input->type});
-    for (const mil::Operand &output : source->outputs())
-      function.outputs.push_back({output->name.str(), output->type});
+          .push_back({input->name.str(), input->type, info.image, info.description});
+    }
+    for (auto [i, output] : llvm::enumerate(source->outputs())) {
+      const mil::OutputInfo &info = source->infoOfOutput(i);
+      function.outputs.push_back({output->name.str(), output->type, info.image, info.description});
+    }
     mil::walk(source->body(), [&](mil::Op &op) {
       if (op.is(mil::OpKind::const_))
         addWeight(function, index, op);
@@ -137,6 +141,10 @@ static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
     } else {
       object["type"] = text(feature.type.str());
     }
+    if (feature.image)
+      object["image"] = mil::name(*feature.image);
+    if (!feature.description.empty())
+      object["description"] = text(feature.description);
     result.push_back(std::move(object));
   }
   return result;

@@ -13,6 +13,8 @@ struct PackageSummary {
   struct Feature {
     std::string name;
     mil::Type type;
+    std::optional<mil::PixelFormat> image = {};
+    std::string description = {};
   };
   /// A constant that lies in a weight file.
   struct Weight {

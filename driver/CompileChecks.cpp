@@ -35,9 +35,13 @@ static Error checkInterface(const FunctionOptions &function) {
     if (!input.name.empty())
       if (Error error = add("input", input.name))
         return error;
-  for (const std::string &output : function.outputs)
-    if (Error error = add("output", output))
+  for (const frontend::OutputSpec &output : function.outputs)
+    if (Error error = add("output", output.name))
       return error;
+  if (function.classes)
+    for (const std::string &name : {function.classes->label, function.classes->label + "_probs"})
+      if (Error error = add("output", name))
+        return error;
   return Error::success();
 }
 

@@ -1,5 +1,6 @@
 // plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
 #include "driver/AdapterSyntax.h"
+#include "driver/ClassLabels.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
 #include "driver/DeviceRules.h"
@@ -51,9 +52,27 @@ constexpr Option inputOption{
     "input", "NAME=TYPE[SHAPE]",
     "the next tensor argument: 'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
     "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32 and bool, floating-point of the "
-    "precision where none is said",
+    "precision where none is said. Or an image, 'photo=image[rgb, 1, 3, 224, 224] scale=1/255 "
+    "bias=[-0.5, -0.5, -0.5]': the model takes pixel * scale + bias; formats are rgb, bgr, gray "
+    "and gray16",
     0, Scope::Function};
-constexpr Option outputOption{"output", "NAME", "the name of the next result", 0, Scope::Function};
+constexpr Option outputOption{"output", "NAME[=fp16|=fp32|=image[FORMAT]]",
+                              "the name of the next result; its type where it is not of the "
+                              "precision, or that it is an image of pixels from 0 to 255",
+                              0, Scope::Function};
+constexpr Option describeOption{"describe", "NAME=TEXT",
+                                "what people should know of an input, output or state", 0,
+                                Scope::Function};
+constexpr Option classesOption{
+    "classes", "[NAME=]FILE",
+    "the labels of a classifier, a line each: strings, or integers where all are. The function "
+    "then gives the likeliest label as NAME (classLabel) and all probabilities as NAME_probs",
+    0, Scope::Function};
+constexpr Option classOutputOption{
+    "class-output", "NAME",
+    "the result that holds the probabilities, where several have as many elements as there are "
+    "classes",
+    0, Scope::Function};
 constexpr Option statesOption{
     "states", "auto|none|NAME=fp16[SHAPE]|NAME=input|NAME=none",
     "what becomes of tensors of the model that forward writes: states of the function, which live "
@@ -97,7 +116,8 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *functionOptions[] = {
-    &inputOption,       &outputOption,         &statesOption,    &stateInitOption, &loraOption,
+    &inputOption,       &outputOption,         &describeOption,  &classesOption,
+    &classOutputOption, &statesOption,         &stateInitOption, &loraOption,
     &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
 constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption, &shareOption,
                                             &expectSharedOption, &allowOption,  &debugInfoOption,
@@ -135,7 +155,10 @@ const Section addSections[] = {
 /// The options of one function, or those before the first function, which hold for all.
 struct Declarations {
   std::vector<frontend::InputSpec> inputs;
-  std::vector<std::string> outputs;
+  std::vector<frontend::OutputSpec> outputs;
+  std::map<std::string, std::string> descriptions;
+  std::optional<frontend::ClassLabels> classes;
+  std::optional<std::string> classOutput;
   std::optional<frontend::StatesRequest> states;
   std::optional<bool> stateInputs;
   std::optional<mil::LoraMode> lora;
@@ -150,7 +173,27 @@ struct Declarations {
         return usageError("--input: {0}", toString(input.takeError()));
       inputs.push_back(std::move(*input));
     } else if (item.option == &outputOption) {
-      outputs.push_back(item.value);
+      auto output = parseOutput(item.value);
+      if (!output)
+        return usageError("--output: {0}", toString(output.takeError()));
+      outputs.push_back(std::move(*output));
+    } else if (item.option == &describeOption) {
+      auto pair = splitPair(*item.option, item.value);
+      if (!pair)
+        return pair.takeError();
+      if (!descriptions.insert(*pair).second)
+        return usageError("--describe {0}: '{1}' is described twice", item.value, pair->first);
+    } else if (item.option == &classesOption) {
+      if (classes)
+        return usageError("--classes is given twice");
+      auto read = parseClasses(item.value);
+      if (!read)
+        return read.takeError();
+      classes = std::move(*read);
+    } else if (item.option == &classOutputOption) {
+      if (classOutput)
+        return usageError("--class-output is given twice");
+      classOutput = item.value;
     } else if (item.option == &statesOption) {
       if (!states)
         states.emplace();
@@ -245,6 +288,7 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
       function.outputs = from->outputs;
     if (!function.adapters.root)
       function.adapters.root = from->adapterRoot;
+    function.descriptions.insert(from->descriptions.begin(), from->descriptions.end());
     function.adapters.allowUnmatched |= from->allowUnmatched;
   }
   auto first = [&](auto Declarations::*member) {
@@ -258,6 +302,12 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
                       spelling(said.front()->scale->isAlpha ? loraAlphaOption : loraScaleOption),
                       function.name);
   setScale(function.adapters.specs, first(&Declarations::scale));
+  function.classes = first(&Declarations::classes);
+  auto classOutput = first(&Declarations::classOutput);
+  if (classOutput && !function.classes)
+    return usageError("--class-output {0}: there are no --classes", *classOutput);
+  if (classOutput)
+    function.classes->scores = *classOutput;
   function.states = first(&Declarations::states).value_or(frontend::StatesRequest());
   function.states.inputs = first(&Declarations::stateInputs).value_or(false);
   // What is said of all is the package's; what is said of a base is of its adapters.

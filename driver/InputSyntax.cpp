@@ -5,9 +5,12 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <cmath>
+
 namespace plait::driver {
 
 using frontend::InputSpec;
+using frontend::OutputSpec;
 using llvm::StringRef;
 
 namespace {
@@ -18,11 +21,13 @@ constexpr size_t maxRank = 5, maxShapes = 128;
 
 class Parser {
 public:
-  explicit Parser(StringRef text) : text_(text), rest_(text) {}
+  explicit Parser(StringRef text, const char *what = "input",
+                  const char *example = "x=fp16[1, 128]")
+      : text_(text), rest_(text), what_(what), example_(example) {}
 
   Expected<InputSpec> parse() {
     InputSpec input;
-    if (text_.contains('=')) {
+    if (text_.take_until([](char c) { return c == '[' || c == '{'; }).contains('=')) {
       auto [name, type] = text_.split('=');
       name = name.trim();
       if (!mil::isLegalName(name))
@@ -33,10 +38,39 @@ public:
     }
     if (Error error = parseType(input))
       return error;
-    skipSpace();
-    if (!rest_.empty())
-      return wanted("nothing more");
+    if (Error error = parseEnd())
+      return error;
     return input;
+  }
+
+  Expected<OutputSpec> parseOutput() {
+    auto [name, type] = text_.split('=');
+    OutputSpec output(name.trim().str());
+    if (!text_.contains('='))
+      return output;
+    rest_ = type;
+    skipSpace();
+    StringRef word = rest_.take_while(llvm::isAlnum);
+    output.dtype = mil::parseDType(word);
+    if (word != "image" && (!output.dtype || !mil::isFloat(*output.dtype) ||
+                            mil::bitWidth(*output.dtype) > 32 || *output.dtype == mil::DType::BF16))
+      return wanted("fp16, fp32 or an image");
+    rest_ = rest_.drop_front(word.size());
+    if (word == "image")
+      if (Error error = parseColors(output.image, output.shape))
+        return error;
+    if (Error error = parseEnd())
+      return error;
+    return output;
+  }
+
+  Expected<mil::PixelArithmetic> parsePixels() {
+    mil::PixelArithmetic pixels;
+    if (Error error = parsePixels(pixels, 0))
+      return error;
+    if (Error error = parseEnd())
+      return error;
+    return pixels;
   }
 
 private:
@@ -50,24 +84,40 @@ private:
   Error wanted(const llvm::Twine &what) {
     skipSpace();
     std::string where = rest_.empty() ? "at the end" : ("at '" + rest_ + "'").str();
-    return makeError("input '{0}': {1} is wanted {2}; an example: x=fp16[1, 128]", text_,
-                     what.str(), where);
+    return makeError("{0} '{1}': {2} is wanted {3}; an example: {4}", what_, text_, what.str(),
+                     where, example_);
+  }
+  Error parseEnd() {
+    skipSpace();
+    return rest_.empty() ? Error::success() : wanted("nothing more");
   }
 
   Error parseType(InputSpec &input) {
     skipSpace();
     StringRef word = rest_.take_while(llvm::isAlnum);
+    if (word == "image") {
+      rest_ = rest_.drop_front(word.size());
+      return parseImage(input);
+    }
     if (!word.empty()) {
       input.dtype = mil::parseDType(word);
       if (!input.dtype || !contains(allowed, *input.dtype))
-        return wanted("fp16, fp32, int32, bool or a shape");
+        return wanted("fp16, fp32, int32, bool, image or a shape");
       rest_ = rest_.drop_front(word.size());
     }
+    return parseShapes(input, [&](llvm::SmallVectorImpl<Range> &shape) -> Error {
+      return consume("[") ? parseShape(shape) : wanted("'['");
+    });
+  }
+
+  /// One shape, or several in {}.
+  Error parseShapes(InputSpec &input,
+                    llvm::function_ref<Error(llvm::SmallVectorImpl<Range> &)> parseOne) {
     if (!consume("{"))
-      return parseShape(input.shape);
+      return parseOne(input.shape);
     do {
       llvm::SmallVector<Range, 5> shape;
-      if (Error error = parseShape(shape))
+      if (Error error = parseOne(shape))
         return error;
       llvm::SmallVector<int64_t, 5> sizes;
       for (Range dim : shape) {
@@ -88,9 +138,98 @@ private:
     return consume("}") ? Error::success() : wanted("',' or '}'");
   }
 
-  Error parseShape(llvm::SmallVectorImpl<Range> &shape) {
+  Error parseImage(InputSpec &input) {
+    example_ = "photo=image[rgb, 1, 3, 224, 224] scale=1/255";
+    if (Error error = parseShapes(input, [&](llvm::SmallVectorImpl<Range> &shape) {
+          return parseColors(input.image, shape);
+        }))
+      return error;
+    if (input.shape.empty() && input.enumerated.empty())
+      return makeError("input '{0}': an image has the shape [1, {1}, height, width]: [{2}, 1, {1}, "
+                       "224, 224]",
+                       text_, mil::channelsOf(*input.image), mil::name(*input.image));
+    return parsePixels(input.pixels, mil::channelsOf(*input.image));
+  }
+
+  /// '[rgb, 1, 3, 224, 224]', or the format alone.
+  Error parseColors(std::optional<mil::PixelFormat> &format, llvm::SmallVectorImpl<Range> &shape) {
     if (!consume("["))
       return wanted("'['");
+    skipSpace();
+    StringRef word = rest_.take_while(llvm::isAlnum);
+    auto found = mil::parsePixelFormat(word);
+    if (!found)
+      return wanted("rgb, bgr, gray or gray16");
+    if (format && format != found)
+      return makeError("{0} '{1}': an image is either {2} or {3}", what_, text_, mil::name(*format),
+                       mil::name(*found));
+    format = found;
+    rest_ = rest_.drop_front(word.size());
+    if (consume("]"))
+      return Error::success();
+    if (!consume(","))
+      return wanted("',' or ']'");
+    if (Error error = parseShape(shape))
+      return error;
+    int64_t channels = mil::channelsOf(*format);
+    auto is = [&](size_t axis, int64_t size) { return shape[axis] == Range{size, size}; };
+    if (shape.size() != 4 || !is(0, 1) || !is(1, channels))
+      return makeError("{0} '{1}': a {2} image has the shape [1, {3}, height, width]", what_, text_,
+                       mil::name(*format), channels);
+    return Error::success();
+  }
+
+  /// `channels` is 0 where it is not known.
+  Error parsePixels(mil::PixelArithmetic &pixels, int64_t channels) {
+    while (true) {
+      bool scale = consume("scale");
+      if (!scale && !consume("bias"))
+        return Error::success();
+      llvm::SmallVectorImpl<double> &to = scale ? pixels.scale : pixels.bias;
+      StringRef word = scale ? "scale" : "bias";
+      if (!to.empty())
+        return makeError("{0} '{1}': {2} is said twice", what_, text_, word);
+      if (!consume("="))
+        return wanted("'='");
+      if (Error error = parseNumbers(to))
+        return error;
+      if (channels && to.size() != 1 && int64_t(to.size()) != channels)
+        return makeError("{0} '{1}': {2} has {3} numbers for {4} channels; one for all, or one for "
+                         "each, is wanted",
+                         what_, text_, word, to.size(), channels);
+    }
+  }
+
+  Error parseNumbers(llvm::SmallVectorImpl<double> &numbers) {
+    bool several = consume("[");
+    do {
+      if (Error error = parseNumber(numbers.emplace_back()))
+        return error;
+    } while (several && consume(","));
+    return !several || consume("]") ? Error::success() : wanted("',' or ']'");
+  }
+
+  Error parseNumber(double &number) {
+    auto decimal = [&](double &value) {
+      skipSpace();
+      StringRef digits = rest_.take_while(
+          [](char c) { return llvm::isDigit(c) || StringRef("+-.eE").contains(c); });
+      if (digits.getAsDouble(value) || !std::isfinite(value))
+        return false;
+      rest_ = rest_.drop_front(digits.size());
+      return true;
+    };
+    double divisor = 1;
+    if (!decimal(number) || (consume("/") && (!decimal(divisor) || divisor == 0)))
+      return wanted("a number, such as 0.5 or 1/255");
+    number /= divisor;
+    if (!std::isfinite(float(number)))
+      return wanted("a number that fp32 holds");
+    return Error::success();
+  }
+
+  /// Behind '[': to the end of the shape.
+  Error parseShape(llvm::SmallVectorImpl<Range> &shape) {
     if (consume("]"))
       return makeError("input '{0}': Core ML has no inputs without dimensions; [1] holds one "
                        "number",
@@ -132,11 +271,18 @@ private:
   static constexpr mil::DTypeSet allowed = setOf(mil::DType::F16) | setOf(mil::DType::F32) |
                                            setOf(mil::DType::I32) | setOf(mil::DType::Bool);
   StringRef text_, rest_;
+  const char *what_, *example_;
 };
 
 } // namespace
 
 Expected<InputSpec> parseInput(StringRef text) { return Parser(text).parse(); }
+Expected<OutputSpec> parseOutput(StringRef text) {
+  return Parser(text, "output", "y=fp32").parseOutput();
+}
+Expected<mil::PixelArithmetic> parsePixels(StringRef text) {
+  return Parser(text, "pixels", "scale=1/255 bias=[-0.485, -0.456, -0.406]").parsePixels();
+}
 
 std::string inputText(const InputSpec &input) {
   std::string text;
@@ -145,8 +291,12 @@ std::string inputText(const InputSpec &input) {
     out << input.name << '=';
   if (input.dtype)
     out << mil::name(*input.dtype);
+  if (input.image)
+    out << "image";
   auto shape = [&](auto &&dims, auto &&print) {
     out << '[';
+    if (input.image)
+      out << mil::name(*input.image) << ", ";
     llvm::interleaveComma(dims, out, print);
     out << ']';
   };
@@ -156,14 +306,20 @@ std::string inputText(const InputSpec &input) {
       if (dim.upper != dim.lower)
         out << ".." << dim.upper;
     });
-    return text;
+  } else {
+    out << '{';
+    for (size_t i = 0; i < input.enumerated.size(); ++i) {
+      out << (i ? ", " : "");
+      shape(input.enumerated[i], [&](int64_t size) { out << size; });
+    }
+    out << '}';
   }
-  out << '{';
-  for (size_t i = 0; i < input.enumerated.size(); ++i) {
-    out << (i ? ", " : "");
-    shape(input.enumerated[i], [&](int64_t size) { out << size; });
-  }
-  out << '}';
+  auto numbers = [&](StringRef word, llvm::ArrayRef<double> values) {
+    if (!values.empty())
+      out << fmt::format(" {0}=[{1}]", word, fmt::join(values, ", "));
+  };
+  numbers("scale", input.pixels.scale);
+  numbers("bias", input.pixels.bias);
   return text;
 }
 

@@ -1,14 +1,22 @@
-// How inputs are declared in text, on the command line and in recipes alike.
+// How inputs and outputs are declared in text, on the command line and in recipes alike.
 //
-//   input  := (name '=')? dtype? shapes
-//   dtype  := 'fp16' | 'fp32' | 'int32' | 'bool'
-//   shapes := shape | '{' shape (',' shape)* '}'
-//   shape  := '[' dim (',' dim)* ']'
-//   dim    := size | size '..' size
+//   input   := (name '=')? (dtype? shapes | image pixels)
+//   output  := name ('=' ('fp16' | 'fp32' | 'image' '[' format (',' dim)* ']'))?
+//   dtype   := 'fp16' | 'fp32' | 'int32' | 'bool'
+//   shapes  := shape | '{' shape (',' shape)* '}'
+//   shape   := '[' dim (',' dim)* ']'
+//   dim     := size | size '..' size
+//   image   := 'image' (colours | '{' colours (',' colours)* '}')
+//   colours := '[' format (',' dim)* ']'
+//   format  := 'rgb' | 'bgr' | 'gray' | 'gray16'
+//   pixels  := ('scale' '=' numbers)? ('bias' '=' numbers)?       in either order
+//   numbers := number | '[' number (',' number)* ']'              for all channels, or one for each
+//   number  := decimal ('/' decimal)?
 //
 //   x=[1, 6000]           floating-point of the compiled precision
 //   tokens=int32[1, 1..128]      from 1 to 128
-//   image=fp16{[1,3,224,224],[1,3,512,512]}   one of these; the first is the default
+//   x=fp16{[1,3,224,224],[1,3,512,512]}   one of these; the first is the default
+//   photo=image[rgb, 1, 3, 224, 224] scale=1/255 bias=[-0.485, -0.456, -0.406]
 //
 // Spaces mean nothing. Without a name the input keeps that of the method's argument.
 #pragma once
@@ -23,5 +31,11 @@ Expected<frontend::InputSpec> parseInput(llvm::StringRef text);
 
 /// The inverse of parseInput(), in the spelling above.
 std::string inputText(const frontend::InputSpec &input);
+
+/// Whether the name is a legal one is for whoever has the text.
+Expected<frontend::OutputSpec> parseOutput(llvm::StringRef text);
+
+/// `pixels` of the grammar: what is said of an image behind its shape.
+Expected<mil::PixelArithmetic> parsePixels(llvm::StringRef text);
 
 } // namespace plait::driver

@@ -38,7 +38,10 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   out << '\n';
   auto features = [&](StringRef kind, const std::vector<PackageSummary::Feature> &list) {
     for (const PackageSummary::Feature &feature : list)
-      out << fmt::format("  {0:<12}{1}: {2}\n", kind, feature.name, describe(feature.type));
+      out << fmt::format("  {0:<12}{1}: {2}{3}{4}{5}\n", kind, feature.name,
+                         feature.image ? mil::name(*feature.image).str() + " image, " : "",
+                         describe(feature.type), feature.description.empty() ? "" : "; ",
+                         llvm::json::fixUTF8(feature.description));
   };
   features("input", function.inputs);
   if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())

@@ -1,9 +1,12 @@
 // Choosing a function of a package, and reading its arrays.
 #include "driver/PackageFunctions.h"
 
+#include "runtime/arrays/ImageFile.h"
 #include "runtime/arrays/Npy.h"
 
 #include "llvm/ADT/StringExtras.h"
+
+#include <cmath>
 
 namespace plait::driver {
 
@@ -44,9 +47,26 @@ Expected<const mil::Value *> findInput(const mil::Function &function, llvm::Stri
                    didYouMean(name, known), known.empty() ? "none" : llvm::join(known, ", "));
 }
 
+/// What an array can be to an image whose pixels are bytes: whole numbers from 0 to 255.
+static Expected<mil::TensorData> toPixels(mil::TensorData array, const mil::Value &input,
+                                          llvm::StringRef file) {
+  auto values = array.cast(mil::DType::F32).floatValues();
+  if (!values)
+    return values.takeError();
+  for (double value : *values)
+    if (!(value >= 0 && value <= 255 && value == std::floor(value)))
+      return makeError("{0}: {1} is no pixel of the image '{2}': whole numbers from 0 to 255 are "
+                       "wanted",
+                       file, value, input.name);
+  return array.cast(input.type.dtype());
+}
+
 Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &input,
                                        llvm::StringRef file) {
   mil::DType from = array.dtype(), to = input.type.dtype();
+  auto image = input.block()->function()->infoOfInput(input.index()).image;
+  if (image && mil::pixelType(*image) == mil::DType::F32)
+    return toPixels(std::move(array), input, file);
   // What is declared bool is a number in Core ML; 0 and 1 are numbers of every type.
   if (from == to || from == mil::DType::Bool || (mil::isFloat(from) && mil::isFloat(to)))
     return array.cast(to);
@@ -68,8 +88,53 @@ Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &
   return array.cast(to);
 }
 
+/// Whether the input can have this shape, which is that of an image of its format.
+static bool takesSize(const mil::Value &input, const mil::InputInfo &info,
+                      llvm::ArrayRef<int64_t> shape) {
+  if (!info.enumeratedShapes.empty())
+    return llvm::any_of(info.enumeratedShapes,
+                        [&](llvm::ArrayRef<int64_t> one) { return one == shape; });
+  return llvm::all_of(llvm::zip(input.type.shape(), shape), [](auto pair) {
+    auto [dim, size] = pair;
+    return size >= dim.lower() && size <= dim.upper();
+  });
+}
+
+static Expected<mil::TensorData> readPixels(const mil::Value &input, llvm::StringRef file,
+                                            bool resize) {
+  const mil::InputInfo &info = input.block()->function()->infoOfInput(input.index());
+  if (!info.image)
+    return makeError("{0}: this is an image, and input '{1}' takes an array, {2}", file, input.name,
+                     input.type.str());
+  if (*info.image == mil::PixelFormat::Gray16)
+    return makeError("{0}: input '{1}' is a gray16 image, whose numbers no PNG or JPEG holds; give "
+                     "an array",
+                     file, input.name);
+  auto image = runtime::readImage(file, *info.image);
+  if (!image || takesSize(input, info, image->shape()))
+    return image;
+  llvm::SmallVector<int64_t, 5> shape = info.defaultShape;
+  if (shape.empty())
+    for (const mil::Dim &dim : input.type.shape())
+      shape.push_back(dim.lower());
+  if (!resize)
+    return makeError("{0}: the image is {1} x {2}, and input '{3}' takes {4} x {5}{6}; --resize "
+                     "makes it so",
+                     file, image->shape()[3], image->shape()[2], input.name, shape[3], shape[2],
+                     input.type.hasStaticShape() ? "" : " and others");
+  return runtime::resizeImage(*image, shape[2], shape[3]);
+}
+
+Expected<mil::TensorData> readArray(const mil::Value &input, llvm::StringRef file, bool resize) {
+  auto array =
+      runtime::isImageFile(file) ? readPixels(input, file, resize) : runtime::readNpy(file);
+  if (!array)
+    return array.takeError();
+  return convertArray(std::move(*array), input, file);
+}
+
 Expected<runtime::NamedTensor> readInput(const Option &option, llvm::StringRef given,
-                                         const mil::Function &function) {
+                                         const mil::Function &function, bool resize) {
   auto pair = splitPair(option, given);
   if (!pair)
     return pair.takeError();
@@ -77,20 +142,18 @@ Expected<runtime::NamedTensor> readInput(const Option &option, llvm::StringRef g
   auto input = findInput(function, name);
   if (!input)
     return input.takeError();
-  auto array = runtime::readNpy(file);
+  auto array = readArray(**input, file, resize);
   if (!array)
     return array.takeError();
-  auto converted = convertArray(*array, **input, file);
-  if (!converted)
-    return converted.takeError();
-  return runtime::NamedTensor{name, *converted};
+  return runtime::NamedTensor{name, std::move(*array)};
 }
 
-Expected<std::vector<runtime::NamedTensor>>
-readInputs(const Arguments &arguments, const Option &option, const mil::Function &function) {
+Expected<std::vector<runtime::NamedTensor>> readInputs(const Arguments &arguments,
+                                                       const Option &option,
+                                                       const mil::Function &function, bool resize) {
   std::vector<runtime::NamedTensor> inputs;
   for (const std::string &given : arguments.values(option)) {
-    auto input = readInput(option, given, function);
+    auto input = readInput(option, given, function, resize);
     if (!input)
       return input.takeError();
     inputs.push_back(std::move(*input));

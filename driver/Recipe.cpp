@@ -2,6 +2,7 @@
 // at its place and unknown or repeated keys are found.
 #include "driver/Recipe.h"
 #include "driver/AdapterSyntax.h"
+#include "driver/ClassLabels.h"
 
 #include "driver/CommandLine.h"
 #include "driver/DeviceRules.h"
@@ -159,15 +160,46 @@ private:
     });
     return result;
   }
-  std::vector<std::string> names(yaml::Node &node) {
-    std::vector<std::string> result;
+  std::vector<frontend::OutputSpec> outputs(yaml::Node &node) {
+    std::vector<frontend::OutputSpec> result;
     texts(node, "an output name", [&](yaml::Node &element, std::string value) {
-      if (complaint_.empty() && !mil::isLegalName(value))
-        complain(element, "the output name '" + value +
-                              "' cannot be one in Core ML: " + mil::whyIllegal(value));
-      result.push_back(std::move(value));
+      auto output = parseOutput(value);
+      if (!output)
+        return complain(element, toString(output.takeError()));
+      if (complaint_.empty() && !mil::isLegalName(output->name))
+        complain(element, "the output name '" + output->name +
+                              "' cannot be one in Core ML: " + mil::whyIllegal(output->name));
+      result.push_back(std::move(*output));
     });
     return result;
+  }
+  void describe(yaml::Node &node, std::map<std::string, std::string> &to) {
+    eachEntry(node, "describe", [&](yaml::Node &, StringRef name, yaml::Node &value) {
+      to[name.str()] = text(value, name);
+    });
+  }
+  /// A file, or a mapping that also says which output holds the probabilities and what the label is
+  /// called.
+  std::optional<frontend::ClassLabels> classes(yaml::Node &node) {
+    std::string path, label, scores;
+    if (!llvm::isa<yaml::MappingNode>(node))
+      path = file(node, "classes");
+    else
+      fields(node, "classes",
+             {{"file", [&](yaml::Node &n) { path = file(n, "file"); }},
+              {"label", [&](yaml::Node &n) { label = text(n, "label"); }},
+              {"output", [&](yaml::Node &n) { scores = text(n, "output"); }}});
+    if (complaint_.empty() && path.empty())
+      complain(node, "classes has no `file:`");
+    if (!complaint_.empty())
+      return std::nullopt;
+    auto read = readClasses(path, label);
+    if (!read) {
+      complain(node, toString(read.takeError()));
+      return std::nullopt;
+    }
+    read->scores = scores;
+    return std::move(*read);
   }
   void states(yaml::Node &node, frontend::StatesRequest &to) {
     texts(node, "a state", [&](yaml::Node &element, std::string value) {
@@ -196,7 +228,9 @@ private:
     if (llvm::isa<yaml::NullNode>(root))
       return complain(1, 1, kEmpty);
     std::vector<frontend::InputSpec> commonInputs;
-    std::vector<std::string> commonOutputs;
+    std::vector<frontend::OutputSpec> commonOutputs;
+    std::map<std::string, std::string> commonDescriptions;
+    std::optional<frontend::ClassLabels> commonClasses;
     frontend::StatesRequest commonStates;
     std::string single;
     yaml::Node *defaultNode = nullptr;
@@ -209,7 +243,9 @@ private:
          {"functions", [&](yaml::Node &n) { readFunctions(n); }},
          {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
          {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
-         {"outputs", [&](yaml::Node &n) { commonOutputs = names(n); }},
+         {"outputs", [&](yaml::Node &n) { commonOutputs = outputs(n); }},
+         {"describe", [&](yaml::Node &n) { describe(n, commonDescriptions); }},
+         {"classes", [&](yaml::Node &n) { commonClasses = classes(n); }},
          {"states", [&](yaml::Node &n) { states(n, commonStates); }},
          {"state_init", [&](yaml::Node &n) { commonStates.inputs = stateInputs(n); }},
          {"default",
@@ -281,6 +317,9 @@ private:
         function.inputs = commonInputs;
       if (function.outputs.empty())
         function.outputs = commonOutputs;
+      function.descriptions.insert(commonDescriptions.begin(), commonDescriptions.end());
+      if (!function.classes)
+        function.classes = commonClasses;
       function.states.addDefaults(commonStates);
       if (function.adapters.specs.empty())
         continue;
@@ -330,7 +369,9 @@ private:
         fields(value, "a base",
                {{"model", [&](yaml::Node &n) { base.model = file(n, "model"); }},
                 {"inputs", [&](yaml::Node &n) { base.inputs = inputs(n); }},
-                {"outputs", [&](yaml::Node &n) { base.outputs = names(n); }},
+                {"outputs", [&](yaml::Node &n) { base.outputs = outputs(n); }},
+                {"describe", [&](yaml::Node &n) { describe(n, base.descriptions); }},
+                {"classes", [&](yaml::Node &n) { base.classes = classes(n); }},
                 {"states", [&](yaml::Node &n) { states(n, base.states); }},
                 {"state_init", [&](yaml::Node &n) { base.states.inputs = stateInputs(n); }},
                 {"lora", [&](yaml::Node &n) { base.lora = lora(n); }},
@@ -364,6 +405,9 @@ private:
           made.inputs = base.inputs;
         if (made.outputs.empty())
           made.outputs = base.outputs;
+        made.descriptions.insert(base.descriptions.begin(), base.descriptions.end());
+        if (!made.classes)
+          made.classes = base.classes;
         made.states.addDefaults(base.states);
         if (!made.lora && !made.adapters.specs.empty())
           made.lora = base.lora;
@@ -400,7 +444,9 @@ private:
                 {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, given); }},
                 {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, given); }},
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
-                {"outputs", [&](yaml::Node &n) { function.outputs = names(n); }},
+                {"outputs", [&](yaml::Node &n) { function.outputs = outputs(n); }},
+                {"describe", [&](yaml::Node &n) { describe(n, function.descriptions); }},
+                {"classes", [&](yaml::Node &n) { function.classes = classes(n); }},
                 {"states", [&](yaml::Node &n) { states(n, function.states); }},
                 {"state_init", [&](yaml::Node &n) { function.states.inputs = stateInputs(n); }},
                 {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});

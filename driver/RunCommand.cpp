@@ -4,11 +4,9 @@
 #include "driver/Diagnostics.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
+#include "driver/RunOutputs.h"
 #include "driver/RunPlan.h"
 #include "mil/MappedStorage.h"
-#include "runtime/arrays/Npy.h"
-#include "support/Folders.h"
-#include "support/Temporary.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -25,10 +23,12 @@ namespace {
 
 constexpr Option functionOption{"function", "NAME", "the function to run (the default function)"};
 constexpr Option inputOption{
-    "input", "NAME=FILE.npy",
-    "an input's array; a floating-point, integer or bool type is converted to "
-    "the input's own",
+    "input", "NAME=FILE",
+    "an input's array in a .npy file; a floating-point, integer or bool type is converted to "
+    "the input's own. Of an image, a PNG or JPEG",
     0, Scope::Many};
+constexpr Option resizeOption{"resize", nullptr,
+                              "images of another size are made the default size of their input"};
 constexpr Option outputDirOption{"output-dir", "FOLDER",
                                  "where OUTPUT.npy is written for every output; made where it does "
                                  "not exist"};
@@ -50,74 +50,12 @@ constexpr Option timeOption{"time", nullptr, "says how long loading and each cal
 constexpr Option profileOption{"profile", nullptr,
                                "says for each kind of operation how often it ran and how long"};
 
-constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &stepsOption};
+constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &resizeOption,
+                                          &stepsOption};
 constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption, &statesOption};
 constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption};
 constexpr Section sections[] = {
     {"What to run", inputOptions}, {"What to write", outputOptions}, {"How", runningOptions}};
-
-/// A value's name as that of a file: packages of other tools have names with slashes.
-std::string fileName(StringRef name) {
-  std::string file = name.str();
-  for (char &c : file)
-    if (!llvm::isAlnum(c) && c != '_' && c != '-' && c != '.')
-      c = '_';
-  return file + ".npy";
-}
-
-/// As NumPy can hold it: narrow and brain floats and sub-byte integers in the next type that can.
-mil::TensorData forNumPy(const mil::TensorData &value) {
-  if (value.dtype() == mil::DType::BF16)
-    return value.cast(mil::DType::F32);
-  if (mil::isSubByte(value.dtype()))
-    return value.cast(mil::isUnsigned(value.dtype()) ? mil::DType::U8 : mil::DType::I8);
-  return value;
-}
-
-Error write(StringRef folder, StringRef name, const mil::TensorData &value,
-            const std::string &place = "") {
-  llvm::SmallString<256> file(folder);
-  llvm::sys::path::append(file, fileName(name));
-  if (Error error = runtime::writeNpy(file, forNumPy(value)))
-    return error;
-  llvm::outs() << file << ": " << value.type().str() << (place.empty() ? "" : ", ") << place
-               << '\n';
-  return Error::success();
-}
-
-/// Where in the model each value comes from, as far as the package says.
-llvm::StringMap<std::string> placesOf(mil::Function &function) {
-  llvm::StringMap<std::string> places;
-  mil::walk(function.body(), [&](mil::Op &op) {
-    for (const auto &result : op.results())
-      places[StringRef(result->name)] = op.location.str();
-  });
-  return places;
-}
-
-Error writeResults(mil::Function &function, StringRef folder,
-                   llvm::ArrayRef<runtime::NamedResult> outputs,
-                   llvm::ArrayRef<runtime::NamedTensor> traced) {
-  if (std::error_code ec = makeFolders(folder))
-    return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
-  collectAbandoned(folder);
-  for (const runtime::NamedResult &output : outputs) {
-    const mil::TensorData *value = output.value.tensor();
-    if (!value)
-      return makeError("output '{0}' is {1}; only tensors can be written as .npy", output.name,
-                       output.value.type().str());
-    if (Error error = write(folder, output.name, *value))
-      return error;
-  }
-  llvm::StringMap<std::string> places;
-  if (!traced.empty())
-    places = placesOf(function);
-  for (const runtime::NamedTensor &value : traced)
-    if (llvm::none_of(outputs, [&](const auto &output) { return output.name == value.name; }))
-      if (Error error = write(folder, value.name, value.value, places.lookup(value.name)))
-        return error;
-  return Error::success();
-}
 
 class Stopwatch {
 public:
@@ -225,7 +163,7 @@ Expected<int> run(const Arguments &arguments) {
   auto function = findFunction(**package, *path, arguments.value(functionOption));
   if (!function)
     return function.takeError();
-  auto common = readInputs(arguments, inputOption, **function);
+  auto common = readInputs(arguments, inputOption, **function, arguments.has(resizeOption));
   if (!common)
     return common.takeError();
   auto steps = allSteps(arguments, **function);
@@ -253,7 +191,7 @@ Expected<int> run(const Arguments &arguments) {
     if (!ready)
       return ready.takeError();
     auto &[called, runner] = **ready;
-    auto inputs = stepInputs(step, *called, *common, outputs);
+    auto inputs = stepInputs(step, *called, *common, outputs, arguments.has(resizeOption));
     if (!inputs)
       return inputs.takeError();
     Stopwatch running;
@@ -272,7 +210,7 @@ Expected<int> run(const Arguments &arguments) {
       return error;
     if (arguments.has(statesOption))
       for (const runtime::NamedTensor &state : runner.states())
-        if (Error error = write(target, state.name, state.value))
+        if (Error error = writeArray(target, state.name, state.value))
           return error;
     return Error::success();
   };

@@ -2,7 +2,6 @@
 #include "driver/RunPlan.h"
 
 #include "driver/PackageFunctions.h"
-#include "runtime/arrays/Npy.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
@@ -105,12 +104,15 @@ Expected<std::vector<RunStep>> readSteps(StringRef source, const mil::Function &
     return std::vector<RunStep>{std::move(step)};
   if (!llvm::sys::fs::is_directory(source))
     return readPlan(source);
-  for (const auto &input : function.inputs()) {
-    llvm::SmallString<256> file(source);
-    path::append(file, input->name + ".npy");
-    if (!input->type.isState() && llvm::sys::fs::exists(file))
-      step.inputs[input->name.str()] = {false, file.str().str()};
-  }
+  for (auto [i, input] : llvm::enumerate(function.inputs()))
+    for (const char *ending : {".npy", ".png", ".jpg", ".jpeg"}) {
+      llvm::SmallString<256> file(source);
+      path::append(file, input->name + ending);
+      bool isArray = StringRef(ending) == ".npy";
+      if (!input->type.isState() && (isArray || function.infoOfInput(i).image) &&
+          llvm::sys::fs::exists(file))
+        step.inputs.try_emplace(input->name.str(), StepInput{false, file.str().str()});
+    }
   if (step.inputs.empty() &&
       llvm::any_of(function.inputs(), [](const auto &input) { return !input->type.isState(); }))
     return makeError("{0}: the folder holds no NAME.npy for an input of function '{1}'", source,
@@ -133,7 +135,7 @@ static Expected<mil::TensorData> fromOutput(const StepInput &source,
 Expected<std::vector<runtime::NamedTensor>>
 stepInputs(const RunStep &step, const mil::Function &function,
            llvm::ArrayRef<runtime::NamedTensor> common,
-           llvm::ArrayRef<runtime::NamedResult> previous) {
+           llvm::ArrayRef<runtime::NamedResult> previous, bool resize) {
   std::vector<runtime::NamedTensor> inputs;
   for (const runtime::NamedTensor &input : common)
     if (!step.inputs.count(input.name))
@@ -142,10 +144,16 @@ stepInputs(const RunStep &step, const mil::Function &function,
     auto input = findInput(function, name);
     if (!input)
       return input.takeError();
-    auto array = source.fromOutput ? fromOutput(source, previous) : runtime::readNpy(source.name);
+    if (!source.fromOutput) {
+      auto array = readArray(**input, source.name, resize);
+      if (!array)
+        return array.takeError();
+      inputs.push_back({name, std::move(*array)});
+      continue;
+    }
+    auto array = fromOutput(source, previous);
     if (!array)
-      return source.fromOutput ? addContext(array.takeError(), "input '" + name + "'")
-                               : array.takeError();
+      return addContext(array.takeError(), "input '" + name + "'");
     auto converted = convertArray(*array, **input, source.name);
     if (!converted)
       return converted.takeError();

@@ -3,7 +3,7 @@
 //   plan := {"steps": [step (',' step)*]}
 //   step := {"function": NAME, "inputs": {NAME: source, …}, "repeat": N}
 //           the function is the command's and repeat is 1 where not said
-//   source := "FILE.npy"                                    relative to the plan's folder
+//   source := "FILE.npy" | "FILE.png" | "FILE.jpg"          relative to the plan's folder
 //           | {"output": NAME}                              what the call before gave
 //
 // A folder is a step too: its NAME.npy is the array of the input NAME. A number is that many calls
@@ -34,10 +34,11 @@ struct RunStep {
 Expected<std::vector<RunStep>> readSteps(llvm::StringRef path, const mil::Function &function);
 
 /// What the call takes: `common` arrays, and the step's own, which have the last word. `previous`
-/// holds the outputs of the call before. Every array is converted to its input's element type.
+/// holds the outputs of the call before. `resize` is for images. Every array is converted to its
+/// input's element type.
 Expected<std::vector<runtime::NamedTensor>>
 stepInputs(const RunStep &step, const mil::Function &function,
            llvm::ArrayRef<runtime::NamedTensor> common,
-           llvm::ArrayRef<runtime::NamedResult> previous);
+           llvm::ArrayRef<runtime::NamedResult> previous, bool resize = false);
 
 } // namespace plait::driver

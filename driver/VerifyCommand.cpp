@@ -3,6 +3,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/InputSyntax.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "mil/MappedStorage.h"
@@ -34,6 +35,10 @@ constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
                              "the bounds of an input's random integers (0 and 1, or the length of "
                              "what it indexes)",
                              0, Scope::Function};
+constexpr Option imageOption{"image", "NAME='scale=S bias=B'",
+                             "what was said of an image's pixels to compile: the function is given "
+                             "random pixels, the model pixel * scale + bias",
+                             0, Scope::Function};
 constexpr Option computeOption{"compute", "fp32|native",
                                "how operations on fp16 compute: in fp32 with a rounded result "
                                "(fp32), or in fp16 throughout"};
@@ -50,7 +55,7 @@ constexpr Option bisectOption{
     "first at which fp16 leaves fp32, and the first overflow or NaN"};
 constexpr const Option *functionOptions[] = {
     &functionOption,  &againstOption,   &adapterOption, &adapterRootOption, &allowUnmatchedOption,
-    &loraAlphaOption, &loraScaleOption, &inputOption,   &rangeOption};
+    &loraAlphaOption, &loraScaleOption, &inputOption,   &rangeOption,       &imageOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
                                             &drawsOption,    &stepsOption,    &computeOption,
                                             &bisectOption};
@@ -67,6 +72,7 @@ struct Target {
   bool allowUnmatched = false;
   std::optional<adapters::GivenScale> scale;
   std::vector<std::string> inputs, ranges;
+  std::map<std::string, mil::PixelArithmetic> pixels;
 };
 
 Expected<std::vector<Target>> targets(const Arguments &arguments) {
@@ -99,6 +105,14 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       target.inputs.push_back(item.value);
     } else if (item.option == &rangeOption) {
       target.ranges.push_back(item.value);
+    } else if (item.option == &imageOption) {
+      auto pair = splitPair(imageOption, item.value);
+      if (!pair)
+        return pair.takeError();
+      auto pixels = parsePixels(pair->second);
+      if (!pixels)
+        return usageError("--image {0}: {1}", item.value, toString(pixels.takeError()));
+      target.pixels[pair->first] = std::move(*pixels);
     }
   }
   if (found.empty())
@@ -118,6 +132,7 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       target.scale = common.scale;
     target.inputs.insert(target.inputs.begin(), common.inputs.begin(), common.inputs.end());
     target.ranges.insert(target.ranges.begin(), common.ranges.begin(), common.ranges.end());
+    target.pixels.insert(common.pixels.begin(), common.pixels.end());
   }
   return found;
 }
@@ -228,6 +243,7 @@ Expected<int> run(const Arguments &arguments) {
     if (!function)
       return function.takeError();
     runtime::VerifyOptions own = options;
+    own.pixels = target.pixels;
     for (const std::string &given : target.ranges)
       if (Error failure = addRange(own, given))
         return failure;

@@ -5,6 +5,7 @@
 #include "mil/ModuleTree.h"
 #include "mil/RecordChecksum.h"
 
+#include <map>
 #include <set>
 
 namespace torch::jit {
@@ -26,10 +27,42 @@ struct InputSpec {
   /// One dimension: fixed (lower = upper) or a range.
   struct Range {
     int64_t lower, upper;
+    bool operator==(const Range &) const = default;
   };
   llvm::SmallVector<Range, 5> shape;
   /// Several static shapes instead; the first is the default. Empty where `shape` says all.
   std::vector<llvm::SmallVector<int64_t, 5>> enumerated;
+  /// An image of this format, whose pixels the model takes after the arithmetic.
+  std::optional<mil::PixelFormat> image;
+  mil::PixelArithmetic pixels;
+
+  bool operator==(const InputSpec &) const = default;
+};
+
+/// What the user declares of one result.
+struct OutputSpec {
+  OutputSpec(std::string name = "") : name(std::move(name)) {}
+  OutputSpec(const char *name) : name(name) {}
+
+  std::string name; ///< the interface's
+  /// F16 or F32; nullopt: floating-point of the requested precision.
+  std::optional<mil::DType> dtype;
+  std::optional<mil::PixelFormat> image;
+  llvm::SmallVector<InputSpec::Range, 5> shape; ///< of an image, to be checked; may be empty
+
+  bool operator==(const OutputSpec &) const = default;
+};
+
+/// The classes that a result holds a probability of each of.
+struct ClassLabels {
+  /// One of the two is empty.
+  std::vector<std::string> texts;
+  std::vector<int64_t> numbers;
+  std::string label = "classLabel"; ///< the output that names the likeliest class
+  std::string scores;               ///< the result; "": the only one with as many elements
+
+  size_t count() const { return texts.size() + numbers.size(); }
+  bool operator==(const ClassLabels &) const = default;
 };
 
 /// What becomes of a tensor of the model that the function writes.
@@ -70,10 +103,13 @@ struct StatesRequest {
 struct ModelFunction {
   std::string name;
   std::string model; ///< the TorchScript file; of a module in memory: what errors call it
-  std::vector<InputSpec> inputs = {};    ///< in the order of the method's tensor arguments
-  std::vector<std::string> outputs = {}; ///< names in order; missing ones get default names
+  std::vector<InputSpec> inputs = {};   ///< in the order of the method's tensor arguments
+  std::vector<OutputSpec> outputs = {}; ///< in order; missing ones get default names
   std::string method = "forward";
   StatesRequest states = {};
+  std::optional<ClassLabels> classes = {};
+  /// Texts for people, by the names of inputs, outputs and states.
+  std::map<std::string, std::string> descriptions = {};
   /// A module in memory in place of the file. It is lowered in evaluation mode whatever mode it is
   /// in. Its tensors become the constants where they lie, kept alive by the program, and must not
   /// be written to while it is used; those of other devices are copied once, to mapped memory. The

@@ -56,7 +56,7 @@ private:
 Function *cloneFunction(Program &program, const Function &original, llvm::StringRef name) {
   Function *made = program.addFunction(name, original.opset);
   made->inputInfo = original.inputInfo;
-  made->outputFeatures = original.outputFeatures;
+  made->outputInfo = original.outputInfo;
   made->attributes = original.attributes;
   made->otherDescription = original.otherDescription;
   Cloner(*made).copy(original.body(), made->body());

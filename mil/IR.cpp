@@ -255,6 +255,16 @@ Value *Function::addInput(Type type, llvm::StringRef name) {
   return body_.addArg(std::move(type), name);
 }
 
+const InputInfo &Function::infoOfInput(size_t index) const {
+  static const InputInfo nothing;
+  return index < inputInfo.size() ? inputInfo[index] : nothing;
+}
+
+const OutputInfo &Function::infoOfOutput(size_t index) const {
+  static const OutputInfo nothing;
+  return index < outputInfo.size() ? outputInfo[index] : nothing;
+}
+
 Name Function::uniqueName(llvm::StringRef hint) {
   Name base = legalName(hint);
   auto [it, fresh] = names_.try_emplace(base, 0);

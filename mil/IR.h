@@ -17,6 +17,7 @@
 #include "mil/Location.h"
 #include "mil/Name.h"
 #include "mil/OpInfo.h"
+#include "mil/Pixels.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/MapVector.h"
@@ -237,10 +238,18 @@ struct InputInfo {
   std::vector<llvm::SmallVector<int64_t, 5>> enumeratedShapes;
   /// The default shape of a flexible input; empty when the type is static.
   llvm::SmallVector<int64_t, 5> defaultShape;
+  std::optional<PixelFormat> image; ///< nullopt: an array
+  std::string description;          ///< a text for people
   /// The description of an input that came from a package and says more than the type and the above
-  /// (an image, a default value, a text): a serialised FeatureDescription, written back as it is.
-  /// Empty otherwise.
+  /// (a default value): a serialised FeatureDescription, written back as it is. Empty otherwise.
   std::string feature;
+};
+
+/// What the interface says of one output beyond its type.
+struct OutputInfo {
+  std::optional<PixelFormat> image;
+  std::string description;
+  std::string feature; ///< as InputInfo::feature
 };
 
 /// A named entry point. Inputs are the arguments of its body (states among them), outputs the
@@ -251,9 +260,8 @@ public:
 
   std::string name;
   Opset opset;
-  std::vector<InputInfo> inputInfo; ///< parallel to inputs(); may be shorter
-  std::vector<std::string>
-      outputFeatures; ///< as InputInfo::feature; parallel to outputs(), may be shorter
+  std::vector<InputInfo> inputInfo;   ///< parallel to inputs(); may be shorter
+  std::vector<OutputInfo> outputInfo; ///< parallel to outputs(); may be shorter
   std::vector<std::pair<std::string, Attr>> attributes;
   /// What a package that was read says of the function beyond inputs, outputs and states: a
   /// serialised FunctionDescription, written back as it is.
@@ -265,6 +273,9 @@ public:
   llvm::ArrayRef<std::unique_ptr<Value>> inputs() const { return body_.args(); }
   llvm::ArrayRef<Operand> outputs() const { return body_.outputs(); }
   Value *addInput(Type type, llvm::StringRef name);
+  /// What is said of an input or output; nothing where it has no entry.
+  const InputInfo &infoOfInput(size_t index) const;
+  const OutputInfo &infoOfOutput(size_t index) const;
 
   /// A name that no value or operation of the function has yet: `hint`, made a legal identifier, or
   /// hint_N.

@@ -34,6 +34,7 @@ private:
   void results(const Op &op);
   void define(const Value &value, const Block *block);
   void states(const Function &function);
+  void images(const Function &function);
   void attributes(llvm::ArrayRef<std::pair<std::string, Attr>> attributes);
 
   Error error_ = Error::success();
@@ -171,6 +172,19 @@ void Verifier::block(const Block &block) {
       forget(*result);
 }
 
+void Verifier::images(const Function &function) {
+  auto check = [&](const char *what, const Value &value, std::optional<PixelFormat> format) {
+    if (format && !isImageType(value.type, *format))
+      fail("{0} '{1}' is {2}; a {3} image is {4} of the shape [1, {5}, height, width]", what,
+           value.name, value.type.str(), name(*format), name(pixelType(*format)),
+           channelsOf(*format));
+  };
+  for (auto [index, input] : llvm::enumerate(function.inputs()))
+    check("input", *input, function.infoOfInput(index).image);
+  for (auto [index, output] : llvm::enumerate(function.outputs()))
+    check("output", *output.get(), function.infoOfOutput(index).image);
+}
+
 void Verifier::states(const Function &function) {
   for (const auto &input : function.inputs())
     if (input->type.isState())
@@ -205,6 +219,9 @@ void Verifier::function(const Function &function) {
           !compatible(input->type, Type::tensor(input->type.dtype(), shape)))
         fail("input '{0}' is {1} and cannot have the enumerated shape {2}", input->name,
              input->type.str(), str(Shape(shape.begin(), shape.end())));
+  if (function.outputInfo.size() > function.outputs().size())
+    fail("describes {0} outputs of {1}", function.outputInfo.size(), function.outputs().size());
+  images(function);
   block(function.body());
   states(function);
 }

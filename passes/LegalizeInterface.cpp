@@ -23,7 +23,8 @@
 // int32. Every input is used. No output is an input, a constant or another output; a constant
 // output gets a zero added that depends on an input. All functions are repaired alike. A state is
 // left alone, but what is written to it depends on a read of it: Core ML crashes where it loads a
-// function that writes a constant. This pass runs last: cleanup would undo it.
+// function that writes a constant. A classifier's `classify` stands last; its label stays what it
+// is. This pass runs last: cleanup would undo it.
 #include "passes/Constants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -145,7 +146,9 @@ private:
       changed = true;
     }
     value = output.get();
-    if (value->type.isTensor()) {
+    // The label of a classifier is a string or an int64 without dimensions.
+    bool isLabel = value->def() && value->def()->is(OpKind::classify);
+    if (value->type.isTensor() && !isLabel) {
       DType dtype = value->type.dtype(), outer = interfaceType(dtype);
       if (dtype != outer) {
         become(output,
@@ -202,6 +205,16 @@ bool legalizeWrite(Op &write) {
   return true;
 }
 
+/// Core ML takes a classifier whose `classify` is the last operation.
+bool moveClassifierLast(Block &body) {
+  for (Op &op : body)
+    if (op.is(OpKind::classify) && &op != &body.back()) {
+      body.insert(body.end(), body.remove(&op));
+      return true;
+    }
+  return false;
+}
+
 } // namespace
 
 bool legalizeInterface(Program &program, PassContext &) {
@@ -214,6 +227,7 @@ bool legalizeInterface(Program &program, PassContext &) {
       if (op.is(OpKind::write_state))
         changed |= legalizeWrite(op);
     });
+    changed |= moveClassifierLast(function->body());
   }
   return changed;
 }

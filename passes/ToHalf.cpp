@@ -9,8 +9,8 @@
 //   %y = cast(x = %r, dtype = "fp32")
 //
 // Inputs and outputs keep their types. coremltools decides what stays in fp32: control flow, lists
-// and states; parameters without fp16 in their domain; alpha and beta of activations and the
-// epsilon of inverse, log and rsqrt, which may differ in type from x.
+// and states; arithmetic on pixels; parameters without fp16 in their domain; alpha and beta of
+// activations and the epsilon of inverse, log and rsqrt, which may differ in type from x.
 //
 // Constants:
 //
@@ -83,6 +83,24 @@ bool isLayer(const Op &op) {
   }
 }
 
+/// Arithmetic with constants on the pixels of an image: in fp16 the scale would be off for all
+/// pixels alike, and each result be rounded once more. A cast behind it is as cheap as one before.
+bool isPixelArithmetic(const Op &op) {
+  if (!op.is(OpKind::mul) && !op.is(OpKind::add) && !op.is(OpKind::sub) && !op.is(OpKind::real_div))
+    return false;
+  for (unsigned x : {0u, 1u}) {
+    if (!constTensor(op[1 - x]))
+      continue;
+    const Value *value = op[x];
+    if (value->def())
+      return isPixelArithmetic(*value->def());
+    const Function *function = value->block()->function();
+    return value->block() == &function->body() &&
+           function->infoOfInput(value->index()).image.has_value();
+  }
+  return false;
+}
+
 class Halver {
 public:
   explicit Halver(PassContext &context) : context_(context) {}
@@ -103,7 +121,7 @@ private:
       Op &op = *it++;
       for (const auto &inner : op.blocks())
         visit(*inner);
-      if (op.info().half == HalfPolicy::Cast)
+      if (op.info().half == HalfPolicy::Cast && !isPixelArithmetic(op))
         convert(op);
     }
   }

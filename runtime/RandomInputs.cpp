@@ -203,6 +203,8 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
     DType dtype = input->type.dtype();
     llvm::SmallVector<int64_t, 5> shape = shapeOf(function, unsigned(index), draw);
     std::optional<Range> range = indexBounds(*input);
+    if (auto image = function.infoOfInput(index).image; image && *image != mil::PixelFormat::Gray16)
+      range = Range{0, 255};
     if (auto it = ranges.find(input->name); it != ranges.end())
       range = it->second;
     if (!range && (!mil::isFloat(dtype) || standsForBool(*input)))

@@ -22,8 +22,9 @@ bool standsForBool(const mil::Value &input);
 
 /// Floats are drawn from the normal distribution and rounded to their type, bools from both values,
 /// integers from `ranges` by input name, else from indexBounds(), else from {0, 1}: what masks and
-/// flags hold. A float input that reaches an index is drawn as an integer. Dynamic dimensions take
-/// the default shape, else their lower bound; in draws after the first, other sizes of their range.
+/// flags hold, pixels of images from 0 to 255. A float input that reaches an index is drawn as an
+/// integer. Dynamic dimensions take the default shape, else their lower bound; in draws after the
+/// first, other sizes of their range.
 Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
                                                 const llvm::StringMap<Range> &ranges = {},
                                                 unsigned draw = 0);

@@ -60,6 +60,24 @@ static std::vector<NamedTensor> withoutOwn(llvm::ArrayRef<NamedTensor> inputs,
   return others;
 }
 
+/// pixel * scale + bias, computed as the function does it.
+static Expected<TensorData> fromPixels(const TensorData &image,
+                                       const mil::PixelArithmetic &pixels) {
+  auto values = image.cast(DType::F32).floatValues();
+  if (!values)
+    return values.takeError();
+  int64_t size = image.shape()[2] * image.shape()[3];
+  auto of = [](llvm::ArrayRef<double> numbers, size_t channel, float otherwise) {
+    return numbers.empty() ? otherwise : float(numbers[numbers.size() == 1 ? 0 : channel]);
+  };
+  for (auto [i, value] : llvm::enumerate(*values)) {
+    size_t channel = i / size_t(size);
+    value = float(value) * of(pixels.scale, channel, 1);
+    value = float(value) + of(pixels.bias, channel, 0);
+  }
+  return TensorData::from<double>(DType::F64, image.shape(), *values).cast(DType::F32);
+}
+
 /// The inputs in the element types that the model most likely takes them in.
 static std::vector<NamedTensor> forModel(const mil::Function &function,
                                          llvm::ArrayRef<NamedTensor> inputs) {
@@ -69,6 +87,54 @@ static std::vector<NamedTensor> forModel(const mil::Function &function,
       if (input->name == tensor.name && standsForBool(*input))
         tensor.value = tensor.value.cast(mil::DType::Bool);
   return given;
+}
+
+static Error checkPixels(const mil::Function &function,
+                         const std::map<std::string, mil::PixelArithmetic> &pixels) {
+  for (const auto &[name, arithmetic] : pixels) {
+    const mil::Value *image = nullptr;
+    for (auto [i, input] : llvm::enumerate(function.inputs()))
+      if (input->name == name && function.infoOfInput(i).image)
+        image = input.get();
+    if (!image)
+      return makeError("function '{0}' has no image '{1}'", function.name, name);
+    for (size_t count : {arithmetic.scale.size(), arithmetic.bias.size()})
+      if (count > 1 && image->type.shape()[1] != mil::Dim(int64_t(count)))
+        return makeError("image '{0}' is {1}, and {2} numbers are given for its channels", name,
+                         image->type.str(), count);
+  }
+  return Error::success();
+}
+
+/// What a classifier gives beside what the model does: the probabilities as one array, and the
+/// label, which follows from them, left out.
+static Expected<std::vector<NamedResult>> withoutLabels(const mil::Function &function,
+                                                        llvm::ArrayRef<NamedResult> actual,
+                                                        llvm::ArrayRef<TensorData> expected) {
+  std::vector<NamedResult> results;
+  for (const auto &[output, declared] : llvm::zip(actual, function.outputs())) {
+    if (!declared->def() || !declared->def()->is(mil::OpKind::classify)) {
+      results.push_back(output);
+      continue;
+    }
+    const mil::Attr::Dict *dict = output.value.dict();
+    if (!dict)
+      continue;
+    std::vector<double> values;
+    for (const auto &[label, probability] : *dict) {
+      auto value = probability.tensor()->floatValues();
+      if (!value)
+        return value.takeError();
+      values.push_back(value->front());
+    }
+    size_t at = results.size();
+    llvm::SmallVector<int64_t, 5> shape{int64_t(values.size())};
+    if (at < expected.size() && expected[at].numElements() == shape[0])
+      shape.assign(expected[at].shape().begin(), expected[at].shape().end());
+    results.push_back(
+        {output.name, mil::Attr(TensorData::from<double>(DType::F64, shape, values))});
+  }
+  return results;
 }
 
 static bool isWorse(const Comparison &a, const Comparison &b) {
@@ -121,6 +187,8 @@ private:
   Error step(unsigned draw, unsigned number);
   /// The arrays of a call: drawn, given, or handed on from the call before.
   Expected<std::vector<NamedTensor>> inputsOf(unsigned draw, unsigned step);
+  /// Those that the model takes: without the function's own, and images as it takes them.
+  Expected<std::vector<NamedTensor>> commonOf(llvm::ArrayRef<NamedTensor> inputs);
   /// What the model's tensors hold now, for outputs that are handed on and for states.
   Error addKept(std::vector<NamedResult> &actual, std::vector<TensorData> &expected);
   Error lookInside(llvm::ArrayRef<NamedTensor> inputs);
@@ -180,6 +248,18 @@ Error Verification::draw(unsigned number) {
   return Error::success();
 }
 
+Expected<std::vector<NamedTensor>> Verification::commonOf(llvm::ArrayRef<NamedTensor> inputs) {
+  std::vector<NamedTensor> common = withoutOwn(inputs, own_);
+  for (NamedTensor &tensor : common)
+    if (auto it = options_.pixels.find(tensor.name); it != options_.pixels.end()) {
+      auto value = fromPixels(tensor.value, it->second);
+      if (!value)
+        return value.takeError();
+      tensor.value = std::move(*value);
+    }
+  return common;
+}
+
 Expected<std::vector<NamedTensor>> Verification::inputsOf(unsigned draw, unsigned step) {
   auto inputs = randomInputs(function_, options_.seed * 10000 + draw + step * 1000003ull,
                              options_.ranges, draw);
@@ -229,8 +309,10 @@ Error Verification::step(unsigned draw, unsigned number) {
   if (!inputs)
     return inputs.takeError();
   // The model first: what it refuses is no mistake of the package.
-  std::vector<NamedTensor> common = withoutOwn(*inputs, own_);
-  std::vector<NamedTensor> given = forModel(function_, common);
+  auto common = commonOf(*inputs);
+  if (!common)
+    return common.takeError();
+  std::vector<NamedTensor> given = forModel(function_, *common);
   auto expected = reference_(given);
   if (!expected)
     return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
@@ -238,20 +320,23 @@ Error Verification::step(unsigned draw, unsigned number) {
   if (!actual)
     return addContext(actual.takeError(), "on inputs " + shapesOf(*inputs));
   size_t returned = expected->size();
-  std::vector<NamedResult> results = *actual;
+  auto returnedResults = withoutLabels(function_, *actual, *expected);
+  if (!returnedResults)
+    return returnedResults.takeError();
+  std::vector<NamedResult> results = *returnedResults;
   if (Error error = addKept(results, *expected))
     return error;
   auto outputs = compareOutputs(function_, results, *expected, report_.tolerance, draw);
   if (!outputs)
     return outputs.takeError();
-  bool asBool = llvm::any_of(llvm::zip(given, common), [](auto pair) {
+  bool asBool = llvm::any_of(llvm::zip(given, *common), [](auto pair) {
     return std::get<0>(pair).value.dtype() != std::get<1>(pair).value.dtype();
   });
   // A number that the model makes a bool itself may be used as a number too.
   if (asBool && !allPassed(*outputs)) {
     reference_.undo();
-    auto again = reference_(common);
-    results = *actual;
+    auto again = reference_(*common);
+    results = *returnedResults;
     Error error = again ? addKept(results, *again) : again.takeError();
     auto compared = error ? Expected<std::vector<OutputReport>>(std::move(error))
                           : compareOutputs(function_, results, *again, report_.tolerance, draw);
@@ -287,7 +372,10 @@ Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs) {
   ReferenceTracer tracer;
   if (options_.tracer)
     tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
-      return options_.tracer(forModel(function_, withoutOwn(drawn, own_)));
+      auto common = commonOf(drawn);
+      if (!common)
+        return Expected<std::vector<ReferenceStep>>(common.takeError());
+      return options_.tracer(forModel(function_, *common));
     };
   auto found = bisect(function_, inputs, report_.tolerance, options_.compute, tracer);
   if (!found)
@@ -300,6 +388,8 @@ Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs) {
 
 Expected<VerifyReport> verifyFunction(const mil::Function &function, const Reference &reference,
                                       const VerifyOptions &options) {
+  if (Error error = checkPixels(function, options.pixels))
+    return error;
   bool half = usesHalf(function);
   VerifyReport report;
   report.tolerance = {options.absolute.value_or(half ? 1e-3 : 1e-5),

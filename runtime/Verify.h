@@ -19,6 +19,8 @@ struct VerifyOptions {
   /// Inputs of the function that the model does not have.
   llvm::StringSet<> ownInputs;
   llvm::StringMap<Range> ranges;
+  /// What the model takes of an image, whose pixels the function is given; nothing said: the same.
+  std::map<std::string, mil::PixelArithmetic> pixels;
   /// Defaults by the function: 1e-3 and 1e-2 where anything in it is fp16, else 1e-5 and 1e-4.
   std::optional<double> absolute, relative;
   Compute compute = Compute::Float32;

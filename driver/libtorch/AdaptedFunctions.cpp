@@ -47,22 +47,11 @@ AdaptedFunctions::AdaptedFunctions(const CompileOptions &options, frontend::Mode
     : options_(options), models_(models) {}
 AdaptedFunctions::~AdaptedFunctions() = default;
 
-static bool haveSameShape(const frontend::InputSpec &a, const frontend::InputSpec &b) {
-  return a.enumerated == b.enumerated && a.shape.size() == b.shape.size() &&
-         llvm::all_of(llvm::zip(a.shape, b.shape), [](auto pair) {
-           auto [x, y] = pair;
-           return x.lower == y.lower && x.upper == y.upper;
-         });
-}
-
 /// Whether two functions are the same but for their names and adapters.
 static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
   return a.model == b.model && a.module == b.module && a.method == b.method &&
-         a.states == b.states && a.outputs == b.outputs && a.inputs.size() == b.inputs.size() &&
-         llvm::all_of(llvm::zip(a.inputs, b.inputs), [](auto pair) {
-           const auto &[x, y] = pair;
-           return x.name == y.name && x.dtype == y.dtype && haveSameShape(x, y);
-         });
+         a.states == b.states && a.inputs == b.inputs && a.outputs == b.outputs &&
+         a.classes == b.classes && a.descriptions == b.descriptions;
 }
 
 // ---- Plans -------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 // Inputs by declaration, outputs by name.
 #include "frontend/engine/Interface.h"
 
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 
 namespace plait::frontend {
@@ -19,11 +21,19 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
     if (!input.name.empty() && !seen.insert(input.name).second)
       return makeError("two inputs, outputs or states are called '{0}'; names must differ",
                        input.name);
-  for (const std::string &output : declared_.outputs) {
+  auto addOutput = [&](const std::string &output) -> Error {
     if (!seen.insert(output).second)
       return makeError("two inputs, outputs or states are called '{0}'; names must differ", output);
     function_.reserveName(output);
-  }
+    return Error::success();
+  };
+  for (const OutputSpec &output : declared_.outputs)
+    if (Error error = addOutput(output.name))
+      return error;
+  if (declared_.classes)
+    for (const std::string &name : {declared_.classes->label, declared_.classes->label + "_probs"})
+      if (Error error = addOutput(name))
+        return error;
   for (const auto &name : seen.keys())
     if (!mil::isLegalName(name))
       return makeError("'{0}' cannot be the name of an input or output; use letters, digits and "
@@ -36,7 +46,7 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
 Expected<Val> Interface::nextInput(llvm::StringRef argument) {
   const InputSpec &spec = declared_.inputs[next_++];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
-  DType dtype = spec.dtype.value_or(floatType_);
+  DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
   mil::Shape shape;
   mil::InputInfo info;
   if (!spec.enumerated.empty()) {
@@ -70,6 +80,10 @@ Expected<Val> Interface::nextInput(llvm::StringRef argument) {
       info.defaultShape.clear();
   }
   mil::Value *value = function_.addInput(mil::Type::tensor(dtype, shape), name);
+  info.image = spec.image;
+  if (spec.image && !mil::isImageType(value->type, *spec.image))
+    return makeError("input '{0}': a {1} image has the shape [1, {2}, height, width]", name,
+                     mil::name(*spec.image), mil::channelsOf(*spec.image));
   function_.inputInfo.resize(function_.inputs().size());
   function_.inputInfo.back() = std::move(info);
   at::ScalarType torchType = dtype == DType::I32    ? at::kLong
@@ -77,7 +91,34 @@ Expected<Val> Interface::nextInput(llvm::StringRef argument) {
                                                     : at::kFloat;
   // Sizes are taken from the input itself, before any conversion of it.
   engine_.makeTensor(value, torchType);
-  return engine_.makeTensor(engine_.castTo(value, milTypeOf(torchType)), torchType);
+  value = engine_.castTo(value, milTypeOf(torchType));
+  if (spec.image)
+    value = fromPixels(value, spec.pixels, name);
+  if (Error error = engine_.builder().takeError())
+    return error;
+  return engine_.makeTensor(value, torchType);
+}
+
+/// One number for all channels as a scalar, else one a channel.
+static mil::Attr channelConstant(llvm::ArrayRef<double> values) {
+  llvm::SmallVector<int64_t, 4> shape;
+  if (values.size() > 1)
+    shape = {1, int64_t(values.size()), 1, 1};
+  return mil::TensorData::from<double>(DType::F64, shape, values).cast(DType::F32);
+}
+
+mil::Value *Interface::fromPixels(mil::Value *value, const mil::PixelArithmetic &pixels,
+                                  llvm::StringRef name) {
+  Builder &builder = engine_.builder();
+  if (!pixels.scale.empty())
+    value = builder.emit(OpKind::mul,
+                         {{mil::mul::x, value}, {mil::mul::y, channelConstant(pixels.scale)}},
+                         (name + "_scaled").str());
+  if (!pixels.bias.empty())
+    value = builder.emit(OpKind::add,
+                         {{mil::add::x, value}, {mil::add::y, channelConstant(pixels.bias)}},
+                         (name + "_biased").str());
+  return value;
 }
 
 /// Tensors and numbers in a result, in order, with the keys of dictionaries.
@@ -95,6 +136,25 @@ static void collect(const Val &val, llvm::StringRef name,
   } else if (!val.isNone()) { // a model may return None among tensors
     outputs.emplace_back(name.str(), val);
   }
+}
+
+static Error checkOutput(const OutputSpec &spec, const mil::Value &value) {
+  if (spec.dtype && value.type.dtype() != *spec.dtype)
+    return makeError("output '{0}' is declared {1}, but is {2} in the model; leave the type out",
+                     spec.name, mil::name(*spec.dtype), mil::name(value.type.dtype()));
+  if (!spec.image)
+    return Error::success();
+  if (!mil::isImageType(value.type, *spec.image))
+    return makeError("output '{0}' is {1}; a {2} image is floating-point of the shape [1, {3}, "
+                     "height, width], 0 to 255",
+                     spec.name, value.type.str(), mil::name(*spec.image),
+                     mil::channelsOf(*spec.image));
+  for (auto [dim, wanted] : llvm::zip(value.type.shape(), spec.shape))
+    if (dim.isConst() ? dim.value() != wanted.lower || dim.value() != wanted.upper
+                      : wanted.lower == wanted.upper)
+      return makeError("output '{0}' is {1}, and another shape is declared; leave the sizes out",
+                       spec.name, value.type.str());
+  return Error::success();
 }
 
 Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further) {
@@ -123,19 +183,26 @@ Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string
     else
       return makeError("{0} returns a value that is neither a tensor nor a number",
                        declared_.method);
+    static const OutputSpec undeclared;
+    const OutputSpec &spec = i < declared_.outputs.size() ? declared_.outputs[i] : undeclared;
+    if (Builder::isPoison(value))
+      return builder.takeError();
     // What brings a result into the interface's form comes from where the result does.
-    if (!Builder::isPoison(value) && value->def())
+    if (value->def())
       builder.setLocation(value->def()->location);
-    if (!Builder::isPoison(value) && mil::isFloat(value->type.dtype()))
-      value = engine_.castTo(value, floatType_);
+    if (mil::isFloat(value->type.dtype()))
+      value = engine_.castTo(value, spec.image ? mil::pixelType(*spec.image)
+                                               : spec.dtype.value_or(floatType_));
     if (Error error = builder.takeError())
+      return error;
+    if (Error error = checkOutput(spec, *value))
       return error;
     // Each output is a result of its own: it gets the interface's name.
     bool taken =
         !value->def() || value->def()->is(OpKind::const_) || llvm::is_contained(values, value);
     if (taken)
       value = builder.emit(OpKind::identity, {{mil::identity::x, value}});
-    std::string name = i < declared_.outputs.size() ? declared_.outputs[i]
+    std::string name = i < declared_.outputs.size() ? spec.name
                        : i >= own                   ? key
                        : !key.empty()               ? function_.uniqueName(key).str()
                        : own == 1                   ? function_.uniqueName("output").str()
@@ -143,8 +210,91 @@ Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string
     value->name = std::move(name);
     values.push_back(value);
   }
+  function_.outputInfo.resize(values.size());
+  for (auto [info, spec] : llvm::zip(function_.outputInfo, declared_.outputs))
+    info.image = spec.image;
+  if (declared_.classes)
+    if (Error error = classify(*declared_.classes, values))
+      return error;
   function_.body().setOutputs(values);
-  return builder.takeError();
+  if (Error error = builder.takeError())
+    return error;
+  return describe();
+}
+
+Error Interface::classify(const ClassLabels &classes, llvm::SmallVectorImpl<mil::Value *> &values) {
+  auto fits = [&](const mil::Value *value) {
+    auto shape = mil::constShape(value->type.shape());
+    return shape && mil::isFloat(value->type.dtype()) &&
+           mil::numElements(*shape) == int64_t(classes.count());
+  };
+  std::string known;
+  llvm::SmallVector<size_t, 2> candidates;
+  for (auto [i, value] : llvm::enumerate(values)) {
+    known += (i ? ", " : "") + value->name + " " + mil::str(value->type.shape());
+    if (classes.scores.empty() ? fits(value) : value->name == classes.scores)
+      candidates.push_back(i);
+  }
+  if (candidates.empty() && !classes.scores.empty())
+    return makeError("there is no output '{0}' that the classes could be of; there are {1}",
+                     classes.scores, known);
+  if (candidates.empty())
+    return makeError("there are {0} classes, and no floating-point output of that many elements: "
+                     "{1}",
+                     classes.count(), known);
+  if (candidates.size() > 1)
+    return makeError("several outputs have an element for each of the {0} classes: {1}; say which "
+                     "holds the probabilities: --class-output NAME",
+                     classes.count(), known);
+  size_t at = candidates.front();
+  if (!fits(values[at]))
+    return makeError("there are {0} classes, but output '{1}' is {2}", classes.count(),
+                     values[at]->name, values[at]->type.str());
+  if (function_.outputInfo[at].image)
+    return makeError("output '{0}' is an image and cannot hold the probabilities of classes",
+                     values[at]->name);
+  Builder &builder = engine_.builder();
+  std::vector<mil::Attr> numbers;
+  for (int64_t number : classes.numbers)
+    numbers.push_back(mil::TensorData::from<int64_t>(DType::I64, {}, number));
+  std::vector<mil::Attr> texts;
+  for (const std::string &text : classes.texts)
+    texts.push_back(mil::Attr::string(text));
+  mil::Type element = mil::Type::tensor(texts.empty() ? DType::I64 : DType::String);
+  mil::Attr labels =
+      mil::Attr::list(element, texts.empty() ? std::move(numbers) : std::move(texts));
+  mil::Op *op =
+      builder.create(OpKind::classify,
+                     {{mil::classify::probabilities, engine_.castTo(values[at], DType::F32)},
+                      {mil::classify::classes, std::move(labels)}},
+                     "classify");
+  if (!op)
+    return builder.takeError();
+  op->result(0)->name = classes.label;
+  op->result(1)->name = classes.label + "_probs";
+  values[at] = op->result(0);
+  values.insert(values.begin() + at + 1, op->result(1));
+  function_.outputInfo.insert(function_.outputInfo.begin() + at + 1, mil::OutputInfo());
+  return Error::success();
+}
+
+Error Interface::describe() {
+  llvm::SmallVector<llvm::StringRef, 8> known;
+  llvm::StringMap<std::string *> texts;
+  function_.inputInfo.resize(function_.inputs().size());
+  function_.outputInfo.resize(function_.outputs().size());
+  for (auto [input, info] : llvm::zip(function_.inputs(), function_.inputInfo))
+    texts[input->name] = &info.description, known.push_back(input->name);
+  for (auto [output, info] : llvm::zip(function_.outputs(), function_.outputInfo))
+    texts[output->name] = &info.description, known.push_back(output->name);
+  for (const auto &[name, text] : declared_.descriptions) {
+    auto it = texts.find(name);
+    if (it == texts.end())
+      return makeError("there is no input, output or state '{0}' to be described; there are {1}",
+                       name, llvm::join(known, ", "));
+    *it->second = text;
+  }
+  return Error::success();
 }
 
 } // namespace plait::frontend

@@ -28,6 +28,13 @@ public:
   Error setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further = {});
 
 private:
+  /// The pixels of an image as the model takes them.
+  mil::Value *fromPixels(mil::Value *value, const mil::PixelArithmetic &pixels,
+                         llvm::StringRef name);
+  /// The label and the probabilities of classes in the place of the output that holds these.
+  Error classify(const ClassLabels &classes, llvm::SmallVectorImpl<mil::Value *> &values);
+  Error describe();
+
   Engine &engine_;
   mil::Function &function_;
   const ModelFunction &declared_;

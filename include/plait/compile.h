@@ -30,12 +30,19 @@ enum class Target { ios16, ios17, ios18, ios26 };
 /// One function of the package.
 struct FunctionOptions {
   /// The tensor arguments in order, as --input has them: "x=fp16[1, 6000]",
-  /// "tokens=int32[1, 1..128]", "image={[1,3,224,224],[1,3,512,512]}". A name may be left out ("[1,
-  /// 6000]"). Where a module is traced with examples, they may be left out altogether: the
-  /// examples' shapes are taken.
+  /// "tokens=int32[1, 1..128]", "x={[1,3,224,224],[1,3,512,512]}", "photo=image[rgb, 1, 3, 224,
+  /// 224] scale=1/255". A name may be left out ("[1, 6000]"). Where a module is traced with
+  /// examples, they may be left out altogether: the examples' shapes are taken.
   std::vector<std::string> input = {};
-  /// Names of the results in order; missing ones get names of their own.
+  /// Names of the results in order, as --output has them: "y", "y=fp32", "mask=image[gray]";
+  /// missing ones get names of their own.
   std::vector<std::string> output = {};
+  /// What people should know of inputs, outputs and states, by name.
+  std::map<std::string, std::string> describe = {};
+  /// A file of class labels, as --classes has it: "labels.txt", "label=labels.txt".
+  std::string classes = {};
+  /// The result that holds the probabilities of the classes, where several could.
+  std::string classOutput = {};
   /// What becomes of tensors of the model that the method writes, as --states has it: "auto",
   /// "none", "k_cache=fp16[1, 8, 512, 64]", "position=input", "scratch=none". Nothing said: a model
   /// that writes to its tensors is refused.

@@ -23,6 +23,8 @@ struct VerifyOptions {
     std::int64_t low, high;
   };
   std::map<std::string, Range> range = {};
+  /// What was said of an image's pixels when it was compiled, by name: "scale=1/255 bias=-0.5".
+  std::map<std::string, std::string> image = {};
   Compute compute = Compute::fp32;
   /// Tolerances: an error may be atol + rtol * (the output's largest absolute value). Where not
   /// said 1e-3 and 1e-2 for functions that compute in fp16, else 1e-5 and 1e-4.

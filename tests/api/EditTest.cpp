@@ -274,6 +274,43 @@ TEST_F(Packages, MergingAndRemoving) {
   EXPECT_THAT(message([&] { plait::remove(at("m.mlpackage"), {"c"}); }), HasSubstr("'c'"));
 }
 
+TEST_F(Packages, ClassesImagesAndDescriptions) {
+  std::ofstream labels(at("labels.txt"));
+  for (int i = 0; i < 16; ++i)
+    labels << "label " << i << '\n';
+  labels.close();
+  PackageOptions plain{.precision = Precision::fp32, .multifunction = false};
+  Compiler classifier(plain);
+  FunctionOptions named = options;
+  named.describe = {{"x", "a vector"}};
+  named.classes = "kind=" + at("labels.txt");
+  named.classOutput = "y";
+  classifier.addFile("main", at("base.pt"), named);
+  classifier.write(at("c.mlpackage"));
+  Program program(at("c.mlpackage"));
+  ASSERT_EQ(program.functions()[0].outputs.size(), 2u);
+  EXPECT_EQ(program.functions()[0].outputs[0].name, "kind");
+  EXPECT_TRUE(verify(program, "", at("base.pt")).passed);
+  named.classes = "";
+  EXPECT_THAT(message([&] { classifier.addFile("other", at("base.pt"), named); }),
+              HasSubstr("there are no classes"));
+
+  torch::jit::Module half("Half");
+  half.define("def forward(self, x):\n    return x / 2\n");
+  half.save(at("half.pt"));
+  Compiler image(plain);
+  image.addFile(
+      "main", at("half.pt"),
+      {.input = {"x=image[rgb, 1, 3, 4, 5] scale=2 bias=[1, 2, 3]"}, .output = {"y=image[rgb]"}});
+  image.write(at("i.mlpackage"));
+  Program pixels(at("i.mlpackage"));
+  EXPECT_TRUE(
+      verify(pixels, "", at("half.pt"), {.image = {{"x", "scale=2 bias=[1, 2, 3]"}}}).passed);
+  EXPECT_FALSE(verify(pixels, "", at("half.pt")).passed);
+  EXPECT_THAT(message([&] { verify(pixels, "", at("half.pt"), {.image = {{"x", "scale"}}}); }),
+              HasSubstr("'=' is wanted"));
+}
+
 TEST_F(Packages, Verifying) {
   at::Tensor a = at::randn({2, 32}), b = at::randn({16, 2});
   FunctionOptions with = options;

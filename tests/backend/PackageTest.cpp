@@ -528,8 +528,16 @@ TEST_F(PackageTest, WhatIsKeptOfADescriptionAndDamagedIsAnError) {
                 function.inputInfo[0].feature = damaged;
               }),
               HasSubstr("input 'x': what it keeps of its package's description is damaged"));
-  EXPECT_THAT(message([&](Function &function) { function.outputFeatures = {damaged}; }),
+  EXPECT_THAT(message([&](Function &function) {
+                function.outputInfo.resize(1);
+                function.outputInfo[0].feature = damaged;
+              }),
               HasSubstr("output 'r': what it keeps of its package's description is damaged"));
+  EXPECT_THAT(message([&](Function &function) {
+                function.inputInfo.resize(1);
+                function.inputInfo[0].image = PixelFormat::RGB;
+              }),
+              HasSubstr("and cannot be a rgb image"));
   EXPECT_THAT(list(), ElementsAre());
 }
 

@@ -70,10 +70,16 @@ TEST_P(PeerPackage, SurvivesWritingAndReading) {
     EXPECT_EQ(a->opset, b->opset);
     for (auto [p, q] : llvm::zip(a->inputInfo, b->inputInfo)) {
       EXPECT_EQ(p.feature, q.feature);
+      EXPECT_EQ(p.image, q.image);
+      EXPECT_EQ(p.description, q.description);
       EXPECT_EQ(p.enumeratedShapes, q.enumeratedShapes);
       EXPECT_EQ(p.defaultShape, q.defaultShape);
     }
-    EXPECT_EQ(a->outputFeatures, b->outputFeatures);
+    for (auto [p, q] : llvm::zip(a->outputInfo, b->outputInfo)) {
+      EXPECT_EQ(p.feature, q.feature);
+      EXPECT_EQ(p.image, q.image);
+      EXPECT_EQ(p.description, q.description);
+    }
   }
   fs::remove_directories(folder);
 }
@@ -88,7 +94,8 @@ TEST(PeerPackages, KeepWhatIsNoTensor) {
   auto program = read("image_classifier");
   Function &main = *program->functions()[0];
   EXPECT_EQ(main.opset, Opset::iOS17);
-  EXPECT_NE(main.inputInfo[0].feature, "");
+  EXPECT_EQ(main.inputInfo[0].image, PixelFormat::RGB);
+  EXPECT_EQ(main.inputInfo[0].feature, ""); // all of it is understood
   EXPECT_EQ(count(main, OpKind::classify), 1u);
   EXPECT_NE(read("optional_input")->functions()[0]->inputInfo[0].feature, "");
   EXPECT_EQ(read("enumerated")->functions()[0]->inputInfo[0].feature, "");

@@ -99,4 +99,50 @@ TEST(InputSyntax, Names) {
   EXPECT_THAT(read("a b=[2]"), HasSubstr("(try 'a_b')"));
 }
 
+TEST(InputSyntax, Images) {
+  EXPECT_EQ(read("photo=image[rgb,1,3,224,224]"), "photo=image[rgb, 1, 3, 224, 224]");
+  EXPECT_EQ(read("image [ gray16, 1, 1, 8..16, 9 ]"), "image[gray16, 1, 1, 8..16, 9]");
+  EXPECT_EQ(read("x=image{[bgr,1,3,2,2],[bgr,1,3,4,4]}bias=-1"),
+            "x=image{[bgr, 1, 3, 2, 2], [bgr, 1, 3, 4, 4]} bias=[-1]");
+  EXPECT_EQ(read("image[rgb, 1, 3, 2, 2] scale = 1/2 bias = [ -.5 , 1e1, +2 ]"),
+            "image[rgb, 1, 3, 2, 2] scale=[0.5] bias=[-0.5, 10, 2]");
+  auto input = parseInput("x=image[rgb, 1, 3, 2, 2] scale=1/255");
+  ASSERT_TRUE(bool(input));
+  EXPECT_EQ(input->image, mil::PixelFormat::RGB);
+  EXPECT_THAT(input->pixels.scale, testing::ElementsAre(1.0 / 255));
+  EXPECT_TRUE(input->pixels.bias.empty());
+}
+
+TEST(InputSyntax, WhatIsNoImage) {
+  EXPECT_THAT(read("x=image[1, 3, 2, 2]"), HasSubstr("rgb, bgr, gray or gray16 is wanted at '1,"));
+  EXPECT_THAT(read("x=image[rgb]"), HasSubstr("has the shape [1, 3, height, width]: [rgb, 1, 3, "));
+  EXPECT_THAT(read("x=image[rgb, 1, 1, 2, 2]"), HasSubstr("a rgb image has the shape [1, 3, "));
+  EXPECT_THAT(read("x=image[gray, 1, 3, 2, 2]"), HasSubstr("a gray image has the shape [1, 1, "));
+  EXPECT_THAT(read("x=image[gray, 2, 1, 2, 2]"), HasSubstr("a gray image has the shape [1, 1, "));
+  EXPECT_THAT(read("x=image[gray, 1, 1, 2]"), HasSubstr("a gray image has the shape [1, 1, "));
+  EXPECT_THAT(read("x=image{[rgb,1,3,2,2],[bgr,1,3,4,4]}"), HasSubstr("either rgb or bgr"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] scale=[1,2]"), HasSubstr("2 numbers for 3 channels"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] scale=1 scale=2"), HasSubstr("scale is said twice"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] scale=1/0"), HasSubstr("a number, such as"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] scale=1e300"), HasSubstr("that fp32 holds"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] scale"), HasSubstr("'=' is wanted at the end"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] bias=[1"), HasSubstr("',' or ']' is wanted"));
+  EXPECT_THAT(read("x=image[rgb,1,3,2,2] std=2"), HasSubstr("nothing more is wanted at 'std=2'"));
+  EXPECT_THAT(read("x=fp16[2] scale=2"), HasSubstr("nothing more is wanted at 'scale=2'"));
+}
+
+TEST(InputSyntax, Outputs) {
+  auto good = [](llvm::StringRef text) { return llvm::cantFail(parseOutput(text)); };
+  EXPECT_EQ(good("y"), frontend::OutputSpec("y"));
+  EXPECT_EQ(good(" y = fp32 ").dtype, mil::DType::F32);
+  EXPECT_EQ(good("y=image[bgr]").image, mil::PixelFormat::BGR);
+  EXPECT_EQ(good("y=image[gray, 1, 1, 2, 3]").shape.size(), 4u);
+  auto bad = [](llvm::StringRef text) { return toString(parseOutput(text).takeError()); };
+  EXPECT_THAT(bad("y=int32"), HasSubstr("fp16, fp32 or an image is wanted at 'int32'"));
+  EXPECT_THAT(bad("y="), HasSubstr("fp16, fp32 or an image is wanted at the end"));
+  EXPECT_THAT(bad("y=fp32[2]"), HasSubstr("nothing more is wanted at '[2]'"));
+  EXPECT_THAT(bad("y=image[rgb, 2, 3, 1, 1]"), HasSubstr("a rgb image has the shape"));
+  EXPECT_THAT(bad("y=image[rgb] scale=2"), HasSubstr("nothing more is wanted at 'scale=2'"));
+}
+
 } // namespace

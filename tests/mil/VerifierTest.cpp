@@ -163,6 +163,23 @@ TEST(Verifier, States) {
                         "[4]>"));
 }
 
+TEST(Verifier, Images) {
+  auto program = parse("program(1.3)\n{\nfunc main<ios18>(tensor<fp32, [1, 3, 2, 2]> "
+                       "x) { tensor<fp32, [1, 3, 2, 2]> y = relu(x = x); } -> "
+                       "(y);\n}\n");
+  Function &main = *program->functions()[0];
+  main.inputInfo.resize(1);
+  main.outputInfo.resize(1);
+  main.inputInfo[0].image = main.outputInfo[0].image = PixelFormat::BGR;
+  EXPECT_EQ(verifyError(*program), "");
+  main.outputInfo[0].image = PixelFormat::Gray;
+  EXPECT_THAT(verifyError(*program),
+              HasSubstr("output 'y' is tensor<fp32, [1, 3, 2, 2]>; a gray image is fp32 of the "
+                        "shape [1, 1, height, width]"));
+  main.outputInfo.resize(2);
+  EXPECT_THAT(verifyError(*program), HasSubstr("describes 2 outputs of 1"));
+}
+
 TEST(Verifier, TenErrorsAtMost) {
   std::string statements;
   for (int n = 0; n < 50; ++n)

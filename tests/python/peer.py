@@ -89,6 +89,23 @@ def check_package(package, opset="CoreML8"):
     return spec
 
 
+def check_no_array(feature, kind, description):
+    """An image, or the label or the probabilities of a classifier."""
+    form = feature.type.WhichOneof("Type")
+    if form == "imageType":
+        image = feature.type.imageType
+        shape = [dimension.constant.size for dimension in kind.tensorType.dimensions]
+        assert dtype(kind) == ("fp16" if image.colorSpace == image.GRAYSCALE_FLOAT16 else "fp32")
+        assert shape[:2] == [1, 3 if image.colorSpace in (image.RGB, image.BGR) else 1] and len(shape) == 4
+        assert not all(shape) or shape[2:] == [image.height, image.width]
+    elif form == "dictionaryType":
+        assert feature.name == description.predictedProbabilitiesName
+        assert kind.WhichOneof("type") == "dictionaryType"
+    else:
+        assert feature.name == description.predictedFeatureName
+        assert form == {"string": "stringType", "int64": "int64Type"}[dtype(kind)]
+
+
 def check_interfaces(spec):
     """What the description says of inputs and outputs is what each function has."""
     arrays = {"fp32": 65568, "fp16": 65552, "int32": 131104}
@@ -113,6 +130,9 @@ def check_interfaces(spec):
         types = {value.name: value.type for value in function.inputs}
         types.update((value.name, value.type) for operation in block.operations for value in operation.outputs)
         for feature in [*description.input, *description.output]:
+            if feature.type.WhichOneof("Type") != "multiArrayType":
+                check_no_array(feature, types[feature.name], description)
+                continue
             assert feature.type.multiArrayType.dataType == arrays[dtype(types[feature.name])]
             shape = [dimension.constant.size for dimension in types[feature.name].tensorType.dimensions]
             assert 1 <= len(shape) <= 5

@@ -1,0 +1,20 @@
+// Files of class labels.
+//
+//   file := label ('\n' label)*      a line each, in the order of the model's result
+//
+// Where every line is an integer the labels are integers, else they are strings.
+#pragma once
+
+#include "frontend/Frontend.h"
+#include "support/Error.h"
+
+namespace plait::driver {
+
+/// The labels of a file. `label` is what the output is called that names the likeliest; "" leaves
+/// its name.
+Expected<frontend::ClassLabels> readClasses(llvm::StringRef path, llvm::StringRef label);
+
+/// What `[NAME=]FILE` says: the same.
+Expected<frontend::ClassLabels> parseClasses(llvm::StringRef text);
+
+} // namespace plait::driver
