@@ -49,8 +49,8 @@ struct PackedInput {
 /// The tensors of a file, by name, in its order.
 using NamedTensors = std::vector<std::pair<std::string, mil::TensorData>>;
 
-/// Reads the dictionary of tensors that torch.save wrote at a path: adapter_model.bin. The
-/// unpickler is LibTorch's, which nothing here knows. Errors begin with the path.
+/// Reads the dictionary of tensors that torch.save wrote at a path: adapter_model.bin. Errors begin
+/// with the path. frontend/archive/TensorFile.h has it, which nothing here knows.
 using ReadPickle = std::function<Expected<NamedTensors>(llvm::StringRef path)>;
 
 } // namespace plait::adapters

@@ -2,7 +2,7 @@
 #include "driver/AdapterMap.h"
 
 #include "adapters/Pack.h"
-#include "driver/LibTorch.h"
+#include "frontend/archive/TensorFile.h"
 #include "support/Json.h"
 
 #include "support/Format.h"
@@ -134,7 +134,7 @@ packAdapter(const adapters::AdapterSpec &adapter, llvm::StringRef path,
   auto inputs = inputsOf(*map, path, function);
   if (!inputs)
     return inputs.takeError();
-  return adapters::packAdapter(adapter, *inputs, pickleReader());
+  return adapters::packAdapter(adapter, *inputs, readTensorFile);
 }
 
 } // namespace plait::driver

@@ -1,16 +1,7 @@
-// The way to LibTorch from a constant that must be computed and from a file that it must unpickle.
+// The way to LibTorch from a constant that must be computed.
 #include "driver/LibTorch.h"
 
 namespace plait::driver {
-
-adapters::ReadPickle pickleReader() {
-  return [](llvm::StringRef path) -> Expected<adapters::NamedTensors> {
-    auto part = libTorch();
-    if (!part)
-      return part.takeError();
-    return (*part)->readTensors(path);
-  };
-}
 
 Expected<std::vector<mil::TensorData>>
 LazyEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<mil::Attr>> operands,

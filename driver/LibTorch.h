@@ -4,7 +4,6 @@
 // plait::plait, which is linked to LibTorch anyway, the table is linked too (libtorch/Linked.cpp).
 #pragma once
 
-#include "adapters/Adapter.h"
 #include "driver/Compiler.h"
 #include "driver/Verify.h"
 #include "mil/Evaluator.h"
@@ -22,16 +21,12 @@ struct LibTorchPart {
                                             runtime::VerifyOptions);
   std::vector<std::string> (*describe)(const runtime::BisectReport &);
   Expected<runtime::Runner> (*makeRunner)(const mil::Function &, runtime::RunOptions);
-  Expected<adapters::NamedTensors> (*readTensors)(llvm::StringRef path);
   mil::Evaluator *evaluator;
 };
 
 /// The table; the first call may take as long as LibTorch takes to start. An error says where the
 /// shared object and LibTorch were looked for. Thread-safe.
 Expected<const LibTorchPart *> libTorch();
-
-/// The tensors of adapter_model.bin, by LibTorch's unpickler, once there is one to read.
-adapters::ReadPickle pickleReader();
 
 /// Computes constants with the interpreter, once there is one to compute. Thread-safe.
 class LazyEvaluator : public mil::Evaluator {

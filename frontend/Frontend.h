@@ -169,9 +169,6 @@ struct ParameterValue {
 Expected<std::shared_ptr<torch::jit::Module>>
 moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values);
 
-/// The tensors of a dictionary that torch.save wrote, by name, in its order: views of the file.
-Expected<std::vector<std::pair<std::string, mil::TensorData>>> readTensors(llvm::StringRef path);
-
 /// Success where the file at `path` loads as TorchScript; else what it is, and what to do.
 Error checkModelFile(llvm::StringRef path);
 

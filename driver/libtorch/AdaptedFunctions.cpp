@@ -3,6 +3,7 @@
 
 #include "adapters/Apply.h"
 #include "adapters/MergedParameters.h"
+#include "frontend/archive/TensorFile.h"
 #include "mil/Clone.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -64,7 +65,7 @@ makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
   for (const adapters::AdapterSpec &spec : options.specs) {
     auto &file = files[spec.path];
     if (!file) {
-      auto opened = AdapterFile::open(spec.path, pickleReader());
+      auto opened = AdapterFile::open(spec.path, readTensorFile);
       if (!opened)
         return opened.takeError();
       file = std::move(*opened);

@@ -10,9 +10,8 @@ namespace plait::driver {
 extern "C" const LibTorchPart *plaitLibTorchPart() {
   runtime::silenceLibTorch();
   static runtime::RuntimeEvaluator evaluator;
-  static const LibTorchPart part = {
-      PLAIT_VERSION,         compile,   verify, runtime::describe, runtime::Runner::create,
-      frontend::readTensors, &evaluator};
+  static const LibTorchPart part = {PLAIT_VERSION,           compile,   verify, runtime::describe,
+                                    runtime::Runner::create, &evaluator};
   return &part;
 }
 

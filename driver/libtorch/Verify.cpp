@@ -6,6 +6,7 @@
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "frontend/Frontend.h"
 #include "frontend/archive/RecordCheck.h"
+#include "frontend/archive/TensorFile.h"
 #include "frontend/script/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -56,7 +57,7 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   if (model.adapters.specs.size() > 1 || model.adapters.specs[0].weight != 1)
     return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
                      function.name);
-  auto packed = adapters::packAdapter(model.adapters.specs[0], own->second, pickleReader());
+  auto packed = adapters::packAdapter(model.adapters.specs[0], own->second, readTensorFile);
   if (!packed)
     return packed.takeError();
   for (adapters::PackedInput &input : *packed)

@@ -1,60 +1,17 @@
-// The machine of pickles on kinds of values; the grammar is in the header.
+// The machine of pickles on kinds of values.
 #include "frontend/archive/PickleCheck.h"
+
+#include "frontend/archive/PickleOperations.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
 
-#include <optional>
 #include <vector>
 
 namespace plait {
 namespace {
 
 using llvm::StringRef;
-
-/// Modules within modules take two a module. Values of this depth are freed by recursion within the
-/// smallest stacks of threads, 512 KiB.
-constexpr unsigned maxDepth = 2000;
-/// Of a hundred bytes or more each, and of sixteen.
-constexpr size_t maxContainers = size_t(1) << 22, maxValues = size_t(1) << 25;
-
-/// How the argument of an operation is laid out.
-struct Argument {
-  unsigned bytes = 0;    ///< Fixed part.
-  bool isLength = false; ///< That part is a length, and so many bytes follow.
-  bool isLines = false;  ///< Two lines in place of all that.
-};
-
-/// For protocol 2, and the later operations that LibTorch reads; none for others.
-std::optional<Argument> argumentOf(char code) {
-  auto isOneOf = [&](StringRef codes) { return codes.contains(code); };
-  // The second string: NEWOBJ, TUPLE1 to TUPLE3, NEWTRUE, NEWFALSE.
-  if (isOneOf("()]}NtsuaeQRbld") || isOneOf("\x81\x85\x86\x87\x88\x89"))
-    return Argument{};
-  if (isOneOf("Kqh\x80")) // BININT1, BINPUT, BINGET, PROTO
-    return Argument{1};
-  if (isOneOf("M")) // BININT2
-    return Argument{2};
-  if (isOneOf("Jrj")) // BININT, LONG_BINPUT, LONG_BINGET
-    return Argument{4};
-  if (isOneOf("G")) // BINFLOAT
-    return Argument{8};
-  if (isOneOf("U\x8a\x8c")) // SHORT_BINSTRING, LONG1, SHORT_BINUNICODE
-    return Argument{1, true};
-  if (isOneOf("TX\x8b")) // BINSTRING, BINUNICODE, LONG4
-    return Argument{4, true};
-  if (isOneOf("\x8d")) // BINUNICODE8
-    return Argument{8, true};
-  if (isOneOf("c")) // GLOBAL
-    return Argument{0, false, true};
-  return std::nullopt;
-}
-
-uint64_t littleEndian(StringRef bytes) {
-  uint64_t value = 0;
-  for (char byte : llvm::reverse(bytes))
-    value = value << 8 | static_cast<unsigned char>(byte);
-  return value;
-}
 
 struct Value {
   enum class Kind : uint8_t { Plain, StorageType, Function, Container };
@@ -64,44 +21,23 @@ struct Value {
 
 /// Something that can be called, in the order in which LibTorch numbers them.
 struct Function {
-  enum class Kind : uint8_t { Other, Tensor, Wrapper, OrderedDict };
+  enum class Kind : uint8_t { Other, Tensor, Wrapper, Hooks };
   Kind kind;
 };
 
 class Machine {
 public:
-  explicit Machine(StringRef pickle) : pickle(pickle) {}
+  explicit Machine(StringRef pickle) : operations(pickle) {}
 
   Error run();
 
-  /// The pickle with OrderedDicts as dictionaries, after run().
-  std::string withPlainDictionaries() const {
-    std::string text;
-    size_t done = 0;
-    for (const auto &[position, operations] : replaced) {
-      text += pickle.slice(done, position);
-      text += operations;
-      done = position + 1;
-    }
-    return text + pickle.drop_front(done).str();
-  }
-
 private:
   using Values = std::vector<Value>;
-  struct Container {
-    Values elements;
-    bool isOrderedDict = false;
-  };
 
   Error step(char code, StringRef argument);
-  Error call(char code);
-  Error checkDepth() const;
+  Error call();
   void global(StringRef module, StringRef name);
 
-  Error damaged(const char *how) const {
-    return makeError("the pickle is damaged: its operation at {0} {1}; save the file again",
-                     position, how);
-  }
   /// What Python reads, but LibTorch does not.
   Error unreadable(const char *how) const {
     return makeError(
@@ -109,17 +45,17 @@ private:
         "or 8-bit floats, tensors with Python attributes, integers of "
         "more than 32 bits): its operation at {0} {1}; "
         "save tensors alone, {2}, as safetensors where you can",
-        position, how, "{k: v.detach().clone() for k, v in tensors.items()}");
+        operations.position(), how, "{k: v.detach().clone() for k, v in tensors.items()}");
   }
-  Error missing() const { return damaged("takes values that are not there"); }
+  Error missing() const { return operations.damaged("takes values that are not there"); }
 
   void push(Value::Kind kind = Value::Kind::Plain, size_t index = 0) {
     stack.push_back({kind, uint32_t(index)});
     ++pushed;
   }
-  void pushContainer(Values elements, bool isOrderedDict = false) {
+  void pushContainer(Values elements) {
     push(Value::Kind::Container, containers.size());
-    containers.push_back({std::move(elements), isOrderedDict});
+    containers.push_back(std::move(elements));
   }
   /// The last `count` values.
   Values take(size_t count) {
@@ -137,20 +73,18 @@ private:
   }
   void addToTop(const Values &values) {
     if (stack.back().kind == Value::Kind::Container)
-      llvm::append_range(containers[stack.back().index].elements, values);
+      llvm::append_range(containers[stack.back().index], values);
   }
 
-  StringRef pickle;
-  size_t position = 0; ///< of the operation
+  PickleOperations operations;
   Values stack, memo;
   std::vector<size_t> marks;
-  std::vector<Container> containers;
+  std::vector<Values> containers; ///< the elements of each
   std::vector<Function> functions;
   size_t pushed = 0;
   /// LibTorch takes the next two names after that of a tensor with attributes as the function that
   /// makes the tensor and its class, whatever they say.
   unsigned namesOfWrapper = 0;
-  std::vector<std::pair<size_t, StringRef>> replaced; ///< operations, by position
 };
 
 void Machine::global(StringRef module, StringRef name) {
@@ -164,7 +98,7 @@ void Machine::global(StringRef module, StringRef name) {
   else if (module == "torch._tensor" && name == "_rebuild_from_type_v2")
     kind = Function::Kind::Wrapper;
   else if (module == "collections" && name == "OrderedDict")
-    kind = Function::Kind::OrderedDict;
+    kind = Function::Kind::Hooks; // of a tensor: LibTorch knows it as nothing else
   if (kind == Function::Kind::Wrapper)
     namesOfWrapper = 2;
   push(Value::Kind::Function, functions.size());
@@ -172,29 +106,16 @@ void Machine::global(StringRef module, StringRef name) {
 }
 
 /// REDUCE and BUILD.
-Error Machine::call(char code) {
+Error Machine::call() {
   if (stack.size() < 2)
     return missing();
   Values values = take(2);
-  if (code == 'b' && values[0].kind == Value::Kind::Container &&
-      containers[values[0].index].isOrderedDict) {
-    // The attributes of an OrderedDict: dropped, as NEWOBJ drops the last value.
-    replaced.emplace_back(position, "\x81");
-    stack.push_back(values[0]);
-    return Error::success();
-  }
   if (values[0].kind != Value::Kind::Function)
     return unreadable("calls what is no class or function");
   uint32_t index = values[0].index;
   switch (functions[index].kind) {
-  case Function::Kind::OrderedDict:
-    if (code == 'R' && values[1].kind == Value::Kind::Container &&
-        containers[values[1].index].elements.empty()) {
-      replaced.emplace_back(position, "\x81\x81}"); // both out, an empty dictionary in
-      pushContainer({}, /*isOrderedDict=*/true);
-    } else {
-      push();
-    }
+  case Function::Kind::Hooks:
+    push();
     return Error::success();
   case Function::Kind::Wrapper:
     if (index + 1 >= functions.size() || functions[index + 1].kind != Function::Kind::Tensor)
@@ -259,9 +180,8 @@ Error Machine::step(char code, StringRef argument) {
     uint64_t slot = littleEndian(argument);
     if (stack.empty())
       return missing();
-    // Whoever writes pickles counts the values that it remembers.
-    if (slot > std::max<uint64_t>(pushed, UINT8_MAX))
-      return damaged("claims more than there is");
+    if (!isMemoSlot(slot, pushed))
+      return operations.damaged("claims more than there is");
     if (slot >= memo.size())
       memo.resize(slot + 1);
     memo[slot] = stack.back();
@@ -280,6 +200,7 @@ Error Machine::step(char code, StringRef argument) {
     global(module, rest.split('\n').first);
     return Error::success();
   }
+  case '0':
   case '\x81':
     if (stack.empty())
       return missing();
@@ -287,13 +208,13 @@ Error Machine::step(char code, StringRef argument) {
     return Error::success();
   case 'R':
   case 'b':
-    return call(code);
+    return call();
   case 'Q': {
     if (stack.empty())
       return missing();
     Value id = take(1)[0];
-    if (id.kind != Value::Kind::Container || containers[id.index].elements.size() < 2 ||
-        containers[id.index].elements[1].kind != Value::Kind::StorageType)
+    if (id.kind != Value::Kind::Container || containers[id.index].size() < 2 ||
+        containers[id.index][1].kind != Value::Kind::StorageType)
       return unreadable("makes a storage of no element type");
     push();
     return Error::success();
@@ -316,90 +237,29 @@ Error Machine::step(char code, StringRef argument) {
   }
 }
 
-/// Of containers in containers, along the longest way.
-Error Machine::checkDepth() const {
-  constexpr unsigned open = UINT32_MAX;
-  std::vector<unsigned> depth(containers.size()); // 0: not seen
-  struct Visit {
-    uint32_t container;
-    size_t next;
-  };
-  std::vector<Visit> visits;
-  for (uint32_t root = 0; root < containers.size(); ++root) {
-    if (depth[root] == 0)
-      visits.push_back({root, 0});
-    while (!visits.empty()) {
-      auto &[index, next] = visits.back();
-      const Values &elements = containers[index].elements;
-      if (next == 0)
-        depth[index] = open;
-      if (next < elements.size()) {
-        const Value &element = elements[next++];
-        if (element.kind != Value::Kind::Container)
-          continue;
-        if (depth[element.index] == open)
-          return makeError("the pickle holds a container that holds itself; only values that "
-                           "end are read");
-        if (depth[element.index] == 0)
-          visits.push_back({element.index, 0});
-        continue;
-      }
-      unsigned deepest = 0;
-      for (const Value &element : elements)
-        if (element.kind == Value::Kind::Container)
-          deepest = std::max(deepest, depth[element.index]);
-      depth[index] = deepest + 1;
-      if (depth[index] > maxDepth)
-        return makeError("the pickle nests containers more than {0} levels deep", maxDepth);
-      visits.pop_back();
-    }
-  }
-  return Error::success();
-}
-
 Error Machine::run() {
-  while (position < pickle.size() && pickle[position] != '.') {
-    char code = pickle[position];
-    StringRef after = pickle.drop_front(position + 1);
-    auto argument = argumentOf(code);
-    if (!argument)
+  while (true) {
+    auto operation = operations.next();
+    if (!operation)
+      return operation.takeError();
+    if (!*operation)
       break;
-    auto tooShort = [&] { return damaged("claims more than there is"); };
-    uint64_t size = argument->bytes;
-    if (argument->isLines) {
-      size_t first = after.find('\n');
-      size_t second = first == StringRef::npos ? first : after.find('\n', first + 1);
-      if (second == StringRef::npos)
-        return tooShort();
-      size = second + 1;
-    }
-    if (size > after.size())
-      return tooShort();
-    uint64_t value = littleEndian(after.take_front(argument->bytes));
-    if (argument->isLength) {
-      if (value > after.size() - size)
-        return tooShort();
-      size += value;
-    }
-    if (Error error = step(code, after.take_front(size)))
+    if (Error error = step((*operation)->code, (*operation)->argument))
       return error;
-    if (containers.size() > maxContainers || pushed > maxValues)
-      return makeError("the pickle holds more than {0} containers or {1} values", maxContainers,
-                       maxValues);
-    position += 1 + size;
+    if (containers.size() > maxPickledContainers || pushed > maxPickledValues)
+      return tooManyPickledValues();
   }
-  return checkDepth();
+  return checkPickledNesting(
+      containers.size(), [&](uint32_t container, size_t &next) -> std::optional<uint32_t> {
+        for (const Values &elements = containers[container]; next < elements.size();)
+          if (const Value &element = elements[next++]; element.kind == Value::Kind::Container)
+            return element.index;
+        return std::nullopt;
+      });
 }
 
 } // namespace
 
 Error checkPickle(StringRef pickle) { return Machine(pickle).run(); }
-
-Expected<std::string> withPlainDictionaries(StringRef pickle) {
-  Machine machine(pickle);
-  if (Error error = machine.run())
-    return error;
-  return machine.withPlainDictionaries();
-}
 
 } // namespace plait

@@ -1,12 +1,7 @@
-// A look over a pickle before LibTorch unpickles it. LibTorch allocates whatever length a string
-// claims to have, and as many memo slots as the highest index asks for; it calls what a number
-// says, takes element types from anywhere, and frees values by recursion. So its machine runs here
-// first, on what kind of thing each value is.
-//
-//   pickle   := op* '.'
-//   op       := code argument
-//   argument := nothing | 1, 2, 4 or 8 bytes | u8 or u32 or u64 length, then that many bytes | two
-//   lines
+// A look over the pickle of a model before LibTorch unpickles it. LibTorch allocates whatever
+// length a string claims to have, and as many memo slots as the highest index asks for; it calls
+// what a number says, takes element types from anywhere, and frees values by recursion. So its
+// machine runs here first, on what kind of thing each value is.
 #pragma once
 
 #include "support/Error.h"
@@ -19,9 +14,5 @@ namespace plait {
 /// is of another protocol than 2; and if containers are nested too deep, hold themselves, or are
 /// too many. Operations that LibTorch does not know end the check: it refuses them.
 Error checkPickle(llvm::StringRef pickle);
-
-/// The same; gives a pickle whose OrderedDicts are dictionaries. LibTorch, which knows them as
-/// hooks of tensors alone, makes None of them, but the state of a module is one.
-Expected<std::string> withPlainDictionaries(llvm::StringRef pickle);
 
 } // namespace plait

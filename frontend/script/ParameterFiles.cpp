@@ -62,23 +62,4 @@ moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values) {
   }
 }
 
-Expected<std::vector<std::pair<std::string, mil::TensorData>>> readTensors(llvm::StringRef path) {
-  auto loaded = loadTorchTensors(path);
-  if (!loaded)
-    return loaded.takeError();
-  std::vector<std::pair<std::string, mil::TensorData>> tensors;
-  for (auto &[key, tensor] : loaded->tensors) {
-    auto dtype = storedType(tensor.scalar_type());
-    if (!dtype)
-      return makeError(
-          "{0}: '{1}' is of type {2}: no tensor of floating-point numbers of 16 bits or "
-          "more",
-          path, key, at::toString(tensor.scalar_type()));
-    uint64_t offset = tensor.storage_offset() * tensor.element_size();
-    tensors.emplace_back(key, mil::TensorData::view(Engine::storageOf(tensor), offset, *dtype,
-                                                    tensor.sizes().vec(), tensor.strides().vec()));
-  }
-  return tensors;
-}
-
 } // namespace plait::frontend

@@ -27,7 +27,7 @@ void safetensors(llvm::ArrayRef<uint8_t> input);
 /// bounded time.
 void config(llvm::ArrayRef<uint8_t> input);
 
-/// A pickle: what is accepted stays so once its OrderedDicts are dictionaries.
+/// A pickle: its tensors lie within their storages, and no two have one name.
 void pickle(llvm::ArrayRef<uint8_t> input);
 
 /// A zip file: its records lie in it, one behind the other, and are found by name and by place.

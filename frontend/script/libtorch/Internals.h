@@ -4,7 +4,7 @@
 // interface:
 //
 //   internal/MappedArchive   unpickler, importer, upgraders: models load without copies of weights
-//                            fallback: torch::jit::load and torch::pickle_load, with copies
+//                            fallback: torch::jit::load, with copies
 //   internal/Trace           the tracer: live modules and callables
 //                            fallback: a refusal that says to script the model; there is no other
 //   internal/DebugRanges     ranges of the graph's nodes and debug records: lines in messages
@@ -47,8 +47,6 @@ struct Internals {
   uint64_t maxArchiveVersion;
   /// The module of a torch.jit.save archive, its storages over the mapping.
   torch::jit::Module (*loadModule)(const FilePtr &, const LayoutPtr &);
-  /// The value of a torch.save archive that holds tensors and containers alone, likewise.
-  c10::IValue (*loadTensors)(const FilePtr &, const LayoutPtr &);
   std::shared_ptr<torch::jit::Graph> (*trace)(TraceCall);
   std::optional<SourceLocation> (*locate)(const torch::jit::SourceRange &);
 };

@@ -2,7 +2,6 @@
 // internal/MappedArchive, or, without it, read by LibTorch's public functions.
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "frontend/archive/PickleCheck.h"
-#include "frontend/archive/RecordCheck.h"
 #include "frontend/script/libtorch/Internals.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -10,12 +9,10 @@
 #include "llvm/Support/Path.h"
 
 #include <torch/csrc/jit/serialization/import.h>
-#include <torch/serialize.h>
 
 namespace plait {
 namespace {
 
-using c10::IValue;
 using llvm::StringRef;
 
 namespace fs = llvm::sys::fs;
@@ -76,15 +73,6 @@ void checkPickles(const MappedFile &file, const ArchiveLayout &layout) {
         throw std::runtime_error((name + ": " + toString(std::move(error))).str());
 }
 
-IValue loadTensors(const std::shared_ptr<const MappedFile> &file,
-                   const std::shared_ptr<const ArchiveLayout> &layout) {
-  if (const libtorch::Internals *internals = libtorch::internals())
-    return internals->loadTensors(file, layout);
-  checkPickles(*file, *layout);
-  StringRef bytes = llvm::toStringRef(file->bytes());
-  return torch::pickle_load(std::vector<char>(bytes.begin(), bytes.end()));
-}
-
 } // namespace
 
 class TorchArchiveLoader {
@@ -117,48 +105,6 @@ public:
     }
   }
 };
-
-Expected<LoadedTensors> loadTorchTensors(StringRef path) {
-  auto file = MappedFile::open(path, MappedFile::Access::ReadOnly);
-  if (!file)
-    return addContext(file.takeError(), path);
-  auto directory = ZipDirectory::looksLikeZip(llvm::toStringRef((*file)->bytes()))
-                       ? ZipDirectory::read(llvm::toStringRef((*file)->bytes()))
-                       : makeError("it is no zip archive, as torch.save has written them since "
-                                   "PyTorch 1.6; save it again, as safetensors where you can");
-  if (!directory)
-    return addContext(directory.takeError(), path);
-  if (Error error = checkRecords(*file, *directory))
-    return error;
-  auto layout = std::make_shared<ArchiveLayout>(ArchiveLayout{std::move(*directory), {}, 0, false});
-  if (!layout->directory.records().empty()) {
-    StringRef first = layout->directory.records().front().name;
-    layout->prefix = first.take_front(first.find('/') + 1).str();
-  }
-  LoadedTensors result{*file, {}};
-  try {
-    IValue value = loadTensors(*file, layout);
-    if (!value.isGenericDict())
-      return makeError("{0}: it holds no dictionary of tensors", path);
-    for (const auto &entry : value.toGenericDict()) {
-      if (!entry.key().isString() || !entry.value().isTensor())
-        return makeError("{0}: its dictionary holds something other than tensors by name; save the "
-                         "dictionary that get_peft_model_state_dict gives",
-                         path);
-      const std::string &key = entry.key().toStringRef();
-      at::Tensor tensor = entry.value().toTensor();
-      if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.is_quantized())
-        return makeError("{0}: tensor '{1}' is sparse or quantized; save it as a dense one of "
-                         "floating-point numbers",
-                         path, key);
-      // Whoever reads the bytes does not see that a bit of the tensor negates them.
-      result.tensors.emplace_back(key, tensor.resolve_conj().resolve_neg());
-    }
-  } catch (const std::exception &error) {
-    return makeError("{0}: LibTorch cannot load it: {1}", path, explain(error));
-  }
-  return result;
-}
 
 std::optional<StorageOrigin> LoadedModule::findOrigin(const void *data) const {
   if (!mapping)

@@ -60,15 +60,4 @@ private:
 Expected<LoadedModule> loadTorchScript(llvm::StringRef path,
                                        MappedFile::Access access = MappedFile::Access::ReadOnly);
 
-/// The tensors of a dictionary that torch.save wrote, by name, in its order. Nothing but tensors,
-/// containers and numbers is unpickled: no code runs. The tensors point into the mapping, which
-/// they keep alive, and are never to be written; copies where internal/ is not built in.
-struct LoadedTensors {
-  std::shared_ptr<const MappedFile> file;
-  std::vector<std::pair<std::string, at::Tensor>> tensors;
-};
-
-/// Loads the dictionary at `path`. Errors begin with the path.
-Expected<LoadedTensors> loadTorchTensors(llvm::StringRef path);
-
 } // namespace plait

@@ -6,8 +6,7 @@
 namespace plait::libtorch {
 
 const Internals *builtInInternals() {
-  static const Internals table = {maxArchiveVersion(), loadMappedModule, loadMappedTensors,
-                                  recordTrace, locateRange};
+  static const Internals table = {maxArchiveVersion(), loadMappedModule, recordTrace, locateRange};
   return &table;
 }
 

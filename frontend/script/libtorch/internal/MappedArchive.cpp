@@ -260,31 +260,4 @@ torch::jit::Module loadMappedModule(const FilePtr &file, const LayoutPtr &layout
   return Loader(file, layout).loadModule();
 }
 
-IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout) {
-  RecordReader records(file, layout);
-  auto pickle = records.text("data.pkl");
-  if (!pickle)
-    throw std::runtime_error("record 'data.pkl' is missing");
-  auto plain = withPlainDictionaries(*pickle);
-  if (!plain)
-    throw std::runtime_error(llvm::toString(plain.takeError()));
-  StringRef rest = *plain;
-  auto read = readerOf(rest);
-  auto noTypes = [](const c10::QualifiedName &type) -> c10::StrongTypePtr {
-    throw std::runtime_error("it holds an object of the class " + type.qualifiedName() +
-                             ", and only tensors are read; save them in a plain dict, {k: "
-                             "v.detach().clone() for k, v in state_dict.items()}, as safetensors "
-                             "where you can");
-  };
-  auto noObjects = [](const c10::StrongTypePtr &,
-                      const IValue &) -> c10::intrusive_ptr<c10::ivalue::Object> {
-    throw std::runtime_error("it holds an object");
-  };
-  auto readStorage = [&](const std::string &key) { return records.storage("data/" + key); };
-  torch::jit::Unpickler unpickler(read, noTypes, noObjects, readStorage, at::kCPU);
-  IValue value = unpickler.parse_ivalue();
-  checkTensorBounds(value, [&](const void *data) { return records.bytesBehind(data); });
-  return value;
-}
-
 } // namespace plait::libtorch

@@ -1,5 +1,4 @@
-// Archives that torch.jit.save and torch.save wrote, unpickled with storages over a mapping in
-// place of copies.
+// Archives that torch.jit.save wrote, unpickled with storages over a mapping in place of copies.
 #pragma once
 
 #include "frontend/script/libtorch/Internals.h"
@@ -8,6 +7,5 @@ namespace plait::libtorch {
 
 uint64_t maxArchiveVersion();
 torch::jit::Module loadMappedModule(const FilePtr &file, const LayoutPtr &layout);
-c10::IValue loadMappedTensors(const FilePtr &file, const LayoutPtr &layout);
 
 } // namespace plait::libtorch

@@ -5,8 +5,6 @@
 #include "frontend/script/libtorch/SourceLocation.h"
 #include "tests/frontend/script/libtorch/ModelFiles.h"
 
-#include <torch/serialize.h>
-
 #include <fstream>
 
 using namespace plait;
@@ -43,19 +41,6 @@ TEST_F(Fallback, DamagedModelsAreErrors) {
   EXPECT_THAT(loadError(write("bad.pt", TestZip{records}.build())),
               HasSubstr("data.pkl: the pickle is damaged"));
   EXPECT_THAT(loadError(write("text.pt", "no archive")), HasSubstr("text.pt"));
-}
-
-TEST_F(Fallback, DictionariesOfTensorsAreCopied) {
-  c10::Dict<std::string, at::Tensor> dict;
-  dict.insert("a", at::arange(6).view({2, 3}));
-  dict.insert("b", at::ones({2}, at::kHalf));
-  std::vector<char> bytes = torch::pickle_save(dict);
-  auto loaded = loadTorchTensors(write("adapter.bin", std::string(bytes.begin(), bytes.end())));
-  ASSERT_TRUE(bool(loaded)) << toString(loaded.takeError());
-  ASSERT_EQ(loaded->tensors.size(), 2u);
-  EXPECT_EQ(loaded->tensors[0].first, "a");
-  EXPECT_TRUE(at::equal(loaded->tensors[0].second, at::arange(6).view({2, 3})));
-  EXPECT_EQ(loaded->tensors[1].second.scalar_type(), at::kHalf);
 }
 
 TEST_F(Fallback, LocationsAreReadOffWhatLibTorchPrints) {

@@ -1,0 +1,566 @@
+// A machine whose values are numbers into arenas: what they hold is freed in one go, however deep
+// it nests, and a name that is not known costs nothing.
+#include "frontend/archive/TensorPickle.h"
+
+#include "frontend/archive/PickleOperations.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace plait {
+namespace {
+
+using llvm::StringRef;
+using mil::DType;
+
+constexpr size_t maxPickledRank = 16;
+/// Sizes and strides that multiply to more are of no file.
+constexpr int64_t maxPickledBytes = INT64_MAX / 16;
+constexpr const char *howToSaveTensors = "{k: v.detach().clone() for k, v in tensors.items()}";
+
+enum class Kind : uint8_t {
+  Unset,   ///< a slot of the memo
+  Other,   ///< nothing that a tensor is made of
+  Boolean, ///< the index is its value
+  Integer,
+  Text,
+  Name, ///< of a class or function
+  Tuple,
+  List,
+  Dictionary,
+  Storage,
+  Tensor,
+};
+
+struct Item {
+  Kind kind = Kind::Unset;
+  uint32_t index = 0; ///< into the arena of the kind
+};
+
+struct PickledName {
+  StringRef module, name;
+
+  bool is(StringRef wanted) const {
+    auto [ownModule, ownName] = wanted.rsplit('.');
+    return module == ownModule && name == ownName;
+  }
+  std::string text() const { return (module + "." + name).str(); }
+};
+
+struct PickledStorage {
+  std::optional<DType> dtype;
+  StringRef type; ///< "Float8_e5m2" of what no weight is made of
+  StringRef key;
+  uint64_t bytes = 0;
+};
+
+/// One that is not plain is refused where it has a name in the dictionary.
+struct Made {
+  PickledTensor tensor;
+  bool isDense = true;
+  std::string type = {}; ///< of elements that no weight is made of
+};
+
+std::optional<DType> elementTypeOf(StringRef storage) {
+  return llvm::StringSwitch<std::optional<DType>>(storage)
+      .Case("Float", DType::F32)
+      .Case("Double", DType::F64)
+      .Case("Half", DType::F16)
+      .Case("BFloat16", DType::BF16)
+      .Case("Long", DType::I64)
+      .Case("Int", DType::I32)
+      .Case("Short", DType::I16)
+      .Case("Char", DType::I8)
+      .Case("Byte", DType::U8)
+      .Case("Bool", DType::Bool)
+      .Default(std::nullopt);
+}
+
+class TensorMachine {
+public:
+  explicit TensorMachine(StringRef pickle) : operations(pickle) {}
+
+  Expected<std::vector<PickledTensor>> run();
+
+private:
+  using Items = std::vector<Item>;
+
+  Error step(const PickleOperation &operation);
+  Error reduce();
+  Error makeTensor(const PickledName &maker, const Items &arguments);
+  Error makePlain(const Items &arguments);
+  Error makeFromType(const Items &arguments);
+  Error makeStorage();
+  Error remember(uint64_t slot);
+  Error checkNesting() const;
+  Expected<std::vector<PickledTensor>> tensorsOf(const Item &item) const;
+
+  // ---- Errors ----
+  Error missing() const { return operations.damaged("takes values that are not there"); }
+  Error unreadable(StringRef how) const {
+    return makeError("the pickle holds a value that is no tensor of torch.save: its operation at "
+                     "{0} {1}; save tensors alone, {2}, as safetensors where you can",
+                     operations.position(), how, howToSaveTensors);
+  }
+  Error unknown(const PickledName &name) const {
+    return makeError("it holds an object of the class {0}, and only tensors are read; save them in "
+                     "a plain dict, {1}, as safetensors where you can",
+                     name.text(), howToSaveTensors);
+  }
+
+  // ---- The stack ----
+  void push(Kind kind = Kind::Other, size_t index = 0) { push(Item{kind, uint32_t(index)}); }
+  void push(Item item) {
+    stack.push_back(item);
+    ++pushed;
+  }
+  void pushContainer(Kind kind, Items items) {
+    push(kind, containers.size());
+    containers.push_back(std::move(items));
+  }
+  void pushInteger(int64_t value) {
+    push(Kind::Integer, integers.size());
+    integers.push_back(value);
+  }
+  void pushLong(StringRef bytes);
+  void pushText(StringRef text) {
+    push(Kind::Text, texts.size());
+    texts.push_back(text);
+  }
+  /// The last `count` values.
+  std::optional<Items> take(size_t count) {
+    if (stack.size() < count)
+      return std::nullopt;
+    Items items(stack.end() - ptrdiff_t(count), stack.end());
+    stack.resize(stack.size() - count);
+    return items;
+  }
+  /// Those above the last mark, of which at least `below` must be under it.
+  std::optional<Items> takeToMark(size_t below) {
+    if (marks.empty() || marks.back() > stack.size() || marks.back() < below)
+      return std::nullopt;
+    size_t count = stack.size() - marks.back();
+    marks.pop_back();
+    return take(count);
+  }
+  Error addToTop(Kind kind, const std::optional<Items> &items) {
+    if (!items || stack.empty() || (kind == Kind::Dictionary && items->size() % 2 != 0))
+      return missing();
+    if (stack.back().kind != kind)
+      return operations.damaged("adds to what holds nothing");
+    llvm::append_range(containers[stack.back().index], *items);
+    return Error::success();
+  }
+
+  // ---- Values ----
+  const PickledName *nameOf(Item item) const {
+    return item.kind == Kind::Name ? &names[item.index] : nullptr;
+  }
+  std::optional<int64_t> integerOf(Item item) const {
+    if (item.kind != Kind::Integer)
+      return std::nullopt;
+    return integers[item.index];
+  }
+  StringRef textOf(Item item) const {
+    return item.kind == Kind::Text ? texts[item.index] : StringRef();
+  }
+  bool isContainer(Item item) const {
+    return item.kind == Kind::Tuple || item.kind == Kind::List || item.kind == Kind::Dictionary;
+  }
+  std::optional<llvm::SmallVector<int64_t, 4>> integersOf(Item tuple) const;
+  Expected<bool> isNegated(Item metadata) const;
+
+  PickleOperations operations;
+  Items stack, memo;
+  std::vector<size_t> marks;
+  size_t pushed = 0;
+  // The arenas.
+  std::vector<Items> containers; ///< keys and values of dictionaries take turns
+  std::vector<int64_t> integers;
+  std::vector<StringRef> texts;
+  std::vector<PickledName> names;
+  std::vector<PickledStorage> storages;
+  std::vector<Made> tensors;
+};
+
+void TensorMachine::pushLong(StringRef bytes) {
+  if (bytes.size() > sizeof(int64_t))
+    return push(); // a number that is no size
+  uint64_t value = littleEndian(bytes);
+  pushInteger(bytes.empty() ? 0 : llvm::SignExtend64(value, unsigned(bytes.size()) * 8));
+}
+
+std::optional<llvm::SmallVector<int64_t, 4>> TensorMachine::integersOf(Item tuple) const {
+  if (tuple.kind != Kind::Tuple || containers[tuple.index].size() > maxPickledRank)
+    return std::nullopt;
+  llvm::SmallVector<int64_t, 4> values;
+  for (const Item &item : containers[tuple.index]) {
+    auto value = integerOf(item);
+    if (!value)
+      return std::nullopt;
+    values.push_back(*value);
+  }
+  return values;
+}
+
+/// The last argument of _rebuild_tensor_v2, where there is one: {"conj": …, "neg": …}.
+Expected<bool> TensorMachine::isNegated(Item metadata) const {
+  bool negated = false;
+  const Items *items = metadata.kind == Kind::Dictionary ? &containers[metadata.index] : nullptr;
+  if (!items || items->size() > 2 * maxPickledRank)
+    return unreadable("makes a tensor with what is no metadata");
+  for (size_t i = 0; i + 1 < items->size(); i += 2)
+    if (textOf((*items)[i]) == "neg")
+      negated = (*items)[i + 1].kind == Kind::Boolean && (*items)[i + 1].index != 0;
+  return negated;
+}
+
+// ---- Storages and tensors ----------------------------------------------------------------------
+
+Error TensorMachine::makeStorage() {
+  auto id = take(1);
+  if (!id)
+    return missing();
+  const Items *parts = (*id)[0].kind == Kind::Tuple ? &containers[(*id)[0].index] : nullptr;
+  const PickledName *type = parts && parts->size() >= 2 ? nameOf((*parts)[1]) : nullptr;
+  StringRef element = type ? type->name : "";
+  if (!type || (type->module != "torch" && type->module != "torch.storage") ||
+      !element.consume_back("Storage"))
+    return unreadable("makes a storage of no element type");
+  auto elements = parts->size() >= 5 ? integerOf((*parts)[4]) : std::nullopt;
+  if (textOf((*parts)[0]) != "storage" || (*parts).size() < 5 || (*parts)[2].kind != Kind::Text ||
+      !elements || *elements < 0)
+    return operations.damaged("makes a storage without its record or its size");
+  PickledStorage storage{elementTypeOf(element), element, textOf((*parts)[2])};
+  uint64_t bytes = storage.dtype ? mil::bitWidth(*storage.dtype) / 8 : 1;
+  if (*elements > maxPickledBytes / int64_t(bytes))
+    return operations.damaged("makes a storage that is larger than any file");
+  storage.bytes = bytes * uint64_t(*elements);
+  push(Kind::Storage, storages.size());
+  storages.push_back(storage);
+  return Error::success();
+}
+
+/// Whether the products of sizes fit, and the last element is within `bytes`.
+Error checkExtent(const PickledTensor &tensor) {
+  auto outside = [] {
+    return makeError("a tensor reaches out of its storage; the archive is damaged, save it again");
+  };
+  int64_t width = mil::bitWidth(tensor.dtype) / 8, count = width, last = tensor.offset;
+  bool isEmpty = false;
+  if (last < 0)
+    return outside();
+  for (auto [size, stride] : llvm::zip_equal(tensor.shape, tensor.strides)) {
+    int64_t span;
+    if (size < 0 || stride < 0)
+      return outside();
+    isEmpty |= size == 0;
+    if (llvm::MulOverflow(count, std::max<int64_t>(size, 1), count) || count > maxPickledBytes)
+      return makeError("a tensor is larger than any file; the archive is damaged, save it again");
+    if (llvm::MulOverflow(std::max<int64_t>(size, 1) - 1, stride, span) ||
+        llvm::AddOverflow(last, span, last))
+      return outside();
+  }
+  if (!isEmpty && uint64_t(last) >= tensor.storageBytes / uint64_t(width))
+    return outside();
+  return Error::success();
+}
+
+/// _rebuild_tensor_v2.
+Error TensorMachine::makePlain(const Items &arguments) {
+  auto offset = arguments.size() >= 4 ? integerOf(arguments[1]) : std::nullopt;
+  if (!offset || arguments[0].kind != Kind::Storage)
+    return operations.damaged("makes a tensor of no storage");
+  auto shape = integersOf(arguments[2]), strides = integersOf(arguments[3]);
+  if (!shape || !strides || shape->size() != strides->size())
+    return operations.damaged("makes a tensor of no sizes and strides");
+  const PickledStorage &storage = storages[arguments[0].index];
+  Made made;
+  if (storage.dtype) {
+    made.tensor = {{},      *storage.dtype,    ("data/" + storage.key).str(), storage.bytes,
+                   *offset, std::move(*shape), std::move(*strides),           false};
+    if (arguments.size() >= 7) {
+      auto negated = isNegated(arguments[6]);
+      if (!negated)
+        return negated.takeError();
+      made.tensor.isNegated = *negated;
+    }
+    if (Error error = checkExtent(made.tensor))
+      return error;
+  } else {
+    made.type = storage.type.str();
+  }
+  push(Kind::Tensor, tensors.size());
+  tensors.push_back(std::move(made));
+  return Error::success();
+}
+
+/// Any function of torch._utils.
+Error TensorMachine::makeTensor(const PickledName &maker, const Items &arguments) {
+  if (maker.name == "_rebuild_tensor_v2")
+    return makePlain(arguments);
+  if (maker.name == "_rebuild_parameter" || maker.name == "_rebuild_parameter_with_state") {
+    if (arguments.empty() || arguments[0].kind != Kind::Tensor)
+      return operations.damaged("makes a parameter of no tensor");
+    push(arguments[0]);
+    return Error::success();
+  }
+  if (!maker.name.starts_with("_rebuild_"))
+    return unknown(maker);
+  Made made;
+  made.isDense = maker.name == "_rebuild_tensor_v3"; // of a type that has no storage of its own
+  if (made.isDense) {
+    const PickledName *type = arguments.size() >= 7 ? nameOf(arguments[6]) : nullptr;
+    made.type = type ? type->name.str() : "unknown";
+  }
+  push(Kind::Tensor, tensors.size());
+  tensors.push_back(std::move(made));
+  return Error::success();
+}
+
+/// _rebuild_from_type_v2: a tensor with attributes of Python, which are dropped.
+Error TensorMachine::makeFromType(const Items &arguments) {
+  const PickledName *maker = arguments.size() >= 3 ? nameOf(arguments[0]) : nullptr;
+  if (!maker || maker->module != "torch._utils" || arguments[2].kind != Kind::Tuple)
+    return unreadable("makes a tensor without saying how");
+  const PickledName *type = nameOf(arguments[1]);
+  if (!type)
+    return unreadable("makes a tensor of no class");
+  if (!type->is("torch.Tensor") && !type->is("torch._tensor.Tensor") &&
+      !type->is("torch.nn.parameter.Parameter"))
+    return makeError("it holds a tensor of a subclass, {0}; save plain tensors, {{k: "
+                     "v.detach().clone().as_subclass(torch.Tensor) for k, v in "
+                     "state_dict.items()}}, as safetensors where you can",
+                     type->text());
+  return makeTensor(*maker, containers[arguments[2].index]);
+}
+
+/// What a function or class gives of a tuple of arguments.
+Error TensorMachine::reduce() {
+  auto items = take(2);
+  if (!items)
+    return missing();
+  const PickledName *known = nameOf((*items)[0]);
+  if (!known)
+    return unreadable("calls what is no class or function");
+  if ((*items)[1].kind != Kind::Tuple)
+    return operations.damaged("calls with what are no arguments");
+  const PickledName &name = *known;
+  const Items &arguments = containers[(*items)[1].index];
+  if (name.module == "torch._utils")
+    return makeTensor(name, arguments);
+  if (name.is("torch._tensor._rebuild_from_type_v2"))
+    return makeFromType(arguments);
+  if (name.is("collections.OrderedDict")) {
+    if (!arguments.empty())
+      return unreadable("makes an OrderedDict of other than nothing");
+    pushContainer(Kind::Dictionary, {});
+    return Error::success();
+  }
+  if (name.is("torch.Size") && arguments.size() == 1 && isContainer(arguments[0])) {
+    push(arguments[0]);
+    return Error::success();
+  }
+  if (name.is("torch.device") || name.is("torch.serialization._get_layout")) {
+    push();
+    return Error::success();
+  }
+  return unknown(name);
+}
+
+// ---- Operations --------------------------------------------------------------------------------
+
+Error TensorMachine::remember(uint64_t slot) {
+  if (stack.empty())
+    return missing();
+  if (!isMemoSlot(slot, pushed))
+    return operations.damaged("claims more than there is");
+  if (slot >= memo.size())
+    memo.resize(slot + 1);
+  memo[slot] = stack.back();
+  return Error::success();
+}
+
+Error TensorMachine::step(const PickleOperation &operation) {
+  auto container = [&](Kind kind, std::optional<Items> items) -> Error {
+    if (!items || (kind == Kind::Dictionary && items->size() % 2 != 0))
+      return missing();
+    pushContainer(kind, std::move(*items));
+    return Error::success();
+  };
+  switch (char code = operation.code) {
+  case '(':
+    marks.push_back(stack.size());
+    return Error::success();
+  case ')':
+    return container(Kind::Tuple, Items());
+  case ']':
+    return container(Kind::List, Items());
+  case '}':
+    return container(Kind::Dictionary, Items());
+  case '\x85':
+  case '\x86':
+  case '\x87':
+    return container(Kind::Tuple, take(size_t(code - '\x85') + 1));
+  case 't':
+    return container(Kind::Tuple, takeToMark(0));
+  case 'l':
+    return container(Kind::List, takeToMark(0));
+  case 'd':
+    return container(Kind::Dictionary, takeToMark(0));
+  case 'a':
+    return addToTop(Kind::List, take(1));
+  case 'e':
+    return addToTop(Kind::List, takeToMark(1));
+  case 's':
+    return addToTop(Kind::Dictionary, take(2));
+  case 'u':
+    return addToTop(Kind::Dictionary, takeToMark(1));
+  case '0':
+    return take(1) ? Error::success() : missing();
+  case 'q':
+  case 'r':
+    return remember(littleEndian(operation.argument));
+  case 'h':
+  case 'j': {
+    uint64_t slot = littleEndian(operation.argument);
+    if (slot >= memo.size() || memo[slot].kind == Kind::Unset)
+      return missing();
+    push(memo[slot]);
+    return Error::success();
+  }
+  case 'c': {
+    auto [module, rest] = operation.argument.split('\n');
+    push(Kind::Name, names.size());
+    names.push_back({module, rest.drop_back()});
+    return Error::success();
+  }
+  case 'R':
+    return reduce();
+  case '\x81': { // an object of a class, without its constructor
+    auto items = take(2);
+    if (!items)
+      return missing();
+    const PickledName *name = nameOf((*items)[0]);
+    return name ? unknown(*name) : unreadable("calls what is no class or function");
+  }
+  case 'b': // attributes: of an OrderedDict they are dropped
+    if (stack.size() < 2)
+      return missing();
+    stack.pop_back();
+    return stack.back().kind == Kind::Dictionary ? Error::success()
+                                                 : unreadable("gives attributes to what has none");
+  case 'Q':
+    return makeStorage();
+  case '\x80':
+    if (operation.argument != "\x02")
+      return makeError("the pickle is of protocol {0}, and protocol 2 alone is read, which "
+                       "torch.save writes; save it without pickle_protocol, as safetensors where "
+                       "you can",
+                       littleEndian(operation.argument));
+    return Error::success();
+  case 'K':
+  case 'M':
+    pushInteger(int64_t(littleEndian(operation.argument)));
+    return Error::success();
+  case 'J':
+    pushLong(operation.argument);
+    return Error::success();
+  case '\x8a':
+  case '\x8b':
+    pushLong(operation.body);
+    return Error::success();
+  case '\x88':
+  case '\x89':
+    push(Kind::Boolean, code == '\x88');
+    return Error::success();
+  case 'U':
+  case 'T':
+  case 'X':
+  case '\x8c':
+  case '\x8d':
+    pushText(operation.body);
+    return Error::success();
+  default: // None, a float
+    push();
+    return Error::success();
+  }
+}
+
+Error TensorMachine::checkNesting() const {
+  return checkPickledNesting(
+      containers.size(), [&](uint32_t container, size_t &next) -> std::optional<uint32_t> {
+        for (const Items &items = containers[container]; next < items.size();)
+          if (const Item &item = items[next++]; isContainer(item))
+            return item.index;
+        return std::nullopt;
+      });
+}
+
+Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item) const {
+  if (item.kind != Kind::Dictionary)
+    return makeError("it holds no dictionary of tensors");
+  const Items &items = containers[item.index];
+  std::vector<PickledTensor> result;
+  llvm::StringMap<size_t> places;
+  for (size_t i = 0; i + 1 < items.size(); i += 2) {
+    if (items[i].kind != Kind::Text || items[i + 1].kind != Kind::Tensor)
+      return makeError("its dictionary holds something other than tensors by name{0}; save the "
+                       "dictionary that get_peft_model_state_dict gives, {1}",
+                       items[i].kind == Kind::Text ? ", '" + textOf(items[i]).str() + "'" : "",
+                       howToSaveTensors);
+    StringRef name = textOf(items[i]);
+    const Made &made = tensors[items[i + 1].index];
+    if (!made.isDense)
+      return makeError("tensor '{0}' is sparse or quantized; save dense ones of floating-point "
+                       "numbers, {{k: v.detach().clone().to_dense() for k, v in tensors.items()}}",
+                       name);
+    if (!made.type.empty())
+      return makeError("'{0}' is of type {1}: no tensor of floating-point numbers of 16 bits or "
+                       "more; save {{k: v.detach().clone().float() for k, v in tensors.items()}}",
+                       name, made.type);
+    if (made.tensor.isNegated && !mil::isFloat(made.tensor.dtype))
+      return unreadable("negates integers");
+    auto [place, isNew] = places.try_emplace(name, result.size());
+    if (isNew)
+      result.emplace_back();
+    PickledTensor &tensor = result[place->second];
+    tensor = made.tensor;
+    tensor.name = name.str();
+  }
+  return result;
+}
+
+Expected<std::vector<PickledTensor>> TensorMachine::run() {
+  while (true) {
+    auto operation = operations.next();
+    if (!operation)
+      return operation.takeError();
+    if (!*operation)
+      break;
+    if (Error error = step(**operation))
+      return error;
+    if (containers.size() > maxPickledContainers || pushed > maxPickledValues)
+      return tooManyPickledValues();
+  }
+  if (operations.rest().empty())
+    return operations.damaged("is missing: the pickle has no end");
+  if (operations.rest()[0] != '.')
+    return operations.damaged("is none that torch.save writes");
+  if (stack.empty())
+    return missing();
+  if (Error error = checkNesting())
+    return error;
+  return tensorsOf(stack.back());
+}
+
+} // namespace
+
+Expected<std::vector<PickledTensor>> readTensorPickle(StringRef pickle) {
+  return TensorMachine(pickle).run();
+}
+
+} // namespace plait
