@@ -56,9 +56,10 @@ Verification verify(const Program &program, const std::string &name, const std::
   result.rtol = report.tolerance.relative;
   for (const runtime::OutputReport &output : report.outputs) {
     const runtime::Comparison &c = output.comparison;
-    result.outputs.push_back({output.name, output.passed, c.maxAbsolute, c.maxRelative, c.snr,
-                              c.cosine, c.nonFinite, c.worst, output.draw, output.step,
-                              output.isState});
+    result.outputs.push_back({output.name, output.passed(), output.distance, output.explained,
+                              output.verdict == runtime::Verdict::Rounded, c.maxAbsolute,
+                              c.maxRelative, c.snr, c.cosine, c.nonFinite, c.worst, output.draw,
+                              output.step, output.isState});
   }
   if (report.bisect)
     result.bisect = runtime::describe(*report.bisect);

@@ -8,8 +8,10 @@
 #include "driver/PackageFunctions.h"
 #include "mil/MappedStorage.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
+#include <cmath>
 
 namespace plait::driver {
 
@@ -150,6 +152,64 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
   return Error::success();
 }
 
+/// "3.1 %"
+std::string percent(double part) { return fmt::format("{0:.2g} %", part * 100); }
+
+/// Where rounding takes an output far: how far, and which operations do it.
+void printRounding(const runtime::OutputReport &output) {
+  const std::optional<runtime::Comparison> &rounding = output.rounding;
+  double far = output.jumps ? output.deciding
+               : rounding   ? rounding->maxAbsolute / std::max(rounding->peak, 1e-300)
+                            : 0;
+  bool overflows = rounding && rounding->nonFinite > 0;
+  if (!overflows && far <= runtime::kFarByRounding)
+    return;
+  llvm::raw_ostream &out = llvm::outs();
+  out << "        rounding to fp16 ";
+  if (overflows)
+    out << "makes " << rounding->nonFinite << " elements of it NaN or infinite";
+  else
+    out << "takes " << (output.jumps ? "what decides about it " : "it ") << percent(far)
+        << " of the largest value away";
+  for (auto [index, cause] : llvm::enumerate(output.causes)) {
+    out << (index ? "; " : overflows ? ", at " : ", most at ") << cause.operation;
+    if (std::isfinite(cause.after))
+      out << fmt::format(" (from {0} to {1})", percent(cause.before), percent(cause.after));
+    else
+      out << " (it overflows)";
+  }
+  out << "\n        --precision fp32 does not round\n";
+}
+
+void printOutput(const runtime::OutputReport &output, const runtime::VerifyReport &report,
+                 unsigned steps) {
+  llvm::raw_ostream &out = llvm::outs();
+  const runtime::Comparison &c = output.comparison;
+  static constexpr const char *marks[] = {"  ok    ", "  rounded ", "  wrong "};
+  out << marks[unsigned(output.verdict)] << (output.isState ? "state " : "") << output.name << ": "
+      << describe(c);
+  if (!report.calibrated)
+    out << fmt::format("; {0:.1e} allowed", output.explained);
+  else if (output.jumps)
+    out << fmt::format("; {0} of {1} elements flipped by rounding", output.flipped, c.elements)
+        << (output.unexplained
+                ? fmt::format(", {0} not the model's for another reason", output.unexplained)
+                : "");
+  else if (c.nonFinite < c.elements) {
+    out << fmt::format("; off by {0:.1e}, rounding explains {1:.1e}", output.distance,
+                       output.explained);
+    if (output.verdict == runtime::Verdict::Rounded)
+      out << fmt::format("; {0:.1e} allowed",
+                         report.tolerance.absolute + report.tolerance.relative * c.peak);
+  }
+  if (!output.passed())
+    out << "; worst at element " << c.worst
+        << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "")
+        << (steps > 1 ? " after step " + std::to_string(output.step + 1) : "");
+  out << '\n';
+  printRounding(output);
+}
+
 void print(StringRef name, const Target &target, const runtime::VerifyReport &report,
            unsigned steps, const LibTorchPart &libTorch) {
   llvm::raw_ostream &out = llvm::outs();
@@ -157,18 +217,8 @@ void print(StringRef name, const Target &target, const runtime::VerifyReport &re
   if (target.adapter)
     out << " with " << *target.adapter;
   out << '\n';
-  for (const runtime::OutputReport &output : report.outputs) {
-    const runtime::Comparison &c = output.comparison;
-    out << (output.passed ? "  ok    " : "  wrong ") << (output.isState ? "state " : "")
-        << output.name << ": " << describe(c)
-        << fmt::format("; {0:.1e} allowed",
-                       report.tolerance.absolute + report.tolerance.relative * c.peak);
-    if (!output.passed)
-      out << "; worst at element " << c.worst
-          << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "")
-          << (steps > 1 ? " after step " + std::to_string(output.step + 1) : "");
-    out << '\n';
-  }
+  for (const runtime::OutputReport &output : report.outputs)
+    printOutput(output, report, steps);
   for (const std::string &state : report.uncompared)
     out << "  state " << state << ": the model has no tensor of that name; not compared\n";
   if (!report.random.empty())
@@ -283,10 +333,13 @@ const Command verifyCommand = {
     "functions of a package beside their models in LibTorch",
     usage,
     sections,
-    "An output passes when no element is NaN or infinite on one side only and no error is greater "
-    "than\nA + R * (the output's largest absolute value). Without --atol and --rtol A is 1e-3 and "
-    "R 1e-2 where\nthe function computes in fp16, else 1e-5 and 1e-4. The exit status is 1 when an "
-    "output does not pass.\n",
+    "An output passes when its distance from the model is explained by rounding, and rounding "
+    "takes "
+    "it no\nfurther than 1e-3 + 1e-2 * (its largest absolute value). Runs of the function without "
+    "rounding and with\nmoved weights measure that. With --atol A or --rtol R it passes when no "
+    "element is NaN or infinite on one\nside only and no error is greater than A + R * (its "
+    "largest "
+    "absolute value). The exit status is 1 when an\noutput does not pass.\n",
     {},
     run};
 

@@ -1,7 +1,7 @@
 // Running in step, matching values, and looking for where they part.
 #include "runtime/Bisect.h"
 
-#include "runtime/Interpreter.h"
+#include "runtime/Noise.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/DenseSet.h"
@@ -95,10 +95,30 @@ std::vector<bool> findBad(const std::vector<Node> &nodes, std::vector<bool> agre
   return llvm::is_contained(badFloats, true) ? badFloats : bad;
 }
 
+/// What a view of the model may be here: the same elements in another order or fewer of them. Views
+/// are no steps of the model, so that such a value has nothing to agree with.
+bool isLikeView(const Op &op) {
+  switch (op.kind()) {
+  case mil::OpKind::expand_dims:
+  case mil::OpKind::flatten2d:
+  case mil::OpKind::identity:
+  case mil::OpKind::reshape:
+  case mil::OpKind::slice_by_index:
+  case mil::OpKind::slice_by_size:
+  case mil::OpKind::split:
+  case mil::OpKind::squeeze:
+  case mil::OpKind::transpose:
+    return true;
+  default:
+    return false;
+  }
+}
+
 class Bisection {
 public:
-  Bisection(const mil::Function &function, Tolerance tolerance, std::vector<ReferenceStep> steps)
-      : function_(function), tolerance_(tolerance), steps_(std::move(steps)) {}
+  Bisection(const mil::Function &function, Tolerance tolerance, const ModelMatch &match,
+            std::vector<ReferenceStep> steps)
+      : function_(function), tolerance_(tolerance), match_(match), steps_(std::move(steps)) {}
 
   Error readSteps() {
     for (const ReferenceStep &step : steps_) {
@@ -125,6 +145,7 @@ private:
 
   const mil::Function &function_;
   Tolerance tolerance_;
+  ModelMatch match_;
   std::vector<ReferenceStep> steps_;
   std::vector<Sample> samples_;
   std::map<int64_t, std::vector<unsigned>> bySize_;
@@ -207,7 +228,7 @@ Error Bisection::see(const Op &op, const Data &rounded, const Data &exact) {
     if (sample.telling)
       if (auto it = bySize_.find(sample.flat.numel()); it != bySize_.end()) {
         for (unsigned step : it->second)
-          if (agree(sample, samples_[step], tolerance_)) {
+          if (agree(sample, samples_[step], match_.tolerance)) {
             matched_[step] = true;
             if (!point.match)
               point.match = step;
@@ -230,9 +251,11 @@ Error Bisection::see(const Op &op, const Data &rounded, const Data &exact) {
 
 Error Bisection::run(const Interpreter::Inputs &inputs, Compute compute) {
   matched_.assign(steps_.size(), false);
-  Interpreter::Options rounded, exact;
+  auto weights = unroundedWeights(function_, match_.weights);
+  if (!weights)
+    return weights.takeError();
+  Interpreter::Options rounded, exact = unroundedOptions(*weights);
   rounded.compute = compute;
-  exact.compute = Compute::Exact;
   auto a = Interpreter::create(function_, rounded), b = Interpreter::create(function_, exact);
   if (!a || !b)
     return llvm::joinErrors(a.takeError(), b.takeError());
@@ -287,7 +310,7 @@ BisectReport Bisection::report(bool traced) {
     report.nonFinite = findingAt(*nonFinite_, std::nullopt);
   report.overflowed = overflowed_;
   report.magnitude = magnitude_;
-  if (!traced)
+  if (!traced || match_.reached)
     return report;
 
   // Nothing that the model computes and does not use can be to blame.
@@ -299,7 +322,11 @@ BisectReport Bisection::report(bool traced) {
     stepsTelling[i] = stepsTelling[i] && samples_[i].telling;
   std::vector<bool> pointsAgree, pointsTelling;
   for (const Point &point : points_) {
-    pointsAgree.push_back(point.match.has_value());
+    // A view of what agrees, or of an input, agrees.
+    bool seen = isLikeView(*point.op) && llvm::all_of(point.operands, [&](unsigned operand) {
+                  return pointsAgree[operand];
+                });
+    pointsAgree.push_back(point.match.has_value() || seen);
     pointsTelling.push_back(point.telling);
   }
   auto badSteps = findBad(steps_, matched_, stepsTelling, [](const ReferenceStep &step) {
@@ -344,7 +371,8 @@ BisectReport Bisection::report(bool traced) {
 } // namespace
 
 Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
-                              Tolerance tolerance, Compute compute, const ReferenceTracer &tracer) {
+                              Tolerance tolerance, Compute compute, const ReferenceTracer &tracer,
+                              std::optional<ModelMatch> match) {
   std::vector<ReferenceStep> steps;
   std::string untraced;
   if (tracer) {
@@ -360,7 +388,7 @@ Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<Name
       return tensor.takeError();
     tensors[input.name] = *tensor;
   }
-  Bisection bisection(function, tolerance, std::move(steps));
+  Bisection bisection(function, tolerance, match.value_or(ModelMatch{tolerance}), std::move(steps));
   try {
     if (Error error = bisection.readSteps())
       return error;

@@ -47,9 +47,22 @@ struct BisectReport {
   std::string untraced;
 };
 
-/// `tracer` may be empty, and may fail: then places are unknown and departure is not looked for.
+/// How values without rounding are held against the model's.
+struct ModelMatch {
+  Tolerance tolerance;
+  /// Tensors of the model: what weights were before they were rounded.
+  llvm::ArrayRef<mil::TensorData> weights = {};
+  /// The outputs without rounding are known to be the model's: no departure is looked for, for what
+  /// fusion leaves without a counterpart would be taken for one.
+  bool reached = false;
+};
+
+/// `tolerance` is how far rounding may take a value; values are held against the model's by the
+/// same where `match` is not given. `tracer` may be empty, and may fail: then places are unknown
+/// and departure is not looked for.
 Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<NamedTensor> inputs,
-                              Tolerance tolerance, Compute compute, const ReferenceTracer &tracer);
+                              Tolerance tolerance, Compute compute, const ReferenceTracer &tracer,
+                              std::optional<ModelMatch> match = std::nullopt);
 
 /// Lines that say what was found.
 std::vector<std::string> describe(const BisectReport &report);

@@ -86,7 +86,8 @@ void Interpreter::release(const Op &op) {
 Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
                              const at::Tensor &tensor, std::map<std::string, int64_t> &symbols) {
   const Type &type = input.type;
-  if (tensor.scalar_type() != heldType(type.dtype()))
+  if (tensor.scalar_type() != heldType(type.dtype()) &&
+      tensor.scalar_type() != heldType(type.dtype(), options_.compute))
     return makeError("input '{0}' is {1} where the function takes {2}", input.name,
                      c10::toString(tensor.scalar_type()), type.str());
   llvm::SmallVector<int64_t, 5> given(tensor.sizes().begin(), tensor.sizes().end());
@@ -112,6 +113,8 @@ Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
     }
   }
   at::Tensor held = tensor.to(heldType(type.dtype(), options_.compute));
+  if (options_.disturb)
+    held = options_.disturb(input, held);
   values_[&input] = Datum(held);
   return Error::success();
 }
@@ -196,6 +199,12 @@ Datum Interpreter::lookup(const Value &value) {
   const mil::TensorData *data = op.val().tensor();
   if (!data)
     return Datum::ofLiteral(op.val());
+  if (options_.constant) {
+    auto replaced = options_.constant(value);
+    TORCH_CHECK(replaced, llvm::toString(replaced.takeError()));
+    if (*replaced)
+      return Datum(std::move(**replaced));
+  }
   RuntimeEvaluator evaluator;
   auto tensor = toTensor(*data, options_.compute, &evaluator);
   TORCH_CHECK(tensor, llvm::toString(tensor.takeError()));
@@ -254,6 +263,8 @@ Expected<Data> Interpreter::evaluate(const Op &op) {
     if (!settled)
       return settled.takeError();
     datum = std::move(*settled);
+    if (options_.disturb && datum.tensor.defined())
+      datum.tensor = options_.disturb(*result, datum.tensor);
   }
   return results;
 }

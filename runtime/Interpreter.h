@@ -4,6 +4,7 @@
 // where it lies each time an operation uses it, and constexpr_* weights are decompressed anew.
 #pragma once
 
+#include "runtime/Runner.h"
 #include "runtime/eval/Eval.h"
 
 #include <functional>
@@ -17,6 +18,10 @@ public:
     Compute compute = Compute::Float32;
     /// Sees every result as it is made, those in nested blocks too.
     std::function<void(const mil::Value &, const Datum &)> observer;
+    /// What a constant holds in this run; nullopt leaves it as it is.
+    std::function<Expected<std::optional<at::Tensor>>(const mil::Value &)> constant;
+    /// What is gone on with in place of a result or an input.
+    std::function<at::Tensor(const mil::Value &, const at::Tensor &)> disturb;
     bool profile = false;
     /// A while_loop that runs longer than this is an error.
     int64_t maxIterations = 1000000;
@@ -33,7 +38,7 @@ public:
                                                        Options options);
 
   /// Outputs in the order of the function. Inputs are exactly the function's, states excepted, held
-  /// as heldType() of their element types (fp16 ones in fp16 whatever the mode).
+  /// as heldType() of their element types (fp16 ones in fp16, or in fp32 where nothing is rounded).
   Expected<std::vector<Datum>> run(const Inputs &inputs);
 
   /// The same in steps: start(), then step() until next() is null, then finish().
@@ -75,6 +80,13 @@ private:
   mil::Block::iterator position_, end_;
   std::map<mil::OpKind, Timing> timings_;
 };
+
+/// Inputs as the interpreter takes them.
+Expected<Interpreter::Inputs> inputTensors(const mil::Function &function,
+                                           llvm::ArrayRef<NamedTensor> inputs);
+/// Outputs as they are given back.
+Expected<std::vector<NamedResult>> namedResults(const mil::Function &function,
+                                                llvm::ArrayRef<Datum> outputs);
 
 /// "conv 'layer1' (encoder.layer, model.py:12)": how messages name an operation.
 std::string describe(const mil::Op &op, bool withLocation = true);

@@ -221,11 +221,20 @@ private:
 
 } // namespace
 
-Expected<Reference> loadReference(llvm::StringRef path) {
-  auto loaded = loadModule(path);
-  if (!loaded)
-    return loaded.takeError();
-  return referenceOf(std::move(*loaded), path);
+std::vector<TensorData> tensorsOf(const torch::jit::Module &module) {
+  std::vector<TensorData> tensors;
+  for (const auto &attribute : module.named_attributes(/*recurse=*/true)) {
+    if (!attribute.value.isTensor())
+      continue;
+    at::Tensor tensor = attribute.value.toTensor().detach();
+    if (!tensor.defined() || tensor.layout() != at::kStrided || !tensor.is_floating_point())
+      continue;
+    if (tensor.scalar_type() == at::kBFloat16)
+      tensor = tensor.to(at::kFloat);
+    if (auto dtype = milType(tensor.scalar_type()))
+      tensors.push_back(toTensorData(tensor, *dtype));
+  }
+  return tensors;
 }
 
 Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name) {

@@ -45,11 +45,14 @@ private:
   std::shared_ptr<Impl> impl_;
 };
 
-/// Loads a TorchScript file. Half-precision parameters and inputs are computed in fp32. int32
-/// inputs are given as int64, and again as int32 or bool if the model refuses them. Tuples, lists
-/// and dictionaries of tensors are flattened in order; numbers count as tensors without dimensions.
-Expected<Reference> loadReference(llvm::StringRef path);
-/// The same of a model that is loaded, in evaluation mode and fp32; messages call it `name`.
+/// A TorchScript file in evaluation mode; models of half precision throughout in fp32.
+Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path);
+/// A TorchScript module in evaluation mode and fp32; messages call it `name`. Half-precision inputs
+/// are computed in fp32. int32 inputs are given as int64, and again as int32 or bool if the model
+/// refuses them. Tuples, lists and dictionaries of tensors are flattened in order; numbers count as
+/// tensors without dimensions.
 Reference referenceOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name);
+/// The floating-point tensors of a module: parameters, buffers and others.
+std::vector<mil::TensorData> tensorsOf(const torch::jit::Module &module);
 
 } // namespace plait::runtime

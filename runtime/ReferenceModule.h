@@ -8,9 +8,6 @@
 
 namespace plait::runtime {
 
-/// In evaluation mode; models of half precision throughout in fp32.
-Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path);
-
 /// Calls `run` with the inputs as LibTorch tensors: half-precision ones as fp32; int32 ones as
 /// int64, and again as int32 or bool where that fails. Gives the first error where all fail.
 template <typename Result>

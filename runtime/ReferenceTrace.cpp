@@ -182,13 +182,6 @@ Expected<std::vector<ReferenceStep>> traceModule(const jit::Module &module,
 
 } // namespace
 
-Expected<ReferenceTracer> loadTracer(llvm::StringRef path, NodeDescriber describe) {
-  auto loaded = loadModule(path);
-  if (!loaded)
-    return loaded.takeError();
-  return tracerOf(std::move(*loaded), path, std::move(describe));
-}
-
 ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
                          NodeDescriber describe) {
   return [module = std::move(loaded), path = name.str(),

@@ -32,10 +32,8 @@ using ReferenceTracer =
 /// How messages name the place of a node.
 using NodeDescriber = std::function<std::string(const torch::jit::Node &)>;
 
-/// Loads a TorchScript file as loadReference() does. Every intermediate tensor of a run is held at
-/// once.
-Expected<ReferenceTracer> loadTracer(llvm::StringRef path, NodeDescriber describe);
-/// The same of a model that is loaded, in evaluation mode and fp32; messages call it `name`.
+/// A TorchScript module in evaluation mode and fp32; messages call it `name`. Every intermediate
+/// tensor of a run is held at once.
 ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name,
                          NodeDescriber describe);
 

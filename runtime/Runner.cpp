@@ -7,6 +7,7 @@
 
 namespace plait::runtime {
 
+using mil::DType;
 using mil::TensorData;
 
 namespace {
@@ -26,6 +27,40 @@ public:
 };
 
 } // namespace
+
+Expected<Interpreter::Inputs> inputTensors(const mil::Function &function,
+                                           llvm::ArrayRef<NamedTensor> inputs) {
+  Interpreter::Inputs tensors;
+  for (const NamedTensor &input : inputs) {
+    for (const auto &declared : function.inputs())
+      if (declared->name == input.name && declared->type.dtype() != input.value.dtype())
+        return makeError("input '{0}' is {1} where the function takes {2}; convert it first",
+                         input.name, input.value.type().str(), declared->type.str());
+    auto tensor = toTensor(input.value, Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    if (!tensors.emplace(input.name, *tensor).second)
+      return makeError("input '{0}' is given twice", input.name);
+  }
+  return tensors;
+}
+
+Expected<std::vector<NamedResult>> namedResults(const mil::Function &function,
+                                                llvm::ArrayRef<Datum> outputs) {
+  std::vector<NamedResult> results;
+  for (auto [value, datum] : llvm::zip(function.outputs(), outputs)) {
+    if (datum.literal)
+      results.push_back({value->name.str(), *datum.literal});
+    else if (datum.tensor.defined()) {
+      DType dtype = value->type.dtype();
+      if (dtype == DType::F16 && datum.tensor.scalar_type() == at::kFloat)
+        dtype = DType::F32; // a run that does not round
+      results.push_back({value->name.str(), toTensorData(datum.tensor, dtype)});
+    } else
+      return makeError("output '{0}' is a list: only tensors can be given back", value->name);
+  }
+  return results;
+}
 
 Expected<Runner> Runner::create(const mil::Function &function, RunOptions options) {
   auto impl = std::make_unique<InterpreterRunner>();
@@ -62,31 +97,13 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
 
 Expected<std::vector<NamedResult>> InterpreterRunner::run(llvm::ArrayRef<NamedTensor> inputs) {
   observed.clear();
-  Interpreter::Inputs tensors;
-  for (const NamedTensor &input : inputs) {
-    for (const auto &declared : function->inputs())
-      if (declared->name == input.name && declared->type.dtype() != input.value.dtype())
-        return makeError("input '{0}' is {1} where the function takes {2}; convert it first",
-                         input.name, input.value.type().str(), declared->type.str());
-    auto tensor = toTensor(input.value, Compute::Float32, nullptr);
-    if (!tensor)
-      return tensor.takeError();
-    if (!tensors.emplace(input.name, *tensor).second)
-      return makeError("input '{0}' is given twice", input.name);
-  }
-  auto outputs = interpreter->run(tensors);
+  auto tensors = inputTensors(*function, inputs);
+  if (!tensors)
+    return tensors.takeError();
+  auto outputs = interpreter->run(*tensors);
   if (!outputs)
     return outputs.takeError();
-  std::vector<NamedResult> results;
-  for (auto [value, datum] : llvm::zip(function->outputs(), *outputs)) {
-    if (datum.literal)
-      results.push_back({value->name.str(), *datum.literal});
-    else if (datum.tensor.defined())
-      results.push_back({value->name.str(), toTensorData(datum.tensor, value->type.dtype())});
-    else
-      return makeError("output '{0}' is a list: only tensors can be given back", value->name);
-  }
-  return results;
+  return namedResults(*function, *outputs);
 }
 
 std::vector<NamedTensor> InterpreterRunner::traced() const {

@@ -1,20 +1,15 @@
 // Comparing a function with its model.
 #include "runtime/Verify.h"
 
+#include "runtime/RoundingCauses.h"
+#include "runtime/Verdict.h"
+
+#include <cmath>
+
 namespace plait::runtime {
 
 using mil::DType;
 using mil::TensorData;
-
-static bool usesHalf(const mil::Function &function) {
-  auto half = [](const auto &value) {
-    return value->type.isTensor() && value->type.dtype() == DType::F16;
-  };
-  bool found = llvm::any_of(function.inputs(), half);
-  mil::walk(const_cast<mil::Block &>(function.body()),
-            [&](mil::Op &op) { found |= llvm::any_of(op.results(), half); });
-  return found;
-}
 
 static bool isRandom(const mil::Op &op) {
   return op.is(mil::OpKind::random_bernoulli) || op.is(mil::OpKind::random_categorical) ||
@@ -106,38 +101,27 @@ static Error checkPixels(const mil::Function &function,
   return Error::success();
 }
 
-/// What a classifier gives beside what the model does: the probabilities as one array, and the
-/// label, which follows from them, left out.
-static Expected<std::vector<NamedResult>> withoutLabels(const mil::Function &function,
-                                                        llvm::ArrayRef<NamedResult> actual,
-                                                        llvm::ArrayRef<TensorData> expected) {
-  std::vector<NamedResult> results;
-  for (const auto &[output, declared] : llvm::zip(actual, function.outputs())) {
-    if (!declared->def() || !declared->def()->is(mil::OpKind::classify)) {
-      results.push_back(output);
-      continue;
-    }
-    const mil::Attr::Dict *dict = output.value.dict();
-    if (!dict)
-      continue;
-    std::vector<double> values;
-    for (const auto &[label, probability] : *dict) {
-      auto value = probability.tensor()->floatValues();
-      if (!value)
-        return value.takeError();
-      values.push_back(value->front());
-    }
-    size_t at = results.size();
-    llvm::SmallVector<int64_t, 5> shape{int64_t(values.size())};
-    if (at < expected.size() && expected[at].numElements() == shape[0])
-      shape.assign(expected[at].shape().begin(), expected[at].shape().end());
-    results.push_back(
-        {output.name, mil::Attr(TensorData::from<double>(DType::F64, shape, values))});
-  }
-  return results;
+/// What the model gives where a classifier has a dictionary: its probabilities as one array, of the
+/// model's shape where it has as many.
+static NamedResult probabilitiesOf(const std::string &name, const mil::Attr::Dict &dict,
+                                   const TensorData *theirs) {
+  std::vector<double> values;
+  for (const auto &[label, probability] : dict)
+    values.push_back(llvm::cantFail(probability.tensor()->floatValues()).front());
+  llvm::SmallVector<int64_t, 5> shape{int64_t(values.size())};
+  if (theirs && theirs->numElements() == shape[0])
+    shape.assign(theirs->shape().begin(), theirs->shape().end());
+  return {name, mil::Attr(TensorData::from<double>(DType::F64, shape, values))};
 }
 
-static bool isWorse(const Comparison &a, const Comparison &b) {
+static bool isClassified(const mil::Value &output) {
+  return output.def() && output.def()->is(mil::OpKind::classify);
+}
+
+static bool isWorse(const OutputReport &one, const OutputReport &other) {
+  if (one.verdict != other.verdict)
+    return one.verdict > other.verdict;
+  const Comparison &a = one.comparison, &b = other.comparison;
   if (a.nonFinite != b.nonFinite)
     return a.nonFinite > b.nonFinite;
   return a.maxAbsolute * (b.peak + 1e-30) > b.maxAbsolute * (a.peak + 1e-30);
@@ -155,18 +139,39 @@ compareOutputs(const mil::Function &function, llvm::ArrayRef<NamedResult> actual
     const TensorData *tensor = output.value.tensor();
     if (!tensor)
       return makeError("output '{0}' is no tensor and cannot be compared", output.name);
-    // The interface has no rank 0: the model's scalar stands beside a [1].
-    bool scalar = theirs.rank() == 0 && tensor->rank() == 1 && tensor->numElements() == 1;
-    auto comparison = compare(*tensor, scalar ? theirs.reshape({1}) : theirs);
+    auto comparison = compare(*tensor, shapedAs(theirs, *tensor));
     if (!comparison)
       return addContext(comparison.takeError(), "output '" + output.name + "'");
-    outputs.push_back({output.name, *comparison, draw, tolerance.accepts(*comparison)});
+    OutputReport report;
+    report.name = output.name;
+    report.comparison = *comparison;
+    report.draw = draw;
+    report.verdict = tolerance.accepts(*comparison) ? Verdict::Fine : Verdict::Wrong;
+    report.distance = comparison->maxAbsolute;
+    report.explained = tolerance.absolute + tolerance.relative * comparison->peak;
+    outputs.push_back(std::move(report));
   }
   return outputs;
 }
 
 static bool allPassed(llvm::ArrayRef<OutputReport> outputs) {
-  return llvm::all_of(outputs, [](const OutputReport &output) { return output.passed; });
+  return llvm::all_of(outputs, [](const OutputReport &output) { return output.passed(); });
+}
+
+/// How narrowly its values are held against the model's: between what the outputs' noise explains
+/// and how far the wrong ones are off, so that values before the fault agree and those behind it do
+/// not.
+static std::optional<ModelMatch> matchOf(llvm::ArrayRef<OutputReport> outputs,
+                                         const VerifyOptions &options) {
+  if (options.absolute || options.relative)
+    return std::nullopt;
+  std::optional<double> between;
+  for (const OutputReport &output : outputs)
+    if (output.verdict == Verdict::Wrong)
+      between = std::max(between.value_or(0), std::sqrt(output.explained * output.distance) /
+                                                  (output.comparison.peak + 1e-30));
+  return ModelMatch{
+      {1e-7, std::clamp(between.value_or(0), 3e-5, 1e-2)}, options.weights, !between.has_value()};
 }
 
 namespace {
@@ -175,11 +180,10 @@ namespace {
 class Verification {
 public:
   Verification(const mil::Function &function, const Reference &reference,
-               const VerifyOptions &options, Runner &runner, VerifyReport &report)
-      : function_(function), reference_(reference), options_(options), runner_(runner),
-        report_(report) {}
+               const VerifyOptions &options, VerifyReport &report)
+      : function_(function), reference_(reference), options_(options), report_(report) {}
 
-  /// Finds what the model keeps from call to call.
+  /// Makes what runs the function, and finds what the model keeps from call to call.
   Error begin();
   Error draw(unsigned number);
 
@@ -189,15 +193,25 @@ private:
   Expected<std::vector<NamedTensor>> inputsOf(unsigned draw, unsigned step);
   /// Those that the model takes: without the function's own, and images as it takes them.
   Expected<std::vector<NamedTensor>> commonOf(llvm::ArrayRef<NamedTensor> inputs);
+  /// Runs the function; results are its outputs and then its states.
+  Error run(llvm::ArrayRef<NamedTensor> inputs);
+  const std::vector<NamedResult> &results() const { return noise_ ? noise_->computed() : results_; }
+  /// Outputs, then those that are handed on, then the states that the model has; of a classifier
+  /// the probabilities alone, from which its label follows.
+  std::vector<NamedResult> arranged(std::vector<NamedResult> results,
+                                    llvm::ArrayRef<TensorData> expected) const;
   /// What the model's tensors hold now, for outputs that are handed on and for states.
-  Error addKept(std::vector<NamedResult> &actual, std::vector<TensorData> &expected);
-  Error lookInside(llvm::ArrayRef<NamedTensor> inputs);
+  Error addKept(std::vector<TensorData> &expected);
+  Expected<std::vector<OutputReport>> judgeAgainst(std::vector<TensorData> expected, unsigned draw);
+  Error lookInside(llvm::ArrayRef<NamedTensor> inputs, llvm::ArrayRef<OutputReport> outputs);
 
   const mil::Function &function_;
   const Reference &reference_;
   const VerifyOptions &options_;
-  Runner &runner_;
   VerifyReport &report_;
+  std::unique_ptr<Noise> noise_; ///< of rounding; judged by that, or
+  std::optional<Runner> runner_; ///< by a tolerance
+  std::vector<NamedResult> results_;
   std::vector<std::string> states_; ///< that the model has too
   llvm::StringSet<> own_;           ///< inputs that are no arguments of the model
   /// Inputs that the app hands on, the outputs they come from, and what they are next.
@@ -209,6 +223,20 @@ private:
 };
 
 Error Verification::begin() {
+  report_.calibrated = !options_.absolute && !options_.relative;
+  if (report_.calibrated) {
+    auto noise = Noise::create(function_, options_.compute, options_.weights);
+    if (!noise)
+      return noise.takeError();
+    noise_ = std::move(*noise);
+  } else {
+    RunOptions runOptions;
+    runOptions.compute = options_.compute;
+    auto runner = Runner::create(function_, std::move(runOptions));
+    if (!runner)
+      return runner.takeError();
+    runner_ = std::move(*runner);
+  }
   for (const auto &entry : options_.ownInputs)
     own_.insert(entry.first());
   for (const auto &input : function_.inputs()) {
@@ -234,13 +262,18 @@ Error Verification::begin() {
 
 Error Verification::draw(unsigned number) {
   reference_.reset();
-  runner_.resetStates();
+  if (runner_)
+    runner_->resetStates();
+  std::map<std::string, std::string> handedOn;
   for (Handed &handed : handed_) {
+    handedOn[handed.input] = handed.output;
     auto value = reference_.attribute(handed.input);
     if (!value)
       return value.takeError();
     handed.next = std::move(**value);
   }
+  if (noise_)
+    noise_->begin((options_.seed * 10000 + number) * 100, std::move(handedOn));
   for (unsigned i = 0; i < options_.steps; ++i)
     if (Error error = step(number, i))
       return options_.steps > 1 ? addContext(std::move(error), "step " + std::to_string(i + 1))
@@ -277,31 +310,72 @@ Expected<std::vector<NamedTensor>> Verification::inputsOf(unsigned draw, unsigne
   return inputs;
 }
 
-Error Verification::addKept(std::vector<NamedResult> &actual, std::vector<TensorData> &expected) {
-  std::vector<NamedResult> last;
-  for (Handed &handed : handed_) {
-    auto it = llvm::find_if(actual, [&](const NamedResult &r) { return r.name == handed.output; });
-    if (it == actual.end() || !it->value.tensor())
-      continue;
-    handed.next = *it->value.tensor();
-    last.push_back(std::move(*it));
-    actual.erase(it);
-    auto theirs = reference_.attribute(handed.input);
-    if (!theirs)
-      return theirs.takeError();
-    expected.push_back(std::move(**theirs));
-  }
-  llvm::append_range(actual, last);
-  for (const NamedTensor &state : runner_.states()) {
-    if (!llvm::is_contained(states_, state.name))
-      continue;
-    auto theirs = reference_.attribute(state.name);
-    if (!theirs)
-      return theirs.takeError();
-    actual.push_back({state.name, mil::Attr(state.value)});
-    expected.push_back(std::move(**theirs));
-  }
+Error Verification::run(llvm::ArrayRef<NamedTensor> inputs) {
+  if (noise_)
+    return noise_->step(inputs);
+  auto actual = runner_->run(inputs);
+  if (!actual)
+    return actual.takeError();
+  results_ = std::move(*actual);
+  for (const NamedTensor &state : runner_->states())
+    results_.push_back({state.name, mil::Attr(state.value)});
   return Error::success();
+}
+
+std::vector<NamedResult> Verification::arranged(std::vector<NamedResult> results,
+                                                llvm::ArrayRef<TensorData> expected) const {
+  std::vector<NamedResult> outputs, last;
+  size_t count = function_.outputs().size();
+  auto isHanded = [&](const NamedResult &result) {
+    return llvm::any_of(handed_, [&](const Handed &one) { return one.output == result.name; });
+  };
+  for (size_t i = 0; i < count; ++i) {
+    if (isHanded(results[i]))
+      continue;
+    const TensorData *theirs =
+        outputs.size() < expected.size() ? &expected[outputs.size()] : nullptr;
+    if (!isClassified(*function_.outputs()[i]))
+      outputs.push_back(results[i]);
+    else if (const mil::Attr::Dict *dict = results[i].value.dict())
+      outputs.push_back(probabilitiesOf(results[i].name, *dict, theirs));
+  }
+  for (const Handed &handed : handed_)
+    for (size_t i = 0; i < count; ++i)
+      if (results[i].name == handed.output)
+        outputs.push_back(results[i]);
+  for (size_t i = count; i < results.size(); ++i)
+    if (llvm::is_contained(states_, results[i].name))
+      outputs.push_back(results[i]);
+  return outputs;
+}
+
+Error Verification::addKept(std::vector<TensorData> &expected) {
+  auto add = [&](const std::string &name) -> Error {
+    auto theirs = reference_.attribute(name);
+    if (!theirs)
+      return theirs.takeError();
+    expected.push_back(std::move(**theirs));
+    return Error::success();
+  };
+  for (const Handed &handed : handed_)
+    if (Error error = add(handed.input))
+      return error;
+  size_t count = function_.outputs().size();
+  for (size_t i = count; i < results().size(); ++i)
+    if (llvm::is_contained(states_, results()[i].name))
+      if (Error error = add(results()[i].name))
+        return error;
+  return Error::success();
+}
+
+Expected<std::vector<OutputReport>> Verification::judgeAgainst(std::vector<TensorData> expected,
+                                                               unsigned draw) {
+  if (Error error = addKept(expected))
+    return error;
+  auto arrange = [&](std::vector<NamedResult> all) { return arranged(std::move(all), expected); };
+  return noise_ ? judge(function_, *noise_, expected, arrange, report_.tolerance, draw)
+                : compareOutputs(function_, arranged(results_, expected), expected,
+                                 report_.tolerance, draw);
 }
 
 Error Verification::step(unsigned draw, unsigned number) {
@@ -316,17 +390,14 @@ Error Verification::step(unsigned draw, unsigned number) {
   auto expected = reference_(given);
   if (!expected)
     return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
-  auto actual = runner_.run(*inputs);
-  if (!actual)
-    return addContext(actual.takeError(), "on inputs " + shapesOf(*inputs));
+  if (Error error = run(*inputs))
+    return addContext(std::move(error), "on inputs " + shapesOf(*inputs));
+  for (Handed &handed : handed_)
+    for (const NamedResult &result : results())
+      if (result.name == handed.output && result.value.tensor())
+        handed.next = *result.value.tensor();
   size_t returned = expected->size();
-  auto returnedResults = withoutLabels(function_, *actual, *expected);
-  if (!returnedResults)
-    return returnedResults.takeError();
-  std::vector<NamedResult> results = *returnedResults;
-  if (Error error = addKept(results, *expected))
-    return error;
-  auto outputs = compareOutputs(function_, results, *expected, report_.tolerance, draw);
+  auto outputs = judgeAgainst(std::move(*expected), draw);
   if (!outputs)
     return outputs.takeError();
   bool asBool = llvm::any_of(llvm::zip(given, *common), [](auto pair) {
@@ -336,14 +407,12 @@ Error Verification::step(unsigned draw, unsigned number) {
   if (asBool && !allPassed(*outputs)) {
     reference_.undo();
     auto again = reference_(*common);
-    results = *returnedResults;
-    Error error = again ? addKept(results, *again) : again.takeError();
-    auto compared = error ? Expected<std::vector<OutputReport>>(std::move(error))
-                          : compareOutputs(function_, results, *again, report_.tolerance, draw);
-    if (compared && allPassed(*compared)) {
-      outputs = std::move(compared);
+    auto judged = again ? judgeAgainst(std::move(*again), draw)
+                        : Expected<std::vector<OutputReport>>(again.takeError());
+    if (judged && allPassed(*judged)) {
+      outputs = std::move(judged);
     } else {
-      llvm::consumeError(compared.takeError());
+      llvm::consumeError(judged.takeError());
       reference_.undo();
       llvm::consumeError(reference_(given).takeError());
     }
@@ -352,23 +421,25 @@ Error Verification::step(unsigned draw, unsigned number) {
     output.step = number;
     output.isState = i >= returned + handed_.size();
   }
+  if (noise_ && llvm::any_of(*outputs, isFar))
+    if (Error error = findRoundingCauses(function_, *noise_, report_.tolerance, *outputs))
+      return error;
   bool failed = !allPassed(*outputs);
   if (report_.outputs.empty())
     report_.outputs = *outputs;
   for (auto [worst, current] : llvm::zip(report_.outputs, *outputs)) {
-    bool passed = worst.passed && current.passed;
-    if (isWorse(current.comparison, worst.comparison))
+    if (isWorse(current, worst))
       worst = current;
-    worst.passed = passed;
   }
   if (failed && report_.passed && options_.bisect && number == 0)
-    if (Error error = lookInside(*inputs))
+    if (Error error = lookInside(*inputs, *outputs))
       return error;
   report_.passed &= !failed;
   return Error::success();
 }
 
-Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs) {
+Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs,
+                               llvm::ArrayRef<OutputReport> outputs) {
   ReferenceTracer tracer;
   if (options_.tracer)
     tracer = [&](llvm::ArrayRef<NamedTensor> drawn) {
@@ -377,7 +448,8 @@ Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs) {
         return Expected<std::vector<ReferenceStep>>(common.takeError());
       return options_.tracer(forModel(function_, *common));
     };
-  auto found = bisect(function_, inputs, report_.tolerance, options_.compute, tracer);
+  auto found = bisect(function_, inputs, report_.tolerance, options_.compute, tracer,
+                      matchOf(outputs, options_));
   if (!found)
     return found.takeError();
   report_.bisect = std::move(*found);
@@ -390,16 +462,11 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
                                       const VerifyOptions &options) {
   if (Error error = checkPixels(function, options.pixels))
     return error;
-  bool half = usesHalf(function);
+  bool half = computesInHalf(function);
   VerifyReport report;
   report.tolerance = {options.absolute.value_or(half ? 1e-3 : 1e-5),
                       options.relative.value_or(half ? 1e-2 : 1e-4)};
-  RunOptions runOptions;
-  runOptions.compute = options.compute;
-  auto runner = Runner::create(function, std::move(runOptions));
-  if (!runner)
-    return runner.takeError();
-  Verification verification(function, reference, options, *runner, report);
+  Verification verification(function, reference, options, report);
   if (Error error = verification.begin())
     return error;
   for (; report.draws < options.draws; ++report.draws)

@@ -21,7 +21,10 @@ struct VerifyOptions {
   llvm::StringMap<Range> ranges;
   /// What the model takes of an image, whose pixels the function is given; nothing said: the same.
   std::map<std::string, mil::PixelArithmetic> pixels;
-  /// Defaults by the function: 1e-3 and 1e-2 where anything in it is fp16, else 1e-5 and 1e-4.
+  /// Tensors of the model: what weights were before they were rounded.
+  std::vector<mil::TensorData> weights;
+  /// Where one is given, outputs are judged by these alone. Defaults by the function: 1e-3 and 1e-2
+  /// where anything in it is fp16, else 1e-5 and 1e-4.
   std::optional<double> absolute, relative;
   Compute compute = Compute::Float32;
   /// After a failure, look for the operation where it begins; against `tracer` where there is one.
@@ -29,19 +32,51 @@ struct VerifyOptions {
   ReferenceTracer tracer;
 };
 
+/// Rounding that takes an output further than this part of its largest value is spoken of.
+constexpr double kFarByRounding = 5e-3;
+
+enum class Verdict : uint8_t {
+  Fine,
+  Rounded, ///< explained by rounding, and further away than any output may be
+  Wrong,   ///< not explained by rounding
+};
+
+/// An operation, and the relative error (root mean square) of its operands and its result.
+struct RoundingCause {
+  std::string operation; ///< "square 'x' (aten::pow in module 'norm' at model.py:6)"
+  double before = 0, after = 0;
+};
+
 /// One output, or a state after a call, where it was worst.
 struct OutputReport {
   std::string name;
-  Comparison comparison;
+  Comparison comparison; ///< of the function as it computes with the model
   unsigned draw = 0;
-  bool passed = true;
   unsigned step = 0;
   bool isState = false;
+  Verdict verdict = Verdict::Fine;
+  /// The largest error, and what rounding explains of it. Of an output that is Wrong the error that
+  /// is left without rounding.
+  double distance = 0, explained = 0;
+  /// Of the function as it computes with itself without rounding; nothing without noise runs.
+  std::optional<Comparison> rounding;
+  /// Whole numbers and bools: how many elements rounding changes, and how many are not the model's
+  /// and are changed by no rounding.
+  bool jumps = false;
+  int64_t flipped = 0, unexplained = 0;
+  /// What flips is decided by numbers that rounding moves so far, relative to the largest.
+  double deciding = 0;
+  /// Where rounding takes the output further than half a per cent: what causes that.
+  std::vector<RoundingCause> causes;
+
+  bool passed() const { return verdict == Verdict::Fine; }
 };
 
 struct VerifyReport {
   bool passed = true;
+  /// What outputs are judged by where `calibrated` is not set; else how far rounding may take them.
   Tolerance tolerance;
+  bool calibrated = true;
   unsigned draws = 0;
   std::vector<OutputReport> outputs; ///< states behind them
   /// States that the model has no tensor for.

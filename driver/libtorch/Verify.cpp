@@ -15,22 +15,9 @@ namespace plait::driver {
 
 /// The model that a function was made from, loaded anew: with adapters, LibTorch has merged them
 /// into it.
-static Expected<runtime::Reference> referenceOf(const VerifyModel &model) {
-  if (model.adapters.specs.empty())
-    return runtime::loadReference(model.against);
-  auto merged = mergedModel(model.against, model.adapters);
-  if (!merged)
-    return merged.takeError();
-  return runtime::referenceOf(std::move(*merged), model.against);
-}
-
-static Expected<runtime::ReferenceTracer> tracerOf(const VerifyModel &model) {
-  if (model.adapters.specs.empty())
-    return runtime::loadTracer(model.against, plait::describeLocation);
-  auto merged = mergedModel(model.against, model.adapters);
-  if (!merged)
-    return merged.takeError();
-  return runtime::tracerOf(std::move(*merged), model.against, plait::describeLocation);
+static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel &model) {
+  return model.adapters.specs.empty() ? runtime::loadModule(model.against)
+                                      : mergedModel(model.against, model.adapters);
 }
 
 /// Gives the function its adapter, where it takes one as inputs.
@@ -72,24 +59,26 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
     return error;
   if (Error error = checkRecords(model.against))
     return error;
-  auto reference = referenceOf(model);
-  if (!reference) {
+  auto module = moduleOf(model);
+  if (!module) {
     // The message of `compile` about the file tells more than LibTorch's.
     if (Error failure = frontend::checkModelFile(model.against)) {
-      llvm::consumeError(reference.takeError());
+      llvm::consumeError(module.takeError());
       return failure;
     }
-    return reference.takeError();
+    return module.takeError();
   }
+  options.weights = runtime::tensorsOf(**module);
   if (options.bisect)
     options.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {
-      auto tracer = tracerOf(model);
-      if (!tracer)
-        return tracer.takeError();
-      return (*tracer)(inputs);
+      auto anew = moduleOf(model);
+      if (!anew)
+        return anew.takeError();
+      return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation)(inputs);
     };
-  auto report = verifyFunction(function, *reference, options);
+  auto report =
+      verifyFunction(function, runtime::referenceOf(std::move(*module), model.against), options);
   if (!report) {
     Error error = addContext(report.takeError(), function.name + " against " + model.against);
     std::string map = model.package.empty() ? "" : adapterMapPath(model.package);

@@ -26,8 +26,8 @@ struct VerifyOptions {
   /// What was said of an image's pixels when it was compiled, by name: "scale=1/255 bias=-0.5".
   std::map<std::string, std::string> image = {};
   Compute compute = Compute::fp32;
-  /// Tolerances: an error may be atol + rtol * (the output's largest absolute value). Where not
-  /// said 1e-3 and 1e-2 for functions that compute in fp16, else 1e-5 and 1e-4.
+  /// Where one is said, outputs are judged by it alone: an error may be atol + rtol * (the output's
+  /// largest absolute value). Where none is, by what rounding explains.
   std::optional<double> atol = {}, rtol = {};
   /// Of the random inputs, and how many sets of them, at least one.
   std::uint64_t seed = 0;
@@ -44,6 +44,11 @@ struct Verification {
   struct Output {
     std::string name;
     bool passed = false;
+    /// The largest error, and what rounding explains of it. Of an output that is wrong the error
+    /// that is left when the function is run without rounding.
+    double distance = 0, explained = 0;
+    /// It is the model's, but rounding takes it further away than atol + rtol * peak.
+    bool rounded = false;
     double maxAbsolute = 0;     ///< the largest error
     double maxRelative = 0;     ///< the largest quotient of error and reference
     double snr = 0;             ///< signal to noise in dB; infinite where nothing differs
@@ -54,8 +59,8 @@ struct Verification {
     unsigned step = 0;          ///< and the call, counted from 0
     bool isState = false;       ///< a state after the call, no output
   };
-  bool passed = false;             ///< whether all outputs are within the tolerance
-  double atol = 0, rtol = 0;       ///< which was this
+  bool passed = false;             ///< whether all outputs did
+  double atol = 0, rtol = 0;       ///< the tolerance, or how far rounding may take an output
   std::vector<Output> outputs;     ///< in the order of the function, states last
   std::vector<std::string> bisect; ///< what VerifyOptions::bisect found, a sentence each
   /// After a failure: the operations that draw random numbers, which differ in each run.

@@ -64,6 +64,10 @@ Expected<Comparison> compare(const TensorData &actual, const TensorData &referen
       norm += x[i] * x[i];
     }
   }
+  if (result.elements > 0) {
+    result.rmsError = std::sqrt(noise / double(result.elements));
+    result.rmsReference = std::sqrt(signal / double(result.elements));
+  }
   result.snr = noise == 0    ? std::numeric_limits<double>::infinity()
                : signal == 0 ? -std::numeric_limits<double>::infinity()
                              : 10 * std::log10(signal / noise);

@@ -13,6 +13,8 @@ struct Comparison {
   double maxRelative = 0;
   /// The largest finite |reference|: the scale that errors are judged by.
   double peak = 0;
+  /// The roots of the mean squares of error and reference.
+  double rmsError = 0, rmsReference = 0;
   /// 10 log10 of signal over noise power; infinite where nothing differs.
   double snr = 0;
   /// Of the two as vectors; 1 where both are zero.

@@ -201,3 +201,88 @@ def test_what_libtorch_thinks_is_not_said(tmp_path):
     assert result.stderr == ""
     result = verify(tmp_path / "p.mlpackage", tmp_path / "m.pt")
     assert result.returncode == 0 and result.stderr == "", result.stderr
+
+
+class Shifted(nn.Module):
+    """What fp16 has few digits for: numbers around `by`, whose differences are asked for."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.linear, self.by = nn.Linear(8, 8), by
+
+    def forward(self, x):
+        return torch.relu(self.linear(x) + self.by) - self.by
+
+
+def test_rounding_is_spoken_of_and_named(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Shifted(20.0))
+    result = verify(package, model)
+    assert result.returncode == 0 and "PASS" in result.stdout, result.stdout
+    assert re.search(r"rounding to fp16 takes it 0\.\d+ % of the largest value away, most at (add|sub) '", result.stdout), result.stdout
+    package, model = compiled(tmp_path, Shifted(500.0))
+    result = verify(package, model)
+    assert result.returncode == 1 and "  rounded " in result.stdout and "allowed" in result.stdout, result.stdout
+    package, model = compiled(tmp_path, Shifted(500.0), "fp32")
+    result = verify(package, model)
+    assert result.returncode == 0 and "rounding to fp16" not in result.stdout, result.stdout
+
+
+def test_a_tolerance_overrides_what_rounding_explains(tmp_path):
+    torch.manual_seed(0)
+    net = Net(Double())
+    package, model = compiled(tmp_path, net)
+    with torch.no_grad():
+        net.last.weight.mul_(1.01)
+    torch.jit.trace(net, torch.rand(2, 8)).save(str(model))
+    result = verify(package, model)
+    off, explained = map(float, re.search(r"wrong .*; off by (\S+), rounding explains (\S+);", result.stdout).groups())
+    assert result.returncode == 1 and off > 10 * explained, result.stdout
+    for options in (["--rtol", "0.02"], ["--atol", "0.1"]):
+        result = verify(package, model, *options)
+        assert result.returncode == 0 and " allowed" in result.stdout and "explains" not in result.stdout, result.stdout
+    assert verify(package, model, "--rtol", "1e-4", "--atol", "0").returncode == 1
+
+
+class Best(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 500)
+
+    def forward(self, x):
+        scores = self.linear(x)
+        return scores.argmax(-1), scores.topk(20, -1)[1], scores > 0.1
+
+
+def test_whole_numbers_may_flip_where_rounding_decides(tmp_path):
+    torch.manual_seed(0)
+    net = Best()
+    package, model = compiled(tmp_path, net, declared="x=[64, 8]", example=torch.rand(64, 8))
+    result = verify(package, model, "--draws", "3")
+    assert result.returncode == 0, result.stdout
+    assert max(map(int, re.findall(r"(\d+) of \d+ elements flipped by rounding", result.stdout))) > 0, result.stdout
+    with torch.no_grad():
+        net.linear.weight[3] *= 1.5
+    torch.jit.trace(net, torch.rand(64, 8)).save(str(model))
+    result = verify(package, model)
+    assert result.returncode == 1 and "not the model's for another reason" in result.stdout, result.stdout
+
+
+class Fused(nn.Module):
+    """Convolutions whose norms are folded into them, and rounding that goes too far behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU6())
+        self.shifted = Shifted(2000.0)
+
+    def forward(self, x):
+        return self.shifted(self.layers(x).mean((2, 3)))
+
+
+def test_bisect_does_not_accuse_what_rounding_explains(tmp_path):
+    torch.manual_seed(0)
+    package, model = compiled(tmp_path, Fused(), declared="x=[2, 3, 12, 12]", example=torch.rand(2, 3, 12, 12))
+    result = verify(package, model, "--bisect")
+    assert result.returncode == 1 and "  rounded " in result.stdout, result.stdout
+    assert "leaves the model" not in result.stdout and "fp16 leaves fp32 at" in result.stdout, result.stdout

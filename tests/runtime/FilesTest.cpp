@@ -293,7 +293,7 @@ TEST(Verify, PassesAndFailsByTheTolerance) {
   EXPECT_EQ(good.outputs[0].comparison.maxAbsolute, 0);
   auto bad = llvm::cantFail(verifyFunction(*n.function, scaled(2.01), options));
   EXPECT_FALSE(bad.passed);
-  EXPECT_FALSE(bad.outputs[0].passed);
+  EXPECT_FALSE(bad.outputs[0].passed());
   options.relative = 0.01;
   EXPECT_TRUE(llvm::cantFail(verifyFunction(*n.function, scaled(2.01), options)).passed);
   options.inputs = {{"y", tensor({1})}};

@@ -1,0 +1,198 @@
+// Finding which tensor of the model a constant is. Sizes and a few elements rule out nearly all
+// pairs; what is left is compared a chunk at a time, so that no copy of a weight is made.
+#include "runtime/KnownWeights.h"
+
+#include "support/TorchMessage.h"
+
+#include <ATen/Parallel.h>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <map>
+
+namespace plait::runtime {
+
+using mil::DType;
+
+float halfUnit(float value) {
+  float power = std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0x7F800000u);
+  return std::max(power, 0x1p-14f) * 0x1p-11f;
+}
+
+namespace {
+
+/// A little more than half a unit: a merge may add in another order before it is rounded.
+constexpr float kSlack = 1.2f;
+/// Fewer elements may be near those of some weight by chance, and so may a few of a larger one.
+constexpr int64_t kFewest = 4, kFewestOfPart = 16;
+
+bool isRounded(float rounded, float known) {
+  return std::isfinite(rounded) ? std::abs(rounded - known) <= kSlack * halfUnit(rounded)
+                                : rounded == known;
+}
+
+at::Tensor flatFloats(const at::Tensor &tensor) {
+  return tensor.to(at::kFloat).contiguous().reshape({-1});
+}
+
+/// Whether `constant` is `known` rounded; the two have one shape.
+bool isRounded(const at::Tensor &constant, const at::Tensor &known) {
+  int64_t rows = constant.size(0), step = std::max<int64_t>(1, (1 << 20) * rows / known.numel());
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    int64_t count = std::min(step, rows - begin);
+    at::Tensor a = flatFloats(constant.narrow(0, begin, count));
+    at::Tensor b = flatFloats(known.narrow(0, begin, count));
+    const float *x = a.const_data_ptr<float>(), *y = b.const_data_ptr<float>();
+    std::atomic<bool> same = true;
+    at::parallel_for(0, a.numel(), 1 << 16, [&](int64_t from, int64_t to) {
+      bool all = true;
+      for (int64_t i = from; i < to; ++i)
+        all &= isRounded(x[i], y[i]);
+      if (!all)
+        same = false;
+    });
+    if (!same)
+      return false;
+  }
+  return true;
+}
+
+/// A few elements of the two, the first and the last among them.
+bool mayBeRounded(const at::Tensor &constant, const at::Tensor &known) {
+  int64_t count = constant.numel(), probes = std::min<int64_t>(count, 8);
+  for (int64_t probe = 0; probe < probes; ++probe) {
+    int64_t rest = probes == 1 ? 0 : (count - 1) * probe / (probes - 1);
+    at::Tensor a = constant, b = known;
+    for (int64_t axis = constant.dim() - 1; axis >= 0; --axis) {
+      int64_t size = constant.size(axis);
+      a = a.select(axis, rest % size);
+      b = b.select(axis, rest % size);
+      rest /= size;
+    }
+    if (!isRounded(a.item().toFloat(), b.item().toFloat()))
+      return false;
+  }
+  return true;
+}
+
+/// `known` with each row multiplied as the rows of `constant` are, or an undefined tensor.
+at::Tensor timesFactors(const at::Tensor &constant, const at::Tensor &known) {
+  // Fewer elements would follow any factor.
+  if (constant.dim() < 2 || constant.numel() / constant.size(0) < 8)
+    return {};
+  // A factor that fits the first row as a whole is asked for before all rows are read.
+  auto fitted = [](const at::Tensor &rounded, const at::Tensor &original) -> at::Tensor {
+    at::Tensor x = rounded.to(at::kFloat).flatten(1), y = original.to(at::kFloat).flatten(1);
+    at::Tensor factors = (x * y).sum(1, true) / (y * y).sum(1, true).clamp_min(1e-30);
+    at::Tensor product = y * factors;
+    return isRounded(x, product) ? product.reshape(rounded.sizes()) : at::Tensor();
+  };
+  if (!fitted(constant.narrow(0, 0, 1), known.narrow(0, 0, 1)).defined())
+    return {};
+  return fitted(constant, known);
+}
+
+class Finder {
+public:
+  Error add(const mil::TensorData &data) {
+    if (!mil::isFloat(data.dtype()) || data.numElements() == 0)
+      return Error::success();
+    auto tensor = toTensor(data, Compute::Float32, nullptr);
+    if (!tensor)
+      return tensor.takeError();
+    bySize_[tensor->numel()].push_back(tensor->squeeze());
+    return Error::success();
+  }
+
+  std::optional<UnroundedWeight> find(const at::Tensor &constant) const {
+    at::Tensor wanted = constant.squeeze();
+    if (wanted.dim() == 0)
+      wanted = wanted.reshape({1});
+    std::optional<UnroundedWeight> found;
+    auto attempt = [&](const at::Tensor &known, bool factors) {
+      if (found || known.sizes() != wanted.sizes())
+        return;
+      if (!factors && mayBeRounded(wanted, known) && isRounded(wanted, known))
+        found = {known.to(at::kFloat).reshape(constant.sizes()), 0};
+      if (!factors)
+        return;
+      if (at::Tensor product = timesFactors(wanted, known); product.defined())
+        found = {product.reshape(constant.sizes()),
+                 0x1p-11 / std::sqrt(double(wanted.numel()) / double(wanted.size(0)))};
+    };
+    for (bool factors : {false, true})
+      forEachView(wanted, [&](const at::Tensor &known) { attempt(known, factors); });
+    return found;
+  }
+
+private:
+  /// Every known tensor of as many elements, in each order of its axes, and the parts of larger
+  /// ones.
+  template <typename Fn> void forEachView(const at::Tensor &wanted, Fn fn) const {
+    if (auto same = bySize_.find(wanted.numel()); same != bySize_.end())
+      for (const at::Tensor &tensor : same->second) {
+        at::Tensor known = tensor.dim() ? tensor : tensor.reshape({1});
+        std::vector<int64_t> axes(known.dim());
+        for (size_t i = 0; i < axes.size(); ++i)
+          axes[i] = int64_t(i);
+        if (known.dim() > 4) {
+          fn(known);
+          continue;
+        }
+        do
+          fn(known.permute(axes));
+        while (std::next_permutation(axes.begin(), axes.end()));
+      }
+    if (wanted.numel() < kFewestOfPart)
+      return;
+    for (auto larger = bySize_.upper_bound(wanted.numel()); larger != bySize_.end(); ++larger) {
+      if (larger->first % wanted.numel())
+        continue;
+      for (const at::Tensor &known : larger->second)
+        for (const at::Tensor &whole : {known, known.dim() == 2 ? known.t() : at::Tensor()})
+          if (whole.defined() && whole.dim() == wanted.dim() &&
+              whole.sizes().slice(1) == wanted.sizes().slice(1))
+            for (int64_t begin = 0; begin < whole.size(0); begin += wanted.size(0))
+              fn(whole.narrow(0, begin, wanted.size(0)));
+    }
+  }
+
+  std::map<int64_t, std::vector<at::Tensor>> bySize_;
+};
+
+} // namespace
+
+Expected<UnroundedWeights> unroundedWeights(const mil::Function &function,
+                                            llvm::ArrayRef<mil::TensorData> known) {
+  UnroundedWeights weights;
+  if (known.empty())
+    return weights;
+  Finder finder;
+  for (const mil::TensorData &data : known)
+    if (Error error = finder.add(data))
+      return error;
+  std::string failure;
+  mil::walk(const_cast<mil::Block &>(function.body()), [&](mil::Op &op) {
+    if (!op.is(mil::OpKind::const_) || !op.val().tensor() || !failure.empty())
+      return;
+    const mil::TensorData &data = *op.val().tensor();
+    if (data.dtype() != DType::F16 || data.numElements() < kFewest)
+      return;
+    auto tensor = toTensor(data, Compute::Float32, nullptr);
+    if (!tensor) {
+      failure = llvm::toString(tensor.takeError());
+      return;
+    }
+    try {
+      if (auto found = finder.find(*tensor))
+        weights[op.result()] = std::move(*found);
+    } catch (const c10::Error &error) {
+      failure = torchMessage(error.what_without_backtrace());
+    }
+  });
+  if (!failure.empty())
+    return makeError("function '{0}': {1}", function.name, failure);
+  return weights;
+}
+
+} // namespace plait::runtime

@@ -1,0 +1,21 @@
+// Whether the outputs of a function are the model's, judged by what rounding does to them.
+#pragma once
+
+#include "runtime/Noise.h"
+#include "runtime/Verify.h"
+
+namespace plait::runtime {
+
+/// The model's scalar beside the [1] that an interface without rank 0 has for it.
+mil::TensorData shapedAs(const mil::TensorData &reference, const mil::TensorData &actual);
+
+/// Picks from outputs and states those that are compared, in the order of the model's tensors.
+using Arrange = llvm::function_ref<std::vector<NamedResult>(std::vector<NamedResult>)>;
+
+/// Judges what the last step of `noise` gave, and has it disturbed again where that may settle what
+/// is not explained yet. `limit` is how far rounding may take an output.
+Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &noise,
+                                          llvm::ArrayRef<mil::TensorData> expected, Arrange arrange,
+                                          const Tolerance &limit, unsigned draw);
+
+} // namespace plait::runtime
