@@ -337,9 +337,9 @@ const Command verifyCommand = {
     "takes "
     "it no\nfurther than 1e-3 + 1e-2 * (its largest absolute value). Runs of the function without "
     "rounding and with\nmoved weights measure that. With --atol A or --rtol R it passes when no "
-    "element is NaN or infinite on one\nside only and no error is greater than A + R * (its "
+    "element is NaN or infinite on\none side only and no error is greater than A + R * (its "
     "largest "
-    "absolute value). The exit status is 1 when an\noutput does not pass.\n",
+    "absolute value). The exit status is 1\nwhen an output does not pass.\n",
     {},
     run};
 

@@ -26,8 +26,8 @@ constexpr float kSlack = 1.2f;
 /// Fewer elements may be near those of some weight by chance, and so may a few of a larger one.
 constexpr int64_t kFewest = 4, kFewestOfPart = 16;
 
-bool isRounded(float rounded, float known) {
-  return std::isfinite(rounded) ? std::abs(rounded - known) <= kSlack * halfUnit(rounded)
+bool isRounded(float rounded, float known, float slack = kSlack) {
+  return std::isfinite(rounded) ? std::abs(rounded - known) <= slack * halfUnit(rounded)
                                 : rounded == known;
 }
 
@@ -36,7 +36,7 @@ at::Tensor flatFloats(const at::Tensor &tensor) {
 }
 
 /// Whether `constant` is `known` rounded; the two have one shape.
-bool isRounded(const at::Tensor &constant, const at::Tensor &known) {
+bool isRounded(const at::Tensor &constant, const at::Tensor &known, float slack = kSlack) {
   int64_t rows = constant.size(0), step = std::max<int64_t>(1, (1 << 20) * rows / known.numel());
   for (int64_t begin = 0; begin < rows; begin += step) {
     int64_t count = std::min(step, rows - begin);
@@ -47,7 +47,7 @@ bool isRounded(const at::Tensor &constant, const at::Tensor &known) {
     at::parallel_for(0, a.numel(), 1 << 16, [&](int64_t from, int64_t to) {
       bool all = true;
       for (int64_t i = from; i < to; ++i)
-        all &= isRounded(x[i], y[i]);
+        all &= isRounded(x[i], y[i], slack);
       if (!all)
         same = false;
     });
@@ -80,12 +80,15 @@ at::Tensor timesFactors(const at::Tensor &constant, const at::Tensor &known) {
   // Fewer elements would follow any factor.
   if (constant.dim() < 2 || constant.numel() / constant.size(0) < 8)
     return {};
+  // The factor of a row is known from rounded numbers: its deviation is 2 / sqrt(3 n) of the half
+  // unit at most, and three of these are allowed for.
+  float slack = kSlack + 6 / std::sqrt(3 * float(constant.numel() / constant.size(0)));
   // A factor that fits the first row as a whole is asked for before all rows are read.
-  auto fitted = [](const at::Tensor &rounded, const at::Tensor &original) -> at::Tensor {
+  auto fitted = [slack](const at::Tensor &rounded, const at::Tensor &original) -> at::Tensor {
     at::Tensor x = rounded.to(at::kFloat).flatten(1), y = original.to(at::kFloat).flatten(1);
     at::Tensor factors = (x * y).sum(1, true) / (y * y).sum(1, true).clamp_min(1e-30);
     at::Tensor product = y * factors;
-    return isRounded(x, product) ? product.reshape(rounded.sizes()) : at::Tensor();
+    return isRounded(x, product, slack) ? product.reshape(rounded.sizes()) : at::Tensor();
   };
   if (!fitted(constant.narrow(0, 0, 1), known.narrow(0, 0, 1)).defined())
     return {};
