@@ -34,11 +34,11 @@ add_library(plait_deflate_library INTERFACE)
 target_link_libraries(plait_deflate_library INTERFACE ${plait_deflate})
 target_include_directories(plait_deflate_library SYSTEM INTERFACE ${plait_deflate_dir})
 # For image files. libpng and libjpeg-turbo are what browsers and the systems' own tools read them with, and distributions mend
-# them. Their archives where there are any.
+# them. Shared: Debian's archives hold code that no shared library may contain, which libplait is.
 find_path(plait_png_dir png.h)
-find_library(plait_png NAMES libpng.a png)
+find_library(plait_png NAMES png)
 find_path(plait_jpeg_dir jpeglib.h)
-find_library(plait_jpeg NAMES libjpeg.a jpeg)
+find_library(plait_jpeg NAMES jpeg)
 find_package(ZLIB REQUIRED)
 if(NOT plait_png_dir OR NOT plait_png OR NOT plait_jpeg_dir OR NOT plait_jpeg)
   message(FATAL_ERROR "libpng and libjpeg are needed (Debian: libpng-dev libjpeg-dev, Homebrew: libpng jpeg-turbo); add their prefix to CMAKE_PREFIX_PATH")
