@@ -18,9 +18,9 @@ namespace {
 constexpr float kResultNoise = 0x1p-22f;
 
 /// The same for one value of one run, whatever the machine.
-uint64_t seedOf(const Value &value, uint64_t seed) {
+uint64_t seedOf(llvm::StringRef name, uint64_t seed) {
   uint64_t hash = 0xCBF29CE484222325 ^ (seed * 0x9E3779B97F4A7C15);
-  for (char c : value.name.str())
+  for (char c : name)
     hash = (hash ^ uint8_t(c)) * 0x100000001B3;
   return hash ^ (hash >> 29);
 }
@@ -116,7 +116,7 @@ at::Tensor disturbedResult(const Value &value, const at::Tensor &tensor, uint64_
   bool isInput = !value.def();
   if (tensor.scalar_type() != at::kFloat || (!isInput && onlyMoves(value.def()->kind())))
     return tensor;
-  return moved(tensor, seedOf(value, seed), movedResult);
+  return moved(tensor, seedOf(value.name.str(), seed), movedResult);
 }
 
 /// Rows times factors that are as far off as those that were found may be.
@@ -200,14 +200,14 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
   options.compute = Compute::Exact;
   options.constant = [this, seed](const Value &value) -> Expected<std::optional<at::Tensor>> {
     if (auto it = weights_.find(&value); it != weights_.end())
-      return it->second.rowError > 0 ? disturbedRows(it->second, seedOf(value, seed))
+      return it->second.rowError > 0 ? disturbedRows(it->second, seedOf(value.name.str(), seed))
                                      : it->second.tensor;
     if (value.type.dtype() != DType::F16)
       return std::nullopt;
     auto tensor = toTensor(*value.def()->val().tensor(), Compute::Float32, nullptr);
     if (!tensor)
       return tensor.takeError();
-    return moved(*tensor, seedOf(value, seed), movedWeight);
+    return moved(*tensor, seedOf(value.name.str(), seed), movedWeight);
   };
   options.disturb = [seed](const Value &value, const at::Tensor &tensor) {
     return disturbedResult(value, tensor, seed);
@@ -215,7 +215,7 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
   auto interpreter = Interpreter::create(function_, std::move(options));
   if (!interpreter)
     return interpreter.takeError();
-  return Run{std::move(*interpreter), {}};
+  return Run{std::move(*interpreter), {}, seed};
 }
 
 /// Operation by operation, so that a weight that one run has read is still at hand for the others.
@@ -236,6 +236,10 @@ Error Noise::runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const
         own->second =
             tensor->to(wide ? at::kFloat : own->second.scalar_type()).reshape(own->second.sizes());
       }
+    if (run != &computed_ && run != &unrounded_)
+      for (auto &[name, tensor] : inputs)
+        if (rounded_.contains(name) && tensor.scalar_type() == at::kHalf)
+          tensor = moved(tensor, seedOf(name, run->seed), movedWeight);
     if (Error error = run->interpreter->start(inputs))
       return error;
   }
@@ -260,9 +264,11 @@ Error Noise::runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const
   return Error::success();
 }
 
-void Noise::begin(uint64_t seed, std::map<std::string, std::string> handed) {
+void Noise::begin(uint64_t seed, std::map<std::string, std::string> handed,
+                  llvm::StringSet<> rounded) {
   seed_ = seed;
   handed_ = std::move(handed);
+  rounded_ = std::move(rounded);
   steps_.clear();
   disturbed_.clear();
   for (Run *run : {&computed_, &unrounded_})

@@ -34,8 +34,10 @@ public:
                                                  llvm::ArrayRef<mil::TensorData> known);
 
   /// The states of all runs are zero, and the next step is the first one. An input that is in
-  /// `handed` takes in later steps what its run gave as the output of that name.
-  void begin(uint64_t seed, std::map<std::string, std::string> handed = {});
+  /// `handed` takes in later steps what its run gave as the output of that name. Inputs in
+  /// `rounded` are weights that the model has wider: an fp16 one is moved like a weight.
+  void begin(uint64_t seed, std::map<std::string, std::string> handed = {},
+             llvm::StringSet<> rounded = {});
   /// Runs all three ways, on the states that each has left.
   Error step(llvm::ArrayRef<NamedTensor> inputs);
   /// Outputs of the last step, then the states that it left by the names of their inputs.
@@ -56,6 +58,7 @@ private:
   struct Run {
     std::unique_ptr<Interpreter> interpreter;
     std::vector<NamedResult> results;
+    uint64_t seed = 0; ///< of a disturbed one
   };
   Noise(const mil::Function &function) : function_(function) {}
 
@@ -69,6 +72,7 @@ private:
   std::vector<Run> disturbed_;
   std::vector<Interpreter::Inputs> steps_; ///< their inputs
   std::map<std::string, std::string> handed_;
+  llvm::StringSet<> rounded_;
   uint64_t seed_ = 0;
 };
 

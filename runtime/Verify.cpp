@@ -273,7 +273,7 @@ Error Verification::draw(unsigned number) {
     handed.next = std::move(**value);
   }
   if (noise_)
-    noise_->begin((options_.seed * 10000 + number) * 100, std::move(handedOn));
+    noise_->begin((options_.seed * 10000 + number) * 100, std::move(handedOn), options_.ownInputs);
   for (unsigned i = 0; i < options_.steps; ++i)
     if (Error error = step(number, i))
       return options_.steps > 1 ? addContext(std::move(error), "step " + std::to_string(i + 1))

@@ -234,6 +234,11 @@ inline void compareRuns(const Case &c, const mil::Program &before, const mil::Pr
       ADD_FAILURE() << "the function '" << function->name << "' is gone";
       continue;
     }
+    // A classifier's label and dictionary are no tensors, which is what this runner returns; the
+    // text shows that they stayed, and tests of the command run them.
+    if (!llvm::all_of(function->outputs(),
+                      [](const mil::Operand &output) { return output->type.isTensor(); }))
+      continue;
     auto inputs = makeInputs(*function, c), otherInputs = inputs;
     bool repaired = c.setting("interface") == "repaired";
     for (size_t i = 0; repaired && i < inputs.size(); ++i)

@@ -171,6 +171,12 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
     if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
         step.shape[step.dim] == base->type.shape()[step.dim])
       return base;
+    // Nothing is selected, which a slice of MIL has no bounds for.
+    if (auto shape = mil::constShape(step.shape);
+        shape && base->type.isTensor() && llvm::is_contained(*shape, 0)) {
+      result = builder_.constant(mil::TensorData::splat(base->type.dtype(), *shape, 0));
+      break;
+    }
     auto args = sliceArguments(*this, base, step, step.shape[step.dim], beginVector(base, step));
     args.push_back(Arg(slice_by_index::x, base));
     result = builder_.emit(OpKind::slice_by_index, args);

@@ -60,9 +60,9 @@ TEST(InputSyntax, SaysWhereAndWhat) {
                               "example: x=fp16[1, 128]");
   EXPECT_EQ(read("x=[2] 3"), "error: input 'x=[2] 3': nothing more is wanted at '3'; an example: "
                              "x=fp16[1, 128]");
-  EXPECT_THAT(read("x"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted at 'x'"));
-  EXPECT_THAT(read("x=2x12"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted"));
-  EXPECT_THAT(read("x=fp99[2]"), HasSubstr("fp16, fp32, int32, bool or a shape is wanted"));
+  EXPECT_THAT(read("x"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted at 'x'"));
+  EXPECT_THAT(read("x=2x12"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
+  EXPECT_THAT(read("x=fp99[2]"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
   EXPECT_THAT(read("x=int64[2]"), HasSubstr("is wanted at 'int64[2]'"));
   EXPECT_THAT(read("x=fp16"), HasSubstr("'[' is wanted at the end"));
   EXPECT_THAT(read("x="), HasSubstr("'[' is wanted at the end"));

@@ -167,7 +167,8 @@ TEST(Recipe, OneModel) {
 TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
-            "functions, model, inputs, outputs, states, state_init, default, precision, target, "
+            "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
+            "precision, target, "
             "lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
             "expect_shared, allow, threads, metadata");

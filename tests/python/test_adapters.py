@@ -259,7 +259,7 @@ def edited(source, folder, **config):
     ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
     ({"r": 5}, "rank"),
     ({"target_modules": "(a+)+$"}, "belong to no module"),
-    ({"target_modules": "(?<=a)b"}, "not supported"),
+    ({"target_modules": "(?<=a)b"}, "belong to no module"),
     ({"layers_to_transform": [0]}, "configuration does not choose"),
 ])
 def test_refused_configurations(llama, tmp_path, config, message):
