@@ -128,7 +128,7 @@ void run(const char *name, void (*harness)(llvm::ArrayRef<uint8_t>), unsigned mu
     uint64_t length = 0;
     for (size_t i = 8; i-- > 0 && bytes.size() > 8;)
       length = length << 8 | bytes[i];
-    size_t data = length < bytes.size() - 8 ? bytes.size() - 8 - length : 0;
+    size_t data = bytes.size() > 8 && length < bytes.size() - 8 ? bytes.size() - 8 - length : 0;
     Mutator mutator(++seed);
     for (unsigned i = 0; i < mutants; ++i) {
       Bytes mutant = mutator.mutate(bytes);
