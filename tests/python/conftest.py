@@ -1,6 +1,8 @@
 """Options of this test suite and where it finds the models."""
 
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -28,3 +30,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = chosen
     if not PLAIT.is_file() and any("test_sources" not in item.nodeid for item in chosen):
         raise pytest.UsageError(f"{PLAIT} is missing: build the release preset, or set PLAIT")
+
+
+@pytest.fixture(scope="session")
+def stopper(tmp_path_factory):
+    """A library that stops the command, or changes a file, at a step of it (stop_at_step.c)."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if sys.platform != "linux" or not compiler:
+        pytest.skip("needs Linux's LD_PRELOAD and a C compiler")
+    library = tmp_path_factory.mktemp("stopper") / "stop.so"
+    source = ROOT / "tests" / "python" / "stop_at_step.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import adapter_models as models
@@ -16,7 +15,7 @@ import pytest
 import torch
 from adapter_checks import save_base
 from command import digest, plait, succeed
-from paths import PLAIT, ROOT
+from paths import PLAIT
 from peft import LoraConfig
 
 
@@ -143,18 +142,6 @@ def test_verify_keeps_the_merged_base_in_memory(made, tmp_path):
 
 
 # ---- Changes from outside, at a step of the command --------------------------------------------
-
-@pytest.fixture(scope="module")
-def stopper(tmp_path_factory):
-    """A library that changes a file at a step of the command (stop_at_step.c)."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if sys.platform != "linux" or not compiler:
-        pytest.skip("needs Linux's LD_PRELOAD and a C compiler")
-    library = tmp_path_factory.mktemp("stopper") / "stop.so"
-    source = ROOT / "tests" / "python" / "stop_at_step.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    return library
-
 
 def test_the_side_file_changes_under_the_packages_lock(made, stopper, tmp_path):
     """Another addition comes in between the package and its side file."""

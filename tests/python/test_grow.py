@@ -351,18 +351,6 @@ def test_refused_adapters_change_nothing(adapted, tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bad", "p.mlpackage"]
 
 
-@pytest.fixture(scope="module")
-def stopper(tmp_path_factory):
-    """A library that stops the command at a step that changes a file (stop_at_step.c)."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if sys.platform != "linux" or not compiler:
-        pytest.skip("needs Linux's LD_PRELOAD and a C compiler")
-    library = tmp_path_factory.mktemp("stopper") / "stop.so"
-    source = ROOT / "tests" / "python" / "stop_at_step.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    return library
-
-
 @pytest.mark.parametrize("how", ["kill", "full"])
 @pytest.mark.parametrize("command", ["add", "remove"])
 def test_stopped_at_every_step(adapted, stopper, tmp_path, how, command):
