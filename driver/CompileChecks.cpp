@@ -5,6 +5,7 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "driver/DeviceRules.h"
+#include "frontend/archive/ExportArchive.h"
 #include "mil/IR.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -48,14 +49,14 @@ static Error checkInterface(const FunctionOptions &function) {
 static Error checkModel(const FunctionOptions &function) {
   if (function.module)
     return Error::success();
+  std::string file = splitModelPath(function.model).file;
   fs::file_status status;
-  if (std::error_code ec = fs::status(function.model, status))
-    return makeError("{0}: {1}", function.model,
-                     fs::exists(status) ? ec.message() : "no such file");
+  if (std::error_code ec = fs::status(file, status))
+    return makeError("{0}: {1}", file, fs::exists(status) ? ec.message() : "no such file");
   if (fs::is_directory(status))
-    return makeError("{0}: this is a folder; a TorchScript file, as torch.jit.save writes it, is "
-                     "wanted",
-                     function.model);
+    return makeError("{0}: this is a folder; a TorchScript file, as torch.jit.save writes it, or "
+                     "an archive of torch.export.save is wanted",
+                     file);
   return Error::success();
 }
 

@@ -14,6 +14,7 @@
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
 #include "frontend/archive/EqualRecords.h"
+#include "frontend/archive/ExportArchive.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -31,12 +32,13 @@ namespace {
 
 constexpr Option outOption{"o", "OUT.mlpackage", "the package to write; replaced where it exists"};
 constexpr Option functionOption{"function", "NAME=MODEL.pt",
-                                "one function of the package and the TorchScript file it is made "
-                                "from; once for each function",
+                                "one function of the package and the model it is made from, a "
+                                "TorchScript file or an archive of torch.export (MODEL.pt2, or "
+                                "MODEL.pt2:PART of several); once for each function",
                                 0, Scope::Many};
 constexpr Option baseOption{
     "base", "[PHASE=]MODEL.pt",
-    "the TorchScript file that adapters are applied to. Several with a name each, such as prefill "
+    "the model that adapters are applied to. Several with a name each, such as prefill "
     "and decode, make a function of each adapter with each of them: NAME_PHASE",
     0, Scope::Many};
 constexpr Option adapterOption{
@@ -50,7 +52,8 @@ constexpr Option defaultOption{"default", "NAME",
                                "the function that runs where none is named (the first)"};
 constexpr Option inputOption{
     "input", "NAME=TYPE[SHAPE]",
-    "the next tensor argument: 'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
+    "the next tensor argument (of an archive of torch.export all are known, and need not be said): "
+    "'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
     "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32 and bool, floating-point of the "
     "precision where none is said. Or an image, 'photo=image[rgb, 1, 3, 224, 224] scale=1/255 "
     "bias=[-0.5, -0.5, -0.5]': the model takes pixel * scale + bias; formats are rgb, bgr, gray "
@@ -382,6 +385,30 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
   return options;
 }
 
+/// One model without a name for its function: an archive of several gives a function of each.
+Error spreadArchive(CompileOptions &options) {
+  if (options.multifunction || options.functions.size() != 1)
+    return Error::success();
+  const std::string &path = options.functions[0].model;
+  if (!splitModelPath(path).model.empty() || !ExportArchive::isOne(path))
+    return Error::success();
+  auto file = MappedFile::open(path);
+  auto archive = file ? ExportArchive::open(std::move(*file)) : file.takeError();
+  if (!archive)
+    return addContext(archive.takeError(), path);
+  if (archive->models().size() < 2)
+    return Error::success();
+  FunctionOptions first = options.functions[0];
+  options.functions.clear();
+  options.multifunction = true;
+  for (const std::string &model : archive->models()) {
+    options.functions.push_back(first);
+    options.functions.back().name = mil::legalName(model);
+    options.functions.back().model = first.model + ":" + model;
+  }
+  return Error::success();
+}
+
 Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe) {
   for (const Arguments::Item &item : arguments.items())
     if (item.option && (startsFunction(item.option) || item.option == &baseOption ||
@@ -435,6 +462,9 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   auto options = recipe ? fromRecipe(arguments, operands[0]) : fromFunctions(arguments);
   if (!options)
     return options.takeError();
+
+  if (Error error = spreadArchive(*options))
+    return error;
 
   // What the command line says of the package goes before what a recipe says.
   auto take = [&](const Option &option, std::string &to) {
@@ -553,7 +583,7 @@ Expected<int> run(const Arguments &arguments) {
     // While LibTorch starts, the other processor finds out what the files have alike.
     std::vector<std::string> files;
     for (const FunctionOptions &function : options->functions)
-      files.push_back(function.model);
+      files.push_back(splitModelPath(function.model).file);
     EqualRecords equal(std::move(files));
     auto part = libTorch();
     if (!part)
@@ -597,7 +627,7 @@ const Command addCommand = {
 
 const Command compileCommand = {
     "compile",
-    "TorchScript models into one Core ML package",
+    "TorchScript models and torch.export archives into one Core ML package",
     usage,
     sections,
     "One model without --function makes a package of one function. RECIPE.yaml says the same as "

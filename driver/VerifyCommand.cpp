@@ -21,7 +21,8 @@ namespace {
 
 constexpr Option functionOption{
     "function", "NAME", "a function to verify (the default function); repeatable", 0, Scope::Many};
-constexpr Option againstOption{"against", "MODEL.pt", "the TorchScript file that it was made from",
+constexpr Option againstOption{"against", "MODEL.pt",
+                               "the TorchScript file or torch.export archive that it was made from",
                                0, Scope::Function};
 constexpr Option adapterOption{"adapter", "DIR[:WEIGHT][+DIR:WEIGHT ...]",
                                "the adapter that was applied to it, or several blended", 0,

@@ -3,6 +3,7 @@
 #include "frontend/Frontend.h"
 
 #include "frontend/archive/EqualRecords.h"
+#include "frontend/exported/ExportedFunction.h"
 #include "frontend/live/ModuleView.h"
 #include "frontend/script/ModuleBorders.h"
 #include "frontend/script/ModuleTree.h"
@@ -25,6 +26,8 @@ struct Models::State {
     torch::jit::Module module;
     StorageOf storageOf;
     std::shared_ptr<const MappedFile> file; ///< null where none is mapped
+    /// Of an archive of torch.export, whose tensors `module` has.
+    std::shared_ptr<const ExportedModel> exported;
   };
 
   const EqualRecords *equal = nullptr;
@@ -39,6 +42,7 @@ struct Models::State {
   /// One at a time, since a graph takes memory. Lowering does not change it.
   std::string lastPath;
   std::optional<LoadedModule> last;
+  std::shared_ptr<const ExportedModel> lastExported;
   /// By path, or by module in memory.
   std::map<std::pair<std::string, const torch::jit::Module *>,
            std::shared_ptr<const mil::ModuleTree>>
@@ -49,11 +53,27 @@ struct Models::State {
 
   Expected<Source> open(const ModelFunction &declared);
 
+  void forgetLast() {
+    last.reset();
+    lastExported.reset();
+    sources.clear();
+  }
+
+  Expected<std::shared_ptr<const ExportedModel>> loadExported(const std::string &path) {
+    if (lastExported && lastPath == path)
+      return lastExported;
+    forgetLast();
+    auto loaded = ExportedModel::load(path);
+    if (!loaded)
+      return loaded.takeError();
+    lastPath = path;
+    return lastExported = std::move(*loaded);
+  }
+
   Expected<LoadedModule *> load(const std::string &path) {
     if (last && lastPath == path)
       return &*last;
-    last.reset();
-    sources.clear();
+    forgetLast();
     auto loaded = loadTorchScript(path);
     if (!loaded)
       return loaded.takeError();
@@ -78,18 +98,30 @@ struct Models::State {
     auto origin = loaded.findOrigin(tensor.storage().data());
     if (!origin || !loaded.file())
       return nullptr;
-    auto &storage = storages[{{origin->file.getDevice(), origin->file.getFile()}, origin->offset}];
+    return storageOf(loaded.file(), origin->record, origin->crc32,
+                     loaded.file()->bytes().slice(origin->offset, origin->size));
+  }
+
+  std::shared_ptr<const mil::Storage> storageOf(const ExportedModel &model,
+                                                const at::Tensor &tensor) {
+    const RecordBytes *record = model.recordAt(tensor.storage().data());
+    return record ? storageOf(model.file(), record->name, record->crc32, record->bytes) : nullptr;
+  }
+
+  /// The storage of a record of a mapped file.
+  std::shared_ptr<const mil::Storage> storageOf(const std::shared_ptr<const MappedFile> &file,
+                                                const std::string &record, uint32_t crc,
+                                                llvm::ArrayRef<uint8_t> bytes) {
+    uint64_t offset = bytes.data() - file->bytes().data();
+    auto &storage = storages[{{file->id().getDevice(), file->id().getFile()}, offset}];
     if (!storage) {
-      auto made = mil::mappedStorage(loaded.file(),
-                                     loaded.file()->bytes().slice(origin->offset, origin->size));
-      made->crc = origin->crc32;
+      auto made = mil::mappedStorage(file, bytes);
+      made->crc = crc;
       made->checksum = checksums.emplace_back(std::make_shared<mil::RecordChecksum>(
-          fmt::format("{0}: record '{1}'", loaded.file()->path(), origin->record), made->bytes,
-          origin->crc32, [file = loaded.file(), bytes = made->bytes](size_t offset, size_t size) {
-            file->release(bytes.slice(offset, size));
-          }));
+          fmt::format("{0}: record '{1}'", file->path(), record), made->bytes, crc,
+          [file, bytes](size_t offset, size_t size) { file->release(bytes.slice(offset, size)); }));
       if (equal)
-        made->likeness = equal->likeness(origin->file, origin->offset);
+        made->likeness = equal->likeness(file->id(), offset);
       storage = std::move(made);
     }
     return storage;
@@ -108,14 +140,22 @@ Expected<Models::State::Source> Models::State::open(const ModelFunction &declare
     if (!view)
       return addContext(view.takeError(), declared.model);
     return Source{std::move(*view), [this](const at::Tensor &t) { return storageInMemory(t); },
-                  nullptr};
+                  nullptr, nullptr};
+  }
+  if (ExportArchive::isOne(splitModelPath(declared.model).file)) {
+    auto loaded = loadExported(declared.model);
+    if (!loaded)
+      return loaded.takeError();
+    const ExportedModel &model = **loaded;
+    return Source{model.root(), [this, &model](const at::Tensor &t) { return storageOf(model, t); },
+                  model.file(), *loaded};
   }
   auto loaded = load(declared.model);
   if (!loaded)
     return loaded.takeError();
   const LoadedModule &file = **loaded;
   return Source{file.module, [this, &file](const at::Tensor &t) { return storageOf(file, t); },
-                file.file()};
+                file.file(), nullptr};
 }
 
 Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFunction &declared) {
@@ -126,15 +166,16 @@ Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFun
   if (!source)
     return source.takeError();
   ParameterNames names(source->module._ivalue());
+  auto originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
   tree = std::make_shared<const mil::ModuleTree>(
-      describeModules(source->module, source->storageOf,
-                      [&](const at::Tensor &tensor) { return names.originOf(tensor); }));
+      source->exported ? describeExported(*source->exported, source->storageOf, originOf)
+                       : describeModules(source->module, source->storageOf, originOf));
   return tree;
 }
 
-static Error attempt(ScriptFunction &lowering, const torch::jit::Module &module) {
+static Error attempt(llvm::function_ref<Error()> lower) {
   try {
-    return lowering.run(module);
+    return lower();
   } catch (const c10::Error &error) {
     return makeError("{0}", torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
@@ -173,6 +214,14 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
     return state_->sources.locate(node, modulePath);
   };
   std::optional<ModuleBorders> borders;
+  std::optional<ModuleCalls> calls;
+  ModelFunction completed;
+  if (source->exported) {
+    auto all = completedInterface(*source->exported, declared);
+    if (!all)
+      return addContext(all.takeError(), declared.model);
+    completed = std::move(*all);
+  }
   StatePlan states(declared.states, options.floatType,
                    {.tensorAt = [&](llvm::StringRef path) { return names.tensorAt(path); },
                     .overlapping = [&](const at::Tensor &t) { return names.overlapping(t); },
@@ -181,23 +230,40 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
     return addContext(std::move(error), declared.model);
   engine.states = &states;
   while (true) {
-    if (tree) {
-      borders.emplace(*source->module._ivalue(), *tree, options.bordered, options.given,
-                      engine.originOf);
-      walk.moduleHook = &*borders;
-    }
     mil::Function *function = program.addFunction(declared.name);
-    ScriptFunction lowering(*function, declared, options.floatType, engine, walk);
-    Error error = attempt(lowering, source->module);
+    std::vector<std::string> said;
+    auto lowerExported = [&] {
+      if (tree)
+        calls.emplace(*source->exported, *tree, options.bordered, options.given, engine.originOf);
+      ExportedFunction lowering(*function, completed, options.floatType, engine, *source->exported,
+                                calls ? &*calls : nullptr);
+      Error error = attempt([&] { return lowering.run(); });
+      said = lowering.takeWarnings();
+      return error;
+    };
+    auto lowerScript = [&] {
+      if (tree) {
+        borders.emplace(*source->module._ivalue(), *tree, options.bordered, options.given,
+                        engine.originOf);
+        walk.moduleHook = &*borders;
+      }
+      ScriptFunction lowering(*function, declared, options.floatType, engine, walk);
+      Error error = attempt([&] { return lowering.run(source->module); });
+      said = lowering.takeWarnings();
+      return error;
+    };
+    Error error = source->exported ? lowerExported() : lowerScript();
     // What is only read later is checked by whoever writes it.
     if (!error && source->file)
       error = source->file->checkUnchanged();
     // What was computed of a tensor that turned out to be written is wrong.
     auto again = states.settle();
     if (!again || !*again)
-      llvm::append_range(warnings, lowering.takeWarnings());
+      llvm::append_range(warnings, said);
     if (!error && again && !*again) {
-      if (borders && readGiven)
+      if (readGiven && calls)
+        *readGiven = calls->read();
+      else if (readGiven && borders)
         *readGiven = borders->read();
       return Error::success();
     }
@@ -217,6 +283,8 @@ std::vector<std::shared_ptr<mil::RecordChecksum>> Models::checksums() const {
 }
 
 Error checkModelFile(llvm::StringRef path) {
+  if (ExportArchive::isOne(splitModelPath(path).file))
+    return ExportedModel::load(path).takeError();
   auto loaded = loadTorchScript(path);
   return loaded ? Error::success() : loaded.takeError();
 }

@@ -193,8 +193,8 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
 
 // ---- For verify --------------------------------------------------------------------------------
 
-Expected<std::shared_ptr<torch::jit::Module>>
-mergedModel(StringRef base, const adapters::AdapterOptions &adapters) {
+Expected<std::vector<frontend::ParameterValue>>
+mergedParameters(StringRef base, const adapters::AdapterOptions &adapters) {
   frontend::Models models;
   auto tree = models.describe({"", base.str()});
   if (!tree)
@@ -210,7 +210,7 @@ mergedModel(StringRef base, const adapters::AdapterOptions &adapters) {
   std::vector<frontend::ParameterValue> values;
   for (adapters::MergedParameter &parameter : *merged)
     values.push_back({std::move(parameter.path), std::move(parameter.value)});
-  return frontend::moduleWithParameters(base, std::move(values));
+  return values;
 }
 
 } // namespace plait::driver

@@ -40,9 +40,9 @@ private:
   std::vector<std::unique_ptr<Base>> bases_;
 };
 
-/// The model at `base` with adapters merged into its parameters: what a function with adapters is
-/// to be compared with.
-Expected<std::shared_ptr<torch::jit::Module>> mergedModel(llvm::StringRef base,
-                                                          const adapters::AdapterOptions &adapters);
+/// The parameters of the model at `base` that adapters change, with adapters merged into them: with
+/// these it is what a function with adapters is to be compared with.
+Expected<std::vector<frontend::ParameterValue>>
+mergedParameters(llvm::StringRef base, const adapters::AdapterOptions &adapters);
 
 } // namespace plait::driver

@@ -4,7 +4,9 @@
 #include "adapters/Pack.h"
 #include "driver/AdapterMap.h"
 #include "driver/libtorch/AdaptedFunctions.h"
+#include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
+#include "frontend/archive/ExportArchive.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorFile.h"
 #include "frontend/script/NodeLocation.h"
@@ -16,8 +18,52 @@ namespace plait::driver {
 /// The model that a function was made from, loaded anew: with adapters, LibTorch has merged them
 /// into it.
 static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel &model) {
-  return model.adapters.specs.empty() ? runtime::loadModule(model.against)
-                                      : mergedModel(model.against, model.adapters);
+  if (model.adapters.specs.empty())
+    return runtime::loadModule(model.against);
+  auto values = mergedParameters(model.against, model.adapters);
+  if (!values)
+    return values.takeError();
+  return frontend::moduleWithParameters(model.against, std::move(*values));
+}
+
+/// The model as the reference, with its tensors, and its steps where those are looked for.
+static Expected<runtime::Reference> referenceFor(const VerifyModel &model,
+                                                 runtime::VerifyOptions &options) {
+  if (frontend::isExportedFile(model.against)) {
+    std::vector<frontend::ParameterValue> values;
+    if (!model.adapters.specs.empty()) {
+      auto merged = mergedParameters(model.against, model.adapters);
+      if (!merged)
+        return merged.takeError();
+      values = std::move(*merged);
+    }
+    auto evaluation = frontend::ExportedEvaluation::load(model.against, std::move(values));
+    if (!evaluation)
+      return evaluation.takeError();
+    options.weights = (*evaluation)->tensors();
+    if (options.bisect)
+      options.tracer = exportedTracer(*evaluation);
+    return exportedReference(std::move(*evaluation));
+  }
+  auto module = moduleOf(model);
+  if (!module) {
+    // The message of `compile` about the file tells more than LibTorch's.
+    if (Error failure = frontend::checkModelFile(model.against)) {
+      llvm::consumeError(module.takeError());
+      return failure;
+    }
+    return module.takeError();
+  }
+  options.weights = runtime::tensorsOf(**module);
+  if (options.bisect)
+    options.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
+        -> Expected<std::vector<runtime::ReferenceStep>> {
+      auto anew = moduleOf(model);
+      if (!anew)
+        return anew.takeError();
+      return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation)(inputs);
+    };
+  return runtime::referenceOf(std::move(*module), model.against);
 }
 
 /// Gives the function its adapter, where it takes one as inputs.
@@ -57,28 +103,12 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
                                        runtime::VerifyOptions options) {
   if (Error error = giveAdapter(function, model, options))
     return error;
-  if (Error error = checkRecords(model.against))
+  if (Error error = checkRecords(splitModelPath(model.against).file))
     return error;
-  auto module = moduleOf(model);
-  if (!module) {
-    // The message of `compile` about the file tells more than LibTorch's.
-    if (Error failure = frontend::checkModelFile(model.against)) {
-      llvm::consumeError(module.takeError());
-      return failure;
-    }
-    return module.takeError();
-  }
-  options.weights = runtime::tensorsOf(**module);
-  if (options.bisect)
-    options.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
-        -> Expected<std::vector<runtime::ReferenceStep>> {
-      auto anew = moduleOf(model);
-      if (!anew)
-        return anew.takeError();
-      return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation)(inputs);
-    };
-  auto report =
-      verifyFunction(function, runtime::referenceOf(std::move(*module), model.against), options);
+  auto reference = referenceFor(model, options);
+  if (!reference)
+    return reference.takeError();
+  auto report = verifyFunction(function, *reference, options);
   if (!report) {
     Error error = addContext(report.takeError(), function.name + " against " + model.against);
     std::string map = model.package.empty() ? "" : adapterMapPath(model.package);

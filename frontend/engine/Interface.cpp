@@ -43,10 +43,13 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   return Error::success();
 }
 
-Expected<Val> Interface::nextInput(llvm::StringRef argument) {
+Expected<Val> Interface::nextInput(llvm::StringRef argument, llvm::ArrayRef<std::string> symbols) {
   const InputSpec &spec = declared_.inputs[next_++];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
   DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
+  auto symbolAt = [&](size_t axis) {
+    return axis < symbols.size() ? symbols[axis] : name + "_" + std::to_string(axis);
+  };
   mil::Shape shape;
   mil::InputInfo info;
   if (!spec.enumerated.empty()) {
@@ -59,8 +62,7 @@ Expected<Val> Interface::nextInput(llvm::StringRef argument) {
         low = std::min(low, sizes[axis]);
         high = std::max(high, sizes[axis]);
       }
-      shape.push_back(low == high ? Dim(low)
-                                  : Dim::symbol(name + "_" + std::to_string(axis), low, high));
+      shape.push_back(low == high ? Dim(low) : Dim::symbol(symbolAt(axis), low, high));
     }
     info.enumeratedShapes = spec.enumerated;
     info.defaultShape = spec.enumerated[0];
@@ -71,9 +73,9 @@ Expected<Val> Interface::nextInput(llvm::StringRef argument) {
         return makeError("input '{0}': dimension {1} must be a positive size or a range low..high",
                          name, axis);
       flexible |= range.lower != range.upper;
-      shape.push_back(range.lower == range.upper ? Dim(range.lower)
-                                                 : Dim::symbol(name + "_" + std::to_string(axis),
-                                                               range.lower, range.upper));
+      shape.push_back(range.lower == range.upper
+                          ? Dim(range.lower)
+                          : Dim::symbol(symbolAt(axis), range.lower, range.upper));
       info.defaultShape.push_back(range.lower);
     }
     if (!flexible)

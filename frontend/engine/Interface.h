@@ -22,7 +22,8 @@ public:
   const InputSpec &next() const { return declared_.inputs[next_]; }
   unsigned taken() const { return next_; }
   /// The next declared input as a tensor. Without a name of its own it is called as the argument.
-  Expected<Val> nextInput(llvm::StringRef argument);
+  /// `symbols` name its ranged sizes, where several inputs have them in common; by axis.
+  Expected<Val> nextInput(llvm::StringRef argument, llvm::ArrayRef<std::string> symbols = {});
   /// The tensors and numbers of the result become the function's outputs, and `further` ones behind
   /// them, under their names.
   Error setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further = {});

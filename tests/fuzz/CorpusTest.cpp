@@ -42,6 +42,7 @@ TEST(Corpus, Safetensors) { replay("safetensors", fuzz::safetensors); }
 TEST(Corpus, Config) { replay("config", fuzz::config); }
 TEST(Corpus, Pickle) { replay("pickle", fuzz::pickle); }
 TEST(Corpus, Archive) { replay("archive", fuzz::archive); }
+TEST(Corpus, ExportedProgram) { replay("exportedProgram", fuzz::exportedProgram); }
 TEST(Corpus, Npy) { replay("npy", fuzz::npy); }
 TEST(Corpus, Recipe) { replay("recipe", fuzz::recipe); }
 TEST(Corpus, Declaration) { replay("declaration", fuzz::declaration); }

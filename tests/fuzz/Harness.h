@@ -33,6 +33,10 @@ void pickle(llvm::ArrayRef<uint8_t> input);
 /// A zip file: its records lie in it, one behind the other, and are found by name and by place.
 void archive(llvm::ArrayRef<uint8_t> input);
 
+/// An archive of torch.export, or a program, a list of payloads or a size of one: what reads is of
+/// its form, and tensors lie within their storages.
+void exportedProgram(llvm::ArrayRef<uint8_t> input);
+
 /// An array: what reads is written, and reads as the same.
 void npy(llvm::ArrayRef<uint8_t> input);
 

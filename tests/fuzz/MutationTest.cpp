@@ -142,6 +142,7 @@ TEST(Mutants, Safetensors) { run("safetensors", fuzz::safetensors, 2000); }
 TEST(Mutants, Config) { run("config", fuzz::config, 2000); }
 TEST(Mutants, Pickle) { run("pickle", fuzz::pickle, 2000); }
 TEST(Mutants, Archive) { run("archive", fuzz::archive, 2000); }
+TEST(Mutants, ExportedProgram) { run("exportedProgram", fuzz::exportedProgram, 1000); }
 TEST(Mutants, Npy) { run("npy", fuzz::npy, 500); }
 TEST(Mutants, Recipe) { run("recipe", fuzz::recipe, 500); }
 TEST(Mutants, Declaration) { run("declaration", fuzz::declaration, 2000); }

@@ -3,6 +3,7 @@
 #include "frontend/script/libtorch/Internals.h"
 
 #include "support/Format.h"
+#include "support/TorchSource.h"
 #include "llvm/ADT/SmallVector.h"
 
 namespace plait::libtorch {
@@ -19,11 +20,6 @@ static std::optional<SourceLocation> parseFrame(StringRef line) {
   return location;
 }
 
-static bool isInsideTorch(StringRef file) {
-  return file.contains("/torch/nn/") || file.contains("/torch/jit/") ||
-         file.contains("/site-packages/torch/") || file.contains("/dist-packages/torch/");
-}
-
 std::optional<SourceLocation> parseStack(StringRef text) {
   std::optional<SourceLocation> innermost;
   while (!text.empty()) {
@@ -32,7 +28,7 @@ std::optional<SourceLocation> parseStack(StringRef text) {
     auto frame = parseFrame(line);
     if (!frame)
       break;
-    if (!isInsideTorch(frame->file))
+    if (!isTorchSource(frame->file))
       return frame;
     if (!innermost)
       innermost = frame;

@@ -1,0 +1,12 @@
+// By where packages are installed.
+#include "support/TorchSource.h"
+
+namespace plait {
+
+bool isTorchSource(llvm::StringRef file) {
+  return file.contains("/torch/nn/") || file.contains("/torch/jit/") ||
+         file.contains("/site-packages/torch/") || file.contains("/dist-packages/torch/") ||
+         file.starts_with("torch/");
+}
+
+} // namespace plait
