@@ -66,10 +66,11 @@ bool EngineRun::feedsLayers(const Uses &uses, llvm::StringRef name, unsigned dep
       "aten::linear", "aten::matmul", "aten::mm",     "aten::addmm",     "aten::bmm",
       "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::embedding", "aten::convolution"};
   static const llvm::StringSet<> between = {
-      "aten::mul",     "aten::add",       "aten::sub",      "aten::to",         "aten::t",
-      "aten::reshape", "aten::transpose", "aten::permute",  "aten::view",       "aten::unsqueeze",
-      "aten::squeeze", "aten::type_as",   "aten::detach",   "aten::contiguous", "aten::_to_copy",
-      "aten::expand",  "aten::clone",     "aten::_unsafe_view"};
+      "aten::mul",    "aten::add",         "aten::sub",       "aten::to",
+      "aten::t",      "aten::reshape",     "aten::transpose", "aten::permute",
+      "aten::view",   "aten::unsqueeze",   "aten::squeeze",   "aten::type_as",
+      "aten::detach", "aten::contiguous",  "aten::_to_copy",  "aten::expand",
+      "aten::clone",  "aten::_unsafe_view"};
   auto readers = uses.readers.find(name);
   if (readers == uses.readers.end() || depth >= 16)
     return depth < 16;
@@ -95,9 +96,7 @@ Values EngineRun::atNode(const Node &node, Thunk run) {
     });
     return read;
   };
-  auto feeds = [&] {
-    return !node.outputs.empty() && feedsLayers(uses, node.outputs[0].text, 0);
-  };
+  auto feeds = [&] { return !node.outputs.empty() && feedsLayers(uses, node.outputs[0].text, 0); };
   Site site{.location = places_.locate(node, mil::Name(llvm::StringRef(name).split('.').first)),
             .used = 0,
             .feedsLayers = feeds};
