@@ -137,7 +137,8 @@ public:
   Compiler &operator=(Compiler &&) noexcept;
   ~Compiler();
 
-  /// Adds a function made of a TorchScript file. The file is opened by write() and stays as it is
+  /// Adds a function made of a TorchScript file or an archive of torch.export ("m.pt2", or
+  /// "m.pt2:NAME" of several models). The file is opened by write() and stays as it is
   /// until that returns. <plait/torch.h> has add() for modules in memory. Throws where an option
   /// cannot be read or the name is taken; the compiler is then as before.
   void addFile(const std::string &name, const std::string &path, FunctionOptions options = {});
