@@ -162,7 +162,7 @@ ConstantRole roleOf(const Op &op, unsigned param) {
 
 HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor,
                           ConstantRole role) {
-  HalfConstant result{tensor.cast(DType::F16), std::nullopt, std::nullopt, false};
+  HalfConstant result{tensor.cast(DType::F16)};
   bool reachesMask = role == ConstantRole::Mask || role == ConstantRole::Guarded;
   if (!isCheap(tensor) && !(reachesMask && isMaskSized(tensor)))
     return result;
@@ -178,6 +178,7 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
     }
     values = std::move(*read);
   }
+  result.wasRead = true;
   bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
   double largest = 0;
   for (double v : values)

@@ -20,9 +20,10 @@ struct HalfConstant {
   mil::TensorData tensor;
   /// The first value that is beyond fp16 and has no counterpart in it: the operation has to be
   /// computed in fp32.
-  std::optional<double> beyond;
+  std::optional<double> beyond = std::nullopt;
   /// The first value that saturated because it stands for infinity.
-  std::optional<double> saturated;
+  std::optional<double> saturated = std::nullopt;
+  bool wasRead = false; ///< else it is large and lies in a file
   /// It holds values beyond fp16: another operation may do something else about them.
   bool dependsOnUse = false;
 };

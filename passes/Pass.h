@@ -25,6 +25,8 @@ struct Options {
   /// Weights of several functions are kept equal: no pass replaces one unless all its users change
   /// alike. Off: each function is optimised by itself.
   bool share = true;
+  /// Large weights that lie in files are read as well, for values beyond fp16: some were found.
+  bool readsWeights = false;
   /// What functions are written for.
   mil::Opset target = mil::kDefaultOpset;
 };

@@ -19,11 +19,14 @@
 //                                 (HalfConstants.cpp)
 //   a value that would become 0   becomes the smallest that does not, in constants of fewer than
 //                                 400 elements: an epsilon must not vanish
-//   a large mapped weight         is not read, unless it is added to what a softmax takes: the
-//                                 writer saturates it and counts what overflows
+//   a large mapped weight         is not read, unless it is added to what a softmax takes. Where
+//                                 the writer finds values beyond fp16, all is compiled once more
+//                                 with Options::readsWeights
 #include "passes/HalfConstants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
+
+#include "mil/SaturatedRead.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
@@ -260,9 +263,36 @@ private:
     const Op &user = *operand.owner();
     ConstantRole role = roleOf(user, param);
     auto &known = narrowed_[{operand.get(), role}];
-    if (!known || known->dependsOnUse)
+    if (!known || known->dependsOnUse) {
       known = halfConstant(user, param, *constTensor(operand.get()), role);
+      if (context_.options.readsWeights && !known->wasRead) {
+        auto &beyond = largestBeyond_[operand.get()];
+        if (!beyond)
+          beyond = largestBeyond(known->tensor);
+        if (*beyond > 0)
+          known->beyond = *beyond;
+      }
+    }
     return *known;
+  }
+
+  /// The greatest magnitude beyond fp16 in an fp16 tensor, before it was rounded; 0 where all is
+  /// within. What cannot be read is the writer's to refuse.
+  double largestBeyond(const TensorData &tensor) {
+    auto reader = TensorReader::create(tensor, context_.evaluator);
+    if (!reader) {
+      llvm::consumeError(reader.takeError());
+      return 0;
+    }
+    Saturation saturation;
+    constexpr int64_t step = 1 << 20;
+    std::vector<uint8_t> bytes(step * byteSize(DType::F16, 1));
+    for (int64_t begin = 0, count; begin < tensor.numElements(); begin += count) {
+      count = std::min(step, tensor.numElements() - begin);
+      readSaturated(*reader, begin, count, bytes.data(), saturation);
+      reader->release(begin, count);
+    }
+    return saturation.largest;
   }
 
   using RoleKey = llvm::PointerIntPair<Value *, 2, ConstantRole>;
@@ -271,6 +301,7 @@ private:
   llvm::DenseMap<Value *, Value *> halves_; ///< the fp16 form of a value that is no constant
   llvm::DenseMap<RoleKey, Value *> constantHalves_;
   llvm::DenseMap<RoleKey, std::optional<HalfConstant>> narrowed_;
+  llvm::DenseMap<const Value *, std::optional<double>> largestBeyond_;
   llvm::DenseSet<const Value *> large_; ///< may lie beyond fp16, and stay in fp32
   std::vector<Op *> casts_;
   llvm::SetVector<Op *> constants_; ///< that may have lost their last use

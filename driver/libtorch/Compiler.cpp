@@ -18,6 +18,7 @@
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 
 #include <map>
 #include <set>
@@ -26,21 +27,56 @@ namespace plait::driver {
 
 using llvm::StringRef;
 
-/// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.
-static void warnOfSaturation(const WriteReport &written, CompileObserver &observer) {
+namespace {
+
+/// Weights in fp16 have values beyond it; nothing is written.
+class BeyondHalf : public llvm::ErrorInfo<BeyondHalf> {
+public:
+  static char ID;
+  explicit BeyondHalf(std::string message) : message_(std::move(message)) {}
+  void log(llvm::raw_ostream &out) const override { out << message_; }
+  std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }
+
+private:
+  std::string message_;
+};
+char BeyondHalf::ID;
+
+/// Passes each warning on once, however often a program is compiled.
+class WarningsOnce : public CompileObserver {
+public:
+  explicit WarningsOnce(CompileObserver &observer) : observer_(observer) {}
+  void progress(const llvm::Twine &what) override { observer_.progress(what); }
+  void warning(StringRef message) override {
+    if (said_.insert(message).second)
+      observer_.warning(message);
+  }
+  bool proceed(double done) override { return observer_.proceed(done); }
+
+private:
+  CompileObserver &observer_;
+  llvm::StringSet<> said_;
+};
+
+} // namespace
+
+/// Refuses weights that do not fit fp16: a line a blob, for the first constant that it holds.
+static Error checkRange(const WriteReport &written) {
   llvm::DenseSet<uint32_t> said;
+  std::string text;
   for (const WriteReport::Weight &weight : written.weights) {
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
     if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
       continue;
     std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
-    observer.warning(fmt::format(
-        "function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
-        "magnitude of {5:.2f}: written as 65504; --precision fp32 keeps them",
+    text += fmt::format(
+        "{6}function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
+        "magnitude of {5:.2f}; --precision fp32 keeps them",
         weight.function->name, weight.op->result()->name,
         parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
-        blob.numElements(), blob.saturation.largest));
+        blob.numElements(), blob.saturation.largest, text.empty() ? "" : "\n");
   }
+  return text.empty() ? Error::success() : Error(llvm::make_error<BeyondHalf>(std::move(text)));
 }
 
 /// A function that only reads what another one keeps as a state reads what the model holds, for
@@ -117,10 +153,9 @@ static Error joinOlder(const CompileOptions &options, mil::Opset target, mil::Pr
   return Error::success();
 }
 
-Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
-                                EqualRecords *equal) {
-  if (Error error = check(options))
-    return error;
+/// `readsWeights`: values of weights beyond fp16 are looked for before anything is written.
+static Expected<CompileReport> compileOnce(const CompileOptions &options, CompileObserver &observer,
+                                           EqualRecords *equal, bool readsWeights) {
   mil::Program program;
   program.metadata = options.metadata;
   // That of a package that is added to is the package's own affair.
@@ -143,6 +178,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   context.options.precision = options.precision;
   context.options.lora = options.lora;
   context.options.share = options.share;
+  context.options.readsWeights = readsWeights;
   context.options.target = target;
   context.warn = [&](StringRef message) { observer.warning(message); };
   AdapterMap adapterMap;
@@ -212,6 +248,8 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   for (const auto &function : program.functions())
     names.push_back(function->name);
   auto accept = [&](const WriteReport &written) {
+    if (Error error = checkRange(written))
+      return error;
     if (Error error = mil::RecordChecksum::checkAll(checksums, options.threads))
       return error;
     return options.expectShared ? checkShares(written, *options.expectShared, names)
@@ -256,13 +294,26 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
       return error;
   }
-  warnOfSaturation(written, observer);
   observer.proceed(1);
   CompileReport report = summarise(whole ? *whole : program, written);
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);
   });
   return report;
+}
+
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
+                                EqualRecords *equal) {
+  if (Error error = check(options))
+    return error;
+  WarningsOnce once(observer);
+  auto report = compileOnce(options, once, equal, /*readsWeights=*/false);
+  if (report || !report.errorIsA<BeyondHalf>())
+    return report;
+  // What is beyond fp16 is computed in fp32. Which weights these are is only known by reading all
+  // of them, and hardly any model has some.
+  llvm::consumeError(report.takeError());
+  return compileOnce(options, once, nullptr, /*readsWeights=*/true);
 }
 
 } // namespace plait::driver

@@ -55,6 +55,7 @@ public:
     Engine::Results results;
     for (const auto &value : merged)
       results.push_back(value());
+    noteAliases(outputs, results);
     return results;
   }
 
@@ -64,6 +65,17 @@ private:
     for (auto [p, q] : llvm::zip(x.shape(), y.shape()))
       shape.push_back(p == q ? p : Dim::unknown());
     return mil::Type::tensor(x.dtype(), shape);
+  }
+
+  /// Results that are one tensor after one of the branches, and are two values.
+  void noteAliases(const std::vector<Val> (&outputs)[2], const Engine::Results &results) {
+    for (const std::vector<Val> &after : outputs) {
+      llvm::DenseMap<const Cell *, size_t> seen;
+      for (auto [i, val] : llvm::enumerate(after))
+        if (auto tensor = val.tensor())
+          if (auto [first, isNew] = seen.try_emplace(tensor->cell.get(), i); !isNew)
+            engine_.mayAlias(results[first->second], results[i]);
+    }
   }
 
   template <typename Fn> mil::Value *in(Region *region, Fn fn) {
@@ -91,8 +103,10 @@ private:
   }
 
   std::function<Val()> refuse(const llvm::Twine &what) {
-    engine_.fail(
-        makeError("the branches of an if that is decided at run time give {0}", what.str()));
+    // What does not fit together may be what is only guessed.
+    if (!engine_.hasGuessed())
+      engine_.fail(
+          makeError("the branches of an if that is decided at run time give {0}", what.str()));
     return [] { return Val(); };
   }
 
@@ -173,7 +187,9 @@ private:
         std::vector<Val> elements;
         for (const auto &value : values)
           elements.push_back(value());
-        return engine_.makeList(type, std::move(elements));
+        Val list = engine_.makeList(type, std::move(elements));
+        list.list()->mayBeAliased = true;
+        return list;
       };
     }
     if (x.dict() && x.dict() == y.dict())

@@ -216,6 +216,7 @@ Error Engine::takeError() {
       text += fmt::format(" (and {0} more)", group.count - 1);
   }
   problems_.clear();
+  discard();
   return makeError("{0}", text);
 }
 
@@ -262,10 +263,20 @@ void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
 
 Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schema,
                               std::vector<Val> arguments) {
-  return at(site, schema.name(), [&] {
-    auto results = call(schema, std::move(arguments), &site);
-    return results ? std::move(*results) : Results();
+  return within(site, [&] {
+    size_t before = problems_.size();
+    Handled results;
+    refusing(schema.name(), [&] { results = call(schema, arguments, &site); });
+    if (problems_.size() == before)
+      return results ? std::move(*results) : Results();
+    dropConsequences(before, arguments);
+    return unknownResults(schema, arguments);
   });
+}
+
+std::optional<Engine::Results> Engine::call(const c10::FunctionSchema &schema,
+                                            std::vector<Val> arguments) {
+  return call(schema, arguments, nullptr);
 }
 
 /// LibTorch follows the number of an element type without a look at it.
@@ -283,31 +294,61 @@ static void checkElementTypes(const c10::FunctionSchema &schema, llvm::ArrayRef<
   }
 }
 
-Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> arguments,
+static std::string nameOf(const c10::FunctionSchema &schema) {
+  const std::string &overload = schema.operator_name().overload_name;
+  return overload.empty() ? schema.name() : schema.name() + "." + overload;
+}
+
+static bool isOfTensors(c10::TypePtr type) {
+  if (auto optional = type->cast<c10::OptionalType>())
+    type = optional->getElementType();
+  if (auto list = type->cast<c10::ListType>())
+    return isOfTensors(list->getElementType());
+  return type->kind() == c10::TypeKind::TensorType;
+}
+
+bool Engine::isLowered(const c10::FunctionSchema &schema) {
+  if (Table::get().find(nameOf(schema)))
+    return true;
+  const c10::FunctionSchema *twin = schema.is_mutable() ? functionalTwin(schema) : nullptr;
+  return twin && Table::get().find(nameOf(*twin));
+}
+
+Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> &arguments,
                              const Site *own) {
   // Arguments that an older graph does not have take the schema's defaults.
   for (size_t i = arguments.size(); i < schema.arguments().size(); ++i) {
     const auto &value = schema.arguments()[i].default_value();
     arguments.push_back(fromIValue(value.value_or(c10::IValue())));
   }
-  if (llvm::any_of(arguments, hasPoison))
-    return std::vector<Val>();
-  std::string name = schema.operator_name().overload_name.empty()
-                         ? schema.name()
-                         : schema.name() + "." + schema.operator_name().overload_name;
+  std::string name = nameOf(schema);
+  if (llvm::any_of(arguments, hasPoison)) {
+    // Of what stands behind, no more is known than whether there is a lowering of it.
+    bool takesTensors = llvm::any_of(llvm::zip(schema.arguments(), arguments), [](auto pair) {
+      return isOfTensors(std::get<0>(pair).type()) && hasPoison(std::get<1>(pair));
+    });
+    if (takesTensors && !isLowered(schema))
+      unsupported(name);
+    return Results();
+  }
   checkElementTypes(schema, arguments);
   const Row *row = Table::get().find(name);
   if (row && row->values) {
     ValueCall call(*this, schema, arguments);
-    if (auto handled = row->values(call))
+    if (auto handled = row->values(call)) {
+      keepRecipes(schema, arguments, *handled);
       return handled;
+    }
   }
   if (auto handled = mutation(schema, arguments))
     return handled;
-  if (auto handled = runKnown(schema, arguments, row, /*force=*/false, own))
+  if (auto handled = runKnown(schema, arguments, row, /*force=*/false))
     return handled;
   std::optional<std::vector<Val>> results;
-  if (row && row->lower) {
+  if (row && llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
+    // It takes the place of the tensor that could not be made: no lowering knows its type.
+    results = unknownResults(schema, arguments);
+  } else if (row && row->lower) {
     size_t before = problems_.size();
     refusing(name, [&] {
       Call call(*this, schema, arguments, own);
@@ -317,7 +358,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
     if (!results || problems_.size() > before)
       results = Results();
   } else {
-    results = runKnown(schema, arguments, row, /*force=*/true, own);
+    results = runKnown(schema, arguments, row, /*force=*/true);
   }
   if (!results) {
     if (row)
@@ -329,6 +370,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
       unsupported(name);
     return std::nullopt;
   }
+  keepRecipes(schema, arguments, *results);
   // How kernels lay out results of strided operands is theirs to know.
   bool contiguous = llvm::all_of(arguments, [](const Val &argument) {
     auto tensor = argument.tensor();

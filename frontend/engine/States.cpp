@@ -167,6 +167,8 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
 
 std::vector<std::pair<std::string, Val>> Engine::finishStates() {
   std::vector<std::pair<std::string, Val>> outputs;
+  if (!problems_.empty()) // what is to be kept may be among what could not be made
+    return outputs;
   std::vector<std::pair<KeptState *, mil::Value *>> assigned;
   // Each is read before any is stored: one may take what another held.
   for (KeptState &state : states_) {

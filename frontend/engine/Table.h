@@ -16,10 +16,10 @@ using LowerFn = void (*)(Call &);
 
 /// What becomes of a call whose arguments are all known and small.
 enum class WhenKnown : uint8_t {
-  Compute,        ///< LibTorch runs it
-  Zero,           ///< the same of memory that nothing sets: it becomes zeros
-  Lower,          ///< what LibTorch gives would not be what it gives in the model
-  LowerForLayers, ///< a lazy constant where layers take it, else as Compute
+  Compute,     ///< LibTorch runs it
+  Zero,        ///< the same of memory that nothing sets: it becomes zeros
+  Lower,       ///< what LibTorch gives would not be what it gives in the model
+  LowerLazily, ///< a lazy constant, which LibTorch computes where nothing else will do
 };
 /// Known tensors of up to this size are computed with; what derives from larger weights stays a
 /// computed constant: it is lowered, and the passes decide.

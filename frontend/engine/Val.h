@@ -51,6 +51,10 @@ struct KnownTensor {
   mil::Origin origin = {};
 };
 
+/// How LibTorch computes a tensor that is lowered although all that it is made of is known: what a
+/// large weight becomes, an identity of many rows. Asked only where nothing else will do.
+class Recipe;
+
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is
 /// row-major in `shape`.
 struct Cell {
@@ -67,6 +71,7 @@ struct Cell {
   /// read from there or stored there.
   mil::Value *state = nullptr;
   bool unstored = false;
+  std::shared_ptr<Recipe> recipe; ///< of the content; null where that is known or is not computed
 };
 
 /// A tensor object. Distinct objects may view one cell; in-place metadata operations (unsqueeze_)
@@ -163,6 +168,8 @@ struct ListObj {
   std::vector<Val> values;
   uint64_t serial = 0;
   std::string attribute; ///< as of a Cell
+  /// Another list may be the same object, by what is only known at run time: a change is refused.
+  bool mayBeAliased = false;
 };
 struct TupleObj {
   c10::TypePtr type; ///< named tuples keep their field names here

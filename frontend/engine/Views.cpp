@@ -4,6 +4,7 @@
 //
 //     y = x.t()[1:]; y.copy_(v)     x' = transpose(slice_update(transpose(x), v, begin=[1, 0]))
 #include "frontend/engine/Engine.h"
+#include "frontend/engine/Recipe.h"
 
 #include <ATen/Functions.h>
 
@@ -50,6 +51,17 @@ at::Tensor Engine::readKnown(const TensorObj &tensor) {
     if (!value.defined())
       return {};
   }
+  return value;
+}
+
+at::Tensor Engine::compute(const TensorObj &tensor) {
+  at::Tensor value = readKnown(tensor);
+  if (value.defined() || !tensor.cell->recipe)
+    return value;
+  value = tensor.cell->recipe->result();
+  for (const ViewStep &step : tensor.view)
+    if (value.defined())
+      value = applyKnown(value, step);
   return value;
 }
 
@@ -172,9 +184,12 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
         step.shape[step.dim] == base->type.shape()[step.dim])
       return base;
     // Nothing is selected, which a slice of MIL has no bounds for.
-    if (auto shape = mil::constShape(step.shape);
-        shape && base->type.isTensor() && llvm::is_contained(*shape, 0)) {
-      result = builder_.constant(mil::TensorData::splat(base->type.dtype(), *shape, 0));
+    if (base->type.isTensor() && isEmpty(step.shape)) {
+      auto shape = mil::constShape(step.shape);
+      mil::DType dtype = base->type.dtype();
+      result = shape ? builder_.constant(mil::TensorData::splat(dtype, *shape, 0))
+                     : builder_.emit(OpKind::fill, {{mil::fill::shape, materialise(step.shape)},
+                                                    {mil::fill::value, builder_.scalar(dtype, 0)}});
       break;
     }
     auto args = sliceArguments(*this, base, step, step.shape[step.dim], beginVector(base, step));
@@ -320,6 +335,7 @@ void Engine::mayAlias(const Val &a, const Val &b) {
 void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content) {
   touch(cell);
   cell->content = std::move(content);
+  cell->recipe = nullptr;
   cell->version = nextVersion_++;
   cell->unstored = cell->state != nullptr;
 }

@@ -56,7 +56,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
       c.refuse("a mask of {0} axes for {1} axes of a tensor", tensor.rank(),
                int64_t(shape.size()) - axis);
     auto object = entry.tensor();
-    at::Tensor known = object ? c.engine().readKnown(*object) : at::Tensor();
+    at::Tensor known = object ? c.engine().compute(*object) : at::Tensor();
     if (!known.defined()) {
       if (given.size() == 1 ||
           llvm::count_if(given, [](const Tensor &t) { return bool(t); }) == 1) {

@@ -107,7 +107,12 @@ def test_weights_beyond_half(tmp_path, value, precision, warns):
     warnings = [line for line in result.stderr.splitlines() if "beyond the range of fp16" in line]
     assert len(warnings) == warns, result.stderr
     if warns:
-        assert "function main" in warnings[0] and "2 of 65536 values" in warnings[0] and "1000000" in warnings[0].replace(",", "")
+        assert "function main" in warnings[0] and "1000000" in warnings[0] and "linear" in warnings[0]
+        assert "is computed in fp32" in warnings[0]
+    succeed("verify", tmp_path / "p.mlpackage", "--against", tmp_path / "model.pt")
+    weights = json.loads(succeed("inspect", tmp_path / "p.mlpackage", "--json").stdout)["weights"]["unique_bytes"]
+    assert (weights > 256 * 256 * 4) == (warns or precision == "fp32")  # that weight alone is in fp32
+    assert weights < 256 * 256 * 4 + (256 + 256 * 4 + 4) * (2 if warns else 4) + 1024
 
 
 class TwoHeads(nn.Module):

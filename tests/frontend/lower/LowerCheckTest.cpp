@@ -314,12 +314,13 @@ std::vector<std::string> operations(const std::string &source, std::vector<at::T
   return kinds;
 }
 
-std::string refusal(const std::string &source, std::vector<at::Tensor> inputs) {
+std::string refusal(const std::string &source, std::vector<at::Tensor> inputs,
+                    CheckOptions options) {
   try {
     torch::jit::Module module = compile(source, inputs.size());
     note(module);
     Lowered lowered;
-    if (Error error = lower(lowered, module, inputs, {}))
+    if (Error error = lower(lowered, module, inputs, options.dynamic))
       return llvm::toString(std::move(error));
   } catch (const std::exception &error) {
     return "LibTorch: " + std::string(error.what());
