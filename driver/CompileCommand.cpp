@@ -166,9 +166,10 @@ struct Declarations {
   bool allowUnmatched = false;
   std::optional<adapters::GivenScale> scale;
 
-  Error add(const Arguments::Item &item) {
+  /// `notes` takes what is read as something else.
+  Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
     if (item.option == &inputOption) {
-      auto input = parseInput(item.value);
+      auto input = parseInput(item.value, {.notes = &notes});
       if (!input)
         return usageError("--input: {0}", toString(input.takeError()));
       inputs.push_back(std::move(*input));
@@ -350,7 +351,7 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
       options.functions.push_back({{"main", item.value}});
       options.multifunction = false;
     } else if (item.option->scope == Scope::Function) {
-      if (Error error = current->add(item))
+      if (Error error = current->add(item, options.notes))
         return error;
     }
   }

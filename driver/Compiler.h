@@ -51,6 +51,8 @@ struct CompileOptions {
   std::vector<std::string> allow{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
+  /// Warnings of reading the options: what was read as something else.
+  std::vector<std::string> notes{};
   /// Look at the program between passes.
   passes::PipelineHooks hooks{};
 
@@ -80,13 +82,20 @@ public:
   /// "lowering adapter_1 (2 of 8)"
   virtual void progress(const llvm::Twine &what) {}
   virtual void warning(llvm::StringRef message) {}
-  /// Asked between steps, and by several threads while weights are written, with how much of the
-  /// work is done, from 0 to 1; false ends it with an error. 1 comes once, when all is written.
+  /// Asked between operations and passes, and by several threads while weights are written, with
+  /// how much of the work is done, from 0 to 1; false ends it with an error. 1 comes once, when all
+  /// is written and takes its place next.
   virtual bool proceed(double done) { return true; }
+  /// All weights were read. What is warned of here is warned of in time.
+  virtual void finishing() {}
 };
 
 /// What can be said without opening a model: names, the default function, the output's place.
 Error check(const CompileOptions &options);
+/// Of that what concerns one function: its own name, and those of its interface.
+Error checkFunction(const FunctionOptions &function);
+/// Whether its model is a file; one in memory is good as it is.
+Error checkModel(const FunctionOptions &function);
 
 /// Compiles and writes the package. On error there is no output: what was at the target is as it
 /// was. `equal`, where there is one, has been comparing the files of the models; it is stopped when

@@ -152,7 +152,7 @@ private:
   std::vector<frontend::InputSpec> inputs(yaml::Node &node) {
     std::vector<frontend::InputSpec> result;
     texts(node, "an input", [&](yaml::Node &element, std::string value) {
-      auto input = parseInput(value);
+      auto input = parseInput(value, {.notes = &options_.notes});
       if (input)
         result.push_back(std::move(*input));
       else

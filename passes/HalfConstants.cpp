@@ -25,14 +25,16 @@ namespace {
 constexpr double kLargest = 65504, kSmallest = 0x1p-24, kMasked = -3e4;
 /// As coremltools reads it: what is larger stands for infinity.
 constexpr double kLikeInfinity = 1e38;
-/// Owned constants, and masks anywhere, of up to this many elements are looked through.
+/// Constants that no model holds but the compiler made, and masks anywhere, of up to this many
+/// elements are looked through. Larger weights are the weight writer's: it saturates what fp16 does
+/// not hold while it reads them anyway.
 constexpr int64_t kCheckedElements = 4 << 20;
 /// As in coremltools: larger ones may well hold values that vanish.
 constexpr int64_t kVanishingElements = 400;
 /// So many operations are looked at on the way from a mask to its softmax.
 constexpr size_t kMaskPath = 64;
 
-/// Reading the tensor costs little: it is small, or its bytes are in memory already.
+/// Reading the tensor costs little: it is small, or the compiler made it in memory.
 bool isCheap(const TensorData &tensor) {
   const TensorData::Node &node = tensor.node();
   if (node.kind == TensorData::Kind::Computed)
@@ -41,7 +43,8 @@ bool isCheap(const TensorData &tensor) {
     return true;
   if (tensor.byteSize() <= kSmallBytes)
     return llvm::all_of(node.inputs, isCheap);
-  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
+  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release) ||
+      !parametersOf(tensor).empty())
     return false;
   return llvm::all_of(node.inputs, isCheap);
 }

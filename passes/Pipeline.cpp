@@ -1,6 +1,8 @@
 // The compilation pipeline, top to bottom, with the reason for each place.
 #include "passes/Pipeline.h"
 
+#include "support/Failure.h"
+
 #include <iterator>
 
 namespace plait::passes {
@@ -33,9 +35,11 @@ public:
       hooks.before(program);
   }
 
-  /// Runs one pass; after an error nothing runs any more.
+  /// Runs one pass; after an error or a cancellation nothing runs any more.
   bool run(const PassInfo &pass) {
-    if (failure_)
+    if (hooks_.proceed && !cancelled_ && !hooks_.proceed())
+      cancelled_ = true;
+    if (failure_ || cancelled_)
       return false;
     bool changed = pass.run(program_, context_);
     if (hooks_.after)
@@ -64,6 +68,8 @@ public:
   }
 
   Error takeError() {
+    if (cancelled_)
+      return makeFailure(FailureKind::Cancelled, "cancelled between passes");
     if (!failure_)
       return Error::success();
     return makeError("pass {0} made the program ill-formed; this is a bug in plait: {1}",
@@ -75,6 +81,7 @@ private:
   PassContext &context_;
   const PipelineHooks &hooks_;
   std::optional<std::string> failure_;
+  bool cancelled_ = false;
   llvm::StringRef failedPass_;
 };
 

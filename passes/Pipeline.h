@@ -14,6 +14,8 @@ struct PipelineHooks {
   std::function<Error(const mil::Program &)> verify;
   /// Called after each pass that ran; `--print-after` and tests look at the program here.
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
+  /// Asked before each pass, where it is one; false ends the run with an error.
+  std::function<bool()> proceed;
 };
 
 /// Removes operations of a freshly lowered function that are unused or there twice, most of them

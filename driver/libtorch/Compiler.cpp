@@ -9,81 +9,27 @@
 #include "driver/SideFile.h"
 #include "driver/Target.h"
 #include "driver/libtorch/AdaptedFunctions.h"
+#include "driver/libtorch/Warnings.h"
+#include "frontend/Proceed.h"
 #include "frontend/archive/EqualRecords.h"
 #include "mil/Verifier.h"
 #include "passes/Opsets.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
+#include "support/Failure.h"
 
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/StringExtras.h"
-
-#include <map>
-#include <set>
 
 namespace plait::driver {
 
 using llvm::StringRef;
 
-/// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.
-static void warnOfSaturation(const WriteReport &written, CompileObserver &observer) {
-  llvm::DenseSet<uint32_t> said;
-  for (const WriteReport::Weight &weight : written.weights) {
-    const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
-    if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
-      continue;
-    std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
-    observer.warning(fmt::format(
-        "function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
-        "magnitude of {5:.2f}: written as 65504; --precision fp32 keeps them",
-        weight.function->name, weight.op->result()->name,
-        parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
-        blob.numElements(), blob.saturation.largest));
-  }
-}
-
-/// A function that only reads what another one keeps as a state reads what the model holds, for
-/// ever.
-static void warnOfFrozenStates(const mil::Program &program, const CompileOptions &options,
-                               CompileObserver &observer) {
-  std::map<std::string, std::string> keptBy; // by the state's name
-  for (const auto &function : program.functions())
-    for (const auto &input : function->inputs())
-      if (input->type.isState())
-        keptBy.emplace(input->name.str(), function->name);
-  if (keptBy.empty())
-    return;
-  for (const FunctionOptions &declared : options.functions) {
-    const mil::Function *function = program.function(declared.name);
-    if (!function || declared.states.others == frontend::StatesRequest::Others::Forget)
-      continue;
-    std::set<std::string> said;
-    for (const auto &input : function->inputs())
-      said.insert(input->name.str());
-    mil::walk(const_cast<mil::Block &>(function->body()), [&](mil::Op &op) {
-      const mil::TensorData *tensor = mil::constTensor(op.numResults() ? op.result() : nullptr);
-      if (!tensor)
-        return;
-      for (const std::string &path : parametersOf(*tensor)) {
-        std::string name = mil::legalName(path);
-        auto kept = keptBy.find(name);
-        if (kept == keptBy.end() || !said.insert(name).second)
-          continue;
-        observer.warning(fmt::format(
-            "function {0} reads '{1}' as the model holds it, and function {2} keeps it as a state; "
-            "--states '{1}=fp16' gives {0} the state too, --states none says that it is meant",
-            declared.name, path, kept->second));
-      }
-    });
-  }
-}
-
 /// The share of the work that lowering is taken for; writing is the rest.
 static constexpr double kLoweringShare = 0.3;
 
 static Error cancelled(StringRef output) {
-  return makeError("{0}: cancelled; nothing is written", output);
+  return makeFailure(FailureKind::Cancelled,
+                     fmt::format("{0}: cancelled; nothing is written", output));
 }
 
 /// The package that is added to, of an opset that knows no named functions, brought to `target`,
@@ -121,6 +67,8 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
                                 EqualRecords *equal) {
   if (Error error = check(options))
     return error;
+  for (const std::string &note : options.notes)
+    observer.warning(note);
   mil::Program program;
   program.metadata = options.metadata;
   // That of a package that is added to is the package's own affair.
@@ -151,10 +99,15 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   {
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
     frontend::Models models(equal, /*checksumMemory=*/files);
-    AdaptedFunctions adapted(options, models);
     size_t number = 0;
+    auto proceed = [&] {
+      return observer.proceed(kLoweringShare * double(number ? number - 1 : 0) /
+                              double(options.functions.size()));
+    };
+    AdaptedFunctions adapted(options, models);
+    frontend::ProceedScope ending(proceed);
     for (const FunctionOptions &function : options.functions) {
-      if (!observer.proceed(kLoweringShare * number / options.functions.size()))
+      if (!proceed())
         return cancelled(options.output);
       observer.progress(fmt::format("lowering {0} ({1} of {2})", function.name, ++number,
                                     options.functions.size()));
@@ -167,8 +120,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
-        return error;
+        return inFunction(std::move(error), function.name);
       passes::removeRedundancy(lowered, context);
+      warnOfConstantResults(*lowered.function(function.name), observer);
       program.adopt(lowered, lowered.function(function.name));
       if (!adapterInputs.empty())
         adapterMap.functions[function.name] = std::move(adapterInputs);
@@ -180,20 +134,22 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
 
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
-  if (Error error = passes::runPipeline(program, context, options.hooks))
+  passes::PipelineHooks hooks = options.hooks;
+  hooks.proceed = [&] { return observer.proceed(kLoweringShare); };
+  if (Error error = passes::runPipeline(program, context, hooks))
     return error;
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
                                         "mistake of plait; please report it");
   if (Error error = passes::checkOpset(program, target))
-    return addContext(std::move(error),
+    return addContext(classify(std::move(error), FailureKind::Unsupported),
                       fmt::format("the model cannot be written for {0} ({1}); without --target, "
                                   "which is {2}, it can",
                                   mil::name(target), mil::info(target).systems,
                                   mil::name(mil::kDefaultOpset)));
   if (Error error = checkDeviceRules(program, options.output, options.allow,
                                      [&](StringRef message) { observer.warning(message); }))
-    return error;
+    return classify(std::move(error), FailureKind::Unsupported);
 
   // Early, and again when it is written.
   if (!adapterMap.functions.empty())
@@ -214,8 +170,13 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   auto accept = [&](const WriteReport &written) {
     if (Error error = mil::RecordChecksum::checkAll(checksums, options.threads))
       return error;
-    return options.expectShared ? checkShares(written, *options.expectShared, names)
-                                : Error::success();
+    warnOfWeights(written, observer);
+    observer.finishing();
+    if (!observer.proceed(1))
+      return cancelled(options.output);
+    return options.expectShared
+               ? classify(checkShares(written, *options.expectShared, names), FailureKind::Option)
+               : Error::success();
   };
   SideFile sideFile(options.output, std::move(adapterMap),
                     options.append ? SideFile::Former::Kept : SideFile::Former::Dropped, names,
@@ -241,7 +202,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     edit.proceed = proceed;
     edit.companion = &sideFile;
     if (Error error = addFunctions(program, options.output, edit, &written))
-      return error;
+      return classify(std::move(error), FailureKind::File);
   } else {
     WriteOptions write;
     write.share = options.share || whole;
@@ -254,10 +215,8 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     write.lock = lock ? &*lock : nullptr;
     write.companion = &sideFile;
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
-      return error;
+      return classify(std::move(error), FailureKind::File);
   }
-  warnOfSaturation(written, observer);
-  observer.proceed(1);
   CompileReport report = summarise(whole ? *whole : program, written);
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);

@@ -1,6 +1,7 @@
 // Values of the environment, the ways that one operation may take, diagnostics.
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "support/Failure.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -180,6 +181,19 @@ void Engine::warn(const llvm::Twine &message) {
     warnings_.push_back(std::move(text));
 }
 
+static FailureProblem describe(const Problem &problem) {
+  FailureProblem result;
+  result.module = problem.location.module().str();
+  std::tie(result.file, result.line) = sourceLine(problem.location.source());
+  llvm::StringRef what = problem.what, operation = what;
+  if (!problem.unsupported) // "aten::sum: why"
+    operation = what.take_front(what.find(": "));
+  if (operation.contains("::") && !operation.contains(' '))
+    result.operation = operation.str();
+  result.message = problem.unsupported ? what.str() + " is not supported" : what.str();
+  return result;
+}
+
 static std::string whereOf(const Problem &problem) {
   std::string module = problem.location.module().str(), source = problem.location.source();
   std::string where = module.empty() ? "" : " in module '" + module + "'";
@@ -215,8 +229,11 @@ Error Engine::takeError() {
     if (group.count > 1)
       text += fmt::format(" (and {0} more)", group.count - 1);
   }
+  std::vector<FailureProblem> described;
+  for (const Problem &problem : problems_)
+    described.push_back(describe(problem));
   problems_.clear();
-  return makeError("{0}", text);
+  return makeFailure(FailureKind::Unsupported, std::move(text), std::move(described));
 }
 
 // ---- One operation -----------------------------------------------------------------------------

@@ -24,8 +24,10 @@ public:
   /// The next declared input as a tensor. Without a name of its own it is called as the argument.
   Expected<Val> nextInput(llvm::StringRef argument);
   /// The tensors and numbers of the result become the function's outputs, and `further` ones behind
-  /// them, under their names.
-  Error setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further = {});
+  /// them, under their names. What is declared no name has the one of `names`, in order, where that
+  /// is not "", or that of its dictionary.
+  Error setOutputs(const Val &result, llvm::ArrayRef<std::string> names = {},
+                   std::vector<std::pair<std::string, Val>> further = {});
 
 private:
   /// The pixels of an image as the model takes them.

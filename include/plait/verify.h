@@ -3,6 +3,7 @@
 
 #include <plait/run.h>
 
+#ifdef PLAIT_CXX20
 #include <optional>
 
 namespace plait {
@@ -76,3 +77,4 @@ PLAIT_API Verification verify(const Program &program, const std::string &functio
 
 } // namespace v0
 } // namespace plait
+#endif

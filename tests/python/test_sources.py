@@ -117,12 +117,27 @@ def test_forms_of_files_need_no_torch():
     assert not any(chains), "\n".join(" -> ".join(chain) for chain in chains if chain)
 
 
+def test_the_library_speaks_of_fields_where_the_command_speaks_of_options():
+    """Messages of the layers name options; api/Wording.cpp knows what each is to a program. Commands' own files are not linked
+    into what a program calls."""
+    commands = re.compile(r"Command(Line)?\.(cpp|h)$|/(Commands|Main|MetadataOptions|PassHooks|Target|Diagnostics|LoadLibTorch|RunPlan)\.")
+    known = set(re.findall(r'\.Case\("([a-z-]+)"', (ROOT / "api" / "Wording.cpp").read_text()))
+    unknown = []
+    for path in sources(*(set(FOLDERS) - {"api"})):
+        if commands.search("/" + name(path)):
+            continue
+        for literal in re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r"//.*", "", path.read_text())):
+            literal = re.sub(r"`[^`]*`?", "", literal)  # commands to type
+            unknown += [f"{name(path)}: --{option}" for option in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", literal) if option not in known]
+    assert not unknown, "\n".join(unknown)
+
+
 def test_public_headers_stand_alone():
     """plait/plait.h needs the standard library only."""
     wrong = [f"{name(path)} includes {header}" for path in sources(PUBLIC)
              for header in includes(path)
              if re.match(r"(llvm|google|fmt)/", header)
-             or (path.name != "torch.h" and (TORCH.match(header) or header == "plait/torch.h"))]
+             or (not path.name.startswith("torch") and (TORCH.match(header) or header == "plait/torch.h"))]
     assert not wrong, "\n".join(wrong)
 
 
