@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from paths import ROOT
 
-FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "backend", "runtime", "driver", "api")
+FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "backend", "runtime", "driver", "api", "python")
 PUBLIC = "include"
 MAY_INCLUDE = {
     "include": {"plait"},
@@ -18,8 +18,9 @@ MAY_INCLUDE = {
     "adapters": {"support", "mil", "adapters"},
     "backend": {"support", "mil", "backend"},
     "runtime": {"support", "mil", "runtime"},
-    "driver": set(FOLDERS) - {"api"},
-    "api": {"plait", *FOLDERS},
+    "driver": set(FOLDERS) - {"api", "python"},
+    "api": {"plait", *FOLDERS} - {"python"},
+    "python": {"plait", *FOLDERS} - {"frontend", "passes", "adapters"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
@@ -70,11 +71,11 @@ def test_project_headers_are_included_by_path_from_the_root():
 
 
 def test_torch_stays_in_frontend_and_runtime():
-    """plait/torch.h and what of api/ is named Torch* are the entry points that take torch's types."""
+    """plait/torch.h and what of api/ and python/ is named Torch* are the entry points that take torch's types."""
     wrong = []
     for path in sources(*FOLDERS, PUBLIC):
         folder = path.relative_to(ROOT).parts[0]
-        entry = folder in ("api", PUBLIC) and path.name.lower().startswith("torch")
+        entry = folder in ("api", "python", PUBLIC) and path.name.lower().startswith("torch")
         chain = None if folder in ("frontend", "runtime") or entry else reaches_torch(path)
         if chain:
             wrong.append(" -> ".join(chain))
