@@ -38,6 +38,12 @@ std::optional<DType> milType(at::ScalarType type) {
 static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs) {
   if (value.isTensor()) {
     at::Tensor tensor = value.toTensor().detach();
+    // Two outputs, as the compiled function has them.
+    if (tensor.is_complex()) {
+      if (Error error = flatten(at::real(tensor), outputs))
+        return error;
+      return flatten(at::imag(tensor), outputs);
+    }
     if (tensor.scalar_type() == at::kBFloat16)
       tensor = tensor.to(at::kFloat);
     auto dtype = milType(tensor.scalar_type());
@@ -171,6 +177,25 @@ private:
   std::vector<Kept> kept_;
 };
 
+/// Arguments that the compiled function takes as two inputs, NAME_real and NAME_imag, are one
+/// complex tensor of the method.
+std::vector<c10::IValue> withComplex(std::vector<c10::IValue> arguments,
+                                     llvm::ArrayRef<NamedTensor> inputs,
+                                     const c10::FunctionSchema &schema) {
+  std::vector<c10::IValue> joined;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    llvm::StringRef base = inputs[i].name;
+    if (i + 1 < arguments.size() && base.consume_back("_real") &&
+        inputs[i + 1].name == (base + "_imag").str() && schema.argumentIndexWithName(base.str())) {
+      joined.emplace_back(at::complex(arguments[i].toTensor(), arguments[i + 1].toTensor()));
+      ++i;
+    } else {
+      joined.push_back(std::move(arguments[i]));
+    }
+  }
+  return joined;
+}
+
 class LoadedReference final : public Reference::Impl {
 public:
   LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path)
@@ -182,7 +207,9 @@ public:
         inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
           before_.restore(); // a call that failed may have begun to write
           std::vector<TensorData> flat;
-          if (Error error = flatten(module_->forward(std::move(arguments)), flat))
+          const auto &schema = module_->get_method("forward").function().getSchema();
+          if (Error error = flatten(
+                  module_->forward(withComplex(std::move(arguments), inputs, schema)), flat))
             return error;
           return flat;
         });

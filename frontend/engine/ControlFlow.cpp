@@ -193,7 +193,7 @@ private:
     mil::Value *value = set.tensor()   ? readAfter(region, *set.tensor())
                         : set.number() ? set.number()->value
                                        : nullptr;
-    if (!value || !value->type.hasStaticShape())
+    if (!value || Builder::isPoison(value) || !value->type.hasStaticShape())
       return refuse("a value and nothing");
     auto zeros = in(other, [&] {
       return engine_.builder_.constant(
@@ -220,6 +220,11 @@ private:
                     at::toString(q->dtype()));
     if (p->shape.size() != q->shape.size())
       return refuse("tensors of shapes " + mil::str(p->shape) + " and " + mil::str(q->shape));
+    if (p->isComplex()) {
+      auto real = merge(engine_.part(p, 0), engine_.part(q, 0));
+      auto imag = merge(engine_.part(p, 1), engine_.part(q, 1));
+      return [this, real, imag] { return engine_.makeComplex(real(), imag()); };
+    }
     at::Tensor known = asLeftBy(a_, *p, [&] { return engine_.readKnown(*p); });
     at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))

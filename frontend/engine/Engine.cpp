@@ -1,6 +1,7 @@
 // Values of the environment, the ways that one operation may take, diagnostics.
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "frontend/lower/Refusals.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -27,6 +28,11 @@ Val::TensorPtr Engine::makeObject(std::shared_ptr<Cell> cell) {
 Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
   if (mil::Builder::isPoison(value))
     return Val();
+  if (at::isComplexType(dtype)) {
+    fail(makeError("a complex tensor is made here of real values; make it of two real tensors: "
+                   "torch.complex(real, imag)"));
+    return Val();
+  }
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->shape.assign(value->type.shape().begin(), value->type.shape().end());
@@ -203,9 +209,12 @@ Error Engine::takeError() {
   if (!unsupportedOps.empty()) {
     text = fmt::format("{0} operation{1} not supported:", unsupportedOps.size(),
                        unsupportedOps.size() == 1 ? " is" : "s are");
-    for (const auto &[name, group] : unsupportedOps)
+    for (const auto &[name, group] : unsupportedOps) {
       text += fmt::format("\n  {0} ({1} use{2}), first{3}", name, group.count,
                           group.count == 1 ? "" : "s", whereOf(*group.first));
+      if (llvm::StringRef why = refusalOf(name); !why.empty())
+        text += fmt::format(": {0}", why);
+    }
     text += "\nrewrite the model with supported operations, or move this part out of it";
   }
   for (const auto &[message, group] : refusals) {
@@ -297,6 +306,24 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
                          : schema.name() + "." + schema.operator_name().overload_name;
   checkElementTypes(schema, arguments);
   const Row *row = Table::get().find(name);
+  // A result that the schema says may share memory with an argument was computed as a copy: writes
+  // to either are refused from here on.
+  auto mayShare = [&](Handled results) {
+    for (auto [i, ret] : llvm::enumerate(schema.returns()))
+      if (ret.alias_info() && i < results->size())
+        for (auto [k, arg] : llvm::enumerate(schema.arguments()))
+          if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
+            mayAlias((*results)[i], arguments[k]);
+    return results;
+  };
+  bool complex = takesComplex(schema, arguments);
+  if (complex && row && !row->complexDecomposition.empty() &&
+      !llvm::all_of(arguments, [&](const Val &val) { return isKnown(val); })) {
+    for (auto [argument, val] : llvm::zip(schema.arguments(), arguments))
+      if (argument.real_type()->kind() == c10::TypeKind::NumberType)
+        val = asTensor(val);
+    return mayShare(decompose(row->complexDecomposition, schema, arguments));
+  }
   if (row && row->values) {
     ValueCall call(*this, schema, arguments);
     if (auto handled = row->values(call))
@@ -307,7 +334,16 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   if (auto handled = runKnown(schema, arguments, row, /*force=*/false, own))
     return handled;
   std::optional<std::vector<Val>> results;
-  if (row && row->lower) {
+  // A decomposition passes selections on to what it is made of.
+  bool isMade = row && !row->decomposition.empty() && row->selectedDecomposition.empty();
+  if (!isMade &&
+      llvm::any_of(arguments, [&](const Val &argument) { return hasSelection(argument); })) {
+    results = selectedCall(schema, arguments, row);
+  } else if (complex) {
+    results = complexCall(schema, arguments, row);
+  } else if (row && !row->decomposition.empty()) {
+    results = decompose(row->decomposition, schema, arguments);
+  } else if (row && row->lower) {
     size_t before = problems_.size();
     refusing(name, [&] {
       Call call(*this, schema, arguments, own);
@@ -338,14 +374,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
     for (Val &result : *results)
       if (auto tensor = result.tensor(); tensor && tensor->shape.size() > 1)
         tensor->strides.reset();
-  // A result that the schema says may share memory with an argument was computed as a copy: writes
-  // to either are refused from here on.
-  for (auto [i, ret] : llvm::enumerate(schema.returns()))
-    if (ret.alias_info() && i < results->size())
-      for (auto [k, arg] : llvm::enumerate(schema.arguments()))
-        if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
-          mayAlias((*results)[i], arguments[k]);
-  return results;
+  return mayShare(std::move(results));
 }
 
 // ---- Attributes of objects ---------------------------------------------------------------------

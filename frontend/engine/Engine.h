@@ -6,6 +6,8 @@
 //   Engine.cpp       values, one operation, diagnostics
 //   Table.cpp        how each operator is lowered
 //   Known.cpp        known values: running operations on LibTorch, constants for MIL
+//   Complex.cpp      complex tensors as two real ones
+//   Selections.cpp   what a mask selects, whose size the data decides
 //   Views.cpp        reading and writing through views
 //   ViewSteps.cpp    making views: reshape, permute, slice, select, split
 //   Mutation.cpp     in-place and out= forms from the schema's alias annotations
@@ -159,6 +161,19 @@ public:
   /// `x.to(dtype)`; the same object's alias where nothing changes.
   Val castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype);
 
+  // Complex tensors (Complex.cpp).
+  /// The complex tensor of two real ones of one element type, which it views; broadcast to one
+  /// shape.
+  Val makeComplex(const Val &real, const Val &imag);
+  /// The real (0) or imaginary (1) part, which a write is seen through; of a real tensor itself and
+  /// zeros.
+  Val part(const Val::TensorPtr &tensor, unsigned which);
+  /// A tensor, or a number as a 0-d tensor.
+  Val asTensor(const Val &val);
+
+  /// The elements of `source` where a mask over its first axes is true (Selections.cpp).
+  Val makeSelection(const Val &source, const Val &mask);
+
   /// An int, float, bool or one-element tensor as a rank-0 MIL value of the given type.
   mil::Value *scalar(const Val &val, mil::DType dtype);
   mil::Value *materialise(const Dim &dim);
@@ -232,6 +247,28 @@ private:
   mil::Value *cellValue(Cell &cell);
   void setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content);
   Val::TensorPtr makeObject(std::shared_ptr<Cell> cell);
+
+  // Complex.cpp
+  ComplexParts partsOf(Cell &cell);
+  /// A function of decompositions/ in the operation's place.
+  Handled decompose(llvm::StringRef function, const c10::FunctionSchema &schema,
+                    std::vector<Val> arguments);
+  bool takesComplex(const c10::FunctionSchema &schema, Arguments arguments) const;
+  bool isKnown(const Val &val) { return toKnown(val).has_value(); }
+  /// An operation on complex tensors that are not all known, by the row's rule.
+  Results complexCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
+  Val argumentPart(const Val &val, const c10::TypePtr &type, unsigned which);
+  Val joinParts(const Val &real, const Val &imag);
+
+  // Selections.cpp
+  /// The selection that a tensor is, its view applied to the source; nullopt where it is none, or
+  /// where the view is not one of each selected row.
+  std::optional<Selection> selectionOf(const Val &val);
+  bool hasSelection(const Val &val);
+  bool isSameMask(const Selection &a, const Selection &b);
+  Val makeSelection(Selection selection, Dim count);
+  /// An operation on selections, by the row's rule.
+  Results selectedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
 
   // Mutation.cpp
   Handled mutation(const c10::FunctionSchema &schema, Arguments arguments);

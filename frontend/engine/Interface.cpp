@@ -121,18 +121,23 @@ mil::Value *Interface::fromPixels(mil::Value *value, const mil::PixelArithmetic 
   return value;
 }
 
-/// Tensors and numbers in a result, in order, with the keys of dictionaries.
-static void collect(const Val &val, llvm::StringRef name,
+/// Tensors and numbers in a result, in order, with the keys of dictionaries. A complex tensor is
+/// its real and its imaginary part.
+static void collect(Engine &engine, const Val &val, llvm::StringRef name,
                     std::vector<std::pair<std::string, Val>> &outputs) {
   if (auto tuple = val.tuple()) {
     for (const Val &element : tuple->values)
-      collect(element, "", outputs);
+      collect(engine, element, "", outputs);
   } else if (auto list = val.list()) {
     for (const Val &element : list->values)
-      collect(element, "", outputs);
+      collect(engine, element, "", outputs);
   } else if (auto dict = val.dict()) {
     for (const auto &[key, element] : dict->entries)
-      collect(element, key.isString() ? key.toStringRef() : "", outputs);
+      collect(engine, element, key.isString() ? key.toStringRef() : "", outputs);
+  } else if (auto tensor = val.tensor(); tensor && tensor->isComplex()) {
+    std::string base = name.empty() ? "output" : name.str();
+    outputs.emplace_back(base + "_real", engine.part(tensor, 0));
+    outputs.emplace_back(base + "_imag", engine.part(tensor, 1));
   } else if (!val.isNone()) { // a model may return None among tensors
     outputs.emplace_back(name.str(), val);
   }
@@ -159,7 +164,7 @@ static Error checkOutput(const OutputSpec &spec, const mil::Value &value) {
 
 Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further) {
   std::vector<std::pair<std::string, Val>> outputs;
-  collect(result, "", outputs);
+  collect(engine_, result, "", outputs);
   size_t own = outputs.size();
   if (outputs.empty())
     return makeError("{0} returns no tensor; a Core ML function needs an output", declared_.method);

@@ -19,6 +19,12 @@ public:
   Error checkNames(llvm::ArrayRef<std::string> taken = {});
   /// Whether an input is declared that no argument has taken.
   bool hasNext() const { return next_ < declared_.inputs.size(); }
+  /// The next two are the real and the imaginary part of a complex argument: NAME_real, NAME_imag.
+  bool hasPair(llvm::StringRef argument) const {
+    return next_ + 1 < declared_.inputs.size() &&
+           declared_.inputs[next_].name == (argument + "_real").str() &&
+           declared_.inputs[next_ + 1].name == (argument + "_imag").str();
+  }
   const InputSpec &next() const { return declared_.inputs[next_]; }
   unsigned taken() const { return next_; }
   /// The next declared input as a tensor. Without a name of its own it is called as the argument.

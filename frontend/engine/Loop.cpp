@@ -87,8 +87,17 @@ private:
     at::ScalarType dtype = at::kFloat;
   };
 
+  /// The two parts of a complex tensor.
+  std::vector<Val> partsOf(const Val &val) {
+    return {engine_.part(val.tensor(), 0), engine_.part(val.tensor(), 1)};
+  }
+  static bool isComplex(const Val &val) { return val.tensor() && val.tensor()->isComplex(); }
+
   void flatten(const Val &val) {
-    if (auto tuple = val.tuple()) {
+    if (isComplex(val)) {
+      for (const Val &v : partsOf(val))
+        flatten(v);
+    } else if (auto tuple = val.tuple()) {
       for (const Val &v : tuple->values)
         flatten(v);
     } else if (auto list = val.list()) {
@@ -98,8 +107,11 @@ private:
       slots_.push_back({.initial = val});
     }
   }
-  static void flattenInto(const Val &val, std::vector<Val> &leaves) {
-    if (auto tuple = val.tuple()) {
+  void flattenInto(const Val &val, std::vector<Val> &leaves) {
+    if (isComplex(val)) {
+      for (const Val &v : partsOf(val))
+        flattenInto(v, leaves);
+    } else if (auto tuple = val.tuple()) {
       for (const Val &v : tuple->values)
         flattenInto(v, leaves);
     } else if (auto list = val.list()) {
@@ -121,6 +133,11 @@ private:
       for (const Val &v : list->values)
         values.push_back(rebuild(v, leaves));
       return engine_.makeList(list->elementType, std::move(values));
+    }
+    if (isComplex(like)) {
+      Val real = leaves[0], imag = leaves[1];
+      leaves = leaves.drop_front(2);
+      return engine_.makeComplex(real, imag);
     }
     Val leaf = leaves.front();
     leaves = leaves.drop_front();

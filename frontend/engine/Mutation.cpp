@@ -120,6 +120,8 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
       target->cell->shape = value->shape;
       target->shape = value->shape;
       target->strides = contiguousStrides(value->shape);
+      if (value->isComplex())
+        return refuse("an `out` of another shape than the complex result");
       if (at::Tensor known = readKnown(*value); known.defined())
         setContent(target->cell, Cell::Known{known.to(target->dtype()), false,
                                              originOf(Val(value)).asComputed()});

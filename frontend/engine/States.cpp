@@ -67,6 +67,12 @@ Engine::KeptState *Engine::keptState(const at::Tensor &tensor) {
 bool Engine::mayWrite(const std::shared_ptr<Cell> &cell) {
   if (cell->attribute.empty())
     return true;
+  if (at::isComplexType(cell->dtype) && options_.states && !options_.states->forgets()) {
+    fail(makeError("the model writes to its complex attribute '{0}', which no state can hold; keep "
+                   "its real and imaginary part in two attributes",
+                   cell->attribute));
+    return false;
+  }
   if (!options_.states) {
     fail(makeError("the model writes to its attribute '{0}', which the next call would not see",
                    cell->attribute));

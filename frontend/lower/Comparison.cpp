@@ -180,11 +180,6 @@ void lowerMaskedFill(Call &c) {
     c.result(select(Expr(c, mask), value, Expr(c, x)), x.dtype);
 }
 
-void lowerWhereIndices(Call &c) {
-  c.refuse("the result's size depends on run-time data, which Core ML's fixed and ranged shapes "
-           "cannot describe; use torch.where with three arguments or a mask");
-}
-
 /// Whether each element is among those of another tensor: compared with every one of them.
 void lowerIsIn(Call &c) {
   auto named = [&](llvm::StringRef many, llvm::StringRef one) {
@@ -277,9 +272,6 @@ void registerComparison(Table &table) {
              "aten::where.Scalar"},
             lowerWhere);
   table.add({"aten::masked_fill.Scalar", "aten::masked_fill.Tensor"}, lowerMaskedFill);
-  table.add({"aten::where", "aten::nonzero", "aten::nonzero_numpy", "aten::masked_select",
-             "aten::unique_consecutive", "aten::_unique2", "aten::argwhere"},
-            lowerWhereIndices);
   table.setLeavesRange({"aten::bitwise_not", "aten::bitwise_left_shift.Tensor",
                         "aten::bitwise_left_shift.Tensor_Scalar", "aten::__lshift__.Tensor",
                         "aten::__lshift__.Scalar"});

@@ -22,6 +22,19 @@ Expected<Val> ScriptFunction::declare(const c10::TypePtr &type, const c10::Argum
       return makeError(
           "{0} takes a tensor '{1}' that no input is declared for; add --input '{1}=[…]'",
           declared_.method, argument.name());
+    if (interface_.hasPair(argument.name())) {
+      auto real = interface_.nextInput(argument.name());
+      if (!real)
+        return real.takeError();
+      auto imag = interface_.nextInput(argument.name());
+      if (!imag)
+        return imag.takeError();
+      try {
+        return engine_.makeComplex(*real, *imag);
+      } catch (const Refusal &refusal) {
+        return makeError("input '{0}': {1}", argument.name(), refusal.what());
+      }
+    }
     return interface_.nextInput(argument.name());
   case c10::TypeKind::OptionalType: {
     c10::TypePtr inner = type->expect<c10::OptionalType>()->getElementType();
