@@ -3,6 +3,7 @@
 #include "driver/ClassLabels.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
+#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
@@ -119,9 +120,9 @@ constexpr const Option *functionOptions[] = {
     &inputOption,       &outputOption,         &describeOption,  &classesOption,
     &classOutputOption, &statesOption,         &stateInitOption, &loraOption,
     &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
-constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption, &shareOption,
-                                            &expectSharedOption, &allowOption,  &debugInfoOption,
-                                            &threadsOption,      &quietOption};
+constexpr const Option *generalOptions[] = {
+    &precisionOption,    &targetOption, &shareOption,     &compressOption, &requireCoverageOption,
+    &expectSharedOption, &allowOption,  &debugInfoOption, &threadsOption,  &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
@@ -140,9 +141,9 @@ constexpr Option samePrecisionOption{"precision", "fp16|fp32",
                                      "what to compute and store in (as the package does)"};
 constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
                                           &baseFunctionOption, &newDefaultOption};
-constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
-                                               &allowOption,         &debugInfoOption,
-                                               &threadsOption,       &quietOption};
+constexpr const Option *generalAddOptions[] = {
+    &samePrecisionOption, &compressOption,  &requireCoverageOption, &expectSharedOption,
+    &allowOption,         &debugInfoOption, &threadsOption,         &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
@@ -410,7 +411,7 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   if (!allowed)
     return allowed.takeError();
   llvm::append_range(options.allow, *allowed);
-  return Error::success();
+  return readCompression(arguments, options.compress, options.requireCoverage);
 }
 
 Expected<CompileOptions> compileOptions(const Arguments &arguments) {
@@ -532,6 +533,8 @@ void print(const CompileOptions &options, const CompileReport &report, double se
   if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
     out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
                        grouped(report.weightFileBytes), grouped(referenced));
+  if (report.compressed)
+    printCompression(*report.compressed, out);
 }
 
 Expected<int> run(const Arguments &arguments) {

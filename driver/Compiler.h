@@ -13,6 +13,7 @@
 #pragma once
 
 #include "adapters/Adapter.h"
+#include "compress/Program.h"
 #include "frontend/Frontend.h"
 #include "passes/Pipeline.h"
 #include "support/Error.h"
@@ -49,6 +50,11 @@ struct CompileOptions {
   std::optional<double> expectShared{};
   /// Rules that devices refuse and that are a warning all the same, by name (mil::listRules()).
   std::vector<std::string> allow{};
+  /// How weights are compressed; none: not at all.
+  std::vector<compress::Rule> compress{};
+  /// The least percentage of the numbers of weights that is compressed; below it nothing is
+  /// written.
+  std::optional<double> requireCoverage{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
   /// Look at the program between passes.
@@ -71,6 +77,8 @@ struct CompileReport {
   std::vector<Function> functions;
   uint64_t weightFileBytes = 0;
   uint64_t packageBytes = 0; ///< all files
+  /// Where weights were to be compressed.
+  std::optional<compress::ProgramResult> compressed{};
 };
 
 /// Hears of what happens. Called from the thread that called compile(), but for proceed().

@@ -273,6 +273,24 @@ private:
          {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, commonScale); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
          {"debug_info", [&](yaml::Node &n) { options_.debugInfo = flag(n, "debug_info"); }},
+         {"compress",
+          [&](yaml::Node &n) {
+            texts(n, "a rule of compression", [&](yaml::Node &element, std::string text) {
+              auto rule = compress::parseRule(text);
+              if (rule)
+                options_.compress.push_back(std::move(*rule));
+              else
+                complain(element, "compress: " + toString(rule.takeError()));
+            });
+          }},
+         {"require_coverage",
+          [&](yaml::Node &n) {
+            std::string given = text(n, "require_coverage");
+            options_.requireCoverage = parseShare(given);
+            if (!options_.requireCoverage)
+              complain(n, "require_coverage: '" + given +
+                              "' is no percentage; one from 0% to 100% is wanted");
+          }},
          {"expect_shared",
           [&](yaml::Node &n) {
             std::string given = text(n, "expect_shared");

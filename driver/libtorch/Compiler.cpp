@@ -4,6 +4,7 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
@@ -79,8 +80,9 @@ static void warnOfFrozenStates(const mil::Program &program, const CompileOptions
   }
 }
 
-/// The share of the work that lowering is taken for; writing is the rest.
-static constexpr double kLoweringShare = 0.3;
+/// The share of the work that lowering is taken for; writing is the rest, and compression, where
+/// there is any, most of that.
+static constexpr double kLoweringShare = 0.3, kCompressingShare = 0.6;
 
 static Error cancelled(StringRef output) {
   return makeError("{0}: cancelled; nothing is written", output);
@@ -191,6 +193,30 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
                                   "which is {2}, it can",
                                   mil::name(target), mil::info(target).systems,
                                   mil::name(mil::kDefaultOpset)));
+  std::optional<compress::ProgramResult> compressed;
+  double writingFrom = kLoweringShare;
+  if (!options.compress.empty()) {
+    observer.progress("compressing");
+    // The comparison of the files takes a processor.
+    if (equal)
+      equal->stop();
+    std::set<std::string> adapted;
+    for (const FunctionOptions &function : options.functions)
+      if (!function.adapters.specs.empty())
+        adapted.insert(function.name);
+    auto result = compressWeights(
+        program, {options.compress, options.requireCoverage, options.threads, &evaluator,
+                  options.output, std::move(adapted), [&](double done) {
+                    return observer.proceed(kLoweringShare + kCompressingShare * done);
+                  }});
+    if (!result)
+      return result.takeError();
+    compressed = std::move(*result);
+    writingFrom += kCompressingShare;
+    if (Error error = mil::verify(program))
+      return addContext(std::move(error), "the compressed program is not well-formed, which is a "
+                                          "mistake of plait; please report it");
+  }
   if (Error error = checkDeviceRules(program, options.output, options.allow,
                                      [&](StringRef message) { observer.warning(message); }))
     return error;
@@ -199,14 +225,14 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   if (!adapterMap.functions.empty())
     if (Error error = checkAdapterMap(options.output))
       return error;
-  if (!observer.proceed(kLoweringShare))
+  if (!observer.proceed(writingFrom))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
   // The writer compares what is left, on all threads.
   if (equal)
     equal->stop();
   auto proceed = [&](uint64_t done, uint64_t total) {
-    return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
+    return observer.proceed(writingFrom + (1 - writingFrom) * double(done) / double(total));
   };
   std::vector<std::string> names;
   for (const auto &function : program.functions())
@@ -259,6 +285,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   warnOfSaturation(written, observer);
   observer.proceed(1);
   CompileReport report = summarise(whole ? *whole : program, written);
+  report.compressed = std::move(compressed);
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);
   });

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from paths import ROOT
 
-FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "backend", "runtime", "driver", "api")
+FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "compress", "backend", "runtime", "driver", "api")
 PUBLIC = "include"
 MAY_INCLUDE = {
     "include": {"plait"},
@@ -16,6 +16,7 @@ MAY_INCLUDE = {
     "passes": {"support", "mil", "passes"},
     "frontend": {"support", "mil", "frontend"},
     "adapters": {"support", "mil", "adapters"},
+    "compress": {"support", "mil", "compress"},
     "backend": {"support", "mil", "backend"},
     "runtime": {"support", "mil", "runtime"},
     "driver": set(FOLDERS) - {"api"},
