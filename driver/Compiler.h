@@ -26,6 +26,18 @@ struct FunctionOptions : frontend::ModelFunction {
   std::optional<mil::LoraMode> lora = {};
 };
 
+/// `--precision auto`: the least of the operations that have to be in fp32 are found by running the
+/// functions.
+struct AutoPrecision {
+  /// What every output of every function reaches, in decibels of signal over noise, beside the same
+  /// function in fp32.
+  double minSnr = 50;
+  /// A folder of inputs (driver/InputSets.h); "" draws them.
+  std::string inputs;
+  /// Of drawn floats: their standard deviation.
+  double inputScale = 1;
+};
+
 struct CompileOptions {
   std::string output; ///< the .mlpackage
   /// Whether the functions are added to `output`, a package that exists. Its content stays, and is
@@ -37,6 +49,10 @@ struct CompileOptions {
   bool multifunction = true;
   std::string defaultFunction; ///< "" takes the first
   passes::Precision precision = passes::Precision::F16;
+  /// With fp16: operations that are computed in fp32 all the same (mil/OperationPattern.h), and
+  /// whether more of them are looked for.
+  std::vector<std::string> keepFloat32{};
+  std::optional<AutoPrecision> autoPrecision{};
   mil::LoraMode lora = mil::LoraMode::Keep;
   bool share = true;
   /// Whether the package tells where its operations come from, in a file of its own
@@ -59,6 +75,22 @@ struct CompileOptions {
   }
 };
 
+/// What `--precision auto` found.
+struct PrecisionReport {
+  /// Decibels of the worst output with everything in fp16 (minus infinity where it overflows), and
+  /// with what is kept in fp32.
+  double before = 0, after = 0;
+  struct Kept {
+    std::string pattern; ///< as --keep-fp32 takes it
+    size_t operations = 0;
+    double without = 0; ///< decibels of the worst output where these are in fp16
+  };
+  std::vector<Kept> kept;
+  size_t operations = 0; ///< of all functions
+  size_t wide = 0;       ///< those of them that compute in fp32
+  unsigned trials = 0;
+};
+
 /// What compiling found and wrote.
 struct CompileReport {
   struct Function {
@@ -69,6 +101,7 @@ struct CompileReport {
     std::vector<std::string> states{}; ///< "k_cache [1, 8, 512, 64]"
   };
   std::vector<Function> functions;
+  std::optional<PrecisionReport> precision{};
   uint64_t weightFileBytes = 0;
   uint64_t packageBytes = 0; ///< all files
 };

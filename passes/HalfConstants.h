@@ -23,6 +23,11 @@ struct HalfConstant {
   std::optional<double> beyond;
   /// The first value that saturated because it stands for infinity.
   std::optional<double> saturated;
+  /// What it holds everywhere is smaller than what fp16 has. The tensor holds the smallest number
+  /// in its place.
+  std::optional<double> vanished;
+  /// It holds whole numbers, and this one becomes another.
+  std::optional<double> inexact;
   /// It holds values beyond fp16: another operation may do something else about them.
   bool dependsOnUse = false;
 };

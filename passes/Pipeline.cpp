@@ -63,6 +63,7 @@ public:
     }
   }
 
+  bool failed() const { return failure_.has_value(); }
   Error takeError() {
     if (!failure_)
       return Error::success();
@@ -108,10 +109,13 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   // Patterns of many operations first, before their pieces are taken into neighbours.
   runner.run(fuseActivation);
   runner.run(fuseLayerNorm);
+  runner.run(fuseRmsNorm);    // what fuse-layer-norm leaves: no mean is taken off
+  runner.run(fuseReductions); // what neither of them takes
 
   // A transpose that is a flag is no obstacle to linear.
   runner.run(fuseTransposeMatmul);
   runner.run(fuseLinear);
+  runner.run(scaleOperands); // of the products that are left: neither operand is a constant
 
   // LoRA branches are pairs of linears by now. Before fold-batch-norm, which would take a scale
   // into the factor next to it and not into the one that no other function uses.
@@ -128,6 +132,9 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(legalizeDevice);
 
   // After every pass that computes with weights: those compute in fp32 and are rounded once.
+  if (hooks.beforeHalf && !runner.failed())
+    if (Error error = hooks.beforeHalf(program, context))
+      return error;
   runner.run(toHalf);
   cleanUp(runner);
 

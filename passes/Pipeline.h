@@ -12,6 +12,9 @@ struct PipelineHooks {
   /// Called after each pass that changed the program; an error ends the run and is reported with
   /// the name of the pass.
   std::function<Error(const mil::Program &)> verify;
+  /// Called before to-half, while everything is in fp32; it may set the options of that pass. An
+  /// error ends the run.
+  std::function<Error(const mil::Program &, PassContext &)> beforeHalf;
   /// Called after each pass that ran; `--print-after` and tests look at the program here.
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
 };

@@ -1,6 +1,7 @@
 // TorchScript models as references.
 #include "runtime/Reference.h"
 
+#include "runtime/NarrowArithmetic.h"
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
 #include "support/TorchMessage.h"
@@ -182,7 +183,11 @@ public:
         inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
           before_.restore(); // a call that failed may have begun to write
           std::vector<TensorData> flat;
-          if (Error error = flatten(module_->forward(std::move(arguments)), flat))
+          NarrowArithmetic narrow;
+          Error error = flatten(module_->forward(std::move(arguments)), flat);
+          if (narrow.narrowest() && narrowest_ != DType::BF16)
+            narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
+          if (error)
             return error;
           return flat;
         });
@@ -213,10 +218,13 @@ public:
     return std::optional(std::move(copies[0]));
   }
 
+  std::optional<DType> narrowest() const override { return narrowest_; }
+
 private:
   std::shared_ptr<torch::jit::Module> module_;
   std::string path_;
   Attributes first_, before_;
+  std::optional<DType> narrowest_;
 };
 
 } // namespace

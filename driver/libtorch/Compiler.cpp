@@ -9,6 +9,7 @@
 #include "driver/SideFile.h"
 #include "driver/Target.h"
 #include "driver/libtorch/AdaptedFunctions.h"
+#include "driver/libtorch/AutoPrecision.h"
 #include "frontend/archive/EqualRecords.h"
 #include "mil/Verifier.h"
 #include "passes/Opsets.h"
@@ -180,7 +181,17 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
 
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
-  if (Error error = passes::runPipeline(program, context, options.hooks))
+  auto precision = MixedPrecision::create(options, observer);
+  if (!precision)
+    return precision.takeError();
+  passes::PipelineHooks hooks = options.hooks;
+  if (options.precision == passes::Precision::F16)
+    hooks.beforeHalf = [&](const mil::Program &lowered, passes::PassContext &passContext) {
+      return (*precision)->decide(lowered, passContext);
+    };
+  if (Error error = passes::runPipeline(program, context, hooks))
+    return error;
+  if (Error error = (*precision)->checkPatterns())
     return error;
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
@@ -259,6 +270,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   warnOfSaturation(written, observer);
   observer.proceed(1);
   CompileReport report = summarise(whole ? *whole : program, written);
+  report.precision = (*precision)->takeReport();
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);
   });

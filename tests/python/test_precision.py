@@ -70,17 +70,13 @@ def model(request, tmp_path_factory):
     return request.param, folder, f"x=[{', '.join(map(str, shape))}]"
 
 
-HALF = ["--atol", "1e-3", "--rtol", "1e-2"]
-
-
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_half_models(model, precision):
     name, folder, declaration = model
     package = folder / f"{precision}.mlpackage"
     succeed("compile", "-o", package, "--precision", precision, "--input", declaration, folder / "model.pt")
-    # LibTorch itself rounds to bfloat16 under autocast, and to fp16 within those that give fp32.
-    tolerance = {"autocast": ["--atol", "1e-2", "--rtol", "2e-2"], "block": HALF, "products": HALF}.get(name, [])
-    succeed("verify", package, "--against", folder / "model.pt", *tolerance)
+    # LibTorch itself rounds within some of them, also of those that give fp32: verify sees that.
+    succeed("verify", package, "--against", folder / "model.pt")
 
 
 def test_half_weights_are_stored_as_they_are(model):
