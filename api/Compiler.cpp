@@ -10,16 +10,11 @@
 #include "passes/Pass.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 
 #include <cmath>
 
 namespace plait::inline v0 {
-
-std::string_view version() { return PLAIT_VERSION; }
-
-Exception::~Exception() = default;
-
-void raise(llvm::Error error) { throw Exception(llvm::toString(std::move(error))); }
 
 static mil::LoraMode toMode(Lora lora) {
   switch (lora) {
@@ -30,7 +25,8 @@ static mil::LoraMode toMode(Lora lora) {
   case Lora::inputs:
     return mil::LoraMode::Inputs;
   }
-  throw Exception("the lora of PackageOptions or FunctionOptions is none of Lora's");
+  throw Exception("the lora of PackageOptions or FunctionOptions is none of Lora's",
+                  Exception::Reason::Option);
 }
 
 static Lora fromMode(mil::LoraMode mode) {
@@ -42,43 +38,49 @@ static Lora fromMode(mil::LoraMode mode) {
 std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
                                                std::optional<double> scale) {
   if (alpha && scale)
-    throw Exception("loraAlpha and loraScale say the same: one of them is wanted");
+    throw Exception("loraAlpha and loraScale say the same: one of them is wanted",
+                    Exception::Reason::Option);
   double value = alpha ? *alpha : scale.value_or(1);
   if (!std::isfinite(value))
-    throw Exception("the scale of an adapter is a finite number");
+    throw Exception("the scale of an adapter is a finite number", Exception::Reason::Option);
   return alpha || scale ? std::optional(adapters::GivenScale{alpha.has_value(), value})
                         : std::nullopt;
 }
 
-driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options) {
-  driver::FunctionOptions function;
+Added makeFunction(const std::string &name, const FunctionOptions &options, bool examples) {
+  constexpr FailureKind option = FailureKind::Option;
+  Added added;
+  driver::FunctionOptions &function = added.function;
   function.name = name;
-  for (const std::string &text : options.input)
-    function.inputs.push_back(valueOrRaise(driver::parseInput(text)));
+  for (const std::string &text : options.input) {
+    driver::InputSyntax syntax{.mayLeaveOutShape = examples, .notes = &added.warnings};
+    function.inputs.push_back(valueOrRaise(driver::parseInput(text, syntax), option));
+  }
   for (const std::string &text : options.output)
-    function.outputs.push_back(valueOrRaise(driver::parseOutput(text)));
+    function.outputs.push_back(valueOrRaise(driver::parseOutput(text), option));
   function.descriptions = options.describe;
   if (!options.classes.empty())
-    function.classes = valueOrRaise(driver::parseClasses(options.classes));
+    function.classes = valueOrRaise(driver::parseClasses(options.classes), FailureKind::File);
   if (!options.classOutput.empty() && !function.classes)
-    throw Exception("classOutput is '" + options.classOutput + "', and there are no classes");
+    throw Exception("classOutput is '" + options.classOutput + "', and there are no classes",
+                    Exception::Reason::Option);
   if (function.classes)
     function.classes->scores = options.classOutput;
   for (const std::string &text : options.states)
     if (llvm::Error error = driver::addStates(function.states, text))
-      raise(std::move(error));
+      raise(std::move(error), option);
   function.states.inputs = options.stateInputs;
   function.method = options.method;
   if (!options.adapter.empty())
-    function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
+    function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter), option);
   driver::setScale(function.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
   function.adapters.root = options.adapterRoot;
   function.adapters.allowUnmatched = options.allowUnmatched;
   if (options.lora)
     function.lora = toMode(*options.lora);
   if (llvm::Error error = driver::checkLora(function))
-    raise(std::move(error));
-  return function;
+    raise(std::move(error), option);
+  return added;
 }
 
 mil::Metadata toMetadata(const std::string &author, const std::string &license,
@@ -105,7 +107,7 @@ mil::Opset toOpset(Target target) {
   case Target::ios26:
     return mil::Opset::iOS26;
   }
-  throw Exception("PackageOptions::target is none of Target's");
+  throw Exception("PackageOptions::target is none of Target's", Exception::Reason::Option);
 }
 
 Target fromOpset(mil::Opset opset) {
@@ -127,21 +129,57 @@ Report toReport(const driver::CompileReport &report) {
 
 void checkPackageName(const std::string &path) {
   if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
-    throw Exception(path + ": the name of a package ends in .mlpackage");
+    throw Exception(path + ": the name of a package ends in .mlpackage", Exception::Reason::Option);
 }
 
 std::optional<double> checkedShare(std::optional<double> percent) {
   if (percent && !(*percent >= 0 && *percent <= 100))
-    throw Exception("expectShared is a percentage, from 0 to 100");
+    throw Exception("expectShared is a percentage, from 0 to 100", Exception::Reason::Option);
   return percent;
 }
 
-void Compiler::Impl::add(driver::FunctionOptions function) {
-  for (const driver::FunctionOptions &other : functions)
-    if (other.name == function.name)
-      throw Exception("two functions are called '" + function.name +
-                      "'; give each a name of its own");
-  functions.push_back(std::move(function));
+void Compiler::Impl::add(Added function) {
+  const driver::FunctionOptions &declared = function.function;
+  if (llvm::Error error = driver::checkFunction(declared))
+    raise(std::move(error), FailureKind::Option);
+  for (const Added &other : added)
+    if (other.function.name == declared.name)
+      throw Exception("two functions are called '" + declared.name +
+                          "'; give each a name of its own",
+                      Exception::Reason::Option);
+  if (llvm::Error error = driver::checkModel(declared))
+    raise(std::move(error));
+  if (!checker)
+    checker = std::make_unique<frontend::FunctionChecker>();
+  if (llvm::Error error = checker->check(declared))
+    raise(std::move(error));
+  for (std::string &warning : function.warnings) {
+    warning = forPrograms(options.multifunction ? declared.name + ": " + warning : warning);
+    if (log)
+      log(Severity::warning, warning);
+  }
+  added.push_back(std::move(function));
+}
+
+void Compiler::removeFunction(const std::string &name) {
+  std::vector<Added> &added = impl().added;
+  auto found = llvm::find_if(added, [&](const Added &one) { return one.function.name == name; });
+  if (found == added.end())
+    throw Exception("there is no function '" + name + "' to take out", Exception::Reason::Option);
+  added.erase(found);
+}
+
+std::vector<std::string> Compiler::functions() const {
+  std::vector<std::string> names;
+  for (const Added &one : impl().added)
+    names.push_back(one.function.name);
+  return names;
+}
+
+Compiler::Impl &Compiler::impl() const {
+  if (!impl_)
+    refuseMoved("Compiler");
+  return *impl_;
 }
 
 Compiler::Compiler(PackageOptions options) : impl_(std::make_unique<Impl>()) {
@@ -152,7 +190,7 @@ Compiler &Compiler::operator=(Compiler &&) noexcept = default;
 Compiler::~Compiler() = default;
 
 Compiler Compiler::fromRecipe(const std::string &path) {
-  driver::CompileOptions recipe = valueOrRaise(driver::readRecipe(path));
+  driver::CompileOptions recipe = valueOrRaise(driver::readRecipe(path), FailureKind::File);
   Compiler compiler;
   PackageOptions &options = compiler.options();
   options.defaultFunction = recipe.defaultFunction;
@@ -173,23 +211,28 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   for (const auto &[key, value] : recipe.metadata.userDefined)
     options.meta[key] = value;
   for (driver::FunctionOptions &function : recipe.functions)
-    compiler.impl_->add(std::move(function));
+    compiler.impl_->add({std::move(function), std::exchange(recipe.notes, {}), nullptr});
   return compiler;
 }
 
 void Compiler::addFile(const std::string &name, const std::string &path, FunctionOptions options) {
-  driver::FunctionOptions function = makeFunction(name, options);
-  function.model = path;
-  impl_->add(std::move(function));
+  refuseWhileTracing();
+  Added function = makeFunction(name, options);
+  function.function.model = path;
+  impl().add(std::move(function));
 }
 
-PackageOptions &Compiler::options() { return impl_->options; }
-void Compiler::cancel() noexcept { impl_->cancelled = true; }
+PackageOptions &Compiler::options() { return impl().options; }
+const PackageOptions &Compiler::options() const { return impl().options; }
+void Compiler::cancel() noexcept {
+  if (impl_)
+    impl_->cancelled = true;
+}
 void Compiler::onProgress(std::function<void(const Progress &)> callback) {
-  impl_->progress = std::move(callback);
+  impl().progress = std::move(callback);
 }
 void Compiler::onLog(std::function<void(Severity, std::string_view)> sink) {
-  impl_->log = std::move(sink);
+  impl().log = std::move(sink);
 }
 
 namespace {
@@ -198,41 +241,49 @@ namespace {
 /// when the driver has cleaned up.
 class Observer final : public driver::CompileObserver {
 public:
-  Observer(Compiler::Impl &impl, std::vector<std::string> &warnings)
-      : impl_(impl), warnings_(warnings) {}
+  Observer(const Compiler::Impl &impl, const std::function<bool()> &stopped,
+           std::vector<std::string> &warnings)
+      : progressTo_(impl.progress), logTo_(impl.log), cancelled_(impl.cancelled), stopped_(stopped),
+        warnings_(warnings) {}
 
   void progress(const llvm::Twine &what) override {
     std::scoped_lock lock(mutex_);
-    progress_.what = what.str();
+    progress_.what = forPrograms(what.str());
     log(Severity::info, progress_.what);
     tell();
   }
   void warning(llvm::StringRef message) override {
     std::scoped_lock lock(mutex_);
-    warnings_.push_back(message.str());
+    warnings_.push_back(forPrograms(message));
     log(Severity::warning, warnings_.back());
   }
+  void finishing() override { finishing_(); }
   bool proceed(double done) override {
     std::scoped_lock lock(mutex_);
     if (done > progress_.done) {
       progress_.done = done;
       tell();
     }
-    return !impl_.cancelled && !thrown_;
+    if (cancelled_ || (stopped_ && stopped_()))
+      wasCancelled_ = true;
+    return !wasCancelled_ && !thrown_;
   }
+  /// Asks `call` when all weights were read.
+  void onFinishing(std::function<void()> call) { finishing_ = std::move(call); }
   std::exception_ptr thrown() const { return thrown_; }
+  bool wasCancelled() const { return wasCancelled_; }
 
 private:
   void tell() {
     guarded([&] {
-      if (impl_.progress)
-        impl_.progress(progress_);
+      if (progressTo_)
+        progressTo_(progress_);
     });
   }
   void log(Severity severity, const std::string &message) {
     guarded([&] {
-      if (impl_.log)
-        impl_.log(severity, message);
+      if (logTo_)
+        logTo_(severity, message);
     });
   }
   void guarded(llvm::function_ref<void()> call) {
@@ -245,11 +296,17 @@ private:
     }
   }
 
-  Compiler::Impl &impl_;
+  // Copies: what is set meanwhile is for the next export.
+  std::function<void(const Progress &)> progressTo_;
+  std::function<void(Severity, std::string_view)> logTo_;
+  const std::atomic<bool> &cancelled_;
+  const std::function<bool()> &stopped_;
   std::vector<std::string> &warnings_;
+  std::function<void()> finishing_ = [] {};
   std::mutex mutex_;
   Progress progress_;
   std::exception_ptr thrown_;
+  bool wasCancelled_ = false;
 };
 
 } // namespace
@@ -261,12 +318,37 @@ static passes::Precision precisionFor(const PackageOptions &options, const std::
   return append ? valueOrRaise(driver::precisionOf(path)) : passes::Precision::F16;
 }
 
-Report Compiler::Impl::write(const std::string &path, bool append) {
+/// Weights in memory that were written to since they were added, or since they were asked for last.
+static void warnOfChanges(const std::vector<Added> &added, driver::CompileObserver &observer,
+                          const char *when) {
+  for (const Added &one : added) {
+    if (!one.changed)
+      continue;
+    std::vector<std::string> names = one.changed();
+    if (names.empty())
+      continue;
+    constexpr size_t most = 3;
+    std::string list = llvm::join(llvm::ArrayRef(names).take_front(most), "', '");
+    observer.warning(
+        fmt::format("{0}: weight{1} '{2}'{3} {4} written to {5}", one.function.name,
+                    names.size() == 1 ? "" : "s", list,
+                    names.size() > most ? fmt::format(" and {0} more", names.size() - most) : "",
+                    names.size() == 1 ? "was" : "were", when));
+  }
+}
+
+Report Compiler::Impl::write(const std::string &path, bool append,
+                             const std::function<bool()> &stopped) {
+  refuseWhileTracing();
   checkPackageName(path);
   driver::CompileOptions compile;
   compile.output = path;
   compile.append = append;
-  compile.functions = functions;
+  std::vector<std::string> warnings;
+  for (const Added &one : added) {
+    compile.functions.push_back(one.function);
+    llvm::append_range(warnings, one.warnings);
+  }
   compile.multifunction = options.multifunction || append;
   compile.defaultFunction = options.defaultFunction;
   compile.precision = precisionFor(options, path, append);
@@ -281,20 +363,35 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
                                 options.description, options.meta);
   if (!compile.multifunction &&
       (compile.functions.size() != 1 || compile.functions[0].name != "main"))
-    throw Exception(
-        "a package that is not multifunction has one function, and it is called 'main'");
+    throw Exception("a package that is not multifunction has one function, and it is called 'main'",
+                    Exception::Reason::Option);
+  checker.reset();
 
-  std::vector<std::string> warnings = tracingWarnings;
-  Observer observer(*this, warnings);
-  llvm::Expected<driver::CompileReport> written = driver::compile(compile, observer);
-  bool wasCancelled = cancelled.exchange(false);
+  Observer observer(*this, stopped, warnings);
+  warnOfChanges(added, observer,
+                "since the function was added: the package has what they hold now");
+  observer.onFinishing([&] {
+    warnOfChanges(added, observer,
+                  "while it was exported: the package may hold a mix of old and new values; export "
+                  "a copy, or wait");
+  });
+  auto written = [&]() -> llvm::Expected<driver::CompileReport> {
+    try {
+      return driver::compile(compile, observer);
+    } catch (const std::bad_alloc &) {
+      throw;
+    } catch (const std::exception &error) {
+      return makeError("{0}", error.what());
+    }
+  }();
+  cancelled = false;
   if (!written) {
     if (observer.thrown()) {
       llvm::consumeError(written.takeError());
       std::rethrow_exception(observer.thrown());
     }
-    throw Exception(llvm::toString(written.takeError()),
-                    wasCancelled ? Exception::Reason::Cancelled : Exception::Reason::Failed);
+    raise(written.takeError(),
+          observer.wasCancelled() ? FailureKind::Cancelled : FailureKind::Unknown);
   }
   Report report = toReport(*written);
   report.warnings = std::move(warnings);
@@ -305,7 +402,13 @@ Report Compiler::Impl::write(const std::string &path, bool append) {
   return report;
 }
 
-Report Compiler::write(const std::string &path) { return impl_->write(path, /*append=*/false); }
-Report Compiler::addTo(const std::string &path) { return impl_->write(path, /*append=*/true); }
+Report Compiler::write(const std::string &path) { return writeUnless(path, nullptr); }
+Report Compiler::addTo(const std::string &path) { return addToUnless(path, nullptr); }
+Report Compiler::writeUnless(const std::string &path, std::function<bool()> stopped) {
+  return impl().write(path, /*append=*/false, stopped);
+}
+Report Compiler::addToUnless(const std::string &path, std::function<bool()> stopped) {
+  return impl().write(path, /*append=*/true, stopped);
+}
 
 } // namespace plait::inline v0

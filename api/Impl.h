@@ -4,20 +4,28 @@
 #include "plait/plait.h"
 
 #include "driver/Compiler.h"
+#include "frontend/FunctionChecker.h"
 #include "runtime/Runner.h"
+#include "support/Failure.h"
 
 #include <atomic>
 #include <mutex>
 
 namespace plait::inline v0 {
 
-/// The error as the one public exception.
-[[noreturn]] void raise(llvm::Error error);
-template <typename T> T valueOrRaise(llvm::Expected<T> value) {
+/// The error as the one public exception, of `kind` where it does not say itself.
+[[noreturn]] void raise(llvm::Error error, FailureKind kind = FailureKind::Unknown);
+template <typename T>
+T valueOrRaise(llvm::Expected<T> value, FailureKind kind = FailureKind::Unknown) {
   if (!value)
-    raise(value.takeError());
+    raise(value.takeError(), kind);
   return std::move(*value);
 }
+/// Text that speaks of options of the command, speaking of what a program sets (Wording.cpp).
+std::string forPrograms(llvm::StringRef text);
+/// Throws where this thread runs a model that is traced: LibTorch would record what plait does.
+void refuseWhileTracing();
+[[noreturn]] void refuseMoved(const char *type);
 
 mil::Metadata toMetadata(const std::string &author, const std::string &license,
                          const std::string &version, const std::string &description,
@@ -35,19 +43,32 @@ mil::TensorData toTensorData(const std::string &what, const Array &array);
 std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
                                                std::optional<double> scale);
 
-/// Checks and parses what every way of adding a function takes.
-driver::FunctionOptions makeFunction(const std::string &name, const FunctionOptions &options);
+/// A function that was added.
+struct Added {
+  driver::FunctionOptions function;
+  std::vector<std::string> warnings; ///< of adding it
+  /// Weights in memory that were written to since it was asked last, or since the function was
+  /// added; null where there are none.
+  std::function<std::vector<std::string>()> changed;
+};
+
+/// Checks and parses what every way of adding a function takes. `examples`: whether inputs may
+/// leave out their shapes.
+Added makeFunction(const std::string &name, const FunctionOptions &options, bool examples = false);
 
 struct Compiler::Impl {
   PackageOptions options;
-  std::vector<driver::FunctionOptions> functions;
-  std::vector<std::string> tracingWarnings;
+  std::vector<Added> added;
   std::function<void(const Progress &)> progress;
   std::function<void(Severity, std::string_view)> log;
   std::atomic<bool> cancelled = false;
+  /// The file that it opened last stays open until the next write().
+  std::unique_ptr<frontend::FunctionChecker> checker;
 
-  void add(driver::FunctionOptions function);
-  Report write(const std::string &path, bool append);
+  /// Refuses what write() would refuse, as far as it can be known now, and says the warnings.
+  void add(Added function);
+  /// `stopped`, where it is one, ends it.
+  Report write(const std::string &path, bool append, const std::function<bool()> &stopped);
 };
 
 struct Program::Impl {
@@ -60,6 +81,7 @@ struct Session::Impl {
   std::shared_ptr<Program::Impl> program;
   const mil::Function *function;
   const FunctionInfo *info;
+  runtime::RunOptions options;
   runtime::Runner runner;
 
   /// `inputs` in any element type.

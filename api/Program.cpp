@@ -8,6 +8,21 @@
 
 namespace plait::inline v0 {
 
+/// In the order of ElementType.
+static constexpr std::string_view elementNames[] = {"fp16",   "fp32",   "fp64",  "bf16",  "int8",
+                                                    "int16",  "int32",  "int64", "uint8", "uint16",
+                                                    "uint32", "uint64", "bool"};
+
+std::string_view name(ElementType type) noexcept {
+  return size_t(type) < std::size(elementNames) ? elementNames[size_t(type)] : std::string_view();
+}
+
+ElementType elementType(std::string_view name) noexcept {
+  auto found = std::find(std::begin(elementNames), std::end(elementNames), name);
+  return found == std::end(elementNames) ? ElementType::other
+                                         : ElementType(found - std::begin(elementNames));
+}
+
 static ValueInfo describe(const mil::Value &value) {
   const mil::Type &type = value.type;
   ValueInfo result{value.name.str(), "", {}};
@@ -15,7 +30,7 @@ static ValueInfo describe(const mil::Value &value) {
     result.type = type.str();
     return result;
   }
-  result.type = name(type.dtype()).str();
+  result.type = mil::name(type.dtype()).str();
   for (const mil::Dim &size : type.shape())
     result.shape.push_back({size.lower(), size.upper()});
   return result;
@@ -23,7 +38,7 @@ static ValueInfo describe(const mil::Value &value) {
 
 Program::Program(const std::string &path) : impl_(std::make_shared<Impl>()) {
   impl_->path = path;
-  impl_->program = valueOrRaise(readPackage(path));
+  impl_->program = valueOrRaise(readPackage(path), FailureKind::File);
   for (const auto &function : impl_->program->functions()) {
     FunctionInfo info;
     info.name = function->name;
@@ -38,13 +53,20 @@ Program::Program(Program &&) noexcept = default;
 Program &Program::operator=(Program &&) noexcept = default;
 Program::~Program() = default;
 
-const std::vector<FunctionInfo> &Program::functions() const { return impl_->functions; }
-const std::string &Program::defaultFunction() const { return impl_->program->defaultFunction; }
+const Program::Impl &Program::impl() const {
+  if (!impl_)
+    refuseMoved("Program");
+  return *impl_;
+}
+
+const std::vector<FunctionInfo> &Program::functions() const { return impl().functions; }
+const std::string &Program::defaultFunction() const { return impl().program->defaultFunction; }
 
 Session Program::session(const std::string &name, const RunOptions &options) const {
   mil::Function *function = valueOrRaise(
-      driver::findFunction(*impl_->program, impl_->path,
-                           name.empty() ? std::nullopt : std::optional<std::string>(name)));
+      driver::findFunction(*impl().program, impl().path,
+                           name.empty() ? std::nullopt : std::optional<std::string>(name)),
+      FailureKind::Option);
   runtime::RunOptions run;
   run.compute =
       options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
@@ -54,13 +76,14 @@ Session Program::session(const std::string &name, const RunOptions &options) con
       run.traceAll = true;
     else
       run.trace.push_back(value);
-  runtime::Runner runner = valueOrRaise(runtime::Runner::create(*function, std::move(run)));
+  runtime::Runner runner =
+      valueOrRaise(runtime::Runner::create(*function, run), FailureKind::Unsupported);
   const FunctionInfo *info = nullptr;
   for (const FunctionInfo &candidate : impl_->functions)
     if (candidate.name == function->name)
       info = &candidate;
-  return Session(
-      std::unique_ptr<Session::Impl>(new Session::Impl{impl_, function, info, std::move(runner)}));
+  return Session(std::unique_ptr<Session::Impl>(
+      new Session::Impl{impl_, function, info, std::move(run), std::move(runner)}));
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -68,38 +91,61 @@ Session::Session(Session &&) noexcept = default;
 Session &Session::operator=(Session &&) noexcept = default;
 Session::~Session() = default;
 
-const FunctionInfo &Session::function() const { return *impl_->info; }
-void Session::resetStates() { impl_->runner.resetStates(); }
+Session::Session(const Session &other) {
+  const Impl &from = other.impl();
+  impl_.reset(new Impl{from.program, from.function, from.info, from.options,
+                       valueOrRaise(runtime::Runner::create(*from.function, from.options))});
+  impl_->setStates(from.runner.states());
+}
+Session &Session::operator=(const Session &other) {
+  if (this != &other)
+    *this = Session(other);
+  return *this;
+}
+
+Session::Impl &Session::impl() const {
+  if (!impl_)
+    refuseMoved("Session");
+  return *impl_;
+}
+
+const FunctionInfo &Session::function() const { return *impl().info; }
+void Session::resetStates() { impl().runner.resetStates(); }
 
 std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::NamedTensor> inputs) {
+  refuseWhileTracing();
+  constexpr FailureKind input = FailureKind::Input;
   std::vector<runtime::NamedTensor> converted;
-  for (const runtime::NamedTensor &input : inputs) {
-    const mil::Value *declared = valueOrRaise(driver::findInput(*function, input.name));
+  for (const runtime::NamedTensor &one : inputs) {
+    const mil::Value *declared = valueOrRaise(driver::findInput(*function, one.name), input);
     converted.push_back(
-        {input.name, valueOrRaise(driver::convertArray(input.value, *declared, function->name))});
+        {one.name,
+         valueOrRaise(driver::convertArray(one.value, *declared, function->name), input)});
   }
-  return valueOrRaise(runner.run(converted));
+  return valueOrRaise(runner.run(converted), input);
 }
 
 mil::TensorData toTensorData(const std::string &what, const Array &array) {
   auto dtype = mil::parseDType(array.type);
   if (!dtype)
-    throw Exception(what + ": there is no element type '" + array.type + "'");
+    throw Exception(what + ": there is no element type '" + array.type + "'",
+                    Exception::Reason::Input);
   for (int64_t size : array.shape)
     if (size < 0)
-      throw Exception(what + ": a dimension is negative");
+      throw Exception(what + ": a dimension is negative", Exception::Reason::Input);
   uint64_t expected = mil::byteSize(*dtype, mil::numElements(array.shape));
   if (array.data.size() != expected)
     throw Exception(fmt::format("{0}: {1} takes {2} bytes, and there are {3}", what,
                                 mil::Type::tensor(*dtype, array.shape).str(), expected,
-                                array.data.size()));
+                                array.data.size()),
+                    Exception::Reason::Input);
   auto *bytes = reinterpret_cast<const uint8_t *>(array.data.data());
   return mil::TensorData::fromBytes(*dtype, array.shape, {bytes, bytes + array.data.size()});
 }
 
 Array toArray(const mil::TensorData &tensor) {
   Array array;
-  array.type = name(tensor.dtype()).str();
+  array.type = mil::name(tensor.dtype()).str();
   array.shape.assign(tensor.shape().begin(), tensor.shape().end());
   std::vector<uint8_t> bytes = valueOrRaise(tensor.bytes());
   array.data.resize(bytes.size());
@@ -112,7 +158,7 @@ std::map<std::string, Array> Session::run(const std::map<std::string, Array> &in
   for (const auto &[name, array] : inputs)
     tensors.push_back({name, toTensorData("input '" + name + "'", array)});
   std::map<std::string, Array> results;
-  for (const runtime::NamedResult &result : impl_->run(tensors)) {
+  for (const runtime::NamedResult &result : impl().run(tensors)) {
     const mil::TensorData *tensor = result.value.tensor();
     if (!tensor)
       throw Exception("output '" + result.name + "' is " + result.value.type().str() +
@@ -136,7 +182,7 @@ void Session::Impl::setStates(llvm::ArrayRef<runtime::NamedTensor> states) {
       runner.resetStates();
       for (const runtime::NamedTensor &old : before)
         llvm::cantFail(runner.setState(old));
-      raise(std::move(error));
+      raise(std::move(error), FailureKind::Input);
     }
 }
 
@@ -144,15 +190,18 @@ void Session::setStates(const std::map<std::string, Array> &states) {
   std::vector<runtime::NamedTensor> tensors;
   for (const auto &[name, array] : states)
     tensors.push_back({name, toTensorData("state '" + name + "'", array)});
-  impl_->setStates(tensors);
+  impl().setStates(tensors);
+}
+void Session::setState(const std::string &name, const Array &content) {
+  setStates({{name, content}});
 }
 
-std::map<std::string, Array> Session::states() const { return toArrays(impl_->runner.states()); }
-std::map<std::string, Array> Session::traced() const { return toArrays(impl_->runner.traced()); }
+std::map<std::string, Array> Session::states() const { return toArrays(impl().runner.states()); }
+std::map<std::string, Array> Session::traced() const { return toArrays(impl().runner.traced()); }
 
 std::vector<ProfileRow> Session::profile() const {
   std::vector<ProfileRow> rows;
-  for (const runtime::ProfileRow &row : impl_->runner.profile())
+  for (const runtime::ProfileRow &row : impl().runner.profile())
     rows.push_back({mil::name(row.kind).str(), row.calls, row.milliseconds});
   return rows;
 }

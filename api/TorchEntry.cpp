@@ -2,46 +2,168 @@
 #include "plait/torch.h"
 
 #include "api/Impl.h"
+#include "frontend/live/TraceInputs.h"
 #include "frontend/live/Tracer.h"
 #include "runtime/Tensors.h"
 #include "support/TorchMessage.h"
 
 #include <torch/csrc/jit/api/module.h>
 
+#include <set>
+
 namespace plait::inline v0 {
+
+/// Runs `call`, with what LibTorch throws as the one public exception.
+template <typename Call> static auto guarded(const std::string &context, Call call) {
+  try {
+    return call();
+  } catch (const c10::Error &error) {
+    std::string message = torchMessage(error.what_without_backtrace());
+    throw Exception(context.empty() ? message : context + ": " + message, Exception::Reason::Input);
+  }
+}
+
+/// Tells which tensors of a module were written to, or given other memory.
+class Versions {
+public:
+  explicit Versions(const torch::jit::Module &module) {
+    for (const auto &parameter : module.named_parameters())
+      add(parameter.name, parameter.value);
+    for (const auto &buffer : module.named_buffers())
+      add(buffer.name, buffer.value);
+  }
+  std::vector<std::string> changed() {
+    std::vector<std::string> names;
+    for (Seen &one : seen_) {
+      Stamp now = stampOf(one.tensor);
+      if (now != one.stamp)
+        names.push_back(one.name);
+      one.stamp = now;
+    }
+    return names;
+  }
+
+private:
+  using Stamp = std::pair<uint32_t, const void *>;
+  struct Seen {
+    std::string name;
+    at::Tensor tensor;
+    Stamp stamp;
+  };
+  void add(const std::string &name, const at::Tensor &tensor) {
+    if (tensor.defined() && !tensor.is_inference() && // which has no version
+        known_.insert(tensor.unsafeGetTensorImpl()).second)
+      seen_.push_back({name, tensor, stampOf(tensor)});
+  }
+  static Stamp stampOf(const at::Tensor &tensor) {
+    return {uint32_t(tensor._version()),
+            tensor.has_storage() ? tensor.storage().unsafeGetStorageImpl() : nullptr};
+  }
+
+  std::vector<Seen> seen_;
+  std::set<const void *> known_;
+};
+
+/// Adds the function, whose module is in place.
+static void addModule(Compiler::Impl &impl, Added added) {
+  auto versions = std::make_shared<Versions>(*added.function.module);
+  added.changed = [versions] { return versions->changed(); };
+  impl.add(std::move(added));
+}
 
 void add(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
          FunctionOptions options) {
-  driver::FunctionOptions function = makeFunction(name, options);
+  refuseWhileTracing();
+  Added added = makeFunction(name, options);
+  added.function.model = "function '" + name + "'";
+  guarded(added.function.model, [&] {
+    module._ivalue(); // an empty one has none
+    added.function.module = std::make_shared<const torch::jit::Module>(module);
+    addModule(compiler.impl(), std::move(added));
+  });
+}
+
+void add(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
+         const std::vector<at::Tensor> &examples, FunctionOptions options) {
+  refuseWhileTracing();
+  Added added = makeFunction(name, options, /*examples=*/true);
+  added.function.model = "function '" + name + "'";
+  guarded(added.function.model, [&] {
+    module._ivalue();
+    auto inputs = frontend::inputsOf(added.function.inputs, examples);
+    if (!inputs)
+      raise(addContext(inputs.takeError(), added.function.model), FailureKind::Input);
+    added.function.inputs = std::move(*inputs);
+    added.function.module = std::make_shared<const torch::jit::Module>(module);
+    addModule(compiler.impl(), std::move(added));
+  });
+}
+
+static void addTrace(Compiler &compiler, const std::string &name, frontend::TraceRequest request,
+                     const FunctionOptions &options) {
+  refuseWhileTracing();
+  Compiler::Impl &impl = compiler.impl();
+  Added added = makeFunction(name, options, /*examples=*/true);
+  driver::FunctionOptions &function = added.function;
   function.model = "function '" + name + "'";
-  function.module = std::make_shared<const torch::jit::Module>(module);
-  compiler.impl().add(std::move(function));
+  if (!request.call)
+    detail::refuseNull(name);
+  if (!function.adapters.specs.empty())
+    throw Exception(
+        function.model +
+            ": an adapter is applied to modules that a TorchScript model calls, and a trace of a "
+            "live one calls none; add the base as TorchScript, or trace the adapted model",
+        Exception::Reason::Option);
+  if (function.method != "forward")
+    throw Exception(function.model + ": a live model has no method '" + function.method +
+                        "' that could be found by its name; give a lambda that calls it, and then "
+                        "the model",
+                    Exception::Reason::Option);
+  // What can be refused at once is, before the model runs.
+  if (llvm::Error error = driver::checkFunction(function))
+    raise(std::move(error), FailureKind::Option);
+  request.inputs = function.inputs;
+  auto traced = frontend::trace(request);
+  if (!traced)
+    raise(addContext(traced.takeError(), function.model), FailureKind::Input);
+  if (function.outputs.size() > traced->results)
+    throw Exception(fmt::format("{0}: {1} outputs are named, but the model gives {2}",
+                                function.model, function.outputs.size(), traced->results),
+                    Exception::Reason::Option);
+  function.inputs = std::move(traced->inputs);
+  function.module = std::move(traced->module);
+  added.warnings = std::move(traced->warnings);
+  guarded(function.model, [&] { addModule(impl, std::move(added)); });
+}
+
+void addTraced(Compiler &compiler, const std::string &name,
+               const std::function<Outputs(const std::vector<at::Tensor> &)> &call,
+               torch::nn::Module *module, const std::vector<at::Tensor> &examples,
+               FunctionOptions options) {
+  frontend::TraceRequest request{nullptr, module, examples, {}};
+  if (call)
+    request.call = [&](const std::vector<at::Tensor> &inputs) {
+      Outputs outputs = call(inputs);
+      return frontend::Results{std::move(outputs.tensors), std::move(outputs.names)};
+    };
+  addTrace(compiler, name, std::move(request), options);
 }
 
 void addCallable(Compiler &compiler, const std::string &name, const Callable &call,
                  torch::nn::Module *module, const std::vector<at::Tensor> &examples,
                  FunctionOptions options) {
-  Compiler::Impl &impl = compiler.impl();
-  driver::FunctionOptions function = makeFunction(name, options);
-  function.model = "function '" + name + "'";
-  if (!function.adapters.specs.empty())
-    throw Exception(
-        function.model +
-        ": an adapter is applied to modules that a TorchScript model calls, and a trace "
-        "of a live one calls none; add the base as TorchScript, or trace the adapted "
-        "model");
-  auto traced = frontend::trace({call, module, examples, function.inputs});
-  if (!traced)
-    raise(addContext(traced.takeError(), function.model));
-  for (const std::string &warning : traced->warnings) {
-    std::string text = impl.options.multifunction ? name + ": " + warning : warning;
-    if (impl.log)
-      impl.log(Severity::warning, text);
-    impl.tracingWarnings.push_back(std::move(text));
-  }
-  function.inputs = std::move(traced->inputs);
-  function.module = std::move(traced->module);
-  impl.add(std::move(function));
+  frontend::TraceRequest request{nullptr, module, examples, {}};
+  if (call)
+    request.call = [&](const std::vector<at::Tensor> &inputs) {
+      return frontend::flatten(call(inputs));
+    };
+  addTrace(compiler, name, std::move(request), options);
+}
+
+void detail::collectValue(const c10::IValue &value, const std::string &name, Outputs &outputs) {
+  frontend::Results results = frontend::flatten(value, name);
+  std::move(results.tensors.begin(), results.tensors.end(), std::back_inserter(outputs.tensors));
+  std::move(results.names.begin(), results.names.end(), std::back_inserter(outputs.names));
 }
 
 /// A copy: a state may keep an input's memory.
@@ -53,19 +175,16 @@ static mil::TensorData toConstant(const std::string &what, const at::Tensor &ten
       {at::kShort, mil::DType::I16}, {at::kChar, mil::DType::I8},
       {at::kByte, mil::DType::U8},   {at::kBool, mil::DType::Bool}};
   if (!tensor.defined())
-    throw Exception(what + " is undefined");
+    throw Exception(what + " is undefined", Exception::Reason::Input);
   for (auto [scalar, dtype] : types)
     if (tensor.scalar_type() == scalar)
       return runtime::toTensorData(tensor.detach().cpu().clone(), dtype);
-  throw Exception(what + " is " + at::toString(tensor.scalar_type()) + ", which no function takes");
+  throw Exception(what + " is " + at::toString(tensor.scalar_type()) + ", which no function takes",
+                  Exception::Reason::Input);
 }
 
 Array toArray(const at::Tensor &tensor) {
-  try {
-    return toArray(toConstant("the tensor", tensor));
-  } catch (const c10::Error &error) {
-    throw Exception(torchMessage(error.what_without_backtrace()));
-  }
+  return guarded("", [&] { return toArray(toConstant("the tensor", tensor)); });
 }
 
 /// A copy: what the interpreter gives may be an input's memory, or a weight's.
@@ -74,16 +193,19 @@ static at::Tensor toTensor(const mil::TensorData &data) {
       .clone(at::MemoryFormat::Contiguous);
 }
 
-at::Tensor toTensor(const Array &array) { return toTensor(toTensorData("the array", array)); }
+at::Tensor toTensor(const Array &array) {
+  return guarded("", [&] { return toTensor(toTensorData("the array", array)); });
+}
 
 std::map<std::string, at::Tensor> run(Session &session,
                                       const std::map<std::string, at::Tensor> &inputs) {
-  std::vector<runtime::NamedTensor> tensors;
-  try {
+  Session::Impl &impl = session.impl();
+  return guarded("", [&] {
+    std::vector<runtime::NamedTensor> tensors;
     for (const auto &[name, tensor] : inputs)
       tensors.push_back({name, toConstant("input '" + name + "'", tensor)});
     std::map<std::string, at::Tensor> results;
-    for (const runtime::NamedResult &result : session.impl().run(tensors)) {
+    for (const runtime::NamedResult &result : impl.run(tensors)) {
       const mil::TensorData *tensor = result.value.tensor();
       if (!tensor)
         throw Exception("output '" + result.name + "' is " + result.value.type().str() +
@@ -91,27 +213,27 @@ std::map<std::string, at::Tensor> run(Session &session,
       results[result.name] = toTensor(*tensor);
     }
     return results;
-  } catch (const c10::Error &error) {
-    throw Exception(torchMessage(error.what_without_backtrace()));
-  }
+  });
 }
 
 void setStates(Session &session, const std::map<std::string, at::Tensor> &states) {
-  std::vector<runtime::NamedTensor> tensors;
-  try {
+  Session::Impl &impl = session.impl();
+  guarded("", [&] {
+    std::vector<runtime::NamedTensor> tensors;
     for (const auto &[name, tensor] : states)
       tensors.push_back({name, toConstant("state '" + name + "'", tensor)});
-  } catch (const c10::Error &error) {
-    throw Exception(error.what_without_backtrace());
-  }
-  session.impl().setStates(tensors);
+    impl.setStates(tensors);
+  });
 }
 
 std::map<std::string, at::Tensor> states(const Session &session) {
-  std::map<std::string, at::Tensor> result;
-  for (const runtime::NamedTensor &state : session.impl().runner.states())
-    result[state.name] = toTensor(state.value);
-  return result;
+  const Session::Impl &impl = session.impl();
+  return guarded("", [&] {
+    std::map<std::string, at::Tensor> result;
+    for (const runtime::NamedTensor &state : impl.runner.states())
+      result[state.name] = toTensor(state.value);
+    return result;
+  });
 }
 
 } // namespace plait::inline v0

@@ -3,6 +3,7 @@
 
 #include "backend/ComparableViews.h"
 #include "mil/RecordChecksum.h"
+#include "support/Failure.h"
 #include "support/Parallel.h"
 
 #include "llvm/ADT/DenseSet.h"
@@ -157,6 +158,13 @@ private:
   /// bytes of its record behind them.
   void compare(const Group &group, int64_t begin, int64_t count, const uint8_t *data,
                std::optional<uint32_t> crc, std::vector<uint8_t> &scratch);
+  /// So many bytes more are written; an error where that is to end. Thread-safe.
+  Error mayProceed(uint64_t bytes = 0) {
+    uint64_t done = written += bytes;
+    if (!proceed || proceed(std::min(done, end), end))
+      return Error::success();
+    return makeFailure(FailureKind::Cancelled, "cancelled while weights were written");
+  }
   /// Adds to what is known of a blob. Thread-safe.
   void note(uint32_t blob, const mil::Saturation &saturation);
   Error writeRounds(std::vector<Group> groups);
@@ -295,6 +303,8 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
     if (!reader)
       return reader.takeError();
     source.reader = std::move(*reader);
+    if (Error error = mayProceed())
+      return error;
     llvm::SmallVector<uint32_t, 1> &alike = groupsOf[keyOf(source)];
     auto group = llvm::find_if(alike, [&](uint32_t candidate) {
       return !differByChecksum(sources[groups[candidate].primary].tensor, source.tensor);
@@ -339,7 +349,7 @@ Error Writer::matchExisting(std::vector<Group> &groups) {
               blob.tensor.contiguousBytes().data() + mil::byteSize(blob.tensor.dtype(), begin),
               std::nullopt, scratch[worker]);
       blob.reader->release(begin, count);
-      return Error::success();
+      return mayProceed();
     });
     if (error)
       return error;
@@ -434,7 +444,7 @@ Error Writer::proveGathered(llvm::MutableArrayRef<Group> groups) {
       release(leaves->first, begin, size);
       release(leaves->second, begin, size);
     }
-    return Error::success();
+    return mayProceed();
   });
   for (const Piece &piece : pieces) {
     if (piece.begin != 0)
@@ -518,9 +528,7 @@ void Writer::compare(const Group &group, int64_t begin, int64_t count, const uin
 
 void Writer::note(uint32_t blob, const mil::Saturation &saturation) {
   std::lock_guard<std::mutex> lock(saturating);
-  mil::Saturation &known = layout.blobs[blob].saturation;
-  known.count += saturation.count;
-  known.largest = std::max(known.largest, saturation.largest);
+  layout.blobs[blob].saturation += saturation;
 }
 
 Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
@@ -544,8 +552,7 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
         WeightRecord record = encodeWeightMetadata(blob);
         out = llvm::copy(record, out);
       }
-      if (mil::Saturation saturation = readElements(reader, chunk.begin, count, out);
-          saturation.count)
+      if (mil::Saturation saturation = readElements(reader, chunk.begin, count, out))
         note(group.blob, saturation);
       auto crc = RecordRange(reader.tensor(), chunk.begin, count).see();
       compare(group, chunk.begin, count, out, crc, worker.scratch);
@@ -561,10 +568,7 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
     if (Error error =
             file.writeAt(chunk.offset, llvm::ArrayRef(worker.output).take_front(chunk.size)))
       return error;
-    uint64_t done = written += chunk.size;
-    if (proceed && !proceed(std::min(done, end), end))
-      return makeError("cancelled while weights were written");
-    return Error::success();
+    return mayProceed(chunk.size);
   });
   if (error)
     return error;

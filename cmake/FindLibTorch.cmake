@@ -23,11 +23,13 @@ mark_as_advanced(LibTorch_CONFIG_DIR LibTorch_INCLUDE_DIR LibTorch_TORCH_CPU_LIB
 include(FindPackageHandleStandardArgs)
 set(reason)
 if(LibTorch_CONFIG_DIR AND old_abi)
-  set(reason "${root} was built with the C++ ABI from before GCC 5 (_GLIBCXX_USE_CXX11_ABI=0); take a build with the other one: the archive libtorch-cxx11-abi, or a wheel of 2.7 or newer")
+  set(reason "${root} was built with the C++ ABI from before GCC 5 (_GLIBCXX_USE_CXX11_ABI=0). Take a build with the other one: the archive libtorch-cxx11-abi, or a wheel of 2.7 or newer")
   set(LibTorch_C10_LIBRARY LibTorch_C10_LIBRARY-NOTFOUND)
 elseif(NOT LibTorch_CONFIG_DIR)
-  set(reason "Add its prefix to CMAKE_PREFIX_PATH: the folder of an unpacked libtorch archive, or what python -c 'import torch; print(torch.utils.cmake_prefix_path)' prints")
+  set(reason "Add its prefix to CMAKE_PREFIX_PATH: the folder of an unpacked libtorch archive, or what python -c 'print(__import__(\"torch\").utils.cmake_prefix_path)' prints")
 endif()
+# Without a semicolon in them: CMake would take the text for a list.
+set(LibTorch_NOT_FOUND_REASON "${reason}")
 find_package_handle_standard_args(LibTorch
   REQUIRED_VARS LibTorch_TORCH_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
   VERSION_VAR LibTorch_VERSION REASON_FAILURE_MESSAGE "${reason}")

@@ -13,6 +13,7 @@ extern const Command mergeCommand;
 extern const Command addCommand;
 extern const Command removeCommand;
 extern const Command adapterCommand;
+extern const Command compressCommand;
 extern const Command optCommand;
 extern const Command helpCommand;
 extern const Command versionCommand;

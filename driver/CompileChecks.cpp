@@ -7,6 +7,7 @@
 #include "driver/DeviceRules.h"
 #include "frontend/archive/ExportArchive.h"
 #include "mil/IR.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -46,21 +47,32 @@ static Error checkInterface(const FunctionOptions &function) {
   return Error::success();
 }
 
-static Error checkModel(const FunctionOptions &function) {
+Error checkModel(const FunctionOptions &function) {
   if (function.module)
     return Error::success();
   std::string file = splitModelPath(function.model).file;
   fs::file_status status;
   if (std::error_code ec = fs::status(file, status))
-    return makeError("{0}: {1}", file, fs::exists(status) ? ec.message() : "no such file");
+    return makeFailure(
+        FailureKind::File,
+        fmt::format("{0}: {1}", file, fs::exists(status) ? ec.message() : "no such file"));
   if (fs::is_directory(status))
-    return makeError("{0}: this is a folder; a TorchScript file, as torch.jit.save writes it, or "
-                     "an archive of torch.export.save is wanted",
-                     file);
+    return makeFailure(FailureKind::File,
+                       fmt::format("{0}: this is a folder; a TorchScript file, as torch.jit.save "
+                                   "writes it, or an archive of torch.export.save is wanted",
+                                   file));
   return Error::success();
 }
 
-Error check(const CompileOptions &options) {
+Error checkFunction(const FunctionOptions &function) {
+  if (!mil::isLegalName(function.name))
+    return makeError("'{0}' cannot name a function: {1}", function.name,
+                     mil::whyIllegal(function.name));
+  return checkInterface(function);
+}
+
+/// What is said of the package.
+static Error checkOptions(const CompileOptions &options) {
   if (Error error = checkRuleNames(options.allow))
     return error;
   if (options.functions.empty())
@@ -73,14 +85,11 @@ Error check(const CompileOptions &options) {
         mil::name(options.target));
   llvm::StringSet<> names;
   for (const FunctionOptions &function : options.functions) {
-    if (!mil::isLegalName(function.name))
-      return makeError("'{0}' cannot name a function: {1}", function.name,
-                       mil::whyIllegal(function.name));
+    if (Error error = checkFunction(function))
+      return error;
     if (!names.insert(function.name).second)
       return makeError("two functions are called '{0}'; give each a name of its own",
                        function.name);
-    if (Error error = checkInterface(function))
-      return error;
   }
   // A package that is added to may have the default function already; the backend knows.
   if (!options.append && !options.defaultFunction.empty() &&
@@ -91,12 +100,18 @@ Error check(const CompileOptions &options) {
     return makeError("the default function '{0}' is none of the functions: {1}",
                      options.defaultFunction, llvm::join(known, ", "));
   }
+  return Error::success();
+}
+
+Error check(const CompileOptions &options) {
+  if (Error error = checkOptions(options))
+    return classify(std::move(error), FailureKind::Option);
   for (const FunctionOptions &function : options.functions)
     if (Error error = checkModel(function))
       return error;
-  if (options.append)
-    return findRootModel(options.output).takeError();
-  return checkOutput(options.output);
+  return classify(options.append ? findRootModel(options.output).takeError()
+                                 : checkOutput(options.output),
+                  FailureKind::File);
 }
 
 Expected<passes::Precision> precisionOf(StringRef package) {

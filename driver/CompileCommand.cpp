@@ -3,6 +3,7 @@
 #include "driver/ClassLabels.h"
 #include "driver/Commands.h"
 #include "driver/Compiler.h"
+#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/InputSyntax.h"
@@ -10,11 +11,13 @@
 #include "driver/MetadataOptions.h"
 #include "driver/PassHooks.h"
 #include "driver/Recipe.h"
+#include "driver/RecipeEdit.h"
 #include "driver/Sharing.h"
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
 #include "frontend/archive/EqualRecords.h"
 #include "frontend/archive/ExportArchive.h"
+#include "mil/OperationPattern.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -22,6 +25,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <deque>
 
 namespace plait::driver {
@@ -106,7 +110,28 @@ constexpr Option loraAlphaOption{
 constexpr Option loraScaleOption{"lora-scale", "SCALE",
                                  "the scale (alpha / rank) of an adapter whose files do not say it",
                                  0, Scope::Function};
-constexpr Option precisionOption{"precision", "fp16|fp32", "what to compute and store in (fp16)"};
+constexpr Option precisionOption{
+    "precision", "fp16|fp32|auto",
+    "what to compute and store in (fp16); auto runs the functions and leaves those operations in "
+    "fp32 without which an output would not reach --min-snr, as few as it finds"};
+constexpr Option keepOption{
+    "keep-fp32", "PATTERN[, PATTERN ...]",
+    "with fp16: what is computed in fp32 all the same; an operation (softmax), a module "
+    "(layers.*.norm), a parameter (fc.weight), a value, or an operation of a module ('square at "
+    "layers.*.norm')",
+    0, Scope::Many};
+constexpr Option minSnrOption{
+    "min-snr", "DB", "of --precision auto: decibels that every output reaches beside fp32 (50)"};
+constexpr Option inputsOption{"inputs", "FOLDER",
+                              "of --precision auto: inputs that an app gives, in place of random "
+                              "ones; NAME.npy, .npz, PNG, JPEG, or folders of them"};
+constexpr Option inputScaleOption{"input-scale", "S",
+                                  "of --precision auto: the standard deviation of random inputs "
+                                  "(1)"};
+constexpr Option writeRecipeOption{
+    "write-recipe", "RECIPE.yaml",
+    "of --precision auto and a recipe: writes the recipe with the choice in it, so that the next "
+    "compile need not look for it"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
 constexpr Option debugInfoOption{"debug-info", "on|off",
                                  "the package tells where its operations come from in the model, "
@@ -122,9 +147,11 @@ constexpr const Option *functionOptions[] = {
     &inputOption,       &outputOption,         &describeOption,  &classesOption,
     &classOutputOption, &statesOption,         &stateInitOption, &loraOption,
     &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
-constexpr const Option *generalOptions[] = {&precisionOption,    &targetOption, &shareOption,
-                                            &expectSharedOption, &allowOption,  &debugInfoOption,
-                                            &threadsOption,      &quietOption};
+constexpr const Option *generalOptions[] = {
+    &precisionOption,    &keepOption,     &minSnrOption,          &inputsOption, &inputScaleOption,
+    &writeRecipeOption,  &targetOption,   &shareOption,           &compressOption,
+    &requireCoverageOption, &expectSharedOption, &allowOption, &debugInfoOption, &threadsOption,
+    &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
@@ -139,13 +166,14 @@ const Section sections[] = {
 // Of plait add, which has most of them.
 constexpr Option newDefaultOption{"default", "NAME",
                                   "the function that runs where none is named from now on"};
-constexpr Option samePrecisionOption{"precision", "fp16|fp32",
-                                     "what to compute and store in (as the package does)"};
+constexpr Option samePrecisionOption{"precision", "fp16|fp32|auto",
+                                     "as compile's (as the package computes)"};
 constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
                                           &baseFunctionOption, &newDefaultOption};
-constexpr const Option *generalAddOptions[] = {&samePrecisionOption, &expectSharedOption,
-                                               &allowOption,         &debugInfoOption,
-                                               &threadsOption,       &quietOption};
+constexpr const Option *generalAddOptions[] = {
+    &samePrecisionOption, &keepOption, &minSnrOption, &inputsOption, &inputScaleOption,
+    &compressOption, &requireCoverageOption, &expectSharedOption, &allowOption, &debugInfoOption,
+    &threadsOption, &quietOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
@@ -169,9 +197,10 @@ struct Declarations {
   bool allowUnmatched = false;
   std::optional<adapters::GivenScale> scale;
 
-  Error add(const Arguments::Item &item) {
+  /// `notes` takes what is read as something else.
+  Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
     if (item.option == &inputOption) {
-      auto input = parseInput(item.value);
+      auto input = parseInput(item.value, {.notes = &notes});
       if (!input)
         return usageError("--input: {0}", toString(input.takeError()));
       inputs.push_back(std::move(*input));
@@ -353,7 +382,7 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
       options.functions.push_back({{"main", item.value}});
       options.multifunction = false;
     } else if (item.option->scope == Scope::Function) {
-      if (Error error = current->add(item))
+      if (Error error = current->add(item, options.notes))
         return error;
     }
   }
@@ -418,6 +447,55 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
   return readRecipe(recipe);
 }
 
+/// What `option` and those beside it say of the precision; `fallback` where it is not given.
+Error readPrecision(const Arguments &arguments, const Option &option, CompileOptions &options,
+                    llvm::function_ref<Expected<passes::Precision>()> fallback) {
+  for (const std::string &list : arguments.values(keepOption)) {
+    llvm::SmallVector<StringRef, 8> patterns;
+    StringRef(list).split(patterns, ',', -1, /*KeepEmpty=*/false);
+    for (StringRef pattern : patterns) {
+      if (Error error = mil::OperationPattern::parse(pattern).takeError())
+        return usageError("--keep-fp32: {0}", toString(std::move(error)));
+      options.keepFloat32.push_back(pattern.trim().str());
+    }
+  }
+  auto word = arguments.choice(option, {"fp16", "fp32", "auto"}, 3);
+  if (!word)
+    return word.takeError();
+  if (*word == 3 && !options.autoPrecision) {
+    auto same = fallback();
+    if (!same)
+      return same.takeError();
+    options.precision = *same;
+  } else if (*word < 2) {
+    options.precision = passes::Precision(*word);
+    options.autoPrecision.reset();
+  } else if (*word == 2) {
+    options.precision = passes::Precision::F16;
+    if (!options.autoPrecision)
+      options.autoPrecision.emplace();
+  }
+  if (!options.autoPrecision)
+    for (const Option *one : {&minSnrOption, &inputsOption, &inputScaleOption, &writeRecipeOption})
+      if (arguments.has(*one))
+        return usageError("{0} is for --precision auto", spelling(*one));
+  if (options.precision == passes::Precision::F32 && !options.keepFloat32.empty())
+    return usageError("--keep-fp32 is for --precision fp16; in fp32 everything is kept");
+  if (!options.autoPrecision)
+    return Error::success();
+  auto snr = arguments.real(minSnrOption, options.autoPrecision->minSnr);
+  auto scale = arguments.real(inputScaleOption, options.autoPrecision->inputScale);
+  if (!snr || !scale)
+    return joinErrors(snr.takeError(), scale.takeError());
+  if (!(*snr > 0 && *snr <= 140))
+    return usageError("--min-snr {0}: decibels between 0 and 140 are wanted", *snr);
+  options.autoPrecision->minSnr = *snr;
+  options.autoPrecision->inputScale = *scale;
+  if (auto folder = arguments.value(inputsOption))
+    options.autoPrecision->inputs = *folder;
+  return Error::success();
+}
+
 /// The options of the package that compile and add have in common.
 Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   auto threads = arguments.number(threadsOption, options.threads, 1024);
@@ -437,7 +515,7 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   if (!allowed)
     return allowed.takeError();
   llvm::append_range(options.allow, *allowed);
-  return Error::success();
+  return readCompression(arguments, options.compress, options.requireCoverage);
 }
 
 Expected<CompileOptions> compileOptions(const Arguments &arguments) {
@@ -475,11 +553,15 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   take(defaultOption, options->defaultFunction);
   if (Error error = readMetadata(arguments, options->metadata))
     return error;
-  auto precision =
-      arguments.choice(precisionOption, {"fp16", "fp32"}, unsigned(options->precision));
-  if (!precision)
-    return precision.takeError();
-  options->precision = passes::Precision(*precision);
+  if (arguments.has(writeRecipeOption) && !recipe)
+    return usageError("--write-recipe is for a compile from a recipe; without one, the report has "
+                      "the --keep-fp32 that says the same");
+  if (Error error =
+          readPrecision(arguments, precisionOption, *options, [&] { return options->precision; }))
+    return error;
+  if (auto to = arguments.value(writeRecipeOption))
+    if (Error error = checkRecipeTarget(operands[0], *to))
+      return error;
   auto target = readTarget(arguments, options->target);
   if (!target)
     return target.takeError();
@@ -509,17 +591,9 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   options->defaultFunction = arguments.value(newDefaultOption).value_or("");
   if (Error error = readGeneral(arguments, *options))
     return error;
-  auto precision = arguments.choice(samePrecisionOption, {"fp16", "fp32"}, 2);
-  if (!precision)
-    return precision.takeError();
-  if (*precision < 2) {
-    options->precision = passes::Precision(*precision);
-    return options;
-  }
-  auto same = precisionOf(*package);
-  if (!same)
-    return same.takeError();
-  options->precision = *same;
+  if (Error error = readPrecision(arguments, samePrecisionOption, *options,
+                                  [&] { return precisionOf(*package); }))
+    return error;
   return options;
 }
 
@@ -536,11 +610,45 @@ private:
   ProgressLine line_;
 };
 
+std::string decibels(double snr) {
+  return snr == -INFINITY ? "an overflow" : fmt::format("{0:.1f} dB", snr);
+}
+
+/// What --precision auto found, the last line as options that say the same.
+void print(const PrecisionReport &report, llvm::raw_ostream &out) {
+  if (report.kept.empty()) {
+    out << fmt::format("  precision: {0} with everything in fp16\n", decibels(report.before));
+    return;
+  }
+  out << fmt::format(
+      "  precision: {0} at least with {1} of {2} operations in fp32 ({3:.2g} %); {4} "
+      "with all of them in fp16; found in {5} trials\n",
+      decibels(report.after), report.wide, report.operations,
+      100.0 * double(report.wide) / double(report.operations), decibels(report.before),
+      report.trials);
+  size_t width = 0;
+  for (const PrecisionReport::Kept &kept : report.kept)
+    width = std::max(width, kept.pattern.size());
+  std::string patterns;
+  for (const PrecisionReport::Kept &kept : report.kept) {
+    out << "    " << kept.pattern;
+    out.indent(unsigned(width - kept.pattern.size()))
+        << fmt::format("  {0:>4} {1}, {2} without\n", kept.operations,
+                       kept.operations == 1 ? "operation " : "operations", decibels(kept.without));
+    patterns += (patterns.empty() ? "" : ", ") + kept.pattern;
+  }
+  out << "    the same again: --precision fp16 --keep-fp32 '" << patterns << "'\n";
+}
+
 void print(const CompileOptions &options, const CompileReport &report, double seconds,
            llvm::raw_ostream &out) {
   out << options.output << ": " << humanBytes(report.packageBytes) << ", "
-      << (options.precision == passes::Precision::F16 ? "fp16" : "fp32") << ", "
-      << report.functions.size() << (report.functions.size() == 1 ? " function" : " functions")
+      << (options.precision == passes::Precision::F32 ? "fp32"
+          : options.keepFloat32.empty() && !(report.precision && report.precision->wide)
+              ? "fp16"
+              : "fp16 and fp32")
+      << ", " << report.functions.size()
+      << (report.functions.size() == 1 ? " function" : " functions")
       << (options.append ? " added, " : ", ") << fmt::format("{0:.2f} s\n", seconds);
   size_t width = 0;
   uint64_t referenced = 0;
@@ -556,12 +664,16 @@ void print(const CompileOptions &options, const CompileReport &report, double se
       out << fmt::format("  {0:>10} shared", humanBytes(function.sharedBytes));
     out << '\n';
   }
+  if (report.precision)
+    print(*report.precision, out);
   for (const auto &function : report.functions)
     if (!function.states.empty())
       out << "  states of " << function.name << ": " << llvm::join(function.states, ", ") << '\n';
   if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
     out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
                        grouped(report.weightFileBytes), grouped(referenced));
+  if (report.compressed)
+    printCompression(*report.compressed, out);
 }
 
 Expected<int> run(const Arguments &arguments) {
@@ -592,6 +704,10 @@ Expected<int> run(const Arguments &arguments) {
   }();
   if (!report)
     return report.takeError();
+  if (auto to = arguments.value(writeRecipeOption))
+    if (Error error =
+            writeChoice(arguments.operands()[0], *to, options->keepFloat32, *report->precision))
+      return error;
   std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   if (!quiet)
     print(*options, *report, elapsed.count(), llvm::outs());

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "adapters/Adapter.h"
+#include "compress/Program.h"
 #include "frontend/Frontend.h"
 #include "passes/Pipeline.h"
 #include "support/Error.h"
@@ -26,6 +27,18 @@ struct FunctionOptions : frontend::ModelFunction {
   std::optional<mil::LoraMode> lora = {};
 };
 
+/// `--precision auto`: the least of the operations that have to be in fp32 are found by running the
+/// functions.
+struct AutoPrecision {
+  /// What every output of every function reaches, in decibels of signal over noise, beside the same
+  /// function in fp32.
+  double minSnr = 50;
+  /// A folder of inputs (driver/InputSets.h); "" draws them.
+  std::string inputs;
+  /// Of drawn floats: their standard deviation.
+  double inputScale = 1;
+};
+
 struct CompileOptions {
   std::string output; ///< the .mlpackage
   /// Whether the functions are added to `output`, a package that exists. Its content stays, and is
@@ -37,6 +50,10 @@ struct CompileOptions {
   bool multifunction = true;
   std::string defaultFunction; ///< "" takes the first
   passes::Precision precision = passes::Precision::F16;
+  /// With fp16: operations that are computed in fp32 all the same (mil/OperationPattern.h), and
+  /// whether more of them are looked for.
+  std::vector<std::string> keepFloat32{};
+  std::optional<AutoPrecision> autoPrecision{};
   mil::LoraMode lora = mil::LoraMode::Keep;
   bool share = true;
   /// Whether the package tells where its operations come from, in a file of its own
@@ -49,14 +66,37 @@ struct CompileOptions {
   std::optional<double> expectShared{};
   /// Rules that devices refuse and that are a warning all the same, by name (mil::listRules()).
   std::vector<std::string> allow{};
+  /// How weights are compressed; none: not at all.
+  std::vector<compress::Rule> compress{};
+  /// The least percentage of the numbers of weights that is compressed; below it nothing is
+  /// written.
+  std::optional<double> requireCoverage{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
+  /// Warnings of reading the options: what was read as something else.
+  std::vector<std::string> notes{};
   /// Look at the program between passes.
   passes::PipelineHooks hooks{};
 
   mil::LoraMode loraOf(const FunctionOptions &function) const {
     return function.lora.value_or(lora);
   }
+};
+
+/// What `--precision auto` found.
+struct PrecisionReport {
+  /// Decibels of the worst output with everything in fp16 (minus infinity where it overflows), and
+  /// with what is kept in fp32.
+  double before = 0, after = 0;
+  struct Kept {
+    std::string pattern; ///< as --keep-fp32 takes it
+    size_t operations = 0;
+    double without = 0; ///< decibels of the worst output where these are in fp16
+  };
+  std::vector<Kept> kept;
+  size_t operations = 0; ///< of all functions
+  size_t wide = 0;       ///< those of them that compute in fp32
+  unsigned trials = 0;
 };
 
 /// What compiling found and wrote.
@@ -69,8 +109,11 @@ struct CompileReport {
     std::vector<std::string> states{}; ///< "k_cache [1, 8, 512, 64]"
   };
   std::vector<Function> functions;
+  std::optional<PrecisionReport> precision{};
   uint64_t weightFileBytes = 0;
   uint64_t packageBytes = 0; ///< all files
+  /// Where weights were to be compressed.
+  std::optional<compress::ProgramResult> compressed{};
 };
 
 /// Hears of what happens. Called from the thread that called compile(), but for proceed().
@@ -80,13 +123,20 @@ public:
   /// "lowering adapter_1 (2 of 8)"
   virtual void progress(const llvm::Twine &what) {}
   virtual void warning(llvm::StringRef message) {}
-  /// Asked between steps, and by several threads while weights are written, with how much of the
-  /// work is done, from 0 to 1; false ends it with an error. 1 comes once, when all is written.
+  /// Asked between operations and passes, and by several threads while weights are written, with
+  /// how much of the work is done, from 0 to 1; false ends it with an error. 1 comes once, when all
+  /// is written and takes its place next.
   virtual bool proceed(double done) { return true; }
+  /// All weights were read. What is warned of here is warned of in time.
+  virtual void finishing() {}
 };
 
 /// What can be said without opening a model: names, the default function, the output's place.
 Error check(const CompileOptions &options);
+/// Of that what concerns one function: its own name, and those of its interface.
+Error checkFunction(const FunctionOptions &function);
+/// Whether its model is a file; one in memory is good as it is.
+Error checkModel(const FunctionOptions &function);
 
 /// Compiles and writes the package. On error there is no output: what was at the target is as it
 /// was. `equal`, where there is one, has been comparing the files of the models; it is stopped when

@@ -26,11 +26,13 @@ void printError(Error error) {
 
 void printWarning(llvm::StringRef message) { print("warning", message); }
 
-ProgressLine::ProgressLine(bool quiet)
-    : enabled_(!quiet && llvm::sys::Process::StandardErrIsDisplayed()) {}
+ProgressLine::ProgressLine(bool quiet, double patience)
+    : enabled_(!quiet && llvm::sys::Process::StandardErrIsDisplayed()),
+      from_(std::chrono::steady_clock::now() +
+            std::chrono::milliseconds(int64_t(patience * 1000))) {}
 
 void ProgressLine::show(const llvm::Twine &what) {
-  if (!enabled_)
+  if (!enabled_ || std::chrono::steady_clock::now() < from_)
     return;
   llvm::errs() << "\r\033[K" << what;
   shown_ = true;

@@ -6,22 +6,26 @@
 
 #include "llvm/ADT/Twine.h"
 
+#include <chrono>
+
 namespace plait::driver {
 
 /// "plait: error: …" for each error inside; a message of several lines keeps them, indented.
 void printError(Error error);
 void printWarning(llvm::StringRef message);
 
-/// One line on stderr that is overwritten; says nothing where stderr is no terminal or `quiet`.
+/// One line on stderr that is overwritten; says nothing where stderr is no terminal or `quiet`, or
+/// in the first `patience` seconds.
 class ProgressLine {
 public:
-  explicit ProgressLine(bool quiet);
+  explicit ProgressLine(bool quiet, double patience = 0);
   ~ProgressLine() { clear(); }
   void show(const llvm::Twine &what);
   void clear();
 
 private:
   bool enabled_;
+  std::chrono::steady_clock::time_point from_;
   bool shown_ = false;
 };
 

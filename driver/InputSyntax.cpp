@@ -22,12 +22,14 @@ constexpr size_t maxRank = 5, maxShapes = 128;
 class Parser {
 public:
   explicit Parser(StringRef text, const char *what = "input",
-                  const char *example = "x=fp16[1, 128]")
-      : text_(text), rest_(text), what_(what), example_(example) {}
+                  const char *example = "x=fp16[1, 128]", const InputSyntax &syntax = {})
+      : text_(text), rest_(text), what_(what), example_(example), syntax_(syntax) {}
 
   Expected<InputSpec> parse() {
     InputSpec input;
-    if (text_.take_until([](char c) { return c == '[' || c == '{'; }).contains('=')) {
+    StringRef beforeShape = text_.take_until([](char c) { return c == '[' || c == '{'; });
+    bool nameAlone = syntax_.mayLeaveOutShape && beforeShape == text_ && !text_.contains('=');
+    if (beforeShape.contains('=') || nameAlone) {
       auto [name, type] = text_.split('=');
       name = name.trim();
       if (!mil::isLegalName(name))
@@ -36,6 +38,8 @@ public:
       input.name = name.str();
       rest_ = type;
     }
+    if (nameAlone)
+      return input;
     if (Error error = parseType(input))
       return error;
     if (Error error = parseEnd())
@@ -101,9 +105,18 @@ private:
     }
     if (!word.empty()) {
       input.dtype = mil::parseDType(word);
+      if (input.dtype == mil::DType::I64) {
+        input.dtype = mil::DType::I32;
+        if (syntax_.notes)
+          syntax_.notes->push_back(fmt::format("input '{0}': Core ML has no int64 in its "
+                                               "interface; it is int32",
+                                               text_));
+      }
       if (!input.dtype || !contains(allowed, *input.dtype))
         return wanted("fp16, fp32, int32, bool, image or a shape");
       rest_ = rest_.drop_front(word.size());
+      if (skipSpace(); syntax_.mayLeaveOutShape && rest_.empty())
+        return Error::success();
     }
     return parseShapes(input, [&](llvm::SmallVectorImpl<Range> &shape) -> Error {
       return consume("[") ? parseShape(shape) : wanted("'['");
@@ -272,11 +285,14 @@ private:
                                            setOf(mil::DType::I32) | setOf(mil::DType::Bool);
   StringRef text_, rest_;
   const char *what_, *example_;
+  InputSyntax syntax_;
 };
 
 } // namespace
 
-Expected<InputSpec> parseInput(StringRef text) { return Parser(text).parse(); }
+Expected<InputSpec> parseInput(StringRef text, const InputSyntax &syntax) {
+  return Parser(text, "input", "x=fp16[1, 128]", syntax).parse();
+}
 Expected<OutputSpec> parseOutput(StringRef text) {
   return Parser(text, "output", "y=fp32").parseOutput();
 }

@@ -2,7 +2,7 @@
 //
 //   input   := (name '=')? (dtype? shapes | image pixels)
 //   output  := name ('=' ('fp16' | 'fp32' | 'image' '[' format (',' dim)* ']'))?
-//   dtype   := 'fp16' | 'fp32' | 'int32' | 'bool'
+//   dtype   := 'fp16' | 'fp32' | 'int32' | 'bool' | 'int64'       the last one means int32
 //   shapes  := shape | '{' shape (',' shape)* '}'
 //   shape   := '[' dim (',' dim)* ']'
 //   dim     := size | size '..' size
@@ -26,8 +26,15 @@
 
 namespace plait::driver {
 
+struct InputSyntax {
+  /// "x" and "x=int32" are inputs too: their shapes are those of examples.
+  bool mayLeaveOutShape = false;
+  /// Takes what is read as something else; null: nobody wants to know.
+  std::vector<std::string> *notes = nullptr;
+};
+
 /// Errors quote the text and say what was wanted where.
-Expected<frontend::InputSpec> parseInput(llvm::StringRef text);
+Expected<frontend::InputSpec> parseInput(llvm::StringRef text, const InputSyntax &syntax = {});
 
 /// The inverse of parseInput(), in the spelling above.
 std::string inputText(const frontend::InputSpec &input);

@@ -4,6 +4,7 @@
 #include "backend/PackageWriter.h"
 #include "backend/TextModel.h"
 #include "driver/Commands.h"
+#include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/LibTorch.h"
 #include "driver/PassHooks.h"
@@ -28,7 +29,8 @@ constexpr Option outOption{"o", "FILE.mil|PKG.mlpackage",
                            "where to write the program (as text, to the standard output)"};
 constexpr Option listOption{"list-passes", nullptr, "lists all passes"};
 constexpr Option rulesOption{"list-rules", nullptr,
-                             "lists what Core ML refuses or gets wrong, which compile checks"};
+                             "lists what Core ML refuses or gets wrong, which is checked before "
+                             "a package is written"};
 constexpr Option extractOption{
     "extract", "VALUE",
     "first cuts the program down to the operation that computes VALUE: its constants come along, "
@@ -45,9 +47,9 @@ constexpr Option targetOption{"target", "ios15|ios16|ios17|ios18|ios26",
                               "the opset that to-opset brings functions to (ios18)"};
 
 constexpr const Option *options[] = {
-    &passesOption,     &pipelineOption,   &outOption,       &listOption,  &rulesOption,
-    &printAfterOption, &verifyEachOption, &extractOption,   &depthOption, &functionOption,
-    &loraOption,       &shareOption,      &precisionOption, &targetOption};
+    &passesOption,     &pipelineOption,   &outOption,       &listOption,   &rulesOption,
+    &printAfterOption, &verifyEachOption, &extractOption,   &depthOption,  &functionOption,
+    &loraOption,       &shareOption,      &precisionOption, &targetOption, &allowOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
@@ -72,9 +74,15 @@ void printProgram(const mil::Program &program, llvm::raw_ostream &out, LazyEvalu
   mil::print(program, out, options);
 }
 
-Error writeProgram(const mil::Program &program, StringRef path, LazyEvaluator &evaluator) {
+Error writeProgram(const mil::Program &program, StringRef path, const Arguments &arguments,
+                   LazyEvaluator &evaluator) {
+  auto allowed = allowedRules(arguments);
+  if (!allowed)
+    return allowed.takeError();
   if (!path.rtrim('/').ends_with(".mlpackage"))
     return writeTextModel(program, path, &evaluator);
+  if (Error error = checkDeviceRules(program, path, *allowed, printWarning))
+    return error;
   WriteOptions options;
   options.evaluator = &evaluator;
   options.debugInfo = hasDebugInfo(program);
@@ -168,7 +176,7 @@ Expected<int> run(const Arguments &arguments) {
   if (Error error = mil::verify(**program))
     return error;
   if (auto out = arguments.value(outOption)) {
-    if (Error error = writeProgram(**program, *out, evaluator))
+    if (Error error = writeProgram(**program, *out, arguments, evaluator))
       return error;
   } else {
     print(**program);

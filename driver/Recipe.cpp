@@ -10,6 +10,7 @@
 #include "driver/Sharing.h"
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
+#include "mil/OperationPattern.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -152,7 +153,7 @@ private:
   std::vector<frontend::InputSpec> inputs(yaml::Node &node) {
     std::vector<frontend::InputSpec> result;
     texts(node, "an input", [&](yaml::Node &element, std::string value) {
-      auto input = parseInput(value);
+      auto input = parseInput(value, {.notes = &options_.notes});
       if (input)
         result.push_back(std::move(*input));
       else
@@ -233,7 +234,8 @@ private:
     std::optional<frontend::ClassLabels> commonClasses;
     frontend::StatesRequest commonStates;
     std::string single;
-    yaml::Node *defaultNode = nullptr;
+    yaml::Node *defaultNode = nullptr, *keepNode = nullptr, *snrNode = nullptr;
+    double minSnr = 0;
     std::optional<std::string> commonRoot;
     bool commonUnmatched = false;
     std::optional<adapters::GivenScale> commonScale;
@@ -255,8 +257,27 @@ private:
           }},
          {"precision",
           [&](yaml::Node &n) {
-            options_.precision = word(n, "precision", {"fp16", "fp32"}) ? passes::Precision::F32
-                                                                        : passes::Precision::F16;
+            unsigned precision = word(n, "precision", {"fp16", "fp32", "auto"});
+            options_.precision = precision == 1 ? passes::Precision::F32 : passes::Precision::F16;
+            if (precision == 2)
+              options_.autoPrecision.emplace();
+          }},
+         {"keep_fp32",
+          [&](yaml::Node &n) {
+            texts(n, "what is kept in fp32", [&](yaml::Node &element, std::string pattern) {
+              if (Error error = mil::OperationPattern::parse(pattern).takeError())
+                complain(element, "keep_fp32: " + toString(std::move(error)));
+              options_.keepFloat32.push_back(std::move(pattern));
+            });
+            keepNode = &n;
+          }},
+         {"min_snr",
+          [&](yaml::Node &n) {
+            double snr = 0;
+            if (StringRef(text(n, "min_snr")).getAsDouble(snr) || !(snr > 0 && snr <= 140))
+              complain(n, "min_snr: decibels between 0 and 140 are wanted");
+            minSnr = snr;
+            snrNode = &n;
           }},
          {"target",
           [&](yaml::Node &n) {
@@ -273,6 +294,24 @@ private:
          {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, commonScale); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
          {"debug_info", [&](yaml::Node &n) { options_.debugInfo = flag(n, "debug_info"); }},
+         {"compress",
+          [&](yaml::Node &n) {
+            texts(n, "a rule of compression", [&](yaml::Node &element, std::string text) {
+              auto rule = compress::parseRule(text);
+              if (rule)
+                options_.compress.push_back(std::move(*rule));
+              else
+                complain(element, "compress: " + toString(rule.takeError()));
+            });
+          }},
+         {"require_coverage",
+          [&](yaml::Node &n) {
+            std::string given = text(n, "require_coverage");
+            options_.requireCoverage = parseShare(given);
+            if (!options_.requireCoverage)
+              complain(n, "require_coverage: '" + given +
+                              "' is no percentage; one from 0% to 100% is wanted");
+          }},
          {"expect_shared",
           [&](yaml::Node &n) {
             std::string given = text(n, "expect_shared");
@@ -298,6 +337,12 @@ private:
          {"metadata", [&](yaml::Node &n) { readMetadata(n); }}});
     if (!complaint_.empty())
       return;
+    if (keepNode && options_.precision == passes::Precision::F32)
+      return complain(*keepNode, "keep_fp32 is for `precision: fp16`; in fp32 everything is kept");
+    if (snrNode && !options_.autoPrecision)
+      return complain(*snrNode, "min_snr is for `precision: auto`");
+    if (snrNode)
+      options_.autoPrecision->minSnr = minSnr;
     if (single.empty() == options_.functions.empty())
       return complain(root, "a recipe has either `model:`, for a package of one function, or "
                             "`functions:`");

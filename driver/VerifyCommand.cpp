@@ -3,6 +3,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/InputSets.h"
 #include "driver/InputSyntax.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
@@ -34,6 +35,12 @@ constexpr Option loraAlphaOption{"lora-alpha", "ALPHA", "as compile's", 0, Scope
 constexpr Option loraScaleOption{"lora-scale", "SCALE", "as compile's", 0, Scope::Function};
 constexpr Option inputOption{"input", "NAME=FILE.npy",
                              "an input's array in place of random numbers", 0, Scope::Function};
+constexpr Option inputsOption{"inputs", "FOLDER",
+                              "arrays that an app gives, a set for each draw: NAME.npy, .npz, PNG, "
+                              "JPEG, or folders of them",
+                              0, Scope::Function};
+constexpr Option inputScaleOption{"input-scale", "S",
+                                  "the standard deviation of random floats (1)"};
 constexpr Option rangeOption{"range", "NAME=LOW..HIGH",
                              "the bounds of an input's random integers (0 and 1, or the length of "
                              "what it indexes)",
@@ -48,7 +55,10 @@ constexpr Option computeOption{"compute", "fp32|native",
 constexpr Option absoluteOption{"atol", "A", "the absolute tolerance (see below)"};
 constexpr Option relativeOption{"rtol", "R", "the relative tolerance (see below)"};
 constexpr Option seedOption{"seed", "S", "of the random inputs (0)"};
-constexpr Option drawsOption{"draws", "N", "how many sets of random inputs (1)"};
+constexpr Option drawsOption{"draws", "N",
+                             "how many sets of inputs (1, or those of --inputs); of random floats "
+                             "the third is of larger ones, the fourth has spikes, the fifth is "
+                             "positive"};
 constexpr Option stepsOption{"steps", "N",
                              "calls for each set, with other random inputs each, on the same "
                              "states, which are compared with the model's tensors after each (1)"};
@@ -57,8 +67,9 @@ constexpr Option bisectOption{
     "after a failure, names the first operation that leaves the model, the "
     "first at which fp16 leaves fp32, and the first overflow or NaN"};
 constexpr const Option *functionOptions[] = {
-    &functionOption,  &againstOption,   &adapterOption, &adapterRootOption, &allowUnmatchedOption,
-    &loraAlphaOption, &loraScaleOption, &inputOption,   &rangeOption,       &imageOption};
+    &functionOption,       &againstOption,   &adapterOption,   &adapterRootOption,
+    &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption, &inputOption,
+    &inputsOption,         &rangeOption,     &imageOption};
 constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
                                             &drawsOption,    &stepsOption,    &computeOption,
                                             &bisectOption};
@@ -68,6 +79,9 @@ constexpr Section sections[] = {
     {"In general", generalOptions},
 };
 
+/// Seconds after which something is said of what is being done.
+constexpr double kPatience = 2;
+
 /// One function to verify.
 struct Target {
   std::optional<std::string> function;
@@ -75,6 +89,7 @@ struct Target {
   bool allowUnmatched = false;
   std::optional<adapters::GivenScale> scale;
   std::vector<std::string> inputs, ranges;
+  std::optional<std::string> sets; ///< a folder
   std::map<std::string, mil::PixelArithmetic> pixels;
 };
 
@@ -106,6 +121,10 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       target.scale = *scale;
     } else if (item.option == &inputOption) {
       target.inputs.push_back(item.value);
+    } else if (item.option == &inputsOption) {
+      if (target.sets)
+        return usageError("--inputs is given twice for one function");
+      target.sets = item.value;
     } else if (item.option == &rangeOption) {
       target.ranges.push_back(item.value);
     } else if (item.option == &imageOption) {
@@ -130,6 +149,8 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       target.adapter = common.adapter;
     if (!target.adapterRoot)
       target.adapterRoot = common.adapterRoot;
+    if (!target.sets)
+      target.sets = common.sets;
     target.allowUnmatched |= common.allowUnmatched;
     if (!target.scale)
       target.scale = common.scale;
@@ -259,11 +280,12 @@ Expected<int> run(const Arguments &arguments) {
   auto steps = arguments.number(stepsOption, 1, 10000);
   auto absolute = arguments.real(absoluteOption, -1);
   auto relative = arguments.real(relativeOption, -1);
+  auto scale = arguments.real(inputScaleOption, 1);
   Error error = Error::success();
   for (auto *number : {&seed, &draws, &steps})
     if (!*number)
       error = joinErrors(std::move(error), number->takeError());
-  for (auto *number : {&absolute, &relative})
+  for (auto *number : {&absolute, &relative, &scale})
     if (!*number)
       error = joinErrors(std::move(error), number->takeError());
   if (error)
@@ -272,6 +294,9 @@ Expected<int> run(const Arguments &arguments) {
   if (*draws == 0)
     return usageError("--draws is at least 1");
   options.draws = unsigned(*draws);
+  if (!(*scale > 0))
+    return usageError("--input-scale {0}: a number above 0 is wanted", *scale);
+  options.inputScale = *scale;
   if (*steps == 0)
     return usageError("--steps is at least 1");
   options.steps = unsigned(*steps);
@@ -304,13 +329,24 @@ Expected<int> run(const Arguments &arguments) {
         return input.takeError();
       own.inputs.push_back(std::move(*input));
     }
+    if (target.sets) {
+      auto sets = readInputSets(*target.sets, **function);
+      if (!sets)
+        return sets.takeError();
+      own.sets = std::move(*sets);
+      if (!arguments.has(drawsOption))
+        own.draws = unsigned(own.sets.size());
+    }
     auto model = modelOf(target, *path);
     if (!model)
       return model.takeError();
     auto part = libTorch();
     if (!part)
       return part.takeError();
+    ProgressLine line(/*quiet=*/false, kPatience);
+    own.progress = [&](StringRef what) { line.show(what); };
     auto report = (*part)->verify(**function, *model, std::move(own));
+    line.clear();
     if (!report)
       return report.takeError();
     if (Error failure = mil::checkUnchanged(**package))

@@ -2,6 +2,7 @@
 // names the outputs.
 #include "frontend/Frontend.h"
 
+#include "frontend/Proceed.h"
 #include "frontend/archive/EqualRecords.h"
 #include "frontend/exported/ExportedFunction.h"
 #include "frontend/live/ModuleView.h"
@@ -12,6 +13,7 @@
 #include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "mil/MappedStorage.h"
+#include "support/Failure.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -65,7 +67,7 @@ struct Models::State {
     forgetLast();
     auto loaded = ExportedModel::load(path);
     if (!loaded)
-      return loaded.takeError();
+      return classify(loaded.takeError(), FailureKind::File);
     lastPath = path;
     return lastExported = std::move(*loaded);
   }
@@ -76,7 +78,7 @@ struct Models::State {
     forgetLast();
     auto loaded = loadTorchScript(path);
     if (!loaded)
-      return loaded.takeError();
+      return classify(loaded.takeError(), FailureKind::File);
     lastPath = path;
     return &last.emplace(std::move(*loaded));
   }
@@ -173,9 +175,14 @@ Expected<std::shared_ptr<const mil::ModuleTree>> Models::describe(const ModelFun
   return tree;
 }
 
+/// Thrown where ProceedScope says no: no net for errors of operations catches it.
+struct Stopped {};
+
 static Error attempt(llvm::function_ref<Error()> lower) {
   try {
     return lower();
+  } catch (const Stopped &) {
+    return makeFailure(FailureKind::Cancelled, "cancelled while it was lowered");
   } catch (const c10::Error &error) {
     return makeError("{0}", torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
@@ -200,6 +207,8 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   auto source = state_->open(declared);
   if (!source)
     return source.takeError();
+  if (Error error = source->exported ? Error::success() : checkSignature(source->module, declared))
+    return addContext(classify(std::move(error), FailureKind::Option), declared.model);
   ParameterNames names(source->module._ivalue());
   EngineOptions engine;
   engine.originOf = [&](const at::Tensor &tensor) { return names.originOf(tensor); };
@@ -211,6 +220,8 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
     };
   WalkOptions walk;
   walk.locationOf = [&](const torch::jit::Node &node, const mil::Name &modulePath) {
+    if (!ProceedScope::mayProceed())
+      throw Stopped();
     return state_->sources.locate(node, modulePath);
   };
   std::optional<ModuleBorders> borders;
@@ -227,7 +238,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
                     .overlapping = [&](const at::Tensor &t) { return names.overlapping(t); },
                     .tensorPaths = [&] { return names.paths(); }});
   if (Error error = states.begin())
-    return addContext(std::move(error), declared.model);
+    return addContext(classify(std::move(error), FailureKind::Option), declared.model);
   engine.states = &states;
   while (true) {
     mil::Function *function = program.addFunction(declared.name);
@@ -274,7 +285,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
       llvm::consumeError(std::move(error));
       continue;
     }
-    return addContext(std::move(error), declared.model);
+    return addContext(classify(std::move(error), FailureKind::Unsupported), declared.model);
   }
 }
 

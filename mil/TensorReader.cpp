@@ -574,23 +574,51 @@ static TensorData widened(const TensorData &tensor) {
   }
 }
 
+/// Counts what is no finite number among `count` elements whose bits `Bits` holds. The first loop
+/// is for all but a few tiles.
+template <typename Bits, Bits infinity>
+static void countNonFinite(const uint8_t *bytes, int64_t count, Saturation &saturation) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i)
+    found += (load<Bits>(bytes, i) & infinity) == infinity;
+  if (!found)
+    return;
+  constexpr Bits magnitude = Bits(~Bits(0)) >> 1;
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits = load<Bits>(bytes, i) & magnitude;
+    saturation.infinite += bits == infinity;
+    saturation.nan += bits > infinity;
+  }
+}
+
+static void countNonFinite(DType dtype, const uint8_t *bytes, int64_t count,
+                           Saturation &saturation) {
+  if (dtype == DType::F16)
+    countNonFinite<uint16_t, 0x7C00>(bytes, count, saturation);
+  else if (dtype == DType::BF16)
+    countNonFinite<uint16_t, 0x7F80>(bytes, count, saturation);
+  else if (dtype == DType::F32)
+    countNonFinite<uint32_t, 0x7F800000>(bytes, count, saturation);
+}
+
 void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,
                    Saturation &saturation) {
   assert(begin >= 0 && begin + count <= reader.tensor().numElements());
-  if (readNode(reader.tensor().node(), begin, count, out) == 0 ||
-      reader.tensor().dtype() != DType::F16)
-    return;
-  std::vector<float> wide(count);
-  readFloats(widened(reader.tensor()), begin, count, wide.data());
-  constexpr uint16_t infinity = 0x7C00, largest = 0x7BFF;
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits = load<uint16_t>(out, i);
-    if ((bits & 0x7FFF) != infinity || !std::isfinite(wide[i]))
-      continue;
-    store(out, i, uint16_t((bits & 0x8000) | largest));
-    ++saturation.count;
-    saturation.largest = std::max(saturation.largest, std::abs(wide[i]));
+  DType dtype = reader.tensor().dtype();
+  if (readNode(reader.tensor().node(), begin, count, out) != 0 && dtype == DType::F16) {
+    std::vector<float> wide(count);
+    readFloats(widened(reader.tensor()), begin, count, wide.data());
+    constexpr uint16_t infinity = 0x7C00, largest = 0x7BFF;
+    for (int64_t i = 0; i < count; ++i) {
+      uint16_t bits = load<uint16_t>(out, i);
+      if ((bits & 0x7FFF) != infinity || !std::isfinite(wide[i]))
+        continue;
+      store(out, i, uint16_t((bits & 0x8000) | largest));
+      ++saturation.count;
+      saturation.largest = std::max(saturation.largest, std::abs(wide[i]));
+    }
   }
+  countNonFinite(dtype, out, count, saturation);
 }
 
 static void releaseNode(const TensorData &tensor, int64_t begin, int64_t count) {

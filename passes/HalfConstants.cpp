@@ -9,7 +9,9 @@
 //   anything else                 reported: the operation stays in fp32
 #include "passes/HalfConstants.h"
 
+#include "passes/HalfBorders.h"
 #include "passes/Match.h"
+#include "support/Half.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
@@ -22,17 +24,21 @@ using namespace mil;
 
 namespace {
 
+/// Whole numbers up to this one are numbers of fp16.
+constexpr double kLargestWhole = 2048;
 constexpr double kLargest = 65504, kSmallest = 0x1p-24, kMasked = -3e4;
 /// As coremltools reads it: what is larger stands for infinity.
 constexpr double kLikeInfinity = 1e38;
-/// Owned constants, and masks anywhere, of up to this many elements are looked through.
+/// Constants that no model holds but the compiler made, and masks anywhere, of up to this many
+/// elements are looked through. Larger weights are the weight writer's: it saturates what fp16 does
+/// not hold while it reads them anyway.
 constexpr int64_t kCheckedElements = 4 << 20;
 /// As in coremltools: larger ones may well hold values that vanish.
 constexpr int64_t kVanishingElements = 400;
 /// So many operations are looked at on the way from a mask to its softmax.
 constexpr size_t kMaskPath = 64;
 
-/// Reading the tensor costs little: it is small, or its bytes are in memory already.
+/// Reading the tensor costs little: it is small, or the compiler made it in memory.
 bool isCheap(const TensorData &tensor) {
   const TensorData::Node &node = tensor.node();
   if (node.kind == TensorData::Kind::Computed)
@@ -41,7 +47,8 @@ bool isCheap(const TensorData &tensor) {
     return true;
   if (tensor.byteSize() <= kSmallBytes)
     return llvm::all_of(node.inputs, isCheap);
-  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release))
+  if (tensor.numElements() > kCheckedElements || (node.storage && node.storage->release) ||
+      !parametersOf(tensor).empty())
     return false;
   return llvm::all_of(node.inputs, isCheap);
 }
@@ -50,33 +57,6 @@ bool isCheap(const TensorData &tensor) {
 bool isMaskSized(const TensorData &tensor) {
   return tensor.kind() != TensorData::Kind::Computed && tensor.numElements() <= kCheckedElements &&
          llvm::all_of(tensor.node().inputs, isMaskSized);
-}
-
-/// Elements come out as they went in, if need be somewhere else.
-bool movesElements(OpKind kind) {
-  switch (kind) {
-  case OpKind::cast:
-  case OpKind::concat:
-  case OpKind::expand_dims:
-  case OpKind::fill:
-  case OpKind::fill_like:
-  case OpKind::gather:
-  case OpKind::identity:
-  case OpKind::pad:
-  case OpKind::reshape:
-  case OpKind::select:
-  case OpKind::slice_by_index:
-  case OpKind::slice_by_size:
-  case OpKind::slice_update:
-  case OpKind::split:
-  case OpKind::squeeze:
-  case OpKind::stack:
-  case OpKind::tile:
-  case OpKind::transpose:
-    return true;
-  default:
-    return false;
-  }
 }
 
 /// How the result reaches a softmax, through sums, choices, casts, maxima and views.
@@ -138,6 +118,13 @@ bool isIdleBound(const Op &op, unsigned param, double bound) {
   }
 }
 
+/// Keeps something from being 0, which the smallest number does as well.
+bool isGuard(const Op &op, unsigned param) {
+  return op.is(OpKind::maximum) || op.is(OpKind::minimum) || op.is(OpKind::clip) ||
+         isOrder(op.kind()) || movesElements(op.kind()) ||
+         llvm::StringRef(op.info().params[param].name) == "epsilon";
+}
+
 } // namespace
 
 ConstantRole roleOf(const Op &op, unsigned param) {
@@ -162,7 +149,7 @@ ConstantRole roleOf(const Op &op, unsigned param) {
 
 HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor,
                           ConstantRole role) {
-  HalfConstant result{tensor.cast(DType::F16), std::nullopt, std::nullopt, false};
+  HalfConstant result{tensor.cast(DType::F16)};
   bool reachesMask = role == ConstantRole::Mask || role == ConstantRole::Guarded;
   if (!isCheap(tensor) && !(reachesMask && isMaskSized(tensor)))
     return result;
@@ -178,10 +165,16 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
     }
     values = std::move(*read);
   }
+  result.wasRead = true;
   bool mayNotVanish = int64_t(values.size()) < kVanishingElements;
   double largest = 0;
   for (double v : values)
     largest = std::max(largest, std::abs(v));
+  if (largest > kLargestWhole && largest <= kLargest &&
+      llvm::all_of(values, [](double v) { return v == std::nearbyint(v); }))
+    for (double v : values)
+      if (!result.inexact && halfToFloat(floatToHalf(float(v))) != float(v))
+        result.inexact = v;
   if (largest < kLargest && !mayNotVanish) // as nearly all weights
     return result;
   // An amount that every element gets is no mask, unless it stands for infinity.
@@ -205,6 +198,8 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
       }
     } else if (v != 0 && std::abs(v) <= kSmallest / 2 && mayNotVanish) {
       v = std::copysign(kSmallest, v);
+      if (same && !isGuard(op, param))
+        result.vanished = was;
     }
     differs |= v != was && !std::isnan(was);
   }

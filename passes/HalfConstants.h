@@ -20,9 +20,15 @@ struct HalfConstant {
   mil::TensorData tensor;
   /// The first value that is beyond fp16 and has no counterpart in it: the operation has to be
   /// computed in fp32.
-  std::optional<double> beyond;
+  std::optional<double> beyond = std::nullopt;
   /// The first value that saturated because it stands for infinity.
-  std::optional<double> saturated;
+  std::optional<double> saturated = std::nullopt;
+  /// What it holds everywhere is smaller than what fp16 has. The tensor holds the smallest number
+  /// in its place.
+  std::optional<double> vanished = std::nullopt;
+  /// It holds whole numbers, and this one becomes another.
+  std::optional<double> inexact = std::nullopt;
+  bool wasRead = false; ///< else it is large and lies in a file
   /// It holds values beyond fp16: another operation may do something else about them.
   bool dependsOnUse = false;
 };

@@ -24,6 +24,12 @@ namespace plait::passes {
 
 using namespace mil;
 
+Shape joinedShape(llvm::ArrayRef<Dim> shape) {
+  Shape joined(shape.take_back(kMaxRank));
+  joined[0] = numElements(shape.drop_back(kMaxRank - 1));
+  return joined;
+}
+
 namespace {
 
 bool isHigh(const Value *value) {
@@ -41,13 +47,6 @@ std::optional<Shape> sourceShape(const Value *x) {
       return std::nullopt;
   }
   return Shape(x->type.shape());
-}
-
-/// At most kMaxRank axes: the first ones are joined.
-Shape joinedShape(llvm::ArrayRef<Dim> shape) {
-  Shape joined(shape.take_back(kMaxRank));
-  joined[0] = numElements(shape.drop_back(kMaxRank - 1));
-  return joined;
 }
 
 Shape plainShape(const Value *x) {
@@ -221,7 +220,7 @@ RankRule elementwiseRankRule(OpKind kind) {
 }
 
 bool limitRank(Program &program, PassContext &) {
-  bool changed = false;
+  bool changed = limitRegionRanks(program);
   walk(program, [&](Op &op) {
     if (llvm::none_of(op.operands(), [](const Operand &operand) { return isHigh(operand); }) &&
         llvm::none_of(op.results(), [](const auto &result) { return isHigh(result.get()); }))

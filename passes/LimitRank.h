@@ -13,6 +13,11 @@ inline constexpr unsigned kMaxRank = 5;
 /// What the result of a reshape, squeeze or expand_dims is made of; null for other values.
 mil::Value *reshapeSource(const mil::Value *value);
 
+/// At most kMaxRank axes: the first ones are joined.
+mil::Shape joinedShape(llvm::ArrayRef<mil::Dim> shape);
+/// Results and variables of branches and loops (LimitRankRegions.cpp).
+bool limitRegionRanks(mil::Program &program);
+
 /// Runs of neighbouring axes that become one axis each.
 class AxisGroups {
 public:

@@ -25,6 +25,11 @@ struct Options {
   /// Weights of several functions are kept equal: no pass replaces one unless all its users change
   /// alike. Off: each function is optimised by itself.
   bool share = true;
+  /// With F16: operations that are computed in fp32 all the same; empty for none. Asked once of
+  /// each operation that could be computed in fp16.
+  std::function<bool(const mil::Op &)> keepFloat32;
+  /// Large weights that lie in files are read as well, for values beyond fp16: some were found.
+  bool readsWeights = false;
   /// What functions are written for.
   mil::Opset target = mil::kDefaultOpset;
 };

@@ -1,6 +1,8 @@
 // The compilation pipeline, top to bottom, with the reason for each place.
 #include "passes/Pipeline.h"
 
+#include "support/Failure.h"
+
 #include <iterator>
 
 namespace plait::passes {
@@ -33,9 +35,11 @@ public:
       hooks.before(program);
   }
 
-  /// Runs one pass; after an error nothing runs any more.
+  /// Runs one pass; after an error or a cancellation nothing runs any more.
   bool run(const PassInfo &pass) {
-    if (failure_)
+    if (hooks_.proceed && !cancelled_ && !hooks_.proceed())
+      cancelled_ = true;
+    if (failure_ || cancelled_)
       return false;
     bool changed = pass.run(program_, context_);
     if (hooks_.after)
@@ -63,7 +67,10 @@ public:
     }
   }
 
+  bool failed() const { return failure_.has_value(); }
   Error takeError() {
+    if (cancelled_)
+      return makeFailure(FailureKind::Cancelled, "cancelled between passes");
     if (!failure_)
       return Error::success();
     return makeError("pass {0} made the program ill-formed; this is a bug in plait: {1}",
@@ -75,6 +82,7 @@ private:
   PassContext &context_;
   const PipelineHooks &hooks_;
   std::optional<std::string> failure_;
+  bool cancelled_ = false;
   llvm::StringRef failedPass_;
 };
 
@@ -108,10 +116,13 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   // Patterns of many operations first, before their pieces are taken into neighbours.
   runner.run(fuseActivation);
   runner.run(fuseLayerNorm);
+  runner.run(fuseRmsNorm);    // what fuse-layer-norm leaves: no mean is taken off
+  runner.run(fuseReductions); // what neither of them takes
 
   // A transpose that is a flag is no obstacle to linear.
   runner.run(fuseTransposeMatmul);
   runner.run(fuseLinear);
+  runner.run(scaleOperands); // of the products that are left: neither operand is a constant
 
   // LoRA branches are pairs of linears by now. Before fold-batch-norm, which would take a scale
   // into the factor next to it and not into the one that no other function uses.
@@ -128,6 +139,9 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(legalizeDevice);
 
   // After every pass that computes with weights: those compute in fp32 and are rounded once.
+  if (hooks.beforeHalf && !runner.failed())
+    if (Error error = hooks.beforeHalf(program, context))
+      return error;
   runner.run(toHalf);
   cleanUp(runner);
 

@@ -12,8 +12,13 @@ struct PipelineHooks {
   /// Called after each pass that changed the program; an error ends the run and is reported with
   /// the name of the pass.
   std::function<Error(const mil::Program &)> verify;
+  /// Called before to-half, while everything is in fp32; it may set the options of that pass. An
+  /// error ends the run.
+  std::function<Error(const mil::Program &, PassContext &)> beforeHalf;
   /// Called after each pass that ran; `--print-after` and tests look at the program here.
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
+  /// Asked before each pass, where it is one; false ends the run with an error.
+  std::function<bool()> proceed;
 };
 
 /// Removes operations of a freshly lowered function that are unused or there twice, most of them

@@ -18,12 +18,23 @@
 //                                 result, with a warning. Masks and idle bounds saturate
 //                                 (HalfConstants.cpp)
 //   a value that would become 0   becomes the smallest that does not, in constants of fewer than
-//                                 400 elements: an epsilon must not vanish
-//   a large mapped weight         is not read, unless it is added to what a softmax takes: the
-//                                 writer saturates it and counts what overflows
+//                                 400 elements: an epsilon must not vanish; with a warning where
+//                                 it is added, and in fp32 where it is a factor
+//   whole numbers beyond 2048     are rounded, with a warning
+//   a large mapped weight         is not read, unless it is added to what a softmax takes. Where
+//                                 the writer finds values beyond fp16, all is compiled once more
+//                                 with Options::readsWeights
+//
+// What fp16 would turn into other numbers, such as positions and angles, stays in fp32
+// (ExactNumbers.h), and what is asked for (Options::keepFloat32). Operations that only move numbers
+// are on the side where fewest casts are (HalfBorders.h).
+#include "passes/ExactNumbers.h"
+#include "passes/HalfBorders.h"
 #include "passes/HalfConstants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
+
+#include "mil/SaturatedRead.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
@@ -54,6 +65,8 @@ bool keepsFloat32(const Op &op, unsigned param) {
   case OpKind::log:
   case OpKind::rsqrt:
     return param != 0;
+  case OpKind::resample: // places in an image
+    return param == resample::coordinates;
   default: {
     DTypeSet domain = op.info().params[param].domain;
     return domain && !contains(domain, DType::F16);
@@ -106,7 +119,19 @@ public:
   explicit Halver(PassContext &context) : context_(context) {}
 
   bool run(Function &function) {
-    visit(function.body());
+    exact_ = exactOperations(function);
+    llvm::DenseSet<const Op *> half;
+    std::vector<Op *> order;
+    mil::walk(function.body(), [&](Op &op) {
+      if (!mayBeHalf(op))
+        return;
+      half.insert(&op);
+      order.push_back(&op);
+    });
+    llvm::DenseSet<const Op *> wide = wideMoves(function, half);
+    for (Op *op : order)
+      if (!wide.contains(op))
+        convert(*op);
     for (Op *cast : casts_)
       if (cast->isUnused())
         cast->erase();
@@ -116,19 +141,14 @@ public:
   }
 
 private:
-  void visit(Block &block) {
-    for (auto it = block.begin(); it != block.end();) {
-      Op &op = *it++;
-      for (const auto &inner : op.blocks())
-        visit(*inner);
-      if (op.info().half == HalfPolicy::Cast && !isPixelArithmetic(op))
-        convert(op);
-    }
-  }
-
-  void convert(Op &op) {
+  /// What of an operation becomes fp16.
+  struct Operands {
     llvm::SmallVector<Operand *, 4> wide;
     llvm::SmallVector<unsigned, 4> params;
+  };
+
+  Operands operandsOf(Op &op) {
+    Operands found;
     for (unsigned param = 0; param < op.numParams(); ++param) {
       if (keepsFloat32(op, param))
         continue;
@@ -137,15 +157,32 @@ private:
           continue;
         // What is decompressed to fp32 cannot be cast and stay a constant.
         if (isCompileTime(operand.get()) && !constTensor(operand.get()))
-          return;
-        wide.push_back(&op.operands()[&operand - op.operands().data()]);
-        params.push_back(param);
+          return {};
+        found.wide.push_back(&op.operands()[&operand - op.operands().data()]);
+        found.params.push_back(param);
       }
     }
-    if (wide.empty() || staysWide(op, wide, params))
-      return;
+    return found;
+  }
+
+  bool mayBeHalf(Op &op) {
+    // Which class was drawn is a number of the operand's type.
+    if (op.info().half != HalfPolicy::Cast || op.is(OpKind::random_categorical) ||
+        isPixelArithmetic(op))
+      return false;
+    Operands operands = operandsOf(op);
+    if (operands.wide.empty())
+      return false;
+    bool kept =
+        exact_.contains(&op) || (context_.options.keepFloat32 && context_.options.keepFloat32(op));
+    // In any case: what is large is followed.
+    return !staysWide(op, operands.wide, operands.params) && !kept;
+  }
+
+  void convert(Op &op) {
+    Operands operands = operandsOf(op);
     llvm::SmallVector<Value *, 4> before;
-    for (auto [operand, param] : llvm::zip(wide, params)) {
+    for (auto [operand, param] : llvm::zip(operands.wide, operands.params)) {
       before.push_back(operand->get());
       operand->set(half(*operand, param));
     }
@@ -153,7 +190,7 @@ private:
     for (const auto &result : op.results())
       types.push_back(result->type);
     if (!retype(&op)) {
-      for (auto [operand, value] : llvm::zip(wide, before))
+      for (auto [operand, value] : llvm::zip(operands.wide, before))
         operand->set(value);
       return;
     }
@@ -172,7 +209,15 @@ private:
       bool large = large_.contains(value);
       stays |= large && !isLayer(op);
       if (constTensor(value)) {
-        if (auto beyond = narrow(*operand, param).beyond) {
+        const HalfConstant &constant = narrow(*operand, param);
+        if (constant.vanished && (op.is(OpKind::mul) || op.is(OpKind::real_div))) {
+          context_.warning("function {0}: constant '{1}'{2} holds {3:.2g}, which fp16 has not: "
+                           "{4}{5} is computed in fp32",
+                           op.parent()->function()->name, value->name, place(*value->def()),
+                           *constant.vanished, op.info().name, place(op));
+          stays = true;
+        }
+        if (auto beyond = constant.beyond) {
           context_.warning("function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of "
                            "fp16: {4}{5} is computed in fp32",
                            op.parent()->function()->name, value->name, place(*value->def()),
@@ -233,6 +278,17 @@ private:
                          "it becomes {4:.2f}; --precision fp32 keeps it",
                          value->block()->function()->name, value->name, place(*def),
                          *half.saturated, std::copysign(65504, *half.saturated));
+      if (half.vanished)
+        context_.warning("function {0}: constant '{1}'{2} holds {3:.2g}, which is 0 in fp16: it "
+                         "becomes {4:.2g}; --keep-fp32 '{5}' keeps it",
+                         value->block()->function()->name, value->name, place(*user),
+                         *half.vanished, std::copysign(0x1p-24, *half.vanished),
+                         user->result()->name);
+      if (half.inexact)
+        context_.warning("function {0}: constant '{1}'{2} holds the whole number {3:.0f}, which "
+                         "fp16 rounds; --keep-fp32 '{4}' keeps it",
+                         value->block()->function()->name, value->name, place(*user), *half.inexact,
+                         user->result()->name);
       constants_.insert(def);
       known = builder.constant(half.tensor, name);
       constants_.insert(known->def());
@@ -260,9 +316,36 @@ private:
     const Op &user = *operand.owner();
     ConstantRole role = roleOf(user, param);
     auto &known = narrowed_[{operand.get(), role}];
-    if (!known || known->dependsOnUse)
+    if (!known || known->dependsOnUse) {
       known = halfConstant(user, param, *constTensor(operand.get()), role);
+      if (context_.options.readsWeights && !known->wasRead) {
+        auto &beyond = largestBeyond_[operand.get()];
+        if (!beyond)
+          beyond = largestBeyond(known->tensor);
+        if (*beyond > 0)
+          known->beyond = *beyond;
+      }
+    }
     return *known;
+  }
+
+  /// The greatest magnitude beyond fp16 in an fp16 tensor, before it was rounded; 0 where all is
+  /// within. What cannot be read is the writer's to refuse.
+  double largestBeyond(const TensorData &tensor) {
+    auto reader = TensorReader::create(tensor, context_.evaluator);
+    if (!reader) {
+      llvm::consumeError(reader.takeError());
+      return 0;
+    }
+    Saturation saturation;
+    constexpr int64_t step = 1 << 20;
+    std::vector<uint8_t> bytes(step * byteSize(DType::F16, 1));
+    for (int64_t begin = 0, count; begin < tensor.numElements(); begin += count) {
+      count = std::min(step, tensor.numElements() - begin);
+      readSaturated(*reader, begin, count, bytes.data(), saturation);
+      reader->release(begin, count);
+    }
+    return saturation.largest;
   }
 
   using RoleKey = llvm::PointerIntPair<Value *, 2, ConstantRole>;
@@ -271,6 +354,8 @@ private:
   llvm::DenseMap<Value *, Value *> halves_; ///< the fp16 form of a value that is no constant
   llvm::DenseMap<RoleKey, Value *> constantHalves_;
   llvm::DenseMap<RoleKey, std::optional<HalfConstant>> narrowed_;
+  llvm::DenseSet<const Op *> exact_;    ///< kept in fp32
+  llvm::DenseMap<const Value *, std::optional<double>> largestBeyond_;
   llvm::DenseSet<const Value *> large_; ///< may lie beyond fp16, and stay in fp32
   std::vector<Op *> casts_;
   llvm::SetVector<Op *> constants_; ///< that may have lost their last use

@@ -5,6 +5,7 @@
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringExtras.h"
 #include <cmath>
 
 namespace plait::runtime {
@@ -295,8 +296,21 @@ std::string Bisection::placeOf(unsigned point) const {
 
 Finding Bisection::findingAt(unsigned point, std::optional<Comparison> comparison) const {
   const Op &op = *points_[point].op;
-  return {describe(op, /*withLocation=*/false), op.result(points_[point].result)->name.str(),
-          placeOf(point), std::move(comparison)};
+  Finding finding{describe(op, /*withLocation=*/false),
+                  op.result(points_[point].result)->name.str(),
+                  placeOf(point),
+                  std::move(comparison),
+                  {}};
+  for (const mil::Operand &operand : op.operands())
+    if (const mil::TensorData *tensor = mil::constTensor(operand))
+      for (const std::string &path : parametersOf(*tensor)) {
+        std::string module = llvm::StringRef(path).rsplit('.').first.str();
+        bool isOwn = op.location && llvm::StringRef(op.location.module()) == module;
+        if (!isOwn && llvm::StringRef(path).contains('.') &&
+            !llvm::is_contained(finding.modules, module))
+          finding.modules.push_back(module);
+      }
+  return finding;
 }
 
 BisectReport Bisection::report(bool traced) {
@@ -404,7 +418,12 @@ Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<Name
 }
 
 static std::string describe(const Finding &finding) {
-  return finding.operation + (finding.place.empty() ? "" : " (" + finding.place + ")");
+  std::string text = finding.operation;
+  if (!finding.place.empty())
+    text += " (" + finding.place + ")";
+  if (!finding.modules.empty())
+    text += ", which has taken in parameters of '" + llvm::join(finding.modules, "', '") + "'";
+  return text;
 }
 
 std::vector<std::string> describe(const BisectReport &report) {

@@ -26,6 +26,9 @@ struct Finding {
   /// the model says.
   std::string place;
   std::optional<Comparison> comparison;
+  /// Modules that parameters of the operation are of, beside the one it is in: a convolution has
+  /// taken in the batch norm behind it. Known where the package says them.
+  std::vector<std::string> modules{};
 };
 
 struct BisectReport {

@@ -4,7 +4,7 @@
 #include "runtime/RuntimeEvaluator.h"
 #include "support/TorchMessage.h"
 
-#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/ScopeExit.h"
 #include <chrono>
 
@@ -43,6 +43,7 @@ Expected<std::unique_ptr<Interpreter>> Interpreter::create(const mil::Function &
   }
   auto interpreter = std::unique_ptr<Interpreter>(new Interpreter(function, std::move(options)));
   interpreter->findLastUses(function.body());
+  interpreter->findReusedWeights();
   return interpreter;
 }
 
@@ -75,6 +76,50 @@ void Interpreter::findLastUses(const Block &block) {
     last.erase(output.get());
   for (const auto &[value, op] : last)
     lastUses_[op].push_back(value);
+}
+
+void Interpreter::findReusedWeights() {
+  struct Uses {
+    unsigned count = 0;
+    const Op *last = nullptr; ///< in the function's body
+  };
+  llvm::MapVector<const Value *, Uses> uses;
+  // A use in a loop is many. What only a decompressed weight is made of is needed once.
+  auto use = [&](auto &self, const Value *value, const Op *top, unsigned times) -> void {
+    if (!mil::isCompileTime(value) || value->def()->is(OpKind::const_))
+      return;
+    Uses &known = uses[value];
+    bool isFirst = known.count == 0;
+    known.count += times;
+    known.last = top;
+    if (isFirst)
+      for (const mil::Operand &operand : value->def()->operands())
+        self(self, operand.get(), top, 1);
+  };
+  auto visit = [&](auto &self, const Op &op, const Op *top, unsigned times) -> void {
+    if (op.info().traits & mil::Constexpr)
+      return;
+    for (const mil::Operand &operand : op.operands())
+      use(use, operand.get(), top, times);
+    unsigned inside = op.is(OpKind::while_loop) ? 2 : times;
+    for (const auto &block : op.blocks()) {
+      for (const Op &inner : *block)
+        self(self, inner, top, inside);
+      for (const mil::Operand &output : block->outputs())
+        use(use, output.get(), top, inside);
+    }
+  };
+  for (const Op &op : function_.body())
+    visit(visit, op, &op, 1);
+  for (const mil::Operand &output : function_.outputs())
+    use(use, output.get(), nullptr, 1);
+  for (const auto &[value, known] : uses) {
+    if (known.count < 2)
+      continue;
+    reused_.insert(value);
+    if (known.last)
+      lastUses_[known.last].push_back(value);
+  }
 }
 
 void Interpreter::release(const Op &op) {
@@ -191,11 +236,8 @@ Datum Interpreter::lookup(const Value &value) {
     return it->second;
   }
   const Op &op = *value.def();
-  if (!op.is(OpKind::const_)) {
-    auto results = evaluate(op);
-    TORCH_CHECK(results, llvm::toString(results.takeError()));
-    return (*results)[value.index()];
-  }
+  if (!op.is(OpKind::const_))
+    return decompressed(value);
   const mil::TensorData *data = op.val().tensor();
   if (!data)
     return Datum::ofLiteral(op.val());
@@ -209,6 +251,22 @@ Datum Interpreter::lookup(const Value &value) {
   auto tensor = toTensor(*data, options_.compute, &evaluator);
   TORCH_CHECK(tensor, llvm::toString(tensor.takeError()));
   return Datum(*tensor);
+}
+
+Datum Interpreter::decompressed(const Value &value) {
+  if (auto it = values_.find(&value); it != values_.end()) {
+    Datum datum = it->second;
+    if (!reused_.contains(&value))
+      values_.erase(it);
+    return datum;
+  }
+  auto results = evaluate(*value.def());
+  TORCH_CHECK(results, llvm::toString(results.takeError()));
+  // The other results too: a mask and what is not zero are asked for one after the other.
+  for (auto [result, datum] : llvm::zip(value.def()->results(), *results))
+    if (reused_.contains(result.get()) || (result.get() != &value && result->hasUses()))
+      values_[result.get()] = datum;
+  return (*results)[value.index()];
 }
 
 Expected<Datum> Interpreter::settle(const Value &result, Datum datum) const {

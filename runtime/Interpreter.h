@@ -1,12 +1,14 @@
 // Runs a MIL function with LibTorch (private: includes torch; Runner.h is the face without it).
 //
 // Operations run in order; a value dies at its last use. Constants are never kept: a weight is read
-// where it lies each time an operation uses it, and constexpr_* weights are decompressed anew.
+// where it lies each time an operation uses it. A constexpr_* weight is decompressed at its first
+// use in a run and, where a loop or a second operation uses it, kept until the last one.
 #pragma once
 
 #include "runtime/Runner.h"
 #include "runtime/eval/Eval.h"
 
+#include "llvm/ADT/DenseSet.h"
 #include <functional>
 #include <map>
 
@@ -60,6 +62,7 @@ private:
       : function_(function), options_(std::move(options)) {}
 
   void findLastUses(const mil::Block &block);
+  void findReusedWeights();
   Error bindInput(const mil::Value &input, const mil::InputInfo *info, const at::Tensor &tensor,
                   std::map<std::string, int64_t> &symbols);
   Expected<Data> runOp(const mil::Op &op);
@@ -71,12 +74,15 @@ private:
   Expected<Datum> settle(const mil::Value &result, Datum datum) const;
   /// Throws c10::Error where a constant cannot be read.
   Datum lookup(const mil::Value &value);
+  /// The same of the result of a constexpr_* operation.
+  Datum decompressed(const mil::Value &value);
   void release(const mil::Op &op);
 
   const mil::Function &function_;
   Options options_;
   llvm::DenseMap<const mil::Value *, Datum> values_;
   llvm::DenseMap<const mil::Op *, llvm::SmallVector<const mil::Value *, 2>> lastUses_;
+  llvm::DenseSet<const mil::Value *> reused_; ///< results of constexpr_* that are used repeatedly
   mil::Block::iterator position_, end_;
   std::map<mil::OpKind, Timing> timings_;
 };

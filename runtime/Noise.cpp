@@ -162,6 +162,11 @@ Interpreter::Options unroundedOptions(const UnroundedWeights &weights) {
   return options;
 }
 
+bool isRandom(const mil::Op &op) {
+  return op.is(OpKind::random_bernoulli) || op.is(OpKind::random_categorical) ||
+         op.is(OpKind::random_normal) || op.is(OpKind::random_uniform);
+}
+
 bool computesInHalf(const mil::Function &function) {
   auto half = [](const auto &value) {
     return value->type.isTensor() && value->type.dtype() == DType::F16;

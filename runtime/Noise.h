@@ -24,6 +24,9 @@ namespace plait::runtime {
 /// Of a run without rounding; `weights` outlive it.
 Interpreter::Options unroundedOptions(const UnroundedWeights &weights);
 
+/// Whether it draws random numbers.
+bool isRandom(const mil::Op &op);
+
 /// Whether anything in it is fp16.
 bool computesInHalf(const mil::Function &function);
 

@@ -183,9 +183,35 @@ static llvm::SmallVector<int64_t, 5> shapeOf(const mil::Function &function, unsi
   return shape;
 }
 
+Distribution distributionOf(unsigned draw, double scale) {
+  switch (draw % 5) {
+  case 2:
+    return {8 * scale};
+  case 3:
+    return {scale, Distribution::Shape::Spikes};
+  case 4:
+    return {scale, Distribution::Shape::Positive};
+  default:
+    return {scale};
+  }
+}
+
+static double drawn(Generator &generator, const Distribution &distribution) {
+  double number = distribution.scale * generator.normal();
+  switch (distribution.shape) {
+  case Distribution::Shape::Normal:
+    return number;
+  case Distribution::Shape::Spikes:
+    return generator.integer({0, 49}) == 0 ? 30 * number : number;
+  case Distribution::Shape::Positive:
+    return std::max(number, 0.0);
+  }
+  return number;
+}
+
 Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
-                                                const llvm::StringMap<Range> &ranges,
-                                                unsigned draw) {
+                                                const llvm::StringMap<Range> &ranges, unsigned draw,
+                                                const Distribution &distribution) {
   for (const auto &entry : ranges) {
     auto input =
         llvm::find_if(function.inputs(), [&](const auto &i) { return i->name == entry.first(); });
@@ -211,7 +237,7 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
       range = Range{};
     std::vector<double> values(mil::numElements(shape));
     for (double &value : values)
-      value = range ? double(generator.integer(*range)) : generator.normal();
+      value = range ? double(generator.integer(*range)) : drawn(generator, distribution);
     // Rounded once, so that the tensor's bytes are at hand.
     auto bytes = TensorData::from<double>(DType::F64, shape, values).cast(dtype).bytes();
     if (!bytes)

@@ -20,6 +20,21 @@ std::optional<Range> indexBounds(const mil::Value &input);
 /// that is cast before all else.
 bool standsForBool(const mil::Value &input);
 
+/// What floats are drawn like.
+struct Distribution {
+  /// Of one set of inputs.
+  enum class Shape : uint8_t {
+    Normal,
+    Spikes,   ///< one element in fifty is thirty times as large: massive activations
+    Positive, ///< no negative ones: what a layer with a relu gives
+  };
+  double scale = 1; ///< the standard deviation
+  Shape shape = Shape::Normal;
+};
+
+/// Of draw after draw: normal, normal, eight times as large, with spikes, positive; and again.
+Distribution distributionOf(unsigned draw, double scale);
+
 /// Floats are drawn from the normal distribution and rounded to their type, bools from both values,
 /// integers from `ranges` by input name, else from indexBounds(), else from {0, 1}: what masks and
 /// flags hold, pixels of images from 0 to 255. A float input that reaches an index is drawn as an
@@ -27,6 +42,7 @@ bool standsForBool(const mil::Value &input);
 /// first, other sizes of their range.
 Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, uint64_t seed,
                                                 const llvm::StringMap<Range> &ranges = {},
-                                                unsigned draw = 0);
+                                                unsigned draw = 0,
+                                                const Distribution &distribution = {});
 
 } // namespace plait::runtime

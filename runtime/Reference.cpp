@@ -1,6 +1,7 @@
 // TorchScript models as references.
 #include "runtime/Reference.h"
 
+#include "runtime/NarrowArithmetic.h"
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
 #include "support/TorchMessage.h"
@@ -38,6 +39,12 @@ std::optional<DType> milType(at::ScalarType type) {
 static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs) {
   if (value.isTensor()) {
     at::Tensor tensor = value.toTensor().detach();
+    // Two outputs, as the compiled function has them.
+    if (tensor.is_complex()) {
+      if (Error error = flatten(at::real(tensor), outputs))
+        return error;
+      return flatten(at::imag(tensor), outputs);
+    }
     if (tensor.scalar_type() == at::kBFloat16)
       tensor = tensor.to(at::kFloat);
     auto dtype = milType(tensor.scalar_type());
@@ -171,6 +178,25 @@ private:
   std::vector<Kept> kept_;
 };
 
+/// Arguments that the compiled function takes as two inputs, NAME_real and NAME_imag, are one
+/// complex tensor of the method.
+std::vector<c10::IValue> withComplex(std::vector<c10::IValue> arguments,
+                                     llvm::ArrayRef<NamedTensor> inputs,
+                                     const c10::FunctionSchema &schema) {
+  std::vector<c10::IValue> joined;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    llvm::StringRef base = inputs[i].name;
+    if (i + 1 < arguments.size() && base.consume_back("_real") &&
+        inputs[i + 1].name == (base + "_imag").str() && schema.argumentIndexWithName(base.str())) {
+      joined.emplace_back(at::complex(arguments[i].toTensor(), arguments[i + 1].toTensor()));
+      ++i;
+    } else {
+      joined.push_back(std::move(arguments[i]));
+    }
+  }
+  return joined;
+}
+
 class LoadedReference final : public Reference::Impl {
 public:
   LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path)
@@ -182,7 +208,13 @@ public:
         inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
           before_.restore(); // a call that failed may have begun to write
           std::vector<TensorData> flat;
-          if (Error error = flatten(module_->forward(std::move(arguments)), flat))
+          const auto &schema = module_->get_method("forward").function().getSchema();
+          NarrowArithmetic narrow;
+          Error error = flatten(
+              module_->forward(withComplex(std::move(arguments), inputs, schema)), flat);
+          if (narrow.narrowest() && narrowest_ != DType::BF16)
+            narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
+          if (error)
             return error;
           return flat;
         });
@@ -213,10 +245,13 @@ public:
     return std::optional(std::move(copies[0]));
   }
 
+  std::optional<DType> narrowest() const override { return narrowest_; }
+
 private:
   std::shared_ptr<torch::jit::Module> module_;
   std::string path_;
   Attributes first_, before_;
+  std::optional<DType> narrowest_;
 };
 
 } // namespace

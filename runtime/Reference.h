@@ -24,6 +24,7 @@ public:
     virtual void reset() = 0;
     virtual void undo() = 0;
     virtual Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) = 0;
+    virtual std::optional<mil::DType> narrowest() const { return std::nullopt; }
   };
   explicit Reference(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -40,6 +41,8 @@ public:
   Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) const {
     return impl_->attribute(name);
   }
+  /// F16 or BF16 where calls so far computed in it, whatever they gave: the model rounds by itself.
+  std::optional<mil::DType> narrowest() const { return impl_->narrowest(); }
 
 private:
   std::shared_ptr<Impl> impl_;

@@ -63,23 +63,6 @@ llvm::DenseSet<const Op *> sourcesOf(const Value *output) {
   return sources;
 }
 
-/// The numbers that decide about whole numbers: the first floating-point ones on the way back.
-std::vector<const Value *> decidingOf(const Value *output) {
-  std::vector<const Value *> deciding;
-  llvm::DenseSet<const Value *> seen;
-  llvm::SmallVector<const Value *, 16> work{output};
-  while (!work.empty()) {
-    const Value *value = work.pop_back_val();
-    if (!seen.insert(value).second)
-      continue;
-    if (value != output && isFloating(*value))
-      deciding.push_back(value);
-    else if (value->def())
-      operandsOf(*value->def(), work);
-  }
-  return deciding;
-}
-
 std::vector<RoundingCause> causesOf(const Errors &errors, const Value *output) {
   std::vector<RoundingCause> causes;
   llvm::DenseSet<const Op *> sources = sourcesOf(output);
@@ -109,6 +92,22 @@ std::vector<RoundingCause> causesOf(const Errors &errors, const Value *output) {
 }
 
 } // namespace
+
+std::vector<const Value *> decidingOf(const Value *output) {
+  std::vector<const Value *> deciding;
+  llvm::DenseSet<const Value *> seen;
+  llvm::SmallVector<const Value *, 16> work{output};
+  while (!work.empty()) {
+    const Value *value = work.pop_back_val();
+    if (!seen.insert(value).second)
+      continue;
+    if (value != output && isFloating(*value))
+      deciding.push_back(value);
+    else if (value->def())
+      operandsOf(*value->def(), work);
+  }
+  return deciding;
+}
 
 Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tolerance &limit,
                          llvm::MutableArrayRef<OutputReport> reports) {

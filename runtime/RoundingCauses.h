@@ -13,6 +13,10 @@ namespace plait::runtime {
 Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tolerance &limit,
                          llvm::MutableArrayRef<OutputReport> reports);
 
+/// The numbers that decide about whole numbers and bools: the first floating-point ones on the way
+/// back.
+std::vector<const mil::Value *> decidingOf(const mil::Value *output);
+
 /// Whether findRoundingCauses() has something to say of it.
 bool isFar(const OutputReport &report);
 

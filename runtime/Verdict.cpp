@@ -19,8 +19,9 @@ constexpr size_t kMostDisturbed = 8;
 /// What is so many times too far after the second of them stays too far.
 constexpr double kHopeless = 10;
 
-/// How far an output may be from a model that computes in half itself.
-constexpr Tolerance kHalfModel{1e-3, 1e-2};
+/// How far an output may be from a model that computes in half itself, and from one that computes
+/// in bfloat16, which has three bits fewer.
+constexpr Tolerance kHalfModel{1e-3, 1e-2}, kBFloatModel{1e-2, 3e-2};
 
 /// Tensors of one output in every run.
 struct Runs {
@@ -39,7 +40,7 @@ double share(double distance, double allowed) {
 }
 
 Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &theirs,
-                     const Tolerance &limit) {
+                     const Tolerance &limit, std::optional<mil::DType> inside) {
   auto rest = compare(*runs.unrounded, theirs);
   if (!rest)
     return rest.takeError();
@@ -59,16 +60,6 @@ Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &t
   mean += meanNoise;
   double excess = std::max(share(rest->maxAbsolute, largest), share(rest->rmsError, mean));
   OutputReport &report = judgement.report;
-  // What a model computes in half is rounded there too, by an amount that no run here shows.
-  if (theirs.dtype() == mil::DType::F16 || theirs.dtype() == mil::DType::BF16) {
-    report.rounding = *rounding;
-    report.distance = report.comparison.maxAbsolute;
-    report.explained = kHalfModel.absolute + kHalfModel.relative * report.comparison.peak;
-    judgement.explained = kHalfModel.accepts(report.comparison);
-    judgement.hopeless = true;
-    report.verdict = judgement.explained ? Verdict::Fine : Verdict::Wrong;
-    return Error::success();
-  }
   // A model that rounds by itself (x.half() in fp32) gives what the function computes, not what it
   // would give without rounding.
   const Comparison &own = report.comparison;
@@ -76,6 +67,18 @@ Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &t
   judgement.explained = same || (rest->nonFinite == 0 && excess == 0);
   judgement.hopeless = rest->nonFinite > 0 || excess > kHopeless;
   report.rounding = *rounding;
+  // What a model computes in half is rounded there too, by an amount that no run here shows.
+  if (theirs.dtype() == mil::DType::F16 || theirs.dtype() == mil::DType::BF16)
+    inside = inside.value_or(theirs.dtype());
+  if (!judgement.explained && inside) {
+    const Tolerance &allowed = *inside == mil::DType::F16 ? kHalfModel : kBFloatModel;
+    report.distance = own.maxAbsolute;
+    report.explained = allowed.absolute + allowed.relative * own.peak;
+    judgement.explained = allowed.accepts(own);
+    judgement.hopeless = true;
+    report.verdict = judgement.explained ? Verdict::Fine : Verdict::Wrong;
+    return Error::success();
+  }
   if (!judgement.explained) {
     report.verdict = Verdict::Wrong;
     report.distance = rest->maxAbsolute;
@@ -130,7 +133,8 @@ Error judgeNumbers(Judgement &judgement, const Runs &runs, const TensorData &the
 
 Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const Noise &noise,
                                            llvm::ArrayRef<TensorData> expected, Arrange arrange,
-                                           const Tolerance &limit, unsigned draw) {
+                                           const Tolerance &limit, unsigned draw,
+                                           std::optional<mil::DType> inside) {
   std::vector<NamedResult> computed = arrange(noise.computed());
   std::vector<NamedResult> unrounded = arrange(noise.unrounded());
   std::vector<std::vector<NamedResult>> disturbed;
@@ -162,7 +166,7 @@ Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const 
                        "(non_zero …); compare it by --atol and --rtol",
                        name);
     bool floats = mil::isFloat(theirs.dtype()) && mil::isFloat(tensor->dtype());
-    if (Error error = floats ? judgeDistances(judgement, runs, theirs, limit)
+    if (Error error = floats ? judgeDistances(judgement, runs, theirs, limit, inside)
                              : judgeNumbers(judgement, runs, theirs))
       return addContext(std::move(error), "output '" + name + "'");
     judgements.push_back(std::move(judgement));
@@ -179,9 +183,10 @@ TensorData shapedAs(const TensorData &reference, const TensorData &actual) {
 
 Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &noise,
                                           llvm::ArrayRef<TensorData> expected, Arrange arrange,
-                                          const Tolerance &limit, unsigned draw) {
+                                          const Tolerance &limit, unsigned draw,
+                                          std::optional<mil::DType> inside) {
   for (;;) {
-    auto judgements = judgeOnce(function, noise, expected, arrange, limit, draw);
+    auto judgements = judgeOnce(function, noise, expected, arrange, limit, draw, inside);
     if (!judgements)
       return judgements.takeError();
     size_t runs = noise.disturbedRuns();

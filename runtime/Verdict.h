@@ -13,9 +13,11 @@ mil::TensorData shapedAs(const mil::TensorData &reference, const mil::TensorData
 using Arrange = llvm::function_ref<std::vector<NamedResult>(std::vector<NamedResult>)>;
 
 /// Judges what the last step of `noise` gave, and has it disturbed again where that may settle what
-/// is not explained yet. `limit` is how far rounding may take an output.
+/// is not explained yet. `limit` is how far rounding may take an output; `inside` the type of half
+/// precision that the model computes in, where it does.
 Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &noise,
                                           llvm::ArrayRef<mil::TensorData> expected, Arrange arrange,
-                                          const Tolerance &limit, unsigned draw);
+                                          const Tolerance &limit, unsigned draw,
+                                          std::optional<mil::DType> inside);
 
 } // namespace plait::runtime

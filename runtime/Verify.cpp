@@ -11,11 +11,6 @@ namespace plait::runtime {
 using mil::DType;
 using mil::TensorData;
 
-static bool isRandom(const mil::Op &op) {
-  return op.is(mil::OpKind::random_bernoulli) || op.is(mil::OpKind::random_categorical) ||
-         op.is(mil::OpKind::random_normal) || op.is(mil::OpKind::random_uniform);
-}
-
 /// "random_normal 'noise'" …
 static std::vector<std::string> randomOperations(const mil::Function &function) {
   std::vector<std::string> found;
@@ -161,10 +156,7 @@ static bool allPassed(llvm::ArrayRef<OutputReport> outputs) {
 /// How narrowly its values are held against the model's: between what the outputs' noise explains
 /// and how far the wrong ones are off, so that values before the fault agree and those behind it do
 /// not.
-static std::optional<ModelMatch> matchOf(llvm::ArrayRef<OutputReport> outputs,
-                                         const VerifyOptions &options) {
-  if (options.absolute || options.relative)
-    return std::nullopt;
+static ModelMatch matchOf(llvm::ArrayRef<OutputReport> outputs, const VerifyOptions &options) {
   std::optional<double> between;
   for (const OutputReport &output : outputs)
     if (output.verdict == Verdict::Wrong)
@@ -204,6 +196,10 @@ private:
   Error addKept(std::vector<TensorData> &expected);
   Expected<std::vector<OutputReport>> judgeAgainst(std::vector<TensorData> expected, unsigned draw);
   Error lookInside(llvm::ArrayRef<NamedTensor> inputs, llvm::ArrayRef<OutputReport> outputs);
+  /// The outputs of the first call of a draw as they would be judged without a tolerance that the
+  /// user gave: whether the package is right is another question than whether it is near enough.
+  Expected<std::vector<OutputReport>> calibrate(llvm::ArrayRef<NamedTensor> inputs,
+                                                std::vector<TensorData> expected, unsigned draw);
 
   const mil::Function &function_;
   const Reference &reference_;
@@ -220,6 +216,7 @@ private:
     TensorData next;
   };
   std::vector<Handed> handed_;
+  std::map<std::string, std::string> handedOn_; ///< inputs, and the outputs they come from
 };
 
 Error Verification::begin() {
@@ -264,16 +261,16 @@ Error Verification::draw(unsigned number) {
   reference_.reset();
   if (runner_)
     runner_->resetStates();
-  std::map<std::string, std::string> handedOn;
+  handedOn_.clear();
   for (Handed &handed : handed_) {
-    handedOn[handed.input] = handed.output;
+    handedOn_[handed.input] = handed.output;
     auto value = reference_.attribute(handed.input);
     if (!value)
       return value.takeError();
     handed.next = std::move(**value);
   }
   if (noise_)
-    noise_->begin((options_.seed * 10000 + number) * 100, std::move(handedOn), options_.ownInputs);
+    noise_->begin((options_.seed * 10000 + number) * 100, handedOn_, options_.ownInputs);
   for (unsigned i = 0; i < options_.steps; ++i)
     if (Error error = step(number, i))
       return options_.steps > 1 ? addContext(std::move(error), "step " + std::to_string(i + 1))
@@ -295,9 +292,12 @@ Expected<std::vector<NamedTensor>> Verification::commonOf(llvm::ArrayRef<NamedTe
 
 Expected<std::vector<NamedTensor>> Verification::inputsOf(unsigned draw, unsigned step) {
   auto inputs = randomInputs(function_, options_.seed * 10000 + draw + step * 1000003ull,
-                             options_.ranges, draw);
+                             options_.ranges, draw, distributionOf(draw, options_.inputScale));
   if (!inputs)
     return inputs;
+  if (!options_.sets.empty())
+    if (Error error = replaceGiven(*inputs, function_, options_.sets[draw % options_.sets.size()]))
+      return error;
   if (Error error = replaceGiven(*inputs, function_, options_.inputs))
     return error;
   for (const Handed &handed : handed_)
@@ -373,7 +373,8 @@ Expected<std::vector<OutputReport>> Verification::judgeAgainst(std::vector<Tenso
   if (Error error = addKept(expected))
     return error;
   auto arrange = [&](std::vector<NamedResult> all) { return arranged(std::move(all), expected); };
-  return noise_ ? judge(function_, *noise_, expected, arrange, report_.tolerance, draw)
+  return noise_ ? judge(function_, *noise_, expected, arrange, report_.tolerance, draw,
+                        reference_.narrowest())
                 : compareOutputs(function_, arranged(results_, expected), expected,
                                  report_.tolerance, draw);
 }
@@ -387,9 +388,15 @@ Error Verification::step(unsigned draw, unsigned number) {
   if (!common)
     return common.takeError();
   std::vector<NamedTensor> given = forModel(function_, *common);
+  std::string call = options_.draws > 1 || options_.steps > 1
+                         ? fmt::format(", draw {0} of {1}, step {2} of {3}", draw + 1,
+                                       options_.draws, number + 1, options_.steps)
+                         : "";
+  options_.progress(fmt::format("{0}: running the model{1}", function_.name, call));
   auto expected = reference_(given);
   if (!expected)
     return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
+  options_.progress(fmt::format("{0}: running the function{1}", function_.name, call));
   if (Error error = run(*inputs))
     return addContext(std::move(error), "on inputs " + shapesOf(*inputs));
   for (Handed &handed : handed_)
@@ -397,6 +404,7 @@ Error Verification::step(unsigned draw, unsigned number) {
       if (result.name == handed.output && result.value.tensor())
         handed.next = *result.value.tensor();
   size_t returned = expected->size();
+  std::vector<TensorData> theirs = *expected;
   auto outputs = judgeAgainst(std::move(*expected), draw);
   if (!outputs)
     return outputs.takeError();
@@ -431,11 +439,31 @@ Error Verification::step(unsigned draw, unsigned number) {
     if (isWorse(current, worst))
       worst = current;
   }
-  if (failed && report_.passed && options_.bisect && number == 0)
-    if (Error error = lookInside(*inputs, *outputs))
+  if (failed && report_.passed && options_.bisect && number == 0) {
+    auto judged = noise_ ? Expected<std::vector<OutputReport>>(*outputs)
+                         : calibrate(*inputs, std::move(theirs), draw);
+    if (!judged)
+      return judged.takeError();
+    if (Error error = lookInside(*inputs, *judged))
       return error;
+  }
   report_.passed &= !failed;
   return Error::success();
+}
+
+Expected<std::vector<OutputReport>>
+Verification::calibrate(llvm::ArrayRef<NamedTensor> inputs, std::vector<TensorData> expected,
+                        unsigned draw) {
+  auto noise = Noise::create(function_, options_.compute, options_.weights);
+  if (!noise)
+    return noise.takeError();
+  (*noise)->begin((options_.seed * 10000 + draw) * 100, handedOn_, options_.ownInputs);
+  if (Error error = (*noise)->step(inputs))
+    return error;
+  noise_ = std::move(*noise);
+  auto judged = judgeAgainst(std::move(expected), draw);
+  noise_.reset();
+  return judged;
 }
 
 Error Verification::lookInside(llvm::ArrayRef<NamedTensor> inputs,

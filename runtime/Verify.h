@@ -16,6 +16,13 @@ struct VerifyOptions {
   /// Calls on the same states for each draw, with other random inputs each.
   unsigned steps = 1;
   std::vector<NamedTensor> inputs;
+  /// What draws are given of it in turn, before `inputs` (driver/InputSets.h).
+  std::vector<std::vector<NamedTensor>> sets;
+  /// The standard deviation of random floats; draws after the second are of other shapes, too
+  /// (distributionOf()).
+  double inputScale = 1;
+  /// Called with what is being done, call after call.
+  std::function<void(llvm::StringRef)> progress = [](llvm::StringRef) {};
   /// Inputs of the function that the model does not have.
   llvm::StringSet<> ownInputs;
   llvm::StringMap<Range> ranges;

@@ -1,5 +1,5 @@
-// Context for errors that cross a module boundary.
-#include "support/Error.h"
+// Errors of no kind, and context for those that cross a module boundary.
+#include "support/Failure.h"
 
 #include <cerrno>
 
@@ -15,7 +15,9 @@ std::error_code lastError() { return {errno, std::generic_category()}; }
 Error addContext(Error error, const llvm::Twine &prefix) {
   if (!error)
     return Error::success();
-  return makeError("{0}: {1}", prefix.str(), llvm::toString(std::move(error)));
+  Failure failure = takeFailure(std::move(error));
+  return makeFailure(failure.kind, fmt::format("{0}: {1}", prefix.str(), failure.message),
+                     std::move(failure.problems));
 }
 
 } // namespace plait

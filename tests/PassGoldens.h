@@ -2,10 +2,11 @@
 // does, pipeline.mil what the whole pipeline does.
 //
 // Settings of a case, beside the golden runner's: `lora: fold`, `lora of FUNCTION: fold`,
-// `precision: fp32`, `share: off`, `target: ios16`, `warns: TEXT` (a part of the warning that the
-// pass must give; none must come without it).
+// `precision: fp32`, `keep: PATTERN, PATTERN`, `share: off`, `target: ios16`, `warns: TEXT` (a part
+// of the warning that the pass must give; none must come without it).
 #pragma once
 
+#include "mil/OperationPattern.h"
 #include "passes/Pipeline.h"
 #include "tests/GoldenRunner.h"
 #include "tests/SourceDir.h"
@@ -23,6 +24,15 @@ inline Expected<bool> runPass(const std::string &name, mil::Program &program, co
     if (llvm::StringRef function = key; function.consume_front("lora of "))
       context.options.loraOf[function] = mode(value);
   context.options.lora = mode(c.setting("lora"));
+  std::vector<mil::OperationPattern> kept;
+  std::string keep = c.setting("keep");
+  for (llvm::StringRef text : llvm::split(llvm::StringRef(keep), ", "))
+    if (!text.empty())
+      kept.push_back(llvm::cantFail(mil::OperationPattern::parse(text)));
+  if (!kept.empty())
+    context.options.keepFloat32 = [kept](const mil::Op &op) {
+      return llvm::any_of(kept, [&](const auto &pattern) { return pattern.matches(op); });
+    };
   context.options.share = c.setting("share") != "off";
   if (c.setting("precision") == "fp32")
     context.options.precision = passes::Precision::F32;

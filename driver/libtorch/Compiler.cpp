@@ -4,86 +4,78 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
 #include "driver/libtorch/AdaptedFunctions.h"
+#include "driver/libtorch/AutoPrecision.h"
+#include "driver/libtorch/Warnings.h"
+#include "frontend/Proceed.h"
 #include "frontend/archive/EqualRecords.h"
 #include "mil/Verifier.h"
 #include "passes/Opsets.h"
 #include "passes/Pipeline.h"
 #include "runtime/RuntimeEvaluator.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-
-#include <map>
-#include <set>
+#include "llvm/ADT/StringSet.h"
 
 namespace plait::driver {
 
 using llvm::StringRef;
 
-/// Says which weights do not fit fp16: one warning a blob, for the first constant that it holds.
-static void warnOfSaturation(const WriteReport &written, CompileObserver &observer) {
+namespace {
+
+/// Passes each warning on once, however often a program is compiled.
+class WarningsOnce : public CompileObserver {
+public:
+  explicit WarningsOnce(CompileObserver &observer) : observer_(observer) {}
+  void progress(const llvm::Twine &what) override { observer_.progress(what); }
+  void warning(StringRef message) override {
+    if (said_.insert(message).second)
+      observer_.warning(message);
+  }
+  bool proceed(double done) override { return observer_.proceed(done); }
+  void finishing() override { observer_.finishing(); }
+
+private:
+  CompileObserver &observer_;
+  llvm::StringSet<> said_;
+};
+
+} // namespace
+
+/// Refuses weights that do not fit fp16: a line a blob, for the first constant that it holds.
+static Error checkRange(const WriteReport &written) {
   llvm::DenseSet<uint32_t> said;
+  std::string text;
   for (const WriteReport::Weight &weight : written.weights) {
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
     if (blob.saturation.count == 0 || !said.insert(weight.blob).second)
       continue;
     std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
-    observer.warning(fmt::format(
-        "function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
-        "magnitude of {5:.2f}: written as 65504; --precision fp32 keeps them",
+    text += fmt::format(
+        "{6}function {0}: weight '{1}'{2}: {3} of {4} values lie beyond the range of fp16, up to a "
+        "magnitude of {5:.2f}; --precision fp32 keeps them",
         weight.function->name, weight.op->result()->name,
         parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
-        blob.numElements(), blob.saturation.largest));
+        blob.numElements(), blob.saturation.largest, text.empty() ? "" : "\n");
   }
+  return text.empty() ? Error::success() : makeFailure(FailureKind::Unsupported, std::move(text));
 }
 
-/// A function that only reads what another one keeps as a state reads what the model holds, for
-/// ever.
-static void warnOfFrozenStates(const mil::Program &program, const CompileOptions &options,
-                               CompileObserver &observer) {
-  std::map<std::string, std::string> keptBy; // by the state's name
-  for (const auto &function : program.functions())
-    for (const auto &input : function->inputs())
-      if (input->type.isState())
-        keptBy.emplace(input->name.str(), function->name);
-  if (keptBy.empty())
-    return;
-  for (const FunctionOptions &declared : options.functions) {
-    const mil::Function *function = program.function(declared.name);
-    if (!function || declared.states.others == frontend::StatesRequest::Others::Forget)
-      continue;
-    std::set<std::string> said;
-    for (const auto &input : function->inputs())
-      said.insert(input->name.str());
-    mil::walk(const_cast<mil::Block &>(function->body()), [&](mil::Op &op) {
-      const mil::TensorData *tensor = mil::constTensor(op.numResults() ? op.result() : nullptr);
-      if (!tensor)
-        return;
-      for (const std::string &path : parametersOf(*tensor)) {
-        std::string name = mil::legalName(path);
-        auto kept = keptBy.find(name);
-        if (kept == keptBy.end() || !said.insert(name).second)
-          continue;
-        observer.warning(fmt::format(
-            "function {0} reads '{1}' as the model holds it, and function {2} keeps it as a state; "
-            "--states '{1}=fp16' gives {0} the state too, --states none says that it is meant",
-            declared.name, path, kept->second));
-      }
-    });
-  }
-}
-
-/// The share of the work that lowering is taken for; writing is the rest.
-static constexpr double kLoweringShare = 0.3;
+/// The share of the work that lowering is taken for; writing is the rest, and compression, where
+/// there is any, most of that.
+static constexpr double kLoweringShare = 0.3, kCompressingShare = 0.6;
 
 static Error cancelled(StringRef output) {
-  return makeError("{0}: cancelled; nothing is written", output);
+  return makeFailure(FailureKind::Cancelled,
+                     fmt::format("{0}: cancelled; nothing is written", output));
 }
 
 /// The package that is added to, of an opset that knows no named functions, brought to `target`,
@@ -117,10 +109,11 @@ static Error joinOlder(const CompileOptions &options, mil::Opset target, mil::Pr
   return Error::success();
 }
 
-Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
-                                EqualRecords *equal) {
-  if (Error error = check(options))
-    return error;
+/// `readsWeights`: values of weights beyond fp16 are looked for before anything is written.
+/// `beyondHalf` is set where the writer found some all the same, which is an error.
+static Expected<CompileReport> compileOnce(const CompileOptions &options, CompileObserver &observer,
+                                           EqualRecords *equal, bool readsWeights,
+                                           bool &beyondHalf) {
   mil::Program program;
   program.metadata = options.metadata;
   // That of a package that is added to is the package's own affair.
@@ -143,6 +136,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   context.options.precision = options.precision;
   context.options.lora = options.lora;
   context.options.share = options.share;
+  context.options.readsWeights = readsWeights;
   context.options.target = target;
   context.warn = [&](StringRef message) { observer.warning(message); };
   AdapterMap adapterMap;
@@ -151,10 +145,15 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   {
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
     frontend::Models models(equal, /*checksumMemory=*/files);
-    AdaptedFunctions adapted(options, models);
     size_t number = 0;
+    auto proceed = [&] {
+      return observer.proceed(kLoweringShare * double(number ? number - 1 : 0) /
+                              double(options.functions.size()));
+    };
+    AdaptedFunctions adapted(options, models);
+    frontend::ProceedScope ending(proceed);
     for (const FunctionOptions &function : options.functions) {
-      if (!observer.proceed(kLoweringShare * number / options.functions.size()))
+      if (!proceed())
         return cancelled(options.output);
       observer.progress(fmt::format("lowering {0} ({1} of {2})", function.name, ++number,
                                     options.functions.size()));
@@ -167,8 +166,9 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
       for (const std::string &warning : warnings)
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
-        return error;
+        return inFunction(std::move(error), function.name);
       passes::removeRedundancy(lowered, context);
+      warnOfConstantResults(*lowered.function(function.name), observer);
       program.adopt(lowered, lowered.function(function.name));
       if (!adapterInputs.empty())
         adapterMap.functions[function.name] = std::move(adapterInputs);
@@ -180,42 +180,86 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
 
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
-  if (Error error = passes::runPipeline(program, context, options.hooks))
+  auto precision = MixedPrecision::create(options, observer);
+  if (!precision)
+    return precision.takeError();
+  passes::PipelineHooks hooks = options.hooks;
+  hooks.proceed = [&] { return observer.proceed(kLoweringShare); };
+  if (options.precision == passes::Precision::F16)
+    hooks.beforeHalf = [&](const mil::Program &lowered, passes::PassContext &passContext) {
+      return (*precision)->decide(lowered, passContext);
+    };
+  if (Error error = passes::runPipeline(program, context, hooks))
+    return error;
+  if (Error error = (*precision)->checkPatterns())
     return error;
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
                                         "mistake of plait; please report it");
   if (Error error = passes::checkOpset(program, target))
-    return addContext(std::move(error),
+    return addContext(classify(std::move(error), FailureKind::Unsupported),
                       fmt::format("the model cannot be written for {0} ({1}); without --target, "
                                   "which is {2}, it can",
                                   mil::name(target), mil::info(target).systems,
                                   mil::name(mil::kDefaultOpset)));
+  std::optional<compress::ProgramResult> compressed;
+  double writingFrom = kLoweringShare;
+  if (!options.compress.empty()) {
+    observer.progress("compressing");
+    // The comparison of the files takes a processor.
+    if (equal)
+      equal->stop();
+    std::set<std::string> adapted;
+    for (const FunctionOptions &function : options.functions)
+      if (!function.adapters.specs.empty())
+        adapted.insert(function.name);
+    auto result = compressWeights(
+        program, {options.compress, options.requireCoverage, options.threads, &evaluator,
+                  options.output, std::move(adapted), [&](double done) {
+                    return observer.proceed(kLoweringShare + kCompressingShare * done);
+                  }});
+    if (!result)
+      return result.takeError();
+    compressed = std::move(*result);
+    writingFrom += kCompressingShare;
+    if (Error error = mil::verify(program))
+      return addContext(std::move(error), "the compressed program is not well-formed, which is a "
+                                          "mistake of plait; please report it");
+  }
   if (Error error = checkDeviceRules(program, options.output, options.allow,
                                      [&](StringRef message) { observer.warning(message); }))
-    return error;
+    return classify(std::move(error), FailureKind::Unsupported);
 
   // Early, and again when it is written.
   if (!adapterMap.functions.empty())
     if (Error error = checkAdapterMap(options.output))
       return error;
-  if (!observer.proceed(kLoweringShare))
+  if (!observer.proceed(writingFrom))
     return cancelled(options.output);
   observer.progress("writing " + options.output);
   // The writer compares what is left, on all threads.
   if (equal)
     equal->stop();
   auto proceed = [&](uint64_t done, uint64_t total) {
-    return observer.proceed(kLoweringShare + (1 - kLoweringShare) * double(done) / double(total));
+    return observer.proceed(writingFrom + (1 - writingFrom) * double(done) / double(total));
   };
   std::vector<std::string> names;
   for (const auto &function : program.functions())
     names.push_back(function->name);
   auto accept = [&](const WriteReport &written) {
+    if (Error error = checkRange(written)) {
+      beyondHalf = true;
+      return error;
+    }
     if (Error error = mil::RecordChecksum::checkAll(checksums, options.threads))
       return error;
-    return options.expectShared ? checkShares(written, *options.expectShared, names)
-                                : Error::success();
+    warnOfWeights(written, observer);
+    observer.finishing();
+    if (!observer.proceed(1))
+      return cancelled(options.output);
+    return options.expectShared
+               ? classify(checkShares(written, *options.expectShared, names), FailureKind::Option)
+               : Error::success();
   };
   SideFile sideFile(options.output, std::move(adapterMap),
                     options.append ? SideFile::Former::Kept : SideFile::Former::Dropped, names,
@@ -241,7 +285,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     edit.proceed = proceed;
     edit.companion = &sideFile;
     if (Error error = addFunctions(program, options.output, edit, &written))
-      return error;
+      return classify(std::move(error), FailureKind::File);
   } else {
     WriteOptions write;
     write.share = options.share || whole;
@@ -254,15 +298,32 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
     write.lock = lock ? &*lock : nullptr;
     write.companion = &sideFile;
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
-      return error;
+      return classify(std::move(error), FailureKind::File);
   }
-  warnOfSaturation(written, observer);
-  observer.proceed(1);
   CompileReport report = summarise(whole ? *whole : program, written);
+  report.compressed = std::move(compressed);
+  report.precision = (*precision)->takeReport();
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);
   });
   return report;
+}
+
+Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &observer,
+                                EqualRecords *equal) {
+  if (Error error = check(options))
+    return error;
+  WarningsOnce once(observer);
+  for (const std::string &note : options.notes)
+    once.warning(note);
+  bool beyondHalf = false;
+  auto report = compileOnce(options, once, equal, /*readsWeights=*/false, beyondHalf);
+  if (report || !beyondHalf)
+    return report;
+  // What is beyond fp16 is computed in fp32. Which weights these are is only known by reading all
+  // of them, and hardly any model has some.
+  llvm::consumeError(report.takeError());
+  return compileOnce(options, once, nullptr, /*readsWeights=*/true, beyondHalf);
 }
 
 } // namespace plait::driver

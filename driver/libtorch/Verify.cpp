@@ -7,6 +7,7 @@
 #include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
 #include "frontend/archive/ExportArchive.h"
+#include "frontend/live/OwnRandom.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorFile.h"
 #include "frontend/script/NodeLocation.h"
@@ -101,6 +102,7 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
 
 Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
                                        runtime::VerifyOptions options) {
+  frontend::OwnRandom random; // the model may draw some
   if (Error error = giveAdapter(function, model, options))
     return error;
   if (Error error = checkRecords(splitModelPath(model.against).file))

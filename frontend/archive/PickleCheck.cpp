@@ -1,12 +1,9 @@
 // The machine of pickles on kinds of values.
 #include "frontend/archive/PickleCheck.h"
 
-#include "frontend/archive/PickleOperations.h"
+#include "frontend/archive/PickleMachine.h"
 
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/SmallVector.h"
-
-#include <vector>
 
 namespace plait {
 namespace {
@@ -25,17 +22,35 @@ struct Function {
   Kind kind;
 };
 
-class Machine {
+class Machine : public PickleMachine<Machine, Value> {
 public:
-  explicit Machine(StringRef pickle) : operations(pickle) {}
+  explicit Machine(StringRef pickle) : PickleMachine(pickle) {}
 
-  Error run();
+  Error run() { return runToEnd(); }
 
 private:
-  using Values = std::vector<Value>;
+  friend PickleMachine;
 
-  Error step(char code, StringRef argument);
+  Value make(PickledContainer, Items elements) {
+    containers.push_back(std::move(elements));
+    return {Value::Kind::Container, uint32_t(containers.size() - 1)};
+  }
+  Error add(Value &to, PickledContainer, Items elements) {
+    if (to.kind == Value::Kind::Container)
+      llvm::append_range(containers[to.index], elements);
+    return Error::success();
+  }
+  Error other(const PickleOperation &operation);
+  size_t numContainers() const { return containers.size(); }
+  std::optional<uint32_t> containerOf(uint32_t container, size_t &next) const {
+    for (const Items &elements = containers[container]; next < elements.size();)
+      if (const Value &element = elements[next++]; element.kind == Value::Kind::Container)
+        return element.index;
+    return std::nullopt;
+  }
+
   Error call();
+  Error makeStorage();
   void global(StringRef module, StringRef name);
 
   /// What Python reads, but LibTorch does not.
@@ -47,41 +62,15 @@ private:
         "save tensors alone, {2}, as safetensors where you can",
         operations.position(), how, "{k: v.detach().clone() for k, v in tensors.items()}");
   }
-  Error missing() const { return operations.damaged("takes values that are not there"); }
 
-  void push(Value::Kind kind = Value::Kind::Plain, size_t index = 0) {
-    stack.push_back({kind, uint32_t(index)});
-    ++pushed;
-  }
-  void pushContainer(Values elements) {
-    push(Value::Kind::Container, containers.size());
-    containers.push_back(std::move(elements));
-  }
-  /// The last `count` values.
-  Values take(size_t count) {
-    Values values(stack.end() - ptrdiff_t(count), stack.end());
-    stack.resize(stack.size() - count);
-    return values;
-  }
-  /// Those above the last mark, of which at least `below` must be under it.
-  std::optional<Values> takeToMark(size_t below) {
-    if (marks.empty() || marks.back() > stack.size() || marks.back() < below)
-      return std::nullopt;
-    size_t count = stack.size() - marks.back();
-    marks.pop_back();
-    return take(count);
-  }
-  void addToTop(const Values &values) {
-    if (stack.back().kind == Value::Kind::Container)
-      llvm::append_range(containers[stack.back().index], values);
+  void pushKind(Value::Kind kind, size_t index = 0) { push({kind, uint32_t(index)}); }
+  Error pushPlain() {
+    pushKind(Value::Kind::Plain);
+    return Error::success();
   }
 
-  PickleOperations operations;
-  Values stack, memo;
-  std::vector<size_t> marks;
-  std::vector<Values> containers; ///< the elements of each
+  std::vector<Items> containers; ///< the elements of each
   std::vector<Function> functions;
-  size_t pushed = 0;
   /// LibTorch takes the next two names after that of a tensor with attributes as the function that
   /// makes the tensor and its class, whatever they say.
   unsigned namesOfWrapper = 0;
@@ -89,9 +78,9 @@ private:
 
 void Machine::global(StringRef module, StringRef name) {
   if (namesOfWrapper != 0 && --namesOfWrapper == 0)
-    return push(Value::Kind::Function, functions.size() - 1);
+    return pushKind(Value::Kind::Function, functions.size() - 1);
   if (module == "torch" && name != "device")
-    return push(name.ends_with("Storage") ? Value::Kind::StorageType : Value::Kind::Plain);
+    return pushKind(name.ends_with("Storage") ? Value::Kind::StorageType : Value::Kind::Plain);
   Function::Kind kind = Function::Kind::Other;
   if (module == "torch._utils")
     kind = Function::Kind::Tensor;
@@ -101,124 +90,60 @@ void Machine::global(StringRef module, StringRef name) {
     kind = Function::Kind::Hooks; // of a tensor: LibTorch knows it as nothing else
   if (kind == Function::Kind::Wrapper)
     namesOfWrapper = 2;
-  push(Value::Kind::Function, functions.size());
+  pushKind(Value::Kind::Function, functions.size());
   functions.push_back({kind});
 }
 
 /// REDUCE and BUILD.
 Error Machine::call() {
-  if (stack.size() < 2)
+  auto values = take(2);
+  if (!values)
     return missing();
-  Values values = take(2);
-  if (values[0].kind != Value::Kind::Function)
+  if ((*values)[0].kind != Value::Kind::Function)
     return unreadable("calls what is no class or function");
-  uint32_t index = values[0].index;
+  uint32_t index = (*values)[0].index;
   switch (functions[index].kind) {
-  case Function::Kind::Hooks:
-    push();
-    return Error::success();
   case Function::Kind::Wrapper:
     if (index + 1 >= functions.size() || functions[index + 1].kind != Function::Kind::Tensor)
       return unreadable("makes a tensor without saying how");
     [[fallthrough]];
+  case Function::Kind::Hooks:
   case Function::Kind::Tensor:
-    push();
-    return Error::success();
+    return pushPlain();
   case Function::Kind::Other:
-    pushContainer({values[1]});
+    push(make(PickledContainer::Tuple, {(*values)[1]}));
     return Error::success();
   }
   llvm_unreachable("all kinds are handled");
 }
 
-Error Machine::step(char code, StringRef argument) {
-  switch (code) {
-  case '(':
-    marks.push_back(stack.size());
-    return Error::success();
-  case ')':
-  case ']':
-  case '}':
-    pushContainer({});
-    return Error::success();
-  case '\x85':
-  case '\x86':
-  case '\x87': {
-    size_t count = size_t(code - '\x85') + 1;
-    if (stack.size() < count)
-      return missing();
-    pushContainer(take(count));
-    return Error::success();
-  }
-  case 't':
-  case 'l':
-  case 'd': {
-    auto values = takeToMark(0);
-    if (!values || (code == 'd' && values->size() % 2 != 0))
-      return missing();
-    pushContainer(std::move(*values));
-    return Error::success();
-  }
-  case 'e':
-  case 'u': {
-    auto values = takeToMark(1);
-    if (!values || (code == 'u' && values->size() % 2 != 0))
-      return missing();
-    addToTop(*values);
-    return Error::success();
-  }
-  case 'a':
-  case 's': {
-    size_t count = code == 'a' ? 1 : 2;
-    if (stack.size() <= count)
-      return missing();
-    addToTop(take(count));
-    return Error::success();
-  }
-  case 'q':
-  case 'r': {
-    uint64_t slot = littleEndian(argument);
-    if (stack.empty())
-      return missing();
-    if (!isMemoSlot(slot, pushed))
-      return operations.damaged("claims more than there is");
-    if (slot >= memo.size())
-      memo.resize(slot + 1);
-    memo[slot] = stack.back();
-    return Error::success();
-  }
-  case 'h':
-  case 'j': {
-    uint64_t slot = littleEndian(argument);
-    if (slot >= memo.size())
-      return missing();
-    push(memo[slot].kind, memo[slot].index);
-    return Error::success();
-  }
+/// BINPERSID.
+Error Machine::makeStorage() {
+  auto id = take(1);
+  if (!id)
+    return missing();
+  const Value &parts = (*id)[0];
+  if (parts.kind != Value::Kind::Container || containers[parts.index].size() < 2 ||
+      containers[parts.index][1].kind != Value::Kind::StorageType)
+    return unreadable("makes a storage of no element type");
+  return pushPlain();
+}
+
+Error Machine::other(const PickleOperation &operation) {
+  StringRef argument = operation.argument;
+  switch (operation.code) {
   case 'c': {
     auto [module, rest] = argument.split('\n');
     global(module, rest.split('\n').first);
     return Error::success();
   }
-  case '0':
-  case '\x81':
-    if (stack.empty())
-      return missing();
-    stack.pop_back();
-    return Error::success();
+  case '\x81': // NEWOBJ: LibTorch takes the class for the object
+    return take(1) ? Error::success() : missing();
   case 'R':
   case 'b':
     return call();
-  case 'Q': {
-    if (stack.empty())
-      return missing();
-    Value id = take(1)[0];
-    if (id.kind != Value::Kind::Container || containers[id.index].size() < 2 ||
-        containers[id.index][1].kind != Value::Kind::StorageType)
-      return unreadable("makes a storage of no element type");
-    push();
-    return Error::success();
-  }
+  case 'Q':
+    return makeStorage();
   case '\x80':
     if (argument != "\x02")
       return makeError(
@@ -227,35 +152,12 @@ Error Machine::step(char code, StringRef argument) {
           littleEndian(argument));
     return Error::success();
   case '\x8a':
-    if (argument.size() != 1 + sizeof(int64_t))
-      return unreadable("is an integer of other than 8 bytes");
-    push();
-    return Error::success();
+    return argument.size() == 1 + sizeof(int64_t)
+               ? pushPlain()
+               : unreadable("is an integer of other than 8 bytes");
   default:
-    push();
-    return Error::success();
+    return pushPlain();
   }
-}
-
-Error Machine::run() {
-  while (true) {
-    auto operation = operations.next();
-    if (!operation)
-      return operation.takeError();
-    if (!*operation)
-      break;
-    if (Error error = step((*operation)->code, (*operation)->argument))
-      return error;
-    if (containers.size() > maxPickledContainers || pushed > maxPickledValues)
-      return tooManyPickledValues();
-  }
-  return checkPickledNesting(
-      containers.size(), [&](uint32_t container, size_t &next) -> std::optional<uint32_t> {
-        for (const Values &elements = containers[container]; next < elements.size();)
-          if (const Value &element = elements[next++]; element.kind == Value::Kind::Container)
-            return element.index;
-        return std::nullopt;
-      });
 }
 
 } // namespace

@@ -1,8 +1,7 @@
-// A machine whose values are numbers into arenas: what they hold is freed in one go, however deep
-// it nests, and a name that is not known costs nothing.
+// The machine that makes tensors. A name that is not known costs nothing until something calls it.
 #include "frontend/archive/TensorPickle.h"
 
-#include "frontend/archive/PickleOperations.h"
+#include "frontend/archive/PickleMachine.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -22,7 +21,6 @@ constexpr int64_t maxPickledBytes = INT64_MAX / 16;
 constexpr const char *howToSaveTensors = "{k: v.detach().clone() for k, v in tensors.items()}";
 
 enum class Kind : uint8_t {
-  Unset,   ///< a slot of the memo
   Other,   ///< nothing that a tensor is made of
   Boolean, ///< the index is its value
   Integer,
@@ -36,7 +34,7 @@ enum class Kind : uint8_t {
 };
 
 struct Item {
-  Kind kind = Kind::Unset;
+  Kind kind = Kind::Other;
   uint32_t index = 0; ///< into the arena of the kind
 };
 
@@ -79,27 +77,47 @@ std::optional<DType> elementTypeOf(StringRef storage) {
       .Default(std::nullopt);
 }
 
-class TensorMachine {
+class TensorMachine : public PickleMachine<TensorMachine, Item> {
 public:
-  explicit TensorMachine(StringRef pickle) : operations(pickle) {}
+  explicit TensorMachine(StringRef pickle) : PickleMachine(pickle) {}
 
   Expected<std::vector<PickledTensor>> run();
 
 private:
-  using Items = std::vector<Item>;
+  friend PickleMachine;
 
-  Error step(const PickleOperation &operation);
+  Item make(PickledContainer kind, Items items) {
+    containers.push_back(std::move(items));
+    return {kindOf(kind), uint32_t(containers.size() - 1)};
+  }
+  Error add(Item &to, PickledContainer kind, Items items) {
+    if (to.kind != kindOf(kind))
+      return operations.damaged("adds to what holds nothing");
+    llvm::append_range(containers[to.index], items);
+    return Error::success();
+  }
+  Error other(const PickleOperation &operation);
+  size_t numContainers() const { return containers.size(); }
+  std::optional<uint32_t> containerOf(uint32_t container, size_t &next) const {
+    for (const Items &items = containers[container]; next < items.size();)
+      if (const Item &item = items[next++]; isContainer(item))
+        return item.index;
+    return std::nullopt;
+  }
+  static Kind kindOf(PickledContainer kind) {
+    return kind == PickledContainer::Tuple  ? Kind::Tuple
+           : kind == PickledContainer::List ? Kind::List
+                                            : Kind::Dictionary;
+  }
+
   Error reduce();
   Error makeTensor(const PickledName &maker, const Items &arguments);
   Error makePlain(const Items &arguments);
   Error makeFromType(const Items &arguments);
   Error makeStorage();
-  Error remember(uint64_t slot);
-  Error checkNesting() const;
   Expected<std::vector<PickledTensor>> tensorsOf(const Item &item) const;
 
   // ---- Errors ----
-  Error missing() const { return operations.damaged("takes values that are not there"); }
   Error unreadable(StringRef how) const {
     return makeError("the pickle holds a value that is no tensor of torch.save: its operation at "
                      "{0} {1}; save tensors alone, {2}, as safetensors where you can",
@@ -112,15 +130,8 @@ private:
   }
 
   // ---- The stack ----
+  using PickleMachine::push;
   void push(Kind kind = Kind::Other, size_t index = 0) { push(Item{kind, uint32_t(index)}); }
-  void push(Item item) {
-    stack.push_back(item);
-    ++pushed;
-  }
-  void pushContainer(Kind kind, Items items) {
-    push(kind, containers.size());
-    containers.push_back(std::move(items));
-  }
   void pushInteger(int64_t value) {
     push(Kind::Integer, integers.size());
     integers.push_back(value);
@@ -129,30 +140,6 @@ private:
   void pushText(StringRef text) {
     push(Kind::Text, texts.size());
     texts.push_back(text);
-  }
-  /// The last `count` values.
-  std::optional<Items> take(size_t count) {
-    if (stack.size() < count)
-      return std::nullopt;
-    Items items(stack.end() - ptrdiff_t(count), stack.end());
-    stack.resize(stack.size() - count);
-    return items;
-  }
-  /// Those above the last mark, of which at least `below` must be under it.
-  std::optional<Items> takeToMark(size_t below) {
-    if (marks.empty() || marks.back() > stack.size() || marks.back() < below)
-      return std::nullopt;
-    size_t count = stack.size() - marks.back();
-    marks.pop_back();
-    return take(count);
-  }
-  Error addToTop(Kind kind, const std::optional<Items> &items) {
-    if (!items || stack.empty() || (kind == Kind::Dictionary && items->size() % 2 != 0))
-      return missing();
-    if (stack.back().kind != kind)
-      return operations.damaged("adds to what holds nothing");
-    llvm::append_range(containers[stack.back().index], *items);
-    return Error::success();
   }
 
   // ---- Values ----
@@ -173,10 +160,6 @@ private:
   std::optional<llvm::SmallVector<int64_t, 4>> integersOf(Item tuple) const;
   Expected<bool> isNegated(Item metadata) const;
 
-  PickleOperations operations;
-  Items stack, memo;
-  std::vector<size_t> marks;
-  size_t pushed = 0;
   // The arenas.
   std::vector<Items> containers; ///< keys and values of dictionaries take turns
   std::vector<int64_t> integers;
@@ -357,7 +340,7 @@ Error TensorMachine::reduce() {
   if (name.is("collections.OrderedDict")) {
     if (!arguments.empty())
       return unreadable("makes an OrderedDict of other than nothing");
-    pushContainer(Kind::Dictionary, {});
+    push(make(PickledContainer::Dictionary, {}));
     return Error::success();
   }
   if (name.is("torch.Size") && arguments.size() == 1 && isContainer(arguments[0])) {
@@ -373,65 +356,8 @@ Error TensorMachine::reduce() {
 
 // ---- Operations --------------------------------------------------------------------------------
 
-Error TensorMachine::remember(uint64_t slot) {
-  if (stack.empty())
-    return missing();
-  if (!isMemoSlot(slot, pushed))
-    return operations.damaged("claims more than there is");
-  if (slot >= memo.size())
-    memo.resize(slot + 1);
-  memo[slot] = stack.back();
-  return Error::success();
-}
-
-Error TensorMachine::step(const PickleOperation &operation) {
-  auto container = [&](Kind kind, std::optional<Items> items) -> Error {
-    if (!items || (kind == Kind::Dictionary && items->size() % 2 != 0))
-      return missing();
-    pushContainer(kind, std::move(*items));
-    return Error::success();
-  };
+Error TensorMachine::other(const PickleOperation &operation) {
   switch (char code = operation.code) {
-  case '(':
-    marks.push_back(stack.size());
-    return Error::success();
-  case ')':
-    return container(Kind::Tuple, Items());
-  case ']':
-    return container(Kind::List, Items());
-  case '}':
-    return container(Kind::Dictionary, Items());
-  case '\x85':
-  case '\x86':
-  case '\x87':
-    return container(Kind::Tuple, take(size_t(code - '\x85') + 1));
-  case 't':
-    return container(Kind::Tuple, takeToMark(0));
-  case 'l':
-    return container(Kind::List, takeToMark(0));
-  case 'd':
-    return container(Kind::Dictionary, takeToMark(0));
-  case 'a':
-    return addToTop(Kind::List, take(1));
-  case 'e':
-    return addToTop(Kind::List, takeToMark(1));
-  case 's':
-    return addToTop(Kind::Dictionary, take(2));
-  case 'u':
-    return addToTop(Kind::Dictionary, takeToMark(1));
-  case '0':
-    return take(1) ? Error::success() : missing();
-  case 'q':
-  case 'r':
-    return remember(littleEndian(operation.argument));
-  case 'h':
-  case 'j': {
-    uint64_t slot = littleEndian(operation.argument);
-    if (slot >= memo.size() || memo[slot].kind == Kind::Unset)
-      return missing();
-    push(memo[slot]);
-    return Error::success();
-  }
   case 'c': {
     auto [module, rest] = operation.argument.split('\n');
     push(Kind::Name, names.size());
@@ -490,16 +416,6 @@ Error TensorMachine::step(const PickleOperation &operation) {
   }
 }
 
-Error TensorMachine::checkNesting() const {
-  return checkPickledNesting(
-      containers.size(), [&](uint32_t container, size_t &next) -> std::optional<uint32_t> {
-        for (const Items &items = containers[container]; next < items.size();)
-          if (const Item &item = items[next++]; isContainer(item))
-            return item.index;
-        return std::nullopt;
-      });
-}
-
 Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item) const {
   if (item.kind != Kind::Dictionary)
     return makeError("it holds no dictionary of tensors");
@@ -535,25 +451,15 @@ Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item) 
 }
 
 Expected<std::vector<PickledTensor>> TensorMachine::run() {
-  while (true) {
-    auto operation = operations.next();
-    if (!operation)
-      return operation.takeError();
-    if (!*operation)
-      break;
-    if (Error error = step(**operation))
-      return error;
-    if (containers.size() > maxPickledContainers || pushed > maxPickledValues)
-      return tooManyPickledValues();
-  }
+  Error error = runToEnd();
+  if (error)
+    return error;
   if (operations.rest().empty())
     return operations.damaged("is missing: the pickle has no end");
   if (operations.rest()[0] != '.')
     return operations.damaged("is none that torch.save writes");
   if (stack.empty())
     return missing();
-  if (Error error = checkNesting())
-    return error;
   return tensorsOf(stack.back());
 }
 

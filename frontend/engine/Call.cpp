@@ -111,7 +111,7 @@ llvm::SmallVector<Tensor, 4> Call::optionalTensors(llvm::StringRef name) {
 
 at::Tensor Call::knownTensor(llvm::StringRef name) {
   auto object = val(name).tensor();
-  return object ? engine_.readKnown(*object) : at::Tensor();
+  return object ? engine_.compute(*object) : at::Tensor();
 }
 
 Sizes Call::shapeOf(llvm::StringRef name) { return val(name).tensor()->shape; }
@@ -143,7 +143,7 @@ double Call::number(llvm::StringRef name) {
     return known->toBool();
   if (known && known->isInt())
     return double(known->toInt());
-  if (at::Tensor tensor = argument.tensor() ? engine_.readKnown(*argument.tensor()) : at::Tensor();
+  if (at::Tensor tensor = argument.tensor() ? engine_.compute(*argument.tensor()) : at::Tensor();
       tensor.defined() && tensor.numel() == 1)
     return tensor.item().toDouble();
   refuse("'{0}' must be a number that is known while compiling", name);

@@ -55,6 +55,7 @@ public:
     Engine::Results results;
     for (const auto &value : merged)
       results.push_back(value());
+    noteAliases(outputs, results);
     return results;
   }
 
@@ -64,6 +65,17 @@ private:
     for (auto [p, q] : llvm::zip(x.shape(), y.shape()))
       shape.push_back(p == q ? p : Dim::unknown());
     return mil::Type::tensor(x.dtype(), shape);
+  }
+
+  /// Results that are one tensor after one of the branches, and are two values.
+  void noteAliases(const std::vector<Val> (&outputs)[2], const Engine::Results &results) {
+    for (const std::vector<Val> &after : outputs) {
+      llvm::DenseMap<const Cell *, size_t> seen;
+      for (auto [i, val] : llvm::enumerate(after))
+        if (auto tensor = val.tensor())
+          if (auto [first, isNew] = seen.try_emplace(tensor->cell.get(), i); !isNew)
+            engine_.mayAlias(results[first->second], results[i]);
+    }
   }
 
   template <typename Fn> mil::Value *in(Region *region, Fn fn) {
@@ -91,8 +103,10 @@ private:
   }
 
   std::function<Val()> refuse(const llvm::Twine &what) {
-    engine_.fail(
-        makeError("the branches of an if that is decided at run time give {0}", what.str()));
+    // What does not fit together may be what is only guessed.
+    if (!engine_.hasGuessed())
+      engine_.fail(
+          makeError("the branches of an if that is decided at run time give {0}", what.str()));
     return [] { return Val(); };
   }
 
@@ -173,7 +187,9 @@ private:
         std::vector<Val> elements;
         for (const auto &value : values)
           elements.push_back(value());
-        return engine_.makeList(type, std::move(elements));
+        Val list = engine_.makeList(type, std::move(elements));
+        list.list()->mayBeAliased = true;
+        return list;
       };
     }
     if (x.dict() && x.dict() == y.dict())
@@ -193,7 +209,7 @@ private:
     mil::Value *value = set.tensor()   ? readAfter(region, *set.tensor())
                         : set.number() ? set.number()->value
                                        : nullptr;
-    if (!value || !value->type.hasStaticShape())
+    if (!value || Builder::isPoison(value) || !value->type.hasStaticShape())
       return refuse("a value and nothing");
     auto zeros = in(other, [&] {
       return engine_.builder_.constant(
@@ -220,6 +236,11 @@ private:
                     at::toString(q->dtype()));
     if (p->shape.size() != q->shape.size())
       return refuse("tensors of shapes " + mil::str(p->shape) + " and " + mil::str(q->shape));
+    if (p->isComplex()) {
+      auto real = merge(engine_.part(p, 0), engine_.part(q, 0));
+      auto imag = merge(engine_.part(p, 1), engine_.part(q, 1));
+      return [this, real, imag] { return engine_.makeComplex(real(), imag()); };
+    }
     at::Tensor known = asLeftBy(a_, *p, [&] { return engine_.readKnown(*p); });
     at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))

@@ -45,7 +45,22 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   at::ScalarType from = tensor->dtype();
   if (from == dtype)
     return Val(tensor);
-  if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true)) {
+  if (auto selection = selectionOf(Val(tensor)))
+    return makeSelection({castTensor(selection->source, dtype).tensor(), selection->mask},
+                         tensor->shape[0]);
+  if ((at::isComplexType(from) || at::isComplexType(dtype)) &&
+      (std::holds_alternative<ComplexParts>(tensor->cell->content) ||
+       !readKnown(*tensor).defined())) {
+    Val real = castTensor(part(tensor, 0).tensor(), c10::toRealValueType(dtype));
+    if (at::isComplexType(dtype))
+      return makeComplex(
+          copy(real.tensor()),
+          copy(castTensor(part(tensor, 1).tensor(), c10::toRealValueType(dtype)).tensor()));
+    warn("a complex tensor is converted to a real one: as in PyTorch its imaginary part is left "
+         "out; say torch.real(x) where that is meant");
+    return copy(real.tensor());
+  }
+  if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) && !at::isComplexType(dtype)) {
     fail(makeError("a tensor is converted to {0}, which Core ML does not have",
                    at::toString(dtype)));
     return Val();

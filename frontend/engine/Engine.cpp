@@ -1,6 +1,8 @@
 // Values of the environment, the ways that one operation may take, diagnostics.
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "frontend/lower/Refusals.h"
+#include "support/Failure.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -27,6 +29,11 @@ Val::TensorPtr Engine::makeObject(std::shared_ptr<Cell> cell) {
 Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
   if (mil::Builder::isPoison(value))
     return Val();
+  if (at::isComplexType(dtype)) {
+    fail(makeError("a complex tensor is made here of real values; make it of two real tensors: "
+                   "torch.complex(real, imag)"));
+    return Val();
+  }
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->shape.assign(value->type.shape().begin(), value->type.shape().end());
@@ -180,6 +187,19 @@ void Engine::warn(const llvm::Twine &message) {
     warnings_.push_back(std::move(text));
 }
 
+static FailureProblem describe(const Problem &problem) {
+  FailureProblem result;
+  result.module = problem.location.module().str();
+  std::tie(result.file, result.line) = sourceLine(problem.location.source());
+  llvm::StringRef what = problem.what, operation = what;
+  if (!problem.unsupported) // "aten::sum: why"
+    operation = what.take_front(what.find(": "));
+  if (operation.contains("::") && !operation.contains(' '))
+    result.operation = operation.str();
+  result.message = problem.unsupported ? what.str() + " is not supported" : what.str();
+  return result;
+}
+
 static std::string whereOf(const Problem &problem) {
   std::string module = problem.location.module().str(), source = problem.location.source();
   std::string where = module.empty() ? "" : " in module '" + module + "'";
@@ -203,9 +223,12 @@ Error Engine::takeError() {
   if (!unsupportedOps.empty()) {
     text = fmt::format("{0} operation{1} not supported:", unsupportedOps.size(),
                        unsupportedOps.size() == 1 ? " is" : "s are");
-    for (const auto &[name, group] : unsupportedOps)
+    for (const auto &[name, group] : unsupportedOps) {
       text += fmt::format("\n  {0} ({1} use{2}), first{3}", name, group.count,
                           group.count == 1 ? "" : "s", whereOf(*group.first));
+      if (llvm::StringRef why = refusalOf(name); !why.empty())
+        text += fmt::format(": {0}", why);
+    }
     text += "\nrewrite the model with supported operations, or move this part out of it";
   }
   for (const auto &[message, group] : refusals) {
@@ -215,8 +238,12 @@ Error Engine::takeError() {
     if (group.count > 1)
       text += fmt::format(" (and {0} more)", group.count - 1);
   }
+  std::vector<FailureProblem> described;
+  for (const Problem &problem : problems_)
+    described.push_back(describe(problem));
   problems_.clear();
-  return makeError("{0}", text);
+  discard();
+  return makeFailure(FailureKind::Unsupported, std::move(text), std::move(described));
 }
 
 // ---- One operation -----------------------------------------------------------------------------
@@ -262,10 +289,20 @@ void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
 
 Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schema,
                               std::vector<Val> arguments) {
-  return at(site, schema.name(), [&] {
-    auto results = call(schema, std::move(arguments), &site);
-    return results ? std::move(*results) : Results();
+  return within(site, [&] {
+    size_t before = problems_.size();
+    Handled results;
+    refusing(schema.name(), [&] { results = call(schema, arguments, &site); });
+    if (problems_.size() == before)
+      return results ? std::move(*results) : Results();
+    dropConsequences(before, arguments);
+    return unknownResults(schema, arguments);
   });
+}
+
+std::optional<Engine::Results> Engine::call(const c10::FunctionSchema &schema,
+                                            std::vector<Val> arguments) {
+  return call(schema, arguments, nullptr);
 }
 
 /// LibTorch follows the number of an element type without a look at it.
@@ -283,31 +320,88 @@ static void checkElementTypes(const c10::FunctionSchema &schema, llvm::ArrayRef<
   }
 }
 
-Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> arguments,
+static std::string nameOf(const c10::FunctionSchema &schema) {
+  const std::string &overload = schema.operator_name().overload_name;
+  return overload.empty() ? schema.name() : schema.name() + "." + overload;
+}
+
+static bool isOfTensors(c10::TypePtr type) {
+  if (auto optional = type->cast<c10::OptionalType>())
+    type = optional->getElementType();
+  if (auto list = type->cast<c10::ListType>())
+    return isOfTensors(list->getElementType());
+  return type->kind() == c10::TypeKind::TensorType;
+}
+
+bool Engine::isLowered(const c10::FunctionSchema &schema) {
+  if (Table::get().find(nameOf(schema)))
+    return true;
+  const c10::FunctionSchema *twin = schema.is_mutable() ? functionalTwin(schema) : nullptr;
+  return twin && Table::get().find(nameOf(*twin));
+}
+
+Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> &arguments,
                              const Site *own) {
   // Arguments that an older graph does not have take the schema's defaults.
   for (size_t i = arguments.size(); i < schema.arguments().size(); ++i) {
     const auto &value = schema.arguments()[i].default_value();
     arguments.push_back(fromIValue(value.value_or(c10::IValue())));
   }
-  if (llvm::any_of(arguments, hasPoison))
-    return std::vector<Val>();
-  std::string name = schema.operator_name().overload_name.empty()
-                         ? schema.name()
-                         : schema.name() + "." + schema.operator_name().overload_name;
+  std::string name = nameOf(schema);
+  if (llvm::any_of(arguments, hasPoison)) {
+    // Of what stands behind, no more is known than whether there is a lowering of it.
+    bool takesTensors = llvm::any_of(llvm::zip(schema.arguments(), arguments), [](auto pair) {
+      return isOfTensors(std::get<0>(pair).type()) && hasPoison(std::get<1>(pair));
+    });
+    if (takesTensors && !isLowered(schema))
+      unsupported(name);
+    return Results();
+  }
   checkElementTypes(schema, arguments);
   const Row *row = Table::get().find(name);
+  // A result that the schema says may share memory with an argument was computed as a copy: writes
+  // to either are refused from here on.
+  auto mayShare = [&](Handled results) {
+    for (auto [i, ret] : llvm::enumerate(schema.returns()))
+      if (ret.alias_info() && i < results->size())
+        for (auto [k, arg] : llvm::enumerate(schema.arguments()))
+          if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
+            mayAlias((*results)[i], arguments[k]);
+    return results;
+  };
+  bool complex = takesComplex(schema, arguments);
+  if (complex && row && !row->complexDecomposition.empty() &&
+      !llvm::all_of(arguments, [&](const Val &val) { return isKnown(val); })) {
+    for (auto [argument, val] : llvm::zip(schema.arguments(), arguments))
+      if (argument.real_type()->kind() == c10::TypeKind::NumberType)
+        val = asTensor(val);
+    return mayShare(decompose(row->complexDecomposition, schema, arguments));
+  }
   if (row && row->values) {
     ValueCall call(*this, schema, arguments);
-    if (auto handled = row->values(call))
+    if (auto handled = row->values(call)) {
+      keepRecipes(schema, arguments, *handled);
       return handled;
+    }
   }
   if (auto handled = mutation(schema, arguments))
     return handled;
-  if (auto handled = runKnown(schema, arguments, row, /*force=*/false, own))
+  if (auto handled = runKnown(schema, arguments, row, /*force=*/false))
     return handled;
   std::optional<std::vector<Val>> results;
-  if (row && row->lower) {
+  // A decomposition passes selections on to what it is made of.
+  bool isMade = row && !row->decomposition.empty() && row->selectedDecomposition.empty();
+  if (!isMade &&
+      llvm::any_of(arguments, [&](const Val &argument) { return hasSelection(argument); })) {
+    results = selectedCall(schema, arguments, row);
+  } else if (complex) {
+    results = complexCall(schema, arguments, row);
+  } else if (row && !row->decomposition.empty()) {
+    results = decompose(row->decomposition, schema, arguments);
+  } else if (row && llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
+    // It takes the place of the tensor that could not be made: no lowering knows its type.
+    results = unknownResults(schema, arguments);
+  } else if (row && row->lower) {
     size_t before = problems_.size();
     refusing(name, [&] {
       Call call(*this, schema, arguments, own);
@@ -317,7 +411,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
     if (!results || problems_.size() > before)
       results = Results();
   } else {
-    results = runKnown(schema, arguments, row, /*force=*/true, own);
+    results = runKnown(schema, arguments, row, /*force=*/true);
   }
   if (!results) {
     if (row)
@@ -329,6 +423,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
       unsupported(name);
     return std::nullopt;
   }
+  keepRecipes(schema, arguments, *results);
   // How kernels lay out results of strided operands is theirs to know.
   bool contiguous = llvm::all_of(arguments, [](const Val &argument) {
     auto tensor = argument.tensor();
@@ -338,14 +433,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
     for (Val &result : *results)
       if (auto tensor = result.tensor(); tensor && tensor->shape.size() > 1)
         tensor->strides.reset();
-  // A result that the schema says may share memory with an argument was computed as a copy: writes
-  // to either are refused from here on.
-  for (auto [i, ret] : llvm::enumerate(schema.returns()))
-    if (ret.alias_info() && i < results->size())
-      for (auto [k, arg] : llvm::enumerate(schema.arguments()))
-        if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
-          mayAlias((*results)[i], arguments[k]);
-  return results;
+  return mayShare(std::move(results));
 }
 
 // ---- Attributes of objects ---------------------------------------------------------------------

@@ -6,6 +6,8 @@
 //   Engine.cpp       values, one operation, diagnostics
 //   Table.cpp        how each operator is lowered
 //   Known.cpp        known values: running operations on LibTorch, constants for MIL
+//   Complex.cpp      complex tensors as two real ones
+//   Selections.cpp   what a mask selects, whose size the data decides
 //   Views.cpp        reading and writing through views
 //   ViewSteps.cpp    making views: reshape, permute, slice, select, split
 //   Mutation.cpp     in-place and out= forms from the schema's alias annotations
@@ -15,6 +17,7 @@
 //   Journal.cpp      what a speculative region changed, to undo or to merge
 //   ControlFlow.cpp  if
 //   Loop.cpp         loops
+//   Unknown.cpp      what stands for results that could not be lowered
 #pragma once
 
 #include "frontend/engine/Call.h"
@@ -23,6 +26,7 @@
 #include "frontend/engine/Val.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <map>
@@ -61,11 +65,14 @@ struct Body {
   size_t operations = 0;
   /// It always ends in an exception.
   bool raises = false;
+  /// Of a loop, bit i: nothing but the loop sees the memory of the i-th value that is carried.
+  uint64_t ownsCarried = 0;
 };
 
 class Engine {
 public:
   Engine(mil::Function &function, EngineOptions options);
+  ~Engine();
 
   // ---- for walks ----
   using Results = std::vector<Val>;
@@ -74,8 +81,9 @@ public:
   Results at(const Site &site, llvm::StringRef name, llvm::function_ref<Results()> lower);
   /// The same without a net: for what has blocks, whose operations stand at sites of their own.
   Results within(const Site &site, llvm::function_ref<Results()> lower);
-  /// One operation of the site. Missing arguments take the schema's defaults; what cannot be
-  /// lowered gives poison or fewer results.
+  /// One operation of the site. Missing arguments take the schema's defaults. What cannot be
+  /// lowered is a problem; its results are of unknown content where LibTorch tells type and shape,
+  /// else poison.
   Results lower(const Site &site, const c10::FunctionSchema &schema, std::vector<Val> arguments);
   /// One of the blocks where the condition is known; else both, and what they leave different
   /// becomes a result of a `cond`: the blocks' outputs, and every tensor, list, dictionary and
@@ -105,8 +113,11 @@ public:
   std::vector<std::pair<std::string, Val>> finishStates();
   /// An operation that no lowering exists for.
   void unsupported(llvm::StringRef name);
+  /// Whether something went wrong, and type or shape of what stands for its results are a guess:
+  /// what follows from them may never happen.
+  bool hasGuessed() const { return !guesses_.empty(); }
   /// Everything that went wrong, as one error: each unsupported operation once, with count, module
-  /// path and line.
+  /// path and line. What was lowered is taken away with it: there is nothing left to be written.
   Error takeError();
   std::vector<std::string> takeWarnings() { return std::move(warnings_); }
 
@@ -130,6 +141,9 @@ public:
   /// The tensor if its cell is known; undefined otherwise. A view of the cell's memory: never to be
   /// written.
   at::Tensor readKnown(const TensorObj &tensor);
+  /// The same where LibTorch can compute it, now: for what decides how something is lowered, or has
+  /// no lowering.
+  at::Tensor compute(const TensorObj &tensor);
   /// Which parameter a known tensor is, or was computed from.
   static mil::Origin originOf(const Val &val);
   /// The symbolic integer that a 0-d (or one-element) tensor holds.
@@ -159,6 +173,19 @@ public:
   /// `x.to(dtype)`; the same object's alias where nothing changes.
   Val castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype);
 
+  // Complex tensors (Complex.cpp).
+  /// The complex tensor of two real ones of one element type, which it views; broadcast to one
+  /// shape.
+  Val makeComplex(const Val &real, const Val &imag);
+  /// The real (0) or imaginary (1) part, which a write is seen through; of a real tensor itself and
+  /// zeros.
+  Val part(const Val::TensorPtr &tensor, unsigned which);
+  /// A tensor, or a number as a 0-d tensor.
+  Val asTensor(const Val &val);
+
+  /// The elements of `source` where a mask over its first axes is true (Selections.cpp).
+  Val makeSelection(const Val &source, const Val &mask);
+
   /// An int, float, bool or one-element tensor as a rank-0 MIL value of the given type.
   mil::Value *scalar(const Val &val, mil::DType dtype);
   mil::Value *materialise(const Dim &dim);
@@ -177,9 +204,16 @@ public:
   static bool hasPoison(const Val &val);
   /// One operation on values, as a part of the one that is being lowered: all of its results are
   /// used. nullopt where it is not supported.
-  std::optional<Results> call(const c10::FunctionSchema &schema, std::vector<Val> arguments) {
-    return call(schema, std::move(arguments), nullptr);
-  }
+  std::optional<Results> call(const c10::FunctionSchema &schema, std::vector<Val> arguments);
+
+  // Stand for what could not be computed (Unknown.cpp). A guess: type or shape may be others.
+  Val unknownTensor(llvm::ArrayRef<Dim> shape, at::ScalarType dtype, bool isGuess);
+  Val unknownNumber(c10::TypeKind kind, bool isGuess);
+  /// Of the same type and shape; what is no tensor and no number is itself.
+  Val guessLike(const Val &val);
+  Results guessLike(llvm::ArrayRef<Val> values);
+  /// The content of the cell is unknown from here on.
+  void forget(const std::shared_ptr<Cell> &cell, bool isGuess);
 
   /// The results of an in-place or out= operation's functional form on the same arguments; nullopt
   /// after a refusal.
@@ -213,17 +247,23 @@ private:
   };
 
   // Engine.cpp
-  /// `own` is the site whose operation this is; null for a part of one.
-  Handled call(const c10::FunctionSchema &schema, std::vector<Val> arguments, const Site *own);
+  /// `own` is the site whose operation this is; null for a part of one. Gives missing arguments the
+  /// schema's defaults.
+  Handled call(const c10::FunctionSchema &schema, std::vector<Val> &arguments, const Site *own);
   /// Runs a part of the lowering of operation `name`: what it throws and what the builder cannot
   /// make is a problem.
   void refusing(llvm::StringRef name, llvm::function_ref<void()> lower);
   void addProblem(std::string what, bool isUnsupported);
+  /// Whether the table has a lowering of the operator, or of its functional form.
+  static bool isLowered(const c10::FunctionSchema &schema);
 
   // Known.cpp
+  /// `force`: nothing else is left to try.
   Handled runKnown(const c10::FunctionSchema &schema, Arguments arguments, const Row *row,
-                   bool force, const Site *own);
+                   bool force);
   std::optional<c10::IValue> knownArgument(const Val &val, const c10::TypePtr &type);
+  /// Results that LibTorch could compute from these arguments keep how.
+  void keepRecipes(const c10::FunctionSchema &schema, Arguments arguments, const Results &results);
 
   // Views.cpp
   mil::Value *applyStep(mil::Value *base, const ViewStep &step);
@@ -233,7 +273,32 @@ private:
   void setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content);
   Val::TensorPtr makeObject(std::shared_ptr<Cell> cell);
 
+  // Complex.cpp
+  ComplexParts partsOf(Cell &cell);
+  /// A function of decompositions/ in the operation's place.
+  Handled decompose(llvm::StringRef function, const c10::FunctionSchema &schema,
+                    std::vector<Val> arguments);
+  bool takesComplex(const c10::FunctionSchema &schema, Arguments arguments) const;
+  bool isKnown(const Val &val) { return toKnown(val).has_value(); }
+  /// An operation on complex tensors that are not all known, by the row's rule.
+  Results complexCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
+  Val argumentPart(const Val &val, const c10::TypePtr &type, unsigned which);
+  Val joinParts(const Val &real, const Val &imag);
+
+  // Selections.cpp
+  /// The selection that a tensor is, its view applied to the source; nullopt where it is none, or
+  /// where the view is not one of each selected row.
+  std::optional<Selection> selectionOf(const Val &val);
+  bool hasSelection(const Val &val);
+  bool isSameMask(const Selection &a, const Selection &b);
+  Val makeSelection(Selection selection, Dim count);
+  /// An operation on selections, by the row's rule.
+  Results selectedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
+
   // Mutation.cpp
+  /// The operator without its writing: the overload of the same arguments, `out` left out. Null
+  /// where there is none.
+  static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema);
   Handled mutation(const c10::FunctionSchema &schema, Arguments arguments);
   void refuseWrite(const c10::FunctionSchema &schema, const char *why);
 
@@ -257,6 +322,20 @@ private:
   void store(Cell &cell);
   /// Before a block that is decided at run time: what it reads is read outside of it.
   void storeAll();
+
+  // Unknown.cpp
+  mil::Value *unknownValue(mil::Type type, bool isGuess);
+  /// Whether it stands for a tensor of a type that MIL has not: complex, quantized.
+  bool isOpaque(const Val &val) const;
+  bool dependsOnGuess(mil::Value *value, llvm::DenseSet<mil::Value *> &seen) const;
+  bool dependsOnGuess(const Dim &dim, llvm::DenseSet<mil::Value *> &seen) const;
+  bool dependsOnGuess(const Val &val, llvm::DenseSet<mil::Value *> &seen) const;
+  /// Refusals since `from` are left out where an argument depends on a guess.
+  void dropConsequences(size_t from, llvm::ArrayRef<Val> arguments);
+  /// In place of the results of a call that is a problem.
+  Results unknownResults(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments);
+  /// Takes away what was lowered.
+  void discard();
 
   // Journal.cpp
   void rollback(Journal &journal);
@@ -289,6 +368,9 @@ private:
   std::vector<KeptState> states_;
   std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> ownedStorages_;
+  /// Its arguments are the values of unknown content: no function has them.
+  std::unique_ptr<mil::Block> unknowns_;
+  llvm::DenseSet<mil::Value *> guesses_, opaque_;
 };
 
 } // namespace plait::frontend

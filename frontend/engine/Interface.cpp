@@ -123,18 +123,29 @@ mil::Value *Interface::fromPixels(mil::Value *value, const mil::PixelArithmetic 
   return value;
 }
 
-/// Tensors and numbers in a result, in order, with the keys of dictionaries.
-static void collect(const Val &val, llvm::StringRef name,
+/// Tensors and numbers in a result, in order, called by the keys of dictionaries around them:
+/// {"boxes": (a, b)} gives "boxes_0" and "boxes_1". A complex tensor is its real and its
+/// imaginary part.
+static void collect(Engine &engine, const Val &val, llvm::StringRef name,
                     std::vector<std::pair<std::string, Val>> &outputs) {
+  auto collectAll = [&](llvm::ArrayRef<Val> values) {
+    for (auto [i, element] : llvm::enumerate(values))
+      collect(engine, element, name.empty() ? "" : (name + "_" + llvm::Twine(i)).str(), outputs);
+  };
   if (auto tuple = val.tuple()) {
-    for (const Val &element : tuple->values)
-      collect(element, "", outputs);
+    collectAll(tuple->values);
   } else if (auto list = val.list()) {
-    for (const Val &element : list->values)
-      collect(element, "", outputs);
+    collectAll(list->values);
   } else if (auto dict = val.dict()) {
-    for (const auto &[key, element] : dict->entries)
-      collect(element, key.isString() ? key.toStringRef() : "", outputs);
+    for (const auto &[key, element] : dict->entries) {
+      llvm::StringRef text = key.isString() ? key.toStringRef() : "";
+      llvm::StringRef between = name.empty() || text.empty() ? "" : "_";
+      collect(engine, element, (name + between + text).str(), outputs);
+    }
+  } else if (auto tensor = val.tensor(); tensor && tensor->isComplex()) {
+    std::string base = name.empty() ? "output" : name.str();
+    outputs.emplace_back(base + "_real", engine.part(tensor, 0));
+    outputs.emplace_back(base + "_imag", engine.part(tensor, 1));
   } else if (!val.isNone()) { // a model may return None among tensors
     outputs.emplace_back(name.str(), val);
   }
@@ -159,10 +170,14 @@ static Error checkOutput(const OutputSpec &spec, const mil::Value &value) {
   return Error::success();
 }
 
-Error Interface::setOutputs(const Val &result, std::vector<std::pair<std::string, Val>> further) {
+Error Interface::setOutputs(const Val &result, llvm::ArrayRef<std::string> names,
+                            std::vector<std::pair<std::string, Val>> further) {
   std::vector<std::pair<std::string, Val>> outputs;
-  collect(result, "", outputs);
+  collect(engine_, result, "", outputs);
   size_t own = outputs.size();
+  for (auto [output, known] : llvm::zip(outputs, names))
+    if (!known.empty())
+      output.first = known;
   if (outputs.empty())
     return makeError("{0} returns no tensor; a Core ML function needs an output", declared_.method);
   if (declared_.outputs.size() > outputs.size())

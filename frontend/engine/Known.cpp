@@ -1,6 +1,7 @@
 // Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL
 // constants.
 #include "frontend/engine/Engine.h"
+#include "frontend/engine/Recipe.h"
 #include "frontend/engine/StoredType.h"
 #include "frontend/engine/Table.h"
 #include "mil/MappedStorage.h"
@@ -85,25 +86,82 @@ struct Load {
 };
 } // namespace
 
-/// A lazy constant of the program, for an operation that LibTorch alone computes.
-static at::Tensor computedConstant(const Val &argument) {
-  auto tensor = argument.tensor();
-  auto *value = tensor ? std::get_if<mil::Value *>(&tensor->cell->content) : nullptr;
+/// A constant of the program that somebody gave instead of a parameter; null of anything else.
+static std::function<c10::IValue()> givenConstant(const TensorObj &tensor) {
+  auto *value = std::get_if<mil::Value *>(&tensor.cell->content);
   const mil::TensorData *data = value ? mil::constTensor(*value) : nullptr;
-  if (!data || !tensor->view.empty() || data->dtype() != mil::DType::F32)
-    return {};
-  auto bytes = data->bytes();
-  if (!bytes) {
-    llvm::consumeError(bytes.takeError());
-    return {};
+  if (!data || !tensor.view.empty() || data->dtype() != mil::DType::F32)
+    return nullptr;
+  return [data = *data, dtype = tensor.dtype()] {
+    auto bytes = data.bytes();
+    if (!bytes)
+      throw Refusal(llvm::toString(bytes.takeError()));
+    at::Tensor result = at::empty(at::IntArrayRef(data.shape().data(), data.rank()), at::kFloat);
+    std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(result.data_ptr()));
+    return c10::IValue(result.to(dtype));
+  };
+}
+
+/// What makes the value when it is asked for; null where part of it is only known at run time.
+static std::function<c10::IValue()> recipeOf(Engine &engine, const Val &val) {
+  if (auto tensor = val.tensor(); tensor && tensor->cell->recipe) {
+    // A tensor object and its cell change; what they are now is kept.
+    auto now = std::make_shared<TensorObj>(*tensor);
+    now->cell = std::make_shared<Cell>(*tensor->cell);
+    return [&engine, now] { return c10::IValue(engine.compute(*now)); };
   }
-  at::Tensor result = at::empty(at::IntArrayRef(data->shape().data(), data->rank()), at::kFloat);
-  std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(result.data_ptr()));
-  return result.to(tensor->dtype());
+  if (auto given = val.tensor() ? givenConstant(*val.tensor()) : nullptr)
+    return given;
+  if (auto list = val.list()) {
+    std::vector<std::function<c10::IValue()>> elements;
+    for (const Val &value : list->values) {
+      auto element = recipeOf(engine, value);
+      if (!element)
+        return nullptr;
+      elements.push_back(std::move(element));
+    }
+    return [elements, type = list->elementType] {
+      c10::impl::GenericList values(type);
+      for (const auto &element : elements)
+        values.push_back(element());
+      return c10::IValue(std::move(values));
+    };
+  }
+  auto known = engine.toKnown(val);
+  if (!known)
+    return nullptr;
+  return [known = std::move(*known)] { return known; };
+}
+
+void Engine::keepRecipes(const c10::FunctionSchema &schema, Arguments arguments,
+                         const Results &results) {
+  auto isWithout = [](const Val &val) {
+    auto tensor = val.tensor();
+    return tensor && std::holds_alternative<mil::Value *>(tensor->cell->content) &&
+           !tensor->cell->recipe;
+  };
+  if (schema.is_mutable() || schema.is_vararg() || llvm::any_of(arguments, isWithout) ||
+      llvm::none_of(results, isWithout))
+    return;
+  auto operation = torch::jit::findOperatorFor(schema.operator_name());
+  auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
+  if (!operation || (handle && handle->hasTag(at::Tag::nondeterministic_seeded)))
+    return;
+  auto call = std::make_shared<Recipe::Call>();
+  call->operation = std::move(operation);
+  for (const Val &argument : arguments) {
+    auto recipe = recipeOf(*this, argument);
+    if (!recipe)
+      return;
+    call->arguments.push_back(std::move(recipe));
+  }
+  for (auto [i, result] : llvm::enumerate(results))
+    if (isWithout(result) && result.tensor()->view.empty())
+      result.tensor()->cell->recipe = std::make_shared<Recipe>(call, i);
 }
 
 Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments,
-                                 const Row *row, bool force, const Site *own) {
+                                 const Row *row, bool force) {
   if (schema.is_mutable())
     return std::nullopt;
   WhenKnown when = WhenKnown::Compute;
@@ -116,19 +174,14 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   Load load;
   for (const Val &argument : arguments)
     load.add(argument);
-  // Adapters are computed by calls that no site stands for.
-  auto staysLazy = [&] {
-    return when == WhenKnown::LowerForLayers && (!own || !own->feedsLayers || own->feedsLayers());
-  };
-  if (!force && (load.largeWeight || staysLazy()))
+  if (!force && (load.largeWeight || when == WhenKnown::LowerLazily))
     return std::nullopt;
   std::vector<c10::IValue> stack;
   for (auto [i, argument] : llvm::enumerate(arguments)) {
     bool named = i < schema.arguments().size(); // false for the tail of a vararg
     auto known = knownArgument(argument, named ? schema.arguments()[i].type() : nullptr);
-    if (at::Tensor computed = !known && force ? computedConstant(argument) : at::Tensor();
-        computed.defined())
-      known = computed;
+    if (auto recipe = !known && force ? recipeOf(*this, argument) : nullptr)
+      known = recipe();
     if (!known)
       return std::nullopt;
     stack.push_back(std::move(*known));

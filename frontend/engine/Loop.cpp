@@ -27,13 +27,18 @@ public:
                int64_t firstIndex)
       : engine_(engine), body_(body), trips_(std::move(trips)), carried_(std::move(carried)),
         firstIndex_(firstIndex) {
-    for (const Val &val : carried_)
+    for (auto [i, val] : llvm::enumerate(carried_)) {
+      size_t first = slots_.size();
       flatten(val);
+      bool owned = val.isTensor() && i < 64 && (body.ownsCarried >> i & 1);
+      for (Slot &slot : llvm::drop_begin(slots_, first))
+        slot.isAliased = !owned;
+    }
     conditionSlot_ = slots_.size();
     slots_.push_back({.initial = std::move(condition)});
   }
 
-  /// What the carried values are after the loop; nothing where it cannot be lowered.
+  /// What the carried values are after the loop; guesses where it cannot be lowered.
   Engine::Results run() {
     engine_.storeAll();
     // Each run promotes something. A slot starts to vary once, and each of its sizes stops being
@@ -43,13 +48,14 @@ public:
         refuse("does not come to rest: each turn changes other variables; give it a number of "
                "turns that is "
                "known while compiling");
-        return {};
+        return engine_.guessLike(carried_);
       }
       mil::Block scratch(&engine_.function_, nullptr);
       size_t problems = engine_.problems_.size(), slots = slots_.size();
       bool changed = lowerBody(scratch, /*final=*/false);
+      // A turn that could not be lowered says all there is to say.
       if (engine_.problems_.size() > problems || failed_)
-        return {};
+        return engine_.guessLike(carried_);
       if (!changed && slots_.size() == slots)
         break;
     }
@@ -59,7 +65,7 @@ public:
       if (slot.varies)
         initial.push_back(initialValue(slot));
     if (llvm::any_of(initial, Builder::isPoison))
-      return {};
+      return engine_.guessLike(carried_);
     mil::Value *limit = unlimited() ? nullptr : engine_.scalar(trips_, DType::I32);
 
     auto owned = std::make_unique<mil::Op>(OpKind::while_loop);
@@ -71,7 +77,7 @@ public:
     for (const auto &arg : op_->blocks()[1]->args())
       op_->addResult(arg->type, engine_.function_.uniqueName("while_loop"));
     Engine::Results results = finish();
-    return failed_ ? Engine::Results() : results;
+    return failed_ ? engine_.guessLike(carried_) : results;
   }
 
 private:
@@ -85,10 +91,22 @@ private:
     mil::Type type = {}; ///< of the loop variable
     c10::TypeKind kind = c10::TypeKind::TensorType;
     at::ScalarType dtype = at::kFloat;
+    /// Of a tensor that varies: another one shares its memory in some turn. As a variable of the
+    /// loop it is a value of its own, so that writes to it are refused, and writes to the other.
+    bool isAliased = false;
   };
 
+  /// The two parts of a complex tensor.
+  std::vector<Val> partsOf(const Val &val) {
+    return {engine_.part(val.tensor(), 0), engine_.part(val.tensor(), 1)};
+  }
+  static bool isComplex(const Val &val) { return val.tensor() && val.tensor()->isComplex(); }
+
   void flatten(const Val &val) {
-    if (auto tuple = val.tuple()) {
+    if (isComplex(val)) {
+      for (const Val &v : partsOf(val))
+        flatten(v);
+    } else if (auto tuple = val.tuple()) {
       for (const Val &v : tuple->values)
         flatten(v);
     } else if (auto list = val.list()) {
@@ -98,8 +116,11 @@ private:
       slots_.push_back({.initial = val});
     }
   }
-  static void flattenInto(const Val &val, std::vector<Val> &leaves) {
-    if (auto tuple = val.tuple()) {
+  void flattenInto(const Val &val, std::vector<Val> &leaves) {
+    if (isComplex(val)) {
+      for (const Val &v : partsOf(val))
+        flattenInto(v, leaves);
+    } else if (auto tuple = val.tuple()) {
       for (const Val &v : tuple->values)
         flattenInto(v, leaves);
     } else if (auto list = val.list()) {
@@ -120,7 +141,14 @@ private:
     if (auto list = like.list()) {
       for (const Val &v : list->values)
         values.push_back(rebuild(v, leaves));
-      return engine_.makeList(list->elementType, std::move(values));
+      Val made = engine_.makeList(list->elementType, std::move(values));
+      made.list()->mayBeAliased = true;
+      return made;
+    }
+    if (isComplex(like)) {
+      Val real = leaves[0], imag = leaves[1];
+      leaves = leaves.drop_front(2);
+      return engine_.makeComplex(real, imag);
     }
     Val leaf = leaves.front();
     leaves = leaves.drop_front();
@@ -132,9 +160,11 @@ private:
   }
 
   void refuse(const llvm::Twine &what) {
-    engine_.fail(
-        makeError("a loop whose number of turns is only known at run time {0}", what.str()));
     failed_ = true;
+    // What does not fit together may be what is only guessed.
+    if (!engine_.hasGuessed())
+      engine_.fail(
+          makeError("a loop whose number of turns is only known at run time {0}", what.str()));
   }
 
   mil::Value *initialValue(Slot &slot) {
@@ -146,8 +176,15 @@ private:
   }
 
   Val valueOf(const Slot &slot, mil::Value *value) {
-    if (slot.kind == c10::TypeKind::TensorType)
-      return engine_.makeTensor(value, slot.dtype);
+    if (slot.kind == c10::TypeKind::TensorType) {
+      Val tensor = engine_.makeTensor(value, slot.dtype);
+      if (auto made = slot.isAliased ? tensor.tensor() : nullptr) {
+        made->cell->mayBeAliased = true;
+        if (auto initial = slot.initial.tensor())
+          initial->cell->mayBeAliased = true;
+      }
+      return tensor;
+    }
     return Val(Val::Number{value, slot.kind});
   }
 
@@ -189,6 +226,8 @@ private:
   /// was any.
   bool lowerBody(mil::Block &block, bool final) {
     auto args = addArguments(block);
+    own_.clear();
+    size_t problems = engine_.problems_.size();
     Region region(engine_, block);
     std::vector<Val> leaves;
     unsigned index = 1;
@@ -200,6 +239,8 @@ private:
           engine_.setContent(slot.cell, arg);
         else
           now = valueOf(slot, arg);
+        if (auto tensor = now.tensor(); tensor && !slot.cell)
+          own_[tensor->cell.get()] = size_t(&slot - slots_.data());
         if (slot.attribute)
           engine_.writeSlot(*slot.attribute->first, slot.attribute->second, now);
       }
@@ -229,7 +270,7 @@ private:
       if (final)
         emitOutputs(block, args[0], after);
       else
-        changed = promote(after);
+        changed = promote(after) | noteAliases(region, after);
     } else {
       failed_ = true;
     }
@@ -238,6 +279,9 @@ private:
       refuse("changes the shape of an outer tensor in place");
     if (!final && !failed_)
       changed |= promoteEffects(region);
+    if (failed_ || engine_.problems_.size() > problems)
+      for (const auto &[cell, after] : region.cells())
+        engine_.forget(cell, /*isGuess=*/true);
     return changed;
   }
 
@@ -268,6 +312,41 @@ private:
     }
     slot.type = slot.type.withShape(shape);
     return wider;
+  }
+
+  /// Which variables leave a turn with memory that something else has too. Whether there were any
+  /// more than before: what was taken for unshared may have been written to.
+  bool noteAliases(const Region &region, llvm::ArrayRef<Val> after) {
+    bool changed = false;
+    llvm::DenseMap<const Cell *, size_t> seen;
+    size_t leaf = 0;
+    for (auto [i, slot] : llvm::enumerate(slots_)) {
+      if (slot.cell)
+        continue;
+      auto tensor = after[leaf++].tensor();
+      if (!tensor || !slot.varies)
+        continue;
+      auto share = [&](Slot &one) {
+        changed |= !one.isAliased;
+        one.isAliased = true;
+      };
+      const Cell *cell = tensor->cell.get();
+      auto [first, isNew] = seen.try_emplace(cell, i);
+      if (!isNew) {
+        share(slot);
+        share(slots_[first->second]);
+      }
+      if (auto own = own_.find(cell); own != own_.end() && own->second != i) {
+        share(slot);
+        share(slots_[own->second]);
+        if (!slots_[own->second].varies)
+          tensor->cell->mayBeAliased = true;
+      } else if (own == own_.end() && !region.isLocal(*tensor->cell)) {
+        share(slot);
+        tensor->cell->mayBeAliased = true;
+      }
+    }
+    return changed;
   }
 
   bool promote(llvm::ArrayRef<Val> after) {
@@ -403,21 +482,36 @@ private:
   int64_t firstIndex_;
   std::vector<Slot> slots_;
   size_t conditionSlot_;
+  llvm::DenseMap<const Cell *, size_t> own_; ///< whose variable a cell is in this run of the body
   mil::Op *op_ = nullptr;
   bool failed_ = false;
 };
 
 Engine::Results Engine::loop(const Val &trips, Val condition, std::vector<Val> carried,
                              const Body &body) {
-  if (trips.isPoison() || condition.isPoison() || llvm::any_of(carried, hasPoison))
-    return {};
   int64_t index = 0;
+  // Whether there is a turn at all is not known: one tells what stands in the way.
+  auto guess = [&] {
+    mil::Block scratch(&function_, nullptr);
+    Region region(*this, scratch);
+    std::vector<Val> inputs{unknownNumber(c10::TypeKind::IntType, /*isGuess=*/true)};
+    llvm::append_range(inputs, guessLike(carried));
+    body.lower(inputs);
+    region.close();
+    for (const auto &[cell, after] : region.cells())
+      forget(cell, /*isGuess=*/true);
+    return guessLike(carried);
+  };
+  if (trips.isPoison() || condition.isPoison())
+    return guess();
   while (true) {
     auto limit = trips.asDim();
     bool decided = limit && limit->isConst() && condition.known();
     if (decided && (index >= limit->value() || !condition.known()->toBool()))
       return carried;
     unrolled_ += decided ? body.operations : 0;
+    if (!decided && llvm::any_of(carried, hasPoison))
+      return guess();
     if (!decided || unrolled_ > options_.unrollBudget)
       return LoopLowering(*this, body, trips, condition, carried, index).run();
     std::vector<Val> inputs{Val(c10::IValue(index))};
@@ -427,9 +521,11 @@ Engine::Results Engine::loop(const Val &trips, Val condition, std::vector<Val> c
     condition = outputs[0];
     carried.assign(outputs.begin() + 1, outputs.end());
     ++index;
-    // A turn that could not be lowered says all there is to say.
-    if (problems_.size() > problems || condition.isPoison())
-      return {};
+    // Operators without a lowering are counted; a refusal would be said in many forms.
+    bool refused = llvm::any_of(llvm::ArrayRef(problems_).drop_front(problems),
+                                [](const Problem &problem) { return !problem.unsupported; });
+    if (refused || condition.isPoison())
+      return guessLike(carried);
   }
 }
 

@@ -18,10 +18,12 @@ static bool isWritten(const c10::Argument &argument) {
   return argument.alias_info() && argument.alias_info()->isWrite();
 }
 
-/// The overload of `name` whose arguments are those of `schema`, written-to `out` arguments left
-/// out.
-static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema,
-                                                 const std::string &name, bool isOut) {
+static bool isOutForm(const c10::FunctionSchema &schema) { return schema.name().back() != '_'; }
+
+const c10::FunctionSchema *Engine::functionalTwin(const c10::FunctionSchema &schema) {
+  bool isOut = isOutForm(schema);
+  const std::string &own = schema.name();
+  std::string name = isOut ? own : own.substr(0, own.size() - 1);
   std::vector<const c10::Argument *> wanted;
   for (const c10::Argument &argument : schema.arguments())
     if (!isOut || !isWritten(argument))
@@ -42,10 +44,8 @@ static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &sche
 
 std::optional<Engine::Results> Engine::functional(const c10::FunctionSchema &schema,
                                                   Arguments arguments) {
-  const std::string &name = schema.name();
-  bool isOut = name.back() != '_';
-  std::string base = isOut ? name : name.substr(0, name.size() - 1);
-  const c10::FunctionSchema *twin = functionalTwin(schema, base, isOut);
+  bool isOut = isOutForm(schema);
+  const c10::FunctionSchema *twin = functionalTwin(schema);
   if (!twin) {
     bool hasOut = llvm::any_of(schema.arguments(), [](const auto &a) { return a.is_out(); });
     refuseWrite(schema, !isOut   ? "and no functional form of it is known; write it without the "
@@ -89,7 +89,7 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
   };
   if (!arguments[written[0]].tensor())
     return refuse("which is no tensor that can be written here");
-  bool isOut = schema.name().back() != '_';
+  bool isOut = isOutForm(schema);
   auto isEmptyTensor = [&](unsigned index) {
     auto tensor = arguments[index].tensor();
     return tensor && isEmpty(tensor->shape);
@@ -120,6 +120,8 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
       target->cell->shape = value->shape;
       target->shape = value->shape;
       target->strides = contiguousStrides(value->shape);
+      if (value->isComplex())
+        return refuse("an `out` of another shape than the complex result");
       if (at::Tensor known = readKnown(*value); known.defined())
         setContent(target->cell, Cell::Known{known.to(target->dtype()), false,
                                              originOf(Val(value)).asComputed()});

@@ -60,6 +60,8 @@ public:
   /// region wrote are read now. To be called before close().
   Val freeze(const Val &val) {
     if (auto tensor = val.tensor()) {
+      if (std::holds_alternative<ComplexParts>(tensor->cell->content))
+        return engine_.copy(tensor);
       bool written = llvm::any_of(journal_.cells,
                                   [&](const auto &entry) { return entry.first == tensor->cell; });
       return written ? engine_.copy(tensor) : val;

@@ -67,6 +67,12 @@ Engine::KeptState *Engine::keptState(const at::Tensor &tensor) {
 bool Engine::mayWrite(const std::shared_ptr<Cell> &cell) {
   if (cell->attribute.empty())
     return true;
+  if (at::isComplexType(cell->dtype) && options_.states && !options_.states->forgets()) {
+    fail(makeError("the model writes to its complex attribute '{0}', which no state can hold; keep "
+                   "its real and imaginary part in two attributes",
+                   cell->attribute));
+    return false;
+  }
   if (!options_.states) {
     fail(makeError("the model writes to its attribute '{0}', which the next call would not see",
                    cell->attribute));
@@ -167,6 +173,8 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
 
 std::vector<std::pair<std::string, Val>> Engine::finishStates() {
   std::vector<std::pair<std::string, Val>> outputs;
+  if (!problems_.empty()) // what is to be kept may be among what could not be made
+    return outputs;
   std::vector<std::pair<KeptState *, mil::Value *>> assigned;
   // Each is read before any is stored: one may take what another held.
   for (KeptState &state : states_) {

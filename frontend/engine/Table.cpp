@@ -1,6 +1,7 @@
 // The table of lowerings, filled once from the list of families.
 #include "frontend/engine/Table.h"
 
+#include "frontend/lower/Decompositions.h"
 #include "frontend/lower/Families.h"
 
 namespace plait::frontend {
@@ -31,6 +32,34 @@ void Table::addValues(llvm::StringRef name, llvm::ArrayRef<const char *> overloa
     assert(!row.values && "an operator has one lowering of values");
     row.values = fn;
   }
+}
+
+void Table::addDecomposition(llvm::StringRef name, const std::string &function) {
+  Row &row = this->row(name);
+  assert(!row.lower && row.decomposition.empty() && "an operator has one lowering of tensors");
+  row.decomposition = function;
+}
+
+void Table::addComplexDecomposition(llvm::StringRef name, const std::string &function) {
+  Row &row = this->row(name);
+  assert(row.complexDecomposition.empty() && "an operator has one lowering of complex tensors");
+  row.complexDecomposition = function;
+}
+
+void Table::addSelectedDecomposition(llvm::StringRef name, const std::string &function) {
+  Row &row = this->row(name);
+  assert(row.selectedDecomposition.empty() && "an operator has one lowering of selections");
+  row.selectedDecomposition = function;
+}
+
+void Table::setSelectedRows(Names names) {
+  for (const char *name : names)
+    row(name).whenSelected = WhenSelected::Rows;
+}
+
+void Table::setComplexParts(Names names) {
+  for (const char *name : names)
+    row(name).whenComplex = WhenComplex::Parts;
 }
 
 void Table::setLeavesRange(Names names) {
@@ -64,6 +93,7 @@ const Table &Table::get() {
   register##NAME(t);
     PLAIT_LOWERING_FAMILIES(F)
 #undef F
+    registerDecompositions(t);
     return t;
   }();
   return table;

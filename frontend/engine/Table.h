@@ -16,14 +16,27 @@ using LowerFn = void (*)(Call &);
 
 /// What becomes of a call whose arguments are all known and small.
 enum class WhenKnown : uint8_t {
-  Compute,        ///< LibTorch runs it
-  Zero,           ///< the same of memory that nothing sets: it becomes zeros
-  Lower,          ///< what LibTorch gives would not be what it gives in the model
-  LowerForLayers, ///< a lazy constant where layers take it, else as Compute
+  Compute,     ///< LibTorch runs it
+  Zero,        ///< the same of memory that nothing sets: it becomes zeros
+  Lower,       ///< what LibTorch gives would not be what it gives in the model
+  LowerLazily, ///< a lazy constant, which LibTorch computes where nothing else will do
 };
 /// Known tensors of up to this size are computed with; what derives from larger weights stays a
 /// computed constant: it is lowered, and the passes decide.
 constexpr int64_t kEagerBytes = 64 * 1024;
+
+/// What becomes of a call with complex tensors that are not known while compiling.
+enum class WhenComplex : uint8_t {
+  Refuse, ///< it is not supported
+  Parts   ///< of the real parts and of the imaginary parts separately: the operation is linear
+};
+
+/// What becomes of a call on what a run-time mask selects, where `pointwise` operators need no
+/// rule.
+enum class WhenSelected : uint8_t {
+  Refuse, ///< the result's size would depend on the data
+  Rows,   ///< each row for itself: the operation on all rows, of which the mask selects
+};
 
 /// How an operator is lowered. An operator may have both functions: `aten::add.Tensor` adds sizes
 /// that tracing made tensors of, and tensors.
@@ -32,6 +45,14 @@ struct Row {
   ValuesFn values = nullptr;
   /// Tried last: what is known entirely is LibTorch's to run.
   LowerFn lower = nullptr;
+  /// Instead of `lower`: a function of decompositions/, which says the operator by others.
+  std::string decomposition = "";
+  /// The same for complex tensors.
+  std::string complexDecomposition = "";
+  WhenComplex whenComplex = WhenComplex::Refuse;
+  /// A function of decompositions/ that takes source and mask in the place of each selection.
+  std::string selectedDecomposition = "";
+  WhenSelected whenSelected = WhenSelected::Refuse;
   const char *family = "";
   WhenKnown (*whenKnown)(ValueCall &) = nullptr; ///< null: Compute
   /// A narrow integer type may not hold the result, which wraps around as PyTorch's does.
@@ -46,6 +67,12 @@ public:
   void addValues(Names names, ValuesFn fn);
   /// For each of `overloads`, NAME.OVERLOAD, or NAME alone where it is "".
   void addValues(llvm::StringRef name, llvm::ArrayRef<const char *> overloads, ValuesFn fn);
+  /// The function of decompositions/ for an operator, or for an operator on complex tensors.
+  void addDecomposition(llvm::StringRef name, const std::string &function);
+  void addComplexDecomposition(llvm::StringRef name, const std::string &function);
+  void addSelectedDecomposition(llvm::StringRef name, const std::string &function);
+  void setComplexParts(Names names);
+  void setSelectedRows(Names names);
   void setLeavesRange(Names names);
   void setWhenKnown(Names names, WhenKnown (*whenKnown)(ValueCall &));
 
@@ -59,6 +86,7 @@ private:
   Row &row(llvm::StringRef name);
 
   llvm::StringMap<Row> rows_;
+  friend void registerDecompositions(Table &table);
   const char *family_ = "";
 };
 

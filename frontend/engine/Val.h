@@ -3,8 +3,9 @@
 //   known value    int, float, bool, None, string, device … (a c10::IValue)
 //   number         an int, float or bool that is only known at run time: a rank-0 MIL value
 //   symbolic int   a mil::Dim
-//   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer or a MIL
-//   value list, tuple, dict of these; lists and dicts are shared, mutable objects object         a
+//   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer, a MIL value
+//                  or, of a complex tensor, two real ones
+//   list, tuple, dict of these; lists and dicts are shared, mutable objects object         a
 //   module or another TorchScript class instance poison         what a node gives that could not be
 //   lowered; it flows on silently
 #pragma once
@@ -41,6 +42,8 @@ struct ViewStep {
   Shape shape = {}; ///< of the result, for every kind
 };
 
+struct TensorObj;
+
 /// A tensor known while compiling: never written (its memory may be a read-only file); replaced
 /// instead.
 struct KnownTensor {
@@ -51,11 +54,27 @@ struct KnownTensor {
   mil::Origin origin = {};
 };
 
+/// What a complex tensor holds that is not known while compiling: two real tensors of its shape.
+/// They may be views onto what other tensors see, as those of `view_as_complex` are.
+struct ComplexParts {
+  std::shared_ptr<TensorObj> real, imag;
+};
+
+/// What a mask selects that is only known at run time: the elements of `source` where the mask,
+/// which covers its first axes, is true.
+struct Selection {
+  std::shared_ptr<TensorObj> source, mask;
+};
+
+/// How LibTorch computes a tensor that is lowered although all that it is made of is known: what a
+/// large weight becomes, an identity of many rows. Asked only where nothing else will do.
+class Recipe;
+
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is
 /// row-major in `shape`.
 struct Cell {
   using Known = KnownTensor;
-  std::variant<Known, Dim, mil::Value *> content;
+  std::variant<Known, Dim, mil::Value *, ComplexParts, Selection> content;
   Shape shape;
   at::ScalarType dtype;
   uint64_t version = 0; ///< counts writes
@@ -67,6 +86,7 @@ struct Cell {
   /// read from there or stored there.
   mil::Value *state = nullptr;
   bool unstored = false;
+  std::shared_ptr<Recipe> recipe; ///< of the content; null where that is known or is not computed
 };
 
 /// A tensor object. Distinct objects may view one cell; in-place metadata operations (unsqueeze_)
@@ -86,6 +106,7 @@ struct TensorObj {
   uint64_t cachedScope = 0;
 
   at::ScalarType dtype() const { return cell->dtype; }
+  bool isComplex() const { return at::isComplexType(cell->dtype); }
 };
 
 /// It has no elements, whatever its sizes at run time.
@@ -163,6 +184,8 @@ struct ListObj {
   std::vector<Val> values;
   uint64_t serial = 0;
   std::string attribute; ///< as of a Cell
+  /// Another list may be the same object, by what is only known at run time: a change is refused.
+  bool mayBeAliased = false;
 };
 struct TupleObj {
   c10::TypePtr type; ///< named tuples keep their field names here

@@ -65,6 +65,15 @@ Val Engine::reshapeTensor(const Val::TensorPtr &self, Shape shape, bool mustAlia
   Alias alias = reshapeStrides(*self, shape, strides);
   if (alias == Alias::Yes || mustAlias)
     return Val(view(self, ViewStep{.kind = ViewStep::Reshape, .shape = shape}, std::move(strides)));
+  if (std::holds_alternative<ComplexParts>(self->cell->content)) {
+    auto reshaped = [&](unsigned which) {
+      return copy(reshapeTensor(part(self, which).tensor(), shape, false).tensor());
+    };
+    Val result = makeComplex(reshaped(0), reshaped(1));
+    if (alias == Alias::Unknown)
+      mayAlias(result, Val(self));
+    return result;
+  }
   at::Tensor known = readKnown(*self);
   auto sizes = mil::constShape(shape);
   const auto *cell = std::get_if<Cell::Known>(&self->cell->content);

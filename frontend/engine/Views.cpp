@@ -4,6 +4,7 @@
 //
 //     y = x.t()[1:]; y.copy_(v)     x' = transpose(slice_update(transpose(x), v, begin=[1, 0]))
 #include "frontend/engine/Engine.h"
+#include "frontend/engine/Recipe.h"
 
 #include <ATen/Functions.h>
 
@@ -41,15 +42,32 @@ static at::Tensor applyKnown(const at::Tensor &base, const ViewStep &step) {
 }
 
 at::Tensor Engine::readKnown(const TensorObj &tensor) {
-  const auto *known = std::get_if<Cell::Known>(&tensor.cell->content);
-  if (!known)
+  at::Tensor value;
+  if (const auto *known = std::get_if<Cell::Known>(&tensor.cell->content)) {
+    value = known->tensor;
+  } else if (const auto *parts = std::get_if<ComplexParts>(&tensor.cell->content)) {
+    at::Tensor real = readKnown(*parts->real), imag = readKnown(*parts->imag);
+    if (real.defined() && imag.defined())
+      value = at::complex(real, imag);
+  }
+  if (!value.defined())
     return {};
-  at::Tensor value = known->tensor;
   for (const ViewStep &step : tensor.view) {
     value = applyKnown(value, step);
     if (!value.defined())
       return {};
   }
+  return value;
+}
+
+at::Tensor Engine::compute(const TensorObj &tensor) {
+  at::Tensor value = readKnown(tensor);
+  if (value.defined() || !tensor.cell->recipe)
+    return value;
+  value = tensor.cell->recipe->result();
+  for (const ViewStep &step : tensor.view)
+    if (value.defined())
+      value = applyKnown(value, step);
   return value;
 }
 
@@ -77,10 +95,24 @@ mil::Value *Engine::cellValue(Cell &cell) {
     return constant(known->tensor, cell.attribute, known->origin);
   if (const auto *dim = std::get_if<Dim>(&cell.content))
     return castTo(materialise(*dim), milTypeOf(cell.dtype));
-  return std::get<mil::Value *>(cell.content);
+  if (auto *value = std::get_if<mil::Value *>(&cell.content))
+    return *value;
+  builder_.fail(
+      std::holds_alternative<Selection>(cell.content)
+          ? makeError("the size of what a mask selects depends on the data, which Core ML "
+                      "cannot describe; reduce it (sum, mean, max, its number of elements), "
+                      "write it back to where it was selected, or choose by torch.where")
+          : makeError("a complex tensor is no single value here; pass its real and its "
+                      "imaginary part"));
+  return builder_.poison();
 }
 
 mil::Value *Engine::read(TensorObj &tensor) {
+  if (tensor.isComplex()) {
+    builder_.fail(makeError("it does not take complex tensors; compute with the real and the "
+                            "imaginary part: torch.real(x), torch.imag(x)"));
+    return builder_.poison();
+  }
   // What was written is read from where it lives: nothing is held twice.
   if (tensor.cell->unstored && isOutermost())
     store(*tensor.cell);
@@ -172,9 +204,12 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
         step.shape[step.dim] == base->type.shape()[step.dim])
       return base;
     // Nothing is selected, which a slice of MIL has no bounds for.
-    if (auto shape = mil::constShape(step.shape);
-        shape && base->type.isTensor() && llvm::is_contained(*shape, 0)) {
-      result = builder_.constant(mil::TensorData::splat(base->type.dtype(), *shape, 0));
+    if (base->type.isTensor() && isEmpty(step.shape)) {
+      auto shape = mil::constShape(step.shape);
+      mil::DType dtype = base->type.dtype();
+      result = shape ? builder_.constant(mil::TensorData::splat(dtype, *shape, 0))
+                     : builder_.emit(OpKind::fill, {{mil::fill::shape, materialise(step.shape)},
+                                                    {mil::fill::value, builder_.scalar(dtype, 0)}});
       break;
     }
     auto args = sliceArguments(*this, base, step, step.shape[step.dim], beginVector(base, step));
@@ -296,6 +331,11 @@ Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::opti
 }
 
 Val Engine::copy(const Val::TensorPtr &tensor) {
+  if (auto selection = selectionOf(Val(tensor)))
+    return makeSelection({copy(selection->source).tensor(), selection->mask}, tensor->shape[0]);
+  if (std::holds_alternative<ComplexParts>(tensor->cell->content) ||
+      (tensor->isComplex() && !readKnown(*tensor).defined()))
+    return makeComplex(copy(part(tensor, 0).tensor()), copy(part(tensor, 1).tensor()));
   if (at::Tensor known = readKnown(*tensor); known.defined()) {
     const auto &cell = std::get<Cell::Known>(tensor->cell->content);
     return makeKnown({known, cell.fromWeight, cell.origin});
@@ -314,12 +354,17 @@ void Engine::mayAlias(const Val &a, const Val &b) {
   auto x = a.tensor(), y = b.tensor();
   if (!x || !y || x->cell == y->cell)
     return;
-  x->cell->mayBeAliased = y->cell->mayBeAliased = true;
+  for (const auto &tensor : {x.get(), y.get()}) {
+    tensor->cell->mayBeAliased = true;
+    if (auto *parts = std::get_if<ComplexParts>(&tensor->cell->content))
+      parts->real->cell->mayBeAliased = parts->imag->cell->mayBeAliased = true;
+  }
 }
 
 void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content) {
   touch(cell);
   cell->content = std::move(content);
+  cell->recipe = nullptr;
   cell->version = nextVersion_++;
   cell->unstored = cell->state != nullptr;
 }
@@ -340,37 +385,55 @@ void Engine::write(TensorObj &target, const Val &value) {
   auto known = toKnown(value);
   if (auto *content = std::get_if<Cell::Known>(&cell.content); content && known) {
     at::Tensor base = content->tensor.clone(at::MemoryFormat::Contiguous);
-    at::Tensor part = base;
+    at::Tensor place = base;
     for (const ViewStep &step : target.view)
-      if (part.defined())
-        part = applyKnown(part, step);
-    if (part.defined() && part.is_alias_of(base)) {
+      if (place.defined())
+        place = applyKnown(place, step);
+    if (place.defined() && place.is_alias_of(base)) {
       if (known->isTensor())
-        part.copy_(known->toTensor());
+        place.copy_(known->toTensor());
       else
-        part.fill_(known->toScalar());
+        place.fill_(known->toScalar());
       mil::Origin origin = content->origin.with(originOf(value)).asComputed();
       setContent(target.cell, Cell::Known{std::move(base), content->fromWeight, std::move(origin)});
       return;
     }
   }
-  mil::Value *part;
+  if (const Selection *own = std::get_if<Selection>(&cell.content)) {
+    auto given = selectionOf(value);
+    if (!target.view.empty() || !given || !isSameMask(*own, *given)) {
+      cellValue(cell); // refuses
+      return;
+    }
+    setContent(target.cell, *given);
+    return;
+  }
+  // Both parts are written; of a known tensor that holds them from now on.
+  if (target.isComplex()) {
+    Val tensor = asTensor(value);
+    auto view = std::make_shared<TensorObj>(target);
+    for (unsigned which : {0u, 1u})
+      write(*part(view, which).tensor(), part(tensor.tensor(), which));
+    cell.version = nextVersion_++;
+    return;
+  }
+  mil::Value *stored;
   if (auto tensor = value.tensor()) {
     Val cast = castTensor(tensor, cell.dtype);
-    part = cast.tensor() ? read(*cast.tensor()) : builder_.poison();
+    stored = cast.tensor() ? read(*cast.tensor()) : builder_.poison();
   } else {
-    part = scalar(value, milTypeOf(cell.dtype));
+    stored = scalar(value, milTypeOf(cell.dtype));
   }
-  if (Builder::isPoison(part))
+  if (Builder::isPoison(stored))
     return;
-  part = broadcastTo(part, target.shape);
+  stored = broadcastTo(stored, target.shape);
   llvm::SmallVector<mil::Value *, 4> bases{target.view.empty() ? nullptr : cellValue(cell)};
   for (size_t i = 0; i + 1 < target.view.size(); ++i)
     bases.push_back(applyStep(bases.back(), target.view[i]));
   for (size_t i = target.view.size(); i-- > 0;)
-    part = insertStep(bases[i], target.view[i], part);
-  if (!Builder::isPoison(part))
-    setContent(target.cell, part);
+    stored = insertStep(bases[i], target.view[i], stored);
+  if (!Builder::isPoison(stored))
+    setContent(target.cell, stored);
 }
 
 } // namespace plait::frontend

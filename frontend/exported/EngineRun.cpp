@@ -45,61 +45,32 @@ static void collectNames(const exported::Argument &argument,
     collectNames(element, add);
 }
 
-const EngineRun::Uses &EngineRun::usesOf(const Graph &graph) {
-  auto &uses = uses_[&graph];
-  if (uses)
-    return *uses;
-  uses = std::make_unique<Uses>();
+const llvm::StringSet<> &EngineRun::readIn(const Graph &graph) {
+  auto &read = read_[&graph];
+  if (read)
+    return *read;
+  read = std::make_unique<llvm::StringSet<>>();
+  auto add = [&](const std::string &name) { read->insert(name); };
   for (const Node &node : graph.nodes)
     for (const exported::NamedArgument &input : node.inputs)
-      collectNames(input.value,
-                   [&](const std::string &name) { uses->readers[name].push_back(&node); });
+      collectNames(input.value, add);
   for (const exported::Argument &output : graph.outputs)
-    collectNames(output, [&](const std::string &name) { uses->outputs.insert(name); });
-  return *uses;
-}
-
-/// Whether everything that takes the value is a layer, or leads to one through arithmetic and
-/// changes of shape.
-bool EngineRun::feedsLayers(const Uses &uses, llvm::StringRef name, unsigned depth) const {
-  static const llvm::StringSet<> layers = {
-      "aten::linear", "aten::matmul", "aten::mm",     "aten::addmm",     "aten::bmm",
-      "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::embedding", "aten::convolution"};
-  static const llvm::StringSet<> between = {
-      "aten::mul",    "aten::add",         "aten::sub",       "aten::to",
-      "aten::t",      "aten::reshape",     "aten::transpose", "aten::permute",
-      "aten::view",   "aten::unsqueeze",   "aten::squeeze",   "aten::type_as",
-      "aten::detach", "aten::contiguous",  "aten::_to_copy",  "aten::expand",
-      "aten::clone",  "aten::_unsafe_view"};
-  auto readers = uses.readers.find(name);
-  if (readers == uses.readers.end() || depth >= 16)
-    return depth < 16;
-  return llvm::all_of(readers->second, [&](const Node *reader) {
-    std::string target = targetName(reader->target);
-    llvm::StringRef kind = llvm::StringRef(target).split('.').first;
-    if (layers.contains(kind) || !higherOrderName(reader->target).empty())
-      return true;
-    return between.contains(kind) && reader->outputs.size() == 1 &&
-           feedsLayers(uses, reader->outputs[0].text, depth + 1);
-  });
+    collectNames(output, add);
+  return *read;
 }
 
 // ---- Nodes -------------------------------------------------------------------------------------
 
 Values EngineRun::atNode(const Node &node, Thunk run) {
-  const Uses &uses = usesOf(*frame().graph);
+  const llvm::StringSet<> &names = readIn(*frame().graph);
   std::string name = targetName(node.target);
   auto isRead = [&](const exported::Argument &output) {
     bool read = false;
-    collectNames(output, [&](const std::string &one) {
-      read |= uses.readers.contains(one) || uses.outputs.contains(one);
-    });
+    collectNames(output, [&](const std::string &one) { read |= names.contains(one); });
     return read;
   };
-  auto feeds = [&] { return !node.outputs.empty() && feedsLayers(uses, node.outputs[0].text, 0); };
   Site site{.location = places_.locate(node, mil::Name(llvm::StringRef(name).split('.').first)),
-            .used = 0,
-            .feedsLayers = feeds};
+            .used = 0};
   for (auto [i, output] : llvm::enumerate(node.outputs))
     if (i < 64 && isRead(output))
       site.used |= uint64_t(1) << i;

@@ -23,12 +23,6 @@ public:
   Values run(const exported::Graph &graph, llvm::ArrayRef<Val> inputs);
 
 private:
-  /// What of a graph's names is read where.
-  struct Uses {
-    llvm::StringMap<llvm::SmallVector<const exported::Node *, 2>> readers;
-    llvm::StringSet<> outputs;
-  };
-
   Val constant(c10::IValue value) override { return engine_.fromIValue(value); }
   Val list(const c10::TypePtr &elementType, Values values) override {
     return engine_.makeList(elementType, std::move(values));
@@ -49,15 +43,15 @@ private:
   void beforeNode(size_t index) override;
   void afterNode(size_t index) override;
 
-  const Uses &usesOf(const exported::Graph &graph);
-  bool feedsLayers(const Uses &uses, llvm::StringRef name, unsigned depth) const;
+  /// The names that nodes or results of a graph read.
+  const llvm::StringSet<> &readIn(const exported::Graph &graph);
   /// The result against what the archive says of it; fails where it contradicts that.
   Val checked(const exported::Argument &output, Val result);
 
   Engine &engine_;
   ModuleCalls *calls_;
   Places places_;
-  llvm::DenseMap<const exported::Graph *, std::unique_ptr<Uses>> uses_;
+  llvm::DenseMap<const exported::Graph *, std::unique_ptr<llvm::StringSet<>>> read_;
   const exported::Graph *top_ = nullptr;
   const Site *site_ = nullptr; ///< of the node that is being run
   bool isAutocast_ = false;

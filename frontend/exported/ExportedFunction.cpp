@@ -315,8 +315,9 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
     }
     case OutputKind::BufferMutation:
     case OutputKind::ParameterMutation: {
-      exported::InputSpec buffer{spec.kind == OutputKind::BufferMutation ? SpecKind::Buffer
-                                                                         : SpecKind::Parameter,
+      exported::InputSpec buffer{spec.kind == OutputKind::BufferMutation
+                                     ? SpecKind::Buffer
+                                     : SpecKind::Parameter,
                                  spec.target, true};
       const ExportedModel::Place *place = model_.find(buffer);
       if (!place)
@@ -354,7 +355,7 @@ Error ExportedFunction::run() {
   auto kept = engine_.finishStates();
   if (Error error = engine_.takeError())
     return error;
-  return interface_.setOutputs(*result, std::move(kept));
+  return interface_.setOutputs(*result, {}, std::move(kept));
 }
 
 } // namespace plait::frontend

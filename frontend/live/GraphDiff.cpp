@@ -1,6 +1,7 @@
 // A walk over two traces side by side. Traces are straight lines: no node has a block.
 #include "frontend/live/GraphDiff.h"
 
+#include "frontend/script/libtorch/Internals.h"
 #include "support/Format.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -51,19 +52,77 @@ static std::string shown(const c10::IValue &value) {
   return text.size() > 40 ? text.substr(0, 37) + "..." : text;
 }
 
-std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
-  llvm::DenseMap<const Value *, const Value *> counterpart;
-  for (auto [x, y] : llvm::zip(a.inputs(), b.inputs()))
-    counterpart[x] = y;
-  unsigned number = 0;
-  auto nodesA = a.nodes(), nodesB = b.nodes();
-  auto x = nodesA.begin(), y = nodesB.begin();
-  for (; x != nodesA.end() && y != nodesB.end(); ++x, ++y) {
-    const Node &n = **x, &m = **y;
-    if (n.kind() != c10::prim::Constant && n.kind() != c10::prim::GetAttr)
-      ++number;
+/// "trunk.0.weight" of the attribute's attribute; "" where `value` is none.
+static std::string attributePath(const Value *value) {
+  const Node *node = value->node();
+  if (node->kind() != c10::prim::GetAttr)
+    return "";
+  std::string outer = attributePath(node->input());
+  return (outer.empty() ? "" : outer + ".") + node->s(c10::attr::name);
+}
+
+std::string lastParameter(const Graph &graph, size_t operation) {
+  std::string path;
+  size_t number = 0;
+  for (const Node *node : graph.nodes()) {
+    if (!libtorch::isOperation(*node))
+      continue;
+    if (++number > operation)
+      break;
+    for (const Value *input : node->inputs())
+      if (std::string used = attributePath(input); !used.empty())
+        path = std::move(used);
+  }
+  return path;
+}
+
+/// The number of dimensions and the element type, as far as the trace knows them.
+static std::string kindOf(const Value &value) {
+  auto tensor = value.type()->cast<c10::TensorType>();
+  if (!tensor)
+    return value.type()->str();
+  auto rank = tensor->dim();
+  auto dtype = tensor->scalarType();
+  return fmt::format("{0} of {1} dimensions", dtype ? c10::toString(*dtype) : "a tensor",
+                     rank ? std::to_string(*rank) : "any");
+}
+
+namespace {
+
+class Comparison {
+public:
+  Comparison(const Graph &a, const Graph &b) : a_(a), b_(b) {}
+
+  std::optional<std::string> run() {
+    for (auto [x, y] : llvm::zip(a_.inputs(), b_.inputs()))
+      counterpart_[x] = y;
+    auto nodesA = a_.nodes(), nodesB = b_.nodes();
+    auto x = nodesA.begin(), y = nodesB.begin();
+    for (; x != nodesA.end() && y != nodesB.end(); ++x, ++y) {
+      number_ += libtorch::isOperation(**x);
+      if (auto difference = compare(**x, **y)) {
+        std::string parameter = lastParameter(a_, number_);
+        return *difference +
+               (parameter.empty() ? "" : ", behind the one that uses '" + parameter + "'");
+      }
+    }
+    if (x != nodesA.end() || y != nodesB.end())
+      return std::string("one has more operations than the other");
+    return sameValues(a_.outputs(), b_.outputs())
+               ? std::nullopt
+               : std::optional<std::string>("they return other values");
+  }
+
+private:
+  template <typename Values> bool sameValues(const Values &a, const Values &b) const {
+    return a.size() == b.size() && llvm::all_of(llvm::zip(a, b), [&](const auto &pair) {
+             return counterpart_.lookup(std::get<0>(pair)) == std::get<1>(pair);
+           });
+  }
+
+  std::optional<std::string> compare(const Node &n, const Node &m) {
     if (n.kind() != m.kind())
-      return fmt::format("operation {0} is {1} in one and {2} in the other", number,
+      return fmt::format("operation {0} is {1} in one and {2} in the other", number_,
                          n.kind().toQualString(), m.kind().toQualString());
     if (n.kind() == c10::prim::Constant) {
       auto one = torch::jit::toIValue(n.output()), other = torch::jit::toIValue(m.output());
@@ -79,24 +138,28 @@ std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
       return fmt::format("one uses the attribute {0} where the other uses {1}",
                          n.s(c10::attr::name), m.s(c10::attr::name));
     }
-    bool sameInputs = n.inputs().size() == m.inputs().size() &&
-                      n.outputs().size() == m.outputs().size() &&
-                      llvm::all_of(llvm::zip(n.inputs(), m.inputs()), [&](const auto &pair) {
-                        return counterpart.lookup(std::get<0>(pair)) == std::get<1>(pair);
-                      });
-    if (!sameInputs)
-      return fmt::format("operation {0}, {1}, works on other values", number,
+    if (!sameValues(n.inputs(), m.inputs()) || n.outputs().size() != m.outputs().size())
+      return fmt::format("operation {0}, {1}, works on other values", number_,
                          n.kind().toQualString());
-    for (auto [p, q] : llvm::zip(n.outputs(), m.outputs()))
-      counterpart[p] = q;
+    for (auto [p, q] : llvm::zip(n.outputs(), m.outputs())) {
+      if (libtorch::isOperation(n))
+        if (std::string one = kindOf(*p), other = kindOf(*q); one != other)
+          return fmt::format("operation {0}, {1}, gives {2} in one and {3} in the other", number_,
+                             n.kind().toQualString(), one, other);
+      counterpart_[p] = q;
+    }
+    return std::nullopt;
   }
-  if (x != nodesA.end() || y != nodesB.end())
-    return std::string("one has more operations than the other");
-  bool sameResults = a.outputs().size() == b.outputs().size() &&
-                     llvm::all_of(llvm::zip(a.outputs(), b.outputs()), [&](const auto &pair) {
-                       return counterpart.lookup(std::get<0>(pair)) == std::get<1>(pair);
-                     });
-  return sameResults ? std::nullopt : std::optional<std::string>("they return other values");
+
+  const Graph &a_, &b_;
+  llvm::DenseMap<const Value *, const Value *> counterpart_;
+  size_t number_ = 0;
+};
+
+} // namespace
+
+std::optional<std::string> firstDifference(const Graph &a, const Graph &b) {
+  return Comparison(a, b).run();
 }
 
 } // namespace plait::frontend

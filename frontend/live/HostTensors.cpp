@@ -56,6 +56,9 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
 Expected<at::Tensor> HostTensors::get(const at::Tensor &original) {
   if (!original.defined() || original.device().is_cpu())
     return original;
+  if (original.is_meta())
+    return makeError("a tensor of the model is on the meta device, where there are no values to "
+                     "export; move the model to the host and load its weights first");
   at::NoGradGuard noGrad;
   if (original.layout() != at::kStrided || original.is_quantized() || original.numel() == 0 ||
       original.is_conj() || original.is_neg())

@@ -1,39 +1,10 @@
 // Saving and restoring what tracing may change.
 #include "frontend/live/ProcessGuards.h"
 
-#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/nn/module.h>
 
-#include <mutex>
-
 namespace plait::frontend {
-
-static at::Tensor stateOf(at::Generator &generator) {
-  std::scoped_lock lock(generator.mutex());
-  return generator.get_state();
-}
-
-RandomGuard::RandomGuard(const std::vector<at::Tensor> &tensors) {
-  std::vector<at::Device> devices{at::Device(at::kCPU)};
-  for (const at::Tensor &tensor : tensors)
-    if (tensor.defined() &&
-        std::find(devices.begin(), devices.end(), tensor.device()) == devices.end())
-      devices.push_back(tensor.device());
-  for (at::Device device : devices) {
-    if (!device.is_cpu() && !device.is_cuda() && !device.is_mps())
-      continue; // of the others not every one has a default generator
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    states_.emplace_back(generator, stateOf(generator));
-  }
-}
-
-RandomGuard::~RandomGuard() {
-  for (auto &[generator, state] : states_) {
-    std::scoped_lock lock(generator.mutex());
-    generator.set_state(state);
-  }
-}
 
 static void collectModes(torch::nn::Module &module,
                          std::vector<std::pair<torch::nn::Module *, bool>> &modes) {

@@ -1,11 +1,9 @@
 // Tracing runs a model that lives in somebody's training process. These guards give the process
-// back what running it changes, on every way out.
+// back what running it changes, on every way out. Random numbers are OwnRandom.h's.
 #pragma once
 
-#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,18 +12,6 @@ class Module;
 }
 
 namespace plait::frontend {
-
-/// The states of the default random generators of the host and of the devices that `tensors` are
-/// on.
-class RandomGuard {
-public:
-  explicit RandomGuard(const std::vector<at::Tensor> &tensors);
-  ~RandomGuard();
-  RandomGuard(const RandomGuard &) = delete;
-
-private:
-  std::vector<std::pair<at::Generator, at::Tensor>> states_;
-};
 
 /// Puts a module and everything below it into evaluation mode; then each back into its own mode.
 class EvaluationGuard {

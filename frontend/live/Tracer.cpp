@@ -1,16 +1,21 @@
-// Tracing, twice or three times, and the comparison of the traces.
+// Tracing again and again, and the comparison of the traces.
 #include "frontend/live/Tracer.h"
 
 #include "frontend/live/GraphDiff.h"
+#include "frontend/live/InCall.h"
 #include "frontend/live/ModuleMirror.h"
+#include "frontend/live/OwnRandom.h"
 #include "frontend/live/ProcessGuards.h"
+#include "frontend/live/TraceInputs.h"
+#include "frontend/script/ScriptFunction.h"
 #include "frontend/script/libtorch/Internals.h"
+#include "support/Failure.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 
-#include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/nn/module.h>
@@ -19,83 +24,18 @@
 
 namespace plait::frontend {
 
+static thread_local bool inCall = false;
+
+bool isTracing() { return inCall; }
+
 namespace {
-
-std::string shapeText(at::IntArrayRef sizes) {
-  return "[" +
-         llvm::join(llvm::map_range(sizes, [](int64_t n) { return std::to_string(n); }), ", ") +
-         "]";
-}
-
-/// What the interface makes of an example where nothing is declared.
-InputSpec specOf(const at::Tensor &example) {
-  InputSpec spec;
-  for (int64_t size : example.sizes())
-    spec.shape.push_back({size, size});
-  if (example.scalar_type() == at::kBool)
-    spec.dtype = mil::DType::Bool;
-  else if (at::isIntegralType(example.scalar_type(), false))
-    spec.dtype = mil::DType::I32;
-  return spec;
-}
-
-/// Whether an example is one of what is declared.
-Error checkExample(size_t index, const InputSpec &spec, const at::Tensor &example) {
-  auto refuse = [&](const std::string &why) {
-    return makeError("example input {0} of shape {1} {2}", index, shapeText(example.sizes()), why);
-  };
-  if (spec.dtype && mil::isFloat(*spec.dtype) != at::isFloatingType(example.scalar_type()))
-    return refuse(std::string("is ") + at::toString(example.scalar_type()) + " where " +
-                  name(*spec.dtype).str() + " is declared");
-  if (!spec.enumerated.empty()) {
-    for (const auto &sizes : spec.enumerated)
-      if (llvm::equal(sizes, example.sizes()))
-        return Error::success();
-    return refuse("is none of the declared shapes");
-  }
-  if (spec.shape.size() != size_t(example.dim()))
-    return refuse("has another rank than what is declared");
-  for (auto [range, size] : llvm::zip(spec.shape, example.sizes()))
-    if (size < range.lower || size > range.upper)
-      return refuse("lies outside of what is declared");
-  return Error::success();
-}
-
-/// Other values from those of the example, which may be indices: the same ones in another order;
-/// for floating-point ones also of other sign and size.
-at::Tensor otherValues(const at::Tensor &example) {
-  if (example.numel() == 0)
-    return example;
-  if (example.scalar_type() == at::kBool)
-    return example.logical_not();
-  at::Tensor turned = example.flatten().flip(0).view(example.sizes());
-  return at::isFloatingType(example.scalar_type()) ? turned * -0.75 + 0.125 : turned;
-}
-
-/// The example at another size that `spec` declares; undefined where there is only one.
-at::Tensor otherSizes(const at::Tensor &example, const InputSpec &spec) {
-  std::vector<int64_t> sizes = example.sizes().vec();
-  for (const auto &shape : spec.enumerated)
-    if (!llvm::equal(shape, sizes))
-      sizes.assign(shape.begin(), shape.end());
-  if (spec.enumerated.empty())
-    for (auto [size, range] : llvm::zip(sizes, spec.shape))
-      if (range.lower != range.upper) // dimensions alike stay alike
-        size += size < range.upper ? 1 : -1;
-  if (llvm::equal(sizes, example.sizes()))
-    return {};
-  at::Tensor result = example;
-  for (auto [axis, size] : llvm::enumerate(sizes))
-    if (size != result.size(int64_t(axis)))
-      result = result.index_select(
-          int64_t(axis), at::arange(size, at::TensorOptions(at::kLong).device(example.device()))
-                             .remainder(result.size(int64_t(axis))));
-  return result;
-}
 
 struct Trace {
   torch::jit::Module self;
-  std::shared_ptr<torch::jit::Graph> graph;
+  libtorch::Recording recording;
+  std::vector<std::string> resultNames;
+
+  const torch::jit::Graph &graph() const { return *recording.graph; }
 };
 
 class Tracing {
@@ -104,52 +44,71 @@ public:
 
   Expected<TracedModel> run() {
     TracedModel result;
-    result.inputs = request_.inputs;
-    if (result.inputs.empty())
-      for (const at::Tensor &example : request_.examples)
-        result.inputs.push_back(specOf(example));
-    if (result.inputs.size() != request_.examples.size())
-      return makeError("{0} inputs are declared and {1} examples given; each input needs one",
-                       result.inputs.size(), request_.examples.size());
-    for (auto [index, example] : llvm::enumerate(request_.examples)) {
-      if (!example.defined())
-        return makeError("example input {0} is undefined", index);
-      if (Error error = checkExample(index, result.inputs[index], example))
-        return error;
-    }
+    auto inputs = inputsOf(request_.inputs, request_.examples);
+    if (!inputs)
+      return inputs.takeError();
+    result.inputs = std::move(*inputs);
     auto first = once(request_.examples);
+    if (thrown_)
+      std::rethrow_exception(thrown_);
     if (!first)
       return addContext(first.takeError(), "the model cannot be traced");
-    if (Error error = compareValues(*first, result.warnings))
-      return error;
+    compareValues(*first, result.warnings);
     if (Error error = compareSizes(*first, result))
-      return error;
+      return classify(std::move(error), FailureKind::Unsupported);
+    std::vector<c10::TypePtr> types(first->resultNames.size(), c10::TensorType::get());
+    first->recording.graph->outputs()[0]->setType(c10::TupleType::createNamed(
+        c10::QualifiedName(kLiveNamespace, "Results"), first->resultNames, types));
     auto *function = first->self._ivalue()->compilation_unit()->create_function(
-        c10::QualifiedName(*first->self.type()->name(), "forward"), first->graph);
+        c10::QualifiedName(*first->self.type()->name(), "forward"), first->recording.graph);
     first->self.type()->addMethod(function);
     result.module = std::make_shared<torch::jit::Module>(first->self);
+    result.results = first->resultNames.size();
     return result;
   }
 
 private:
+  /// `thrown_` is what the model threw, where that is nothing of LibTorch's.
   Expected<Trace> once(const std::vector<at::Tensor> &inputs) {
     const libtorch::Internals *internals = libtorch::internals();
     if (!internals)
       return makeError(
           "this plait was built without LibTorch's tracer (PLAIT_LIBTORCH_INTERNALS=OFF); script "
           "the model, or save it as TorchScript and add the file");
-    libtorch::TraceCall call{mirror(request_.module), {}, {}, request_.call};
+    Trace result{mirror(request_.module), {}, {}};
+    thrown_ = nullptr;
+    auto call = [&](const std::vector<at::Tensor> &arguments) -> c10::IValue {
+      Results results;
+      {
+        inCall = true;
+        auto leave = llvm::make_scope_exit([] { inCall = false; });
+        try {
+          results = request_.call(arguments);
+        } catch (const c10::Error &) {
+          throw;
+        } catch (...) {
+          thrown_ = std::current_exception();
+          throw;
+        }
+      }
+      if (results.tensors.empty())
+        C10_THROW_ERROR(ValueError, "it gives no tensor; a Core ML function needs an output");
+      result.resultNames = std::move(results.names);
+      result.resultNames.resize(results.tensors.size());
+      return c10::ivalue::Tuple::create(
+          std::vector<c10::IValue>(results.tensors.begin(), results.tensors.end()));
+    };
+    libtorch::TraceCall traceCall{result.self, {}, {}, call};
     for (auto [index, input] : llvm::enumerate(inputs)) {
-      call.inputs.push_back(input.detach().clone()); // the model may write to its arguments
+      traceCall.inputs.push_back(input.detach().clone()); // the model may write to its arguments
       const std::string name =
           index < request_.inputs.size() ? request_.inputs[index].name : std::string();
-      call.names.push_back(!name.empty()        ? name
-                           : inputs.size() == 1 ? "input"
-                                                : "input_" + std::to_string(index));
+      traceCall.names.push_back(!name.empty()        ? name
+                                : inputs.size() == 1 ? "input"
+                                                     : "input_" + std::to_string(index));
     }
     try {
-      Trace result{call.self, nullptr};
-      result.graph = internals->trace(std::move(call));
+      result.recording = internals->trace(std::move(traceCall));
       return result;
     } catch (const c10::Error &error) {
       std::string message = torchMessage(error.what_without_backtrace());
@@ -160,86 +119,131 @@ private:
       return makeError("{0}", message);
     } catch (const std::exception &error) {
       return makeError("{0}", error.what());
+    } catch (...) {
+      return makeError("it throws something that is no std::exception");
     }
   }
 
-  Error compareValues(const Trace &first, std::vector<std::string> &warnings) {
-    std::vector<at::Tensor> inputs;
-    for (const at::Tensor &example : request_.examples)
-      inputs.push_back(otherValues(example));
-    auto second = once(inputs);
+  void compareValues(const Trace &first, std::vector<std::string> &warnings) {
     std::optional<std::string> difference;
-    if (second)
-      difference = firstDifference(*first.graph, *second->graph);
-    else
-      difference = "the model fails with other values: " + toString(second.takeError());
+    size_t tried = 0;
+    for (const Draw &draw : otherValues(request_.examples)) {
+      auto second = once(draw.inputs());
+      if (second)
+        difference = firstDifference(first.graph(), second->graph());
+      else if (std::string why = toString(second.takeError()); !draw.mayFail)
+        difference = "the model fails with other values: " + why;
+      else
+        continue;
+      ++tried;
+      if (difference)
+        break;
+    }
+    const std::vector<libtorch::ValueRead> &reads = first.recording.reads;
+    std::string places =
+        llvm::join(llvm::map_range(llvm::ArrayRef(reads).take_front(kReadsSaid),
+                                   [&](const auto &read) { return placeOf(first.graph(), read); }),
+                   ", ");
+    if (reads.size() > kReadsSaid)
+      places += fmt::format(" and {0} more", reads.size() - kReadsSaid);
     if (difference)
-      warnings.push_back("the trace depends on the values of the inputs (" + *difference +
-                         "): control flow is frozen as the examples decided it; make both branches "
+      warnings.push_back("the trace depends on the values of the inputs (" + *difference + ")" +
+                         (places.empty() ? "" : "; the model reads a number out of " + places) +
+                         ": control flow is frozen as the examples decided it; make both branches "
                          "tensor operations, or script the model");
-    return Error::success();
+    else if (!places.empty())
+      warnings.push_back(fmt::format(
+          "the model reads a number out of {0}: what it decides is frozen as the examples have it, "
+          "if it decides anything ({1} other sets of values gave the same trace); leave item() "
+          "and comparisons of tensors in an if out of forward(), or script the model",
+          places, tried));
+  }
+
+  static constexpr size_t kReadsSaid = 3;
+
+  /// "the result of aten::sum (operation 2, behind the one that uses 'head.weight')"
+  static std::string placeOf(const torch::jit::Graph &graph, const libtorch::ValueRead &read) {
+    if (read.operation == 0)
+      return "an input";
+    std::string parameter = lastParameter(graph, read.operation);
+    return fmt::format("the result of {0} (operation {1}{2})", read.name, read.operation,
+                       parameter.empty() ? "" : ", behind the one that uses '" + parameter + "'");
   }
 
   Error compareSizes(const Trace &first, TracedModel &result) {
-    std::vector<at::Tensor> inputs;
-    bool any = false;
-    for (auto [example, spec] : llvm::zip(request_.examples, result.inputs)) {
-      at::Tensor other = otherSizes(example, spec);
-      any |= other.defined();
-      inputs.push_back(other.defined() ? other : example);
+    OtherSizes sizes = otherSizes(request_.examples, result.inputs);
+    for (const Draw &draw : sizes.draws) {
+      std::vector<at::Tensor> inputs = draw.inputs();
+      auto second = once(inputs);
+      if (!second && draw.mayFail) {
+        llvm::consumeError(second.takeError());
+        continue;
+      }
+      if (!second)
+        return makeError("the model runs at the sizes of the examples and not at others that are "
+                         "declared ({0}): {1}",
+                         shapesText(inputs), toString(second.takeError()));
+      if (auto difference = firstDifference(first.graph(), second->graph()))
+        return makeError(
+            "the trace holds sizes of the examples as plain numbers ({0}; one is traced at {1}, "
+            "the other at {2}), so it is wrong at other sizes; in C++ size() gives a number that "
+            "no trace can follow: use -1, flatten, unflatten or expand_as, declare fixed shapes, "
+            "or script the model",
+            *difference, shapesText(request_.examples), shapesText(inputs));
     }
-    if (!any)
-      return Error::success();
-    auto second = once(inputs);
-    if (!second) {
-      std::string shapes = llvm::join(
-          llvm::map_range(inputs, [](const at::Tensor &t) { return shapeText(t.sizes()); }), ", ");
-      return makeError("the model runs at the sizes of the examples and not at others that are "
-                       "declared ({0}): {1}",
-                       shapes, toString(second.takeError()));
-    }
-    if (auto difference = firstDifference(*first.graph, *second->graph))
-      return makeError(
-          "the trace holds sizes of the examples as plain numbers ({0}), so it is wrong "
-          "at other sizes; in C++ size() gives a number that no trace can follow: use "
-          "-1, flatten, unflatten or expand_as, declare fixed shapes, or script the "
-          "model",
-          *difference);
+    llvm::append_range(result.warnings, sizes.warnings);
     return Error::success();
   }
 
   const TraceRequest &request_;
+  std::exception_ptr thrown_;
 };
 
-void collectTensors(const torch::nn::Module *module, std::vector<at::Tensor> &all,
-                    std::vector<at::Tensor> &buffers) {
+/// What is on the meta device has sizes and no values.
+Error checkTensors(const torch::nn::Module *module) {
   if (!module)
-    return;
-  for (const at::Tensor &parameter : module->parameters())
-    all.push_back(parameter);
-  for (const at::Tensor &buffer : module->buffers()) {
-    all.push_back(buffer);
-    buffers.push_back(buffer);
-  }
+    return Error::success();
+  auto check = [](const auto &named, const char *kind) -> Error {
+    for (const auto &tensor : named)
+      if (tensor.value().defined() && tensor.value().is_meta())
+        return makeError("{0} '{1}' is on the meta device, where there are no values to export; "
+                         "move the module to the host and load its weights first",
+                         kind, tensor.key());
+    return Error::success();
+  };
+  if (Error error = check(module->named_parameters(), "parameter"))
+    return error;
+  return check(module->named_buffers(), "buffer");
 }
 
 } // namespace
 
 Expected<TracedModel> trace(const TraceRequest &request) {
+  if (isTracing())
+    return makeError("a forward() that is being traced adds a model itself; add it before or "
+                     "after, outside of forward()");
   static std::mutex oneAtATime;
   std::scoped_lock lock(oneAtATime);
   try {
     at::NoGradGuard noGrad;
-    std::vector<at::Tensor> tensors = request.examples, buffers;
-    collectTensors(request.module, tensors, buffers);
-    RandomGuard random(tensors);
+    if (Error error = checkTensors(request.module))
+      return error;
+    std::vector<at::Tensor> buffers;
+    std::vector<at::Device> devices;
+    for (const at::Tensor &example : request.examples)
+      if (example.defined())
+        devices.push_back(example.device());
+    if (request.module) {
+      for (const at::Tensor &parameter : request.module->parameters())
+        devices.push_back(parameter.device());
+      buffers = request.module->buffers();
+    }
+    OwnRandom random(devices);
     EvaluationGuard modes(request.module);
     BufferGuard contents(buffers);
     return Tracing(request).run();
   } catch (const c10::Error &error) {
     return makeError("{0}", torchMessage(error.what_without_backtrace()));
-  } catch (const std::exception &error) {
-    return makeError("{0}", error.what());
   }
 }
 

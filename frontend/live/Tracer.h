@@ -4,19 +4,21 @@
 // Afterwards the process is as before: train/eval modes, gradients, random generators, buffers and
 // the examples themselves. The model runs in evaluation mode and without gradients.
 //
-// What a trace cannot record is found by tracing again:
+// What a trace cannot record is found by tracing again (TraceInputs.h):
 //   - with other values of the inputs: graphs that differ mean that control flow (or a number read
-//     out of a tensor) was frozen as the examples decided it; a warning says where
-//   - where a dimension is declared as a range, with another size: a constant that differs is a
-//     size that C++ read as a plain number, wrong at every other size; that is an error
+//     out of a tensor) was frozen as the examples decided it; a warning says where. So does one
+//     where a number is read and no draw shows a difference
+//   - with other sizes that are declared: a constant that differs is a size that C++ read as a
+//     plain number, another operation one that such a number chose. Both are wrong at other sizes,
+//     which is an error
 //
-// One model is traced at a time in a process, because the random generators are the process's.
+// One model is traced at a time in a process: two that share modules would disturb one another.
 #pragma once
 
 #include "frontend/Frontend.h"
+#include "frontend/live/Results.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
 
 namespace torch::nn {
 class Module;
@@ -25,24 +27,28 @@ class Module;
 namespace plait::frontend {
 
 struct TraceRequest {
-  /// Runs the model; called two or three times. Its result is a tensor, or a tuple, list or
-  /// dictionary (with keys of text) of results.
-  std::function<c10::IValue(const std::vector<at::Tensor> &)> call;
+  /// Runs the model; called as often as there are draws.
+  std::function<Results(const std::vector<at::Tensor> &)> call;
   /// The module whose parameters and buffers the call uses; null where it has none. Tensors that
   /// are registered nowhere become constants.
   torch::nn::Module *module = nullptr;
   /// Only read.
   std::vector<at::Tensor> examples;
-  /// As declared, one for each example, or none: then taken from the examples.
+  /// As declared, one for each example, or none: then taken from the examples. So is the shape of
+  /// one that has none.
   std::vector<InputSpec> inputs;
 };
 
 struct TracedModel {
-  std::shared_ptr<torch::jit::Module> module; ///< its method `forward` is the trace
-  std::vector<InputSpec> inputs;              ///< complete, one for each example
+  /// Its method `forward` is the trace, which gives a tuple of tensors. The names of the tuple's
+  /// fields are those of the results, "" where they have none.
+  std::shared_ptr<torch::jit::Module> module;
+  std::vector<InputSpec> inputs; ///< complete, one for each example
+  size_t results = 0;
   std::vector<std::string> warnings;
 };
 
+/// What `call` throws on the examples comes out as it is, but for c10::Error, which is an error.
 Expected<TracedModel> trace(const TraceRequest &request);
 
 } // namespace plait::frontend

@@ -80,6 +80,17 @@ void lowerBitwiseNot(Call &c) {
   c.result(x.isBool() ? logicalNot(e) : -1 - e, x.dtype);
 }
 
+/// What a shift by `count` to the left multiplies with; nullopt where the product may be a number
+/// of more than 32 bits.
+std::optional<int64_t> leftFactor(int64_t count, at::ScalarType dtype) {
+  if (count >= 0 && count <= 30)
+    return int64_t(1) << count;
+  int64_t bits = 8 * int64_t(c10::elementSize(dtype));
+  if (count < 0 || count >= bits)
+    return 0;
+  return dtype == at::kInt ? std::optional<int64_t>(INT32_MIN) : std::nullopt;
+}
+
 /// Shifts by known counts are products and quotients by powers of two.
 template <bool Left> void lowerShift(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
@@ -87,21 +98,31 @@ template <bool Left> void lowerShift(Call &c) {
   if (c.failed())
     return;
   const TensorData *counts = constTensor(y.value);
-  llvm::SmallVector<int64_t, 8> factors;
-  if (counts) {
-    auto values = counts->intValues();
-    if (!values)
-      return c.refuse(values.takeError());
-    factors = std::move(*values);
+  if (!counts)
+    return c.refuse("only a shift by known counts can be lowered; Core ML has no shift operation");
+  auto values = counts->intValues();
+  if (!values)
+    return c.refuse(values.takeError());
+  auto constant = [&](llvm::ArrayRef<int64_t> numbers) {
+    return Expr(c,
+                c.builder().constant(TensorData::ints(numbers).reshape(counts->shape()), "powers"));
+  };
+  llvm::SmallVector<int64_t, 8> factors, rest;
+  for (int64_t count : *values) {
+    // To the right: by as many as there are leaves the sign, and so does what is no count.
+    bool isBeyond = count < 0 || count > 30;
+    auto factor = Left ? leftFactor(count, dtype) : int64_t(1) << (isBeyond ? 30 : count);
+    if (!factor)
+      return c.refuse("a shift by {0} to the left gives integers that Core ML's int32 does not "
+                      "hold",
+                      count);
+    factors.push_back(*factor);
+    rest.push_back(isBeyond ? 2 : 1);
   }
-  if (!counts || llvm::any_of(factors, [](int64_t n) { return n < 0 || n > 30; }))
-    return c.refuse("only a shift by known counts in [0, 30] can be lowered; Core ML has no "
-                    "shift operation");
-  for (int64_t &n : factors)
-    n = int64_t(1) << n;
-  Expr factor(c,
-              c.builder().constant(TensorData::ints(factors).reshape(counts->shape()), "powers"));
-  c.result(Left ? Expr(c, x) * factor : floorDivide(Expr(c, x), factor), dtype);
+  if (Left)
+    return c.result(Expr(c, x) * constant(factors), dtype);
+  Expr quotient = floorDivide(Expr(c, x), constant(factors));
+  c.result(llvm::is_contained(rest, 2) ? floorDivide(quotient, constant(rest)) : quotient, dtype);
 }
 
 /// A test of a float; integers are all finite and no NaN.
@@ -178,11 +199,6 @@ void lowerMaskedFill(Call &c) {
   Term value = choice(c, "value", x.dtype);
   if (!c.failed())
     c.result(select(Expr(c, mask), value, Expr(c, x)), x.dtype);
-}
-
-void lowerWhereIndices(Call &c) {
-  c.refuse("the result's size depends on run-time data, which Core ML's fixed and ranged shapes "
-           "cannot describe; use torch.where with three arguments or a mask");
 }
 
 /// Whether each element is among those of another tensor: compared with every one of them.
@@ -277,9 +293,6 @@ void registerComparison(Table &table) {
              "aten::where.Scalar"},
             lowerWhere);
   table.add({"aten::masked_fill.Scalar", "aten::masked_fill.Tensor"}, lowerMaskedFill);
-  table.add({"aten::where", "aten::nonzero", "aten::nonzero_numpy", "aten::masked_select",
-             "aten::unique_consecutive", "aten::_unique2", "aten::argwhere"},
-            lowerWhereIndices);
   table.setLeavesRange({"aten::bitwise_not", "aten::bitwise_left_shift.Tensor",
                         "aten::bitwise_left_shift.Tensor_Scalar", "aten::__lshift__.Tensor",
                         "aten::__lshift__.Scalar"});

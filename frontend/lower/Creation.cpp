@@ -291,7 +291,7 @@ WhenKnown whenEyeIsKnown(ValueCall &c) {
                  (dtype->isNone() || at::isFloatingType(dtype->toScalarType())) &&
                  columns->value() > 0 &&
                  rows->value() > kEagerBytes / int64_t(sizeof(float)) / columns->value();
-  return isLarge ? WhenKnown::LowerForLayers : WhenKnown::Compute;
+  return isLarge ? WhenKnown::LowerLazily : WhenKnown::Compute;
 }
 WhenKnown isUnset(ValueCall &) { return WhenKnown::Zero; }
 } // namespace

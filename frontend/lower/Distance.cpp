@@ -29,14 +29,16 @@ void lowerCosineSimilarity(Call &c) {
   int64_t axis = c.axis("dim", product.rank());
   if (c.failed())
     return;
-  // Norms are those of the broadcast operands: only the axis itself matters for that.
-  auto norm = [&](const Expr &e) {
+  // Each operand is divided by its norm before the product, which else may be far larger than the
+  // result. Norms are those of the broadcast operands: only the axis itself matters for that.
+  auto unit = [&](const Expr &e) {
     int64_t own = axis - (product.rank() - e.rank());
     bool broadcasts = own < 0 || !(e.shape()[own] == product.shape()[axis]);
     Expr whole = broadcasts ? Expr(c, c.broadcastTo(e, product.shape())) : e;
-    return maximum(reduce(OpKind::reduce_l2_norm, whole, broadcasts ? axis : own, false), epsilon);
+    return whole /
+           maximum(reduce(OpKind::reduce_l2_norm, whole, broadcasts ? axis : own, true), epsilon);
   };
-  c.result(reduce(OpKind::reduce_sum, product, axis, false) / (norm(in.x) * norm(in.y)), in.dtype);
+  c.result(reduce(OpKind::reduce_sum, unit(in.x) * unit(in.y), axis, false), in.dtype);
 }
 
 Expr normOver(const Expr &x, double p, int64_t axis, bool keep) {

@@ -21,6 +21,7 @@
   F(Arithmetic)                                                                                    \
   F(Attention)                                                                                     \
   F(Comparison)                                                                                    \
+  F(Complex)                                                                                       \
   F(Convolution)                                                                                   \
   F(Creation)                                                                                      \
   F(Distance)                                                                                      \
@@ -43,4 +44,6 @@ namespace plait::frontend {
 #define F(NAME) void register##NAME(Table &table);
 PLAIT_LOWERING_FAMILIES(F)
 #undef F
+/// Those that are said by others, after all of these (Decompositions.h).
+void registerDecompositions(Table &table);
 } // namespace plait::frontend

@@ -56,7 +56,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
       c.refuse("a mask of {0} axes for {1} axes of a tensor", tensor.rank(),
                int64_t(shape.size()) - axis);
     auto object = entry.tensor();
-    at::Tensor known = object ? c.engine().readKnown(*object) : at::Tensor();
+    at::Tensor known = object ? c.engine().compute(*object) : at::Tensor();
     if (!known.defined()) {
       if (given.size() == 1 ||
           llvm::count_if(given, [](const Tensor &t) { return bool(t); }) == 1) {
@@ -133,9 +133,6 @@ void lowerEmbeddingBag(Call &c) {
   Tensor weight = c.tensor("weight"), indices = c.tensor("indices"), offsets = c.tensor("offsets");
   int64_t mode = c.integer("mode");
   bool ends = c.boolean("include_last_offset");
-  if (c.has("padding_idx"))
-    return c.refuse("a padding index is left out of each bag by run-time data; multiply with "
-                    "per_sample_weights instead");
   for (unsigned result = 1; result < 4; ++result)
     if (c.isUsed(result))
       return c.refuse("only the first result is computed");
@@ -281,10 +278,15 @@ void lowerIndex(Call &c) {
   auto index = advancedIndex(c, x.shape());
   if (!index)
     return;
-  if (index->mask)
-    return c.refuse(
-        "a mask that is computed at run time gives a tensor whose size depends on data, "
-        "which Core ML cannot describe; use torch.where");
+  if (index->mask) {
+    if (index->maskAxis != 0)
+      return c.refuse("a mask that is computed at run time over axes {0} and later gives a tensor "
+                      "whose size depends on data, which Core ML cannot describe; use torch.where",
+                      index->maskAxis);
+    Engine &engine = c.engine();
+    return c.result(engine.makeSelection(engine.copy(c.val("self").tensor()),
+                                         engine.makeTensor(index->mask.value, at::kBool)));
+  }
   if (index->axes.size() == 1)
     return giveGathered(c, x, index->indices[0], index->axes[0]);
   Expr front = permuteIfNeeded(gatherable(Expr(c, x)), index->toFront(x.rank()));
@@ -324,7 +326,7 @@ void lowerOneHot(Call &c) {
 
 void registerIndexing(Table &table) {
   table.add({"aten::embedding"}, lowerEmbedding);
-  table.add({"aten::embedding_bag", "aten::embedding_bag.padding_idx"}, lowerEmbeddingBag);
+  table.add({"aten::embedding_bag"}, lowerEmbeddingBag);
   table.add({"aten::index_select"}, lowerIndexSelect);
   table.add({"aten::gather"}, lowerGather);
   table.add({"aten::take_along_dim"}, lowerTakeAlongDim);
@@ -333,6 +335,13 @@ void registerIndexing(Table &table) {
              "aten::_unsafe_index.Tensor_hacked_twin"},
             lowerIndex);
   table.add({"aten::one_hot"}, lowerOneHot);
+  // Of what a run-time mask selects: each row for itself.
+  table.setSelectedRows({"aten::softmax.int", "aten::log_softmax.int", "aten::_softmax",
+                         "aten::_log_softmax", "aten::sum.dim_IntList", "aten::mean.dim",
+                         "aten::amax", "aten::amin", "aten::linalg_vector_norm", "aten::logsumexp",
+                         "aten::linear", "aten::layer_norm", "aten::embedding", "aten::gather",
+                         "aten::cumsum", "aten::one_hot", "aten::zeros_like", "aten::ones_like",
+                         "aten::full_like"});
 }
 
 } // namespace plait::frontend

@@ -296,7 +296,7 @@ template <Product kind> static WhenKnown whenProductIsKnown(ValueCall &c) {
   int64_t inner = kind == Product::Kron ? 1 : kind == Product::Conv ? (*x)[1] : x->back();
   int64_t columns = kind == Product::Kron ? ofY : kind == Product::Matmul ? y->back() : (*y)[0];
   bool expands = inner > (kind == Product::Kron ? 0 : 1) && ofX / inner * columns > ofX + ofY;
-  return expands ? WhenKnown::LowerForLayers : WhenKnown::Compute;
+  return expands ? WhenKnown::LowerLazily : WhenKnown::Compute;
 }
 
 void registerLinear(Table &table) {

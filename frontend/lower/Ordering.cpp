@@ -95,6 +95,10 @@ void lowerDiff(Call &c) {
     Dim size = y.shape()[axis];
     if (size == Dim(0) || size == Dim(1))
       return c.refuse("the result has no elements");
+    if (mayBeOne(size))
+      return c.refuse("along dimension {0}, whose size may be {1}, the result would have no "
+                      "elements then; let the range begin at {2} (--input 'x=[{2}..…]')",
+                      axis, x.size(axis).lower(), x.size(axis).lower() + 2 - size.lower());
     Expr next = slice(y, axis, 1, size), previous = slice(y, axis, 0, size - Dim(1));
     y = dtype == at::kBool ? binary(OpKind::logical_xor, next, previous) : next - previous;
   }

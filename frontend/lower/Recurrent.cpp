@@ -133,7 +133,7 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
     at::Tensor w[4];
     for (unsigned k = 0; k < each; ++k) {
       auto object = list->values[i * each + k].tensor();
-      w[k] = object ? c.engine().readKnown(*object) : at::Tensor();
+      w[k] = object ? c.engine().compute(*object) : at::Tensor();
       if (!w[k].defined())
         return c.refuse("the weights must be constants");
     }

@@ -72,7 +72,7 @@ static Handled indices(ViewCall &c) { return cutAt(c, dimOf(c), *c.dims("indices
 
 /// tensor_split by a tensor of one number of sections, or of positions.
 static Handled byTensor(ViewCall &c) {
-  at::Tensor where = c.engine().readKnown(*c["tensor_indices_or_sections"].tensor());
+  at::Tensor where = c.engine().compute(*c["tensor_indices_or_sections"].tensor());
   TORCH_CHECK(where.defined(), "the places of a split are only known at run time");
   TORCH_CHECK(where.dim() < 2 && where.scalar_type() == at::kLong,
               "a tensor is split by integers, one or a list of them");

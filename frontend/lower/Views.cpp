@@ -323,8 +323,7 @@ void registerViews(Table &table) {
   table.addValues({"aten::flatten.using_ints"}, ofTensor<flatten>);
   table.addValues({"aten::unflatten.int"}, ofTensor<unflatten>);
   table.addValues({"aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh", "aten::_conj",
-                   "aten::conj", "aten::resolve_conj", "aten::resolve_neg", "aten::positive",
-                   "aten::real"},
+                   "aten::conj", "aten::resolve_conj", "aten::resolve_neg", "aten::positive"},
                   ofTensor<same>);
   table.addValues("aten::squeeze", {"", "dim", "dims"}, ofTensor<squeeze>);
   table.addValues({"aten::unsqueeze"}, ofTensor<unsqueeze>);

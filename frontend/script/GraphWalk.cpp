@@ -4,7 +4,6 @@
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/SaveAndRestore.h"
 
 #include <ATen/core/class_type.h>
@@ -48,34 +47,11 @@ GraphWalk::Results GraphWalk::runBlock(torch::jit::Block &block, Arguments input
   return outputs;
 }
 
-/// Whether a value of a graph becomes the weight or the input of layers, through arithmetic and
-/// changes of shape at most: all of it is lowered. What else takes it may be LibTorch's alone.
-static bool feedsLayers(const torch::jit::Value *value, unsigned depth = 0) {
-  static const llvm::StringSet<> layers = {"aten::linear", "aten::matmul",      "aten::mm",
-                                           "aten::addmm",  "aten::conv1d",      "aten::conv2d",
-                                           "aten::conv3d", "prim::CallMethod",  "aten::embedding",
-                                           "prim::Return", "aten::_convolution"};
-  static const llvm::StringSet<> between = {
-      "aten::mul",     "aten::add",       "aten::sub",     "aten::to",        "aten::t",
-      "aten::reshape", "aten::transpose", "aten::permute", "aten::view",      "aten::unsqueeze",
-      "aten::squeeze", "aten::type_as",   "aten::detach",  "aten::contiguous"};
-  return depth < 16 &&
-         llvm::all_of(
-             value->uses(),
-             [&](const torch::jit::Use &use) {
-               llvm::StringRef kind = use.user->kind().toQualString();
-               return layers.contains(kind) ||
-                      (between.contains(kind) && feedsLayers(use.user->output(), depth + 1));
-             });
-}
-
 void GraphWalk::runNode(Node &node) {
-  auto feeds = [&] { return feedsLayers(node.output()); };
   Site site{.location = options_.locationOf ? options_.locationOf(node, frame_->modulePath)
                                             : mil::Location(frame_->modulePath, mil::Name(),
                                                             mil::Name(node.kind().toQualString())),
-            .used = 0,
-            .feedsLayers = feeds};
+            .used = 0};
   for (auto [i, output] : llvm::enumerate(node.outputs()))
     if (i < 64 && output->hasUses())
       site.used |= uint64_t(1) << i;
@@ -117,15 +93,38 @@ GraphWalk::Results GraphWalk::runIf(Node &node) {
                         Body{.lower = otherwise, .raises = raises(second)});
 }
 
+/// Whether nothing but `loop` sees the memory of the tensor that it takes: one that an operation
+/// made anew, and that nothing else takes but operations that give no view of it.
+static bool isSeenByLoopOnly(const torch::jit::Value &value, const torch::jit::Node &loop) {
+  const torch::jit::Node &maker = *value.node();
+  const c10::FunctionSchema *schema = maker.maybeSchema();
+  if (!schema || maker.owningBlock() != loop.owningBlock() ||
+      value.offset() >= schema->returns().size() || schema->returns()[value.offset()].alias_info())
+    return false;
+  unsigned taken = 0;
+  return llvm::all_of(value.uses(), [&](const torch::jit::Use &use) {
+    if (use.user == &loop)
+      return ++taken == 1;
+    const c10::FunctionSchema *taker = use.user->maybeSchema();
+    return taker && use.offset < taker->arguments().size() &&
+           !taker->arguments()[use.offset].alias_info() &&
+           use.user->owningBlock() == loop.owningBlock() && use.user->isBefore(&loop);
+  });
+}
+
 GraphWalk::Results GraphWalk::runLoop(Node &node) {
   torch::jit::Block &block = *node.blocks()[0];
   auto lower = [&](Arguments inputs) { return runBlock(block, inputs); };
   std::vector<Val> carried;
-  for (const torch::jit::Value *input : node.inputs().slice(2))
+  uint64_t owned = 0;
+  for (const torch::jit::Value *input : node.inputs().slice(2)) {
+    if (carried.size() < 64 && isSeenByLoopOnly(*input, node))
+      owned |= uint64_t(1) << carried.size();
     carried.push_back(lookup(input));
+  }
   size_t nodes = std::distance(block.nodes().begin(), block.nodes().end());
   return engine_.loop(lookup(node.inputs()[0]), lookup(node.inputs()[1]), std::move(carried),
-                      Body{.lower = lower, .operations = nodes});
+                      Body{.lower = lower, .operations = nodes, .ownsCarried = owned});
 }
 
 // ---- Calls -------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ struct WalkOptions {
   /// Where a node stands, in a module of this path; asked for each node, so that the line is to be
   /// found when it is needed.
   std::function<mil::Location(const torch::jit::Node &, const mil::Name &modulePath)> locationOf;
+  /// The operator whose decomposition is walked: an exception that it raises is a refusal of that.
+  std::string decomposed = {};
   /// Stands between modules and their forward (ModuleHook.h); may be null. Outlives the walk.
   ModuleHook *moduleHook = nullptr;
 };

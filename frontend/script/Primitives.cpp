@@ -67,7 +67,10 @@ GraphWalk::Handled GraphWalk::primitive(Node &node, Arguments arguments) {
     std::string message = arguments[0].known() && arguments[0].known()->isString()
                               ? arguments[0].known()->toStringRef()
                               : "an exception";
-    engine_.fail(makeError("the model raises here for these inputs: {0}", message));
+    if (!options_.decomposed.empty())
+      engine_.fail(makeError("{0}: {1}", options_.decomposed, message));
+    else if (!engine_.hasGuessed()) // it may be the guess that is refused here
+      engine_.fail(makeError("the model raises here for these inputs: {0}", message));
     return Results{};
   }
   if (kind == prim::Print || kind == c10::Symbol::fromQualString("prim::AssertNonZero"))

@@ -9,6 +9,12 @@
 
 namespace plait::frontend {
 
+/// Where the types of what is made of live modules are.
+inline constexpr const char *kLiveNamespace = "__torch__.live";
+
+/// That the module has the declared method, and it takes the declared inputs.
+Error checkSignature(const torch::jit::Module &module, const ModelFunction &declared);
+
 class ScriptFunction {
 public:
   ScriptFunction(mil::Function &function, const ModelFunction &declared, mil::DType floatType,
@@ -16,6 +22,7 @@ public:
       : declared_(declared), engine_(function, std::move(options)),
         interface_(engine_, declared, floatType), walk_(engine_, std::move(walk)) {}
 
+  /// The signature is checked.
   Error run(const torch::jit::Module &module);
   std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
 

@@ -3,6 +3,7 @@
 
 #include <plait/exception.h>
 
+#ifdef PLAIT_CXX20
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -12,6 +13,10 @@
 #include <string>
 #include <string_view>
 #include <vector>
+#include <version>
+#ifdef __cpp_lib_jthread
+#include <stop_token>
+#endif
 
 namespace plait {
 inline namespace v0 {
@@ -31,8 +36,9 @@ enum class Target { ios16, ios17, ios18, ios26 };
 struct FunctionOptions {
   /// The tensor arguments in order, as --input has them: "x=fp16[1, 6000]",
   /// "tokens=int32[1, 1..128]", "x={[1,3,224,224],[1,3,512,512]}", "photo=image[rgb, 1, 3, 224,
-  /// 224] scale=1/255". A name may be left out ("[1, 6000]"). Where a module is traced with
-  /// examples, they may be left out altogether: the examples' shapes are taken.
+  /// 224] scale=1/255". A name may be left out ("[1, 6000]"); "int64" is int32, since Core ML has
+  /// no other integers there. Where examples are given, "x" and "x=int32" take the example's shape,
+  /// and the whole list may be left out.
   std::vector<std::string> input = {};
   /// Names of the results in order, as --output has them: "y", "y=fp32", "mask=image[gray]";
   /// missing ones get names of their own.
@@ -133,15 +139,20 @@ public:
   explicit Compiler(PackageOptions options = {});
   /// What a recipe says (docs/command.md); more may be added. Its `output` is ignored.
   static Compiler fromRecipe(const std::string &path);
+  /// A compiler that was moved from takes nothing but another one's content: all else throws.
   Compiler(Compiler &&) noexcept;
   Compiler &operator=(Compiler &&) noexcept;
   ~Compiler();
 
-  /// Adds a function made of a TorchScript file or an archive of torch.export ("m.pt2", or
-  /// "m.pt2:NAME" of several models). The file is opened by write() and stays as it is
-  /// until that returns. <plait/torch.h> has add() for modules in memory. Throws where an option
-  /// cannot be read or the name is taken; the compiler is then as before.
+  /// Adds a function made of a TorchScript file. The file is opened now, to see that it has the
+  /// method and that this takes the inputs, and again by write(); it stays as it is until that
+  /// returns. <plait/torch.h> has add() for modules in memory. Throws where the file cannot be
+  /// opened, an option cannot be, or the name is taken; the compiler is then as before.
   void addFile(const std::string &name, const std::string &path, FunctionOptions options = {});
+  /// Takes a function out again. Throws where there is none of that name.
+  void removeFunction(const std::string &name);
+  /// The names of what was added, in order.
+  std::vector<std::string> functions() const;
 
   /// Compiles what was added and writes `path` (*.mlpackage), which is replaced where it is a
   /// package. After an exception nothing was written, and what was there is untouched.
@@ -151,27 +162,44 @@ public:
   /// valid at every moment, and after an exception as it was.
   Report addTo(const std::string &path);
 
+#ifdef __cpp_lib_jthread
+  /// The same, each ended by this token alone, as cancel() ends it.
+  Report write(const std::string &path, std::stop_token stop) {
+    return writeUnless(path, [stop] { return stop.stop_requested(); });
+  }
+  Report addTo(const std::string &path, std::stop_token stop) {
+    return addToUnless(path, [stop] { return stop.stop_requested(); });
+  }
+#endif
+
   PackageOptions &options();
+  const PackageOptions &options() const;
 
   /// Ends a running write() or addTo(), or the next one, with Exception::Reason::Cancelled. Any
-  /// thread, also from the callbacks. It takes effect within one step: at most one function's
-  /// lowering or one tile of weights.
+  /// thread, also from the callbacks. It takes effect within one step: the lowering of an
+  /// operation, a pass, a tile of weights. What waits is the file system: a file that is being
+  /// flushed.
   void cancel() noexcept;
 
-  /// Called by write() and addTo(), never twice at once, but from threads of their own too. What it
-  /// throws ends the export and comes out of it. Null: none.
+  /// Called by write() and addTo(), never twice at once, but from threads of their own too; for the
+  /// last time before the package takes its place. What it throws ends the export and comes out of
+  /// it. What is set meanwhile holds for the next export. Null: none.
   void onProgress(std::function<void(const Progress &)> callback);
   /// Takes the log, a line or more a message, without a line break at the end, as it comes: of
   /// write() and addTo() as onProgress() says, and of adding where that traces. Null: none.
   void onLog(std::function<void(Severity, std::string_view)> sink);
 
   struct PLAIT_HIDDEN Impl;
-  /// For <plait/torch.h>.
-  Impl &impl() { return *impl_; }
+  /// For <plait/torch.h>. Throws where the compiler was moved from.
+  Impl &impl() const;
 
 private:
+  Report writeUnless(const std::string &path, std::function<bool()> stopped);
+  Report addToUnless(const std::string &path, std::function<bool()> stopped);
+
   std::unique_ptr<Impl> impl_;
 };
 
 } // namespace v0
 } // namespace plait
+#endif

@@ -4,6 +4,7 @@
 #include <plait/compile.h>
 #include <plait/run.h>
 
+#ifdef PLAIT_CXX20
 namespace plait {
 inline namespace v0 {
 
@@ -66,3 +67,4 @@ packAdapter(const std::string &adapter, const std::string &map, const std::strin
 
 } // namespace v0
 } // namespace plait
+#endif

@@ -3,15 +3,83 @@
 
 #include <plait/exception.h>
 
+#ifdef PLAIT_CXX20
+#include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 namespace plait {
 inline namespace v0 {
+
+/// What an element is. Named as in MIL, but for `boolean`, whose name is "bool".
+enum class ElementType {
+  fp16,
+  fp32,
+  fp64,
+  bf16,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint8,
+  uint16,
+  uint32,
+  uint64,
+  boolean,
+  other, ///< none of these: a text, or what a newer package may have
+};
+
+/// "fp16", "bool"; "" of `other`.
+PLAIT_API std::string_view name(ElementType type) noexcept;
+/// `other` of a name that is none of theirs.
+PLAIT_API ElementType elementType(std::string_view name) noexcept;
+
+namespace detail {
+
+/// Of the bits of an fp16 number.
+inline float halfToFloat(std::uint16_t bits) {
+  const std::uint32_t sign = std::uint32_t(bits & 0x8000u) << 16;
+  const std::uint32_t exponent = (bits >> 10) & 0x1Fu, fraction = bits & 0x3FFu;
+  if (exponent == 0) { // fraction * 2^-24
+    const float value = float(fraction) * 0x1p-24f;
+    return sign ? -value : value;
+  }
+  const std::uint32_t wide = exponent == 0x1Fu ? 0xFFu : exponent + (127 - 15);
+  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
+}
+
+/// The element type that a C++ type is; `other` for one that is none.
+template <typename T> constexpr ElementType elementTypeOf() {
+  if constexpr (std::is_same_v<T, bool>)
+    return ElementType::boolean;
+  else if constexpr (std::is_same_v<T, float>)
+    return ElementType::fp32;
+  else if constexpr (std::is_same_v<T, double>)
+    return ElementType::fp64;
+  else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>)
+    return sizeof(T) == 1   ? ElementType::int8
+           : sizeof(T) == 2 ? ElementType::int16
+           : sizeof(T) == 4 ? ElementType::int32
+                            : ElementType::int64;
+  else if constexpr (std::is_integral_v<T>)
+    return sizeof(T) == 1   ? ElementType::uint8
+           : sizeof(T) == 2 ? ElementType::uint16
+           : sizeof(T) == 4 ? ElementType::uint32
+                            : ElementType::uint64;
+  else
+    return ElementType::other;
+}
+
+[[noreturn]] PLAIT_API void refuseValues(std::string_view array, std::string_view wanted);
+[[noreturn]] PLAIT_API void refuseSize(std::string_view array, std::size_t bytes);
+
+} // namespace detail
 
 /// A value of a function's interface.
 struct ValueInfo {
@@ -22,6 +90,8 @@ struct ValueInfo {
     std::int64_t lower, upper;
   };
   std::vector<Range> shape;
+
+  ElementType elementType() const { return v0::elementType(type); }
 };
 
 struct FunctionInfo {
@@ -30,23 +100,93 @@ struct FunctionInfo {
 };
 
 /// Elements in row-major order, of a type named as in MIL, in the machine's byte order; bool is one
-/// byte an element.
+/// byte an element, 0 or 1.
 struct Array {
   std::string type;
   std::vector<std::int64_t> shape;
   std::vector<std::byte> data;
 
-  /// `T` has the size of an element of `type`, and `values` as many as the shape says; run() throws
-  /// where they are not.
+  ElementType elementType() const { return v0::elementType(type); }
+
+  /// Of the element type that T is: fp32 for float, int32 for std::int32_t, bool for bool. There
+  /// are as many values as the shape says; run() throws where there are not.
+  template <typename T>
+  static Array of(std::vector<std::int64_t> shape, const std::vector<T> &values) {
+    static_assert(detail::elementTypeOf<T>() != ElementType::other,
+                  "an array holds float, double, bool or an integer type");
+    return of(detail::elementTypeOf<T>(), std::move(shape), values);
+  }
+  /// `T` has the size of an element of `type`: std::uint16_t for the bits of fp16.
   template <typename T>
   static Array of(std::string type, std::vector<std::int64_t> shape, const std::vector<T> &values) {
-    auto *bytes = reinterpret_cast<const std::byte *>(values.data());
-    return {std::move(type), std::move(shape), {bytes, bytes + values.size() * sizeof(T)}};
+    Array array{std::move(type), std::move(shape),
+                std::vector<std::byte>(values.size() * sizeof(T))};
+    if constexpr (std::is_same_v<T, bool>) // std::vector<bool> has no elements in memory
+      for (std::size_t i = 0; i < values.size(); ++i)
+        array.data[i] = std::byte(bool(values[i]));
+    else if (!values.empty())
+      std::memcpy(array.data.data(), values.data(), array.data.size());
+    return array;
   }
+  template <typename T>
+  static Array of(ElementType type, std::vector<std::int64_t> shape, const std::vector<T> &values) {
+    return of(std::string(name(type)), std::move(shape), values);
+  }
+
+  /// The elements. T is what the element type is; float also takes fp16 and bf16, double every
+  /// floating-point type, a 64-bit integer every narrower one whose values it holds, std::uint16_t
+  /// the bits of fp16 and bf16, std::uint8_t those of bool. Throws for every other T.
   template <typename T> std::vector<T> values() const {
-    std::vector<T> result(data.size() / sizeof(T));
-    if (!result.empty())
-      std::memcpy(result.data(), data.data(), result.size() * sizeof(T));
+    const ElementType own = elementType();
+    constexpr ElementType wanted = detail::elementTypeOf<T>();
+    static_assert(wanted != ElementType::other,
+                  "values() gives float, double, bool or an integer type");
+    if (own == wanted || (wanted == ElementType::uint8 && own == ElementType::boolean) ||
+        (wanted == ElementType::uint16 && (own == ElementType::fp16 || own == ElementType::bf16)))
+      return converted<T, T>([](T value) { return value; });
+    if constexpr (std::is_floating_point_v<T>) {
+      if (own == ElementType::fp16)
+        return converted<T, std::uint16_t>([](auto bits) { return T(detail::halfToFloat(bits)); });
+      if (own == ElementType::bf16)
+        return converted<T, std::uint16_t>(
+            [](auto bits) { return T(std::bit_cast<float>(std::uint32_t(bits) << 16)); });
+      if (own == ElementType::fp32)
+        return converted<T, float>([](float value) { return T(value); });
+    } else if constexpr (std::is_integral_v<T> && sizeof(T) == 8) {
+      auto widen = [](auto value) { return T(value); };
+      if constexpr (std::is_signed_v<T>) {
+        if (own == ElementType::int8)
+          return converted<T, std::int8_t>(widen);
+        if (own == ElementType::int16)
+          return converted<T, std::int16_t>(widen);
+        if (own == ElementType::int32)
+          return converted<T, std::int32_t>(widen);
+      }
+      if (own == ElementType::uint8)
+        return converted<T, std::uint8_t>(widen);
+      if (own == ElementType::uint16)
+        return converted<T, std::uint16_t>(widen);
+      if (own == ElementType::uint32)
+        return converted<T, std::uint32_t>(widen);
+    }
+    detail::refuseValues(type, name(wanted));
+  }
+
+private:
+  template <typename T, typename Stored, typename Convert>
+  std::vector<T> converted(Convert convert) const {
+    if (data.size() % sizeof(Stored))
+      detail::refuseSize(type, data.size());
+    std::vector<T> result(data.size() / sizeof(Stored));
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      if constexpr (std::is_same_v<Stored, bool>) {
+        result[i] = data[i] != std::byte(0);
+      } else {
+        Stored stored;
+        std::memcpy(&stored, data.data() + i * sizeof(Stored), sizeof(Stored));
+        result[i] = convert(stored);
+      }
+    }
     return result;
   }
 };
@@ -93,17 +233,21 @@ public:
   Session session(const std::string &function = "", const RunOptions &options = {}) const;
 
   struct PLAIT_HIDDEN Impl;
-  /// For verify().
-  const Impl &impl() const { return *impl_; }
+  /// For verify(). Throws where the program was moved from.
+  const Impl &impl() const;
 
 private:
   std::shared_ptr<Impl> impl_;
 };
 
-/// One function with its states, which live from run to run. Several sessions of one program do not
-/// share states and may run in different threads.
+/// One function with its states, which live from run to run. Several sessions of one program, and
+/// copies of one session, do not share states and may run in different threads. Like a program, one
+/// that was moved from takes nothing but another one's content: all else throws.
 class PLAIT_API Session {
 public:
+  /// With the states as they are now; what was traced and counted is not copied.
+  Session(const Session &);
+  Session &operator=(const Session &);
   Session(Session &&) noexcept;
   Session &operator=(Session &&) noexcept;
   ~Session();
@@ -115,11 +259,12 @@ public:
   /// missing, unknown, or of another type or shape; states are then as before.
   std::map<std::string, Array> run(const std::map<std::string, Array> &inputs);
 
-  /// The states as they are now.
+  /// The states as they are now: zeros before the first run.
   std::map<std::string, Array> states() const;
   /// Gives states other contents, by name; the others stay. Throws where there is no such state or
   /// the shape is not its own; all states are then as before.
   void setStates(const std::map<std::string, Array> &states);
+  void setState(const std::string &name, const Array &content);
   /// All states are zeros again.
   void resetStates();
 
@@ -130,9 +275,8 @@ public:
   std::vector<ProfileRow> profile() const;
 
   struct PLAIT_HIDDEN Impl;
-  /// For <plait/torch.h>.
-  Impl &impl() { return *impl_; }
-  const Impl &impl() const { return *impl_; }
+  /// For <plait/torch.h>. Throws where the session was moved from.
+  Impl &impl() const;
 
 private:
   friend class Program;
@@ -142,3 +286,4 @@ private:
 
 } // namespace v0
 } // namespace plait
+#endif

@@ -125,8 +125,7 @@ static std::optional<uint64_t> dataSize(DType dtype, llvm::ArrayRef<int64_t> sha
   return mil::byteSize(dtype, elements);
 }
 
-static Expected<TensorData> parseNpy(std::shared_ptr<const MappedFile> file) {
-  llvm::ArrayRef<uint8_t> bytes = file->bytes();
+Expected<TensorData> parseNpy(llvm::ArrayRef<uint8_t> bytes, std::shared_ptr<const void> owner) {
   llvm::StringRef text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
   if (!text.starts_with(kMagic) || text.size() < 8)
     return makeError("it is no .npy file (save one with numpy.save)");
@@ -154,7 +153,7 @@ static Expected<TensorData> parseNpy(std::shared_ptr<const MappedFile> file) {
   if (!size || *size != text.size() - start - length)
     return makeError("it holds {0} bytes of data where the header's shape needs {1}",
                      text.size() - start - length, size ? std::to_string(*size) : "too many");
-  auto storage = mil::keptStorage(bytes.drop_front(start + length), file);
+  auto storage = mil::keptStorage(bytes.drop_front(start + length), std::move(owner));
   if (!*header.fortran)
     return TensorData::view(std::move(storage), 0, known->second, header.shape);
   // The first index runs fastest.
@@ -171,7 +170,7 @@ Expected<TensorData> readNpy(llvm::StringRef path) {
   auto file = MappedFile::open(path);
   if (!file)
     return file.takeError();
-  auto tensor = parseNpy(*file);
+  auto tensor = parseNpy((*file)->bytes(), *file);
   if (!tensor)
     return addContext(tensor.takeError(), path);
   return tensor;

@@ -15,6 +15,10 @@ namespace plait::runtime {
 /// integers of 8 to 64 bits; anything else is refused by name.
 Expected<mil::TensorData> readNpy(llvm::StringRef path);
 
+/// The same of a file's bytes, which `owner` keeps alive.
+Expected<mil::TensorData> parseNpy(llvm::ArrayRef<uint8_t> bytes,
+                                   std::shared_ptr<const void> owner);
+
 /// Refuses element types that NumPy has not (bf16, sub-byte types, strings).
 Error writeNpy(llvm::StringRef path, const mil::TensorData &tensor);
 

@@ -37,25 +37,72 @@ at::Tensor spread(const at::Tensor &values, const at::Tensor &mask) {
   return dense.masked_scatter(where, values.contiguous());
 }
 
+/// Copies to `out` the elements of `tables` that `indices` names, one table of `palette` elements a
+/// block; `blocks` divide `shape`. Row-major, all of them.
+template <typename T>
+void lookUpScalars(const uint8_t *indices, const T *tables, T *out, at::IntArrayRef shape,
+                   at::IntArrayRef blocks, int64_t palette) {
+  int64_t rank = int64_t(shape.size()), last = shape[rank - 1], rows = 1;
+  int64_t step = last / blocks[rank - 1];
+  for (int64_t i = 0; i + 1 < rank; ++i)
+    rows *= shape[i];
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t table = 0, scale = blocks[rank - 1];
+    for (int64_t i = rank - 2, rest = row; i >= 0; --i) {
+      table += rest % shape[i] / (shape[i] / blocks[i]) * scale;
+      scale *= blocks[i];
+      rest /= shape[i];
+    }
+    for (int64_t begin = 0; begin < last; begin += step, ++table)
+      for (int64_t i = row * last + begin, end = i + step; i < end; ++i)
+        out[i] = tables[table * palette + indices[i]];
+  }
+}
+
 /// lut is [blocks of each axis…, palette, vector]; an index stands for a vector along `axis`.
-at::Tensor lookUp(const at::Tensor &indices, const at::Tensor &lut, int64_t axis) {
+at::Tensor lookUp(at::Tensor indices, at::Tensor lut, int64_t axis) {
   int64_t rank = indices.dim(), palette = lut.size(-2), length = lut.size(-1);
   TORCH_CHECK(lut.dim() == rank + 2, "lut has rank ", lut.dim(), " for indices of rank ", rank);
-  // The number of each element's block, then of its entry in the flattened tables.
   std::vector<int64_t> blocks(lut.sizes().begin(), lut.sizes().begin() + rank);
   int64_t tables = 1;
-  for (int64_t size : blocks)
-    tables *= size;
+  for (int64_t i = 0; i < rank; ++i) {
+    TORCH_CHECK(blocks[i] > 0 && indices.size(i) % blocks[i] == 0, "axis ", i, " of size ",
+                indices.size(i), " does not divide into ", blocks[i], " groups");
+    tables *= blocks[i];
+  }
+  TORCH_CHECK(indices.scalar_type() == at::kByte && indices.numel() > 0, "indices are no bytes");
+  if (length == 1) {
+    int64_t largest = indices.max().item<int64_t>();
+    TORCH_CHECK(largest < palette, "index ", largest, " into a table of ", palette);
+    indices = indices.contiguous();
+    lut = lut.contiguous();
+    at::Tensor out = at::empty(indices.sizes(), lut.options());
+    auto run = [&](auto unit) {
+      using T = decltype(unit);
+      lookUpScalars(indices.const_data_ptr<uint8_t>(), static_cast<const T *>(lut.const_data_ptr()),
+                    static_cast<T *>(out.data_ptr()), indices.sizes(), blocks, palette);
+    };
+    switch (lut.element_size()) {
+    case 1:
+      run(uint8_t());
+      break;
+    case 2:
+      run(uint16_t());
+      break;
+    default:
+      TORCH_CHECK(lut.element_size() == 4, "a table of ", lut.scalar_type());
+      run(uint32_t());
+    }
+    return out;
+  }
+  // The number of each element's block, then of its entry in the flattened tables.
   at::Tensor table = overBlocks(at::arange(tables, at::kLong).reshape(blocks), indices.sizes());
   at::Tensor entry = table * palette + indices.to(at::kLong);
   at::Tensor vectors = lut.reshape({tables * palette, length}).index_select(0, entry.flatten());
   std::vector<int64_t> shape(indices.sizes().begin(), indices.sizes().end());
   shape.push_back(length);
-  vectors = vectors.reshape(shape);
-  if (length == 1)
-    return vectors.squeeze(-1);
   axis = axis < 0 ? axis + rank : axis;
-  return vectors.movedim(-1, axis + 1).flatten(axis, axis + 1);
+  return vectors.reshape(shape).movedim(-1, axis + 1).flatten(axis, axis + 1);
 }
 
 Results evalAffineDequantize(EvalContext &c) {

@@ -23,7 +23,8 @@ protected:
     addCallable(compiler, "f", call, module, examples, options);
     Report report = compiler.write(at("m.mlpackage"));
     for (const std::string &warning : report.warnings)
-      ADD_FAILURE() << warning;
+      if (warning.find("depends on no input") == std::string::npos)
+        ADD_FAILURE() << warning;
     EXPECT_TRUE(module->is_training());
     Session session = Program(at("m.mlpackage")).session();
     std::map<std::string, at::Tensor> inputs;
@@ -44,9 +45,17 @@ protected:
                   FunctionOptions options = {}) {
     expectSame(
         [&](const std::vector<at::Tensor> &in) {
-          return plait::detail::forward(*model.ptr(), in, std::make_index_sequence<8>());
+          const plait::detail::Forward<M> forward{*model.ptr()};
+          return asValue(plait::detail::callWith(forward, in, "forward()"));
         },
         model.ptr().get(), examples, std::move(options));
+  }
+
+  static c10::IValue asValue(const Outputs &outputs) {
+    if (outputs.tensors.size() == 1)
+      return outputs.tensors[0];
+    return c10::ivalue::Tuple::create(
+        std::vector<c10::IValue>(outputs.tensors.begin(), outputs.tensors.end()));
   }
 
   static std::string declaration(const std::string &name, const at::Tensor &example) {

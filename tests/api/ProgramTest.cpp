@@ -130,13 +130,70 @@ TEST_F(PackageOnDisk, ConvertsAndChecksInputs) {
   EXPECT_THAT(run("x", Array::of("int32", {5}, std::vector<int32_t>(5))), HasSubstr("x"));
 }
 
+TEST_F(PackageOnDisk, SessionsAreCopiedWithTheirStates) {
+  Session session = Program(path).session("add");
+  session.run({{"x", floats({1, 2})}});
+  Session copy = session;
+  session.run({{"x", floats({1, 2})}});
+  EXPECT_THAT(copy.states().at("sum").values<float>(), ElementsAre(1, 2));
+  EXPECT_THAT(session.states().at("sum").values<float>(), ElementsAre(2, 4));
+  EXPECT_THAT(copy.run({{"x", floats({5, 5})}}).at("y").values<float>(), ElementsAre(6, 7));
+  copy.setState("sum", floats({-1, -2}));
+  session = copy;
+  EXPECT_THAT(session.states().at("sum").values<double>(), ElementsAre(-1, -2));
+  EXPECT_THAT(message([&] { copy.setState("none", floats({1, 2})); }),
+              HasSubstr("no state 'none'"));
+  copy.resetStates();
+  EXPECT_THAT(copy.states().at("sum").values<float>(), ElementsAre(0, 0));
+  Session fresh = Program(path).session("add"), freshCopy = fresh; // no run yet
+  EXPECT_THAT(freshCopy.states().at("sum").values<float>(), ElementsAre(0, 0));
+}
+
+TEST(Arrays, SayWhatTheyHold) {
+  Array half = Array::of("fp16", {4}, std::vector<uint16_t>{0x3C00, 0xC000, 0x0001, 0x7C00});
+  EXPECT_EQ(half.elementType(), ElementType::fp16);
+  EXPECT_THAT(half.values<float>(), ElementsAre(1, -2, 0x1p-24f, INFINITY));
+  EXPECT_THAT(half.values<double>(), ElementsAre(1, -2, 0x1p-24, INFINITY));
+  EXPECT_EQ(half.values<uint16_t>()[1], 0xC000);
+  EXPECT_TRUE(std::isnan(Array::of("fp16", {1}, std::vector<uint16_t>{0x7E00}).values<float>()[0]));
+  EXPECT_THAT(Array::of("bf16", {1}, std::vector<uint16_t>{0xC040}).values<float>(),
+              ElementsAre(-3));
+  Array flags = Array::of({3}, std::vector<bool>{true, false, true});
+  EXPECT_EQ(flags.type, "bool");
+  EXPECT_THAT(flags.values<bool>(), ElementsAre(true, false, true));
+  EXPECT_THAT(flags.values<uint8_t>(), ElementsAre(1, 0, 1));
+  Array whole = Array::of(ElementType::int32, {2}, std::vector<int32_t>{-7, 9});
+  EXPECT_THAT(whole.values<int64_t>(), ElementsAre(-7, 9));
+  auto refused = [](auto values) {
+    try {
+      values();
+    } catch (const Exception &error) {
+      EXPECT_EQ(error.reason(), Exception::Reason::Input);
+      return std::string(error.what());
+    }
+    return std::string("(no exception)");
+  };
+  EXPECT_THAT(refused([&] { whole.values<float>(); }),
+              HasSubstr("the array holds int32, and values of fp32 are asked for"));
+  EXPECT_THAT(refused([&] { half.values<int32_t>(); }), HasSubstr("fp16"));
+  EXPECT_THAT(refused([&] { half.values<bool>(); }), HasSubstr("fp16"));
+  EXPECT_THAT(refused([&] { whole.values<uint64_t>(); }), HasSubstr("int32"));
+  EXPECT_THAT(refused([&] { Array{"fp32", {1}, std::vector<std::byte>(3)}.values<float>(); }),
+              HasSubstr("3 bytes"));
+  EXPECT_THAT(refused([&] { Array{"number", {1}, std::vector<std::byte>(4)}.values<float>(); }),
+              HasSubstr("number"));
+  for (ElementType type : {ElementType::fp16, ElementType::uint64, ElementType::boolean})
+    EXPECT_EQ(elementType(name(type)), type);
+  EXPECT_EQ(elementType("number"), ElementType::other);
+}
+
 TEST_F(PackageOnDisk, Refusals) {
   EXPECT_THAT(message([&] { Program(path + "x"); }), HasSubstr("p.mlpackagex"));
   EXPECT_THAT(message([&] { Program(path).session("ad"); }), HasSubstr("did you mean 'add'"));
   Compiler compiler;
   EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("at least one function"));
-  compiler.addFile("f", "none.pt", {.input = {"x=[1]"}});
-  EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("none.pt: no such file"));
+  EXPECT_THAT(message([&] { compiler.addFile("f", "none.pt", {.input = {"x=[1]"}}); }),
+              HasSubstr("none.pt: no such file"));
   compiler.options().multifunction = false;
   EXPECT_THAT(message([&] { compiler.write(path); }), HasSubstr("it is called 'main'"));
   EXPECT_EQ(Program(path).functions().size(), 2u) << "what was there is untouched";

@@ -45,11 +45,6 @@ TEST_F(ScriptModule, AnyMethodInEvaluationMode) {
   at::Tensor logits = x.matmul(weight.detach().t());
   EXPECT_TRUE(close(result(at("m.mlpackage"), "logits", {{"x", x}}), logits));
   EXPECT_TRUE(close(result(at("m.mlpackage"), "forward", {{"x", x}}), logits.relu()));
-  EXPECT_THAT(message([&] {
-                add(compiler, "none", module, {.input = {"x=[2, 8]"}, .method = "none"});
-                compiler.write(at("m.mlpackage"));
-              }),
-              HasSubstr("no method 'none'"));
 }
 
 TEST_F(ScriptModule, SharesWithAFileOfTheSameWeights) {

@@ -53,6 +53,31 @@ TEST(InputSyntax, Fields) {
   EXPECT_EQ(input->enumerated[1][1], 128);
 }
 
+TEST(InputSyntax, Int64IsInt32) {
+  std::vector<std::string> notes;
+  auto input = parseInput("x=int64[2]", {.notes = &notes});
+  ASSERT_TRUE(bool(input));
+  EXPECT_EQ(inputText(*input), "x=int32[2]");
+  EXPECT_THAT(notes, testing::ElementsAre(
+                         "input 'x=int64[2]': Core ML has no int64 in its interface; it is int32"));
+}
+
+TEST(InputSyntax, ShapesMayBeLeftToExamples) {
+  auto read = [](llvm::StringRef text) {
+    auto input = parseInput(text, {.mayLeaveOutShape = true});
+    if (!input)
+      return "error: " + toString(input.takeError());
+    EXPECT_TRUE(input->shape.empty() && input->enumerated.empty());
+    return input->name + ":" + (input->dtype ? mil::name(*input->dtype).str() : "");
+  };
+  EXPECT_EQ(read("x"), "x:");
+  EXPECT_EQ(read(" x = bool "), "x:bool");
+  EXPECT_EQ(read("x=fp16"), "x:fp16");
+  EXPECT_THAT(read("x y"), HasSubstr("cannot be a name"));
+  EXPECT_THAT(read("x="), HasSubstr("is wanted at the end"));
+  EXPECT_THAT(read("x=fp99"), HasSubstr("is wanted at 'fp99'"));
+}
+
 TEST(InputSyntax, SaysWhereAndWhat) {
   EXPECT_EQ(read("x=[2,,12]"),
             "error: input 'x=[2,,12]': a size is wanted at ',12]'; an example: x=fp16[1, 128]");
@@ -63,7 +88,6 @@ TEST(InputSyntax, SaysWhereAndWhat) {
   EXPECT_THAT(read("x"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted at 'x'"));
   EXPECT_THAT(read("x=2x12"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
   EXPECT_THAT(read("x=fp99[2]"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
-  EXPECT_THAT(read("x=int64[2]"), HasSubstr("is wanted at 'int64[2]'"));
   EXPECT_THAT(read("x=fp16"), HasSubstr("'[' is wanted at the end"));
   EXPECT_THAT(read("x="), HasSubstr("'[' is wanted at the end"));
   EXPECT_THAT(read(""), HasSubstr("'[' is wanted at the end"));

@@ -41,6 +41,8 @@ lora: fold
 share: off
 debug_info: on
 expect_shared: 80.5%
+compress: [q4, 'lm_head=int4[block 16]']
+require_coverage: 99%
 threads: 2
 metadata:
   author: A. Author
@@ -68,6 +70,10 @@ functions:
   EXPECT_FALSE(options.share);
   EXPECT_TRUE(options.debugInfo);
   EXPECT_EQ(options.expectShared, 80.5);
+  ASSERT_EQ(options.compress.size(), 2u);
+  EXPECT_EQ(options.compress[1].pattern, "lm_head");
+  EXPECT_EQ(options.compress[1].scheme.str(), "int4[block 16]");
+  EXPECT_EQ(options.requireCoverage, 99);
   EXPECT_EQ(options.threads, 2u);
   EXPECT_TRUE(options.multifunction);
   EXPECT_EQ(options.metadata.author, "A. Author");
@@ -88,6 +94,14 @@ functions:
   EXPECT_EQ(options.functions[1].name, "adapter_2");
   EXPECT_EQ(options.functions[1].model, "/models/a2.pt");
   EXPECT_FALSE(options.functions[1].lora);
+}
+
+TEST(Recipe, SchemesHaveAPlace) {
+  EXPECT_THAT(complaint("model: m.pt\ncompress: [q4, head=palette5]\n"),
+              AllOf(StartsWith("r.yaml:2:16: compress: scheme 'palette5': "),
+                    HasSubstr("1, 2, 3, 4, 6 or 8 bits")));
+  EXPECT_THAT(complaint("model: m.pt\nrequire_coverage: much\n"),
+              StartsWith("r.yaml:2:19: require_coverage: 'much' is no percentage"));
 }
 
 TEST(Recipe, InputsOfAllFunctions) {
@@ -171,7 +185,7 @@ TEST(Recipe, ComplaintsHaveAPlace) {
             "precision, target, "
             "lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
-            "expect_shared, allow, threads, metadata");
+            "compress, require_coverage, expect_shared, allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
   EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),

@@ -89,9 +89,10 @@ MilWriter::Made MilWriter::elementwise() {
   switch (below(5)) {
   case 0:
     return builder_->emit(OpKind::leaky_relu, {{leaky_relu::x, x}, {leaky_relu::alpha, 0.25}});
-  case 1:
-    return builder_->emit(OpKind::clip,
-                          {{clip::x, x}, {clip::alpha, -1.0}, {clip::beta, oneOf({0.5, 6.0})}});
+  case 1: // the bounds may be equal, or in the wrong order
+    return builder_->emit(OpKind::clip, {{clip::x, x},
+                                         {clip::alpha, oneOf({-1.0, -1.0, 0.0, 0.5})},
+                                         {clip::beta, oneOf({0.5, 6.0, 6.0, 0.0, -1.0})}});
   case 2:
     return builder_->emit(OpKind::softmax, {{softmax::x, x}, {softmax::axis, -1}});
   default:

@@ -56,7 +56,8 @@ def needs_libplait(program):
 def test_installed_headers_are_the_public_ones(prefix):
     installed = {path.relative_to(prefix / "include" / "plait").as_posix()
                  for path in (prefix / "include" / "plait").rglob("*") if path.is_file()}
-    assert installed == {"plait.h", "torch.h", "export.h", "exception.h", "compile.h", "package.h", "run.h", "verify.h"}
+    assert installed == {"plait.h", "torch.h", "export.h", "exception.h", "compile.h", "package.h", "run.h", "verify.h",
+                         "torch_add.h"}
 
 
 def test_installed_command_runs(prefix, tmp_path):
@@ -111,9 +112,98 @@ def test_the_shared_library_exports_the_interface_alone(prefix):
         assert any(f"plait::v0::{name}" in symbol for symbol in symbols), name
 
 
-def test_documentation_quotes_the_programs():
-    text = (ROOT / "docs" / "api.md").read_text()
+@pytest.mark.skipif(sys.platform != "linux", reason="readelf is of binutils")
+def test_the_installed_library_does_not_name_the_build(prefix):
+    library = next(prefix.rglob("libplait.so"))
+    paths = re.findall(r"(?:RPATH|RUNPATH).*\[(.*)\]", run("readelf", "-d", library))
+    named = [path for path in ":".join(paths).split(":") if any(path.startswith(str(place)) for place in (ROOT, BUILD, BUILD.resolve()))]
+    assert not named
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("pkg-config"), reason="nm's options are those of binutils")
+def test_a_static_plait_in_a_shared_library_stays_inside(prefix, tmp_path):
+    environment = {**os.environ, "PKG_CONFIG_PATH": ":".join({str(path.parent) for path in prefix.rglob("plait.pc")})}
+    flags = run("pkg-config", "--cflags", "--libs", "plait-static", env=environment).split()
+    source = tmp_path / "plugin.cpp"
+    source.write_text('#include <plait/plait.h>\nextern "C" int compileIt(const char *model) {\n'
+                      '  plait::Compiler compiler;\n  compiler.addFile("f", model, {.input = {"x=[1]"}});\n'
+                      '  return int(compiler.write("out.mlpackage").functions.size());\n}\n')
+    run(cached("CMAKE_CXX_COMPILER"), "-shared", "-fPIC", "-fvisibility=hidden", source, "-o", tmp_path / "libplugin.so", *flags)
+    symbols = run("nm", "-D", "--defined-only", "-C", tmp_path / "libplugin.so")
+    foreign = [line for line in symbols.splitlines() if re.search(r"llvm::|plait::", line)]
+    assert not foreign, "\n".join(foreign[:20])
+    assert "--exclude-libs" in next(prefix.rglob("plait-static-targets.cmake")).read_text()
+
+
+def compile_errors(tmp_path, text, *flags):
+    source = tmp_path / "program.cpp"
+    source.write_text(text)
+    result = subprocess.run([cached("CMAKE_CXX_COMPILER"), "-fsyntax-only", *map(str, flags), source], capture_output=True, text=True)
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("header", ["plait.h", "torch.h", "run.h"])
+def test_an_older_standard_is_one_error(prefix, header, tmp_path):
+    torch_include = os.path.join(os.path.dirname(torch.__file__), "include")
+    code, errors = compile_errors(tmp_path, f"#include <plait/{header}>\n", "-std=c++17", f"-I{prefix / 'include'}", "-isystem", torch_include)
+    assert code and errors.count("error:") == 1 and "plait needs C++20: compile with -std=c++20" in errors, errors
+
+
+def test_what_add_does_not_take_is_said_when_compiling(prefix, tmp_path):
+    include = os.path.join(os.path.dirname(torch.__file__), "include")
+    flags = ("-std=c++20", f"-I{prefix / 'include'}", "-isystem", include, "-isystem", os.path.join(include, "torch/csrc/api/include"))
+    code, errors = compile_errors(tmp_path, """
+#include <plait/torch.h>
+#include <torch/nn/module.h>
+struct Net : torch::nn::Module {
+  at::Tensor forward(int number) { return {}; }
+};
+struct Good : torch::nn::Module {
+  at::Tensor forward(at::Tensor x) { return x; }
+};
+void use(plait::Compiler &compiler, std::shared_ptr<torch::nn::Module> base, const Good &constant, Net &net, at::Tensor x) {
+  plait::add(compiler, "a", base, {x});
+  plait::add(compiler, "b", constant, {x});
+  plait::add(compiler, "c", net, {x});
+  plait::add(compiler, "d", [](int number) { return at::Tensor(); }, {x});
+  plait::add(compiler, "e", [](at::Tensor x) { return 3; }, {x});
+  plait::add(compiler, "f", [](at::Tensor x) {}, {x});
+  plait::add(compiler, "g", [](at::Tensor x) { return x; }, 7, {x});
+}
+""", *flags)
+    assert code
+    for message in ("torch::nn::Module itself has no forward()", "it cannot be const", "no forward() that takes tensors alone",
+                    "or a function over at::Tensors", "write toOutputs(const Struct &)", "this one gives nothing",
+                    "what follows the function is the model"):
+        assert re.sub(r"\s+", " ", message) in re.sub(r'"\s*"', "", errors), message + "\n" + errors[:6000]
+
+
+def test_torch_h_brings_tensors_alone(prefix, tmp_path):
+    """c10::IValue and its types would double what including it costs."""
+    include = os.path.join(os.path.dirname(torch.__file__), "include")
+    (tmp_path / "program.cpp").write_text("#include <plait/torch.h>\n")
+    headers = run(cached("CMAKE_CXX_COMPILER"), "-std=c++20", "-M", f"-I{prefix / 'include'}", "-isystem", include, tmp_path / "program.cpp")
+    assert "ATen/core/Tensor.h" in headers
+    for header in ("ATen/core/ivalue.h", "ATen/core/jit_type.h", "torch/csrc", "ATen/Functions.h"):
+        assert header not in headers, header
+
+
+def test_without_libtorch_on_the_path_cmake_says_what_to_do(prefix, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(p LANGUAGES C CXX)\n"
+                                             "find_package(plait 0.1 REQUIRED COMPONENTS shared)\n")
+    result = subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}"],
+                            capture_output=True, text=True)
+    text = " ".join(result.stderr.split())
+    assert result.returncode
+    assert "LibTorch is not found" in text and "the folder of an unpacked libtorch archive, or what python -c" in text, result.stderr
+    assert "utils.cmake_prefix_path)' prints" in text, result.stderr
+
+
+@pytest.mark.parametrize("page, programs", [("api", [f"three_ways/{way}" for way in WAYS]),
+                                            ("training", ["train_and_export/each_epoch"])])
+def test_documentation_quotes_the_programs(page, programs):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
     quoted = dict(re.findall(r"<!-- (examples/[^ ]+) -->\n```cpp\n(.*?)```", text, re.DOTALL))
-    assert set(quoted) == {f"examples/three_ways/{way}.cpp" for way in WAYS}
+    assert set(quoted) == {f"examples/{program}.cpp" for program in programs}
     for path, program in quoted.items():
-        assert program == (ROOT / path).read_text(), f"docs/api.md quotes an older {path}"
+        assert program == (ROOT / path).read_text(), f"docs/{page}.md quotes an older {path}"

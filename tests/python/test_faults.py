@@ -57,3 +57,40 @@ def test_faults_are_told_from_rounding(tmp_path, name, precision):
     assert len(verdicts) == len(changes) >= 4
     missed = {label: changes[label] for label, verdict in verdicts.items() if verdict != "FAIL" and changes[label] > 5e-3}
     assert not missed, f"{missed}\n{report.stdout}"
+
+
+def planted(model, other):
+    """The module in which a fault was planted."""
+    parameters = dict(model.named_parameters())
+    for name, parameter in other.named_parameters():
+        if not torch.equal(parameter, parameters[name]):
+            return name.rpartition(".")[0]
+    return next(name for name, module in other.named_modules() if getattr(module, "off", 0))
+
+
+def test_bisect_names_the_planted_module(tmp_path):
+    named, wrong = 0, []
+    for name in ("mlp", "resnet", "decoder"):
+        torch.backends.mha.set_fastpath_enabled(False)
+        model, inputs = build(name)
+        (tmp_path / name).mkdir()
+        traced(model, inputs, tmp_path / name / "right.pt")
+        places = {"right": None}
+        for fault in FAULTS:
+            for part in (0.3, 0.8):
+                if other := faulty(model, fault, part):
+                    places[f"{fault}_{int(part * 10)}"] = planted(model, other)
+                    traced(other, inputs, tmp_path / name / f"{fault}_{int(part * 10)}.pt")
+        arguments = [part for label in places for part in
+                     ("--function", f"{label}={label}.pt", *(text for i in inputs.items() for text in ("--input", declared(*i))))]
+        succeed("compile", "-o", "p.mlpackage", "--debug-info", "on", "--quiet", *arguments, cwd=tmp_path / name)
+        for label, place in places.items():
+            report = plait("verify", "p.mlpackage", "--function", label, "--against", "right.pt", "--bisect", cwd=tmp_path / name)
+            accused = [line for line in report.stdout.splitlines() if "leaves the model at" in line]
+            if place is None:
+                assert report.returncode == 0 and not accused, report.stdout
+            elif report.returncode:
+                hit = bool(accused) and f"'{place}'" in accused[0]
+                named += hit
+                wrong += [] if hit else [(name, label, place, report.stdout)]
+    assert named >= 20 and named >= 9 * len(wrong), wrong

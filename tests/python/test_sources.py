@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from paths import ROOT
 
-FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "backend", "runtime", "driver", "api")
+FOLDERS = ("support", "mil", "passes", "frontend", "adapters", "compress", "backend", "runtime", "driver", "api", "python")
 PUBLIC = "include"
 MAY_INCLUDE = {
     "include": {"plait"},
@@ -16,10 +16,12 @@ MAY_INCLUDE = {
     "passes": {"support", "mil", "passes"},
     "frontend": {"support", "mil", "frontend"},
     "adapters": {"support", "mil", "adapters"},
+    "compress": {"support", "mil", "compress"},
     "backend": {"support", "mil", "backend"},
     "runtime": {"support", "mil", "runtime"},
-    "driver": set(FOLDERS) - {"api"},
-    "api": {"plait", *FOLDERS},
+    "driver": set(FOLDERS) - {"api", "python"},
+    "api": {"plait", *FOLDERS} - {"python"},
+    "python": {"plait", *FOLDERS} - {"frontend", "passes", "adapters"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
@@ -70,11 +72,11 @@ def test_project_headers_are_included_by_path_from_the_root():
 
 
 def test_torch_stays_in_frontend_and_runtime():
-    """plait/torch.h and what of api/ is named Torch* are the entry points that take torch's types."""
+    """plait/torch.h and what of api/ and python/ is named Torch* are the entry points that take torch's types."""
     wrong = []
     for path in sources(*FOLDERS, PUBLIC):
         folder = path.relative_to(ROOT).parts[0]
-        entry = folder in ("api", PUBLIC) and path.name.lower().startswith("torch")
+        entry = folder in ("api", "python", PUBLIC) and path.name.lower().startswith("torch")
         chain = None if folder in ("frontend", "runtime") or entry else reaches_torch(path)
         if chain:
             wrong.append(" -> ".join(chain))
@@ -117,12 +119,27 @@ def test_forms_of_files_need_no_torch():
     assert not any(chains), "\n".join(" -> ".join(chain) for chain in chains if chain)
 
 
+def test_the_library_speaks_of_fields_where_the_command_speaks_of_options():
+    """Messages of the layers name options; api/Wording.cpp knows what each is to a program. Commands' own files are not linked
+    into what a program calls."""
+    commands = re.compile(r"Command(Line)?\.(cpp|h)$|/(Commands|Main|MetadataOptions|PassHooks|Target|Diagnostics|LoadLibTorch|RunPlan)\.")
+    known = set(re.findall(r'\.Case\("([a-z-]+)"', (ROOT / "api" / "Wording.cpp").read_text()))
+    unknown = []
+    for path in sources(*(set(FOLDERS) - {"api"})):
+        if commands.search("/" + name(path)):
+            continue
+        for literal in re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r"//.*", "", path.read_text())):
+            literal = re.sub(r"`[^`]*`?", "", literal)  # commands to type
+            unknown += [f"{name(path)}: --{option}" for option in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", literal) if option not in known]
+    assert not unknown, "\n".join(unknown)
+
+
 def test_public_headers_stand_alone():
     """plait/plait.h needs the standard library only."""
     wrong = [f"{name(path)} includes {header}" for path in sources(PUBLIC)
              for header in includes(path)
              if re.match(r"(llvm|google|fmt)/", header)
-             or (path.name != "torch.h" and (TORCH.match(header) or header == "plait/torch.h"))]
+             or (not path.name.startswith("torch") and (TORCH.match(header) or header == "plait/torch.h"))]
     assert not wrong, "\n".join(wrong)
 
 

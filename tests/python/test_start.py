@@ -48,7 +48,7 @@ def loaded(tmp_path, *arguments, program=PLAIT, status=0):
 @pytest.mark.parametrize("arguments", [
     ["--version"], ["help"], ["help", "compile"], ["compile", "--help"], ["inspect", "P"], ["inspect", "--json", "P"],
     ["inspect", "--mil", "P"], ["merge", "-o", "m.mlpackage", "a=P", "b=P"], ["remove", "Q", "b"],
-    ["remove", "Q", "--compact"], ["opt", "--list-passes"], ["opt", "P"], ["opt", "P", "--passes=dce,cse", "-o", "o.mlpackage"],
+    ["remove", "Q", "--compact"], ["compress", "P", "-o", "c.mlpackage", "--compress", "q8"], ["opt", "--list-passes"], ["opt", "P"], ["opt", "P", "--passes=dce,cse", "-o", "o.mlpackage"],
 ], ids=" ".join)
 def test_starts_without_libtorch(folder, tmp_path, arguments):
     if "Q" in arguments:

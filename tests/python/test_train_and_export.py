@@ -1,4 +1,4 @@
-"""The example that trains and exports in one process."""
+"""The examples that train and export in one process."""
 
 import re
 import subprocess
@@ -30,3 +30,14 @@ def test_accuracy_is_that_of_libtorch(output):
         assert int(own) < 0.25 * int(shared), output
     assert float(rows[1][2]) > float(rows[1][1]) + 20, "the adapter learns the rotated digits\n" + output
     assert "equal accuracy in LibTorch and plait" in output
+
+
+def test_every_package_holds_the_weights_of_one_step(tmp_path):
+    """each_epoch checks its packages and that training went on; docs/training.md runs it for a minute."""
+    result = subprocess.run([BUILD / "bin" / "each_epoch", tmp_path / "classifier.mlpackage", "2"],
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    epochs, packages = map(int, re.match(r"(\d+) epochs, (\d+) packages, 0 of them wrong; training went on as without exports$",
+                                         result.stdout).groups())
+    assert 0 < packages <= epochs

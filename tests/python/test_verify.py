@@ -286,3 +286,6 @@ def test_bisect_does_not_accuse_what_rounding_explains(tmp_path):
     result = verify(package, model, "--bisect")
     assert result.returncode == 1 and "  rounded " in result.stdout, result.stdout
     assert "leaves the model" not in result.stdout and "fp16 leaves fp32 at" in result.stdout, result.stdout
+    # Nor where the user allows less than rounding does.
+    result = verify(package, model, "--bisect", "--atol", "1e-7", "--rtol", "1e-7")
+    assert result.returncode == 1 and "leaves the model" not in result.stdout, result.stdout

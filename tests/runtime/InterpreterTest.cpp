@@ -389,4 +389,83 @@ TEST(RuntimeEvaluator, RefusesWhatIsNoFunctionOfItsOperands) {
   EXPECT_THAT(llvm::toString(results.takeError()), HasSubstr("cannot be computed on constants"));
 }
 
+/// How often each result is computed, by its name.
+static std::map<std::string, int> computations(const Net &n) {
+  std::map<std::string, int> counts;
+  Interpreter::Options options;
+  options.disturb = [&](const Value &value, const at::Tensor &tensor) {
+    ++counts[value.name.str()];
+    return tensor;
+  };
+  auto interpreter = llvm::cantFail(Interpreter::create(*n.function, options));
+  for (int run = 0; run < 2; ++run)
+    llvm::cantFail(interpreter->run({{"x", at::ones({2, 2})}}));
+  return counts;
+}
+
+static Value *compressedWeight(Net &n, const char *name) {
+  namespace p = constexpr_lut_to_dense;
+  TensorData table = TensorData::from<float>(DType::F32, {1, 1, 2, 1}, {-1.f, 1.f});
+  TensorData indices = TensorData::fromBytes(DType::U1, {2, 2}, {0b0110});
+  return n.b.emit(OpKind::constexpr_lut_to_dense,
+                  {{p::indices, Attr(indices)}, {p::lut, Attr(table)}}, name);
+}
+
+TEST(Interpreter, DecompressesAWeightOnceARun) {
+  Net n;
+  Value *x = n.input("x", DType::F32, {2, 2});
+  Value *once = compressedWeight(n, "once"), *often = compressedWeight(n, "often");
+  Value *y = n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, once}});
+  for (int i = 0; i < 3; ++i)
+    y = n.b.emit(OpKind::mul, {{mul::x, y}, {mul::y, often}});
+  n.outputs({y});
+  auto counts = computations(n);
+  EXPECT_EQ(counts["once"], 2); // in two runs
+  EXPECT_EQ(counts["often"], 2);
+}
+
+TEST(Interpreter, DecompressesAWeightOfALoopOnceARun) {
+  Net n;
+  Value *x = n.input("x", DType::F32, {2, 2}), *zero = n.b.scalar(DType::I32, 0);
+  Op *loop = n.b.openControlFlow(OpKind::while_loop,
+                                 {{while_loop::loop_vars, llvm::ArrayRef<Value *>{zero, x}}});
+  Block &test = *loop->blocks()[0], &body = *loop->blocks()[1];
+  Builder t(test), d(body);
+  test.setOutputs({t.emit(OpKind::less, {{less::x, test.args()[0].get()}, {less::y, 3}})});
+  namespace p = constexpr_lut_to_dense;
+  Value *weight =
+      d.emit(OpKind::constexpr_lut_to_dense,
+             {{p::indices, Attr(TensorData::fromBytes(DType::U1, {2, 2}, {0b0110}))},
+              {p::lut, Attr(TensorData::from<float>(DType::F32, {1, 1, 2, 1}, {-1.f, 1.f}))}},
+             "weight");
+  body.setOutputs({d.emit(OpKind::add, {{add::x, body.args()[0].get()}, {add::y, 1}}),
+                   d.emit(OpKind::mul, {{mul::x, body.args()[1].get()}, {mul::y, weight}})});
+  ASSERT_TRUE(n.b.closeControlFlow(loop));
+  n.outputs({loop->result(1)});
+  EXPECT_EQ(computations(n)["weight"], 2);
+}
+
+TEST(Interpreter, ComputesBothPartsOfAPrunedWeightAtOnce) {
+  Net n;
+  Value *x = n.input("x", DType::F32, {2, 2});
+  namespace p = constexpr_lut_to_sparse;
+  Op *parts =
+      n.b.create(OpKind::constexpr_lut_to_sparse,
+                 {{p::indices_mask, Attr(TensorData::fromBytes(DType::U1, {2, 2}, {0b0111}))},
+                  {p::indices_nonzero_data, Attr(TensorData::fromBytes(DType::U1, {3}, {0b101}))},
+                  {p::lut, Attr(TensorData::from<float>(DType::F32, {1, 1, 2, 1}, {-1.f, 1.f}))}},
+                 "parts");
+  ASSERT_TRUE(parts) << llvm::toString(n.b.takeError());
+  namespace s = constexpr_sparse_to_dense;
+  Value *weight =
+      n.b.emit(OpKind::constexpr_sparse_to_dense,
+               {{s::nonzero_data, parts->result(1)}, {s::mask, parts->result(0)}}, "weight");
+  n.outputs({n.b.emit(OpKind::mul, {{mul::x, x}, {mul::y, weight}})});
+  auto counts = computations(n);
+  EXPECT_EQ(counts[parts->result(0)->name.str()], 2);
+  EXPECT_EQ(counts[parts->result(1)->name.str()], 2);
+  auto runner = n.runner();
+  EXPECT_THAT(run(runner, {floats("x", {2, 2}, {1, 1, 1, 1})}), testing::ElementsAre(1, -1, 1, 0));
+}
+
 } // namespace plait::runtime

@@ -39,6 +39,24 @@ struct TraceCall {
   std::function<c10::IValue(const std::vector<at::Tensor> &)> call;
 };
 
+/// A number that the call read out of a tensor which depends on its inputs: `item()`, a comparison
+/// in an `if`. No trace can hold what it decides.
+struct ValueRead {
+  size_t operation; ///< the one that made the tensor, counted from 1; 0: it is an input
+  std::string name; ///< that one's, "aten::sum"
+  bool operator==(const ValueRead &) const = default;
+};
+
+struct Recording {
+  /// Simplified as LibTorch does it.
+  std::shared_ptr<torch::jit::Graph> graph;
+  /// In their order, each place once. What is read through a pointer is not seen.
+  std::vector<ValueRead> reads;
+};
+
+/// Whether operations are numbered by it: constants and attributes are not.
+bool isOperation(const torch::jit::Node &node);
+
 struct SourceLocation;
 
 /// Functions throw what LibTorch throws, and std::runtime_error.
@@ -47,7 +65,7 @@ struct Internals {
   uint64_t maxArchiveVersion;
   /// The module of a torch.jit.save archive, its storages over the mapping.
   torch::jit::Module (*loadModule)(const FilePtr &, const LayoutPtr &);
-  std::shared_ptr<torch::jit::Graph> (*trace)(TraceCall);
+  Recording (*trace)(TraceCall);
   std::optional<SourceLocation> (*locate)(const torch::jit::SourceRange &);
 };
 

@@ -56,6 +56,54 @@ TEST(If, BranchThatRaisesIsUnreachable) {
   check(forward("  assert bool(x.sum() < 1000), 'too large'\n  return x * 2\n"), {randn({3, 4})});
 }
 
+/// The tensors that these give may be one another, or an outer one: a write to one of them would
+/// have to be seen through the other.
+TEST(If, ResultsThatMayBeOneTensor) {
+  std::string branches = "  t = x * 2\n  if bool(x.sum() > 0):\n    a = t\n    b = t\n"
+                         "  else:\n    a = x + 1\n    b = x + 2\n";
+  checkBoth(forward(branches + "  return a, b\n"));
+  EXPECT_THAT(refusal(forward(branches + "  a += 1\n  return a, b\n"), {randn({3, 4})}),
+              testing::HasSubstr("share memory"));
+  EXPECT_THAT(refusal(forward("  if bool(x.sum() > 0):\n    t = x * 2\n    a = t\n    b = t\n"
+                              "  else:\n    a = x + 1\n    b = x + 2\n  b += 1\n  return a, b\n"),
+                      {randn({3, 4})}),
+              testing::HasSubstr("share memory"));
+  EXPECT_THAT(refusal(forward("  l = [1, 2]\n  m = l\n  if bool(x.sum() > 0):\n    m = [3, 4]\n"
+                              "  m.append(5)\n  return x * len(l)\n"),
+                      {randn({3, 4})}),
+              testing::HasSubstr("one of several"));
+}
+
+TEST(Loop, VariablesThatMayBeAnotherTensor) {
+  // It is x after no turns, and in the first.
+  for (const char *body : {"    y = y * 2\n  y += 1\n", "    y.add_(1)\n    y = y * 2\n",
+                           "    y = y.squeeze(-2)\n  y.add_(1)\n", "    y = y * 2\n  x.add_(1)\n"})
+    EXPECT_THAT(refusal(forward("  y = x.contiguous()\n  for i in range(int(x.sum())):\n" +
+                                std::string(body) + "  return x, y\n"),
+                        {positive()}),
+                testing::HasSubstr("share memory"))
+        << body;
+  // It becomes another one's.
+  EXPECT_THAT(refusal(forward("  y = torch.ones([3, 4])\n  for i in range(int(x.sum())):\n"
+                              "    y = x\n  y += 1\n  return x, y\n"),
+                      {positive()}),
+              testing::HasSubstr("share memory"));
+  EXPECT_THAT(refusal(forward("  a = torch.ones([3, 4])\n  b = torch.zeros([3, 4])\n"
+                              "  for i in range(int(x.sum())):\n    a = x + 1\n    b = a\n"
+                              "  a += 1\n  return a, b\n"),
+                      {positive()}),
+              testing::HasSubstr("share memory"));
+}
+
+TEST(Loop, VariablesOfTheirOwn) {
+  check(forward("  y = torch.zeros([3, 4])\n  for i in range(int(x.sum())):\n    y += x\n"
+                "    y = y * 0.5\n  y += 1\n  return x, y\n"),
+        {positive()});
+  check(forward("  y = x * 2\n  for i in range(int(x.sum())):\n    y = y * 0.5\n    y[0] = x[1]\n"
+                "  y[1] = 7\n  return x, y\n"),
+        {positive()});
+}
+
 TEST(If, BranchesOfDifferentKindsAreRefused) {
   EXPECT_THAT(refusal(forward("  y = x\n  if bool(x.sum() > 0):\n    y = x[0]\n  return y\n"),
                       {randn({3, 4})}),

@@ -148,6 +148,12 @@ TEST(Mutation, ExpandedTensorsCannotBeWritten) {
               testing::HasSubstr("expanded"));
 }
 
+TEST(Mutation, EmptySlicesOfRangedTensors) {
+  checkDynamic(forward("  y = x.clone().unsqueeze(0)\n  y[1:0] = -1.0\n  y[0].mul_(2)\n"
+                       "  return y\n"),
+               {randn({2, 3})}, {0});
+}
+
 TEST(Mutation, UndecidedAliasesCannotBeWritten) {
   // Whether `reshape` copies depends on strides that only LibTorch's kernels know.
   EXPECT_THAT(

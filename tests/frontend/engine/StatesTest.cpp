@@ -404,6 +404,69 @@ TEST(States, WritesAreRefusedWithTheOptionsThatAcceptThem) {
   EXPECT_THAT(message, HasSubstr("--states 'a=fp16[3]' --states 'b=fp16[3]'"));
 }
 
+/// A list and a dictionary of a model are the same in every call: whatever changes them is refused,
+/// never left out.
+TEST(Attributes, ChangesOfListsAndDictionaries) {
+  using Ints = c10::List<int64_t>;
+  auto error = [](const std::string &statement, StatesRequest states) {
+    torch::jit::Module module("Changes");
+    module.register_attribute("list", c10::ListType::ofInts(), Ints({3, 1, 2, 2}));
+    module.register_attribute("lists", c10::ListType::create(c10::ListType::ofInts()),
+                              c10::List<Ints>({Ints({1, 2}), Ints({3})}));
+    module.register_attribute("tensors", c10::ListType::ofTensors(),
+                              c10::List<at::Tensor>({zeros({3}), at::ones({3})}));
+    c10::Dict<std::string, int64_t> dict;
+    dict.insert("a", 1);
+    dict.insert("b", 2);
+    module.register_attribute(
+        "dict", c10::DictType::create(c10::StringType::get(), c10::IntType::get()), dict);
+    try {
+      module.define("def forward(self, x):\n  " + statement + "\n  return x + 1\n");
+    } catch (const std::exception &) {
+      return std::string("no TorchScript");
+    }
+    return Lowering(module, {numbers({3})}, std::move(states)).error;
+  };
+  for (const char *statement :
+       {"self.list.remove(2)",
+        "self.list.append(4)",
+        "self.list.pop()",
+        "n = self.list.pop(0)",
+        "self.list.insert(1, 5)",
+        "self.list.clear()",
+        "self.list.extend([1, 2])",
+        "self.list.sort()",
+        "self.list.sort(reverse=True)",
+        "self.list.reverse()",
+        "self.list[0] = 7",
+        "self.list += [5]",
+        "del self.list[1]",
+        "self.list[1:3] = [0]",
+        "l = self.list\n  l.remove(2)",
+        "self.lists[0].remove(2)",
+        "self.lists.append([2])",
+        "for l in self.lists:\n    l.append(2)",
+        "self.tensors.append(x)",
+        "self.tensors[0] = x",
+        "self.tensors.pop()",
+        "self.dict['a'] = 3",
+        "self.dict['c'] = 3",
+        "self.dict.pop('a')",
+        "self.dict.popitem()",
+        "self.dict.clear()",
+        "self.dict.setdefault('c', 4)",
+        "self.dict.update({'a': 5})",
+        "del self.dict['a']",
+        "(self.list, 1)[0].remove(2)",
+        "l = self.list if bool(x.sum() > 0) else [1, 2, 3, 4]\n  l.remove(2)",
+        "l = [1, 2, 3, 4]\n  for i in range(int(x.sum())):\n    l = self.list\n  l.remove(2)"})
+    for (bool automatically : {false, true})
+      EXPECT_NE(error(statement, automatically ? automatic() : StatesRequest()), "") << statement;
+  // A copy is the call's own.
+  EXPECT_EQ(error("l = self.list.copy()\n  l.remove(2)", automatic()), "");
+  EXPECT_EQ(error("l = list(self.list)\n  l.append(2)", automatic()), "");
+}
+
 TEST(States, WhatCanBeNoStateSaysWhy) {
   const std::string counts = "def forward(self, x):\n  self.n += 1\n  return x + self.n\n";
   const Inputs x{numbers({3})};

@@ -39,7 +39,8 @@ std::pair<at::Tensor, at::Tensor> outputs(const std::string &source,
 /// What the source is lowered to: the kinds of its operations in order, constants left out.
 std::vector<std::string> operations(const std::string &source, std::vector<at::Tensor> inputs);
 /// The message that lowering gives.
-std::string refusal(const std::string &source, std::vector<at::Tensor> inputs);
+std::string refusal(const std::string &source, std::vector<at::Tensor> inputs,
+                    CheckOptions options = {});
 
 /// Reproducible inputs: each call of a test gives other numbers, each run the same.
 at::Tensor randn(at::IntArrayRef shape);

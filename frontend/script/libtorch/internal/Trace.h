@@ -5,8 +5,8 @@
 
 namespace plait::libtorch {
 
-/// The graph of one run of the call, simplified as LibTorch does it. Tensors that are neither
-/// inputs nor of `self` become constants; LibTorch refuses those that require gradients.
-std::shared_ptr<torch::jit::Graph> recordTrace(TraceCall call);
+/// One run of the call. Tensors that are neither inputs nor of `self` become constants; LibTorch
+/// refuses those that require gradients.
+Recording recordTrace(TraceCall call);
 
 } // namespace plait::libtorch

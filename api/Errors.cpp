@@ -1,0 +1,92 @@
+// What goes wrong, as the one public exception; and the version.
+#include "api/Impl.h"
+
+#include "frontend/live/InCall.h"
+
+namespace plait::inline v0 {
+
+std::string_view version() { return PLAIT_VERSION; }
+
+Exception::~Exception() = default;
+
+static Exception::Reason reasonOf(FailureKind kind) {
+  switch (kind) {
+  case FailureKind::Unknown:
+    return Exception::Reason::Failed;
+  case FailureKind::Input:
+    return Exception::Reason::Input;
+  case FailureKind::Unsupported:
+    return Exception::Reason::Unsupported;
+  case FailureKind::Option:
+    return Exception::Reason::Option;
+  case FailureKind::File:
+    return Exception::Reason::File;
+  case FailureKind::Cancelled:
+    return Exception::Reason::Cancelled;
+  }
+  return Exception::Reason::Failed;
+}
+
+void raise(llvm::Error error, FailureKind kind) {
+  Failure failure = takeFailure(classify(std::move(error), kind));
+  std::vector<Problem> problems;
+  for (FailureProblem &problem : failure.problems)
+    problems.push_back({std::move(problem.function), std::move(problem.operation),
+                        std::move(problem.module), std::move(problem.file), problem.line,
+                        forPrograms(problem.message)});
+  throw Exception(forPrograms(failure.message), reasonOf(failure.kind), std::move(problems));
+}
+
+void refuseWhileTracing() {
+  if (frontend::isTracing())
+    throw Exception(
+        "a forward() that is being traced calls plait; LibTorch would record what plait "
+        "does: call it before or after, outside of forward()",
+        Exception::Reason::Input);
+}
+
+void refuseMoved(const char *type) {
+  throw Exception(std::string("this ") + type + " was moved from and is empty; make a new one",
+                  Exception::Reason::Input);
+}
+
+namespace detail {
+
+void refuseNull(const std::string &function) {
+  throw Exception(
+      "function '" + function +
+          "': there is no model: the holder or pointer is empty, or the function is null",
+      Exception::Reason::Input);
+}
+
+void refuseCount(std::string_view what, std::size_t given) {
+  throw Exception(std::string(what) + " does not take " + std::to_string(given) +
+                      (given == 1 ? " tensor" : " tensors") +
+                      "; give an example of each, or a lambda over tensors that calls it as it "
+                      "wants to be called",
+                  Exception::Reason::Input);
+}
+
+void refuseAny() {
+  throw Exception(
+      "the AnyModule gives something else than tensors, tuples of up to four, vectors or "
+      "maps of them; give a lambda that calls its module, and then the module",
+      Exception::Reason::Input);
+}
+
+void refuseValues(std::string_view array, std::string_view wanted) {
+  throw Exception("the array holds " + std::string(array) + ", and values of " +
+                      std::string(wanted) +
+                      " are asked for; elementType() says which they are, and data has their bytes",
+                  Exception::Reason::Input);
+}
+
+void refuseSize(std::string_view array, std::size_t bytes) {
+  throw Exception("the array has " + std::to_string(bytes) +
+                      " bytes, which is no whole number of " + std::string(array) + " elements",
+                  Exception::Reason::Input);
+}
+
+} // namespace detail
+
+} // namespace plait::inline v0

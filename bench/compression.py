@@ -1,0 +1,212 @@
+"""Compresses the same weights with plait and with coremltools.optimize: squared error, time, memory, bytes.
+
+    compression.py [--models 10] [--width 384] [--scheme S ...] [--folder build/bench/compression]
+    compression.py --large [--layers 16] [--hidden 2048] [--adapters 4]
+
+The models are stacks of linear layers, a convolution and an embedding whose weights follow ten distributions: what
+trained ones look like, and what is hard for k-means and for scales. Both compress one and the same package of
+coremltools; coremltools' own operations decompress what either wrote. coremltools is timed without importing,
+converting and saving, plait as a whole command.
+
+--large makes a Llama-shaped model of 1.1 billion random numbers with adapters of rank 16, compiles it, and times
+`plait compress --compress q4` on the package.
+"""
+
+import argparse
+import logging
+import pathlib
+import sys
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import measure
+import numpy as np
+import torch
+from torch import nn
+
+# {scheme: (what coremltools calls it, its options)}
+SCHEMES = {
+    "int8": ("linear", dict(dtype="int8", granularity="per_channel")),
+    "int8[tensor]": ("linear", dict(dtype="int8", granularity="per_tensor")),
+    "uint8": ("linear", dict(mode="linear", dtype="uint8", granularity="per_channel")),
+    "int4[channel]": ("linear", dict(dtype="int4", granularity="per_channel")),
+    "int4[block 32]": ("linear", dict(dtype="int4", granularity="per_block", block_size=32)),
+    "uint4[block 32]": ("linear", dict(mode="linear", dtype="uint4", granularity="per_block", block_size=32)),
+    **{f"palette{bits}": ("palette", dict(nbits=bits, granularity="per_tensor")) for bits in (1, 2, 3, 4, 6, 8)},
+    "palette4[group 16]": ("palette", dict(nbits=4, granularity="per_grouped_channel", group_size=16)),
+    "palette3[channel]": ("palette", dict(nbits=3, granularity="per_grouped_channel", group_size=1)),
+    "palette6[vector 2]": ("palette", dict(nbits=6, granularity="per_tensor", cluster_dim=2)),
+    "prune50%": ("prune", dict(target_sparsity=0.5)),
+    "prune2:4": ("prune", dict(n_m_ratio=(2, 4))),
+}
+
+
+def distributions(seed):
+    """{name: numbers of a shape}."""
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal
+
+    def outliers(shape):
+        w = normal(shape) * 0.02
+        w[rng.integers(0, shape[0], max(1, shape[0] // 50))] *= 12
+        return w
+
+    return {
+        "normal": lambda shape: normal(shape) * 0.02,
+        "uniform": lambda shape: rng.uniform(-0.05, 0.05, shape),
+        "laplace": lambda shape: rng.laplace(0, 0.02, shape),
+        "student": lambda shape: rng.standard_t(3, shape) * 0.02,
+        "outlier channels": outliers,
+        "two humps": lambda shape: np.where(rng.random(shape) < 0.5, -0.03, 0.03) + normal(shape) * 0.01,
+        "skewed": lambda shape: rng.gamma(1.5, 0.02, shape),
+        "scaled rows": lambda shape: normal(shape) * rng.lognormal(-4, 1, (shape[0],) + (1,) * (len(shape) - 1)),
+        "bfloat16": lambda shape: torch.tensor(normal(shape) * 0.02).bfloat16().float().numpy(),
+        "half zeros": lambda shape: normal(shape) * 0.02 * (rng.random(shape) < 0.5),
+    }
+
+
+class Stack(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.embed = nn.Embedding(2000, width)
+        self.conv = nn.Conv1d(width, width // 2, 3, padding=1)
+        self.up, self.down = nn.Linear(width // 2, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, ids):
+        return self.down(torch.relu(self.up(self.conv(self.embed(ids).transpose(1, 2)).transpose(1, 2))))
+
+
+def decompressed(package):
+    """{name of the user: the weight}, by coremltools."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto import load
+    model = ct.models.MLModel(str(package), skip_model_load=True)
+    program = load.load(model.get_spec(), specification_version=model.get_spec().specificationVersion, file_weights_dir=model.weights_dir)
+    found = {}
+    for op in program.functions["main"].operations:
+        parameter = {"linear": "weight", "conv": "weight", "gather": "x"}.get(op.op_type)
+        if parameter:
+            weight = op.inputs[parameter]
+            found[op.op_type + str(weight.shape)] = weight.val if weight.op.op_type == "const" else weight.op.materialized_val_inference()
+    return {name: array.astype(np.float64) for name, array in found.items()}
+
+
+def by_peer(model, scheme):
+    import coremltools.optimize.coreml as optimize
+    kind, options = SCHEMES[scheme]
+    config = {"linear": optimize.OpLinearQuantizerConfig, "palette": optimize.OpPalettizerConfig, "prune": optimize.OpMagnitudePrunerConfig}[kind]
+    run = {"linear": optimize.linear_quantize_weights, "palette": optimize.palettize_weights, "prune": optimize.prune_weights}[kind]
+    options = {"mode": "kmeans", **options} if kind == "palette" else options
+    start = time.perf_counter()
+    made = run(model, optimize.OptimizationConfig(config(**options)))
+    return made, time.perf_counter() - start
+
+
+def size(package):
+    return sum(file.stat().st_size for file in pathlib.Path(package).rglob("*") if file.is_file())
+
+
+def compare(arguments):
+    import coremltools as ct
+    logging.disable(logging.ERROR)
+    folder = pathlib.Path(arguments.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{'weights':<17} {'scheme':<19} {'error / peer':>12} {'seconds':>8} {'peer':>8} {'MB':>7} {'peer':>7} {'peak MB':>8}")
+    worse, ours_total, peer_total = [], 0.0, 0.0
+    for name, draw in list(distributions(0).items())[:arguments.models]:
+        model = Stack(arguments.width).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(torch.tensor(draw(tuple(parameter.shape))))
+        traced = torch.jit.trace(model, torch.zeros(1, 8).int())
+        plain = ct.convert(traced, inputs=[ct.TensorType(name="ids", shape=(1, 8), dtype=np.int32)], minimum_deployment_target=ct.target.iOS18,
+                           skip_model_load=True)
+        plain.save(str(folder / "plain.mlpackage"))
+        before = decompressed(folder / "plain.mlpackage")
+        for scheme in arguments.scheme or SCHEMES:
+            made, seconds = by_peer(plain, scheme)
+            made.save(str(folder / "peer.mlpackage"))
+            cost = measure.run([measure.PLAIT, "compress", folder / "plain.mlpackage", "-o", folder / "ours.mlpackage", "--compress", scheme])
+            ours, theirs = decompressed(folder / "ours.mlpackage"), decompressed(folder / "peer.mlpackage")
+            errors = [(((ours[key] - before[key]) ** 2).sum(), ((theirs[key] - before[key]) ** 2).sum(), key) for key in before]
+            # Decompression multiplies in half, whatever the sizes: both errors are what a device would have.
+            worse += [f"{name} {scheme} {key}: {a:.6g} above {b:.6g}" for a, b, key in errors if a > b * (1 + 1e-9)]
+            a, b = sum(e[0] for e in errors), sum(e[1] for e in errors)
+            ours_total, peer_total = ours_total + cost.wall, peer_total + seconds
+            print(f"{name:<17} {scheme:<19} {a / b if b else 1.0:>12.4f} {cost.wall:>8.2f} {seconds:>8.2f} "
+                  f"{size(folder / 'ours.mlpackage') / 1e6:>7.2f} {size(folder / 'peer.mlpackage') / 1e6:>7.2f} {cost.peak / 1e6:>8.1f}", flush=True)
+    print(f"\n{ours_total:.1f} s against {peer_total:.1f} s; weights with a larger error than coremltools': {len(worse)}")
+    print("\n".join(worse))
+    return 1 if worse else 0
+
+
+class LlamaBlock(nn.Module):
+    def __init__(self, hidden):
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(hidden, hidden, bias=False) for _ in range(4))
+        self.gate, self.up, self.down = (nn.Linear(hidden, 4 * hidden, bias=False), nn.Linear(hidden, 4 * hidden, bias=False),
+                                         nn.Linear(4 * hidden, hidden, bias=False))
+
+    def forward(self, x):
+        h = self.norm(x)
+        attended = nn.functional.scaled_dot_product_attention(self.q_proj(h), self.k_proj(h), self.v_proj(h))
+        x = x + self.o_proj(attended)
+        return x + self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+class Llama(nn.Module):
+    def __init__(self, layers, hidden, tokens=32000):
+        super().__init__()
+        self.embed = nn.Embedding(tokens, hidden)
+        self.layers = nn.ModuleList(LlamaBlock(hidden) for _ in range(layers))
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def large(arguments):
+    from peft import LoraConfig, get_peft_model
+    folder = pathlib.Path(arguments.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    base, package = folder / "large.pt", folder / "large.mlpackage"
+    if not package.exists():
+        torch.manual_seed(0)
+        torch.set_default_dtype(torch.float16)
+        model = Llama(arguments.layers, arguments.hidden).eval()
+        print(f"{sum(p.numel() for p in model.parameters()) / 1e9:.2f} billion numbers")
+        ids = torch.zeros(1, 4).int()
+        torch.jit.trace(model, ids, check_trace=False).save(str(base))
+        options = []
+        for k in range(arguments.adapters):
+            adapted = get_peft_model(model, LoraConfig(r=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+            adapted.save_pretrained(str(folder / f"adapter{k}"))
+            model = adapted.unload()
+            options += ["--adapter", f"adapter{k}={folder}/adapter{k}"]
+        del model
+        measure.run([measure.PLAIT, "compile", "-o", package, "--base", base, *options, "--input", "ids=int32[1, 4]", "--output", "y"])
+        base.unlink()
+    out = folder / "large_q4.mlpackage"
+    cost = measure.run([measure.PLAIT, "compress", package, "-o", out, "--compress", "q4"], sample=True)
+    print(f"q4: {cost.wall:.1f} s, {cost.cpu:.1f} s of processor time, {cost.anonymous / 1e6:.0f} MB of anonymous memory at most; "
+          f"{size(package) / 1e6:.0f} MB became {size(out) / 1e6:.0f} MB")
+    return 0
+
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--models", type=int, default=10)
+parser.add_argument("--width", type=int, default=384)
+parser.add_argument("--scheme", action="append")
+parser.add_argument("--large", action="store_true")
+parser.add_argument("--layers", type=int, default=16)
+parser.add_argument("--hidden", type=int, default=2048)
+parser.add_argument("--adapters", type=int, default=4)
+parser.add_argument("--folder", default=str(measure.ROOT / "build" / "bench" / "compression"))
+arguments = parser.parse_args()
+sys.exit(large(arguments) if arguments.large else compare(arguments))

@@ -1,0 +1,454 @@
+// The passes over one weight: what is pruned, what a table for the whole needs, then cell by cell.
+#include "compress/Compressor.h"
+
+#include "compress/CodeSink.h"
+#include "compress/Parts.h"
+#include "compress/Pruning.h"
+#include "compress/Units.h"
+#include "compress/Vectors.h"
+#include "support/Parallel.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <cmath>
+#include <limits>
+
+namespace plait::compress {
+
+using mil::DType;
+using mil::TensorData;
+
+uint64_t Compressed::bytes() const {
+  uint64_t sum = 0;
+  for (const TensorData *part : {&data, &mask, &table, &scale, &offset})
+    if (*part)
+      sum += part->byteSize();
+  return sum;
+}
+
+double Compressed::snr() const {
+  return error > 0 ? 10 * std::log10(power / error) : std::numeric_limits<double>::infinity();
+}
+
+namespace {
+
+/// Numbers of a piece: enough to be worth a thread, few enough to stay in its cache.
+constexpr int64_t kPiece = 1 << 16;
+/// Pieces between two writes.
+constexpr size_t kPiecesOfARound = 32;
+
+class WeightCompressor {
+public:
+  WeightCompressor(const TensorData &weight, const Layout &layout, const Scheme &scheme,
+                   const CompressorOptions &options, Pieces pieces)
+      : weight_(weight), layout_(layout), options_(options), pieces_(std::move(pieces)),
+        cells_(cellsOf(layout, grainOf(scheme))) {
+    result_.scheme = scheme;
+    if (result_.scheme.palette)
+      result_.scheme.palette->grain = cells_.grain;
+    else if (result_.scheme.linear)
+      result_.scheme.linear->grain = cells_.grain;
+    result_.note = cells_.note;
+    result_.count = weight.numElements();
+  }
+
+  Expected<Outcome> run();
+
+private:
+  static Grain grainOf(const Scheme &scheme) {
+    return scheme.palette ? scheme.palette->grain : scheme.linear ? scheme.linear->grain : Grain{};
+  }
+  const Scheme &scheme() const { return result_.scheme; }
+  bool isWhole() const { return cells_.grain.kind == Grain::Kind::Tensor; }
+  DType dtype() const { return weight_.dtype(); }
+
+  Error survey();
+  Error pruneShare(double percent);
+  void pruneRuns(const Scheme::Prune &prune);
+  Error chooseForAll();
+  Error cells();
+  Error pruneOnly();
+  Expected<CodeSink> sink(DType dtype) {
+    return CodeSink::create(dtype, layout_.count(), options_.target);
+  }
+  Error put(llvm::ArrayRef<uint8_t> codes, int64_t begin);
+  Error finishData();
+  Error finish();
+  llvm::ArrayRef<uint8_t> keep(int64_t begin, size_t size) const {
+    return keep_.empty() ? llvm::ArrayRef<uint8_t>() : llvm::ArrayRef(keep_).slice(begin, size);
+  }
+
+  const TensorData &weight_;
+  const Layout &layout_;
+  const CompressorOptions &options_;
+  Pieces pieces_;
+  Cells cells_;
+  Compressed result_;
+  bool finite_ = true;
+  double largest_ = 0, scale_ = 1;
+  double price_ = 1; ///< where the search for tables begins
+  std::vector<uint8_t> keep_;
+  CellParameters whole_;
+  AllParameters parameters_;   ///< of each cell, in order
+  std::vector<uint8_t> codes_; ///< of a weight that does not lie in order, all
+  std::optional<CodeSink> data_, mask_;
+};
+
+/// Numbers that are not finite, and the largest magnitude.
+Error WeightCompressor::survey() {
+  unsigned threads = threadsOf(options_.threads);
+  std::vector<float> largest(threads);
+  std::vector<uint8_t> bad(threads);
+  Error error = pieces_.forEach(threads, kPiece,
+                                [&](unsigned worker, size_t, const Pieces::Buffer &piece) -> Error {
+                                  float most = largest[worker];
+                                  for (float value : piece.values) {
+                                    bad[worker] |= !std::isfinite(value);
+                                    most = std::max(most, std::fabs(value));
+                                  }
+                                  largest[worker] = most;
+                                  return Error::success();
+                                });
+  for (unsigned worker = 0; worker < threads; ++worker) {
+    finite_ &= !bad[worker];
+    largest_ = std::max(largest_, double(largest[worker]));
+  }
+  if (!pieces_.halves())
+    scale_ = Histogram::scaleFor(largest_);
+  return error;
+}
+
+Error WeightCompressor::pruneShare(double percent) {
+  bool halves = pieces_.halves();
+  int64_t number = int64_t(percent / 100 * double(pieces_.count()));
+  if (number == 0)
+    return Error::success();
+  unsigned threads = threadsOf(options_.threads);
+  PruneLimit limit;
+  std::optional<uint32_t> upper;
+  for (int look = 0; look < (halves ? 1 : 2); ++look) {
+    std::vector<PruneCounter> counters(threads);
+    std::vector<std::vector<uint32_t>> magnitudes(threads);
+    auto count = [&](unsigned worker, size_t, const Pieces::Buffer &piece) -> Error {
+      magnitudes[worker].clear();
+      for (float value : piece.values)
+        magnitudes[worker].push_back(magnitudeOf(value, halves));
+      counters[worker].add(magnitudes[worker], upper);
+      return Error::success();
+    };
+    if (Error error = pieces_.forEach(threads, kPiece, count))
+      return error;
+    for (unsigned worker = 1; worker < threads; ++worker)
+      counters[0].add(counters[worker]);
+    uint32_t digit = counters[0].digitOf(number);
+    limit.magnitude = look == 0 ? digit << 16 : limit.magnitude | digit;
+    upper = digit;
+  }
+  limit.equal = number;
+  keep_.assign(size_t(pieces_.count()), 1);
+  // One after the other, for the first of those that equal the limit.
+  return pieces_.forEach(1, kPiece,
+                         [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
+                           uint8_t *keep = keep_.data() + piece * kPiece;
+                           for (float value : buffer.values) {
+                             uint32_t magnitude = magnitudeOf(value, halves);
+                             bool goes = magnitude < limit.magnitude ||
+                                         (magnitude == limit.magnitude && limit.equal-- > 0);
+                             *keep++ = !goes;
+                           }
+                           return Error::success();
+                         });
+}
+
+void WeightCompressor::pruneRuns(const Scheme::Prune &prune) {
+  keep_.assign(size_t(pieces_.count()), 1);
+  Pieces::Buffer row;
+  for (int64_t r = 0; r < layout_.rows; ++r) {
+    pieces_.read(r * layout_.rowLength(), layout_.rowLength(), row);
+    for (int64_t i = 0; i < layout_.inner; ++i)
+      pruneRun(row.values.data() + i, layout_.inputs, layout_.inner, prune.zeros, prune.of,
+               keep_.data() + r * layout_.rowLength() + i);
+  }
+}
+
+/// A table or scale for the whole weight.
+Error WeightCompressor::chooseForAll() {
+  unsigned threads = threadsOf(options_.threads);
+  std::vector<Histogram> counted(threads);
+  std::vector<UnitWorker> workers(threads, {scheme(), pieces_.halves(), scale_});
+  auto count = [&](unsigned worker, size_t piece, const Pieces::Buffer &buffer) -> Error {
+    workers[worker].count(
+        {buffer.values, buffer.halves, keep(int64_t(piece) * kPiece, buffer.values.size())},
+        counted[worker]);
+    return Error::success();
+  };
+  if (Error error = pieces_.forEach(threads, kPiece, count))
+    return error;
+  for (unsigned worker = 1; worker < threads; ++worker)
+    counted[0].add(counted[worker]);
+  whole_ = workers[0].choose(counted[0], price_);
+  return Error::success();
+}
+
+/// Integers of a piece: at once to where they go, where they lie in order.
+Error WeightCompressor::put(llvm::ArrayRef<uint8_t> codes, int64_t begin) {
+  if (!layout_.inOrder) {
+    llvm::copy(codes, codes_.begin() + begin);
+    return Error::success();
+  }
+  llvm::ArrayRef<uint8_t> kept = keep(begin, codes.size());
+  if (kept.empty())
+    return data_->append(codes);
+  if (Error error = mask_->append(kept))
+    return error;
+  std::vector<uint8_t> ones;
+  for (auto [code, isKept] : llvm::zip(codes, kept))
+    if (isKept)
+      ones.push_back(code);
+  return data_->append(ones);
+}
+
+Error WeightCompressor::cells() {
+  unsigned threads = threadsOf(options_.threads);
+  int64_t cell = cells_.rows * cells_.inputs * layout_.inner;
+  // Cells of several rows hold whole rows; of cells within a row, a piece has all of its rows'.
+  int64_t unit = isWhole() ? std::min(kPiece, layout_.count()) : cells_.rows * layout_.rowLength();
+  int64_t size = unit * std::max<int64_t>(1, kPiece / unit);
+  size_t pieces = size_t((layout_.count() + size - 1) / size);
+  std::vector<UnitWorker> workers(threads, {scheme(), pieces_.halves(), scale_});
+  std::vector<Pieces::Buffer> buffers(threads);
+  struct Piece {
+    std::vector<uint8_t> codes;
+    AllParameters parameters;
+    Loss loss;
+  };
+  std::vector<Piece> round(std::min(pieces, kPiecesOfARound));
+  Loss loss;
+  auto work = [&](unsigned worker, size_t number, Piece &piece) {
+    int64_t begin = int64_t(number) * size, count = std::min(size, layout_.count() - begin);
+    Pieces::Buffer &buffer = buffers[worker];
+    pieces_.read(begin, count, buffer);
+    piece.codes.resize(size_t(count));
+    piece.parameters.clear();
+    piece.loss = Loss();
+    piece.loss.finite = llvm::all_of(buffer.values, [](float v) { return std::isfinite(v); });
+    if (!piece.loss.finite)
+      return;
+    int64_t step = isWhole() ? count : cell;
+    for (int64_t at = 0; at < count; at += step) {
+      UnitWorker::Numbers numbers{llvm::ArrayRef(buffer.values).slice(at, step),
+                                  pieces_.halves() ? llvm::ArrayRef(buffer.halves).slice(at, step)
+                                                   : llvm::ArrayRef<uint16_t>(),
+                                  keep(begin + at, size_t(step))};
+      double price = price_;
+      if (isWhole())
+        workers[worker].apply(numbers, whole_, piece.codes.data() + at, piece.loss);
+      else
+        piece.parameters.add(
+            workers[worker].choose(numbers, price, piece.codes.data() + at, piece.loss));
+      if (number == 0 && at == 0 && !isWhole())
+        price_ = price; // the first cell is alone: nobody else reads it
+    }
+  };
+  for (size_t first = 0; first < pieces;) {
+    // The first piece goes before the others, which begin their searches where its first one ended.
+    size_t count = first == 0 ? 1 : std::min(round.size(), pieces - first);
+    if (Error error = parallelFor(threads, count, [&](unsigned worker, size_t i) -> Error {
+          work(worker, first + i, round[i]);
+          return Error::success();
+        }))
+      return error;
+    for (size_t i = 0; i < count; ++i) {
+      loss.add(round[i].loss);
+      if (!loss.finite)
+        break;
+      parameters_.add(round[i].parameters);
+      if (Error error = put(round[i].codes, int64_t(first + i) * size))
+        return error;
+    }
+    if (!loss.finite)
+      break;
+    first += count;
+  }
+  finite_ &= loss.finite;
+  result_.power = loss.power;
+  result_.error = loss.error;
+  result_.largestError = loss.largest;
+  if (isWhole())
+    parameters_.add(whole_);
+  return Error::success();
+}
+
+/// The numbers that stay, as they are.
+Error WeightCompressor::pruneOnly() {
+  if (!layout_.inOrder)
+    keep_ = asItLies(layout_, keep_);
+  auto natural = Pieces::create(weight_, Layout(layout_.shape, Axes{}), options_.evaluator);
+  if (!natural)
+    return natural.takeError();
+  Loss loss;
+  Error error = natural->forEach(
+      1, kPiece, [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
+        llvm::ArrayRef<uint8_t> kept = keep(int64_t(piece) * kPiece, buffer.values.size());
+        size_t width = natural->halves() ? 2 : 4;
+        auto *raw = natural->halves() ? reinterpret_cast<const uint8_t *>(buffer.halves.data())
+                                      : reinterpret_cast<const uint8_t *>(buffer.values.data());
+        std::vector<uint8_t> bytes;
+        for (size_t i = 0; i < kept.size(); ++i) {
+          loss.add(buffer.values[i], kept[i] ? buffer.values[i] : 0);
+          if (kept[i])
+            bytes.insert(bytes.end(), raw + i * width, raw + (i + 1) * width);
+        }
+        if (Error error = mask_->append(kept))
+          return error;
+        return data_->append(bytes);
+      });
+  if (error)
+    return error;
+  result_.power = loss.power;
+  result_.error = loss.error;
+  result_.largestError = loss.largest;
+  return finishData();
+}
+
+/// What is packed, as tensors.
+Error WeightCompressor::finishData() {
+  auto data = data_->finish(mask_ ? llvm::SmallVector<int64_t, 5>{data_->count()} : layout_.shape);
+  if (!data)
+    return data.takeError();
+  result_.data = *data;
+  if (!mask_)
+    return Error::success();
+  auto mask = mask_->finish(layout_.shape);
+  if (!mask)
+    return mask.takeError();
+  result_.mask = *mask;
+  return Error::success();
+}
+
+/// The parts as tensors.
+Error WeightCompressor::finish() {
+  if (!layout_.inOrder) {
+    std::vector<uint8_t> codes = asItLies(layout_, codes_), kept = asItLies(layout_, keep_);
+    if (kept.empty()) {
+      if (Error error = data_->append(codes))
+        return error;
+    } else {
+      size_t ones = 0;
+      for (size_t i = 0; i < codes.size(); ++i)
+        if (kept[i])
+          codes[ones++] = codes[i];
+      codes.resize(ones);
+      if (Error error = mask_->append(kept))
+        return error;
+      if (Error error = data_->append(codes))
+        return error;
+    }
+  }
+  if (Error error = finishData())
+    return error;
+  llvm::SmallVector<int64_t, 7> shape(cells_.shape.begin(), cells_.shape.end());
+  // Cells follow one another by output, then by input; the axes may lie the other way round.
+  size_t across = size_t(layout_.inputs / cells_.inputs), cells = parameters_.scales.size();
+  if (layout_.axes.in && *layout_.axes.in < layout_.axes.out && across > 1) {
+    std::vector<size_t> order(cells);
+    for (size_t place = 0; place < cells; ++place)
+      order[place] = place % (cells / across) * across + place / (cells / across);
+    parameters_.reorder(order);
+  }
+  if (scheme().linear) {
+    result_.scale = numbers(dtype(), shape, parameters_.scales);
+    if (scheme().linear->hasZeroPoint) {
+      auto packed =
+          CodeSink::create(integerType(*scheme().linear), int64_t(cells), options_.target);
+      if (!packed)
+        return packed.takeError();
+      if (Error error = packed->append(parameters_.zeroPoints))
+        return error;
+      auto offset = packed->finish(shape);
+      if (!offset)
+        return offset.takeError();
+      result_.offset = *offset;
+    }
+    return Error::success();
+  }
+  shape.push_back(int64_t(1) << scheme().palette->bits);
+  shape.push_back(1);
+  if (scheme().palette->tableInt8) {
+    result_.table = TensorData::from<int8_t>(DType::I8, shape, parameters_.tableIntegers);
+    shape[shape.size() - 2] = 1;
+    result_.scale = numbers(dtype(), shape, parameters_.scales);
+    return Error::success();
+  }
+  result_.table = numbers(dtype(), shape, parameters_.tables);
+  return Error::success();
+}
+
+Expected<Outcome> WeightCompressor::run() {
+  auto skip = [](std::string why) { return Outcome{std::nullopt, std::move(why)}; };
+  const char *notFinite = "it holds numbers that are not finite";
+  bool palette = scheme().palette.has_value();
+  if (scheme().prune || isWhole() || (palette && !pieces_.halves()))
+    if (Error error = survey())
+      return error;
+  if (!finite_)
+    return skip(notFinite);
+  if (scheme().prune && scheme().prune->of)
+    pruneRuns(*scheme().prune);
+  else if (scheme().prune)
+    if (Error error = pruneShare(scheme().prune->percent))
+      return error;
+  if (scheme().prune && keep_.empty())
+    return skip("pruning would make nothing zero");
+  auto data = sink(palette           ? indexType(scheme().palette->bits)
+                   : scheme().linear ? integerType(*scheme().linear)
+                                     : dtype());
+  if (!data)
+    return data.takeError();
+  data_.emplace(std::move(*data));
+  if (scheme().prune) {
+    auto mask = sink(DType::U1);
+    if (!mask)
+      return mask.takeError();
+    mask_.emplace(std::move(*mask));
+  }
+  if (!palette && !scheme().linear) {
+    if (Error error = pruneOnly())
+      return error;
+    return Outcome{std::move(result_), ""};
+  }
+  if (!layout_.inOrder)
+    codes_.resize(size_t(layout_.count()));
+  if (isWhole())
+    if (Error error = chooseForAll())
+      return error;
+  if (Error error = cells())
+    return error;
+  if (!finite_)
+    return skip(notFinite);
+  if (Error error = finish())
+    return error;
+  return Outcome{std::move(result_), ""};
+}
+
+} // namespace
+
+Expected<Outcome> compressWeight(const TensorData &weight, Axes axes, const Scheme &scheme,
+                                 const CompressorOptions &options) {
+  // A table or scale for the whole needs no axes: the numbers are taken as they lie.
+  bool needsAxes = (scheme.prune && scheme.prune->of) ||
+                   (scheme.palette && (scheme.palette->grain.kind != Grain::Kind::Tensor ||
+                                       scheme.palette->vector > 1)) ||
+                   (scheme.linear && scheme.linear->grain.kind != Grain::Kind::Tensor);
+  if (!needsAxes)
+    axes = weight.rank() > 1 ? Axes{0, 1} : Axes{0, std::nullopt};
+  Layout layout(weight.shape(), axes);
+  if (scheme.palette && scheme.palette->vector > 1)
+    return compressVectors(weight, layout, scheme, options);
+  auto pieces = Pieces::create(weight, layout, options.evaluator);
+  if (!pieces)
+    return pieces.takeError();
+  return WeightCompressor(weight, layout, scheme, options, std::move(*pieces)).run();
+}
+
+} // namespace plait::compress

@@ -1,0 +1,72 @@
+// Scales and zero points of linear quantisation for the least squared error.
+//
+//   stored = scale * (q - zeroPoint)        q an integer of 4 or 8 bits
+//
+// The error of a scale is a parabola as long as no q changes. For blocks the changes are sorted and
+// all parabolas looked at, so that no other scale is better, but for what the rounding of products
+// to half adds: up to a hundredth of the error of few numbers. Longer runs of numbers, whose error
+// is smooth, are searched on a grid that is refined where it is least. In both cases the scale that
+// the largest number asks for is among the candidates.
+//
+// Without a zero point both ends of the integers are used: -8 to 7.
+#pragma once
+
+#include "llvm/ADT/ArrayRef.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace plait::compress {
+
+struct LinearRange {
+  int low = -128, high = 127;
+  bool hasZeroPoint = false;
+  /// Scales and what is stored are halves; else fp32.
+  bool halves = true;
+};
+
+struct LinearFit {
+  float scale = 1;
+  int zeroPoint = 0;
+  double error = 0; ///< weighted; of what an fp16 (fp32) product gives
+};
+
+/// Fits one block; keeps its memory from one to the next.
+class LinearFitter {
+public:
+  explicit LinearFitter(LinearRange range) : range_(range) {}
+
+  /// `weights` may be empty. Numbers are finite. Where all are zero the scale is 1.
+  LinearFit fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights = {});
+  /// The integers for a fit, and what they stand for.
+  void quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out, float *stored);
+
+private:
+  struct Change {
+    float scale; ///< at and below which the number has another integer
+    uint32_t index;
+    int32_t step; ///< the integer's magnitude from then on
+  };
+
+  /// The error without the rounding of products, in about one cycle a number.
+  double quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
+                    int zeroPoint) const;
+  double errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, float scale,
+                 int zeroPoint);
+  void consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
+                int zeroPoint, LinearFit &best);
+  void fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
+                  double most, LinearFit &best);
+  void fitOnGrid(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
+                 double most, LinearFit &best);
+  void fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double low,
+                    double high, LinearFit &best);
+  double leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
+                      int zeroPoint) const;
+  float rounded(double value) const;
+
+  LinearRange range_;
+  std::vector<Change> changes_;
+};
+
+} // namespace plait::compress

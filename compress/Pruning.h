@@ -1,0 +1,44 @@
+// Which numbers become zeros: the smallest ones, so that the squared error is least.
+#pragma once
+
+#include "compress/Scheme.h"
+
+#include "llvm/ADT/ArrayRef.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace plait::compress {
+
+/// The magnitude of a number as an integer that orders numbers alike: of a half, shifted up, or of
+/// an fp32.
+uint32_t magnitudeOf(float value, bool half);
+
+/// A share of all numbers of a weight: the largest magnitude that goes, and how many of exactly
+/// that magnitude go, the first ones.
+struct PruneLimit {
+  uint32_t magnitude = 0;
+  int64_t equal = 0;
+};
+
+/// Finds the limit from two looks at all numbers: at the upper halves of their magnitudes, then at
+/// the lower ones of those that have the limit's upper half.
+class PruneCounter {
+public:
+  PruneCounter() : counts_(65536) {}
+  void add(llvm::ArrayRef<uint32_t> magnitudes, std::optional<uint32_t> upper);
+  void add(const PruneCounter &other);
+  void clear() { counts_.assign(65536, 0); }
+  /// The digit that the `number`-th smallest one has; `number` becomes its place among those.
+  uint32_t digitOf(int64_t &number) const;
+
+private:
+  std::vector<int64_t> counts_;
+};
+
+/// Of every `of` numbers of a run the `zeros` smallest ones, the first of equal ones; of a rest in
+/// proportion. Sets keep[i] to 0 or 1; numbers lie `step` apart.
+void pruneRun(const float *values, int64_t count, int64_t step, unsigned zeros, unsigned of,
+              uint8_t *keep);
+
+} // namespace plait::compress

@@ -1,0 +1,189 @@
+// Palettes by histograms, integers by fits.
+#include "compress/Units.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <cmath>
+
+namespace plait::compress {
+
+void AllParameters::add(const CellParameters &cell) {
+  llvm::append_range(tables, cell.table);
+  llvm::append_range(tableIntegers, cell.tableIntegers);
+  scales.push_back(cell.fit.scale);
+  zeroPoints.push_back(uint8_t(cell.fit.zeroPoint));
+}
+
+void AllParameters::add(const AllParameters &more) {
+  llvm::append_range(tables, more.tables);
+  llvm::append_range(tableIntegers, more.tableIntegers);
+  llvm::append_range(scales, more.scales);
+  llvm::append_range(zeroPoints, more.zeroPoints);
+}
+
+void AllParameters::clear() { *this = AllParameters(); }
+
+void AllParameters::reorder(llvm::ArrayRef<size_t> order) {
+  auto apply = [&](auto &from) {
+    size_t each = from.size() / order.size();
+    auto to = from;
+    for (size_t i = 0; i < order.size(); ++i)
+      std::copy_n(from.begin() + order[i] * each, each, to.begin() + i * each);
+    from = std::move(to);
+  };
+  apply(tables);
+  apply(tableIntegers);
+  apply(scales);
+  apply(zeroPoints);
+}
+
+LinearRange rangeOf(const Scheme::Linear &linear, bool halves) {
+  int levels = 1 << linear.bits;
+  return linear.hasZeroPoint ? LinearRange{0, levels - 1, true, halves}
+                             : LinearRange{-levels / 2, levels / 2 - 1, false, halves};
+}
+
+/// Tables of int8 have no zero point either; -128 stays out of them, as others read them.
+static LinearRange fitterRange(const Scheme &scheme, bool halves) {
+  return scheme.linear ? rangeOf(*scheme.linear, halves) : LinearRange{-127, 127, false, halves};
+}
+
+UnitWorker::UnitWorker(const Scheme &scheme, bool halves, double scale)
+    : scheme_(scheme), halves_(halves), scale_(scale), fitter_(fitterRange(scheme, halves)),
+      codeOfBin_(Histogram::kBins) {}
+
+void UnitWorker::bins(const Numbers &numbers) {
+  bins_.resize(numbers.values.size());
+  if (halves_)
+    binsOfHalves(numbers.halves, bins_.data());
+  else
+    binsOfFloats(numbers.values, scale_, bins_.data());
+}
+
+void UnitWorker::count(const Numbers &numbers, Histogram &to) {
+  bins(numbers);
+  if (!numbers.keep.empty()) {
+    size_t kept = 0;
+    for (size_t i = 0; i < bins_.size(); ++i)
+      if (numbers.keep[i])
+        bins_[kept++] = bins_[i];
+    bins_.resize(kept);
+  }
+  to.add(bins_);
+}
+
+/// How much weighs on each entry: the points between the middles beside it.
+static void weigh(llvm::ArrayRef<WeightedValue> points, llvm::ArrayRef<float> table,
+                  std::vector<float> &out) {
+  out.assign(table.size(), 0);
+  size_t code = 0;
+  for (const WeightedValue &point : points) {
+    while (code + 1 < table.size() &&
+           std::fabs(table[code + 1] - point.value) < std::fabs(table[code] - point.value))
+      ++code;
+    out[code] += float(point.weight);
+  }
+}
+
+void UnitWorker::quantizeTable(CellParameters &parameters) {
+  weigh(points_, parameters.table, weights_);
+  parameters.fit = fitter_.fit(parameters.table, weights_);
+  parameters.tableIntegers.resize(parameters.table.size());
+  stored_.resize(parameters.table.size());
+  fitter_.quantize(parameters.table, parameters.fit, parameters.tableIntegers.data(),
+                   stored_.data());
+  parameters.table = stored_;
+}
+
+CellParameters UnitWorker::choose(const Histogram &counted, double &price) {
+  CellParameters parameters;
+  counted.points(points_, scale_);
+  if (points_.empty()) // all are pruned
+    points_.push_back({0, 1});
+  if (scheme_.palette) {
+    parameters.table = optimalPalette(points_, 1u << scheme_.palette->bits, halves_, &price);
+    if (scheme_.palette->tableInt8)
+      quantizeTable(parameters);
+    return parameters;
+  }
+  kept_.clear();
+  weights_.clear();
+  for (const WeightedValue &point : points_) {
+    kept_.push_back(float(point.value));
+    weights_.push_back(float(point.weight));
+  }
+  parameters.fit = fitter_.fit(kept_, weights_);
+  return parameters;
+}
+
+CellParameters UnitWorker::choose(const Numbers &numbers, double &price, uint8_t *codes,
+                                  Loss &loss) {
+  CellParameters parameters;
+  if (scheme_.palette) {
+    histogram_.clear();
+    count(numbers, histogram_);
+    parameters = choose(histogram_, price);
+    applyTable(numbers, parameters.table, codes, loss);
+    return parameters;
+  }
+  llvm::ArrayRef<float> values = numbers.values;
+  if (!numbers.keep.empty()) {
+    kept_.clear();
+    for (auto [value, keep] : llvm::zip(values, numbers.keep))
+      if (keep)
+        kept_.push_back(value);
+    values = kept_;
+  }
+  parameters.fit = fitter_.fit(values);
+  applyLinear(numbers, parameters.fit, codes, loss);
+  return parameters;
+}
+
+void UnitWorker::apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes,
+                       Loss &loss) {
+  if (!scheme_.palette)
+    return applyLinear(numbers, parameters.fit, codes, loss);
+  histogram_.clear();
+  count(numbers, histogram_);
+  applyTable(numbers, parameters.table, codes, loss);
+}
+
+/// After count(): histogram_ has the numbers' bins.
+void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes,
+                            Loss &loss) {
+  histogram_.assign(table, scale_, codeOfBin_.data());
+  bins(numbers);
+  for (size_t i = 0; i < bins_.size(); ++i) {
+    float value = numbers.values[i];
+    if (!numbers.keep.empty() && !numbers.keep[i]) {
+      codes[i] = 0;
+      loss.add(value, 0);
+      continue;
+    }
+    uint8_t code = codeOfBin_[bins_[i]];
+    if (!halves_) { // the bin holds numbers on either side of a middle
+      auto off = [&](size_t at) { return std::fabs(double(table[at]) - double(value)); };
+      if (code + 1u < table.size() && off(code + 1) < off(code))
+        ++code;
+      else if (code > 0 && off(code - 1) < off(code))
+        --code;
+    }
+    codes[i] = code;
+    loss.add(value, table[code]);
+  }
+}
+
+void UnitWorker::applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes,
+                             Loss &loss) {
+  size_t count = numbers.values.size();
+  integers_.resize(count);
+  stored_.resize(count);
+  fitter_.quantize(numbers.values, fit, integers_.data(), stored_.data());
+  for (size_t i = 0; i < count; ++i) {
+    bool gone = !numbers.keep.empty() && !numbers.keep[i];
+    codes[i] = gone ? 0 : uint8_t(integers_[i]);
+    loss.add(numbers.values[i], gone ? 0 : stored_[i]);
+  }
+}
+
+} // namespace plait::compress

@@ -1,0 +1,14 @@
+// Operators that are said by others: functions in TorchScript's language (decompositions/*.py). The
+// engine knows no graph, so whoever walks TorchScript runs them (script/Decomposition.cpp).
+#pragma once
+
+#include "frontend/engine/Engine.h"
+
+namespace plait::frontend {
+
+/// The result of a function of decompositions/ where the engine's builder stands; a tuple where it
+/// returns several. `name` is the operator's, for messages. Poison after a problem.
+Val runDecomposition(Engine &engine, llvm::StringRef function, const std::string &name,
+                     std::vector<Val> arguments);
+
+} // namespace plait::frontend

@@ -1,0 +1,213 @@
+// What a run-time mask selects, x[mask], has as many elements as the data decides, and Core ML
+// wants to know sizes. Most models need no such tensor, for they reduce it, or write it back to
+// where it came from. So it stays the pair of source and mask until then:
+//
+//     s = x[m]                 source x, mask m
+//     (s - 1).sum()            sum(where(m, x - 1, 0))
+//     s.shape[0]               sum(m)
+//     x[m] = s * 2             where(m, x * 2, x)
+//
+// Pointwise operators work on all elements; of operators on rows the table says so; reductions are
+// in decompositions/selections.py. What needs the elements side by side is refused.
+#include "frontend/engine/Decomposition.h"
+#include "frontend/engine/Engine.h"
+#include "frontend/engine/Table.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+namespace plait::frontend {
+
+Val Engine::makeSelection(Selection selection, Dim count) {
+  auto cell = std::make_shared<Cell>();
+  cell->serial = nextSerial_++;
+  cell->shape.push_back(count);
+  const Shape &source = selection.source->shape;
+  cell->shape.append(source.begin() + selection.mask->shape.size(), source.end());
+  cell->dtype = selection.source->dtype();
+  cell->content = std::move(selection);
+  cell->version = nextVersion_++;
+  return Val(makeObject(std::move(cell)));
+}
+
+Val Engine::makeSelection(const Val &source, const Val &mask) {
+  // The number of elements; nothing is left of it where nobody asks.
+  auto sum = torch::jit::findOperatorFor({"aten::sum", ""});
+  auto count = call(sum->schema(), {mask, Val(c10::IValue())});
+  auto size = count && !count->empty() ? dimOf(count->front()) : std::nullopt;
+  return makeSelection({source.tensor(), mask.tensor()}, *size);
+}
+
+std::optional<Selection> Engine::selectionOf(const Val &val) {
+  auto tensor = val.tensor();
+  auto *content = tensor ? std::get_if<Selection>(&tensor->cell->content) : nullptr;
+  if (!content)
+    return std::nullopt;
+  Selection selection = *content;
+  const Shape &masked = selection.mask->shape;
+  int64_t more = int64_t(masked.size()) - 1;
+  for (const ViewStep &step : tensor->view) {
+    if (step.shape.empty() || !(step.shape[0] == tensor->cell->shape[0]))
+      return std::nullopt;
+    ViewStep moved = step;
+    bool ofRows = true;
+    if (step.kind == ViewStep::Slice || step.kind == ViewStep::Select) {
+      if (step.kind == ViewStep::Slice && step.dim == 0 && !step.dynamicStart &&
+          step.start == Dim(0) && step.step == 1)
+        continue; // all of it
+      ofRows = step.dim > 0;
+      moved.dim += more;
+    } else if (step.kind == ViewStep::Permute) {
+      ofRows = step.perm[0] == 0;
+      moved.perm.clear();
+      for (int64_t axis = 0; axis < more; ++axis)
+        moved.perm.push_back(axis);
+      for (int64_t axis : step.perm)
+        moved.perm.push_back(axis + more);
+    }
+    if (!ofRows)
+      return std::nullopt;
+    moved.shape.assign(masked.begin(), masked.end());
+    moved.shape.append(step.shape.begin() + 1, step.shape.end());
+    selection.source = view(selection.source, std::move(moved), std::nullopt);
+  }
+  return selection;
+}
+
+bool Engine::hasSelection(const Val &val) {
+  if (auto tensor = val.tensor())
+    return std::holds_alternative<Selection>(tensor->cell->content);
+  auto list = val.list();
+  return list && llvm::any_of(list->values, [&](const Val &element) {
+           auto tensor = element.tensor();
+           return tensor && std::holds_alternative<Selection>(tensor->cell->content);
+         });
+}
+
+/// The same value, or equal ones computed twice.
+static bool isSameValue(const mil::Value *a, const mil::Value *b, unsigned depth = 0) {
+  if (a == b)
+    return true;
+  const mil::Op *p = a->def(), *q = b->def();
+  if (!p || !q || p->kind() != q->kind() || !(a->type == b->type) || depth > 8 ||
+      p->numParams() != q->numParams() || p->numResults() != 1 || !p->blocks().empty())
+    return false;
+  if (const mil::Attr *x = mil::constAttr(a), *y = mil::constAttr(b); x || y)
+    return x && y && *x == *y;
+  if (p->is(mil::OpKind::const_) || p->operands().size() != q->operands().size() ||
+      !p->info().isPure())
+    return false;
+  for (auto [x, y] : llvm::zip(p->operands(), q->operands()))
+    if (!isSameValue(x.get(), y.get(), depth + 1))
+      return false;
+  return true;
+}
+
+bool Engine::isSameMask(const Selection &a, const Selection &b) {
+  return a.mask == b.mask || isSameValue(read(*a.mask), read(*b.mask));
+}
+
+constexpr const char *kDependsOnData =
+    "the size of what a mask selects depends on the data, which Core ML cannot describe; reduce it "
+    "(sum, mean, max, its number of elements), write it back to where it was selected, or choose "
+    "by "
+    "torch.where";
+
+Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Arguments arguments,
+                                     const Row *row) {
+  std::optional<Selection> first;
+  Dim count;
+  unsigned position = 0; // of the first argument that is one
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    if (!hasSelection(argument))
+      continue;
+    auto selection = selectionOf(argument);
+    if (!selection)
+      throw Refusal(kDependsOnData);
+    if (!first)
+      first = selection, count = argument.tensor()->shape[0], position = i;
+    else if (!isSameMask(*first, *selection))
+      throw Refusal("it takes what two masks select that are computed at run time; whether the "
+                    "sizes fit depends on the data");
+  }
+  int64_t maskRank = first->mask->shape.size();
+  int64_t rank = int64_t(first->source->shape.size()) - maskRank; // of a row
+
+  // Axes are counted in the selection, which has one where the source has the mask's.
+  bool rows = row && row->whenSelected == WhenSelected::Rows &&
+              (position == 0 || schema.name() == "aten::embedding");
+  auto axesOf = [&](const Val &dim) {
+    std::vector<Val> axes;
+    auto list = dim.list();
+    for (const Val &axis : list ? llvm::ArrayRef<Val>(list->values) : llvm::ArrayRef<Val>(dim))
+      axes.emplace_back(
+          c10::IValue(ValueCall::wrapAxis(axis.known()->toInt(), rank + 1) + maskRank - 1));
+    return axes;
+  };
+  for (auto [argument, val] : llvm::zip(schema.arguments(), arguments))
+    if (rows && argument.name() == "dim") {
+      rows = !val.isNone();
+      auto axes = rows ? axesOf(val) : std::vector<Val>();
+      rows &= !axes.empty() && llvm::none_of(axes, [&](const Val &axis) {
+        return axis.known()->toInt() == maskRank - 1;
+      });
+    }
+
+  if (!rows && row && !row->selectedDecomposition.empty()) {
+    // x[mask] = s takes the place of what the same mask selects.
+    if (auto indices = schema.name() == "aten::index_put" ? arguments[1].list() : nullptr) {
+      auto mask = indices->values.size() == 1 ? indices->values[0].tensor() : nullptr;
+      if (!mask || mask->dtype() != at::kBool || !isSameMask(*first, {first->source, mask.get()}))
+        throw Refusal("what one mask selects is written to where another one points; whether the "
+                      "sizes fit depends on the data");
+    }
+    std::vector<Val> taken;
+    for (const Val &argument : arguments)
+      if (auto selection = selectionOf(argument)) {
+        taken.emplace_back(selection->source);
+        taken.emplace_back(selection->mask);
+      } else {
+        taken.push_back(argument);
+      }
+    auto results = decompose(row->selectedDecomposition, schema, std::move(taken));
+    return results ? std::move(*results) : Results();
+  }
+
+  auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
+  bool pointwise = handle && handle->hasTag(at::Tag::pointwise);
+  if (!pointwise && !rows)
+    throw Refusal(kDependsOnData);
+  std::vector<Val> taken;
+  for (auto [argument, val] : llvm::zip(schema.arguments(), arguments)) {
+    if (auto selection = selectionOf(val)) {
+      // Rows of fewer axes broadcast against those of more.
+      int64_t own = int64_t(selection->source->shape.size()) - maskRank;
+      if (own != rank)
+        throw Refusal(
+            "what a mask selects meets a selection of another rank, whose size depends on "
+            "the data; give both one rank");
+      taken.emplace_back(selection->source);
+    } else if (auto tensor = val.tensor();
+               pointwise && tensor && int64_t(tensor->shape.size()) > rank) {
+      // What a row is computed with has no axis for the rows.
+      throw Refusal(
+          fmt::format("what a mask selects meets a tensor of shape {0}; whether the sizes "
+                      "fit depends on the data",
+                      mil::str(tensor->shape)));
+    } else if (rows && argument.name() == "dim") {
+      auto axes = axesOf(val);
+      taken.push_back(val.list() ? makeList(val.list()->elementType, std::move(axes)) : axes[0]);
+    } else {
+      taken.push_back(val);
+    }
+  }
+  auto results = call(schema, std::move(taken));
+  if (!results || results->empty() || llvm::any_of(*results, hasPoison))
+    return {};
+  for (Val &result : *results)
+    result = makeSelection({result.tensor(), first->mask}, count);
+  return std::move(*results);
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,108 @@
+// An observer of LibTorch's dispatcher that exchanges generators' states around operations.
+#include "frontend/live/OwnRandom.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/enum_tag.h>
+#include <ATen/record_function.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+namespace plait::frontend {
+
+namespace {
+
+/// The default generators while operations of plait's draw from them.
+class Lent {
+public:
+  /// Of operations that overlap, the first takes a generator and the last gives all back.
+  void take(const std::vector<at::Device> &devices) {
+    std::scoped_lock lock(mutex_);
+    ++users_;
+    for (at::Device device : devices) {
+      at::Generator generator = at::globalContext().defaultGenerator(device);
+      if (std::any_of(taken_.begin(), taken_.end(),
+                      [&](const auto &taken) { return taken.first == generator; }))
+        continue;
+      std::scoped_lock drawing(generator.mutex());
+      taken_.emplace_back(generator, generator.get_state());
+      generator.set_current_seed(seed_ += 0x9E3779B97F4A7C15); // another stream for each operation
+    }
+  }
+  void giveBack() {
+    std::scoped_lock lock(mutex_);
+    if (--users_)
+      return;
+    for (auto &[generator, state] : taken_) {
+      std::scoped_lock drawing(generator.mutex());
+      generator.set_state(state);
+    }
+    taken_.clear();
+  }
+
+private:
+  std::mutex mutex_;
+  unsigned users_ = 0;
+  uint64_t seed_ = 0;
+  std::vector<std::pair<at::Generator, at::Tensor>> taken_;
+};
+
+Lent &lent() {
+  static Lent instance;
+  return instance;
+}
+
+/// Of operations that draw, on this thread: one is often made of others.
+thread_local unsigned depth = 0;
+thread_local const std::vector<at::Device> *devicesHere = nullptr;
+
+struct Drawing final : at::ObserverContext {};
+
+bool draws(const at::RecordFunction &call) {
+  auto name = call.operator_name();
+  if (!name)
+    return false;
+  auto op = c10::Dispatcher::singleton().findSchema(*name);
+  return op && op->hasTag(at::Tag::nondeterministic_seeded);
+}
+
+std::unique_ptr<at::ObserverContext> beginDrawing(const at::RecordFunction &call) {
+  if (!draws(call))
+    return nullptr;
+  if (depth++ == 0)
+    lent().take(*devicesHere);
+  return std::make_unique<Drawing>();
+}
+
+void endDrawing(const at::RecordFunction &, at::ObserverContext *context) {
+  if (context && --depth == 0)
+    lent().giveBack();
+}
+
+} // namespace
+
+struct OwnRandom::State {
+  std::vector<at::Device> devices{at::Device(at::kCPU)};
+  const std::vector<at::Device> *outer = std::exchange(devicesHere, &devices);
+  at::RecordFunctionGuard enabled{true};
+  at::CallbackHandle handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback(beginDrawing, endDrawing).scopes({at::RecordScope::FUNCTION}));
+};
+
+OwnRandom::OwnRandom() : state_(std::make_unique<State>()) {}
+
+OwnRandom::OwnRandom(const std::vector<c10::Device> &devices) : OwnRandom() {
+  for (at::Device device : devices)
+    if ((device.is_cuda() || device.is_mps()) && // of the others not every one has a generator
+        std::find(state_->devices.begin(), state_->devices.end(), device) == state_->devices.end())
+      state_->devices.push_back(device);
+}
+
+OwnRandom::~OwnRandom() {
+  at::removeCallback(state_->handle);
+  devicesHere = state_->outer;
+}
+
+} // namespace plait::frontend

@@ -1,0 +1,91 @@
+"""Running the compiler: in a thread of its own, so that Ctrl-C reaches it, with progress on the way."""
+
+from __future__ import annotations
+
+import re
+import threading
+import typing
+import warnings
+from collections.abc import Callable
+
+from plait._errors import AdapterWarning, DeviceWarning, PlaitWarning, PrecisionWarning, StateWarning, TraceWarning
+from plait._results import Report, report_of
+
+Progress = typing.Union[bool, None, Callable[[str, float], object]]
+
+
+class _Bar:
+    """tqdm's bar, in a notebook the notebook's."""
+
+    def __init__(self) -> None:
+        from tqdm.auto import tqdm
+        self.bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}", leave=False)
+
+    def __call__(self, what: str, done: float) -> None:
+        self.bar.set_description_str(what, refresh=False)
+        self.bar.update(int(100 * done) - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+# The compiler's warnings are text. What they are about stands in them by these words; the first that is there decides.
+_CATEGORIES: tuple[tuple[type[PlaitWarning], tuple[str, ...]], ...] = (
+    (PrecisionWarning, ("range of fp16", "NaN or infin", "half precision")),
+    (AdapterWarning, ("adapter", "LoRA", "lora_")),
+    (TraceWarning, ("the trace ",)),
+    (StateWarning, (" state", "running statistics")),
+    (DeviceWarning, ("Core ML",)),
+)
+_RULE = re.compile(r" \[[a-z0-9-]+\]$")  # of Core ML's, by name
+
+
+def category(text: str) -> type[PlaitWarning]:
+    """The category of one of the compiler's warnings."""
+    if _RULE.search(text):
+        return DeviceWarning
+    return next((kind for kind, words in _CATEGORIES if any(word in text for word in words)), PlaitWarning)
+
+
+def run(compiler: typing.Any, path: str, append: bool, progress: Progress, stacklevel: int) -> Report:
+    """Writes the package. KeyboardInterrupt, and whatever the callback raises, end it with nothing written."""
+    bar = _Bar() if progress is True else None
+    callback = bar or (progress if callable(progress) else None)
+    done = threading.Event()
+    outcome: dict[str, typing.Any] = {}
+
+    def work() -> None:
+        try:
+            outcome["report"] = compiler.write(path, append, callback)
+        except BaseException as error:  # handed to the caller's thread
+            outcome["error"] = error
+        finally:
+            done.set()
+    thread = threading.Thread(target=work, name="plait", daemon=True)
+    try:
+        thread.start()
+        try:
+            done.wait()
+        except BaseException:
+            compiler.cancel()
+            while not done.is_set():
+                try:
+                    done.wait()
+                except KeyboardInterrupt:
+                    continue
+            raise
+    finally:
+        if bar:
+            bar.close()
+    thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    report = report_of(outcome["report"])
+    warn(report.warnings, stacklevel + 1)
+    return report
+
+
+def warn(texts: tuple[str, ...], stacklevel: int) -> None:
+    """The compiler's warnings as Python's."""
+    for text in texts:
+        warnings.warn(text, category(text), stacklevel=stacklevel + 1)

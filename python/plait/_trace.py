@@ -1,0 +1,218 @@
+"""An ``nn.Module`` as TorchScript, by torch.jit.trace, with its weights where they are.
+
+Afterwards the model is as before: modes, gradients, buffers that forward() writes to, random generators. What a trace cannot
+hold is looked for: torch's own tracer warns where a number is read out of a tensor, which becomes a ``TraceWarning``; where
+sizes are open, the trace is run beside the model at other sizes, and a difference is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+import typing
+import warnings
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from plait._errors import Error, TraceWarning
+from plait._inputs import Declared, Image, Range, Tensor
+
+# torch's tracer keeps the names of modules in a global; modes and warnings are the process's too.
+_one_at_a_time = threading.RLock()
+
+_LARGE = 1 << 20
+
+
+@contextlib.contextmanager
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
+    """In evaluation mode and without gradients; modes, buffers and the random stream are put back."""
+    with _one_at_a_time:
+        modes = [(part, part.training) for part in module.modules()]
+        saved = []
+        for buffer in module.buffers():
+            # Larger ones are tables, or caches, which begin with zeros; copies of them would cost what an export may not.
+            small = buffer.numel() * buffer.element_size() <= _LARGE
+            if small or int(torch.count_nonzero(buffer)) == 0:
+                saved.append((buffer, buffer.detach().clone() if small else None, buffer._version))
+        devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
+        try:
+            with torch.random.fork_rng(devices), torch.no_grad():
+                module.eval()
+                yield
+        finally:
+            for part, training in modes:
+                part.training = training
+            with torch.no_grad():
+                for buffer, content, version in saved:
+                    if buffer._version != version:
+                        buffer.zero_() if content is None else buffer.copy_(content)
+
+
+def _usual(size: typing.Any) -> int:
+    """The size that an open dimension has in an example that is made up: none at which PyTorch does something special."""
+    if not isinstance(size, Range):
+        return int(size)
+    return size.lower if size.lower > 1 else min(size.upper, 8)
+
+
+def _made_up(sizes: Sequence[int], spec: Tensor | Image, generator: torch.Generator) -> torch.Tensor:
+    dtype = spec.dtype if isinstance(spec, Tensor) else None
+    if dtype == "bool":
+        return torch.ones(tuple(sizes), dtype=torch.bool)
+    if dtype == "int32":
+        return torch.zeros(tuple(sizes), dtype=torch.int64)  # what PyTorch counts in
+    numbers = torch.rand(tuple(sizes), generator=generator)
+    if isinstance(spec, Image):
+        def each(value: typing.Any, otherwise: float) -> torch.Tensor:
+            one = torch.tensor(otherwise if value is None else value, dtype=torch.float32)
+            return one.reshape(-1, 1, 1) if one.dim() else one
+        numbers = numbers * 255 * each(spec.scale, 1.0) + each(spec.bias, 0.0)
+    return numbers
+
+
+def _example(declared: Declared, number: int, generator: torch.Generator) -> torch.Tensor:
+    if declared.example is not None:
+        example = torch.as_tensor(declared.example)
+    elif declared.spec is not None:
+        example = _made_up(declared.spec.shapes[0] if declared.spec.shapes else [_usual(size) for size in declared.spec.shape],
+                           declared.spec, generator)
+    else:
+        raise Error(f"input {number + 1} ({declared.said()}) is text, from which no example is made for a trace; "
+                    "give a tensor, or plait.Tensor(shape, dtype, example=...)")
+    return example.detach().clone()
+
+
+def _other_sizes(declared: Sequence[Declared]) -> list[list[Sequence[int] | None]]:
+    """For each further run the shape of each input; None leaves the example. Dimensions declared alike stay alike."""
+    runs: list[list[Sequence[int] | None]] = []
+    open_ranges = {size for d in declared if d.spec for size in d.spec.shape if isinstance(size, Range)}
+
+    def at(sizes: dict[Range, int]) -> list[Sequence[int] | None]:
+        return [[sizes[size] if isinstance(size, Range) else int(size) for size in d.spec.shape] if d.spec and d.spec.shape else None
+                for d in declared]
+    if open_ranges:
+        for choose in (lambda r: r.lower, lambda r: min(r.lower + 1, r.upper), lambda r: min(r.upper, r.lower + 16)):
+            runs.append(at({size: choose(size) for size in open_ranges}))
+    most = max((len(d.spec.shapes) for d in declared if d.spec), default=0)
+    for number in range(1, most):
+        runs.append([d.spec.shapes[min(number, len(d.spec.shapes) - 1)] if d.spec and d.spec.shapes else None for d in declared])
+    unique: list[list[Sequence[int] | None]] = []
+    for run in runs:
+        if run not in unique:
+            unique.append(run)
+    return unique
+
+
+def _resized(example: torch.Tensor, sizes: Sequence[int] | None) -> torch.Tensor:
+    """The example's values, repeated or cut to other sizes."""
+    if sizes is None or list(example.shape) == list(sizes):
+        return example.clone()
+    for axis, size in enumerate(sizes):
+        example = example.index_select(axis, torch.arange(size) % example.shape[axis])
+    return example
+
+
+def _flat(value: typing.Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for one in value.values() for tensor in _flat(one)]
+    if isinstance(value, (list, tuple)):
+        return [tensor for one in value for tensor in _flat(one)]
+    return []
+
+
+def _differs(one: typing.Any, other: typing.Any) -> str:
+    """How two results are not alike, or ""."""
+    ours, theirs = _flat(one), _flat(other)
+    if len(ours) != len(theirs):
+        return f"{len(theirs)} results, and the trace gives {len(ours)}"
+    for number, (a, b) in enumerate(zip(ours, theirs)):
+        if a.shape != b.shape:
+            return f"result {number} has the shape {list(b.shape)}, and in the trace {list(a.shape)}"
+        x, y = a.double().nan_to_num(), b.double().nan_to_num()
+        if not torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().max()) if y.numel() else 0):
+            return f"result {number} is off by {float((x - y).abs().max()):.3g}"
+    return ""
+
+
+def _arrange(module: torch.nn.Module, declared: list[Declared]) -> tuple[list[Declared], bool]:
+    """The inputs in the order of forward()'s arguments, and whether they are given by name."""
+    names = [d.name for d in declared]
+    try:
+        arguments = list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return declared, False
+    if not all(name in arguments for name in names):
+        return declared, False
+    ordered = sorted(declared, key=lambda d: arguments.index(d.name or ""))
+    return ordered, [d.name for d in ordered] != arguments[:len(ordered)]
+
+
+def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[str]]:
+    """The traced module, its inputs in the order of the trace, and warnings."""
+    if not declared:
+        raise Error(f"function '{name}' is traced, and that takes its inputs: inputs=[torch.rand(...), ...]")
+    if any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()]):
+        raise Error(f"function '{name}': the model is on the device meta, where tensors have no contents; load its weights first")
+    declared, by_name = _arrange(module, declared)
+    with undisturbed(module):
+        generator = torch.Generator().manual_seed(0)
+        devices = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
+        device = devices.pop() if len(devices) == 1 else torch.device("cpu")
+        examples = [_example(d, number, generator).to(device) for number, d in enumerate(declared)]
+        keys = [d.name or "" for d in declared]
+
+        def given(tensors: Sequence[torch.Tensor]) -> dict[str, typing.Any]:
+            return {"example_kwarg_inputs": dict(zip(keys, tensors))} if by_name else {"example_inputs": tuple(tensors)}
+
+        def call(function: typing.Any, tensors: Sequence[torch.Tensor]) -> typing.Any:
+            return function(**dict(zip(keys, tensors))) if by_name else function(*tensors)
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                traced = torch.jit.trace(module, check_trace=False, strict=False, **given([e.clone() for e in examples]))
+            except RuntimeError as error:
+                text = str(error)
+                if "requires grad as a constant" in text:
+                    raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it") from error
+                if "Tracer cannot infer type" in text or "output of the traced function" in text or "Only tensors" in text:
+                    raise Error(f"function '{name}': what its forward() gives cannot be traced; give tensors, or tuples, lists or "
+                                f"dictionaries of them: {text.splitlines()[0]}") from error
+                raise
+        found = []
+        for warning in caught:
+            if not issubclass(warning.category, torch.jit.TracerWarning):
+                if not (issubclass(warning.category, DeprecationWarning) and "torch.jit" in str(warning.message)):
+                    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            else:
+                text = " ".join(str(warning.message).split())
+                found.append(f"{name}: {text.removesuffix(' We cannot record the data flow of Python values.')} "
+                             f"({warning.filename}:{warning.lineno})")
+        for sizes in _other_sizes(declared):
+            tensors = [_resized(example.cpu(), shape).to(device) for example, shape in zip(examples, sizes)]
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    expected = call(module, [t.clone() for t in tensors])
+                except Exception as error:
+                    raise Error(f"function '{name}': the model does not run at sizes that are declared ({shapes}): {error}") from error
+                try:
+                    difference = _differs(call(traced, [t.clone() for t in tensors]), expected)
+                except RuntimeError as error:
+                    difference = f"the trace fails: {str(error).strip().splitlines()[-1]}"
+            if difference:
+                raise Error(f"function '{name}': the trace is wrong at other sizes than the examples' ({shapes}): {difference}; "
+                            "something was decided by a size. Compute with sizes as x.shape gives them, declare fixed shapes, or "
+                            "torch.jit.script the model")
+    return traced, declared, list(dict.fromkeys(found))
+
+
+def warn_of(texts: Sequence[str], stacklevel: int = 3) -> None:
+    """The tracer's remarks as Python warnings."""
+    for text in texts:
+        warnings.warn(text, TraceWarning, stacklevel=stacklevel)

@@ -1,0 +1,357 @@
+// Compiling, merging, removing and packing: the driver's functions, with options as dictionaries.
+// TorchScript modules come as torch's own Python objects, by the bindings that LibTorch's headers
+// bring.
+#include "python/src/Bindings.h"
+
+#include "driver/AdapterMap.h"
+#include "driver/AdapterSyntax.h"
+#include "driver/ClassLabels.h"
+#include "driver/Compiler.h"
+#include "driver/InputSyntax.h"
+#include "driver/Merge.h"
+#include "driver/Remove.h"
+#include "driver/StateSyntax.h"
+#include "mil/OperationPattern.h"
+
+#include "llvm/ADT/StringExtras.h"
+
+#include <torch/csrc/jit/api/module.h>
+
+#include <cmath>
+#include <mutex>
+
+namespace plait::python {
+
+namespace {
+
+constexpr const char *kPrecisions[] = {"fp16", "fp32", "auto"};
+constexpr const char *kTargets[] = {"ios16", "ios17", "ios18", "ios26"};
+
+/// The error of what an option holds, with the option's name.
+template <typename T> T ofOption(const char *option, Expected<T> value) {
+  if (!value)
+    raise(addContext(value.takeError(), option));
+  return std::move(*value);
+}
+
+std::optional<double> percentage(const Options &said, const char *name) {
+  std::optional<double> percent;
+  said.take(name, percent);
+  if (percent && !(*percent >= 0 && *percent <= 100))
+    raise(makeError("{0} is a percentage, from 0 to 100", name));
+  return percent;
+}
+
+mil::Metadata metadata(const Options &said) {
+  mil::Metadata metadata;
+  said.take("author", metadata.author);
+  said.take("license", metadata.license);
+  said.take("version_string", metadata.version);
+  said.take("description", metadata.description);
+  said.take("meta", metadata.userDefined);
+  return metadata;
+}
+
+std::optional<adapters::GivenScale> scale(const Options &said) {
+  std::optional<double> alpha, scale;
+  said.take("lora_alpha", alpha);
+  said.take("lora_scale", scale);
+  if (alpha && scale)
+    raise(makeError("lora_alpha and lora_scale say the same: one of them is wanted"));
+  if (!alpha && !scale)
+    return std::nullopt;
+  double value = alpha ? *alpha : *scale;
+  if (!std::isfinite(value))
+    raise(makeError("the scale of an adapter is a finite number"));
+  return adapters::GivenScale{alpha.has_value(), value};
+}
+
+/// `notes` takes what is read as something else.
+driver::FunctionOptions functionOptions(const std::string &name, const py::dict &values,
+                                        std::vector<std::string> &notes) {
+  Options said(values);
+  driver::FunctionOptions function;
+  function.name = name;
+  std::vector<std::string> inputs, outputs, states;
+  said.take("input", inputs);
+  for (const std::string &text : inputs)
+    function.inputs.push_back(ofOption("inputs", driver::parseInput(text, {.notes = &notes})));
+  said.take("output", outputs);
+  for (const std::string &text : outputs)
+    function.outputs.push_back(ofOption("outputs", driver::parseOutput(text)));
+  said.take("describe", function.descriptions);
+  std::string classes, scores, adapter;
+  said.take("classes", classes);
+  if (!classes.empty())
+    function.classes = ofOption("classes", driver::parseClasses(classes));
+  said.take("class_output", scores);
+  if (!scores.empty() && !function.classes)
+    raise(makeError("class_output is '{0}', and there are no classes", scores));
+  if (function.classes)
+    function.classes->scores = scores;
+  said.take("states", states);
+  for (const std::string &text : states)
+    if (Error error = driver::addStates(function.states, text))
+      raise(addContext(std::move(error), "states"));
+  said.take("state_inputs", function.states.inputs);
+  said.take("method", function.method);
+  said.take("adapter", adapter);
+  if (!adapter.empty())
+    function.adapters.specs = ofOption("adapters", driver::parseAdapters(adapter));
+  driver::setScale(function.adapters.specs, scale(said));
+  said.take("adapter_root", function.adapters.root);
+  said.take("allow_unmatched", function.adapters.allowUnmatched);
+  if (auto lora = said.choice("lora", mil::kLoraModes))
+    function.lora = mil::LoraMode(*lora);
+  if (Error error = driver::checkLora(function))
+    raise(std::move(error));
+  return function;
+}
+
+py::dict toDict(const driver::CompileReport &report, const std::vector<std::string> &warnings,
+                const std::string &adapterMap) {
+  py::list functions;
+  for (const driver::CompileReport::Function &function : report.functions)
+    functions.append(py::dict(
+        py::arg("name") = function.name, py::arg("operations") = function.operations,
+        py::arg("own_bytes") = function.ownBytes, py::arg("shared_bytes") = function.sharedBytes,
+        py::arg("states") = function.states));
+  py::list texts;
+  for (const std::string &warning : warnings)
+    texts.append(text(warning));
+  return py::dict(py::arg("functions") = functions,
+                  py::arg("weight_file_bytes") = report.weightFileBytes,
+                  py::arg("package_bytes") = report.packageBytes, py::arg("warnings") = texts,
+                  py::arg("adapter_map") = adapterMap);
+}
+
+/// Hands progress on to a function of Python's, from whichever thread. What it raises ends the
+/// work, and is raised when everything is cleaned up.
+class Observer final : public driver::CompileObserver {
+public:
+  Observer(py::object callback, const std::atomic<bool> &cancelled)
+      : callback_(std::move(callback)), cancelled_(cancelled) {}
+
+  void progress(const llvm::Twine &what) override {
+    std::scoped_lock lock(mutex_);
+    what_ = what.str();
+    tell();
+  }
+  void warning(llvm::StringRef message) override {
+    std::scoped_lock lock(mutex_);
+    warnings_.push_back(message.str());
+  }
+  bool proceed(double done) override {
+    std::scoped_lock lock(mutex_);
+    // A callback for each tile of weights would take longer than the tile.
+    if (done >= done_ + 0.005 || (done == 1 && done_ < 1)) {
+      done_ = done;
+      tell();
+    }
+    return !cancelled_ && !raised_;
+  }
+
+  const std::vector<std::string> &warnings() const { return warnings_; }
+  std::optional<py::error_already_set> &raised() { return raised_; }
+
+private:
+  void tell() {
+    if (callback_.is_none() || raised_)
+      return;
+    py::gil_scoped_acquire gil;
+    try {
+      callback_(what_, done_);
+    } catch (py::error_already_set &error) {
+      raised_.emplace(error);
+    }
+  }
+
+  py::object callback_;
+  const std::atomic<bool> &cancelled_;
+  std::mutex mutex_;
+  std::string what_;
+  double done_ = 0;
+  std::vector<std::string> warnings_;
+  std::optional<py::error_already_set> raised_;
+};
+
+/// Functions for one package.
+class Compiler {
+public:
+  explicit Compiler(const py::dict &values) {
+    Options said(values);
+    said.take("default", options_.defaultFunction);
+    said.take("share", options_.share);
+    said.take("debug_info", options_.debugInfo);
+    options_.expectShared = percentage(said, "expect_shared");
+    said.take("allow", options_.allow);
+    said.take("threads", options_.threads);
+    said.take("multifunction", options_.multifunction);
+    options_.metadata = metadata(said);
+    takePrecision(said);
+    std::vector<std::string> rules;
+    said.take("compress", rules);
+    for (const std::string &rule : rules)
+      options_.compress.push_back(ofOption("compress", compress::parseRule(rule)));
+    options_.requireCoverage = percentage(said, "require_coverage");
+    if (options_.requireCoverage && rules.empty())
+      raise(makeError("require_coverage is of compress, which is not given"));
+    if (auto target = said.choice("target", kTargets))
+      options_.target = *mil::parseOpset(kTargets[*target]);
+    if (auto lora = said.choice("lora", mil::kLoraModes))
+      options_.lora = mil::LoraMode(*lora);
+  }
+
+  void addFile(const std::string &name, const std::string &path, const py::dict &values) {
+    options_.functions.push_back(functionOptions(name, values, options_.notes));
+    options_.functions.back().model = path;
+  }
+
+  /// Functions that are made of one module are lowered once where they differ in adapters alone.
+  void addModule(const std::string &name, const torch::jit::Module &script,
+                 const py::dict &values) {
+    options_.functions.push_back(functionOptions(name, values, options_.notes));
+    driver::FunctionOptions &function = options_.functions.back();
+    auto &module = modules_[script._ivalue().get()];
+    if (!module)
+      module = std::make_shared<const torch::jit::Module>(script);
+    function.module = module;
+    // Which functions have a base in common is seen by what messages call it, too.
+    auto &called = names_[module.get()];
+    if (called.empty())
+      called = "the model of function '" + name + "'";
+    function.model = called;
+  }
+
+  py::dict write(const std::string &path, bool append, py::object progress) {
+    if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
+      raise(makeError("{0}: the name of a package ends in .mlpackage", path));
+    driver::CompileOptions options = options_;
+    options.output = path;
+    options.append = append;
+    Observer observer(std::move(progress), cancelled_);
+    std::optional<Expected<driver::CompileReport>> report;
+    {
+      py::gil_scoped_release free;
+      options.precision = precision_ ? *precision_
+                          : append   ? valueOrRaise(driver::precisionOf(path))
+                                     : passes::Precision::F16;
+      report.emplace(driver::compile(options, observer));
+    }
+    if (!*report) {
+      Error error = report->takeError();
+      if (observer.raised()) {
+        llvm::consumeError(std::move(error));
+        throw *observer.raised();
+      }
+      raise(std::move(error));
+    }
+    bool mapped = llvm::any_of(options.functions, [&](const driver::FunctionOptions &f) {
+      return !f.adapters.specs.empty() && options.loraOf(f) == mil::LoraMode::Inputs;
+    });
+    return toDict(**report, observer.warnings(), mapped ? driver::adapterMapPath(path) : "");
+  }
+
+  void cancel() { cancelled_ = true; }
+
+private:
+  void takePrecision(const Options &said) {
+    auto precision = said.choice("precision", kPrecisions);
+    said.take("keep_fp32", options_.keepFloat32);
+    for (const std::string &pattern : options_.keepFloat32)
+      if (Error error = mil::OperationPattern::parse(pattern).takeError())
+        raise(addContext(std::move(error), "keep_fp32"));
+    std::optional<double> snr;
+    said.take("min_snr", snr);
+    bool isAuto = precision == 2u;
+    if (snr && !isAuto)
+      raise(makeError("min_snr is for precision=\"auto\""));
+    if (snr && !(*snr > 0 && *snr <= 140))
+      raise(makeError("min_snr is {0}: decibels between 0 and 140 are wanted", *snr));
+    if (precision == 1u && !options_.keepFloat32.empty())
+      raise(makeError("keep_fp32 is for precision=\"fp16\"; in fp32 everything is kept"));
+    if (isAuto)
+      options_.autoPrecision.emplace();
+    if (snr)
+      options_.autoPrecision->minSnr = *snr;
+    if (precision)
+      precision_ = isAuto ? passes::Precision::F16 : passes::Precision(*precision);
+  }
+
+  driver::CompileOptions options_;
+  std::optional<passes::Precision> precision_;
+  std::map<const void *, std::shared_ptr<const torch::jit::Module>> modules_;
+  std::map<const void *, std::string> names_;
+  std::atomic<bool> cancelled_ = false;
+};
+
+py::dict merge(const std::string &path,
+               const std::vector<std::tuple<std::string, std::string, std::string>> &sources,
+               const py::dict &values) {
+  Options said(values);
+  driver::MergeOptions options;
+  options.output = path;
+  for (const auto &[package, function, name] : sources)
+    options.sources.push_back({package, function, name});
+  said.take("default", options.defaultFunction);
+  said.take("share", options.share);
+  options.expectShared = percentage(said, "expect_shared");
+  said.take("allow", options.allow);
+  said.take("threads", options.threads);
+  options.metadata = metadata(said);
+  if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
+    raise(makeError("{0}: the name of a package ends in .mlpackage", path));
+  std::vector<std::string> warnings;
+  options.warn = [&](llvm::StringRef message) { warnings.push_back(message.str()); };
+  std::optional<driver::CompileReport> report;
+  {
+    py::gil_scoped_release free;
+    report.emplace(valueOrRaise(driver::merge(options)));
+  }
+  return toDict(*report, warnings, "");
+}
+
+void remove(const std::string &path, const std::vector<std::string> &functions,
+            const std::string &defaultFunction, bool compact) {
+  driver::RemoveOptions options;
+  options.package = path;
+  options.functions = functions;
+  options.defaultFunction = defaultFunction;
+  options.compact = compact;
+  if (functions.empty() && !compact)
+    raise(makeError("{0}: no function is named that is to be taken out", path));
+  py::gil_scoped_release free;
+  if (Error error = driver::remove(options))
+    raise(std::move(error));
+}
+
+py::dict pack(const std::string &adapter, const std::string &map, const std::string &function,
+              const py::dict &values) {
+  adapters::AdapterSpec spec{adapter, 1, scale(Options(values))};
+  std::vector<adapters::PackedInput> packed;
+  {
+    py::gil_scoped_release free;
+    packed = valueOrRaise(driver::packAdapter(
+        spec, map, function.empty() ? std::nullopt : std::optional<std::string>(function)));
+  }
+  py::dict result;
+  for (const adapters::PackedInput &input : packed)
+    result[py::str(input.name)] = toNumPy(input.value);
+  return result;
+}
+
+} // namespace
+
+void bindCompiler(py::module_ &module) {
+  py::class_<Compiler>(module, "Compiler")
+      .def(py::init<const py::dict &>(), py::arg("options"))
+      .def("add_file", &Compiler::addFile)
+      .def("add_module", &Compiler::addModule)
+      .def("write", &Compiler::write, py::arg("path"), py::arg("append"), py::arg("progress"))
+      .def("cancel", &Compiler::cancel);
+  module.def("merge", &merge);
+  module.def("remove", &remove);
+  module.def("pack_adapter", &pack);
+}
+
+} // namespace plait::python

@@ -1,0 +1,284 @@
+// What cannot be is refused where it is said: with plait::Exception, and with nothing changed.
+#include "ApiTestUtils.h"
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/nn/modules.h>
+#include <torch/nn/modules/container/any.h>
+
+#include <fstream>
+
+using namespace plait;
+using testing::ElementsAre;
+using testing::HasSubstr;
+namespace nn = torch::nn;
+using Reason = Exception::Reason;
+
+namespace {
+
+class Misuse : public plait::test::ApiTest {
+protected:
+  /// Reason and text of the exception; nothing was added.
+  template <typename Call> std::pair<Reason, std::string> refusal(Call call) {
+    size_t before = compiler.functions().size();
+    try {
+      call();
+    } catch (const Exception &error) {
+      EXPECT_EQ(compiler.functions().size(), before);
+      return {error.reason(), error.what()};
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return {};
+  }
+  Compiler compiler;
+  at::Tensor x = at::rand({2, 4});
+};
+
+torch::jit::Module scripted() {
+  torch::jit::Module module("Scripted");
+  module.register_parameter("weight", at::rand({4}), /*is_buffer=*/false);
+  module.define(R"(
+    def forward(self, x):
+        return x * self.weight
+    def two(self, x, y):
+        return x + y * self.weight
+    def number(self, x, n: int):
+        return x * n
+  )");
+  return module;
+}
+
+using testing::Pair;
+
+TEST_F(Misuse, ThereIsNoModel) {
+  auto null = Pair(Reason::Input, HasSubstr("function 'f': there is no model"));
+  nn::Linear empty = nullptr;
+  EXPECT_THAT(refusal([&] { add(compiler, "f", empty, {x}); }), null);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", std::shared_ptr<nn::LinearImpl>(), {x}); }), null);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", static_cast<nn::LinearImpl *>(nullptr), {x}); }),
+              null);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", nn::AnyModule(), {x}); }), null);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", std::function<at::Tensor(at::Tensor)>(), {x}); }),
+              null);
+  EXPECT_THAT(refusal([&] { addCallable(compiler, "f", Callable(), nullptr, {x}); }), null);
+  auto call = [](at::Tensor x) { return x; };
+  EXPECT_THAT(refusal([&] { add(compiler, "f", call, empty, {x}); }), null);
+  EXPECT_THAT(
+      refusal([&] { add(compiler, "f", torch::jit::Module(), {.input = {"x=[2, 4]"}}); }).second,
+      HasSubstr("function 'f'"));
+}
+
+TEST_F(Misuse, TheMetaDeviceHasNoValues) {
+  nn::Linear onMeta(4, 3), mixed(4, 3);
+  onMeta->to(at::kMeta);
+  mixed->bias = mixed->register_parameter("other", at::empty({3}, at::kMeta));
+  auto meta = Pair(Reason::Input, HasSubstr("is on the meta device"));
+  EXPECT_THAT(refusal([&] { add(compiler, "f", onMeta, {x}); }), meta);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", onMeta, {x.to(at::kMeta)}); }), meta);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", mixed, {x}); }), meta);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", nn::Linear(4, 3), {x.to(at::kMeta)}); }), meta);
+  torch::jit::Module script = scripted();
+  script.setattr("weight", at::empty({4}, at::kMeta));
+  EXPECT_THAT(refusal([&] { add(compiler, "f", script, {.input = {"x=[2, 4]"}}); }), meta);
+}
+
+TEST_F(Misuse, WhatWasMovedFrom) {
+  Compiler other = std::move(compiler);
+  auto moved = HasSubstr("was moved from");
+  EXPECT_THAT(message([&] { add(compiler, "f", nn::Linear(4, 3), {x}); }), moved);
+  EXPECT_THAT(message([&] { add(compiler, "f", scripted(), {.input = {"x=[2, 4]"}}); }), moved);
+  EXPECT_THAT(message([&] { compiler.addFile("f", "x.pt"); }), moved);
+  EXPECT_THAT(message([&] { compiler.write(at("m.mlpackage")); }), moved);
+  EXPECT_THAT(message([&] { compiler.addTo(at("m.mlpackage")); }), moved);
+  EXPECT_THAT(message([&] { compiler.options(); }), moved);
+  EXPECT_THAT(message([&] { compiler.functions(); }), moved);
+  EXPECT_THAT(message([&] { compiler.onLog(nullptr); }), moved);
+  compiler.cancel();
+  add(other, "f", nn::Linear(4, 3), {x});
+  other.write(at("m.mlpackage"));
+  Program program(at("m.mlpackage")), elsewhere = std::move(program);
+  EXPECT_THAT(message([&] { program.functions(); }), moved);
+  EXPECT_THAT(message([&] { program.defaultFunction(); }), moved);
+  EXPECT_THAT(message([&] { program.session(); }), moved);
+  EXPECT_THAT(message([&] { verify(program, "", "x.pt"); }), moved);
+  Session session = elsewhere.session(), taken = std::move(session);
+  EXPECT_THAT(message([&] { run(session, {{"input", x}}); }), moved);
+  EXPECT_THAT(message([&] { session.run({}); }), moved);
+  EXPECT_THAT(message([&] { session.states(); }), moved);
+  EXPECT_THAT(message([&] { session.resetStates(); }), moved);
+  EXPECT_THAT(message([&] { session.setStates({}); }), moved);
+  EXPECT_THAT(message([&] { session.function(); }), moved);
+  EXPECT_THAT(message([&] { session.profile(); }), moved);
+  EXPECT_THAT(message([&] { session.traced(); }), moved);
+  EXPECT_THAT(message([&] { Session copy(session); }), moved);
+  compiler = std::move(other); // and in again
+  EXPECT_THAT(compiler.functions(), ElementsAre("f"));
+}
+
+TEST_F(Misuse, ExceptionsOfTheModelComeOutAsTheyAre) {
+  struct Own {
+    int code;
+  };
+  auto throws = [&](auto what) {
+    return [what](at::Tensor x) -> at::Tensor {
+      if (x.defined())
+        throw what;
+      return x;
+    };
+  };
+  EXPECT_THROW(add(compiler, "f", throws(std::logic_error("mine")), {x}), std::logic_error);
+  EXPECT_THROW(add(compiler, "f", throws(42), {x}), int);
+  EXPECT_THROW(add(compiler, "f", throws(Own{3}), {x}), Own);
+  EXPECT_THROW(add(compiler, "f", throws(Exception("mine", Reason::File)), {x}), Exception);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", nn::Linear(5, 3), {x}); }),
+              Pair(Reason::Input, HasSubstr("function 'f': the model cannot be traced: ")));
+  // With other values it may throw what it likes.
+  add(compiler, "f", [](at::Tensor x) { return x.data_ptr<float>()[0] < 0 ? throw Own{1} : x * 2; },
+      {x});
+  compiler.onProgress([](const Progress &) { throw Own{4}; });
+  EXPECT_THROW(compiler.write(at("m.mlpackage")), Own);
+  compiler.onProgress(nullptr);
+  compiler.onLog([](Severity, std::string_view) { throw 7; });
+  EXPECT_THROW(compiler.write(at("m.mlpackage")), int);
+  EXPECT_EQ(entries(), 0u);
+}
+
+TEST_F(Misuse, AForwardThatUsesPlaitIsRefused) {
+  add(compiler, "g", nn::Linear(4, 3), {x});
+  auto refused = HasSubstr("a forward() that is being traced");
+  auto with = [&](auto use) {
+    return message([&] {
+      Compiler other;
+      add(other, "f",
+          [&](at::Tensor x) {
+            use();
+            return x * 2;
+          },
+          {x});
+    });
+  };
+  EXPECT_THAT(with([&] { add(compiler, "h", nn::Linear(4, 3), {x}); }), refused);
+  EXPECT_THAT(with([&] { add(compiler, "h", scripted(), {.input = {"x=[2, 4]"}}); }), refused);
+  EXPECT_THAT(with([&] { compiler.write(at("m.mlpackage")); }), refused);
+  EXPECT_THAT(with([&] { compiler.addFile("h", "x.pt"); }), refused);
+  add(compiler, "h", nn::Linear(4, 3), {x}); // nothing is left behind
+}
+
+TEST_F(Misuse, NamesThatCannotBe) {
+  nn::Linear model(4, 3);
+  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+  add(compiler, "taken", model, {x});
+  EXPECT_THAT(refusal([&] { add(compiler, "taken", model, {x}); }), option("two functions"));
+  for (const char *name : {"", "1st", "a b", "a-b", "func"}) {
+    EXPECT_THAT(refusal([&] { add(compiler, name, model, {x}); }),
+                option("cannot name a function"));
+    EXPECT_THAT(refusal([&] { add(compiler, name, scripted(), {.input = {"x=[2, 4]"}}); }),
+                option("cannot name a function"));
+  }
+  auto with = [&](FunctionOptions options) {
+    return refusal([&] { add(compiler, "f", model, {x}, options); });
+  };
+  EXPECT_THAT(with({.input = {"a b=[2, 4]"}}), option("cannot be a name"));
+  EXPECT_THAT(with({.input = {"func"}}), option("cannot be a name"));
+  EXPECT_THAT(with({.input = {"x"}, .output = {"x"}}), option("are called 'x'"));
+  EXPECT_THAT(with({.output = {"a b"}}), option("the output name 'a b'"));
+  EXPECT_THAT(with({.output = {"a", "b"}}), option("2 outputs are named, but the model gives 1"));
+  EXPECT_THAT(with({.method = "encode"}), option("no method 'encode'"));
+  EXPECT_THAT(with({.input = {"x=[2, 4"}}), option("is wanted"));
+  EXPECT_THAT(with({.input = {"x", "y"}}).second,
+              HasSubstr("2 inputs are declared and 1 examples"));
+}
+
+TEST_F(Misuse, MethodsAndInputsThatCannotBe) {
+  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+  torch::jit::Module module = scripted();
+  module.save(at("model.pt"));
+  auto with = [&](FunctionOptions options) {
+    auto [reason, text] = refusal([&] { compiler.addFile("f", at("model.pt"), options); });
+    EXPECT_EQ(reason, Reason::Option) << text;
+    return refusal([&] { add(compiler, "f", module, options); });
+  };
+  EXPECT_THAT(with({.input = {"x=[2, 4]"}, .method = "none"}),
+              option("no method 'none': it has forward"));
+  EXPECT_THAT(
+      with({.input = {"x=[2, 4]"}, .method = "two"}),
+      option("takes a tensor 'y' that no input is declared for; add FunctionOptions::input = "
+             "{\"y=[…]\"}"));
+  EXPECT_THAT(with({.input = {"x=[2, 4]", "y=[4]"}}),
+              option("2 inputs are declared, but forward takes 1"));
+  EXPECT_THAT(with({.input = {"x=[2, 4]"}, .method = "number"}),
+              option("argument 'n' has type int"));
+  EXPECT_THAT(with({.input = {"x"}}), option("a shape is wanted"));
+  EXPECT_THAT(refusal([&] { compiler.addFile("f", at("none.pt"), {.input = {"x=[2, 4]"}}); }),
+              Pair(Reason::File, HasSubstr("none.pt: no such file")));
+  std::ofstream(at("noise.pt")) << "noise";
+  EXPECT_THAT(refusal([&] { compiler.addFile("f", at("noise.pt"), {.input = {"x=[2, 4]"}}); }),
+              Pair(Reason::File, HasSubstr("noise.pt")));
+}
+
+TEST_F(Misuse, ExamplesThatCannotBe) {
+  nn::ReLU model;
+  auto with = [&](at::Tensor example, std::vector<std::string> input = {}) {
+    return refusal([&] { add(compiler, "f", model, {example}, {.input = std::move(input)}); });
+  };
+  auto input = [](const char *text) { return Pair(Reason::Input, HasSubstr(text)); };
+  EXPECT_THAT(with(at::scalar_tensor(3)), input("has no dimensions"));
+  EXPECT_THAT(with(at::rand({1, 1, 1, 1, 1, 2})), input("more dimensions than the 5"));
+  EXPECT_THAT(with(at::rand({0, 2})), input("has no elements"));
+  EXPECT_THAT(with(at::Tensor()), input("is undefined"));
+  EXPECT_THAT(with(at::rand({2}, at::kComplexFloat)), input("is complex"));
+  EXPECT_THAT(with(at::rand({2, 2}).to_sparse()), input("is sparse"));
+  EXPECT_THAT(with(at::rand({2}), {"x=int32[2]"}), input("is Float where int32 is declared"));
+  EXPECT_THAT(with(at::rand({2}), {"x=[3]"}), input("of shape [2], lies outside"));
+  EXPECT_THAT(refusal([&] { add(compiler, "f", model, {}); }), input("there are no examples"));
+  EXPECT_THAT(refusal([&] { add(compiler, "f", model, {x, x}); }).second,
+              HasSubstr("does not take 2 tensors"));
+}
+
+TEST_F(Misuse, FunctionsAreListedAndTakenOut) {
+  nn::Linear model(4, 3);
+  for (const char *name : {"a", "b", "c"})
+    add(compiler, name, model, {x});
+  EXPECT_THAT(compiler.functions(), ElementsAre("a", "b", "c"));
+  compiler.removeFunction("b");
+  EXPECT_THAT(compiler.functions(), ElementsAre("a", "c"));
+  EXPECT_THAT(refusal([&] { compiler.removeFunction("b"); }),
+              Pair(Reason::Option, HasSubstr("no function 'b'")));
+  const Compiler &constant = compiler;
+  EXPECT_EQ(constant.options().target, Target::ios18);
+  EXPECT_EQ(compiler.write(at("m.mlpackage")).functions.size(), 2u);
+}
+
+TEST_F(Misuse, ProblemsAreAList) {
+  torch::jit::Module inner("Inner");
+  inner.define(R"(
+    def forward(self, x):
+        return torch.linalg_qr(x)[0] + torch.linalg_svd(x)[0]
+  )");
+  torch::jit::Module module("Outer");
+  module.register_module("decomposed", inner);
+  module.define(R"(
+    def forward(self, x):
+        return self.decomposed.forward(x) + x
+  )");
+  add(compiler, "f", module, {.input = {"x=[4, 4]"}});
+  try {
+    compiler.write(at("m.mlpackage"));
+    FAIL() << "it was compiled";
+  } catch (const Exception &error) {
+    EXPECT_EQ(error.reason(), Reason::Unsupported);
+    ASSERT_EQ(error.problems().size(), 2u) << error.what();
+    const Problem &problem = error.problems()[0];
+    EXPECT_EQ(problem.function, "f");
+    EXPECT_EQ(problem.operation, "aten::linalg_qr");
+    EXPECT_EQ(problem.module, "decomposed");
+    EXPECT_EQ(problem.message, "aten::linalg_qr is not supported");
+    EXPECT_GT(problem.line, 0u) << problem.file;
+    EXPECT_EQ(error.problems()[1].operation, "aten::linalg_svd");
+  }
+  EXPECT_THAT(refusal([&] { compiler.write(at("no_folder/m.mlpackage")); }),
+              Pair(Reason::File, HasSubstr("no folder")));
+  EXPECT_THAT(refusal([&] { compiler.write(at("m.zip")); }),
+              Pair(Reason::Option, HasSubstr(".mlpackage")));
+}
+
+} // namespace

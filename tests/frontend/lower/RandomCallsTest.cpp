@@ -1,0 +1,304 @@
+// Operators with arguments drawn from their schemas, which LibTorch accepts: what plait lowers
+// agrees with it, or is refused. PLAIT_RANDOM_CALLS=N draws N calls of each schema instead of a
+// few, and says which schemas were never right; PLAIT_RANDOM_SEED begins elsewhere.
+#include "frontend/engine/Engine.h"
+#include "frontend/engine/Table.h"
+#include "runtime/Interpreter.h"
+#include "support/Format.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace plait::frontend {
+namespace {
+
+class Drawer {
+public:
+  Drawer(const c10::FunctionSchema &schema, uint64_t seed) : random_(seed) {
+    static const std::vector<int64_t> shapes[] = {
+        {},        {4},          {2, 3},    {3, 3}, {1, 4},         {2, 3, 4},
+        {2, 1, 3}, {1, 2, 4, 5}, {2, 3, 4}, {3, 2}, {1, 2, 3, 4, 4}};
+    base_ = shapes[draw(std::size(shapes))];
+    integers_ = draw(5) == 0;
+    for (const c10::Argument &argument : schema.arguments())
+      values.push_back(of(argument.real_type(), argument.name()));
+  }
+
+  std::vector<c10::IValue> values;
+
+private:
+  unsigned draw(unsigned n) { return random_() % n; }
+  template <typename T> T pick(std::initializer_list<T> values) {
+    return values.begin()[draw(values.size())];
+  }
+
+  at::Tensor tensor(llvm::StringRef name) {
+    std::vector<int64_t> shape = base_;
+    if (draw(4) == 0) // what broadcasts, or does not fit
+      for (int64_t &size : shape)
+        if (draw(3) == 0)
+          size = 1;
+    if (draw(6) == 0 && !shape.empty())
+      shape.erase(shape.begin());
+    auto generator = at::detail::createCPUGenerator(random_());
+    if (name.contains("ind") || name == "target" || name == "repeats")
+      return at::randint(0, 2, shape, generator, at::kLong);
+    if (name.contains("mask") || name == "condition")
+      return at::randint(0, 2, shape, generator, at::kLong).to(at::kBool);
+    if (integers_)
+      return at::randint(-4, 5, shape, generator, at::kLong);
+    return at::randn(shape, generator);
+  }
+
+  c10::IValue of(const c10::TypePtr &type, llvm::StringRef name) {
+    int64_t rank = base_.size();
+    bool isAxis = name.starts_with("dim") || name.starts_with("axis") || name == "source" ||
+                  name == "destination";
+    switch (type->kind()) {
+    case c10::TypeKind::TensorType:
+      return tensor(name);
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::SymIntType:
+      if (isAxis)
+        return int64_t(draw(2 * rank + 1)) - rank;
+      if (name == "reduction")
+        return int64_t(draw(3));
+      return pick<int64_t>({0, 1, 1, 2, 2, 3, -1});
+    case c10::TypeKind::ScalarTypeType:
+      return int64_t(at::kFloat);
+    case c10::TypeKind::LayoutType:
+    case c10::TypeKind::DeviceObjType:
+    case c10::TypeKind::MemoryFormatType:
+      return c10::IValue();
+    case c10::TypeKind::NumberType:
+      return draw(2) ? c10::IValue(pick<int64_t>({0, 1, 2, 3, -1}))
+                     : c10::IValue(pick<double>({0.5, 2.0, -1.5, 1.0}));
+    case c10::TypeKind::FloatType:
+      return pick<double>({0.5, 1.0, 2.0, 0.0, 1e-5});
+    case c10::TypeKind::BoolType:
+      return draw(2) == 1;
+    case c10::TypeKind::StringType:
+      return pick<const char *>({"none", "mean", "sum", "reflect", "constant", "replicate", "floor",
+                                 "trunc", "linear", "tanh", "prod", "amax", "amin", "ij", "right",
+                                 "left", "fro"});
+    case c10::TypeKind::OptionalType: {
+      auto inner = type->expect<c10::OptionalType>()->getElementType();
+      return draw(2) ? c10::IValue() : of(inner, name);
+    }
+    case c10::TypeKind::ListType: {
+      c10::TypePtr element = type->expect<c10::ListType>()->getElementType();
+      c10::impl::GenericList list(element);
+      unsigned count = isAxis ? draw(rank + 1) : pick<unsigned>({1, 2, 2, 3});
+      for (unsigned i = 0; i < count; ++i)
+        list.push_back(of(element, name));
+      return list;
+    }
+    default:
+      return c10::IValue();
+    }
+  }
+
+  std::mt19937_64 random_;
+  std::vector<int64_t> base_;
+  bool integers_;
+};
+
+void flatten(const c10::IValue &value, std::vector<at::Tensor> &out) {
+  if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_complex()) {
+    out.push_back(at::real(value.toTensor()));
+    out.push_back(at::imag(value.toTensor()));
+  } else if (value.isTensor()) {
+    out.push_back(value.toTensor());
+  } else if (value.isList()) {
+    for (const c10::IValue &element : value.toListRef())
+      flatten(element, out);
+  } else if (value.isScalar()) {
+    out.push_back(at::scalar_tensor(value.toScalar(), value.isDouble() ? at::kFloat
+                                                      : value.isBool() ? at::kBool
+                                                                       : at::kLong));
+  }
+}
+
+bool flatten(Engine &engine, const Val &value, std::vector<mil::Value *> &out) {
+  if (auto tensor = value.tensor(); tensor && tensor->isComplex())
+    return flatten(engine, engine.part(tensor, 0), out) &&
+           flatten(engine, engine.part(tensor, 1), out);
+  if (auto list = value.list())
+    return llvm::all_of(list->values, [&](const Val &v) { return flatten(engine, v, out); });
+  mil::Value *read = nullptr;
+  if (auto tensor = value.tensor())
+    read = engine.read(*tensor);
+  else if (value.number() || value.dim() || (value.known() && value.known()->isScalar()))
+    read = engine.scalar(value, value.number()            ? value.number()->value->type.dtype()
+                                : value.asDim()           ? mil::DType::I32
+                                : value.known()->isBool() ? mil::DType::Bool
+                                                          : mil::DType::F32);
+  if (!read || mil::Builder::isPoison(read))
+    return false;
+  out.push_back(read);
+  return true;
+}
+
+enum class Outcome { Skipped, Refused, Right, Wrong };
+
+/// One call; `what` says what is wrong.
+Outcome tryCall(const std::shared_ptr<torch::jit::Operator> &operation, uint64_t seed,
+                std::string &what) {
+  const c10::FunctionSchema &schema = operation->schema();
+  Drawer drawn(schema, seed);
+  std::vector<at::Tensor> expected;
+  try {
+    std::vector<c10::IValue> stack;
+    for (const c10::IValue &value : drawn.values)
+      stack.push_back(value.deepcopy());
+    operation->getOperation()(stack);
+    for (const c10::IValue &value : stack)
+      flatten(value, expected);
+  } catch (const std::exception &) {
+    return Outcome::Skipped;
+  }
+  for (const at::Tensor &tensor : expected)
+    if (!tensor.defined() || tensor.numel() == 0 || tensor.numel() > 100000 || tensor.dim() > 5)
+      return Outcome::Skipped;
+  if (expected.empty())
+    return Outcome::Skipped;
+
+  mil::Program program;
+  mil::Function &function = *program.addFunction("main");
+  Engine engine(function, {});
+  runtime::Interpreter::Inputs inputs;
+  std::vector<Val> arguments;
+  auto input = [&](const at::Tensor &tensor) {
+    mil::Shape shape;
+    for (int64_t size : tensor.sizes())
+      shape.push_back(size);
+    std::string name = "x" + std::to_string(inputs.size());
+    mil::DType type = milTypeOf(tensor.scalar_type());
+    inputs[name] = tensor.to(type == mil::DType::F32   ? at::kFloat
+                             : type == mil::DType::I32 ? at::kInt
+                                                       : at::kBool);
+    return engine.makeTensor(function.addInput(mil::Type::tensor(type, shape), name),
+                             tensor.scalar_type());
+  };
+  for (const c10::IValue &value : drawn.values) {
+    if (value.isTensor()) {
+      arguments.push_back(input(value.toTensor()));
+    } else if (value.isList() && !value.toListRef().empty() && value.toListRef()[0].isTensor()) {
+      std::vector<Val> elements;
+      for (const c10::IValue &element : value.toListRef())
+        elements.push_back(element.isTensor() ? input(element.toTensor()) : Val(element));
+      arguments.push_back(engine.makeList(value.toList().elementType(), std::move(elements)));
+    } else {
+      arguments.push_back(engine.fromIValue(value));
+    }
+  }
+  if (inputs.empty())
+    return Outcome::Skipped;
+  std::vector<mil::Value *> outputs;
+  bool complete = false;
+  engine.at(Site{.location = {}}, schema.name(), [&] {
+    auto results = engine.lower(Site{.location = {}}, schema, arguments);
+    complete = !results.empty() && llvm::all_of(results, [&](const Val &result) {
+      return flatten(engine, result, outputs);
+    });
+    return Engine::Results();
+  });
+  if (Error error = engine.takeError()) {
+    llvm::consumeError(std::move(error));
+    return Outcome::Refused;
+  }
+  if (!complete)
+    return Outcome::Refused;
+  function.body().setOutputs(outputs);
+  auto interpreter = runtime::Interpreter::create(function, {});
+  auto run = interpreter ? (*interpreter)->run(inputs)
+                         : Expected<std::vector<runtime::Datum>>(interpreter.takeError());
+  std::string call = schema.name() + "." + schema.overload_name() + "(";
+  for (const c10::IValue &value : drawn.values)
+    call +=
+        (value.isTensor() ? fmt::format("{0} of {1}", c10::toString(value.toTensor().scalar_type()),
+                                        c10::str(value.toTensor().sizes()))
+         : value.isTensorList() ? "[…]"
+                                : c10::str(value)) +
+        ", ";
+  call += fmt::format(") with seed {0}", seed);
+  if (!run) {
+    what = call + ": " + llvm::toString(run.takeError());
+    return Outcome::Wrong;
+  }
+  if (run->size() != expected.size()) {
+    what =
+        fmt::format("{0}: {1} results where LibTorch has {2}", call, run->size(), expected.size());
+    return Outcome::Wrong;
+  }
+  for (auto [got, want] : llvm::zip(*run, expected)) {
+    if (got.tensor.sizes() != want.sizes()) {
+      what = fmt::format("{0}: shape {1} where LibTorch has {2}", call,
+                         c10::str(got.tensor.sizes()), c10::str(want.sizes()));
+      return Outcome::Wrong;
+    }
+    at::Tensor wide = want.to(at::kDouble);
+    if (!at::isfinite(wide).all().item<bool>() || wide.abs().max().item<double>() > 1e6)
+      continue; // what overflows elsewhere
+    if (!at::allclose(got.tensor.to(at::kDouble), wide, 2e-3, 2e-4, /*equal_nan=*/true)) {
+      what = fmt::format("{0}: got {1} where LibTorch has {2}", call,
+                         c10::str(got.tensor.flatten().slice(0, 0, 6)),
+                         c10::str(want.flatten().slice(0, 0, 6)));
+      return Outcome::Wrong;
+    }
+  }
+  return Outcome::Right;
+}
+
+TEST(RandomCalls, AgreeOrAreRefused) {
+  at::NoGradGuard noGrad;
+  const char *calls = std::getenv("PLAIT_RANDOM_CALLS"), *first = std::getenv("PLAIT_RANDOM_SEED");
+  unsigned count = calls ? std::atoi(calls) : 3;
+  uint64_t seed = first ? std::atoll(first) : 1;
+  unsigned totals[4] = {};
+  std::string never;
+  for (const std::string &name : Table::get().names()) {
+    llvm::StringRef base = llvm::StringRef(name).split('.').first;
+    // Kernels of LibTorch that trust sizes and positions, and results that nothing defines.
+    if (!base.starts_with("aten::") || base.starts_with("aten::_") || base.contains("native") ||
+        base.contains("batch_norm") || base.contains("empty") || base.contains("unpool") ||
+        base.contains("embedding_bag") || base.contains("sort") || base.contains("topk") ||
+        base.contains("as_strided") || base.contains("fill_") || base.contains("lstm") ||
+        base.contains("gru") || base.contains("rnn") || base.contains("dropout") ||
+        base.contains("cdist") || base.ends_with("_"))
+      continue;
+    auto operation = torch::jit::findOperatorFor(
+        c10::OperatorName(base.str(), llvm::StringRef(name).split('.').second.str()));
+    if (!operation || operation->schema().is_mutable())
+      continue;
+    auto handle = c10::Dispatcher::singleton().findSchema(operation->schema().operator_name());
+    if (handle && handle->hasTag(at::Tag::nondeterministic_seeded))
+      continue;
+    unsigned found[4] = {};
+    for (unsigned turn = 0; turn < count; ++turn) {
+      std::string what;
+      Outcome outcome = tryCall(operation, seed * 1000003 + turn * 7919, what);
+      ++found[unsigned(outcome)];
+      if (outcome == Outcome::Wrong)
+        ADD_FAILURE() << what;
+    }
+    for (unsigned i = 0; i < 4; ++i)
+      totals[i] += found[i];
+    if (calls && found[unsigned(Outcome::Right)] == 0)
+      never += fmt::format(" {0} ({1} refused, {2} skipped)", name, found[1], found[0]);
+  }
+  if (calls)
+    std::puts(fmt::format("{0} skipped, {1} refused, {2} right, {3} wrong\nnever right:{4}",
+                          totals[0], totals[1], totals[2], totals[3], never)
+                  .c_str());
+}
+
+} // namespace
+} // namespace plait::frontend
