@@ -194,8 +194,12 @@ def test_a_models_own_exception_comes_out_as_it_is():
     (dict(models=None), "nothing to compile"),
     (dict(models=nn.Linear(2, 2)), "takes its inputs"),
     (dict(models=3, inputs=[(2, 2)]), "is int"),
-    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], precision="fp8"), "the choices are fp16, fp32"),
+    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], precision="fp8"), "the choices are fp16, fp32, auto"),
     (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], target="ios12"), "the choices are"),
+    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], compress="int9"), "compress"),
+    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], require_coverage=50), "require_coverage"),
+    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], min_snr=50), "min_snr is for"),
+    (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], precision="fp32", keep_fp32="softmax"), "keep_fp32 is for"),
     (dict(models=nn.Linear(2, 2), inputs=[(2, 2)], state_init="ones"), "the choices are zeros, input"),
     (dict(models=nn.Linear(2, 2), inputs=[{}]), "dict"),
     (dict(models={"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, inputs=[(2, 2)], adapters={"c": "folder"}), "base= says which"),
@@ -236,6 +240,33 @@ def test_a_gigabyte_is_exported_without_a_copy(tmp_path):
     done = subprocess.run([sys.executable, "-c", MEMORY, "16", str(tmp_path)], capture_output=True, text=True, timeout=300, check=True)
     weights, growth = map(int, done.stdout.split())
     assert weights == 1024 and growth < 100, done.stdout
+
+
+def test_weights_can_be_compressed_and_operations_kept_in_fp32():
+    net = nn.Sequential(nn.Linear(64, 64), nn.Softmax(-1)).eval()
+    x = torch.rand(1, 64)
+    plain = plait.compile(net, inputs=[x], outputs=["y"])
+    small = plait.compile(net, inputs=[x], outputs=["y"], compress="int8", require_coverage=50)
+    assert small.summary.file_bytes < plain.summary.file_bytes and close(small.default(x)["y"], net(x))
+    kept = plait.compile(net, inputs=[x], outputs=["y"], keep_fp32=["softmax"])
+    assert "cast" in kept.default.summary.operations and close(kept.default(x)["y"], net(x))
+    assert plait.compile(net, inputs=[x], precision="auto", min_snr=20).default is not None
+
+
+class Exported(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return torch.relu(self.inner(x))
+
+
+def test_exported_programs():
+    net = Exported().eval()
+    x = torch.rand(2, 8)
+    package = plait.compile({"f": torch.export.export(net, (x,))}, outputs=["y"])
+    assert close(package.functions["f"](x)["y"], net(x))
 
 
 def test_warnings_have_categories():

@@ -102,14 +102,14 @@ def test_the_gil_is_free_while_the_compiler_works():
     assert seen[-1] - seen[0] > 10
 
 
-def test_a_process_that_is_forked_can_compile(tmp_path):
+def test_another_process_can_compile(tmp_path):
     text = """
 import multiprocessing, sys, torch, plait
 def work(number):
     return plait.compile(torch.nn.Linear(4, 4), inputs=[torch.rand(1, 4)]).default.name
 if __name__ == "__main__":
     plait.compile(torch.nn.Linear(4, 4), inputs=[torch.rand(1, 4)])
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         print(pool.map(work, range(2)))
 """
     (tmp_path / "work.py").write_text(text)

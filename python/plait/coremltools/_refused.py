@@ -7,7 +7,7 @@ import typing
 from plait._errors import Error
 
 _WAYS = {
-    "optimize": "nothing here makes weights smaller; do it with coremltools on the package that plait wrote",
+    "optimize": "plait.compile(..., compress=\"palette4\") makes weights smaller, and so does the command `plait compress`",
     "transform": "compute_precision is ct.precision.FLOAT16 or FLOAT32; for one output alone say its dtype",
     "converters": "ct.convert is here, and what it takes",
     "proto": "get_spec() gives the messages",
