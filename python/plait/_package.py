@@ -208,7 +208,8 @@ class Package:
                lora_scale: float | None = None, bisect: bool = False) -> Verification:
         """Runs a function and its model on the same inputs: ``plait verify``.
 
-        against: the model: a TorchScript file, a ScriptModule, or an ``nn.Module``, which is traced on inputs like the function's.
+        against: the model: a file, a ScriptModule, an ExportedProgram, or an ``nn.Module``, which is traced on inputs like the
+            function's.
         function: its name; the default function where not said.
         adapter: a PEFT folder, a safetensors file, a blend as the command has it, or a live PeftModel that holds one; LibTorch
             merges it into the model first. adapter_root, allow_unmatched, lora_alpha, lora_scale: as ``plait.compile`` has them.
@@ -276,6 +277,10 @@ def _model_file(against: typing.Any, function: Function) -> Iterator[tuple[str, 
             yield path_text(against), folder
             return
         import torch
+        if isinstance(against, torch.export.ExportedProgram):
+            torch.export.save(against, folder / "model.pt2")
+            yield str(folder / "model.pt2"), folder
+            return
         script = against
         if isinstance(against, torch.nn.Module) and not isinstance(against, torch.jit.ScriptModule):
             from plait import _trace
@@ -291,7 +296,7 @@ def _model_file(against: typing.Any, function: Function) -> Iterator[tuple[str, 
             with _peft.without_adapters(base) if base is not against else contextlib.nullcontext():
                 script, _, _ = _trace.trace(base, declare_all(specs), function.name)
         if not isinstance(script, torch.jit.ScriptModule):
-            raise Error(f"a function is held against a TorchScript file, a ScriptModule or an nn.Module, and this is {type(against).__name__}")
+            raise Error(f"a function is held against a file, a ScriptModule, an ExportedProgram or an nn.Module, and this is {type(against).__name__}")
         file = folder / "model.pt"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -178,7 +178,7 @@ def test_problems_are_a_list():
     found = {problem.operation: problem for problem in caught.value.problems}
     assert "aten::linalg_eigvals" in found and len(found) >= 2, caught.value.problems
     problem = found["aten::linalg_eigvals"]
-    assert problem.module == "inner.1" and problem.file.endswith("test_compile.py") and problem.line > 0
+    assert problem.function == "f" and problem.module == "inner.1" and problem.file.endswith("test_compile.py") and problem.line > 0
     assert "aten::linalg_eigvals" in str(caught.value)
 
 
@@ -265,8 +265,9 @@ class Exported(nn.Module):
 def test_exported_programs():
     net = Exported().eval()
     x = torch.rand(2, 8)
-    package = plait.compile({"f": torch.export.export(net, (x,))}, outputs=["y"])
-    assert close(package.functions["f"](x)["y"], net(x))
+    program = torch.export.export(net, (x,))
+    package = plait.compile({"f": program}, outputs=["y"])
+    assert close(package.functions["f"](x)["y"], net(x)) and package.verify(program).passed
 
 
 def test_warnings_have_categories():

@@ -31,7 +31,7 @@ def convert(
 ) -> MLModel:
     """A TorchScript model as a package of one function, "main".
 
-    model: a ``torch.jit.ScriptModule``, or the path of a TorchScript file. inputs, outputs: ``TensorType`` and ``ImageType`` in
+    model: a ``torch.jit.ScriptModule``, an ``ExportedProgram`` (whose inputs it knows itself), or the path of a file of these. inputs, outputs: ``TensorType`` and ``ImageType`` in
     the order of the model's, shapes in elements. states: ``StateType`` for tensors that the model writes. classifier_config: makes
     a classifier. minimum_deployment_target: iOS 16 where not said. compute_precision: float16 where not said. package_dir: where
     to write the package; else it lies in a temporary folder until ``save``. skip_model_load, compute_units, debug: there is no Core
@@ -50,9 +50,10 @@ def convert(
         refuse("a compute_precision that chooses operations", "ct.precision.FLOAT16 or FLOAT32; for one output alone say its dtype")
     if isinstance(model, torch.nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         refuse("an nn.Module", "torch.jit.trace it first, or give it to plait.compile, which does that")
-    if not isinstance(model, (str, os.PathLike, torch.jit.ScriptModule)):
-        refuse(f"a model that is {type(model).__name__}", "it is a torch.jit.ScriptModule or the path of a TorchScript file")
-    if not inputs:
+    exported = isinstance(model, torch.export.ExportedProgram)
+    if not exported and not isinstance(model, (str, os.PathLike, torch.jit.ScriptModule)):
+        refuse(f"a model that is {type(model).__name__}", "it is a torch.jit.ScriptModule, an ExportedProgram or the path of a file")
+    if not inputs and not exported:
         raise Error("inputs are needed: [ct.TensorType(shape=...), ...] for each argument of the model")
     where = minimum_deployment_target or target.iOS16
     if where.value not in ("ios16", "ios17", "ios18", "ios26"):
@@ -61,7 +62,7 @@ def convert(
     # Without a target coremltools writes for a system whose interfaces know no float16.
     otherwise = "fp32" if half and minimum_deployment_target is None else None
     said: list[typing.Any] = []
-    for one in inputs:
+    for one in inputs or ():
         if isinstance(one, StateType):
             refuse("a StateType among the inputs", "states=[...]")
         if not isinstance(one, (TensorType, ImageType)):
@@ -75,7 +76,7 @@ def convert(
         options["states"] = [state._said() for state in states]
     if outputs:
         options["outputs"] = [_output(one, number, otherwise) for number, one in enumerate(outputs)]
-    package = plait.compile(model, inputs=said, output=package_dir, precision="fp16" if half else "fp32", target=where.value, **options)
+    package = plait.compile(model, inputs=said or None, output=package_dir, precision="fp16" if half else "fp32", target=where.value, **options)
     return MLModel(package, function_name="main")
 
 
