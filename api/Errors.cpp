@@ -45,21 +45,21 @@ void refuseWhileTracing() {
         Exception::Reason::Input);
 }
 
-void refuseMoved(const char *type) {
+[[noreturn]] void refuseMoved(const char *type) {
   throw Exception(std::string("this ") + type + " was moved from and is empty; make a new one",
                   Exception::Reason::Input);
 }
 
 namespace detail {
 
-void refuseNull(const std::string &function) {
+[[noreturn]] PLAIT_API void refuseNull(const std::string &function) {
   throw Exception(
       "function '" + function +
           "': there is no model: the holder or pointer is empty, or the function is null",
       Exception::Reason::Input);
 }
 
-void refuseCount(std::string_view what, std::size_t given) {
+[[noreturn]] PLAIT_API void refuseCount(std::string_view what, std::size_t given) {
   throw Exception(std::string(what) + " does not take " + std::to_string(given) +
                       (given == 1 ? " tensor" : " tensors") +
                       "; give an example of each, or a lambda over tensors that calls it as it "
@@ -67,21 +67,21 @@ void refuseCount(std::string_view what, std::size_t given) {
                   Exception::Reason::Input);
 }
 
-void refuseAny() {
+[[noreturn]] PLAIT_API void refuseAny() {
   throw Exception(
       "the AnyModule gives something else than tensors, tuples of up to four, vectors or "
       "maps of them; give a lambda that calls its module, and then the module",
       Exception::Reason::Input);
 }
 
-void refuseValues(std::string_view array, std::string_view wanted) {
+[[noreturn]] PLAIT_API void refuseValues(std::string_view array, std::string_view wanted) {
   throw Exception("the array holds " + std::string(array) + ", and values of " +
                       std::string(wanted) +
                       " are asked for; elementType() says which they are, and data has their bytes",
                   Exception::Reason::Input);
 }
 
-void refuseSize(std::string_view array, std::size_t bytes) {
+[[noreturn]] PLAIT_API void refuseSize(std::string_view array, std::size_t bytes) {
   throw Exception("the array has " + std::to_string(bytes) +
                       " bytes, which is no whole number of " + std::string(array) + " elements",
                   Exception::Reason::Input);
