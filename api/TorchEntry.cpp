@@ -160,6 +160,33 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
   addTrace(compiler, name, std::move(request), options);
 }
 
+namespace detail {
+
+void refuseNull(const std::string &function) {
+  throw Exception(
+      "function '" + function +
+          "': there is no model: the holder or pointer is empty, or the function is null",
+      Exception::Reason::Input);
+}
+
+[[noreturn]] PLAIT_API void refuseCount(std::string_view what, std::size_t given) {
+  throw Exception(std::string(what) + " does not take " + std::to_string(given) +
+                      (given == 1 ? " tensor" : " tensors") +
+                      "; give an example of each, or a lambda over tensors that calls it as it "
+                      "wants to be called",
+                  Exception::Reason::Input);
+}
+
+[[noreturn]] PLAIT_API void refuseAny() {
+  throw Exception(
+      "the AnyModule gives something else than tensors, tuples of up to four, vectors or "
+      "maps of them; give a lambda that calls its module, and then the module",
+      Exception::Reason::Input);
+}
+
+[[noreturn]] PLAIT_API
+} // namespace detail
+
 void detail::collectValue(const c10::IValue &value, const std::string &name, Outputs &outputs) {
   frontend::Results results = frontend::flatten(value, name);
   std::move(results.tensors.begin(), results.tensors.end(), std::back_inserter(outputs.tensors));
