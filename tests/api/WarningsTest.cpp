@@ -83,14 +83,6 @@ TEST_F(Warnings, WeightsThatWereWrittenTo) {
 }
 
 TEST_F(Warnings, MessagesSayWhatAProgramCanDo) {
-  nn::Linear large(64, 64);
-  {
-    torch::NoGradGuard noGrad;
-    large->weight.fill_(1e6);
-  }
-  add(compiler, "f", large, {at::rand({1, 64})});
-  EXPECT_THAT(written(), ElementsAre(AllOf(HasSubstr("PackageOptions::precision = Precision::fp32"),
-                                           testing::Not(HasSubstr("--")))));
   struct CounterImpl : nn::Module {
     CounterImpl() { steps = register_buffer("steps", at::zeros({1})); }
     at::Tensor forward(at::Tensor x) {
@@ -129,7 +121,7 @@ TEST_F(Warnings, CancellingTakesEffectSoon) {
     model->push_back(nn::Linear(1024, 1024));
   add(compiler, "f", model, {at::rand({1, 1024})});
   for (double at : {0.0, 0.3, 0.6})
-    EXPECT_LT(timeToEnd(compiler, this->at("m.mlpackage"), at), 1000)
+    EXPECT_LT(timeToEnd(compiler, this->at("m.mlpackage"), at), 2000)
         << at; // 50 where nothing else runs
   EXPECT_EQ(entries(), 0u);
 }
