@@ -110,7 +110,7 @@ private:
   bool integers_;
 };
 
-void flatten(const c10::IValue &value, std::vector<at::Tensor> &out) {
+void tensorsOf(const c10::IValue &value, std::vector<at::Tensor> &out) {
   if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_complex()) {
     out.push_back(at::real(value.toTensor()));
     out.push_back(at::imag(value.toTensor()));
@@ -118,7 +118,7 @@ void flatten(const c10::IValue &value, std::vector<at::Tensor> &out) {
     out.push_back(value.toTensor());
   } else if (value.isList()) {
     for (const c10::IValue &element : value.toListRef())
-      flatten(element, out);
+      tensorsOf(element, out);
   } else if (value.isScalar()) {
     out.push_back(at::scalar_tensor(value.toScalar(), value.isDouble() ? at::kFloat
                                                       : value.isBool() ? at::kBool
@@ -126,12 +126,12 @@ void flatten(const c10::IValue &value, std::vector<at::Tensor> &out) {
   }
 }
 
-bool flatten(Engine &engine, const Val &value, std::vector<mil::Value *> &out) {
+bool valuesOf(Engine &engine, const Val &value, std::vector<mil::Value *> &out) {
   if (auto tensor = value.tensor(); tensor && tensor->isComplex())
-    return flatten(engine, engine.part(tensor, 0), out) &&
-           flatten(engine, engine.part(tensor, 1), out);
+    return valuesOf(engine, engine.part(tensor, 0), out) &&
+           valuesOf(engine, engine.part(tensor, 1), out);
   if (auto list = value.list())
-    return llvm::all_of(list->values, [&](const Val &v) { return flatten(engine, v, out); });
+    return llvm::all_of(list->values, [&](const Val &v) { return valuesOf(engine, v, out); });
   mil::Value *read = nullptr;
   if (auto tensor = value.tensor())
     read = engine.read(*tensor);
@@ -160,7 +160,7 @@ Outcome tryCall(const std::shared_ptr<torch::jit::Operator> &operation, uint64_t
       stack.push_back(value.deepcopy());
     operation->getOperation()(stack);
     for (const c10::IValue &value : stack)
-      flatten(value, expected);
+      tensorsOf(value, expected);
   } catch (const std::exception &) {
     return Outcome::Skipped;
   }
@@ -206,7 +206,7 @@ Outcome tryCall(const std::shared_ptr<torch::jit::Operator> &operation, uint64_t
   engine.at(Site{.location = {}}, schema.name(), [&] {
     auto results = engine.lower(Site{.location = {}}, schema, arguments);
     complete = !results.empty() && llvm::all_of(results, [&](const Val &result) {
-      return flatten(engine, result, outputs);
+      return valuesOf(engine, result, outputs);
     });
     return Engine::Results();
   });
