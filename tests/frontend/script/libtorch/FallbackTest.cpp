@@ -66,10 +66,12 @@ TEST_F(Fallback, PrintedRanges) {
 }
 
 TEST_F(Fallback, LiveModulesAreRefused) {
-  auto call = [](const std::vector<at::Tensor> &in) -> c10::IValue { return in[0].relu(); };
-  auto traced = frontend::trace({call, nullptr, {at::ones({2})}, {}});
+  frontend::TraceRequest request;
+  request.call = [](const std::vector<at::Tensor> &in) { return frontend::flatten(in[0].relu()); };
+  request.examples = {at::ones({2})};
+  auto traced = frontend::trace(request);
   ASSERT_FALSE(bool(traced));
-  EXPECT_THAT(toString(traced.takeError()), HasSubstr("built without LibTorch's tracer"));
+  EXPECT_THAT(llvm::toString(traced.takeError()), HasSubstr("built without LibTorch's tracer"));
 }
 
 } // namespace
