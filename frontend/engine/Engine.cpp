@@ -394,11 +394,12 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   if (!isMade &&
       llvm::any_of(arguments, [&](const Val &argument) { return hasSelection(argument); })) {
     results = selectedCall(schema, arguments, row);
-  } else if (complex) {
+  } else if (complex && row) {
     results = complexCall(schema, arguments, row);
   } else if (row && !row->decomposition.empty()) {
     results = decompose(row->decomposition, schema, arguments);
-  } else if (row && llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
+  } else if (row &&
+             llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
     // It takes the place of the tensor that could not be made: no lowering knows its type.
     results = unknownResults(schema, arguments);
   } else if (row && row->lower) {

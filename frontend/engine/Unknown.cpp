@@ -35,9 +35,13 @@ mil::Value *Engine::unknownValue(mil::Type type, bool isGuess) {
 }
 
 Val Engine::unknownTensor(llvm::ArrayRef<Dim> shape, at::ScalarType dtype, bool isGuess) {
+  if (at::isComplexType(dtype)) {
+    at::ScalarType part = c10::toRealValueType(dtype);
+    return makeComplex(unknownTensor(shape, part, isGuess), unknownTensor(shape, part, isGuess));
+  }
   mil::Value *value = unknownValue(
       mil::Type::tensor(milTypeOf(dtype), mil::Shape(shape.begin(), shape.end())), isGuess);
-  if (at::isComplexType(dtype) || at::isQIntType(dtype))
+  if (at::isQIntType(dtype))
     opaque_.insert(value);
   return makeTensor(value, dtype);
 }
@@ -166,8 +170,15 @@ bool Engine::dependsOnGuess(const Val &val, llvm::DenseSet<mil::Value *> &seen) 
   auto tensor = val.tensor();
   if (!tensor)
     return false;
-  if (auto *value = std::get_if<mil::Value *>(&tensor->cell->content);
-      value && dependsOnGuess(*value, seen))
+  const auto &content = tensor->cell->content;
+  if (auto *value = std::get_if<mil::Value *>(&content); value && dependsOnGuess(*value, seen))
+    return true;
+  if (auto *parts = std::get_if<ComplexParts>(&content);
+      parts && (dependsOnGuess(Val(parts->real), seen) || dependsOnGuess(Val(parts->imag), seen)))
+    return true;
+  if (auto *selection = std::get_if<Selection>(&content);
+      selection &&
+      (dependsOnGuess(Val(selection->source), seen) || dependsOnGuess(Val(selection->mask), seen)))
     return true;
   return any(tensor->shape) || llvm::any_of(tensor->view, [&](const ViewStep &step) {
            return (step.dynamicStart && dependsOnGuess(step.dynamicStart, seen)) ||
@@ -318,9 +329,8 @@ private:
 
 } // namespace
 
-static std::optional<std::vector<c10::IValue>> runTrial(const c10::FunctionSchema &schema,
-                                                        llvm::ArrayRef<Val> arguments,
-                                                        Trial &trial) {
+static std::optional<std::vector<c10::IValue>>
+runTrial(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments, Trial &trial) {
   auto operation = torch::jit::findOperatorFor(schema.operator_name());
   if (!operation || schema.is_vararg())
     return std::nullopt;
