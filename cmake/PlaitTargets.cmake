@@ -1,7 +1,7 @@
 # plait_add_library(NAME [TORCH] DEPS a b ... [PRIVATE_DEPS c ...] [EXCLUDE regex]): the static library plait_NAME from
 # all .cpp files of the current folder and below. TORCH gives it LibTorch and the shared precompiled header.
-# plait_add_tests(NAME [TORCH | LINKS_TORCH] DEPS ... [EXCLUDE regex]): the GoogleTest binary plait_NAME_tests from the current
-# folder's *Test.cpp. LINKS_TORCH: not they, but what they link needs LibTorch.
+# plait_add_tests(NAME [TORCH] DEPS ... [EXCLUDE regex]): the GoogleTest binary plait_NAME_tests from the current folder's
+# *Test.cpp.
 #
 # The files of one folder are compiled several at a time (PLAIT_UNITY): reading LLVM's headers takes two seconds a file, and
 # instantiating what LibTorch's leave open takes five, where most files of plait's own take less than one. So names at the
@@ -152,7 +152,7 @@ const char *const plait::sourceDir = "@PROJECT_SOURCE_DIR@";
 endif()
 
 function(plait_add_tests name)
-  cmake_parse_arguments(ARG "TORCH;LINKS_TORCH" "EXCLUDE" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*Test.cpp)
   if(ARG_EXCLUDE)
     list(FILTER sources EXCLUDE REGEX "${ARG_EXCLUDE}")
@@ -168,11 +168,6 @@ function(plait_add_tests name)
   target_link_libraries(plait_${name}_tests PRIVATE plait_source_dir)
   if(ARG_TORCH)
     target_precompile_headers(plait_${name}_tests REUSE_FROM plait_torch_pch)
-  endif()
-  if(PLAIT_SANITIZED AND (ARG_TORCH OR ARG_LINKS_TORCH)) # LibTorch starts slowly there: all in one process
-    add_test(NAME ${name} COMMAND plait_${name}_tests --gtest_brief=1)
-    set_tests_properties(${name} PROPERTIES LABELS ${name})
-    return()
   endif()
   include(GoogleTest)
   gtest_discover_tests(plait_${name}_tests DISCOVERY_TIMEOUT 60 PROPERTIES LABELS ${name})
