@@ -317,7 +317,7 @@ def complex_einsum(self, equation: str, operands: List[Tensor], path: Optional[L
         x = operands[0]
         return torch.complex(torch.einsum(equation, [torch.real(x)]), torch.einsum(equation, [torch.imag(x)]))
     if len(operands) != 2:
-        raise RuntimeError("a product of more than two complex tensors; write it as products of two")
+        raise AssertionError("a product of more than two complex tensors; write it as products of two")
     x, y = operands[0], operands[1]
     if not y.is_complex():
         return torch.complex(torch.einsum(equation, [torch.real(x), y]), torch.einsum(equation, [torch.imag(x), y]))

@@ -19,7 +19,7 @@ def fourier_scale(self, norm: Optional[str], forward: bool, n: int) -> float:
     if name == "ortho":
         return 1.0 / float(n) ** 0.5
     if name != "backward" and name != "forward":
-        raise ValueError("norm is '" + name + "', which is neither 'backward', 'ortho' nor 'forward'")
+        raise AssertionError("norm is '" + name + "', which is neither 'backward', 'ortho' nor 'forward'")
     if (name == "forward") == forward:
         return 1.0 / float(n)
     return 1.0
@@ -66,7 +66,7 @@ def fourier_last(self, real: Tensor, imag: Optional[Tensor], count: int, forward
     p = self.fourier_divisor(n) if n > 1024 else 1
     q = n // p
     if q > 4096:
-        raise RuntimeError("a transform of " + str(n) + " elements needs a table of " + str(q) + " by " + str(q) + ", for " + str(n)
+        raise AssertionError("a transform of " + str(n) + " elements needs a table of " + str(q) + " by " + str(q) + ", for " + str(n)
                            + " has no divisors near its square root; pad the signal to a length with small factors")
     if p == 1:
         return self.fourier_direct(real, imag, count, forward, scale)
@@ -372,7 +372,7 @@ def stft_window(self, x: Tensor, window: Optional[Tensor], length: int, n: int) 
     else:
         middle = window
         if middle.is_complex():
-            raise RuntimeError("a complex window; take a real one")
+            raise AssertionError("a complex window; take a real one")
     left = (n - length) // 2
     if length < n:
         middle = torch.constant_pad_nd(middle, [left, n - length - left], 0)
@@ -395,7 +395,7 @@ def stft_frames(self, x: Tensor, n_fft: int, hop: int, window: Tensor, count: in
 def stft(self, x: Tensor, n_fft: int, hop_length: Optional[int], win_length: Optional[int], window: Optional[Tensor], normalized: bool,
          onesided: Optional[bool], return_complex: Optional[bool], align_to_window: Optional[bool]) -> Tensor:
     if align_to_window is not None and align_to_window:
-        raise RuntimeError("align_to_window; pad the signal before the call")
+        raise AssertionError("align_to_window; pad the signal before the call")
     hop = n_fft // 4 if hop_length is None else hop_length
     length = n_fft if win_length is None else win_length
     oneside = True if onesided is None else onesided
@@ -427,7 +427,7 @@ def stft_center(self, x: Tensor, n_fft: int, hop_length: Optional[int], win_leng
 def istft(self, x: Tensor, n_fft: int, hop_length: Optional[int], win_length: Optional[int], window: Optional[Tensor], center: bool,
           normalized: bool, onesided: Optional[bool], length: Optional[int], return_complex: bool) -> Tensor:
     if return_complex:
-        raise RuntimeError("a complex signal of istft; transform its real and imaginary part")
+        raise AssertionError("a complex signal of istft; transform its real and imaginary part")
     hop = n_fft // 4 if hop_length is None else hop_length
     width = n_fft if win_length is None else win_length
     if x.is_complex():

@@ -12,7 +12,7 @@ from torch import Tensor
 # An antialiased resampling is linear and separable, so it is a product with a matrix for each axis: what it makes of the identity.
 def resampled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if not x.is_floating_point():
-        raise RuntimeError("an image of integers; convert it to floating point first")
+        raise AssertionError("an image of integers; convert it to floating point first")
     return torch.matmul(torch.matmul(rows, x), columns.transpose(0, 1))
 
 
@@ -38,7 +38,7 @@ def resample_sizes(self, x: Tensor, output_size: Optional[List[int]], scale_fact
     if output_size is not None:
         return output_size
     if scale_factors is None:
-        raise RuntimeError("neither a size nor factors are given")
+        raise AssertionError("neither a size nor factors are given")
     return [int(float(x.size(-2)) * scale_factors[0]), int(float(x.size(-1)) * scale_factors[1])]
 
 
@@ -95,7 +95,7 @@ def grid_sampler_3d(self, x: Tensor, grid: Tensor, interpolation_mode: int, padd
     if interpolation_mode == 1:
         return self.grid_values(x, torch.round(i), torch.round(j), torch.round(k)).reshape(shape)
     if interpolation_mode != 0:
-        raise RuntimeError("volumes are sampled bilinear or nearest")
+        raise AssertionError("volumes are sampled bilinear or nearest")
     a, b, c = torch.floor(i), torch.floor(j), torch.floor(k)
     p, q, r = (i - a).unsqueeze(1), (j - b).unsqueeze(1), (k - c).unsqueeze(1)
     planes: List[Tensor] = []
@@ -286,7 +286,7 @@ def norm_except_dim(self, v: Tensor, pow: int, dim: int) -> Tensor:
 def pdist(self, x: Tensor, p: float) -> Tensor:
     n = x.size(0)
     if n < 2 or n > 1024:
-        raise RuntimeError("the distances of " + str(n) + " rows, and 2 to 1024 are done; take torch.cdist")
+        raise AssertionError("the distances of " + str(n) + " rows, and 2 to 1024 are done; take torch.cdist")
     pairs = torch.triu_indices(n, n, 1)
     a, b = torch.index_select(x, 0, pairs.select(0, 0)), torch.index_select(x, 0, pairs.select(0, 1))
     return torch.linalg_vector_norm(a - b, p, [1])

@@ -14,9 +14,9 @@ from torch import Tensor
 def square_size(self, a: Tensor, most: int) -> int:
     n = a.size(-1)
     if a.size(-2) != n:
-        raise RuntimeError("a matrix of " + str(a.size(-2)) + " by " + str(n) + ", which is not square")
+        raise AssertionError("a matrix of " + str(a.size(-2)) + " by " + str(n) + ", which is not square")
     if n > most:
-        raise RuntimeError("a matrix of " + str(n) + " by " + str(n) + " would take too many operations, and up to " + str(most) + " by "
+        raise AssertionError("a matrix of " + str(n) + " by " + str(n) + " would take too many operations, and up to " + str(most) + " by "
                            + str(most) + " is done; compute it while the model is made, or outside of it")
     return n
 
@@ -251,7 +251,7 @@ def householder(self, a: Tensor, complete: bool) -> Tuple[Tensor, Tensor]:
     n = a.size(-1)
     steps = min(m, n)
     if steps > 32:
-        raise RuntimeError("a matrix of " + str(m) + " by " + str(n) + " would take too many operations, and up to 32 rows or columns "
+        raise AssertionError("a matrix of " + str(m) + " by " + str(n) + " would take too many operations, and up to 32 rows or columns "
                            "are done; compute it while the model is made, or outside of it")
     position = torch.arange(m).unsqueeze(-1)
     r = a
@@ -278,7 +278,7 @@ def householder(self, a: Tensor, complete: bool) -> Tuple[Tensor, Tensor]:
 # aten::linalg_qr
 def linalg_qr(self, a: Tensor, mode: str) -> Tuple[Tensor, Tensor]:
     if mode == "r":
-        raise RuntimeError("the mode 'r' gives an empty tensor, which Core ML has not; take 'reduced'")
+        raise AssertionError("the mode 'r' gives an empty tensor, which Core ML has not; take 'reduced'")
     return self.householder(a, mode == "complete")
 
 

@@ -22,7 +22,7 @@ def pack_padded_sequence(self, x: Tensor, lengths: Tensor, batch_first: bool) ->
 def pad_packed_sequence(self, x: Tensor, mask: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: number,
                         total_length: int) -> Tuple[Tensor, Tensor]:
     if total_length > 0 and total_length != x.size(0):
-        raise RuntimeError("total_length is " + str(total_length) + " for sequences that were padded to " + str(x.size(0))
+        raise AssertionError("total_length is " + str(total_length) + " for sequences that were padded to " + str(x.size(0))
                            + "; give them that length before they are packed")
     result = torch.where(self.over(x, mask), x, torch.full_like(x, padding_value))
     return result.transpose(0, 1) if batch_first else result, mask.sum([0])
@@ -52,7 +52,7 @@ def packed_lstm(self, x: Tensor, mask: Tensor, batch_sizes: Tensor, hx: List[Ten
     directions = 2 if bidirectional else 1
     each = len(params) // (num_layers * directions)
     if each != (4 if has_biases else 2):
-        raise RuntimeError("an LSTM with a projection on packed sequences; write the projection as a layer of its own")
+        raise AssertionError("an LSTM with a projection on packed sequences; write the projection as a layer of its own")
     hidden: List[Tensor] = []
     cells: List[Tensor] = []
     for layer in range(num_layers):

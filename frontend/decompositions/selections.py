@@ -25,14 +25,14 @@ def coordinates_of(self, x: Tensor) -> List[Tensor]:
 # aten::nonzero aten::argwhere
 def nonzero(self, x: Tensor) -> Tensor:
     if x.dim() == 0:
-        raise RuntimeError("the positions in a tensor of rank 0, of which there is one or none; compare it instead")
+        raise AssertionError("the positions in a tensor of rank 0, of which there is one or none; compare it instead")
     return torch.index(torch.stack(self.coordinates_of(x), -1), [x != 0])
 
 
 # aten::nonzero_numpy aten::where
 def nonzero_numpy(self, x: Tensor) -> List[Tensor]:
     if x.dim() == 0:
-        raise RuntimeError("the positions in a tensor of rank 0, of which there is one or none; compare it instead")
+        raise AssertionError("the positions in a tensor of rank 0, of which there is one or none; compare it instead")
     mask = x != 0
     found: List[Tensor] = []
     for positions in self.coordinates_of(x):
@@ -64,7 +64,7 @@ def unique2(self, x: Tensor, sorted: bool, return_inverse: bool, return_counts: 
 # aten::unique_consecutive
 def unique_consecutive(self, x: Tensor, return_inverse: bool, return_counts: bool, dim: Optional[int]) -> Tuple[Tensor, Tensor, Tensor]:
     if dim is not None:
-        raise RuntimeError("unique slices along a dimension; whether two are equal takes a comparison of all their elements")
+        raise AssertionError("unique slices along a dimension; whether two are equal takes a comparison of all their elements")
     flat = x.flatten()
     return self.unique_sorted(flat, torch.arange(flat.size(0)), x.shape)
 
@@ -93,7 +93,7 @@ def selected_axes(self, x: Tensor, mask: Tensor, dim: Optional[List[int]]) -> Li
         else:
             axes.append(axis + mask.dim() - 1)
     if not joins:
-        raise RuntimeError("the number of rows that remain depends on the data; reduce them too, or choose by torch.where")
+        raise AssertionError("the number of rows that remain depends on the data; reduce them too, or choose by torch.where")
     return axes
 
 
@@ -181,7 +181,7 @@ def selected_all(self, x: Tensor, mask: Tensor) -> Tensor:
 # selected aten::count_nonzero
 def selected_count_nonzero(self, x: Tensor, mask: Tensor, dim: Optional[int]) -> Tensor:
     if dim is not None:
-        raise RuntimeError("counted along a dimension; sum the comparison with 0 along it")
+        raise AssertionError("counted along a dimension; sum the comparison with 0 along it")
     return ((x != 0) & self.over(x, mask)).sum()
 
 

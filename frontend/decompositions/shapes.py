@@ -43,7 +43,7 @@ def cartesian_prod(self, tensors: List[Tensor]) -> Tensor:
 def combinations(self, x: Tensor, r: int, with_replacement: bool) -> Tensor:
     n = x.size(0)
     if r == 0 or (n < r and not with_replacement):
-        raise RuntimeError("no combination of " + str(r) + " of " + str(n) + " elements, and Core ML has no empty tensors")
+        raise AssertionError("no combination of " + str(r) + " of " + str(n) + " elements, and Core ML has no empty tensors")
     # The rows of all r-tuples of positions that ascend.
     rows: List[List[int]] = [[i] for i in range(n)]
     for _ in range(r - 1):

@@ -122,7 +122,7 @@ def polygamma(self, n: int, x: Tensor) -> Tensor:
     if n == 0:
         return self.digamma(x)
     if n < 0:
-        raise RuntimeError("n is " + str(n) + ", which must not be negative")
+        raise AssertionError("n is " + str(n) + ", which must not be negative")
     factorial = 1.0
     for k in range(1, n + 1):
         factorial = -factorial * k

@@ -30,7 +30,7 @@ def quantile_of(self, x: Tensor, q: Tensor, dim: Optional[int], keepdim: bool, i
     elif interpolation == "nearest":
         rank = torch.round(rank)
     elif interpolation != "linear" and interpolation != "midpoint":
-        raise ValueError("interpolation is '" + interpolation + "', and there are linear, lower, higher, midpoint and nearest")
+        raise AssertionError("interpolation is '" + interpolation + "', and there are linear, lower, higher, midpoint and nearest")
     low = torch.floor(rank)
     below = torch.gather(ordered, -1, low.to(4))
     if interpolation == "linear" or interpolation == "midpoint":
@@ -108,7 +108,7 @@ def mode(self, x: Tensor, dim: int, keepdim: bool) -> Tuple[Tensor, Tensor]:
     rows = x.transpose(dim, -1)
     n = rows.size(-1)
     if n > 2048:
-        raise RuntimeError("the mode of " + str(n) + " values compares each with each other; take it of shorter pieces")
+        raise AssertionError("the mode of " + str(n) + " values compares each with each other; take it of shorter pieces")
     counts = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).to(3).sum([-1])
     often = counts == counts.amax([-1], True)
     values = torch.where(often, rows, rows.amax([-1], True)).amin([-1], True)

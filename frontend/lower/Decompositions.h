@@ -9,8 +9,8 @@
 // `self` gives access to the other functions; what follows are the schema's arguments in order. A
 // line `# complex aten::…` names operators that the function is for where a tensor is complex.
 // Numbers are 0-d tensors there. A line `# selected aten::…` names operators that the function is
-// for where a tensor is what a run-time mask selects: source and mask stand in its place. `raise`
-// refuses the call.
+// for where a tensor is what a run-time mask selects: source and mask stand in its place. `raise
+// AssertionError(…)` refuses the call: the one exception that LibTorch knows without Python.
 #pragma once
 
 #include <string>
