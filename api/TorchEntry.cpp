@@ -184,7 +184,6 @@ void refuseNull(const std::string &function) {
       Exception::Reason::Input);
 }
 
-[[noreturn]] PLAIT_API
 } // namespace detail
 
 void detail::collectValue(const c10::IValue &value, const std::string &name, Outputs &outputs) {
