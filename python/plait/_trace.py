@@ -72,12 +72,14 @@ def _made_up(sizes: Sequence[int], spec: Tensor | Image, generator: torch.Genera
     return numbers
 
 
-def _example(declared: Declared, number: int, generator: torch.Generator) -> torch.Tensor:
+def _example(declared: Declared, number: int, generator: torch.Generator, floats: torch.dtype) -> torch.Tensor:
     if declared.example is not None:
         example = torch.as_tensor(declared.example)
     elif declared.spec is not None:
         example = _made_up(declared.spec.shapes[0] if declared.spec.shapes else [_usual(size) for size in declared.spec.shape],
                            declared.spec, generator)
+        if example.is_floating_point():
+            example = example.to(floats)
     else:
         raise Error(f"input {number + 1} ({declared.said()}) is text, from which no example is made for a trace; "
                     "give a tensor, or plait.Tensor(shape, dtype, example=...)")
@@ -151,6 +153,12 @@ def _arrange(module: torch.nn.Module, declared: list[Declared]) -> tuple[list[De
     return ordered, [d.name for d in ordered] != arguments[:len(ordered)]
 
 
+def _cache_hint(module: torch.nn.Module) -> str:
+    """A model of transformers gives its cache too, which is an object of its own."""
+    cached = getattr(getattr(module, "config", None), "use_cache", False)
+    return " (model.config.use_cache = False leaves the cache out)" if cached is True else ""
+
+
 def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[str]]:
     """The traced module, its inputs in the order of the trace, and warnings."""
     if not declared:
@@ -162,7 +170,8 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
         generator = torch.Generator().manual_seed(0)
         devices = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
         device = devices.pop() if len(devices) == 1 else torch.device("cpu")
-        examples = [_example(d, number, generator).to(device) for number, d in enumerate(declared)]
+        floats = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+        examples = [_example(d, number, generator, floats).to(device) for number, d in enumerate(declared)]
         keys = [d.name or "" for d in declared]
 
         def given(tensors: Sequence[torch.Tensor]) -> dict[str, typing.Any]:
@@ -181,7 +190,7 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
                     raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it") from error
                 if "Tracer cannot infer type" in text or "output of the traced function" in text or "Only tensors" in text:
                     raise Error(f"function '{name}': what its forward() gives cannot be traced; give tensors, or tuples, lists or "
-                                f"dictionaries of them: {text.splitlines()[0]}") from error
+                                f"dictionaries of them{_cache_hint(module)}: {text.splitlines()[0][:200]}") from error
                 raise
         found = []
         for warning in caught:

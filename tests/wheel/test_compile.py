@@ -65,6 +65,13 @@ def test_names_of_arguments_find_their_arguments():
     assert np.allclose(out, 0.5)
 
 
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16))
+def test_half_models_are_given_half_examples(dtype):
+    net = nn.Linear(4, 4).to(dtype)
+    x = torch.rand(1, 4)
+    assert close(plait.compile(net, inputs=[(1, 4)], outputs=["y"]).default(x)["y"], net.float()(x))
+
+
 class Dictionary(nn.Module):
     def forward(self, x):
         return {"double": 2 * x, "half": x / 2}
