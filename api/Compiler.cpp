@@ -191,6 +191,10 @@ Compiler::~Compiler() = default;
 
 Compiler Compiler::fromRecipe(const std::string &path) {
   driver::CompileOptions recipe = valueOrRaise(driver::readRecipe(path), FailureKind::File);
+  if (!recipe.compress.empty() || recipe.autoPrecision)
+    throw Exception(path + ": compression and precision auto are the command's; give the recipe to "
+                           "`plait compile`",
+                    Exception::Reason::Option);
   Compiler compiler;
   PackageOptions &options = compiler.options();
   options.defaultFunction = recipe.defaultFunction;
@@ -202,6 +206,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   options.debugInfo = recipe.debugInfo;
   options.expectShared = recipe.expectShared;
   options.allow = recipe.allow;
+  options.keepFp32 = recipe.keepFloat32;
   options.threads = recipe.threads;
   options.multifunction = recipe.multifunction;
   options.author = recipe.metadata.author;
@@ -358,6 +363,7 @@ Report Compiler::Impl::write(const std::string &path, bool append,
   compile.debugInfo = options.debugInfo;
   compile.expectShared = checkedShare(options.expectShared);
   compile.allow = options.allow;
+  compile.keepFloat32 = options.keepFp32;
   compile.threads = options.threads;
   compile.metadata = toMetadata(options.author, options.license, options.versionString,
                                 options.description, options.meta);

@@ -83,8 +83,8 @@ void add(Compiler &compiler, const std::string &name, const torch::jit::Module &
   });
 }
 
-void add(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
-         const std::vector<at::Tensor> &examples, FunctionOptions options) {
+void addScript(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
+               const std::vector<at::Tensor> &examples, FunctionOptions options) {
   refuseWhileTracing();
   Added added = makeFunction(name, options, /*examples=*/true);
   added.function.model = "function '" + name + "'";
@@ -162,7 +162,7 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
 
 namespace detail {
 
-void refuseNull(const std::string &function) {
+[[noreturn]] PLAIT_API void refuseNull(const std::string &function) {
   throw Exception(
       "function '" + function +
           "': there is no model: the holder or pointer is empty, or the function is null",

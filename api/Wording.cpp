@@ -37,6 +37,7 @@ llvm::StringRef fieldOf(llvm::StringRef option) {
       .Case("expect-shared", "PackageOptions::expectShared")
       .Case("function", "the function's name")
       .Case("input", "FunctionOptions::input")
+      .Case("keep-fp32", "PackageOptions::keepFp32")
       .Case("lora", "FunctionOptions::lora")
       .Case("lora-alpha", "FunctionOptions::loraAlpha")
       .Case("lora-scale", "FunctionOptions::loraScale")
@@ -53,7 +54,8 @@ llvm::StringRef fieldOf(llvm::StringRef option) {
 
 /// Of a list of texts in quotes or a single word behind it, `FunctionOptions::input = {"x=[1]"}`.
 bool isList(llvm::StringRef option) {
-  return option == "input" || option == "output" || option == "states" || option == "allow";
+  return option == "input" || option == "output" || option == "states" || option == "allow" ||
+         option == "keep-fp32";
 }
 
 /// Takes the value of a list off `rest`; "" where there is none.
@@ -91,8 +93,8 @@ std::string forPrograms(llvm::StringRef rest) {
         rest = rest.drop_front(phrase->first.size());
         continue;
       }
-      llvm::StringRef option =
-          rest.drop_front(2).take_while([](char c) { return llvm::isLower(c) || c == '-'; });
+      llvm::StringRef option = rest.drop_front(2).take_while(
+          [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '-'; });
       if (llvm::StringRef field = fieldOf(option); !field.empty()) {
         rest = rest.drop_front(2 + option.size());
         text += field;

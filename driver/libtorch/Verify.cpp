@@ -7,9 +7,9 @@
 #include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
 #include "frontend/archive/ExportArchive.h"
-#include "frontend/live/OwnRandom.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorFile.h"
+#include "frontend/live/OwnRandom.h"
 #include "frontend/script/NodeLocation.h"
 
 #include "llvm/Support/FileSystem.h"

@@ -94,6 +94,8 @@ struct PackageOptions {
   /// Rules that Core ML is known to refuse and that are a warning here (`plait opt --list-rules`),
   /// such as "rank-limit". Another one that is broken is an exception, and nothing is written.
   std::vector<std::string> allow = {};
+  /// With fp16: operations that are computed in fp32 all the same, as --keep-fp32 has them.
+  std::vector<std::string> keepFp32 = {};
   /// For reading and writing weights; 0: one a processor. The package does not depend on it.
   unsigned threads = 0;
   /// false: a package without functions, described by its one model, whose name is "main".

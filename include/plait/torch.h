@@ -51,9 +51,10 @@ inline namespace v0 {
 PLAIT_API void add(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
                    FunctionOptions options = {});
 /// The same with an example of each tensor, whose shapes and types `options.input` need not say.
-/// Nothing is run.
-PLAIT_API void add(Compiler &compiler, const std::string &name, const torch::jit::Module &module,
-                   const std::vector<at::Tensor> &examples, FunctionOptions options = {});
+/// Nothing is run. add(compiler, name, module, {x}) calls it.
+PLAIT_API void addScript(Compiler &compiler, const std::string &name,
+                         const torch::jit::Module &module, const std::vector<at::Tensor> &examples,
+                         FunctionOptions options = {});
 
 /// The results of a model, in order.
 struct Outputs {

@@ -148,10 +148,15 @@ template <typename F, std::size_t... N> constexpr bool takesAny(std::index_seque
 }
 template <typename F>
 inline constexpr bool takesVector = std::is_invocable_v<F &, const std::vector<at::Tensor> &>;
+template <typename F> constexpr bool takesMany() {
+  if constexpr (tensorsOf<F>() > mostTensors)
+    return takesExactly<F>(std::make_index_sequence<tensorsOf<F>()>());
+  else
+    return false;
+}
 template <typename F>
 inline constexpr bool takesTensors =
-    takesVector<F> || takesAny<F>(std::make_index_sequence<mostTensors>()) ||
-    (tensorsOf<F>() > mostTensors && takesExactly<F>(std::make_index_sequence<tensorsOf<F>()>()));
+    takesVector<F> || takesAny<F>(std::make_index_sequence<mostTensors>()) || takesMany<F>();
 
 template <typename F, std::size_t... I>
 bool callWith(F &call, const std::vector<at::Tensor> &inputs, Outputs &outputs,
@@ -341,6 +346,14 @@ void addFunction(Compiler &compiler, const std::string &name, F &function,
 
 } // namespace detail
 
+/// Adds a method of a TorchScript module, with an example of each of its tensors.
+template <typename M>
+  requires(std::is_base_of_v<torch::jit::Module, std::remove_cvref_t<M>>)
+void add(Compiler &compiler, const std::string &name, M &&module,
+         const std::vector<at::Tensor> &examples, FunctionOptions options = {}) {
+  addScript(compiler, name, module, examples, std::move(options));
+}
+
 /// Adds a live model, or a function over tensors that uses no parameters that are trained. What
 /// tracing means addTraced() says.
 template <typename M>
@@ -351,7 +364,7 @@ void add(Compiler &compiler, const std::string &name, M &&model,
   if constexpr (detail::pointsToScript<Plain>()) {
     if (model == nullptr)
       detail::refuseNull(name);
-    add(compiler, name, *model, examples, std::move(options));
+    addScript(compiler, name, *model, examples, std::move(options));
   } else if constexpr (detail::isModel<Plain>) {
     detail::addModel(compiler, name, model, examples, std::move(options));
   } else {
