@@ -24,17 +24,18 @@ std::optional<Shape> borderShape(const Value &value) {
 
 Value *reshaped(Builder &builder, Value *value, llvm::ArrayRef<Dim> shape) {
   auto sizes = *constShape(shape);
-  return builder.emit(OpKind::reshape, {{reshape::x, value},
-                                        {reshape::shape, llvm::ArrayRef<int64_t>(sizes)}});
+  return builder.emit(OpKind::reshape,
+                      {{reshape::x, value}, {reshape::shape, llvm::ArrayRef<int64_t>(sizes)}});
 }
 
 /// `value` is made in the narrow shape from here on; its users get it under its own.
 void narrowHere(Value *value, const Shape &shape, Block &block, Block::iterator behind) {
   Shape own(value->type.shape());
   value->type = value->type.withShape(shape);
+  if (!value->hasUses())
+    return;
   Builder builder(block, behind);
-  if (value->def())
-    builder.setLocation(value->def()->location);
+  builder.setLocation(value->def() ? value->def()->location : block.parentOp()->location);
   Value *wide = reshaped(builder, value, own);
   value->replaceAllUsesWith(wide);
   wide->def()->set(reshape::x, value);
