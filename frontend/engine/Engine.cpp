@@ -295,8 +295,17 @@ Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schem
     refusing(schema.name(), [&] { results = call(schema, arguments, &site); });
     if (problems_.size() == before)
       return results ? std::move(*results) : Results();
+    bool isUnsupported = problems_.back().unsupported;
     dropConsequences(before, arguments);
-    return unknownResults(schema, arguments);
+    if (isUnsupported)
+      return unknownResults(schema, arguments);
+    // What is refused may be nothing that LibTorch takes either (it dies of chunk(0)): no shapes
+    // are asked for. What it would have written is unknown from here on.
+    for (auto [argument, val] : llvm::zip(schema.arguments(), arguments))
+      if (auto tensor = val.tensor();
+          tensor && argument.alias_info() && argument.alias_info()->isWrite())
+        forget(tensor->cell, /*isGuess=*/true);
+    return Results();
   });
 }
 

@@ -107,11 +107,12 @@ TEST(BehindUnsupported, RangedSizes) {
 }
 
 TEST(BehindUnsupported, NumbersAndLists) {
-  EXPECT_EQ(said(forward("  s, rows = torch.plait_parts(x)\n"
-                         "  a, b, c = rows\n"
-                         "  return torch.plait_a(a * b[:2].sum() + torch.stack(rows)[0] + c + s)\n"),
-                 {randn({3, 3})}),
-            "parts, a");
+  EXPECT_EQ(
+      said(forward("  s, rows = torch.plait_parts(x)\n"
+                   "  a, b, c = rows\n"
+                   "  return torch.plait_a(a * b[:2].sum() + torch.stack(rows)[0] + c + s)\n"),
+           {randn({3, 3})}),
+      "parts, a");
   EXPECT_EQ(said("torch.plait_a(x * torch.plait_count(x))", {randn({3, 3})}), "count, a");
 }
 
@@ -192,8 +193,7 @@ TEST(BehindUnsupported, InLoops) {
 TEST(BehindUnsupported, SizesThatTheElementsDecide) {
   EXPECT_EQ(said(forward("  y = torch.plait_some(x)\n"
                          "  z = y.view(2, 2) @ torch.ones(2, 2)\n"
-                         "  if y.size(0) != 4:\n"
-                         "    raise RuntimeError('four are needed')\n"
+                         "  assert y.size(0) == 4, 'four are needed'\n"
                          "  return torch.plait_a(z)\n"),
                  {randn({4})}),
             "some, a");
