@@ -26,8 +26,8 @@ TEST(Refusals, OfSplitsIntoNothing) {
 }
 
 TEST(Refusals, SaidOnceWhereOneFollowsFromAnother) {
-  std::string text = refusal("torch.fft_fft(x).abs().sum()", {randn({2, 3})});
-  EXPECT_THAT(text, HasSubstr("aten::fft_fft"));
+  std::string text = refusal("torch.plait_never(x).abs().sum()", {randn({2, 3})}); // UnknownTest's
+  EXPECT_THAT(text, HasSubstr("aten::plait_never"));
   EXPECT_THAT(text, testing::Not(HasSubstr("needed here")));
 }
 
