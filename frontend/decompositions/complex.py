@@ -26,6 +26,12 @@ def complex_conj(self, x: Tensor) -> Tensor:
     return torch.complex(torch.real(x), -torch.imag(x))
 
 
+# aten::conj_physical aten::_conj_physical
+# Of a real tensor.
+def real_conj(self, x: Tensor) -> Tensor:
+    return x.clone()
+
+
 # complex aten::mH aten::mH.a aten::adjoint aten::matrix_H aten::matrix_H.a
 def complex_adjoint(self, x: Tensor) -> Tensor:
     return self.complex_conj(x.transpose(-2, -1))

@@ -282,23 +282,6 @@ def gradient_scalararray(self, x: Tensor, spacing: number, dim: List[int], edge_
     return results
 
 
-# aten::gradient.scalarrayint
-def gradient_scalarrayint(self, x: Tensor, spacing: List[number], dim: Optional[int], edge_order: int) -> List[Tensor]:
-    results: List[Tensor] = []
-    axes = self.gradient_axes(x, dim)
-    for i in range(len(axes)):
-        results.append(self.gradient_even(x, axes[i], float(spacing[i]), edge_order))
-    return results
-
-
-# aten::gradient.scalarrayarray
-def gradient_scalarrayarray(self, x: Tensor, spacing: List[number], dim: List[int], edge_order: int) -> List[Tensor]:
-    results: List[Tensor] = []
-    for i in range(len(dim)):
-        results.append(self.gradient_even(x, dim[i], float(spacing[i]), edge_order))
-    return results
-
-
 # aten::gradient.tensorarrayint
 def gradient_tensorarrayint(self, x: Tensor, spacing: List[Tensor], dim: Optional[int], edge_order: int) -> List[Tensor]:
     results: List[Tensor] = []

@@ -14,7 +14,7 @@ TEST(Losses, OfClasses) {
   for (const char *reduction : {"0", "1", "2"}) {
     checkAll({fmt::format("torch.nll_loss(x, y, None, {0})", reduction),
               fmt::format("torch.nll_loss(x, y, z, {0})", reduction),
-              fmt::format("torch.nll_loss_forward(x, y, z, {0}, 3)", reduction),
+              fmt::format("torch.nll_loss_forward(x, y, z, {0}, -100)", reduction),
               fmt::format("torch.cross_entropy_loss(x, y, None, {0})", reduction),
               fmt::format("torch.cross_entropy_loss(x, y, z, {0}, -100, 0.2)", reduction)},
              {randn({5, 7}), target, rand({7})});
@@ -143,8 +143,6 @@ TEST(Shapes, IntegralsAndDerivatives) {
             "torch.cumulative_trapezoid(x, dx=2)", "torch.gradient(x)",
             "torch.gradient(x, dim=[0, 1], edge_order=2)", "torch.gradient(x, spacing=2, dim=[1])",
             "torch.gradient(x, spacing=0.5, dim=-1, edge_order=2)",
-            "torch.gradient(x, spacing=[2], dim=1)",
-            "torch.gradient(x, spacing=[2, 3], dim=[0, 1])",
             "torch.gradient(x, spacing=[y.cumsum(0)], dim=1)",
             "torch.gradient(x, spacing=[y.cumsum(0)], dim=[1], edge_order=2)"},
            {randn({3, 4}), rand({4}, 0.5, 1)}, {.atol = 1e-4});
@@ -188,7 +186,7 @@ TEST(Layers, PretendedQuantisation) {
 TEST(Layers, OtherForms) {
   check("torch.conv_tbc(x, y, z, 1)", {randn({7, 2, 3}), randn({3, 3, 5}), randn({5})});
   checkAll({"torch.thnn_conv2d(x, y, [3, 3], None, [1, 1], [1, 1])",
-            "torch.slow_conv_dilated2d(x, y, [3, 3], None, [1, 1], [0, 0], [2, 2])",
+            "torch.slow_conv_dilated2d(x, y, [3, 3], None, [1, 1], [0, 0], [1, 1])",
             "torch.slow_conv_transpose2d(x, y.transpose(0, 1), [3, 3])"},
            {randn({1, 2, 7, 7}), randn({3, 2, 3, 3})});
   checkAll({"torch.slow_conv3d(x, y, [3, 3, 3])", "torch.slow_conv_dilated3d(x, y, [3, 3, 3])",

@@ -31,7 +31,7 @@ torch::jit::Module compile(const std::string &source, size_t inputs) {
       text += std::string(", ") + "xyzwuv"[i];
     text += "):\n  return " + source + "\n";
   }
-  module.define(text);
+  module.define(text + "\n");
   module.eval();
   return module;
 }
@@ -117,6 +117,8 @@ Error lower(Lowered &out, torch::jit::Module &module, const std::vector<at::Tens
     return error;
   if (!flatten(engine, result, out.results))
     return makeError("the result is poison, but no error was reported");
+  if (Error error = engine.builder().takeError())
+    return error;
   if (Error error = engine.takeError())
     return error;
   llvm::SmallVector<mil::Value *, 4> values;
