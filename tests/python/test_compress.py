@@ -61,8 +61,8 @@ def files(tmp_path_factory):
 
 def adapted(folder, out, *options, names="ab"):
     adapters = [text for name in names for text in ("--adapter", f"{name}={folder}/{name}")]
-    return succeed("compile", "-o", out, "--base", folder / "net.pt", "--base-function", "base", *adapters, "--input", "ids=int32[1, 12]",
-                   "--output", "y", *options)
+    return succeed("compile", "-o", out, "--input", "ids=int32[1, 12]", "--output", "y", "--base", folder / "net.pt", "--base-function", "base",
+                   *adapters, *options)
 
 
 def run(folder, package, out, *options):
