@@ -31,8 +31,7 @@ static std::string exportPrefix(const ZipDirectory &directory) {
 }
 
 static bool isExport(const ZipDirectory &directory) {
-  return directory.find(kFlatProgram) ||
-         directory.find(exportPrefix(directory) + "archive_format");
+  return directory.find(kFlatProgram) || directory.find(exportPrefix(directory) + "archive_format");
 }
 
 bool ExportArchive::isOne(StringRef path) {
@@ -162,8 +161,8 @@ Expected<ExportedModelData> ExportArchive::read(StringRef given) const {
 /// In bytes; 0 of what plait does not know.
 static uint64_t exportedElementSize(int64_t dtype) {
   switch (dtype) {
-  case 1: // uint8
-  case 2: // int8
+  case 1:  // uint8
+  case 2:  // int8
   case 12: // bool
   case 29: // the kinds of float8
   case 30:
@@ -316,8 +315,8 @@ Expected<ExportArchive::Tensors> ExportArchive::readPickled(RecordReader &reader
                           {one.strides.begin(), one.strides.end()},
                           one.offset,
                           ""};
-    tensor.problem = one.isNegated ? "it is a view of other numbers with the other sign"
-                                   : viewProblem(tensor);
+    tensor.problem =
+        one.isNegated ? "it is a view of other numbers with the other sign" : viewProblem(tensor);
     tensors[one.name] = std::move(tensor);
   }
   return tensors;
@@ -334,9 +333,8 @@ static std::optional<std::vector<int64_t>> knownSizes(llvm::ArrayRef<exported::S
   return numbers;
 }
 
-Expected<ExportArchive::Tensors> ExportArchive::readPayloads(RecordReader &reader,
-                                                             const ZipRecord &config,
-                                                             StringRef folder) const {
+Expected<ExportArchive::Tensors>
+ExportArchive::readPayloads(RecordReader &reader, const ZipRecord &config, StringRef folder) const {
   if (config.size > kLargestJson)
     return makeError("record '{0}' is {1} bytes of JSON; plait reads up to {2}", config.name,
                      config.size, kLargestJson);
@@ -373,8 +371,12 @@ Expected<ExportArchive::Tensors> ExportArchive::readPayloads(RecordReader &reade
       tensor.problem = "its size is not a number";
       continue;
     }
-    tensor = {storage, entry.meta.dtype, std::move(*sizes), std::move(*strides),
-              *entry.meta.offset.number, ""};
+    tensor = {storage,
+              entry.meta.dtype,
+              std::move(*sizes),
+              std::move(*strides),
+              *entry.meta.offset.number,
+              ""};
     tensor.problem = viewProblem(tensor);
   }
   return tensors;

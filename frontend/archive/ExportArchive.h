@@ -77,7 +77,7 @@ private:
 
   std::shared_ptr<const MappedFile> file_;
   std::shared_ptr<const ZipDirectory> directory_;
-  std::string prefix_; ///< with its slash
+  std::string prefix_;  ///< with its slash
   bool isFlat_ = false; ///< of torch 2.7 or before
   std::vector<std::string> models_;
 };

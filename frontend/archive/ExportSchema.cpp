@@ -244,13 +244,18 @@ private:
 
   Argument valueOf(StringRef member, const json::Value *held) {
     using Kind = Argument::Kind;
-    static const llvm::StringMap<StringRef> lists = {
-        {"as_tensors", "as_tensor"},         {"as_ints", "as_int"},
-        {"as_floats", "as_float"},           {"as_bools", "as_bool"},
-        {"as_strings", "as_string"},         {"as_sym_ints", "as_sym_int"},
-        {"as_sym_floats", "as_sym_float"},   {"as_sym_bools", "as_sym_bool"},
-        {"as_optional_tensors", "as_optional_tensor"}, {"as_nested_tensors", "as_tensors"},
-        {"as_int_lists", "as_ints"},         {"as_float_lists", "as_floats"}};
+    static const llvm::StringMap<StringRef> lists = {{"as_tensors", "as_tensor"},
+                                                     {"as_ints", "as_int"},
+                                                     {"as_floats", "as_float"},
+                                                     {"as_bools", "as_bool"},
+                                                     {"as_strings", "as_string"},
+                                                     {"as_sym_ints", "as_sym_int"},
+                                                     {"as_sym_floats", "as_sym_float"},
+                                                     {"as_sym_bools", "as_sym_bool"},
+                                                     {"as_optional_tensors", "as_optional_tensor"},
+                                                     {"as_nested_tensors", "as_tensors"},
+                                                     {"as_int_lists", "as_ints"},
+                                                     {"as_float_lists", "as_floats"}};
     static const llvm::StringMap<Kind> numbers = {{"as_int", Kind::Int},
                                                   {"as_scalar_type", Kind::ScalarType},
                                                   {"as_memory_format", Kind::MemoryFormat},
@@ -464,8 +469,9 @@ private:
     const json::Array *calls = module.getArray("module_call_graph");
     for (const json::Value &call : calls ? *calls : json::Array()) {
       const json::Object *entry = call.getAsObject();
-      const json::Object *signature =
-          entry && entry->getString("fqn") == StringRef("") ? entry->getObject("signature") : nullptr;
+      const json::Object *signature = entry && entry->getString("fqn") == StringRef("")
+                                          ? entry->getObject("signature")
+                                          : nullptr;
       auto text = signature ? signature->getString("out_spec") : std::nullopt;
       auto spec = text ? parseJson(*text) : makeError("none");
       if (!spec) {

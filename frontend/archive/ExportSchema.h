@@ -51,8 +51,8 @@ struct Argument {
     ScalarType, ///< `integer`, as are the next two; numbered by the schema
     MemoryFormat,
     Layout,
-    Device, ///< `text`
-    Complex, ///< `number` and `imaginary`
+    Device,   ///< `text`
+    Complex,  ///< `number` and `imaginary`
     Operator, ///< `text` is a target
     Graph,
     CustomObject, ///< `text` is its class
@@ -119,8 +119,8 @@ Expected<Program> readProgram(llvm::StringRef json);
 
 /// What the archive says of one weight or constant (…_weights_config.json).
 struct PayloadEntry {
-  std::string name;    ///< the tensor's path
-  std::string record;  ///< within the folder of weights or constants
+  std::string name;   ///< the tensor's path
+  std::string record; ///< within the folder of weights or constants
   bool pickled = false;
   TensorMeta meta;
 };

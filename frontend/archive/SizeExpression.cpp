@@ -206,7 +206,8 @@ private:
 
 } // namespace
 
-Expected<Dim> parseSize(StringRef text, llvm::function_ref<std::optional<Dim>(StringRef)> symbolOf) {
+Expected<Dim> parseSize(StringRef text,
+                        llvm::function_ref<std::optional<Dim>(StringRef)> symbolOf) {
   return SizeParser(text, symbolOf).run();
 }
 

@@ -287,8 +287,7 @@ public:
       if (!values)
         return values.takeError();
       std::vector<std::string> names;
-      for (auto [spec, input] :
-           llvm::zip(model_->program().inputs, model_->program().graph.inputs))
+      for (auto [spec, input] : llvm::zip(model_->program().inputs, model_->program().graph.inputs))
         if (spec.kind == SpecKind::User)
           names.push_back(input.text);
       steps = KernelRun(model_->program().graph, widened_).trace(*values, names);
@@ -331,10 +330,9 @@ public:
         tensor = tensor.to(at::kFloat);
       tensor = tensor.contiguous();
       if (auto dtype = storedType(tensor.scalar_type()))
-        all.push_back(TensorData::view(
-            Engine::storageOf(tensor),
-            tensor.storage_offset() * tensor.element_size(), *dtype, tensor.sizes().vec(),
-            tensor.strides().vec()));
+        all.push_back(TensorData::view(Engine::storageOf(tensor),
+                                       tensor.storage_offset() * tensor.element_size(), *dtype,
+                                       tensor.sizes().vec(), tensor.strides().vec()));
     }
     return all;
   }
@@ -408,8 +406,7 @@ private:
                                                       : exportedScalarType(meta->second.dtype);
       if (!type || next == inputs.size())
         return makeError("the model takes another input, '{0}'", input.text);
-      auto tensor =
-          toAtTensor(inputs[next++], widened_ && isHalf(*type) ? at::kFloat : *type);
+      auto tensor = toAtTensor(inputs[next++], widened_ && isHalf(*type) ? at::kFloat : *type);
       if (!tensor)
         return tensor.takeError();
       // A package has no inputs without dimensions.
@@ -433,11 +430,11 @@ private:
     }
     if (spec.kind != exported::OutputSpec::Kind::User || output.isNone())
       return Error::success();
-    at::Tensor tensor =
-        output.isTensor() ? output.toTensor()
-                          : at::scalar_tensor(output.toScalar(), output.isInt()    ? at::kLong
-                                                                 : output.isBool() ? at::kBool
-                                                                                   : at::kDouble);
+    at::Tensor tensor = output.isTensor()
+                            ? output.toTensor()
+                            : at::scalar_tensor(output.toScalar(), output.isInt()    ? at::kLong
+                                                                   : output.isBool() ? at::kBool
+                                                                                     : at::kDouble);
     auto data = fromAtTensor(tensor);
     if (!data)
       return data.takeError();

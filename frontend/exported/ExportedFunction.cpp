@@ -315,9 +315,8 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
     }
     case OutputKind::BufferMutation:
     case OutputKind::ParameterMutation: {
-      exported::InputSpec buffer{spec.kind == OutputKind::BufferMutation
-                                     ? SpecKind::Buffer
-                                     : SpecKind::Parameter,
+      exported::InputSpec buffer{spec.kind == OutputKind::BufferMutation ? SpecKind::Buffer
+                                                                         : SpecKind::Parameter,
                                  spec.target, true};
       const ExportedModel::Place *place = model_.find(buffer);
       if (!place)

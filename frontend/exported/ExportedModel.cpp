@@ -38,7 +38,8 @@ Error ExportedModel::addAttribute(const std::string &path, const at::Tensor &ten
     if (it == modules_.end()) {
       if (module.hasattr(name.str()))
         return clash();
-      torch::jit::Module child(c10::QualifiedName("__torch__.Exported"), module._ivalue()->compilation_unit(),
+      torch::jit::Module child(c10::QualifiedName("__torch__.Exported"),
+                               module._ivalue()->compilation_unit(),
                                /*shouldMangle=*/true);
       module.register_module(name.str(), child);
       it = modules_.emplace(at, child).first;
@@ -53,7 +54,7 @@ Error ExportedModel::addAttribute(const std::string &path, const at::Tensor &ten
   else
     module.register_buffer(last, tensor);
   (isConstant ? constants_ : weights_)[path] = {module._ivalue(),
-                                               module._ivalue()->type()->getAttributeSlot(last)};
+                                                module._ivalue()->type()->getAttributeSlot(last)};
   return Error::success();
 }
 
@@ -70,7 +71,8 @@ Error ExportedModel::addTensors(const std::map<std::string, ExportedTensor> &ten
     if (!dtype)
       continue; // problemOf() says so where it is needed
     bool empty = llvm::is_contained(one.sizes, 0);
-    at::Tensor tensor = at::empty(empty ? at::IntArrayRef(one.sizes) : at::IntArrayRef({0}), *dtype);
+    at::Tensor tensor =
+        at::empty(empty ? at::IntArrayRef(one.sizes) : at::IntArrayRef({0}), *dtype);
     if (!empty) {
       at::Tensor &bytes = storages_[one.storage.get()];
       if (!bytes.defined())
@@ -103,8 +105,8 @@ Expected<std::shared_ptr<const ExportedModel>> ExportedModel::load(llvm::StringR
   at::NoGradGuard noGrad;
   model->root_.emplace("__torch__.Exported");
   for (bool constants : {false, true})
-    if (Error error = model->addTensors(constants ? model->data_.constants : model->data_.weights,
-                                        constants))
+    if (Error error =
+            model->addTensors(constants ? model->data_.constants : model->data_.weights, constants))
       return addContext(std::move(error), path);
   return std::shared_ptr<const ExportedModel>(std::move(model));
 }
@@ -129,8 +131,7 @@ std::string ExportedModel::problemOf(const exported::InputSpec &spec) const {
     auto it = tensors->find(spec.target);
     if (it == tensors->end())
       continue;
-    return it->second.problem.empty() ? "LibTorch has no elements of its type"
-                                      : it->second.problem;
+    return it->second.problem.empty() ? "LibTorch has no elements of its type" : it->second.problem;
   }
   return "the archive does not hold it; export the model with its weights, and save it again";
 }

@@ -77,8 +77,7 @@ private:
     std::optional<unsigned> parent;
     StringRef name = path;
     if (!path.empty()) {
-      auto [above, last] =
-          name.contains('.') ? name.rsplit('.') : std::pair(StringRef(), name);
+      auto [above, last] = name.contains('.') ? name.rsplit('.') : std::pair(StringRef(), name);
       parent = moduleAt(above.str());
       name = last;
     }
@@ -177,8 +176,7 @@ private:
         continue;
       if (other->kind == Argument::Kind::Int || other->kind == Argument::Kind::Float)
         return other->kind == Argument::Kind::Int ? double(other->integer) : other->number;
-      for (auto [spec, input] :
-           llvm::zip(model_.program().inputs, model_.program().graph.inputs))
+      for (auto [spec, input] : llvm::zip(model_.program().inputs, model_.program().graph.inputs))
         if (input.text == other->text)
           if (at::Tensor tensor = model_.tensorOf(spec); tensor.defined() && tensor.numel() == 1)
             return tensor.item<double>();

@@ -51,8 +51,8 @@ void ModuleCalls::findCalls(const exported::Graph &graph) {
           given.push_back(&one);
       if (wanted == bordered_.end() && given.empty())
         continue;
-      auto [it, isNew] = numberOf.try_emplace({depth, (entry.call + "," + entry.path).str()},
-                                              calls_.size());
+      auto [it, isNew] =
+          numberOf.try_emplace({depth, (entry.call + "," + entry.path).str()}, calls_.size());
       if (isNew) {
         calls_.push_back({.module = *module,
                           .number = unsigned(calls_.size()),
@@ -147,11 +147,12 @@ Val ModuleCalls::give(Engine &engine, const mil::GivenParameter &parameter) {
   at::Tensor tensor =
       at::empty(at::IntArrayRef(shape.data(), shape.size()), givenType(parameter.value.dtype()));
   std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(tensor.mutable_data_ptr()));
-  return engine.makeKnown(
-      {std::move(tensor), /*fromWeight=*/true, mil::Origin::parameter({path})}, path);
+  return engine.makeKnown({std::move(tensor), /*fromWeight=*/true, mil::Origin::parameter({path})},
+                          path);
 }
 
-std::optional<Val> ModuleCalls::parameter(Engine &engine, const exported::InputSpec &spec, bool isRead) {
+std::optional<Val> ModuleCalls::parameter(Engine &engine, const exported::InputSpec &spec,
+                                          bool isRead) {
   at::Tensor tensor = model_.tensorOf(spec);
   for (const mil::GivenParameter &parameter : given_) {
     const mil::TensorData *own = tree_[parameter.module].find(parameter.name);

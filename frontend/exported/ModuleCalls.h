@@ -3,8 +3,8 @@
 //
 //   node                       stack
 //   addmm(x, p_fc_weight)      Model; encoder; encoder.fc
-//   view(addmm)                Model; encoder; encoder.fc      what goes in is x, what comes out view
-//   relu(view)                 Model; encoder
+//   view(addmm)                Model; encoder; encoder.fc      what goes in is x, what comes out
+//   view relu(view)                 Model; encoder
 //
 // Of modules that adapters want marked (mil/ModuleTree.h), what goes in and out is; parameters that
 // are given take the place of the model's.
@@ -42,8 +42,8 @@ private:
     unsigned module = 0, number = 0;
     const mil::BorderedModule *bordered = nullptr;
     std::vector<const mil::GivenParameter *> given = {};
-    size_t first = 0, last = 0;                 ///< nodes
-    std::vector<std::string> inputs = {}, outputs = {}; ///< names that go in and come out
+    size_t first = 0, last = 0;                           ///< nodes
+    std::vector<std::string> inputs = {}, outputs = {};   ///< names that go in and come out
     std::vector<std::pair<std::string, Val>> hidden = {}; ///< what names stood for before the call
   };
   void findCalls(const exported::Graph &graph);

@@ -70,9 +70,7 @@ std::string describeTrace(StringRef trace) {
 
 class Places::Table : public mil::SourceTable {
 public:
-  std::string describe(uint64_t position) const override {
-    return describeTrace(traces[position]);
-  }
+  std::string describe(uint64_t position) const override { return describeTrace(traces[position]); }
   std::vector<std::string> traces;
 };
 

@@ -32,7 +32,7 @@ public:
 private:
   class Table;
   std::shared_ptr<Table> table_;
-  llvm::StringMap<uint64_t> known_; ///< traces
+  llvm::StringMap<uint64_t> known_;    ///< traces
   llvm::StringMap<mil::Name> modules_; ///< innermost paths by stack
 };
 

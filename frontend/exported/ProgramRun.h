@@ -104,12 +104,12 @@ protected:
     if (auto optional = type ? type->cast<c10::OptionalType>() : nullptr)
       type = optional->getElementType();
     auto listType = type ? type->cast<c10::ListType>() : nullptr;
-    bool isOne = argument.kind == Kind::Int || argument.kind == Kind::Float ||
-                 argument.kind == Kind::Bool;
+    bool isOne =
+        argument.kind == Kind::Int || argument.kind == Kind::Float || argument.kind == Kind::Bool;
     if (listType && isOne) // one number for all axes
-      return list(listType->getElementType(),
-                  Values(std::max(count.value_or(1), 1),
-                         convert(argument, listType->getElementType())));
+      return list(
+          listType->getElementType(),
+          Values(std::max(count.value_or(1), 1), convert(argument, listType->getElementType())));
     switch (argument.kind) {
     case Kind::None:
       return constant(c10::IValue());
@@ -226,8 +226,8 @@ private:
     // Python takes a number for a tensor; operators have overloads of their own for it.
     for (const exported::NamedArgument &input : node.inputs)
       for (const c10::Argument &argument : op->schema().arguments())
-        if (argument.name() == input.name &&
-            argument.type()->kind() == c10::TypeKind::TensorType && isNumber(input.value))
+        if (argument.name() == input.name && argument.type()->kind() == c10::TypeKind::TensorType &&
+            isNumber(input.value))
           if (auto twin = scalarTwin(op->schema(), input.name)) {
             op = std::move(twin);
             break;
@@ -346,7 +346,8 @@ private:
   /// Of the arguments from `index` on, lists spread out.
   Values operandsFrom(const exported::Node &node, size_t index) {
     Values operands;
-    for (const exported::NamedArgument &input : llvm::drop_begin(node.inputs, std::min(index, node.inputs.size())))
+    for (const exported::NamedArgument &input :
+         llvm::drop_begin(node.inputs, std::min(index, node.inputs.size())))
       if (input.name.empty())
         addOperands(input.value, operands);
     return operands;
@@ -466,8 +467,8 @@ private:
           columns[k].push_back(results[states + k]);
       }
       for (Values &column : columns)
-        carried.push_back(one("aten::stack", "",
-                              {list(c10::TensorType::get(), std::move(column)), integer(0)}));
+        carried.push_back(
+            one("aten::stack", "", {list(c10::TensorType::get(), std::move(column)), integer(0)}));
       return carried;
     }
     // A place for each turn's results, which the loop writes to.
@@ -491,8 +492,7 @@ private:
     return after;
   }
 
-  V placeFor(const exported::Graph &body, const Argument &output,
-             const V &length) {
+  V placeFor(const exported::Graph &body, const Argument &output, const V &length) {
     auto meta = output.kind == Kind::Name ? body.tensors.find(output.text) : body.tensors.end();
     auto type = meta == body.tensors.end() ? std::nullopt : exportedScalarType(meta->second.dtype);
     if (!type)
@@ -505,8 +505,9 @@ private:
       sizes.push_back(constant(c10::IValue(*size.number)));
     }
     return one("aten::zeros", "",
-               {list(c10::IntType::get(), std::move(sizes)), constant(c10::IValue(int64_t(scalarType(*type)))),
-                constant(c10::IValue()), constant(c10::IValue()), constant(c10::IValue())});
+               {list(c10::IntType::get(), std::move(sizes)),
+                constant(c10::IValue(int64_t(scalarType(*type)))), constant(c10::IValue()),
+                constant(c10::IValue()), constant(c10::IValue())});
   }
 
   Frame *frame_ = nullptr;

@@ -146,7 +146,8 @@ public:
   Compiler &operator=(Compiler &&) noexcept;
   ~Compiler();
 
-  /// Adds a function made of a TorchScript file. The file is opened now, to see that it has the
+  /// Adds a function made of a TorchScript file or an archive of torch.export ("m.pt2", or
+  /// "m.pt2:NAME" of several models). The file is opened now, to see that it has the
   /// method and that this takes the inputs, and again by write(); it stays as it is until that
   /// returns. <plait/torch.h> has add() for modules in memory. Throws where the file cannot be
   /// opened, an option cannot be, or the name is taken; the compiler is then as before.

@@ -68,10 +68,10 @@ struct Verification {
   std::vector<std::string> random;
 };
 
-/// Runs `function` ("" is the default function) in the interpreter and the TorchScript file
-/// `against` in LibTorch, on the same inputs: what `plait verify` does. Throws where they cannot be
-/// compared; a difference is no exception. Any thread; LibTorch's own settings, such as its number
-/// of threads, are the process's.
+/// Runs `function` ("" is the default function) in the interpreter and the model of the file
+/// `against` (compile.h) in LibTorch, on the same inputs: what `plait verify` does. Throws where
+/// they cannot be compared; a difference is no exception. Any thread; LibTorch's own settings, such
+/// as its number of threads, are the process's.
 PLAIT_API Verification verify(const Program &program, const std::string &function,
                               const std::string &against, const VerifyOptions &options = {});
 

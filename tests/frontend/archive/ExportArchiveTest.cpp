@@ -132,8 +132,9 @@ TEST_F(ExportArchiveTest, DeflatedAndUnalignedWeightsAreCopied) {
 /// What torch 2.8 and before put in place of raw bytes.
 TestZip pickled() {
   TestZip zip;
-  zip.records = {{.name = "w/data.pkl", .data = dictOp(textOp("a.w") + tensorOp(0, {2, 2}, {2, 1}))},
-                 {.name = "w/data/7", .data = std::string(16, '\2')}};
+  zip.records = {
+      {.name = "w/data.pkl", .data = dictOp(textOp("a.w") + tensorOp(0, {2, 2}, {2, 1}))},
+      {.name = "w/data/7", .data = std::string(16, '\2')}};
   return zip;
 }
 
@@ -235,16 +236,18 @@ TEST_F(ExportArchiveTest, DamagedPrograms) {
 TEST_F(ExportArchiveTest, DeepPrograms) {
   std::string inner = R"({"inputs": [], "outputs": [], "nodes": [], "tensor_values": {}})";
   for (int i = 0; i < 6; ++i)
-    inner = R"({"inputs": [], "outputs": [], "tensor_values": {}, "nodes": [{"target": "t", "outputs": [],
+    inner =
+        R"({"inputs": [], "outputs": [], "tensor_values": {}, "nodes": [{"target": "t", "outputs": [],
       "inputs": [{"name": "", "arg": {"as_graph": {"name": "g", "graph": )" +
-            inner + "}}}]}]}";
+        inner + "}}}]}]}";
   EXPECT_THAT(problem(raw(with(program, "{\"as_new_kind\": [1]}",
                                "{\"as_graph\": {\"name\": \"g\", \"graph\": " + inner + "}}"))),
               testing::AnyOf(HasSubstr("graphs stand within graphs"), HasSubstr("levels deep")));
 }
 
 TEST_F(ExportArchiveTest, OtherArchives) {
-  TestZip none = raw(), format = raw(), order = raw(), name = raw(), damaged = raw(), compiled = raw();
+  TestZip none = raw(), format = raw(), order = raw(), name = raw(), damaged = raw(),
+          compiled = raw();
   none.records.erase(none.records.begin() + 2);
   EXPECT_THAT(problem(none), HasSubstr("no program; write it with torch.export.save"));
   compiled.records[2] = {.name = "m/data/aotinductor/model/wrapper.so", .data = "x"};
