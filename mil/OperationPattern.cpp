@@ -1,6 +1,7 @@
 // Patterns are held against kinds, operators, names and paths of an operation.
 #include "mil/OperationPattern.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
 namespace plait::mil {
@@ -60,13 +61,16 @@ Expected<OperationPattern> OperationPattern::parse(StringRef text) {
   text = text.trim();
   auto [what, module] = text.split(" at ");
   what = what.rtrim();
+  bool isName = what.consume_front("%");
   module = module.trim();
   if (what.empty())
     return makeError("'{0}': the name of an operation, a parameter or a module is wanted", text);
   if (what.find_first_of(" \t") != StringRef::npos ||
       module.find_first_of(" \t") != StringRef::npos)
     return makeError("'{0}': 'OPERATION at MODULE' is wanted, or one name", text);
-  bool placed = text.size() > what.size();
+  bool placed = text.contains(" at ");
+  if (isName && placed)
+    return makeError("'{0}': a result's name says its place; leave out what is behind it", text);
   if (placed) {
     auto path = Path::parse(module);
     if (!path)
@@ -81,10 +85,14 @@ Expected<OperationPattern> OperationPattern::parse(StringRef text) {
   }
   pattern.text_ = text.str();
   pattern.whatLength_ = what.size();
+  pattern.isName_ = isName;
   return pattern;
 }
 
 bool OperationPattern::matches(const Op &op) const {
+  if (isName_)
+    return llvm::any_of(op.results(),
+                        [&](const auto &result) { return what_->matches(result->name); });
   auto isOperation = [&] {
     return what() == op.info().name || (op.location && op.location.op() == what());
   };
@@ -92,9 +100,6 @@ bool OperationPattern::matches(const Op &op) const {
     return op.location && module_->covers(op.location.module()) && (!what_ || isOperation());
   if (isOperation() || (op.location && what_->covers(op.location.module())))
     return true;
-  for (const auto &result : op.results())
-    if (what_->matches(result->name))
-      return true;
   for (const Operand &operand : op.operands())
     if (const TensorData *tensor = constTensor(operand))
       for (const std::string &path : parametersOf(*tensor))

@@ -4,11 +4,11 @@
 //   aten::pow                everything that was lowered from this operator of PyTorch
 //   layers.*.norm            every operation of these modules, and of the modules in them
 //   layers.*.fc1.weight      every operation that takes one of these parameters
-//   layers_0_norm_mul        the operation whose result has this name
+//   %layers_0_norm_mul       the operation whose result has this name
 //   square at layers.*.norm  the operations of this kind or operator in these modules
 //   * at layers.**.mlp       all operations there
 //
-//   pattern := what [' at ' path]
+//   pattern := what [' at ' path] | '%' part
 //   path    := part ('.' part)*     `**` stands for any number of parts
 //   part    := text in which `*` stands for any characters but the dot, and `?` for one of them
 #pragma once
@@ -47,6 +47,7 @@ private:
   size_t whatLength_ = 0;
   std::optional<Path> what_;   ///< as a path; nothing of `*`
   std::optional<Path> module_; ///< behind `at`
+  bool isName_ = false;        ///< of a result
 };
 
 } // namespace plait::mil

@@ -25,14 +25,13 @@ namespace {
 Value *squaredOnce(Value *square) {
   Captures c{};
   auto operand = value(0);
-  if (!square->hasOneUse() || !match(square,
-                                     either(unary(OpKind::square, operand),
-                                            either(binary(OpKind::mul, operand, operand),
-                                                   binary(OpKind::pow, operand, splat(2)))),
-                                     c))
+  if (!square->hasOneUse() ||
+      !match(square,
+             either(unary(OpKind::square, operand), either(binary(OpKind::mul, operand, operand),
+                                                           binary(OpKind::pow, operand, splat(2)))),
+             c))
     return nullptr;
-  return c[0]->type.isTensor() && c[0]->type == square->type &&
-                 isFloat(c[0]->type.dtype())
+  return c[0]->type.isTensor() && c[0]->type == square->type && isFloat(c[0]->type.dtype())
              ? c[0]
              : nullptr;
 }
@@ -73,7 +72,8 @@ Value *normFor(Op &root) {
     return nullptr;
   Builder builder = Builder::before(&root);
   if (reduction->is(OpKind::reduce_sum_square))
-    return reduceLike(builder, OpKind::reduce_l2_norm, (*reduction)[reduce_sum_square::x], *reduction);
+    return reduceLike(builder, OpKind::reduce_l2_norm, (*reduction)[reduce_sum_square::x],
+                      *reduction);
   if (!reduction->is(OpKind::reduce_mean))
     return nullptr;
   Value *x = squaredOnce((*reduction)[reduce_mean::x]);
@@ -111,8 +111,8 @@ bool fuseReductions(Program &program, PassContext &context) {
     if (!x || !count)
       return;
     Builder builder = Builder::before(&op);
-    replace(op, builder.emit(OpKind::square,
-                             {{square::x, rootMeanSquare(builder, x, op, *count)}}));
+    replace(op,
+            builder.emit(OpKind::square, {{square::x, rootMeanSquare(builder, x, op, *count)}}));
   });
   return changed;
 }

@@ -280,13 +280,13 @@ private:
                          *half.saturated, std::copysign(65504, *half.saturated));
       if (half.vanished)
         context_.warning("function {0}: constant '{1}'{2} holds {3:.2g}, which is 0 in fp16: it "
-                         "becomes {4:.2g}; --keep-fp32 '{5}' keeps it",
+                         "becomes {4:.2g}; --keep-fp32 '%{5}' keeps it",
                          value->block()->function()->name, value->name, place(*user),
                          *half.vanished, std::copysign(0x1p-24, *half.vanished),
                          user->result()->name);
       if (half.inexact)
         context_.warning("function {0}: constant '{1}'{2} holds the whole number {3:.0f}, which "
-                         "fp16 rounds; --keep-fp32 '{4}' keeps it",
+                         "fp16 rounds; --keep-fp32 '%{4}' keeps it",
                          value->block()->function()->name, value->name, place(*user), *half.inexact,
                          user->result()->name);
       constants_.insert(def);
@@ -354,7 +354,7 @@ private:
   llvm::DenseMap<Value *, Value *> halves_; ///< the fp16 form of a value that is no constant
   llvm::DenseMap<RoleKey, Value *> constantHalves_;
   llvm::DenseMap<RoleKey, std::optional<HalfConstant>> narrowed_;
-  llvm::DenseSet<const Op *> exact_;    ///< kept in fp32
+  llvm::DenseSet<const Op *> exact_; ///< kept in fp32
   llvm::DenseMap<const Value *, std::optional<double>> largestBeyond_;
   llvm::DenseSet<const Value *> large_; ///< may lie beyond fp16, and stay in fp32
   std::vector<Op *> casts_;

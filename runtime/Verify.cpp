@@ -451,9 +451,9 @@ Error Verification::step(unsigned draw, unsigned number) {
   return Error::success();
 }
 
-Expected<std::vector<OutputReport>>
-Verification::calibrate(llvm::ArrayRef<NamedTensor> inputs, std::vector<TensorData> expected,
-                        unsigned draw) {
+Expected<std::vector<OutputReport>> Verification::calibrate(llvm::ArrayRef<NamedTensor> inputs,
+                                                            std::vector<TensorData> expected,
+                                                            unsigned draw) {
   auto noise = Noise::create(function_, options_.compute, options_.weights);
   if (!noise)
     return noise.takeError();

@@ -141,7 +141,7 @@ patternsOf(const Program &program, const llvm::DenseSet<const Op *> &chosen) {
     if (!module.empty())
       for (const std::string &path : {withoutNumbers(module), module.str()})
         candidates.push_back(fmt::format("{0} at {1}", op->info().name, path));
-    candidates.push_back(op->result()->name.str());
+    candidates.push_back("%" + op->result()->name.str());
     for (const std::string &candidate : candidates) {
       auto pattern = mil::OperationPattern::parse(candidate);
       if (!pattern) { // a name that is no pattern

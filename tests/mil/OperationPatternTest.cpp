@@ -35,12 +35,13 @@ protected:
 
 TEST_F(Patterns, ByKindOperatorNameModuleAndParameter) {
   for (const char *pattern : {"square", "aten::pow", "layers.*.norm", "layers.*", "layers",
-                              "**.norm", "layers_3_norm_square", "layers_3_*",
+                              "**.norm", "%layers_3_norm_square", "%layers_3_*",
                               "square at layers.*.norm", "aten::pow at layers.3", "* at **.norm"}) {
     EXPECT_TRUE(matches(pattern, square_)) << pattern;
   }
-  for (const char *pattern : {"pow", "norm", "layers.*.fc", "layer", "square at layers.*.fc",
-                              "mul at layers.*.norm", "layers.*.norm.weight", "*.*.*.*"})
+  for (const char *pattern :
+       {"pow", "norm", "layers_3_norm_square", "%square", "layers.*.fc", "layer",
+        "square at layers.*.fc", "mul at layers.*.norm", "layers.*.norm.weight", "*.*.*.*"})
     EXPECT_FALSE(matches(pattern, square_)) << pattern;
   EXPECT_TRUE(matches("layers.*.fc.weight", linear_));
   EXPECT_TRUE(matches("**.weight", linear_));
@@ -54,7 +55,9 @@ TEST_F(Patterns, Refusals) {
   };
   EXPECT_THAT(refusal(""), HasSubstr("is wanted"));
   EXPECT_THAT(refusal("layers..norm"), HasSubstr("is empty"));
-  EXPECT_THAT(refusal("square at "), HasSubstr("is empty"));
+  EXPECT_THAT(refusal("square at "), HasSubstr("OPERATION at MODULE"));
+  EXPECT_THAT(refusal("square at .norm"), HasSubstr("is empty"));
+  EXPECT_THAT(refusal("%y at layers"), HasSubstr("leave out what is behind it"));
   EXPECT_THAT(refusal("square in layers"), HasSubstr("OPERATION at MODULE"));
   EXPECT_THAT(refusal("layers.[3"), HasSubstr("layers.[3"));
 }
