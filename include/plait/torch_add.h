@@ -14,6 +14,8 @@
 #include <plait/torch.h>
 
 #ifdef PLAIT_CXX20
+#include <initializer_list>
+
 namespace plait {
 inline namespace v0 {
 namespace detail {
@@ -350,7 +352,15 @@ void addFunction(Compiler &compiler, const std::string &name, F &function,
 template <typename M>
   requires(std::is_base_of_v<torch::jit::Module, std::remove_cvref_t<M>>)
 void add(Compiler &compiler, const std::string &name, M &&module,
-         const std::vector<at::Tensor> &examples, FunctionOptions options = {}) {
+         std::initializer_list<at::Tensor> examples, FunctionOptions options = {}) {
+  addScript(compiler, name, module, examples, std::move(options));
+}
+// Not one function over a vector: GCC would make one of braces that are meant for FunctionOptions.
+template <typename M, typename Examples>
+  requires(std::is_base_of_v<torch::jit::Module, std::remove_cvref_t<M>> &&
+           std::is_same_v<std::vector<at::Tensor>, std::remove_cvref_t<Examples>>)
+void add(Compiler &compiler, const std::string &name, M &&module, Examples &&examples,
+         FunctionOptions options = {}) {
   addScript(compiler, name, module, examples, std::move(options));
 }
 
