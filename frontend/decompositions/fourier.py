@@ -246,6 +246,9 @@ def fft_sizes(self, x: Tensor, s: Optional[List[int]], axes: List[int], lastIsOn
 
 def fft_all(self, x: Tensor, s: Optional[List[int]], dim: Optional[List[int]], norm: Optional[str], forward: bool) -> Tensor:
     axes = self.fft_axes(x, s, dim)
+    if len(axes) == 0 and not x.is_complex():
+        real = x if x.is_floating_point() else x.to(6)
+        return torch.complex(real, torch.zeros_like(real))
     sizes = self.fft_sizes(x, s, axes, False)
     for i in range(len(axes)):
         x = self.fft_any(x, sizes[i], axes[i], norm, forward)

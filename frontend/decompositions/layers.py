@@ -276,8 +276,10 @@ def norm_except_dim(self, v: Tensor, pow: int, dim: int) -> Tensor:
         return torch.linalg_vector_norm(v, pow)
     axes: List[int] = []
     for d in range(v.dim()):
-        if d != dim:
+        if d != dim and d != dim + v.dim():
             axes.append(d)
+    if len(axes) == 0:
+        return v.abs()
     return torch.linalg_vector_norm(v, pow, axes, True)
 
 

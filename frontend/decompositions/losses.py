@@ -94,6 +94,8 @@ def cosine_embedding_loss(self, a: Tensor, b: Tensor, target: Tensor, margin: fl
 
 # aten::hinge_embedding_loss
 def hinge_embedding_loss(self, x: Tensor, target: Tensor, margin: float, reduction: int) -> Tensor:
+    if not x.is_floating_point():
+        raise AssertionError("distances of integers; convert them to floating point first")
     zeros = torch.zeros_like(x)
     apart = torch.where(target != 1, (margin - x).clamp_min(0.0), zeros)
     return self.loss_reduce(apart + torch.where(target != -1, x, zeros), reduction)

@@ -143,11 +143,6 @@ def unfold_copy(self, x: Tensor, dimension: int, size: int, step: int) -> Tensor
     return x.unfold(dimension, size, step).clone()
 
 
-# aten::_stack
-def stack_of(self, tensors: List[Tensor], dim: int) -> Tensor:
-    return torch.stack(tensors, dim)
-
-
 # aten::flatten_dense_tensors
 def flatten_dense_tensors(self, tensors: List[Tensor]) -> Tensor:
     flat: List[Tensor] = []

@@ -58,6 +58,8 @@ static Handled isComplex(ViewCall &c) {
   return one(c10::IValue(at::isComplexType(c.self->dtype())));
 }
 static Handled never(ViewCall &) { return one(c10::IValue(false)); }
+/// No gradient is recorded, and so nothing is derived from something else.
+static Handled isLeaf(ViewCall &) { return one(c10::IValue(true)); }
 
 } // namespace properties
 
@@ -81,9 +83,10 @@ void registerProperties(Table &table) {
   table.addValues({"prim::is_cuda", "prim::is_quantized", "prim::is_sparse", "prim::is_sparse_csr",
                    "prim::is_mkldnn", "prim::is_mps", "prim::is_vulkan", "prim::is_meta",
                    "prim::is_xpu", "prim::is_nested", "prim::is_ipu", "prim::is_xla",
-                   "prim::is_ort", "prim::is_maia", "aten::is_leaf", "prim::requires_grad",
-                   "aten::is_conj", "aten::is_neg", "aten::is_inference"},
+                   "prim::is_ort", "prim::is_maia", "prim::requires_grad", "aten::is_conj",
+                   "aten::is_neg", "aten::is_inference"},
                   ofTensor<never>);
+  table.addValues({"aten::is_leaf"}, ofTensor<isLeaf>);
 }
 
 } // namespace plait::frontend

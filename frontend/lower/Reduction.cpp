@@ -158,6 +158,10 @@ template <OpKind Kind> void lowerQuantifier(Call &c) {
   if (c.failed())
     return;
   at::ScalarType dtype = x.dtype == at::kByte ? at::kByte : at::kBool;
+  // An empty list of axes reduces nothing here, unlike in a sum.
+  auto given = c.schema().overload_name() == "dims" ? c.val("dim").list() : nullptr;
+  if (given && given->values.empty())
+    return c.result(c.cast(c.cast(x, at::kBool), dtype));
   Axes axes = axesOf(c, x.rank());
   bool keep = keepsDims(c);
   x = c.cast(x, at::kBool);

@@ -119,8 +119,7 @@ TEST(Shapes, Joins) {
   checkAll({"torch.block_diag([x, y, x[0]])", "torch.cartesian_prod([x[0], y[0], x[1]])",
             "torch.combinations(x[0], 2)", "torch.combinations(x[0], 3, True)",
             "torch.pad_sequence([x, y], True, 0.5)",
-            "torch.pad_sequence([x, y], False, 0.0, 'left')", "torch._stack([x, x])",
-            "torch.flatten_dense_tensors([x, y])",
+            "torch.pad_sequence([x, y], False, 0.0, 'left')", "torch.flatten_dense_tensors([x, y])",
             "torch.unflatten_dense_tensors(x.flatten(), [x[0], x[1]])"},
            {randn({2, 4}), randn({3, 4})});
 }
