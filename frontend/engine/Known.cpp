@@ -184,6 +184,9 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
       known = recipe();
     if (!known)
       return std::nullopt;
+    // Memory for other devices is none of the compiler's; without one, LibTorch dies of it.
+    if (named && schema.arguments()[i].name() == "pin_memory")
+      known = c10::IValue();
     stack.push_back(std::move(*known));
   }
   auto operation = torch::jit::findOperatorFor(schema.operator_name());
