@@ -17,7 +17,7 @@ namespace plait::compress {
 namespace {
 
 constexpr size_t kVectorsOfAPiece = 1 << 13;
-constexpr unsigned kSteps = 40, kSeeds = 2;
+constexpr unsigned kSteps = 25, kSeeds = 2;
 
 class Lloyd {
 public:
@@ -40,23 +40,34 @@ public:
 
   /// The nearest entry of each vector, and the sum of squared distances.
   Error assign(llvm::ArrayRef<float> entries) {
+    // By dimension, and in eights: distances to several entries at once.
+    constexpr unsigned lanes = 8;
+    unsigned padded = (count_ + lanes - 1) / lanes * lanes;
+    std::vector<float> turned(size_t(padded) * dimension_, 1e30f);
+    for (unsigned code = 0; code < count_; ++code)
+      for (unsigned d = 0; d < dimension_; ++d)
+        turned[d * padded + code] = entries[code * dimension_ + d];
     size_t pieces = (size_ + kVectorsOfAPiece - 1) / kVectorsOfAPiece;
     std::vector<double> errors(pieces);
     Error error = parallelFor(threads_, pieces, [&](unsigned, size_t piece) -> Error {
       size_t end = std::min(size_, (piece + 1) * kVectorsOfAPiece);
+      float distances[256];
       for (size_t i = piece * kVectorsOfAPiece; i < end; ++i) {
-        const float *vector = vectors_.data() + i * dimension_;
-        float least = std::numeric_limits<float>::infinity();
-        for (unsigned code = 0; code < count_; ++code) {
-          const float *entry = entries.data() + code * dimension_;
-          float distance = 0;
-          for (unsigned d = 0; d < dimension_; ++d)
-            distance += (vector[d] - entry[d]) * (vector[d] - entry[d]);
-          if (distance < least) {
-            least = distance;
-            codes_[i] = uint8_t(code);
-          }
+        std::fill_n(distances, padded, 0.f);
+        for (unsigned d = 0; d < dimension_; ++d) {
+          float value = vectors_[i * dimension_ + d];
+          const float *entry = turned.data() + d * padded;
+          for (unsigned code = 0; code < padded; ++code)
+            distances[code] += (value - entry[code]) * (value - entry[code]);
         }
+        float lowest[lanes];
+        std::copy_n(distances, lanes, lowest);
+        for (unsigned code = lanes; code < padded; code += lanes)
+          for (unsigned lane = 0; lane < lanes; ++lane)
+            lowest[lane] =
+                distances[code + lane] < lowest[lane] ? distances[code + lane] : lowest[lane];
+        float least = *std::min_element(lowest, lowest + lanes);
+        codes_[i] = uint8_t(std::find(distances, distances + count_, least) - distances);
         distances_[i] = least;
         errors[piece] += double(least);
       }
