@@ -89,7 +89,7 @@ Val Engine::part(const Val::TensorPtr &tensor, unsigned which) {
 
 Val Engine::asTensor(const Val &val) {
   if (auto number = val.number()) {
-    at::ScalarType dtype = number->kind == c10::TypeKind::FloatType  ? at::kDouble
+    at::ScalarType dtype = number->kind == c10::TypeKind::FloatType  ? at::kFloat
                            : number->kind == c10::TypeKind::BoolType ? at::kBool
                                                                      : at::kLong;
     return makeTensor(number->value, dtype);
@@ -97,8 +97,12 @@ Val Engine::asTensor(const Val &val) {
   if (auto dim = val.dim())
     return makeDimTensor(*dim, at::kLong);
   if (val.known() && val.known()->isScalar()) {
+    // A number widens no tensor: a 0-d one in single precision does not either.
     c10::Scalar scalar = val.known()->toScalar();
-    return makeKnown({at::scalar_tensor(scalar, scalar.type())});
+    at::ScalarType dtype = scalar.isComplex()         ? at::kComplexFloat
+                           : scalar.isFloatingPoint() ? at::kFloat
+                                                      : scalar.type();
+    return makeKnown({at::scalar_tensor(scalar, dtype)});
   }
   return val;
 }

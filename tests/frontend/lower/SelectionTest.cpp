@@ -53,11 +53,15 @@ TEST(Selections, UniqueValues) {
 TEST(Selections, PackedSequences) {
   // Weights of a layer of 4 inputs and 3 outputs for each of n gates, in both directions.
   auto run = [](const std::string &kind, int64_t gates, const std::string &state) {
-    std::vector<at::Tensor> inputs{randn({5, 3, 4}), ints({5, 3, 2}), randn({gates * 3, 4}),
-                                   randn({gates * 3, 3}), randn({2, 3, 3})};
-    check("def forward(self, x: Tensor, n: Tensor, w: Tensor, u: Tensor, h: Tensor):\n"
-          "  data, sizes = torch._pack_padded_sequence(x, n, False)\n"
-          "  r = torch." +
+    std::vector<at::Tensor> inputs{randn({5, 3, 4}), ints({5, 3, 2}), randn({2, 3, 3})};
+    std::string rows = std::to_string(gates * 3);
+    check("def forward(self, x: Tensor, n: Tensor, h: Tensor):\n"
+          "  w = torch.sin(torch.arange(" +
+              rows + " * 4).reshape(" + rows + ", 4) * 1.0)\n  u = torch.cos(torch.arange(" + rows +
+              " * 3).reshape(" + rows +
+              ", 3) * 1.0)\n"
+              "  data, sizes = torch._pack_padded_sequence(x, n, False)\n"
+              "  r = torch." +
               kind + "(data, sizes, " + state +
               ", [w, u, w * 0.5, u * 0.5], False, 1, 0.0, False, True)\n"
               "  return torch._pad_packed_sequence(r[0], sizes, False, 0.5, 5), r[1:]",
