@@ -12,6 +12,8 @@
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
 
+#include "llvm/ADT/ScopeExit.h"
+
 #include <ATen/Functions.h>
 
 namespace plait::frontend {
@@ -132,6 +134,13 @@ bool Engine::takesComplex(const c10::FunctionSchema &schema, Arguments arguments
 
 Engine::Handled Engine::decompose(llvm::StringRef function, const c10::FunctionSchema &schema,
                                   std::vector<Val> arguments) {
+  // One that calls its own operator counts on LibTorch to run that, which needs known arguments.
+  static thread_local std::vector<std::string> active;
+  if (llvm::count(active, function) > 1)
+    throw Refusal("its sizes must be known while compiling; give the input's dimensions without a "
+                  "range");
+  active.push_back(function.str());
+  auto leave = llvm::make_scope_exit([] { active.pop_back(); });
   size_t before = problems_.size();
   Val result = runDecomposition(*this, function, schema.name(), std::move(arguments));
   if (problems_.size() > before || hasPoison(result))
