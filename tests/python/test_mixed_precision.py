@@ -268,7 +268,6 @@ MODELS = {
     "long sum": (LongSum, [normal(1, 3000, 16)]),
     "offset": (Offset, [normal(4, 512)]),
     "squared relu": (SquaredRelu, [normal(1, 12, 32)]),
-    "large embedding": (LargeEmbedding, [torch.arange(12)[None]]),
     "predicted pitch": (PredictedPitch, [normal(1, 4, 2000)]),
     "learned angle": (LearnedAngle, [normal(4, 64)]),
     "rare chance": (RareChance, [normal(4, 16)]),
@@ -276,6 +275,7 @@ MODELS = {
     "sharp softmax": (SharpSoftmax, [normal(1, 12, 32)]),
 }
 SAFE = {
+    "large embedding": (LargeEmbedding, [torch.arange(12)[None]]),
     "massive features": (MassiveFeatures, [normal(1, 12, 32)]),
     "scaled embedding": (ScaledEmbedding, [torch.arange(12)[None]]),
     "sine generator": (SineGenerator, [normal(1, 1, 2000)]),
