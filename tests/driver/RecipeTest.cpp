@@ -182,12 +182,11 @@ TEST(Recipe, ComplaintsHaveAPlace) {
   EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
-            "precision, target, "
-            "lora, base, "
+            "precision, keep_fp32, min_snr, target, lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
             "compress, require_coverage, expect_shared, allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
-            "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32");
+            "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32, auto");
   EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),
             "r.yaml:2:9: target: 'ios15' is none of ios16, ios17, ios18, ios26");
   EXPECT_THAT(
