@@ -2,6 +2,7 @@
 #include "runtime/NarrowArithmetic.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 
 namespace plait::runtime {
@@ -37,16 +38,37 @@ NarrowArithmetic::~NarrowArithmetic() {
   current = outer_;
 }
 
-void NarrowArithmetic::end(const at::RecordFunction &function, at::ObserverContext *) {
+/// The operands in half or bfloat16. They are looked at before the operator runs: it may take them
+/// off the stack that LibTorch shows.
+struct Operands : at::ObserverContext {
+  llvm::SmallVector<std::pair<at::ScalarType, const void *>, 4> narrow; ///< with their storage
+};
+
+static const void *storageOf(const at::Tensor &tensor) {
+  return tensor.has_storage() ? tensor.storage().unsafeGetStorageImpl() : nullptr;
+}
+
+std::unique_ptr<at::ObserverContext> NarrowArithmetic::begin(const at::RecordFunction &function) {
   if (!current || onlyCopies(function.name()))
+    return nullptr;
+  auto operands = std::make_unique<Operands>();
+  for (const c10::IValue &input : function.inputs())
+    if (auto type = narrowTypeOf(input))
+      operands->narrow.emplace_back(*type, storageOf(input.toTensor()));
+  if (operands->narrow.empty())
+    return nullptr;
+  return operands;
+}
+
+void NarrowArithmetic::end(const at::RecordFunction &function, at::ObserverContext *context) {
+  if (!current || !context)
     return;
   for (const c10::IValue &output : function.outputs()) {
     auto type = narrowTypeOf(output);
     // Views are of what they view.
-    bool computes =
-        type && llvm::any_of(function.inputs(), [&](const c10::IValue &input) {
-          return narrowTypeOf(input) == type && !input.toTensor().is_alias_of(output.toTensor());
-        });
+    bool computes = type && llvm::any_of(static_cast<Operands *>(context)->narrow, [&](auto &one) {
+                      return one.first == *type && one.second != storageOf(output.toTensor());
+                    });
     if (computes && current->narrowest_ != at::kBFloat16)
       current->narrowest_ = type;
   }

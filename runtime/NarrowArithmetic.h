@@ -4,6 +4,7 @@
 
 #include <ATen/record_function.h>
 
+#include <memory>
 #include <optional>
 
 namespace plait::runtime {
@@ -21,8 +22,8 @@ public:
   std::optional<at::ScalarType> narrowest() const { return narrowest_; }
 
 private:
-  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction &) { return nullptr; }
-  static void end(const at::RecordFunction &function, at::ObserverContext *);
+  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction &function);
+  static void end(const at::RecordFunction &function, at::ObserverContext *operands);
 
   std::optional<at::ScalarType> narrowest_;
   NarrowArithmetic *outer_;

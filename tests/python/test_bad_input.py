@@ -229,8 +229,9 @@ def test_read_only_folder(mlp, tmp_path):
     options, folder = {}, tmp_path / "locked"
     folder.mkdir()
     if os.geteuid() == 0:  # permissions do not bind root: run as nobody
+        base = next(parent for parent in tmp_path.parents if parent.name.startswith("pytest-of-"))
         for parent in [mlp, *mlp.parents, *folder.parents]:
-            if parent.owner() == "root" and str(parent).startswith(str(tmp_path.parents[1])):
+            if parent.owner() == "root" and parent.is_relative_to(base):
                 parent.chmod(0o755)
         options = {"user": 65534, "group": 65534, "extra_groups": []}
         try:
@@ -296,14 +297,8 @@ class Noise(torch.nn.Module):
         return torch.ops.aten.rrelu_with_noise(x, torch.ones_like(x), 0.1, 0.3, False)
 
 
-class Complex(torch.nn.Module):
-    def forward(self, x):
-        return torch.view_as_real(x * torch.complex(torch.ones(3), torch.ones(3)))
-
-
 @pytest.mark.parametrize("module, message, absent", [
     (Noise, "aten::rrelu_with_noise writes to its argument, which is not supported", "in-place"),
-    (Complex, "a ComplexFloat constant cannot be expressed", "  "),
 ])
 def test_what_is_said_of_a_model(tmp_path, module, message, absent):
     torch.jit.script(module()).save(str(tmp_path / "m.pt"))
