@@ -210,8 +210,8 @@ public:
           std::vector<TensorData> flat;
           const auto &schema = module_->get_method("forward").function().getSchema();
           NarrowArithmetic narrow;
-          Error error = flatten(
-              module_->forward(withComplex(std::move(arguments), inputs, schema)), flat);
+          Error error =
+              flatten(module_->forward(withComplex(std::move(arguments), inputs, schema)), flat);
           if (narrow.narrowest() && narrowest_ != DType::BF16)
             narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
           if (error)
