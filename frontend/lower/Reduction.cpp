@@ -219,7 +219,7 @@ template <bool Root, bool WithMean> void lowerVariance(Call &c) {
 /// The p-norm over axes.
 Expr vectorNorm(const Expr &x, double p, llvm::ArrayRef<int64_t> axes, bool keep) {
   if (axes.empty())
-    return absolute(x);
+    return p == 0 ? castTo(notEqual(x, 0.0), DType::F32) : absolute(x);
   if (p == 2)
     return reduce(OpKind::reduce_l2_norm, x, axes, keep);
   if (p == 1)
