@@ -132,7 +132,8 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
                     Exception::Reason::Option);
   function.inputs = std::move(traced->inputs);
   function.module = std::move(traced->module);
-  added.warnings = std::move(traced->warnings);
+  // Behind what the declarations gave.
+  std::move(traced->warnings.begin(), traced->warnings.end(), std::back_inserter(added.warnings));
   guarded(function.model, [&] { addModule(impl, std::move(added)); });
 }
 

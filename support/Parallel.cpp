@@ -22,7 +22,8 @@ Error parallelFor(unsigned threads, size_t count,
   std::atomic<bool> failed = false;
   std::mutex mutex;
   size_t failedItem = count;
-  std::string failure;
+  Error failure = Error::success(); // the first item's
+  llvm::consumeError(std::move(failure));
 
   auto work = [&](unsigned worker) {
     while (!failed) {
@@ -33,11 +34,11 @@ Error parallelFor(unsigned threads, size_t count,
       if (!error)
         continue;
       std::lock_guard lock(mutex);
-      std::string text = llvm::toString(std::move(error));
       if (item < failedItem) {
         failedItem = item;
-        failure = std::move(text);
+        std::swap(failure, error);
       }
+      llvm::consumeError(std::move(error));
       failed = true;
     }
   };
@@ -50,9 +51,7 @@ Error parallelFor(unsigned threads, size_t count,
       pool.async(work, worker);
     pool.wait();
   }
-  if (failed)
-    return makeError("{0}", failure);
-  return Error::success();
+  return failure;
 }
 
 } // namespace plait

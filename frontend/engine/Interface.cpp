@@ -138,7 +138,7 @@ static void collect(Engine &engine, const Val &val, llvm::StringRef name,
     collectAll(list->values);
   } else if (auto dict = val.dict()) {
     for (const auto &[key, element] : dict->entries) {
-      llvm::StringRef text = key.isString() ? key.toStringRef() : "";
+      const std::string text = key.isString() ? key.toStringRef() : "";
       llvm::StringRef between = name.empty() || text.empty() ? "" : "_";
       collect(engine, element, (name + between + text).str(), outputs);
     }

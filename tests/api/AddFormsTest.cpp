@@ -66,10 +66,10 @@ TEST_F(AddForms, ModelsInEveryHold) {
   add(compiler, "temporary", nn::ReLU(), {x});
   nn::AnyModule any(holder);
   const nn::AnyModule constantAny(Pair{});
-  add(compiler, "any", any, {x});
+  add(compiler, "whatever", any, {x});
   add(compiler, "pair", constantAny, {x});
   add(compiler, "sequence", nn::Sequential(holder, nn::ReLU()), {x});
-  expectFirst("any", {x}, holder(x));
+  expectFirst("whatever", {x}, holder(x));
   EXPECT_EQ(Program(at("m.mlpackage")).session("pair").function().outputs.size(), 2u);
   Report report = compiler.write(at("m.mlpackage"));
   EXPECT_EQ(report.functions[1].ownBytes, 0u) << "the weights are one";
@@ -82,7 +82,7 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   add(compiler, "generic", [](auto... all) { return (all + ...); }, {x, y, x});
   add(compiler, "vector", [](const std::vector<at::Tensor> &all) { return all[0] - all[1]; },
       {x, y});
-  add(compiler, "list", [](at::TensorList all) { return at::stack(all).sum(0); }, {x, y});
+  add(compiler, "several", [](at::TensorList all) { return at::stack(all).sum(0); }, {x, y});
   std::function<at::Tensor(at::Tensor)> function = [](at::Tensor a) { return a.relu(); };
   add(compiler, "function", function, {x});
   add(compiler, "pointer", static_cast<at::Tensor (*)(const at::Tensor &)>(&at::tanh), {x});
@@ -102,7 +102,7 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   torch::NoGradGuard noGrad;
   expectFirst("head", {x}, head(x));
   expectFirst("generic", {x, y, x}, x + y + x);
-  expectFirst("list", {x, y}, x + y);
+  expectFirst("several", {x, y}, x + y);
   expectFirst("many", std::vector<at::Tensor>(18, x), x * 18);
 }
 

@@ -129,7 +129,7 @@ TEST_F(LiveModule, TheProcessStaysAsItWasWhenTracingThrows) {
   std::string text = message([&] { add(compiler, "f", model, {narrow, one}); });
   EXPECT_THAT(text, HasSubstr("function 'f': the model cannot be traced: "));
   text = message([&] { add(compiler, "f", model, {narrow}); });
-  EXPECT_THAT(text, HasSubstr("does not take 1 tensors"));
+  EXPECT_THAT(text, HasSubstr("does not take 1 tensor;"));
   EXPECT_THROW(addCallable(compiler, "f",
                            [](const std::vector<at::Tensor> &inputs) -> c10::IValue {
                              at::rand({3});

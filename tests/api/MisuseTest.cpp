@@ -67,9 +67,17 @@ TEST_F(Misuse, ThereIsNoModel) {
       HasSubstr("function 'f'"));
 }
 
+/// Module::to(at::kMeta) is refused by LibTorch itself.
+struct OnMetaImpl : nn::Module {
+  OnMetaImpl() { weight = register_parameter("weight", at::empty({3, 4}, at::kMeta)); }
+  at::Tensor forward(at::Tensor x) { return at::linear(x, weight); }
+  at::Tensor weight;
+};
+TORCH_MODULE(OnMeta);
+
 TEST_F(Misuse, TheMetaDeviceHasNoValues) {
-  nn::Linear onMeta(4, 3), mixed(4, 3);
-  onMeta->to(at::kMeta);
+  OnMeta onMeta;
+  nn::Linear mixed(4, 3);
   mixed->bias = mixed->register_parameter("other", at::empty({3}, at::kMeta));
   auto meta = Pair(Reason::Input, HasSubstr("is on the meta device"));
   EXPECT_THAT(refusal([&] { add(compiler, "f", onMeta, {x}); }), meta);
@@ -252,7 +260,7 @@ TEST_F(Misuse, ProblemsAreAList) {
   torch::jit::Module inner("Inner");
   inner.define(R"(
     def forward(self, x):
-        return torch.linalg_qr(x)[0] + torch.linalg_svd(x)[0]
+        return torch.linalg_eigh(x)[0] + torch.linalg_svd(x)[0]
   )");
   torch::jit::Module module("Outer");
   module.register_module("decomposed", inner);
@@ -269,9 +277,9 @@ TEST_F(Misuse, ProblemsAreAList) {
     ASSERT_EQ(error.problems().size(), 2u) << error.what();
     const Problem &problem = error.problems()[0];
     EXPECT_EQ(problem.function, "f");
-    EXPECT_EQ(problem.operation, "aten::linalg_qr");
+    EXPECT_EQ(problem.operation, "aten::linalg_eigh");
     EXPECT_EQ(problem.module, "decomposed");
-    EXPECT_EQ(problem.message, "aten::linalg_qr is not supported");
+    EXPECT_EQ(problem.message, "aten::linalg_eigh is not supported");
     EXPECT_GT(problem.line, 0u) << problem.file;
     EXPECT_EQ(error.problems()[1].operation, "aten::linalg_svd");
   }

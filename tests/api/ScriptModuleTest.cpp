@@ -25,7 +25,7 @@ torch::jit::Module scripted(const at::Tensor &weight) {
     def logits(self, x):
         return torch.matmul(x, self.weight.t())
     def broken(self, x):
-        return torch.linalg_qr(x)
+        return torch.linalg_svd(x)
   )");
   return module;
 }
@@ -101,7 +101,7 @@ TEST_F(ScriptModule, AFailedExportLeavesNothing) {
   add(compiler, "good", module, {.input = {"x=[4, 4]"}});
   add(compiler, "bad", module, {.input = {"x=[4, 4]"}, .method = "broken"});
   std::string text = message([&] { compiler.write(at("m.mlpackage")); });
-  EXPECT_THAT(text, HasSubstr("function 'bad': 1 operation is not supported:\n  aten::linalg_qr"));
+  EXPECT_THAT(text, HasSubstr("function 'bad': 1 operation is not supported:\n  aten::linalg_svd"));
   EXPECT_EQ(entries(), 0u);
   EXPECT_THAT(message([&] { compiler.write(at("m.zip")); }), HasSubstr("ends in .mlpackage"));
   EXPECT_THAT(message([&] { add(compiler, "good", module); }), HasSubstr("two functions"));

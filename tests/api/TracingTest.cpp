@@ -2,6 +2,8 @@
 // random numbers of the process.
 #include "ApiTestUtils.h"
 
+#include "llvm/ADT/ScopeExit.h"
+
 #include <torch/nn/functional/dropout.h>
 #include <torch/nn/modules.h>
 
@@ -114,7 +116,7 @@ TEST_F(Tracing, ValuesThatDecideAreWarnedOfWithTheirPlace) {
     return warnings.size() == 1 ? warnings[0] : std::to_string(warnings.size()) + " warnings";
   };
   auto item = [](const at::Tensor &x) { return x.item<float>(); };
-  auto place = HasSubstr("reads a number out of the result of aten::sum (operation 2, behind the "
+  auto place = HasSubstr("reads a number out of the result of aten::sum (operation 3, behind the "
                          "one that uses '");
   auto differs = HasSubstr("aten::relu in one and aten::tanh");
   EXPECT_THAT(warned([&](auto x, auto y) { return item(y.sum()) > -1e9; }), place);
@@ -143,16 +145,19 @@ TEST_F(Tracing, ValuesOfOneInputAmongSeveral) {
 
 /// Draws in evaluation mode too.
 struct NoisyImpl : torch::nn::Module {
+  explicit NoisyImpl(bool drops) : drops(drops) {}
   at::Tensor forward(at::Tensor x) {
     for (int i = 0; i < 20; ++i)
       x = x + at::rand_like(x);
-    return torch::nn::functional::dropout(
-        x, torch::nn::functional::DropoutFuncOptions().training(true));
+    return drops ? torch::nn::functional::dropout(
+                       x, torch::nn::functional::DropoutFuncOptions().training(true))
+                 : x;
   }
+  bool drops;
 };
 
 TEST_F(Tracing, TheRandomNumbersOfTheProcessGoOn) {
-  NoisyImpl noisy;
+  NoisyImpl noisy(/*drops=*/true);
   torch::manual_seed(3);
   at::Tensor expected = at::rand({64});
   torch::manual_seed(3);
@@ -160,10 +165,12 @@ TEST_F(Tracing, TheRandomNumbersOfTheProcessGoOn) {
   at::Tensor before = at::rand({32});
   add(compiler, "f", noisy, {at::rand({4}, at::detail::createCPUGenerator(1))});
   EXPECT_TRUE(at::equal(at::cat({before, at::rand({32})}), expected));
+  EXPECT_THAT(message([&] { compiler.write(at("m.mlpackage")); }),
+              HasSubstr("dropout in training mode draws random numbers"));
 }
 
 TEST_F(Tracing, NoThreadDrawsANumberTwice) {
-  NoisyImpl noisy;
+  NoisyImpl noisy(/*drops=*/false);
   at::Tensor x = at::rand({64, 64});
   std::atomic<bool> stop = false, running = false;
   std::vector<int64_t> drawn;
@@ -172,6 +179,10 @@ TEST_F(Tracing, NoThreadDrawsANumberTwice) {
       drawn.push_back(at::randint(INT64_MAX, {1}, at::kLong).item<int64_t>());
       running = true;
     }
+  });
+  auto join = llvm::make_scope_exit([&] {
+    stop = true;
+    other.join();
   });
   while (!running)
     std::this_thread::yield();
@@ -182,6 +193,7 @@ TEST_F(Tracing, NoThreadDrawsANumberTwice) {
     compiler.write(at("m.mlpackage"));
   }
   stop = true;
+  join.release();
   other.join();
   EXPECT_EQ(std::set<int64_t>(drawn.begin(), drawn.end()).size(), drawn.size());
 }

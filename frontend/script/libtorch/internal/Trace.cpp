@@ -49,12 +49,25 @@ void noteRead(const c10::IValue &tensor) {
     readsHere->push_back(std::move(read));
 }
 
+/// Whether at::equal() of the two decides by their values: a tensor is equal to itself, and of
+/// shapes that differ a trace at other sizes tells. Attention asks so whether its inputs are one.
+bool decidesByValues(c10::ArrayRef<const c10::IValue> inputs) {
+  const auto &state = torch::jit::tracer::getTracingState();
+  if (inputs.size() != 2 || !inputs[0].isTensor() || !inputs[1].isTensor())
+    return true;
+  if (inputs[0].toTensor().sizes() != inputs[1].toTensor().sizes())
+    return false;
+  return !state->hasValue(inputs[0]) || !state->hasValue(inputs[1]) ||
+         state->getValue(inputs[0]) != state->getValue(inputs[1]);
+}
+
 /// What operations do inside is recorded as the operation: then the tracer does not listen.
 std::unique_ptr<at::ObserverContext> observe(const at::RecordFunction &call) {
   if (!readsHere || !torch::jit::tracer::isTracing() || !at::tracer::impl::is_dispatch_enabled())
     return nullptr;
   std::string_view name = call.name();
-  if (name == "aten::_local_scalar_dense" || name == "aten::equal")
+  if (name == "aten::_local_scalar_dense" ||
+      (name == "aten::equal" && decidesByValues(call.inputs())))
     for (const c10::IValue &input : call.inputs())
       noteRead(input);
   return nullptr;
