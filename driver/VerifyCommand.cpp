@@ -70,9 +70,9 @@ constexpr const Option *functionOptions[] = {
     &functionOption,       &againstOption,   &adapterOption,   &adapterRootOption,
     &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption, &inputOption,
     &inputsOption,         &rangeOption,     &imageOption};
-constexpr const Option *generalOptions[] = {&absoluteOption, &relativeOption, &seedOption,
-                                            &drawsOption,    &stepsOption,    &computeOption,
-                                            &bisectOption};
+constexpr const Option *generalOptions[] = {&absoluteOption,   &relativeOption, &seedOption,
+                                            &inputScaleOption, &drawsOption,    &stepsOption,
+                                            &computeOption,    &bisectOption};
 constexpr Section sections[] = {
     {"What to verify (options after a --function are of that one; before any: of all)",
      functionOptions},

@@ -406,7 +406,11 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   } else if (complex && row) {
     results = complexCall(schema, arguments, row);
   } else if (row && !row->decomposition.empty()) {
-    results = decompose(row->decomposition, schema, arguments);
+    // A solution step by step is many operations, and none of a large matrix that is known.
+    if (llvm::StringRef(row->family) == "linalg")
+      results = runKnown(schema, arguments, row, /*force=*/true);
+    if (!results)
+      results = decompose(row->decomposition, schema, arguments);
   } else if (row &&
              llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
     // It takes the place of the tensor that could not be made: no lowering knows its type.

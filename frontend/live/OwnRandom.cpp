@@ -60,12 +60,25 @@ thread_local const std::vector<at::Device> *devicesHere = nullptr;
 
 struct Drawing final : at::ObserverContext {};
 
+/// A dropout in evaluation mode, or of nothing, is of the operators that draw, and draws nothing.
+bool isIdle(const c10::FunctionSchema &schema, c10::ArrayRef<const c10::IValue> inputs) {
+  for (size_t i = 0; i < inputs.size() && i < schema.arguments().size(); ++i) {
+    const std::string &name = schema.arguments()[i].name();
+    if ((name == "train" || name == "training") && inputs[i].isBool() && !inputs[i].toBool())
+      return true;
+    if (name == "dropout_p" && inputs[i].isDouble() && inputs[i].toDouble() == 0)
+      return true;
+  }
+  return false;
+}
+
 bool draws(const at::RecordFunction &call) {
   auto name = call.operator_name();
   if (!name)
     return false;
   auto op = c10::Dispatcher::singleton().findSchema(*name);
-  return op && op->hasTag(at::Tag::nondeterministic_seeded);
+  return op && op->hasTag(at::Tag::nondeterministic_seeded) &&
+         !(op->hasSchema() && isIdle(op->schema(), call.inputs()));
 }
 
 std::unique_ptr<at::ObserverContext> beginDrawing(const at::RecordFunction &call) {
@@ -87,8 +100,10 @@ struct OwnRandom::State {
   std::vector<at::Device> devices{at::Device(at::kCPU)};
   const std::vector<at::Device> *outer = std::exchange(devicesHere, &devices);
   at::RecordFunctionGuard enabled{true};
-  at::CallbackHandle handle = at::addThreadLocalCallback(
-      at::RecordFunctionCallback(beginDrawing, endDrawing).scopes({at::RecordScope::FUNCTION}));
+  at::CallbackHandle handle =
+      at::addThreadLocalCallback(at::RecordFunctionCallback(beginDrawing, endDrawing)
+                                     .needsInputs(true)
+                                     .scopes({at::RecordScope::FUNCTION}));
 };
 
 OwnRandom::OwnRandom() : state_(std::make_unique<State>()) {}

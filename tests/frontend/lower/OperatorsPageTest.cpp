@@ -85,7 +85,7 @@ std::string refused(std::map<std::string, unsigned> &count) {
   for (const auto &operation : torch::jit::getAllOperators()) {
     const c10::FunctionSchema &schema = operation->schema();
     llvm::StringRef base = schema.name();
-    if (!base.starts_with("aten::"))
+    if (!base.starts_with("aten::") || base.starts_with("aten::plait_")) // those of tests
       continue;
     auto hasRow = [](llvm::StringRef name, llvm::StringRef overload) {
       return Table::get().find(overload.empty() ? name.str() : (name + "." + overload).str()) !=
