@@ -147,6 +147,7 @@ TEST(ElementwiseSchemas, Conversions) {
             "x.to('cpu')",
             "x.cpu()",
             "x.is_floating_point()",
+            "x * 2 if x.is_leaf else x",
             "x.float()",
             "y.half()",
             "x.view_as(y)",
