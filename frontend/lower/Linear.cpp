@@ -171,21 +171,9 @@ void lowerAddr(Call &c) {
 
 /// kron(x, y): each axis as two, x's elements apart from y's. Where one of them has one element,
 /// the axis is the other's alone and joins what precedes it of the same tensor.
-/// An operand of kron. A small product of constants is multiplied out: kron's result alone holds
-/// more than what it is made of.
-static Tensor kronFactor(Call &c, llvm::StringRef name, at::ScalarType dtype) {
-  if (auto object = c.val(name).tensor(); object && object->cell->recipe) {
-    auto shape = mil::constShape(object->shape);
-    if (shape && mil::numElements(*shape) * int64_t(sizeof(float)) <= kEagerBytes)
-      if (at::Tensor known = c.knownTensor(name); known.defined())
-        return {c.engine().constant(known.to(dtype).contiguous()), dtype};
-  }
-  return c.operand(name, dtype);
-}
-
 void lowerKron(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
-  Tensor x = kronFactor(c, "self", dtype), y = kronFactor(c, "other", dtype);
+  Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
   if (c.failed())
     return;
   auto sizeOf = [](const Tensor &tensor, int64_t rank, int64_t axis) {
