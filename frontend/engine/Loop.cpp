@@ -267,10 +267,12 @@ private:
         after.push_back(*engine_.slot(*slot.attribute->first, slot.attribute->second));
     bool changed = false;
     if (!failed_ && !llvm::any_of(after, Engine::hasPoison)) {
-      if (final)
+      if (final) {
         emitOutputs(block, args[0], after);
-      else
-        changed = promote(after) | noteAliases(region, after);
+      } else {
+        changed = promote(after);
+        changed |= noteAliases(region, after);
+      }
     } else {
       failed_ = true;
     }

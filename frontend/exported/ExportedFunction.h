@@ -21,8 +21,8 @@ public:
   /// `declared` is completed. `calls` may be null; both outlive the function.
   ExportedFunction(mil::Function &function, const ModelFunction &declared, mil::DType floatType,
                    EngineOptions options, const ExportedModel &model, ModuleCalls *calls)
-      : declared_(declared), engine_(function, std::move(options)),
-        interface_(engine_, declared, floatType), model_(model), calls_(calls) {}
+      : engine_(function, std::move(options)), interface_(engine_, declared, floatType),
+        model_(model), calls_(calls) {}
 
   Error run();
   std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
@@ -40,7 +40,6 @@ private:
     InputSpec::Range range;
   };
 
-  const ModelFunction &declared_;
   std::map<std::string, Symbol> symbols_; ///< by the program's name
   Engine engine_;
   Interface interface_;
