@@ -4,7 +4,7 @@
 
 The model is a Llama of transformers with grouped heads and rotary positions. STEPS says how long it trains (400: about a
 minute). Written are prefill.pt and decode.pt, the PEFT folders verse and jack, a plan for `plait run` for each of the
-three, and expected.json: what PyTorch generates.
+three, and expected.json: what PyTorch generates, and how clearly it chose each token.
 """
 
 import copy
@@ -82,11 +82,14 @@ def trace(model, tokens, path):
 
 
 def generate(model, prompt):
+    """Tokens, and for each by how much its logit leads, in standard deviations of all logits."""
     tokens = torch.tensor([encode(prompt)])
     with torch.no_grad():
         out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=NEW, do_sample=False,
-                             eos_token_id=None, pad_token_id=0)
-    return out[0, PROMPT:].tolist()
+                             eos_token_id=None, pad_token_id=0, output_logits=True, return_dict_in_generate=True)
+    logits = torch.cat(out.logits)
+    best = logits.topk(2).values
+    return {"tokens": out.sequences[0, PROMPT:].tolist(), "leads": ((best[:, 0] - best[:, 1]) / logits.std()).tolist()}
 
 
 def write_plan(output, name):
