@@ -10,7 +10,7 @@ namespace plait::driver {
 
 /// What a function is held against.
 struct VerifyModel {
-  std::string against; ///< a TorchScript file
+  std::string against; ///< a model file: TorchScript or an archive of torch.export
   /// Merged into it by LibTorch first.
   adapters::AdapterOptions adapters{};
   /// The function's package. Its side file says which inputs stand for an adapter's matrices: they

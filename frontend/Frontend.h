@@ -1,4 +1,4 @@
-// TorchScript files and modules become functions of a mil::Program. No LibTorch type appears here.
+// Model files and modules become functions of a mil::Program. No LibTorch type appears here.
 #pragma once
 
 #include "mil/IR.h"
@@ -102,7 +102,7 @@ struct StatesRequest {
 /// One function of one model, as the user declares it.
 struct ModelFunction {
   std::string name;
-  std::string model; ///< the TorchScript file; of a module in memory: what errors call it
+  std::string model; ///< the model file; of a module in memory: what errors call it
   std::vector<InputSpec> inputs = {};   ///< in the order of the method's tensor arguments
   std::vector<OutputSpec> outputs = {}; ///< in order; missing ones get default names
   std::string method = "forward";
