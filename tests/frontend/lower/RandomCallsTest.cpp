@@ -10,6 +10,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/runtime/operator.h>
@@ -60,6 +61,8 @@ private:
       return at::randint(0, 2, shape, generator, at::kLong);
     if (name.contains("mask") || name == "condition")
       return at::randint(0, 2, shape, generator, at::kLong).to(at::kBool);
+    if (name == "boundaries" || name == "sorted_sequence" || name == "bins")
+      return std::get<0>(at::sort(at::randn(shape, generator)));
     if (integers_)
       return at::randint(-4, 5, shape, generator, edges_ && draw(2) ? at::kInt : at::kLong);
     at::Tensor values = at::randn(shape, generator);
@@ -260,8 +263,22 @@ Outcome tryCall(const std::shared_ptr<torch::jit::Operator> &operation, uint64_t
   call += fmt::format(") with seed {0}", seed);
   if (!run) {
     what = call + ": " + llvm::toString(run.takeError());
+    // An index that the program reads at run time, and that only some of LibTorch's kernels check.
+    if (llvm::StringRef(what).contains("Core ML leaves the result undefined")) {
+      what.clear();
+      return Outcome::Refused;
+    }
     return Outcome::Wrong;
   }
+  llvm::StringRef name = schema.name();
+  // Where values tie, any of their positions is a right one.
+  if (name.contains("kthvalue") || name.contains("median") || name == "aten::mode") {
+    expected.resize(1);
+    run->resize(1);
+  }
+  // What is beside a report of failure has no meaning.
+  if (name.ends_with("_ex") && expected.back().any().item<bool>())
+    return Outcome::Skipped;
   if (run->size() != expected.size()) {
     what =
         fmt::format("{0}: {1} results where LibTorch has {2}", call, run->size(), expected.size());
@@ -279,10 +296,16 @@ Outcome tryCall(const std::shared_ptr<torch::jit::Operator> &operation, uint64_t
                                        !at::isfinite(want.to(at::kFloat)).all().item<bool>()
                                  : wide.abs().max().item<double>() > 2147483647.0)
       continue;
-    if (!at::allclose(got.tensor.to(at::kDouble), wide, 2e-3, 2e-4, /*equal_nan=*/true)) {
-      what = fmt::format("{0}: got {1} where LibTorch has {2}", call,
-                         c10::str(got.tensor.flatten().slice(0, 0, 6)),
-                         c10::str(want.flatten().slice(0, 0, 6)));
+    at::Tensor have = got.tensor.to(at::kDouble);
+    // At a pole LibTorch may give what sin(pi x) rounds to.
+    have = at::where(have.isinf() & (wide.abs() > 1e12), wide, have);
+    at::Tensor differ =
+        at::isclose(have, wide, 2e-3, 2e-4, /*equal_nan=*/true).logical_not().flatten().nonzero();
+    if (differ.numel()) {
+      int64_t first = differ[0].item<int64_t>();
+      what = fmt::format("{0}: got {1} where LibTorch has {2}, at {3} of {4}", call,
+                         have.flatten()[first].item<double>(), wide.flatten()[first].item<double>(),
+                         first, c10::str(want.sizes()));
       return Outcome::Wrong;
     }
   }
