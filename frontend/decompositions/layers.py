@@ -177,7 +177,7 @@ def fake_quantize_tensor(self, x: Tensor, scale: float, zero_point: int, quant_m
 
 # aten::fake_quantize_per_tensor_affine.tensor_qparams
 def fake_quantize_qparams(self, x: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int) -> Tensor:
-    zero = zero_point.to(x.dtype)
+    zero = torch.trunc(zero_point.to(x.dtype))
     steps = torch.round(x * torch.reciprocal(scale)) + zero
     return (steps.clamp(quant_min, quant_max) - zero) * scale
 
@@ -186,7 +186,12 @@ def fake_quantize_qparams(self, x: Tensor, scale: Tensor, zero_point: Tensor, qu
 def fake_quantize_channel(self, x: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int, quant_max: int) -> Tensor:
     shape = [1] * x.dim()
     shape[axis] = -1
-    return self.fake_quantize_qparams(x, scale.reshape(shape), torch.round(zero_point).reshape(shape), quant_min, quant_max)
+    scale, zero = scale.reshape(shape), zero_point.reshape(shape)
+    # A zero point between two steps is kept: it is rounded with the steps.
+    if zero.is_floating_point():
+        steps = torch.round(x * torch.reciprocal(scale) + zero)
+        return (steps.clamp(quant_min, quant_max) - zero) * scale
+    return self.fake_quantize_qparams(x, scale, zero, quant_min, quant_max)
 
 
 # ---- Other forms of other operators ----
@@ -279,7 +284,7 @@ def norm_except_dim(self, v: Tensor, pow: int, dim: int) -> Tensor:
         if d != dim and d != dim + v.dim():
             axes.append(d)
     if len(axes) == 0:
-        return v.abs()
+        return torch.linalg_vector_norm(v.unsqueeze(-1), pow, [-1])
     return torch.linalg_vector_norm(v, pow, axes, True)
 
 

@@ -172,8 +172,10 @@ def linalg_solve_triangular(self, a: Tensor, b: Tensor, upper: bool, left: bool,
 # aten::triangular_solve
 def triangular_solve(self, b: Tensor, a: Tensor, upper: bool, transpose: bool, unitriangular: bool) -> Tuple[Tensor, Tensor]:
     if transpose:
-        return self.substitute(a.transpose(-2, -1), b, not upper, unitriangular), a.clone()
-    return self.substitute(a, b, upper, unitriangular), a.clone()
+        result = self.substitute(a.transpose(-2, -1), b, not upper, unitriangular)
+    else:
+        result = self.substitute(a, b, upper, unitriangular)
+    return result, a.expand(result.size()[:-2] + a.size()[-2:]).clone()
 
 
 # aten::linalg_cholesky aten::cholesky

@@ -33,7 +33,8 @@ def nll_both(self, x: Tensor, target: Tensor, weight: Optional[Tensor], reductio
         return losses.sum() / total, total
     if reduction == 2:
         return losses.sum(), total
-    return losses, torch.zeros_like(total)
+    # Of one row LibTorch gives the weight, of a batch that is not reduced 0.
+    return losses, total if x.dim() == 1 else torch.zeros_like(total)
 
 
 # aten::nll_loss aten::nll_loss2d aten::nll_loss_nd

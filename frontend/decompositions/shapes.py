@@ -74,6 +74,8 @@ def vander(self, x: Tensor, n: Optional[int], increasing: bool) -> Tensor:
 
 # aten::linalg_vander
 def linalg_vander(self, x: Tensor, n: Optional[int]) -> Tensor:
+    if x.dim() == 0:
+        x = x.unsqueeze(0)
     return self.vander_of(x, x.size(-1) if n is None else n, True)
 
 
@@ -170,21 +172,24 @@ def pairs_of(self, y: Tensor, dim: int) -> Tensor:
     return y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
 
 
-def trapezoid_steps(self, y: Tensor, x: Tensor, dim: int) -> Tensor:
-    widths = torch.diff(x, 1, 0 if x.dim() == 1 else dim)
+# The points along y's axis: those of a vector lie on that axis, others broadcast with y.
+def trapezoid_points(self, y: Tensor, x: Tensor, axis: int) -> Tensor:
     if x.dim() == 1:
-        axis = dim + y.dim() if dim < 0 else dim
-        shape = [1] * (y.dim() - axis)
-        shape[0] = -1
-        widths = widths.reshape(shape)
-    return self.pairs_of(y, dim) * widths
+        shape = [1] * y.dim()
+        shape[axis] = -1
+        return x.reshape(shape)
+    if x.dim() < y.dim():
+        return x.reshape([1] * (y.dim() - x.dim()) + x.size())
+    return x
 
 
 # aten::trapezoid.x aten::trapz.x
 def trapezoid_x(self, y: Tensor, x: Tensor, dim: int) -> Tensor:
-    if y.size(dim) == 1:
-        return torch.zeros_like(y).sum([dim])
-    return self.trapezoid_steps(y, x, dim).sum([dim]) / 2.0
+    axis = dim + y.dim() if dim < 0 else dim
+    points = self.trapezoid_points(y, x, axis)
+    if y.size(axis) == 1 or points.size(axis) == 1:
+        return torch.zeros_like(y.select(axis, 0)) + torch.zeros_like(points.select(axis, 0))
+    return (self.pairs_of(y, axis) * torch.diff(points, 1, axis)).sum([axis]) / 2.0
 
 
 # aten::trapezoid.dx
@@ -203,7 +208,9 @@ def trapz_dx(self, y: Tensor, dx: float, dim: int) -> Tensor:
 
 # aten::cumulative_trapezoid.x
 def cumulative_trapezoid_x(self, y: Tensor, x: Tensor, dim: int) -> Tensor:
-    return torch.cumsum(self.trapezoid_steps(y, x, dim), dim) / 2.0
+    axis = dim + y.dim() if dim < 0 else dim
+    widths = torch.diff(self.trapezoid_points(y, x, axis), 1, axis)
+    return torch.cumsum(self.pairs_of(y, axis) * widths, axis) / 2.0
 
 
 # aten::cumulative_trapezoid.dx

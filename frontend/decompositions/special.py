@@ -91,9 +91,9 @@ def zeta_of(self, s: Tensor, q: Tensor) -> Tensor:
         result = result + factor * term * c
         term = term * r
         factor = factor * (s + (2 * j + 1)) * (s + (2 * j + 2))
+    result = torch.where(q < -8, float("nan"), result)
     result = torch.where((q <= 0) & (q == torch.floor(q)), float("inf"), result)
     result = torch.where((q <= 0) & (q != torch.floor(q)) & (s != torch.floor(s)), float("nan"), result)
-    result = torch.where(q < -8, float("nan"), result)
     result = torch.where(s == 1, float("inf"), result)
     return torch.where(s < 1, float("nan"), result)
 
@@ -116,13 +116,18 @@ def special_zeta_self(self, s: number, q: Tensor) -> Tensor:
 
 
 # aten::polygamma aten::special_polygamma
-# AS 6.4.10.
+# AS 6.4.10; below 1/2 the first derivative by reflection, AS 6.4.7.
 def polygamma(self, n: int, x: Tensor) -> Tensor:
     x = self.real_of(x)
     if n == 0:
         return self.digamma(x)
     if n < 0:
         raise AssertionError("n is " + str(n) + ", which must not be negative")
+    if n == 1:
+        mirrored = x < 0.5
+        above = self.zeta_of(torch.full_like(x, 2), torch.where(mirrored, 1 - x, x))
+        sine = torch.sin((x - torch.round(x)) * 3.141592653589793)
+        return torch.where(mirrored, 9.869604401089358 / (sine * sine) - above, above)
     factorial = 1.0
     for k in range(1, n + 1):
         factorial = -factorial * k

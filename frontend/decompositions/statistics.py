@@ -196,9 +196,7 @@ def cov(self, x: Tensor, correction: int, fweights: Optional[Tensor], aweights: 
             factor = total - correction * (weights * aweights).sum() / total
         centred = rows - mean
         result = torch.matmul(centred * weights, centred.t()) / factor.clamp_min(0)
-    if x.dim() < 2:
-        return result.reshape([])
-    return result
+    return result.squeeze()
 
 
 # aten::corrcoef

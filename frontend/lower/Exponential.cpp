@@ -122,7 +122,8 @@ void lowerSinc(Call &c) {
   });
 }
 
-/// atan(y / x) in the right half plane, turned by pi in the left one.
+/// The angle in the first octant, atan of the shorter leg over the longer one, mirrored by what the
+/// signs say: those of zeros too. Legs of one length have one angle, infinite ones as well.
 void lowerAtan2(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
   if (!at::isFloatingType(dtype))
@@ -131,11 +132,15 @@ void lowerAtan2(Call &c) {
   if (c.failed())
     return;
   Expr y(c, a), x(c, b);
-  Expr zero = equal(x, 0.0);
-  Expr angle = unary(OpKind::atan, y / select(zero, 1.0, x));
-  Expr turn = castTo(less(y, 0.0), DType::F32) * (-2 * std::numbers::pi) + std::numbers::pi;
-  angle = angle + castTo(less(x, 0.0), DType::F32) * turn;
-  c.result(select(zero, signOf(y) * (std::numbers::pi / 2), angle), dtype);
+  Expr height = absolute(y), width = absolute(x);
+  Expr longer = maximum(height, width);
+  Expr none = equal(longer, 0.0);
+  Expr ratio = select(equal(height, width), castTo(logicalNot(none), DType::F32),
+                      minimum(height, width) / select(none, 1.0, longer));
+  Expr angle = unary(OpKind::atan, ratio);
+  angle = select(greater(height, width), std::numbers::pi / 2 - angle, angle);
+  angle = select(signBit(x), std::numbers::pi - angle, angle);
+  c.result(select(signBit(y), -angle, angle), dtype);
 }
 
 /// x * log(y), and 0 where x is 0 whatever y is.

@@ -252,15 +252,18 @@ void lowerCross(Call &c) {
   int64_t axis = 0;
   if (c.has("dim"))
     axis = c.axis("dim", shape->size());
-  else // the first axis of size 3
-    while (axis < int64_t(shape->size()) && !((*shape)[axis] == Dim(3))) {
-      const Dim &size = (*shape)[axis];
+  else { // the first axis of size 3 that the first operand has, before it is broadcast
+    auto own = a.shape();
+    while (axis < int64_t(own.size()) && !(own[axis] == Dim(3))) {
+      const Dim &size = own[axis];
       if (size.lower() <= 3 && size.upper() >= 3)
         return c.refuse("the product is along the first axis of size 3, and the size {0} of axis "
                         "{1} may be 3; name the axis: dim",
                         size.str(), axis);
       ++axis;
     }
+    axis += int64_t(shape->size() - own.size());
+  }
   if (c.failed() || axis == int64_t(shape->size()) || !((*shape)[axis] == Dim(3)))
     return c.refuse("an axis of size 3 is needed");
   Expr x(c, c.broadcastTo(a.value, *shape)), y(c, c.broadcastTo(b.value, *shape));

@@ -108,9 +108,27 @@ llvm::SmallVector<int64_t, 0> sources(int64_t size, int64_t before, int64_t afte
   return result;
 }
 
+/// Replicated is what lies at the border of the whole: where all of an axis is cropped, its last
+/// element on the other side stays.
+void keepOne(llvm::ArrayRef<Dim> shape, Amounts &a) {
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    auto size = shape[axis].tryValue(), before = a.before[axis].tryValue(),
+         after = a.after[axis].tryValue();
+    if (!size || !before || !after || *size == 0)
+      continue;
+    int64_t excess = std::max(-*before, -*after) - (*size - 1);
+    if (excess <= 0)
+      continue;
+    (*before < *after ? a.before : a.after)[axis] = Dim(1 - *size);
+    (*before < *after ? a.after : a.before)[axis] = Dim(std::max(*before, *after) - excess);
+  }
+}
+
 /// reflect, replicate and circular. MIL's operation has the first two on the last two axes; the
 /// rest is a gather of rows, or a join of slices where a size is not known.
 void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
+  if (mode == "replicate")
+    keepOne(x.shape(), a);
   Expr y = crop(Expr(c, x), a);
   auto before = constShape(a.before), after = constShape(a.after);
   if (!before || !after)

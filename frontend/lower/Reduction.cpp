@@ -240,8 +240,16 @@ void giveVectorNorm(Call &c, llvm::StringRef name) {
   double p = name.empty() ? 2 : c.optionalNumber(name).value_or(2);
   Axes axes = axesOf(c, x.rank());
   bool keep = keepsDims(c);
-  if (!c.failed())
-    c.result(vectorNorm(Expr(c, x), p, axes, keep), x.dtype);
+  if (c.failed())
+    return;
+  // Double holds powers that fp32 does not: they are taken of parts of the largest value.
+  if (x.dtype == at::kDouble && !axes.empty() && std::isfinite(p) && p > 2) {
+    Expr e(c, x);
+    Expr largest = reduce(OpKind::reduce_max, absolute(e), axes, true);
+    Expr norm = vectorNorm(e / select(equal(largest, 0.0), 1.0, largest), p, axes, true) * largest;
+    return c.result(keep ? norm : squeeze(norm, axes), x.dtype);
+  }
+  c.result(vectorNorm(Expr(c, x), p, axes, keep), x.dtype);
 }
 void lowerNorm(Call &c) { giveVectorNorm(c, "p"); }
 void lowerVectorNorm(Call &c) { giveVectorNorm(c, "ord"); }
