@@ -224,7 +224,11 @@ Dim floordiv(const Dim &a, const Dim &b) {
   return out + Dim::atom(FloorDiv, rest, b);
 }
 
-Dim ceildiv(const Dim &a, const Dim &b) { return floordiv(a + b - 1, b); }
+Dim ceildiv(const Dim &a, const Dim &b) {
+  if (b.isConst() && b.value() < 0)
+    return ceildiv(Dim(0) - a, -b.value());
+  return floordiv(a + b - 1, b);
+}
 
 Dim floormod(const Dim &a, const Dim &b) {
   Dim quotient = floordiv(a, b);

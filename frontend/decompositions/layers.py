@@ -171,6 +171,8 @@ def index_reduce(self, x: Tensor, dim: int, index: Tensor, source: Tensor, reduc
 
 # aten::fake_quantize_per_tensor_affine
 def fake_quantize_tensor(self, x: Tensor, scale: float, zero_point: int, quant_min: int, quant_max: int) -> Tensor:
+    if scale == 0:
+        return torch.zeros_like(x)
     steps = torch.round(x * (1.0 / scale)) + zero_point
     return (steps.clamp(quant_min, quant_max) - zero_point) * scale
 

@@ -133,7 +133,7 @@ def multi_margin_loss(self, x: Tensor, target: Tensor, p: number, margin: number
         terms = terms * torch.take(weight, index)
     others = torch.arange(classes).unsqueeze(0) != index
     losses = torch.where(others, terms, torch.zeros_like(terms)).sum([1]) / classes
-    if x.dim() == 1:
+    if target.dim() == 0:
         losses = losses.squeeze(0)
     return self.loss_reduce(losses, reduction)
 

@@ -151,18 +151,6 @@ def histogram_density(self, counts: Tensor, edges: Tensor, density: bool) -> Ten
     return counts
 
 
-# aten::histogram.bin_ct
-def histogram_count(self, x: Tensor, bins: int, range: Optional[List[float]], weight: Optional[Tensor], density: bool) -> Tuple[Tensor, Tensor]:
-    if range is None:
-        low, high = x.min(), x.max()
-    else:
-        low, high = torch.scalar_tensor(range[0], dtype=x.dtype), torch.scalar_tensor(range[1], dtype=x.dtype)
-    same = low == high
-    low, high = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)
-    edges = low + (high - low) * (torch.arange(bins + 1).to(x.dtype) / bins)
-    return self.histogram_density(self.counts_of(self.bins_of(x, bins, low, high), bins, weight, x.dtype), edges, density), edges
-
-
 # aten::histogram.bins_tensor
 def histogram_edges(self, x: Tensor, edges: Tensor, weight: Optional[Tensor], density: bool) -> Tuple[Tensor, Tensor]:
     bins = edges.size(0) - 1
@@ -171,6 +159,21 @@ def histogram_edges(self, x: Tensor, edges: Tensor, weight: Optional[Tensor], de
     place = torch.where(flat.squeeze(1) == edges[bins], bins - 1, place)
     place = torch.where(place < bins, place, -1)
     return self.histogram_density(self.counts_of(place, bins, weight, x.dtype), edges, density), edges
+
+
+# aten::histogram.bin_ct
+def histogram_count(self, x: Tensor, bins: int, range: Optional[List[float]], weight: Optional[Tensor], density: bool) -> Tuple[Tensor, Tensor]:
+    if range is None:
+        low, high = x.min(), x.max()
+    else:
+        low, high = torch.scalar_tensor(range[0], dtype=x.dtype), torch.scalar_tensor(range[1], dtype=x.dtype)
+    same = low == high
+    low, high = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)
+    # As torch.linspace counts: from the nearer end.
+    step = (high - low) / bins
+    order = torch.arange(bins + 1)
+    edges = torch.where(order < (bins + 1) // 2, low + step * order.to(x.dtype), high - step * (bins - order).to(x.dtype))
+    return self.histogram_edges(x, edges, weight, density)
 
 
 # aten::cov

@@ -108,27 +108,15 @@ llvm::SmallVector<int64_t, 0> sources(int64_t size, int64_t before, int64_t afte
   return result;
 }
 
-/// Replicated is what lies at the border of the whole: where all of an axis is cropped, its last
-/// element on the other side stays.
-void keepOne(llvm::ArrayRef<Dim> shape, Amounts &a) {
-  for (size_t axis = 0; axis < shape.size(); ++axis) {
-    auto size = shape[axis].tryValue(), before = a.before[axis].tryValue(),
-         after = a.after[axis].tryValue();
-    if (!size || !before || !after || *size == 0)
-      continue;
-    int64_t excess = std::max(-*before, -*after) - (*size - 1);
-    if (excess <= 0)
-      continue;
-    (*before < *after ? a.before : a.after)[axis] = Dim(1 - *size);
-    (*before < *after ? a.after : a.before)[axis] = Dim(std::max(*before, *after) - excess);
-  }
-}
-
 /// reflect, replicate and circular. MIL's operation has the first two on the last two axes; the
-/// rest is a gather of rows, or a join of slices where a size is not known.
+/// rest is a gather of rows, or a join of slices where a size is not known. What negative amounts
+/// cut away is still there to be mirrored or repeated; circular padding repeats what is left.
 void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
-  if (mode == "replicate")
-    keepOne(x.shape(), a);
+  Amounts cut = a; // negative amounts alone
+  for (auto [positive, negative] : {std::pair(&a.before, &cut.before), {&a.after, &cut.after}})
+    for (auto [more, less] : llvm::zip(*positive, *negative))
+      if (mode != "circular" && more.isConst())
+        (more.value() < 0 ? more : less) = 0;
   Expr y = crop(Expr(c, x), a);
   auto before = constShape(a.before), after = constShape(a.after);
   if (!before || !after)
@@ -170,7 +158,8 @@ void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
     if (!y.valid())
       return;
   }
-  c.result(any ? padOp(y, last, mode, 0) : y, x.dtype);
+  y = any ? padOp(y, last, mode, 0) : y;
+  c.result(mode == "circular" ? y : crop(y, cut), x.dtype);
 }
 
 void lowerPad(Call &c) {

@@ -226,6 +226,9 @@ Expr vectorNorm(const Expr &x, double p, llvm::ArrayRef<int64_t> axes, bool keep
     return reduce(OpKind::reduce_l1_norm, x, axes, keep);
   if (p == 0)
     return reduce(OpKind::reduce_sum, castTo(notEqual(x, 0.0), DType::F32), axes, keep);
+  // The power and its root would lose what they need not compute.
+  if (llvm::all_of(axes, [&](int64_t axis) { return x.shape()[axis] == Dim(1); }))
+    return keep ? absolute(x) : squeeze(absolute(x), axes);
   if (std::isinf(p))
     return reduce(p > 0 ? OpKind::reduce_max : OpKind::reduce_min, absolute(x), axes, keep);
   return power(reduce(OpKind::reduce_sum, power(absolute(x), p), axes, keep), 1 / p);
