@@ -187,7 +187,7 @@ def trapezoid_points(self, y: Tensor, x: Tensor, axis: int) -> Tensor:
 def trapezoid_x(self, y: Tensor, x: Tensor, dim: int) -> Tensor:
     axis = dim + y.dim() if dim < 0 else dim
     points = self.trapezoid_points(y, x, axis)
-    if y.size(axis) == 1 or points.size(axis) == 1:
+    if (y.size(axis) == 1 or points.size(axis) == 1) and points.dim() <= y.dim():
         return torch.zeros_like(y.select(axis, 0)) + torch.zeros_like(points.select(axis, 0))
     return (self.pairs_of(y, axis) * torch.diff(points, 1, axis)).sum([axis]) / 2.0
 

@@ -52,6 +52,23 @@ void lowerLogicalNot(Call &c) {
 
 /// Bitwise operations are logic on bools; on integers MIL has none, so that only those with a known
 /// mask of low bits can be written in arithmetic.
+/// 2^0 to 2^30.
+Expr powersOfTwo(Call &c) {
+  llvm::SmallVector<int64_t, 31> powers;
+  for (int64_t k = 0; k < 31; ++k)
+    powers.push_back(int64_t(1) << k);
+  return Expr(c, c.builder().ints(powers));
+}
+
+/// The bits of int32 below the sign, as a new last axis: floor(x / 2^k) mod 2.
+Expr lowBits(const Expr &x) {
+  Call &c = x.call();
+  Expr two(c, c.builder().scalar(DType::I32, 2));
+  return remainderOf(floorDivide(expandDims(x, {x.rank()}), powersOfTwo(c)), two);
+}
+
+/// Core ML has no logic of integers: their bits are taken apart, and summed up again. An `and` with
+/// a mask of low bits is a remainder.
 template <OpKind Kind> void lowerBitwise(Call &c) {
   at::ScalarType dtype = c.promote({"self", "other"});
   Tensor x = c.operand("self", dtype), y = c.operand("other", dtype);
@@ -67,9 +84,23 @@ template <OpKind Kind> void lowerBitwise(Call &c) {
             remainderOf(Expr(c, value), Expr(c, c.builder().scalar(DType::I32, *bits + 1))), dtype);
     }
   }
-  c.refuse("bitwise logic of integers has no counterpart in Core ML (only an 'and' with a constant "
-           "mask of "
-           "low bits, like 0xff, does); compute it before the model");
+  auto shape = broadcastShapes(c, {x.shape(), y.shape()});
+  if (!shape)
+    return;
+  // The bits are one axis more.
+  bool flat = shape->size() >= 5;
+  auto bits = [&](const Tensor &t) {
+    Expr e(c, flat ? c.reshape(c.broadcastTo(t.value, *shape), {numElements(*shape)}) : t.value);
+    return std::pair(lowBits(e), less(e, 0));
+  };
+  auto a = bits(x), b = bits(y);
+  Expr low = Kind == OpKind::logical_and  ? a.first * b.first
+             : Kind == OpKind::logical_or ? maximum(a.first, b.first)
+                                          : castTo(notEqual(a.first, b.first), DType::I32);
+  Expr sum = reduce(OpKind::reduce_sum, low * powersOfTwo(c), {low.rank() - 1}, false);
+  Expr sign = castTo(binary(Kind, a.second, b.second), DType::I32);
+  Expr result = sum + sign * Expr(c, c.builder().scalar(DType::I32, INT32_MIN));
+  c.result(flat ? Expr(c, c.reshape(result, *shape)) : result, dtype);
 }
 
 void lowerBitwiseNot(Call &c) {

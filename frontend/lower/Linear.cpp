@@ -89,6 +89,9 @@ std::pair<Tensor, Tensor> factors(Call &c, llvm::StringRef first, llvm::StringRe
 void lowerLinear(Call &c) {
   auto [x, weight] = factors(c, "input", "weight");
   Tensor bias = c.optionalTensor("bias");
+  // One row stays a row, whatever axes of size 1 its bias has.
+  if (!c.failed() && bias && x.rank() == 1 && bias.rank() > 1)
+    bias.value = c.reshape(bias.value, {weight.size(0)});
   if (!c.failed())
     c.result(linearLayer(Expr(c, x), weight.value, bias.value), x.dtype);
 }

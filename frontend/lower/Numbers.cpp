@@ -48,10 +48,10 @@ c10::TypeKind Numbers::resultKind() const {
 }
 
 mil::Value *Numbers::tensorOp(const char *name, const char *overload,
-                              llvm::ArrayRef<mil::Value *> values) {
+                              llvm::ArrayRef<mil::Value *> values, at::ScalarType dtype) {
   std::vector<Val> operands;
   for (mil::Value *value : values)
-    operands.push_back(engine_.makeTensor(value, at::kFloat));
+    operands.push_back(engine_.makeTensor(value, dtype));
   const c10::FunctionSchema &schema =
       c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).schema();
   auto results = engine_.call(schema, std::move(operands));
@@ -61,10 +61,9 @@ mil::Value *Numbers::tensorOp(const char *name, const char *overload,
 }
 
 mil::Value *Numbers::bits() {
-  engine_.fail(makeError("{0} of integers that are only known at run time: Core ML has no bitwise "
-                         "operations; compute it while tracing, or by arithmetic",
-                         schema_.name()));
-  return builder_.poison();
+  std::string name =
+      "aten::bitwise_" + llvm::StringRef(schema_.name()).drop_front(6).trim('_').str();
+  return tensorOp(name.c_str(), "Tensor", {as(0, DType::I32), as(1, DType::I32)}, at::kInt);
 }
 
 mil::Value *Numbers::logicalAnd() {

@@ -42,8 +42,9 @@ public:
   mil::Value *number(mil::Value *like, double value) {
     return mil::Builder::isPoison(like) ? like : builder_.scalar(like->type.dtype(), value);
   }
-  /// A lowering of 0-d fp32 tensors.
-  mil::Value *tensorOp(const char *name, const char *overload, llvm::ArrayRef<mil::Value *> values);
+  /// A lowering of 0-d tensors.
+  mil::Value *tensorOp(const char *name, const char *overload, llvm::ArrayRef<mil::Value *> values,
+                       at::ScalarType dtype = at::kFloat);
 
   // ---- arithmetic ----
   mil::Value *add() { return emit(OpKind::add, common(0), common(1)); }
@@ -108,7 +109,7 @@ public:
   template <OpKind kind> mil::Value *logic() {
     return logical() ? emit(kind, as(0, DType::Bool), as(1, DType::Bool)) : bits();
   }
-  mil::Value *bits(); ///< refuses
+  mil::Value *bits(); ///< the tensor operation on integers
   mil::Value *logicalAnd();
   mil::Value *logicalNot() { return emit(OpKind::logical_not, as(0, DType::Bool)); }
   mil::Value *powerOfTwo(unsigned index) {

@@ -66,6 +66,7 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
     c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), spatial + 1, spatial + 2);
     return std::nullopt;
   }
+  bool dilated = llvm::any_of(w.dilation, [](int64_t d) { return d > 1; }), rounds = false;
   for (unsigned i = 0; w.ceil && i < spatial; ++i) {
     int64_t span = w.dilation[i] * (w.kernel[i] - 1) + 1;
     auto size = x.size(x.rank() - spatial + i).tryValue();
@@ -75,11 +76,22 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
       return std::nullopt;
     }
     if (!size) {
-      w.dynamicCeil = true;
+      // Slices take what fits whole: one window more fits if there is nearly a stride more.
+      if (dilated)
+        w.extra[i] = w.stride[i] - 1;
+      else
+        w.dynamicCeil = true;
       continue;
     }
     int64_t count = outputSize(*size, span, w.stride[i], w.padding[i], true);
-    w.extra[i] = std::max<int64_t>(0, (count - 1) * w.stride[i] + span - *size - 2 * w.padding[i]);
+    int64_t excess = (count - 1) * w.stride[i] + span - *size - 2 * w.padding[i];
+    w.extra[i] = std::max<int64_t>(0, excess);
+    rounds |= excess < 0;
+  }
+  if (w.dynamicCeil && rounds) {
+    c.refuse("ceil_mode where one dimension has an unknown size and the last window of another "
+             "would start outside; Core ML counts that window");
+    return std::nullopt;
   }
   return w;
 }
@@ -299,6 +311,14 @@ template <unsigned Spatial> void lowerAvgPool(Call &c) {
     divisor = c.optionalInteger("divisor_override");
   if (!w || c.failed())
     return;
+  if (divisor && w->dynamicCeil)
+    return c.refuse(
+        "divisor_override with ceil_mode on a dimension of unknown size; Core ML divides "
+        "by what the last window holds");
+  if (includePadding && w->dynamicCeil && llvm::any_of(w->padding, [](int64_t p) { return p; }))
+    return c.refuse(
+        "count_include_pad with ceil_mode on a dimension of unknown size; Core ML counts "
+        "all of the padding or none");
   Expr e = prepare(c, x, Spatial);
   double area = 1;
   for (int64_t k : w->kernel)

@@ -209,6 +209,28 @@ Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, bool alignCorne
   return weighTaps(x, axis, samplingTaps(*in, *out, sampling, cubic));
 }
 
+/// What stands at low and at high of an axis, weighed by how far from low each output lies.
+Expr blend(const Expr &x, int64_t axis, const Expr &low, const Expr &high, const Expr &weight) {
+  if (!weight.valid())
+    return x;
+  Shape column(x.rank() - axis, Dim(1));
+  column[0] = weight.shape()[0];
+  // The difference of two infinities is no number.
+  Expr part(x.call(), x.call().reshape(weight, column));
+  return gather(x, low, axis) * (1.0 - part) + gather(x, high, axis) * part;
+}
+
+/// The same by a scale that was given and that the sizes do not bear out. Where the size stays, so
+/// does all else.
+Expr interpolateScaled(const Expr &x, int64_t axis, const Dim &in, const Dim &out, double scale) {
+  Expr position = castTo(iota(x.call(), out), DType::F32);
+  Expr size = sizeOf(x.call(), in);
+  Expr step = castTo(notEqual(size, sizeOf(x.call(), out)), DType::F32) * (1 / scale - 1) + 1.0;
+  Expr source = maximum((position + 0.5) * step - 0.5, 0.0);
+  Expr last = size - 1, low = minimum(castTo(source, DType::I32), last);
+  return blend(x, axis, low, minimum(low + 1, last), source - castTo(low, DType::F32));
+}
+
 /// Linear interpolation of one axis from size `in` to size `out`, of which one is symbolic.
 Expr interpolateSymbolic(const Expr &x, int64_t axis, const Dim &in, const Dim &out,
                          bool alignCorners) {
@@ -220,13 +242,7 @@ Expr interpolateSymbolic(const Expr &x, int64_t axis, const Dim &in, const Dim &
   Expr denominator = alignCorners ? maximum(outSize - 1, 1) : outSize * 2;
   Expr low = floorDivide(numerator, denominator), high = minimum(low + 1, inSize - 1);
   Expr weight = castTo(numerator - low * denominator, DType::F32) / castTo(denominator, DType::F32);
-  if (!weight.valid())
-    return x;
-  Shape column(x.rank() - axis, Dim(1));
-  column[0] = out;
-  // The difference of two infinities is no number.
-  weight = Expr(c, c.reshape(weight, column));
-  return gather(x, low, axis) * (1.0 - weight) + gather(x, high, axis) * weight;
+  return blend(x, axis, low, high, weight);
 }
 
 /// MIL's bilinear operations over the last two axes, sizes `height` and `width`.
@@ -261,6 +277,8 @@ template <unsigned Spatial> void lowerLinearUpsample(Call &c) {
       const Dim &in = t->x.size(t->axis(i)), &out = t->sizes[i];
       if (in.isConst() && out.isConst())
         x = interpolateAxis(x, *t, i, align, /*cubic=*/false);
+      else if (t->scales[i] && *t->scales[i] > 0 && !align && !t->factor(i))
+        x = interpolateScaled(x, t->axis(i), in, out, *t->scales[i]);
       else if (!(in == out))
         x = interpolateSymbolic(x, t->axis(i), in, out, align);
     }

@@ -2,6 +2,8 @@
 // lowered once is run at both.
 #include "tests/frontend/lower/LowerCheck.h"
 
+#include <gmock/gmock.h>
+
 namespace plait::frontend {
 namespace {
 
@@ -43,6 +45,35 @@ TEST(Ranges, Broadcasting) {
   checkRange("torch.cross(x[:, :3], y[:, :3], dim=1).sum(0)");
   checkRange("torch.cosine_similarity(x, y, 1)");
   checkRange("torch.kron(x, y).sum(0)");
+}
+
+TEST(Ranges, CountingDown) {
+  checkRange("torch.arange(x.size(0) - 1, -1, -1).unsqueeze(1) * x");
+  checkRange("torch.arange(2 * x.size(0), 0, -2).unsqueeze(1) * x");
+}
+
+TEST(Ranges, ResizingByAGivenScale) {
+  for (int64_t n : {2, 5, 6}) {
+    checkDynamic("torch.upsample_linear1d(x, [5], False, 0.7)", {randn({1, 2, n})}, {2});
+    checkDynamic("torch.upsample_bilinear2d(x, [4, 6], False, 1.5, None)", {randn({1, 2, n, 3})},
+                 {2});
+  }
+}
+
+TEST(Ranges, PoolingThatRoundsUp) {
+  for (int64_t n : {3, 4, 5, 6}) {
+    checkDynamic("torch.max_pool1d(x, 2, 2, 0, 2, True)", {randn({1, 2, n})}, {2});
+    checkDynamic("torch.avg_pool1d(x, 2, 2, 0, True)", {randn({1, 2, n})}, {2});
+  }
+  auto refused = [](const std::string &pool) {
+    return refusal(pool, {randn({1, 2, 5, 4})}, {.dynamic = {2}});
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(refused("torch.max_pool2d(x, [3, 1], [3, 2], 0, 1, True)"),
+              HasSubstr("would start outside"));
+  EXPECT_THAT(refused("torch.avg_pool2d(x, 2, 2, [0, 1], True)"), HasSubstr("count_include_pad"));
+  EXPECT_THAT(refused("torch.avg_pool2d(x, 2, 2, 0, True, True, 3)"),
+              HasSubstr("divisor_override"));
 }
 
 TEST(Ranges, Einsum) {

@@ -247,8 +247,10 @@ TEST(Comparison, Choices) {
 TEST(Comparison, Bitwise) {
   at::Tensor x = randint(-50, 50, {8});
   checkAll({"~x", "x & 7", "x << 3", "x >> 2", "torch.bitwise_and(x, 255)"}, {x});
-  EXPECT_THAT(refusal("x | 3", {x}), HasSubstr("bitwise"));
-  EXPECT_THAT(refusal("x & 6", {x}), HasSubstr("low bits"));
+  at::Tensor y = ints({0, -1, 5, INT32_MAX, INT32_MIN, 0x55555555, -77, 12});
+  checkAll({"x | 3", "x & 6", "x ^ -3", "x & y", "y | x", "x ^ y",
+            "y.view(2, 1, 4) & x.view(1, 2, 4)", "y.view(2, 1, 1, 1, 4) ^ x.view(1, 2, 1, 1, 4)"},
+           {x, y});
   EXPECT_THAT(refusal("x[x > 0]", {randn({4})}), HasSubstr("torch.where"));
 }
 

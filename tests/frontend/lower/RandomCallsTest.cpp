@@ -4,12 +4,12 @@
 // its program runs at several sizes. PLAIT_RANDOM_CALLS=N draws N calls of each
 // schema and says which schemas were never right; PLAIT_RANDOM_SEED begins elsewhere;
 // PLAIT_RANDOM_ONLY is a part of the names of schemas to draw.
+#include "DrawnArguments.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
 #include "runtime/Interpreter.h"
 #include "support/Format.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -18,153 +18,11 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <sys/wait.h>
 #include <unistd.h>
 
 namespace plait::frontend {
 namespace {
-
-class Drawer {
-public:
-  /// With a size, the ranged axis has that one instead of the drawn one.
-  Drawer(const c10::FunctionSchema &schema, uint64_t seed, int64_t size = 0)
-      : random_(seed), contents_(seed), size_(size) {
-    static const std::vector<int64_t> shapes[] = {
-        {},        {4},          {2, 3},    {3, 3}, {1, 4},         {2, 3, 4},
-        {2, 1, 3}, {1, 2, 4, 5}, {2, 3, 4}, {3, 2}, {1, 2, 3, 4, 4}};
-    base_ = shapes[draw(std::size(shapes))];
-    integers_ = draw(5) == 0;
-    edges_ = draw(3) == 0;
-    if (draw(4) == 0 && !base_.empty())
-      axis = draw(base_.size());
-    for (const c10::Argument &argument : schema.arguments())
-      values.push_back(of(argument.real_type(), argument.name()));
-  }
-
-  std::vector<c10::IValue> values;
-  int64_t axis = -1;                                ///< of the drawn shape: the ranged one
-  llvm::DenseMap<const void *, int64_t> rangedAxes; ///< of tensors that have it
-
-  /// Whether the next tensor is a constant of the program instead of an input.
-  bool isConstant() { return draw(6) == 0; }
-
-private:
-  unsigned draw(unsigned n) { return random_() % n; }
-  template <typename T> T pick(std::initializer_list<T> values) {
-    return values.begin()[draw(values.size())];
-  }
-
-  at::Tensor tensor(llvm::StringRef name) {
-    std::vector<int64_t> shape = base_;
-    if (draw(4) == 0) // what broadcasts, or does not fit
-      for (int64_t &size : shape)
-        if (draw(3) == 0)
-          size = 1;
-    int64_t at = axis >= 0 && shape[axis] == base_[axis] ? axis : -1;
-    if (draw(6) == 0 && !shape.empty()) {
-      shape.erase(shape.begin());
-      --at;
-    }
-    if (at >= 0 && size_)
-      shape[at] = size_;
-    at::Tensor result = elements(name, shape);
-    if (at >= 0)
-      rangedAxes[result.unsafeGetTensorImpl()] = at;
-    return result;
-  }
-
-  at::Tensor elements(llvm::StringRef name, llvm::ArrayRef<int64_t> shape) {
-    auto contents = [&](unsigned n) { return unsigned(contents_() % n); };
-    auto generator = at::detail::createCPUGenerator(contents_());
-    if (name.contains("ind") || name == "target" || name == "repeats")
-      return at::randint(0, 2, shape, generator, at::kLong);
-    if (name.contains("mask") || name == "condition")
-      return at::randint(0, 2, shape, generator, at::kLong).to(at::kBool);
-    if (name == "boundaries" || name == "sorted_sequence" || name == "bins")
-      return std::get<0>(at::sort(at::randn(shape, generator)));
-    if (integers_)
-      return at::randint(-4, 5, shape, generator, edges_ && contents(2) ? at::kInt : at::kLong);
-    at::Tensor values = at::randn(shape, generator);
-    if (!edges_)
-      return values;
-    // Ties, zeros of both signs, whole and half numbers, what is small and what is large.
-    static const float special[] = {0.0F, -0.0F, 1.0F,  -1.0F, 0.5F,   -0.5F,  1.5F, 2.0F,
-                                    2.5F, -2.0F, 1e-3F, 30.0F, -30.0F, 100.0F, 3.0F, 1e-6F};
-    at::Tensor flat = values.view({-1});
-    for (int64_t i = 0; i < flat.numel(); ++i)
-      if (contents(3) != 0)
-        flat[i] = special[contents(std::size(special))];
-    return values;
-  }
-
-  c10::IValue of(const c10::TypePtr &type, llvm::StringRef name) {
-    int64_t rank = base_.size();
-    bool isAxis = name.starts_with("dim") || name.starts_with("axis") || name == "source" ||
-                  name == "destination";
-    switch (type->kind()) {
-    case c10::TypeKind::TensorType:
-      return tensor(name);
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::SymIntType:
-      if (isAxis)
-        return int64_t(draw(2 * rank + 1)) - rank;
-      if (name == "reduction")
-        return int64_t(draw(3));
-      if (name == "dtype") // LibTorch follows the number without a look at it
-        return int64_t(at::kFloat);
-      return pick<int64_t>({0, 1, 1, 2, 2, 3, -1});
-    case c10::TypeKind::ScalarTypeType:
-      return edges_ ? int64_t(pick<at::ScalarType>(
-                          {at::kFloat, at::kInt, at::kLong, at::kBool, at::kHalf, at::kDouble}))
-                    : int64_t(at::kFloat);
-    case c10::TypeKind::LayoutType:
-    case c10::TypeKind::DeviceObjType:
-    case c10::TypeKind::MemoryFormatType:
-      return c10::IValue();
-    case c10::TypeKind::NumberType:
-      if (edges_)
-        return draw(2) ? c10::IValue(pick<int64_t>({0, 1, 2, 3, -1, -2, 5, 100}))
-                       : c10::IValue(pick<double>({0.0, 0.1, -1.5, 1.0, -2.0, 1e-3, 30.0}));
-      return draw(2) ? c10::IValue(pick<int64_t>({0, 1, 2, 3, -1}))
-                     : c10::IValue(pick<double>({0.5, 2.0, -1.5, 1.0}));
-    case c10::TypeKind::FloatType:
-      if (name == "eps") // 0 would divide by the deviation of one value
-        return pick<double>({1e-5, 1e-3, 0.1});
-      if (name == "p") // the root of a tiny order is noise
-        return pick<double>({0.5, 1.0, 2.0, 3.0, 0.0});
-      return pick<double>({0.5, 1.0, 2.0, 0.0, 1e-5});
-    case c10::TypeKind::BoolType:
-      if (name == "assume_unique") // what is drawn is not
-        return false;
-      return draw(2) == 1;
-    case c10::TypeKind::StringType:
-      return pick<const char *>({"none", "mean", "sum", "reflect", "constant", "replicate", "floor",
-                                 "trunc", "linear", "tanh", "prod", "amax", "amin", "ij", "right",
-                                 "left", "fro"});
-    case c10::TypeKind::OptionalType: {
-      auto inner = type->expect<c10::OptionalType>()->getElementType();
-      return draw(2) ? c10::IValue() : of(inner, name);
-    }
-    case c10::TypeKind::ListType: {
-      c10::TypePtr element = type->expect<c10::ListType>()->getElementType();
-      c10::impl::GenericList list(element);
-      unsigned count = isAxis ? draw(rank + 1) : pick<unsigned>({1, 2, 2, 3});
-      for (unsigned i = 0; i < count; ++i)
-        list.push_back(of(element, name));
-      return list;
-    }
-    default:
-      return c10::IValue();
-    }
-  }
-
-  std::mt19937_64 random_, contents_; ///< of what an argument is, and of elements
-  int64_t size_;
-  std::vector<int64_t> base_;
-  bool integers_;
-  bool edges_; ///< values at which operators change what they do
-};
 
 void tensorsOf(const c10::IValue &value, std::vector<at::Tensor> &out) {
   if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_complex()) {
