@@ -55,6 +55,11 @@ bool matchRmsQuotient(Value *result, Captures &c) {
   if (match(result, quotient(withEpsilon), c))
     return true;
   c = {};
+  // What rsqrt adds by itself.
+  if (match(result,
+            commutative(OpKind::mul, value(0), binary(OpKind::rsqrt, value(1), anySplat(2))), c))
+    return true;
+  c = {};
   return match(result, quotient(value(1)), c);
 }
 

@@ -56,11 +56,19 @@ inline auto anySplat(unsigned slot) {
   return [=](mil::Value *v, Captures &c) { return splatValue(v) && value(slot)(v, c); };
 }
 
-/// An operation whose first parameter matches.
+/// Whether log, rsqrt or inverse adds more to its operand than keeps it from being 0.
+inline bool addsEpsilon(const mil::Op &op) {
+  if (!op.is(mil::OpKind::log) && !op.is(mil::OpKind::rsqrt) && !op.is(mil::OpKind::inverse))
+    return false;
+  std::optional<double> epsilon = splatValue(op[1]);
+  return epsilon ? *epsilon > 1e-9 : op.is(mil::OpKind::inverse);
+}
+
+/// An operation whose first parameter matches, and that adds nothing to it of its own.
 template <typename X> auto unary(mil::OpKind kind, X x) {
   return [=](mil::Value *v, Captures &c) {
     mil::Op *op = definedBy(v, kind);
-    return op && match((*op)[0], x, c);
+    return op && !addsEpsilon(*op) && match((*op)[0], x, c);
   };
 }
 

@@ -195,9 +195,15 @@ private:
       return;
     }
     changed_ = true;
-    for (auto [result, type] : llvm::zip(op.results(), types))
+    for (auto [result, type] : llvm::zip(op.results(), types)) {
+      if (result->type == type)
+        continue;
+      // Sizes are what they were: one that nothing is known of is new each time it is inferred.
+      if (type.isTensor())
+        result->type = result->type.withShape(type.shape());
       if (!(result->type == type))
         widen(op, result.get());
+    }
   }
 
   /// The operation has a constant that fp16 does not hold, or computes with what such an operation

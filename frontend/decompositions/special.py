@@ -83,14 +83,12 @@ def zeta_of(self, s: Tensor, q: Tensor) -> Tensor:
     a = q + 16
     power = torch.pow(a, -s)
     result = result + power * a / (s - 1) + 0.5 * power
-    factor = s
-    r = 1 / (a * a)
-    term = power / a
-    # B(2j) / (2j)!
-    for j, c in enumerate([1 / 12.0, -1 / 720.0, 1 / 30240.0, -1 / 1209600.0, 1 / 47900160.0]):
-        result = result + factor * term * c
-        term = term * r
-        factor = factor * (s + (2 * j + 1)) * (s + (2 * j + 2))
+    # Each term by the one before, whose factors are neither tiny nor large: B(2j) / (2j)! is in the quotients.
+    term = power * (s / a) / 12.0
+    result = result + term
+    for j, quotient in enumerate([-60.0, -42.0, -40.0, -39.6]):
+        term = term * ((s + (2 * j + 1)) / a) * ((s + (2 * j + 2)) / a) / quotient
+        result = result + term
     result = torch.where(q < -8, float("nan"), result)
     result = torch.where((q <= 0) & (q == torch.floor(q)), float("inf"), result)
     result = torch.where((q <= 0) & (q != torch.floor(q)) & (s != torch.floor(s)), float("nan"), result)

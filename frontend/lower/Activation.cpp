@@ -246,9 +246,11 @@ static void lowerLogit(Call &c) {
   if (c.failed())
     return;
   Expr e(c, x);
-  if (epsilon && *epsilon >= 0)
-    e = clamp(e, *epsilon, 1 - *epsilon);
-  c.result(logarithm(e / (1 - e)), x.dtype);
+  if (!epsilon || *epsilon < 0)
+    return c.result(logarithm(e / (1 - e)), x.dtype);
+  // Both sides are bounded from below: 1 - epsilon may be 1 in half precision.
+  auto side = [&](const Expr &p) { return logarithm(clamp(p, *epsilon, 1 - *epsilon)); };
+  c.result(side(e) - side(1 - e), x.dtype);
 }
 
 /// The argument of a softmax: in `dtype` where given, at least rank 1, and its axis.

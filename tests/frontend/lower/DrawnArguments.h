@@ -31,6 +31,8 @@ public:
   int64_t axis = -1;                                ///< the ranged one, before broadcasting
   llvm::DenseMap<const void *, int64_t> rangedAxes; ///< of tensors that have it
 
+  /// Whether all is of common size, so that half precision holds it.
+  bool isModerate() const { return !edges_; }
   /// Whether the next tensor is a constant of the program instead of an input.
   bool isConstant() { return draw(6) == 0; }
 

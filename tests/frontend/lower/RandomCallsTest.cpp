@@ -1,13 +1,18 @@
 // Operators with arguments drawn from their schemas, which LibTorch accepts: what plait lowers
 // agrees with it, or is refused. Each schema's calls run in a process of their own, since some
 // arguments that a schema allows end LibTorch itself. One call in four has an axis of ranged size:
-// its program runs at several sizes. PLAIT_RANDOM_CALLS=N draws N calls of each
+// its program runs at several sizes. Programs run as they are lowered, and after all passes in fp32
+// and in fp16. PLAIT_RANDOM_CALLS=N draws N calls of each
 // schema and says which schemas were never right; PLAIT_RANDOM_SEED begins elsewhere;
 // PLAIT_RANDOM_ONLY is a part of the names of schemas to draw.
 #include "DrawnArguments.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
+#include "mil/Verifier.h"
+#include "passes/Pipeline.h"
 #include "runtime/Interpreter.h"
+#include "runtime/RuntimeEvaluator.h"
+#include "runtime/Tensors.h"
 #include "support/Format.h"
 
 #include <ATen/Functions.h>
@@ -88,15 +93,25 @@ std::optional<std::vector<at::Tensor>> libTorchs(const torch::jit::Operator &ope
   return expected;
 }
 
+/// Whether a small change of an argument may change the result by a step.
+bool isStep(llvm::StringRef name) {
+  static const char *parts[] = {"round",     "floor", "ceil",    "trunc",     "frac",
+                                "remainder", "fmod",  "sign",    "heaviside", "quantize",
+                                "mod",       "hist",  "nearest", "div"};
+  return llvm::any_of(parts, [&](const char *part) { return name.contains(part); });
+}
+
 /// How the program's results differ from LibTorch's; empty where they do not.
 std::string difference(llvm::StringRef name, std::vector<runtime::Datum> got,
-                       std::vector<at::Tensor> expected) {
+                       std::vector<at::Tensor> expected, bool half) {
   if (got.size() != expected.size())
     return fmt::format("{0} results where LibTorch has {1}", got.size(), expected.size());
   // Where values tie, any of their positions is a right one.
   if (name.contains("kthvalue") || name.contains("median") || name == "aten::mode")
     expected.resize(1);
   for (auto [datum, want] : llvm::zip(got, expected)) {
+    if (want.dim() == 0 && datum.tensor.numel() == 1) // there is no rank 0 in an interface
+      datum.tensor = datum.tensor.reshape({});
     if (datum.tensor.sizes() != want.sizes())
       return fmt::format("shape {0} where LibTorch has {1}", c10::str(datum.tensor.sizes()),
                          c10::str(want.sizes()));
@@ -111,6 +126,12 @@ std::string difference(llvm::StringRef name, std::vector<runtime::Datum> got,
     // Sums of powers that overflow in LibTorch and not in plait.
     if (name.contains("softplus") || name.contains("norm"))
       have = at::where(wide.isinf(), wide, have);
+    if (half) { // what rounding to fp16 may do is told from what a mistake does by a wide margin
+      double largest = wide.abs().max().item<double>();
+      if (!want.is_floating_point() || !(largest < 1000) || isStep(name))
+        continue;
+      have = at::where((have - wide).abs() <= 0.1 * largest + 0.05, wide, have);
+    }
     bool narrow = want.is_floating_point() && want.element_size() == 2;
     at::Tensor differ = at::isclose(have, wide, narrow ? 2e-2 : 2e-3, narrow ? 2e-3 : 2e-4,
                                     /*equal_nan=*/true)
@@ -186,15 +207,21 @@ bool lowered(const c10::FunctionSchema &schema, Drawer &drawn, mil::Function &fu
 }
 
 /// The drawn tensors, as inputs of the function.
-runtime::Interpreter::Inputs inputsOf(const Drawer &drawn, const std::vector<bool> &isInput) {
+runtime::Interpreter::Inputs inputsOf(const Drawer &drawn, const mil::Function &function,
+                                      const std::vector<bool> &isInput) {
+  llvm::StringMap<mil::Type> types;
+  for (const auto &input : function.inputs())
+    types[input->name.str()] = input->type;
   runtime::Interpreter::Inputs inputs;
   size_t number = 0;
   auto take = [&](const at::Tensor &tensor) {
-    mil::DType type = milTypeOf(tensor.scalar_type());
-    if (isInput[number])
-      inputs["x" + std::to_string(number)] = tensor.to(type == mil::DType::F32   ? at::kFloat
-                                                       : type == mil::DType::I32 ? at::kInt
-                                                                                 : at::kBool);
+    std::string name = "x" + std::to_string(number);
+    if (isInput[number]) {
+      const mil::Type &type = types.find(name)->second;
+      at::Tensor given = tensor.to(runtime::heldType(type.dtype()));
+      // Core ML's interface has no tensor of rank 0.
+      inputs[name] = tensor.dim() == 0 && type.rank() == 1 ? given.reshape({1}) : given;
+    }
     ++number;
   };
   for (const c10::IValue &value : drawn.values)
@@ -207,7 +234,7 @@ runtime::Interpreter::Inputs inputsOf(const Drawer &drawn, const std::vector<boo
   return inputs;
 }
 
-std::string written(const c10::FunctionSchema &schema, const Drawer &drawn, uint64_t seed) {
+std::string written(const c10::FunctionSchema &schema, const Drawer &drawn) {
   std::string call = schema.name() + "." + schema.overload_name() + "(";
   for (const c10::IValue &value : drawn.values)
     call +=
@@ -216,7 +243,52 @@ std::string written(const c10::FunctionSchema &schema, const Drawer &drawn, uint
          : value.isTensorList() ? "[…]"
                                 : c10::str(value)) +
         ", ";
-  return call + fmt::format(") with axis {0} ranged and seed {1}", drawn.axis, seed);
+  return call + fmt::format(") with axis {0} ranged", drawn.axis);
+}
+
+enum class Form { Lowered, Single, Half };
+
+/// What passes make of the program; an error where they break it.
+Error optimised(mil::Program &program, passes::Precision precision) {
+  static runtime::RuntimeEvaluator evaluator;
+  passes::PassContext context;
+  context.evaluator = &evaluator;
+  context.options.precision = precision;
+  passes::PipelineHooks hooks;
+  hooks.verify = [](const mil::Program &p) { return mil::verify(p); };
+  return passes::runPipeline(program, context, hooks);
+}
+
+/// The same program in one form, at all sizes.
+Outcome tryForm(const c10::FunctionSchema &schema, llvm::ArrayRef<Drawer> draws,
+                llvm::ArrayRef<std::vector<at::Tensor>> expected, Form form, std::string &what) {
+  mil::Program program;
+  mil::Function &function = *program.addFunction("main");
+  std::vector<bool> isInput;
+  Drawer first = draws[0];
+  if (!lowered(schema, first, function, isInput))
+    return Outcome::Refused;
+  if (form != Form::Lowered)
+    if (Error error = optimised(program, form == Form::Half ? passes::Precision::F16
+                                                            : passes::Precision::F32)) {
+      what = written(schema, first) + ": " + llvm::toString(std::move(error));
+      return Outcome::Wrong;
+    }
+  auto interpreter = runtime::Interpreter::create(function, {});
+  for (auto [drawn, answer] : llvm::zip(draws, expected)) {
+    auto run = interpreter ? (*interpreter)->run(inputsOf(drawn, function, isInput))
+                           : Expected<std::vector<runtime::Datum>>(interpreter.takeError());
+    std::string wrong = run ? difference(schema.name(), std::move(*run), answer, form == Form::Half)
+                            : llvm::toString(run.takeError());
+    // An index that the program reads at run time, and that only some of LibTorch's kernels check.
+    if (llvm::StringRef(wrong).contains("Core ML leaves the result undefined"))
+      return Outcome::Refused;
+    if (wrong.empty())
+      continue;
+    what = written(schema, drawn) + ": " + wrong;
+    return Outcome::Wrong;
+  }
+  return Outcome::Right;
 }
 
 /// One call; `what` says what is wrong.
@@ -240,24 +312,16 @@ Outcome tryCall(const torch::jit::Operator &operation, uint64_t seed, std::strin
       }
     }
   libTorchIsDone();
-  mil::Program program;
-  mil::Function &function = *program.addFunction("main");
-  std::vector<bool> isInput;
-  if (!lowered(schema, draws[0], function, isInput))
-    return Outcome::Refused;
-  auto interpreter = runtime::Interpreter::create(function, {});
-  for (auto [drawn, answer] : llvm::zip(draws, expected)) {
-    auto run = interpreter ? (*interpreter)->run(inputsOf(drawn, isInput))
-                           : Expected<std::vector<runtime::Datum>>(interpreter.takeError());
-    std::string wrong =
-        run ? difference(schema.name(), std::move(*run), answer) : llvm::toString(run.takeError());
-    // An index that the program reads at run time, and that only some of LibTorch's kernels check.
-    if (llvm::StringRef(wrong).contains("Core ML leaves the result undefined"))
-      return Outcome::Refused;
-    if (wrong.empty())
-      continue;
-    what = written(schema, drawn, seed) + ": " + wrong;
-    return Outcome::Wrong;
+  for (Form form : {Form::Lowered, Form::Single, Form::Half}) {
+    if (form == Form::Half && !draws[0].isModerate())
+      break;
+    Outcome outcome = tryForm(schema, draws, expected, form, what);
+    if (outcome != Outcome::Right) {
+      static const char *forms[] = {"", " after the passes", " after the passes in fp16"};
+      if (outcome == Outcome::Wrong)
+        what = fmt::format("{0} with seed {1}{2}", what, seed, forms[int(form)]);
+      return outcome;
+    }
   }
   return Outcome::Right;
 }
