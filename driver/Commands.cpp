@@ -12,10 +12,10 @@ namespace plait::driver {
 using llvm::StringRef;
 
 llvm::ArrayRef<const Command *> commands() {
-  static const Command *const all[] = {&compileCommand, &inspectCommand,  &verifyCommand,
-                                       &runCommand,     &mergeCommand,    &addCommand,
-                                       &removeCommand,  &compressCommand, &adapterCommand,
-                                       &optCommand,     &helpCommand,     &versionCommand};
+  static const Command *const all[] = {
+      &compileCommand, &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
+      &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &diffCommand,
+      &patchCommand,   &optCommand,     &helpCommand,     &versionCommand};
   return all;
 }
 

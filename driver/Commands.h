@@ -14,6 +14,8 @@ extern const Command addCommand;
 extern const Command removeCommand;
 extern const Command adapterCommand;
 extern const Command compressCommand;
+extern const Command diffCommand;
+extern const Command patchCommand;
 extern const Command optCommand;
 extern const Command helpCommand;
 extern const Command versionCommand;

@@ -46,5 +46,6 @@ TEST(Corpus, ExportedProgram) { replay("exportedProgram", fuzz::exportedProgram)
 TEST(Corpus, Npy) { replay("npy", fuzz::npy); }
 TEST(Corpus, Recipe) { replay("recipe", fuzz::recipe); }
 TEST(Corpus, Declaration) { replay("declaration", fuzz::declaration); }
+TEST(Corpus, Patch) { replay("patch", fuzz::patch); }
 
 } // namespace

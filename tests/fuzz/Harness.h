@@ -46,6 +46,10 @@ void recipe(llvm::ArrayRef<uint8_t> input);
 /// One input, as `plait compile --input` takes it: what is accepted parses as it is printed.
 void declaration(llvm::ArrayRef<uint8_t> input);
 
+/// A patch of packages: nothing is changed by one that is refused, and what is made is what the
+/// patch says.
+void patch(llvm::ArrayRef<uint8_t> input);
+
 /// Aborts with a message unless `condition` holds.
 void require(bool condition, const char *message);
 

@@ -146,5 +146,6 @@ TEST(Mutants, ExportedProgram) { run("exportedProgram", fuzz::exportedProgram, 1
 TEST(Mutants, Npy) { run("npy", fuzz::npy, 500); }
 TEST(Mutants, Recipe) { run("recipe", fuzz::recipe, 500); }
 TEST(Mutants, Declaration) { run("declaration", fuzz::declaration, 2000); }
+TEST(Mutants, Patch) { run("patch", fuzz::patch, 300); }
 
 } // namespace
