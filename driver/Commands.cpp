@@ -14,8 +14,8 @@ using llvm::StringRef;
 llvm::ArrayRef<const Command *> commands() {
   static const Command *const all[] = {
       &compileCommand, &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
-      &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &diffCommand,
-      &patchCommand,   &optCommand,     &helpCommand,     &versionCommand};
+      &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &reportCommand,
+      &diffCommand,    &patchCommand,   &optCommand,      &helpCommand,    &versionCommand};
   return all;
 }
 

@@ -14,6 +14,7 @@ extern const Command addCommand;
 extern const Command removeCommand;
 extern const Command adapterCommand;
 extern const Command compressCommand;
+extern const Command reportCommand;
 extern const Command diffCommand;
 extern const Command patchCommand;
 extern const Command optCommand;
