@@ -1,11 +1,10 @@
 // From the zip directory to views of its records.
 #include "frontend/archive/TensorFile.h"
 
+#include "frontend/archive/RecordBytes.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorPickle.h"
 #include "mil/MappedStorage.h"
-#include "support/Crc32.h"
-#include "support/Inflate.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -19,15 +18,10 @@ using llvm::StringRef;
 using mil::Storage;
 using mil::TensorData;
 
-/// Of the widest element.
-constexpr uintptr_t recordAlignment = 8;
-/// Weights do not shrink to a hundredth; a small file that grows to gigabytes is no adapter.
-constexpr uint64_t trustedUnpacked = 64 << 20;
-
 class TensorRecords {
 public:
   TensorRecords(std::shared_ptr<const MappedFile> file, ZipDirectory directory)
-      : file(std::move(file)), directory(std::move(directory)) {
+      : file(std::move(file)), directory(std::move(directory)), reader(this->file) {
     if (!this->directory.records().empty()) {
       StringRef first = this->directory.records().front().name;
       prefix = first.take_front(first.find('/') + 1).str();
@@ -41,17 +35,11 @@ public:
     auto &known = storages[record.name];
     if (known)
       return known;
-    llvm::ArrayRef<uint8_t> bytes = file->bytes().slice(record.offset, record.packedSize);
-    if (record.compressed) {
-      auto unpacked = unpack(record, bytes);
-      if (!unpacked)
-        return unpacked.takeError();
-      known = Storage::owned(std::move(*unpacked));
-    } else if (reinterpret_cast<uintptr_t>(bytes.data()) % recordAlignment != 0) {
-      known = Storage::owned(bytes.vec());
-    } else {
-      known = mil::mappedStorage(file, bytes);
-    }
+    auto bytes = reader.read(reader.whole(), record);
+    if (!bytes)
+      return bytes.takeError();
+    known = bytes->mapped ? mil::mappedStorage(file, bytes->bytes)
+                          : mil::keptStorage(bytes->bytes, bytes->owner);
     return known;
   }
 
@@ -72,33 +60,12 @@ public:
   }
 
 private:
-  Expected<std::vector<uint8_t>> unpack(const ZipRecord &record, llvm::ArrayRef<uint8_t> packed) {
-    if (record.size > trustedUnpacked && record.size / 100 > record.packedSize)
-      return makeError("record '{0}' claims {1} bytes in {2}; if that is so, pack the archive "
-                       "again without compression",
-                       record.name, record.size, record.packedSize);
-    unpackedSize += record.size; // many records add up
-    if (unpackedSize > trustedUnpacked && unpackedSize / 100 > file->bytes().size())
-      return makeError("its records unpack to {0} bytes so far, and the file has {1}; if that is "
-                       "so, pack the archive again without compression",
-                       unpackedSize, file->bytes().size());
-    auto bytes = inflate(packed, record.size);
-    if (!bytes)
-      return makeError("record '{0}' is damaged: {1}; copy or save the file again", record.name,
-                       toString(bytes.takeError()));
-    if (crc32(*bytes) != record.crc32)
-      return makeError("record '{0}' is damaged (its CRC-32 does not match); copy or save the file "
-                       "again",
-                       record.name);
-    return bytes;
-  }
-
   std::shared_ptr<const MappedFile> file;
   ZipDirectory directory;
+  RecordReader reader;
   std::string prefix; ///< with its slash
   llvm::StringMap<std::shared_ptr<const Storage>> storages;
   std::map<std::pair<StringRef, mil::DType>, std::shared_ptr<const Storage>> negatedStorages;
-  uint64_t unpackedSize = 0; ///< bytes of compressed records so far
 };
 
 Expected<TensorData> viewOf(TensorRecords &records, PickledTensor &tensor) {

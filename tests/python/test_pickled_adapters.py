@@ -255,7 +255,7 @@ HOSTILE = {
     "too many values": (archive(b"\x80\x02" + b"N" * 40000000 + b".", method=zipfile.ZIP_DEFLATED), "holds more than"),
     "a place in the memo": (archive(b"\x80\x02]" + b"N" * 1000000 + b"r\x00\x00\x10\x00."), "claims more than there is"),
     "a record that unpacks to 128 MiB": (archive(b"\x80\x02X\x00\x00\x00\x08" + bytes(128 << 20) + b"0.", method=zipfile.ZIP_DEFLATED),
-                                         "claims 134217"),
+                                         "its records unpack to 134217"),
     "a string of 4 GiB": (archive(b"\x80\x02X\xff\xff\xff\xffabc."), "claims more than there is"),
     "records that add up": (archive(dictionary(**{f"x{i}": tensor(storage(f"{i + 2}", 1 << 19)) for i in range(40)}),
                                     (64, 64, *(1 << 21,) * 40), method=zipfile.ZIP_DEFLATED), "its records unpack to 67"),
