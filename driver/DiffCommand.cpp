@@ -143,8 +143,7 @@ const Command diffCommand = {
     usage,
     sections,
     "Functions are those of one name, or those that are the same under another one. The exit "
-    "status "
-    "is 0 where\nnothing differs and 1 where something does.\n",
+    "status is 0\nwhere nothing differs and 1 where something does.\n",
     {},
     run};
 

@@ -72,14 +72,15 @@ Expected<int> run(const Arguments &arguments) {
 
 } // namespace
 
-const Command patchCommand = {"patch",
-                              "what one package has more than another, and how to get there",
-                              usage,
-                              sections,
-                              "B comes out of A and the patch, byte by byte. A is replaced in one "
-                              "step, and only if the patch "
-                              "is for it.\nPackages of other tools will do.\n",
-                              {},
-                              run};
+const Command patchCommand = {
+    "patch",
+    "what one package has more than another, and how to get there",
+    usage,
+    sections,
+    "B comes out of A and the patch, byte by byte. A is replaced in one "
+    "step, and only\nif the patch is for it. Packages of other tools will "
+    "do.\n",
+    {},
+    run};
 
 } // namespace plait::driver

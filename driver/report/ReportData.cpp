@@ -2,7 +2,7 @@
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
-#include "driver/report/OperationCost.h"
+#include "driver/report/CostEstimate.h"
 #include "driver/report/Report.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -140,7 +140,7 @@ json::Array ReportBuilder::operation(const Op &op, unsigned function) {
         literals += (name + "=" + shortText(*attr) + "\n").str();
     }
   }
-  OperationCost cost = costOf(op);
+  CostEstimate cost = estimateCost(op);
   const Value *result = op.numResults() ? op.result() : nullptr;
   return json::Array{intern(op.info().name),
                      intern(result ? llvm::StringRef(result->name) : llvm::StringRef(op.name)),

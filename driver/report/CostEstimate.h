@@ -5,13 +5,13 @@
 
 namespace plait::driver {
 
-struct OperationCost {
+struct CostEstimate {
   uint64_t arithmetic = 0; ///< multiplications and additions, each one; other functions as one
   uint64_t bytes = 0;      ///< of operands, weights and results, each once
 };
 
 /// Dimensions that vary count at their smallest size. Of control flow: nothing, its blocks'
 /// operations count for themselves.
-OperationCost costOf(const mil::Op &op);
+CostEstimate estimateCost(const mil::Op &op);
 
 } // namespace plait::driver

@@ -1,5 +1,5 @@
 // Products by their dimensions; all else by elements.
-#include "driver/report/OperationCost.h"
+#include "driver/report/CostEstimate.h"
 
 #include "llvm/ADT/StringMap.h"
 
@@ -158,10 +158,10 @@ static uint64_t arithmeticOf(const Op &op) {
   return std::max(results, operands);
 }
 
-OperationCost costOf(const Op &op) {
+CostEstimate estimateCost(const Op &op) {
   if (!op.blocks().empty())
     return {};
-  OperationCost cost{arithmeticOf(op), 0};
+  CostEstimate cost{arithmeticOf(op), 0};
   for (const mil::Operand &operand : op.operands())
     cost.bytes += bytesOf(operand.get());
   for (const auto &result : op.results())
