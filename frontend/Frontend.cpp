@@ -5,6 +5,7 @@
 #include "frontend/Proceed.h"
 #include "frontend/archive/EqualRecords.h"
 #include "frontend/exported/ExportedFunction.h"
+#include "frontend/exported/ExportedInterface.h"
 #include "frontend/live/ModuleView.h"
 #include "frontend/script/ModuleBorders.h"
 #include "frontend/script/ModuleTree.h"

@@ -2,6 +2,7 @@
 #include "runtime/Reference.h"
 
 #include "runtime/NarrowArithmetic.h"
+#include "runtime/ReferenceArguments.h"
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
 #include "support/TorchMessage.h"
@@ -178,29 +179,11 @@ private:
   std::vector<Kept> kept_;
 };
 
-/// Arguments that the compiled function takes as two inputs, NAME_real and NAME_imag, are one
-/// complex tensor of the method.
-std::vector<c10::IValue> withComplex(std::vector<c10::IValue> arguments,
-                                     llvm::ArrayRef<NamedTensor> inputs,
-                                     const c10::FunctionSchema &schema) {
-  std::vector<c10::IValue> joined;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    llvm::StringRef base = inputs[i].name;
-    if (i + 1 < arguments.size() && base.consume_back("_real") &&
-        inputs[i + 1].name == (base + "_imag").str() && schema.argumentIndexWithName(base.str())) {
-      joined.emplace_back(at::complex(arguments[i].toTensor(), arguments[i + 1].toTensor()));
-      ++i;
-    } else {
-      joined.push_back(std::move(arguments[i]));
-    }
-  }
-  return joined;
-}
-
 class LoadedReference final : public Reference::Impl {
 public:
-  LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path)
-      : module_(std::move(module)), path_(std::move(path)), first_(*module_), before_(first_) {}
+  LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path, ArgumentBinder bind)
+      : module_(std::move(module)), path_(std::move(path)), bind_(std::move(bind)),
+        first_(*module_), before_(first_) {}
 
   Expected<std::vector<TensorData>> call(llvm::ArrayRef<NamedTensor> inputs) override {
     before_ = Attributes(*module_);
@@ -208,10 +191,11 @@ public:
         inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<TensorData>> {
           before_.restore(); // a call that failed may have begun to write
           std::vector<TensorData> flat;
-          const auto &schema = module_->get_method("forward").function().getSchema();
+          if (bind_)
+            if (Error error = bind_(arguments, inputs))
+              return error;
           NarrowArithmetic narrow;
-          Error error =
-              flatten(module_->forward(withComplex(std::move(arguments), inputs, schema)), flat);
+          Error error = flatten(module_->forward(std::move(arguments)), flat);
           if (narrow.narrowest() && narrowest_ != DType::BF16)
             narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
           if (error)
@@ -250,6 +234,7 @@ public:
 private:
   std::shared_ptr<torch::jit::Module> module_;
   std::string path_;
+  ArgumentBinder bind_;
   Attributes first_, before_;
   std::optional<DType> narrowest_;
 };
@@ -273,7 +258,13 @@ std::vector<TensorData> tensorsOf(const torch::jit::Module &module) {
 }
 
 Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name) {
-  return Reference(std::make_shared<LoadedReference>(std::move(loaded), name.str()));
+  return referenceOf(std::move(loaded), name, nullptr);
+}
+
+Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
+                      ArgumentBinder bind) {
+  return Reference(
+      std::make_shared<LoadedReference>(std::move(loaded), name.str(), std::move(bind)));
 }
 
 } // namespace plait::runtime

@@ -3,6 +3,7 @@
 // not show.
 #include "runtime/ReferenceTrace.h"
 
+#include "runtime/ReferenceArguments.h"
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
 
@@ -184,10 +185,18 @@ Expected<std::vector<ReferenceStep>> traceModule(const jit::Module &module,
 
 ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
                          NodeDescriber describe) {
-  return [module = std::move(loaded), path = name.str(),
-          describe = std::move(describe)](llvm::ArrayRef<NamedTensor> inputs) {
+  return tracerOf(std::move(loaded), name, std::move(describe), nullptr);
+}
+
+ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
+                         NodeDescriber describe, ArgumentBinder bind) {
+  return [module = std::move(loaded), path = name.str(), describe = std::move(describe),
+          bind = std::move(bind)](llvm::ArrayRef<NamedTensor> inputs) {
     auto steps = callWithIntegers<std::vector<ReferenceStep>>(
-        inputs, [&](std::vector<c10::IValue> arguments) {
+        inputs, [&](std::vector<c10::IValue> arguments) -> Expected<std::vector<ReferenceStep>> {
+          if (bind)
+            if (Error error = bind(arguments, inputs))
+              return error;
           return traceModule(*module, std::move(arguments), describe);
         });
     return steps ? std::move(steps)

@@ -11,6 +11,8 @@
 #include "frontend/archive/TensorFile.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/script/NodeLocation.h"
+#include "frontend/script/Signature.h"
+#include "runtime/ReferenceArguments.h"
 
 #include "llvm/Support/FileSystem.h"
 
@@ -25,6 +27,28 @@ static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel 
   if (!values)
     return values.takeError();
   return frontend::moduleWithParameters(model.against, std::move(*values));
+}
+
+/// The arguments of the model's forward, as they were made when it was compiled.
+static runtime::ArgumentBinder binderOf(std::shared_ptr<torch::jit::Module> module) {
+  return [module = std::move(module)](std::vector<c10::IValue> &arguments,
+                                      llvm::ArrayRef<runtime::NamedTensor> inputs) -> Error {
+    std::vector<frontend::InputSpec> declared;
+    std::vector<at::Tensor> tensors;
+    for (auto [input, argument] : llvm::zip(inputs, arguments)) {
+      frontend::InputSpec &spec = declared.emplace_back();
+      spec.name = input.name;
+      spec.dtype = input.value.dtype();
+      for (int64_t size : input.value.shape())
+        spec.shape.push_back({size, size});
+      tensors.push_back(argument.toTensor());
+    }
+    auto plans = frontend::planArguments(*module, "forward", declared, /*checksTypes=*/false);
+    if (!plans)
+      return plans.takeError();
+    arguments = frontend::makeArguments(*plans, tensors);
+    return Error::success();
+  };
 }
 
 /// The model as the reference, with its tensors, and its steps where those are looked for.
@@ -62,9 +86,12 @@ static Expected<runtime::Reference> referenceFor(const VerifyModel &model,
       auto anew = moduleOf(model);
       if (!anew)
         return anew.takeError();
-      return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation)(inputs);
+      auto bind = binderOf(*anew);
+      return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation,
+                               std::move(bind))(inputs);
     };
-  return runtime::referenceOf(std::move(*module), model.against);
+  auto bind = binderOf(*module);
+  return runtime::referenceOf(std::move(*module), model.against, std::move(bind));
 }
 
 /// Gives the function its adapter, where it takes one as inputs.

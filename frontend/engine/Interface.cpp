@@ -43,8 +43,9 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   return Error::success();
 }
 
-Expected<Val> Interface::nextInput(llvm::StringRef argument, llvm::ArrayRef<std::string> symbols) {
-  const InputSpec &spec = declared_.inputs[next_++];
+Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
+                               llvm::ArrayRef<std::string> symbols) {
+  const InputSpec &spec = declared_.inputs[index];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
   DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
   auto symbolAt = [&](size_t axis) {
@@ -99,6 +100,21 @@ Expected<Val> Interface::nextInput(llvm::StringRef argument, llvm::ArrayRef<std:
   if (Error error = engine_.builder().takeError())
     return error;
   return engine_.makeTensor(value, torchType);
+}
+
+Expected<Val> Interface::number(size_t index, llvm::StringRef argument, c10::TypeKind kind) {
+  auto tensor = input(index, argument);
+  if (!tensor)
+    return tensor.takeError();
+  at::ScalarType type = tensor->tensor()->dtype();
+  if (kind == c10::TypeKind::NumberType)
+    kind = type == at::kBool          ? c10::TypeKind::BoolType
+           : at::isFloatingType(type) ? c10::TypeKind::FloatType
+                                      : c10::TypeKind::IntType;
+  DType dtype = kind == c10::TypeKind::IntType     ? DType::I32
+                : kind == c10::TypeKind::FloatType ? DType::F32
+                                                   : DType::Bool;
+  return Val(Val::Number{engine_.scalar(*tensor, dtype), kind});
 }
 
 /// One number for all channels as a scalar, else one a channel.

@@ -8,13 +8,6 @@
 
 namespace plait::frontend {
 
-/// Whether inputs `at` and the one behind it are the real and the imaginary part of a complex
-/// argument: NAME_real, NAME_imag.
-inline bool isComplexPair(llvm::ArrayRef<InputSpec> inputs, size_t at, llvm::StringRef argument) {
-  return at + 1 < inputs.size() && inputs[at].name == (argument + "_real").str() &&
-         inputs[at + 1].name == (argument + "_imag").str();
-}
-
 class Interface {
 public:
   /// `floatType` is that of inputs and outputs that do not say.
@@ -24,17 +17,12 @@ public:
   /// Names of the interface are kept for it, whatever the operations in between are called.
   /// `taken` are those of states.
   Error checkNames(llvm::ArrayRef<std::string> taken = {});
-  /// Whether an input is declared that no argument has taken.
-  bool hasNext() const { return next_ < declared_.inputs.size(); }
-  /// The next two are the real and the imaginary part of a complex argument: NAME_real, NAME_imag.
-  bool hasPair(llvm::StringRef argument) const {
-    return isComplexPair(declared_.inputs, next_, argument);
-  }
-  const InputSpec &next() const { return declared_.inputs[next_]; }
-  unsigned taken() const { return next_; }
-  /// The next declared input as a tensor. Without a name of its own it is called as the argument.
+  /// A declared input as a tensor. Without a name of its own it is called as the argument.
   /// `symbols` name its ranged sizes, where several inputs have them in common; by axis.
-  Expected<Val> nextInput(llvm::StringRef argument, llvm::ArrayRef<std::string> symbols = {});
+  Expected<Val> input(size_t index, llvm::StringRef argument,
+                      llvm::ArrayRef<std::string> symbols = {});
+  /// The only element of a declared input as a run-time number of the type (int, float or bool).
+  Expected<Val> number(size_t index, llvm::StringRef argument, c10::TypeKind kind);
   /// The tensors and numbers of the result become the function's outputs, and `further` ones behind
   /// them, under their names. What is declared no name has the one of `names`, in order, where that
   /// is not "", or that of its dictionary.
@@ -53,7 +41,6 @@ private:
   mil::Function &function_;
   const ModelFunction &declared_;
   mil::DType floatType_;
-  size_t next_ = 0;
 };
 
 } // namespace plait::frontend

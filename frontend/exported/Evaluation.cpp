@@ -3,7 +3,7 @@
 
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/StoredType.h"
-#include "frontend/exported/ExportedModel.h"
+#include "frontend/exported/ExportedInterface.h"
 #include "frontend/exported/Places.h"
 #include "frontend/exported/ProgramRun.h"
 #include "support/TorchMessage.h"
@@ -402,13 +402,22 @@ private:
         continue;
       }
       auto meta = program.graph.tensors.find(input.text);
-      auto type = meta == program.graph.tensors.end() ? std::nullopt
-                                                      : exportedScalarType(meta->second.dtype);
+      bool isNumber = input.member != "as_tensor";
+      auto type =
+          isNumber ? numberType(input)->kind() == c10::TypeKind::IntType ? at::kLong : at::kDouble
+          : meta == program.graph.tensors.end() ? std::nullopt
+                                                : exportedScalarType(meta->second.dtype);
       if (!type || next == inputs.size())
         return makeError("the model takes another input, '{0}'", input.text);
       auto tensor = toAtTensor(inputs[next++], widened_ && isHalf(*type) ? at::kFloat : *type);
       if (!tensor)
         return tensor.takeError();
+      if (isNumber) {
+        values.push_back(numberType(input)->kind() == c10::TypeKind::BoolType
+                             ? c10::IValue(tensor->item().toBool())
+                             : c10::IValue(tensor->item()));
+        continue;
+      }
       // A package has no inputs without dimensions.
       values.emplace_back(meta->second.sizes.empty() && tensor->numel() == 1 ? tensor->reshape({})
                                                                              : *tensor);

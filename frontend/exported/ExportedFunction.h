@@ -10,19 +10,13 @@
 
 namespace plait::frontend {
 
-/// What is declared, with the inputs that the program itself describes where none are: sizes and
-/// ranges as it was exported with. An error where the program leaves a size without a bound, or has
-/// another form than what is declared.
-Expected<ModelFunction> completedInterface(const ExportedModel &model,
-                                           const ModelFunction &declared);
-
 class ExportedFunction {
 public:
-  /// `declared` is completed. `calls` may be null; both outlive the function.
+  /// `declared` is completed (ExportedInterface.h). `calls` may be null; both outlive the function.
   ExportedFunction(mil::Function &function, const ModelFunction &declared, mil::DType floatType,
                    EngineOptions options, const ExportedModel &model, ModuleCalls *calls)
       : engine_(function, std::move(options)), interface_(engine_, declared, floatType),
-        model_(model), calls_(calls) {}
+        declared_(declared), model_(model), calls_(calls) {}
 
   Error run();
   std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
@@ -30,7 +24,8 @@ public:
 private:
   Expected<std::vector<Val>> bindInputs();
   Expected<Val> bindTensor(const exported::InputSpec &spec, bool isRead);
-  Expected<Val> userInput(const std::string &name, const exported::TensorMeta &meta);
+  /// Of the next declared input.
+  Expected<Val> userInput(const exported::Argument &argument);
   /// The program's results; what it says of buffers is assigned to them.
   Expected<Val> takeOutputs(std::vector<Val> values);
 
@@ -43,6 +38,8 @@ private:
   std::map<std::string, Symbol> symbols_; ///< by the program's name
   Engine engine_;
   Interface interface_;
+  const ModelFunction &declared_;
+  size_t next_ = 0; ///< of its inputs
   const ExportedModel &model_;
   ModuleCalls *calls_;
 };

@@ -4,6 +4,7 @@
 
 #include "frontend/engine/Interface.h"
 #include "frontend/script/GraphWalk.h"
+#include "frontend/script/Signature.h"
 
 #include <torch/csrc/jit/api/module.h>
 
@@ -27,8 +28,8 @@ public:
   std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
 
 private:
-  /// The value of an argument: inputs where it holds tensors, else its default.
-  Expected<Val> declare(const c10::TypePtr &type, const c10::Argument &argument);
+  /// The value of an argument, or of a part of one.
+  Expected<Val> make(const ArgumentPlan &plan);
 
   const ModelFunction &declared_;
   Engine engine_;

@@ -1,0 +1,258 @@
+// From the signature of an exported program to the interface.
+#include "frontend/exported/ExportedInterface.h"
+
+#include "frontend/archive/SizeExpression.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+
+namespace plait::frontend {
+
+using exported::Argument;
+using exported::Program;
+using exported::TensorMeta;
+using SpecKind = exported::InputSpec::Kind;
+
+namespace {
+
+/// A user input: a tensor, or a number that varies.
+struct UserInput {
+  std::string name;
+  const TensorMeta *meta; ///< null of a number
+  const Argument *argument;
+};
+
+/// What a size may be, by the program's ranges.
+struct SizeRange {
+  int64_t lower;
+  std::optional<int64_t> upper;
+};
+
+} // namespace
+
+static Expected<std::vector<UserInput>> userInputs(const Program &program) {
+  std::vector<UserInput> inputs;
+  for (auto [spec, input] : llvm::zip(program.inputs, program.graph.inputs)) {
+    if (spec.kind != SpecKind::User)
+      continue;
+    if (input.kind == Argument::Kind::CustomObject)
+      return makeError("the model takes an object of the class '{0}', which cannot be an input of "
+                       "a Core ML function; export it without",
+                       input.text);
+    if (input.kind != Argument::Kind::Name)
+      continue; // a number, text or None that the program was made for
+    if (input.member != "as_tensor") {
+      inputs.push_back({input.text, nullptr, &input});
+      continue;
+    }
+    auto meta = program.graph.tensors.find(input.text);
+    if (meta == program.graph.tensors.end())
+      return makeError("the archive does not describe its input '{0}'; save it again", input.text);
+    inputs.push_back({input.text, &meta->second, &input});
+  }
+  return inputs;
+}
+
+static Expected<SizeRange> sizeRangeOf(const Program &program, const exported::Size &size) {
+  if (size.number)
+    return SizeRange{*size.number, *size.number};
+  auto dim = exported::parseSize(size.expression, [&](llvm::StringRef name) -> std::optional<Dim> {
+    auto range = program.ranges.find(name.str());
+    if (range == program.ranges.end())
+      return Dim::symbol(name, 1);
+    return Dim::symbol(name, std::max<int64_t>(range->second.lower.value_or(1), 1),
+                       range->second.upper.value_or(INT64_MAX));
+  });
+  if (!dim)
+    return dim.takeError();
+  std::optional<int64_t> upper;
+  if (dim->upper() != INT64_MAX)
+    upper = dim->upper();
+  return SizeRange{std::max<int64_t>(dim->lower(), 1), upper};
+}
+
+static Expected<std::vector<SizeRange>> sizeRangesOf(const Program &program,
+                                                     const UserInput &input) {
+  std::vector<SizeRange> ranges;
+  for (const exported::Size &size : input.meta->sizes) {
+    auto range = sizeRangeOf(program, size);
+    if (!range)
+      return addContext(range.takeError(), "input '" + input.name + "'");
+    ranges.push_back(*range);
+  }
+  return ranges;
+}
+
+/// "[1, 2..10, 4]"; "2.." where there is no bound.
+static std::string rangesText(llvm::ArrayRef<SizeRange> ranges, llvm::StringRef unbounded) {
+  std::string text;
+  for (const SizeRange &range : ranges) {
+    text += (text.empty() ? "" : ", ") + std::to_string(range.lower);
+    if (range.upper != range.lower)
+      text += ".." + (range.upper ? std::to_string(*range.upper) : unbounded.str());
+  }
+  return "[" + text + "]";
+}
+
+/// nullopt: floating-point.
+static std::optional<mil::DType> typeOf(at::ScalarType type) {
+  if (type == at::kBool)
+    return mil::DType::Bool;
+  return at::isFloatingType(type) ? std::nullopt : std::optional(mil::DType::I32);
+}
+
+c10::TypePtr numberType(const Argument &argument) {
+  if (argument.member == "as_sym_float")
+    return c10::FloatType::get();
+  if (argument.member == "as_sym_bool")
+    return c10::BoolType::get();
+  return c10::IntType::get();
+}
+
+static std::optional<mil::DType> typeOf(const c10::TypePtr &number) {
+  if (number->kind() == c10::TypeKind::BoolType)
+    return mil::DType::Bool;
+  return number->kind() == c10::TypeKind::FloatType ? std::nullopt : std::optional(mil::DType::I32);
+}
+
+static Expected<InputSpec> describeInput(const Program &program, const UserInput &input) {
+  InputSpec spec;
+  spec.name = mil::legalName(input.name);
+  if (!input.meta) {
+    spec.dtype = typeOf(numberType(*input.argument));
+    spec.shape.push_back({1, 1});
+    return spec;
+  }
+  auto type = exportedScalarType(input.meta->dtype);
+  if (!type || at::isComplexType(*type))
+    return makeError("input '{0}' is {1}, which Core ML has no tensors of; convert it in the "
+                     "model",
+                     input.name, type ? at::toString(*type) : "of an unknown type");
+  spec.dtype = typeOf(*type);
+  if (input.meta->sizes.empty()) // Core ML has no inputs without dimensions
+    spec.shape.push_back({1, 1});
+  auto ranges = sizeRangesOf(program, input);
+  if (!ranges)
+    return ranges.takeError();
+  for (const SizeRange &range : *ranges) {
+    if (!range.upper)
+      return makeError("the model was exported with no bound on a size of input '{0}', {1}; say "
+                       "how large it may be: --input '{0}={2}'",
+                       spec.name, rangesText(*ranges, ""), rangesText(*ranges, "512"));
+    spec.shape.push_back({range.lower, *range.upper});
+  }
+  return spec;
+}
+
+/// The declared type is that of the program's tensor, or can become it.
+static Error checkType(const UserInput &input, InputSpec &spec) {
+  auto type = input.meta ? exportedScalarType(input.meta->dtype) : std::nullopt;
+  auto wanted =
+      input.meta ? (type ? typeOf(*type) : std::nullopt) : typeOf(numberType(*input.argument));
+  if (!wanted)
+    return Error::success();
+  if (!spec.dtype && !spec.image)
+    spec.dtype = wanted;
+  bool isInteger = spec.dtype && !mil::isFloat(*spec.dtype);
+  if (isInteger && (*wanted != mil::DType::Bool) == (*spec.dtype != mil::DType::Bool))
+    return Error::success();
+  return makeError("input '{0}' is declared {1}, and the model was exported for {2}; say --input "
+                   "'{0}={3}[…]', or leave it out",
+                   spec.name.empty() ? input.name : spec.name,
+                   spec.dtype ? mil::name(*spec.dtype) : "an image",
+                   type ? at::toString(*type) : "a number", mil::name(*wanted));
+}
+
+/// An error where what is declared is not among what the program was exported for.
+static Error checkDeclared(const Program &program, const UserInput &input, InputSpec &spec) {
+  if (Error error = checkType(input, spec))
+    return error;
+  auto isOne = [](const InputSpec::Range &range) { return range.lower == 1 && range.upper == 1; };
+  bool isOneNumber = spec.enumerated.empty() && spec.shape.size() == 1 && isOne(spec.shape[0]);
+  if (!input.meta && !isOneNumber)
+    return makeError("input '{0}' is a number of the model; declare it '{0}={1}[1]'", input.name,
+                     spec.dtype ? mil::name(*spec.dtype) : "fp32");
+  if (!input.meta || (input.meta->sizes.empty() && isOneNumber))
+    return Error::success();
+  auto ranges = sizeRangesOf(program, input);
+  if (!ranges)
+    return ranges.takeError();
+  auto contradicts = [&](llvm::ArrayRef<InputSpec::Range> shape) -> Error {
+    bool fits = shape.size() == ranges->size();
+    for (size_t i = 0; fits && i < shape.size(); ++i)
+      fits = shape[i].lower >= (*ranges)[i].lower &&
+             (!(*ranges)[i].upper || shape[i].upper <= *(*ranges)[i].upper);
+    if (fits)
+      return Error::success();
+    std::vector<SizeRange> declared;
+    for (const InputSpec::Range &range : shape)
+      declared.push_back({range.lower, range.upper});
+    return makeError("input '{0}' is declared {1}, and the model was exported for {2}; export it "
+                     "with other sizes, or with dynamic_shapes",
+                     input.name, rangesText(declared, ""), rangesText(*ranges, ""));
+  };
+  if (spec.enumerated.empty())
+    return contradicts(spec.shape);
+  for (const auto &sizes : spec.enumerated) {
+    llvm::SmallVector<InputSpec::Range, 5> shape;
+    for (int64_t size : sizes)
+      shape.push_back({size, size});
+    if (Error error = contradicts(shape))
+      return error;
+  }
+  return Error::success();
+}
+
+Expected<ModelFunction> completedInterface(const ExportedModel &model,
+                                           const ModelFunction &declared) {
+  const Program &program = model.program();
+  if (declared.method != "forward")
+    return makeError("the archive holds one program and no method '{0}'; export a module whose "
+                     "forward is what is to be compiled",
+                     declared.method);
+  auto inputs = userInputs(program);
+  if (!inputs)
+    return inputs.takeError();
+  std::vector<std::string> names;
+  for (const UserInput &input : *inputs)
+    names.push_back(input.name);
+  // What is called as an input is that one, the others come in order.
+  std::vector<const InputSpec *> given(inputs->size());
+  std::vector<const InputSpec *> inOrder;
+  for (const InputSpec &spec : declared.inputs) {
+    auto named = llvm::find_if(*inputs, [&](const UserInput &input) {
+      return !spec.name.empty() && mil::legalName(input.name) == spec.name;
+    });
+    if (named != inputs->end()) {
+      given[size_t(named - inputs->begin())] = &spec;
+      continue;
+    }
+    inOrder.push_back(&spec);
+  }
+  auto next = inOrder.begin();
+  for (const InputSpec *&spec : given)
+    if (!spec && next != inOrder.end())
+      spec = *next++;
+  if (next != inOrder.end())
+    return makeError("{0} inputs are declared, but the model takes {1}: {2}",
+                     declared.inputs.size(), inputs->size(), llvm::join(names, ", "));
+  ModelFunction completed = declared;
+  completed.inputs.clear();
+  for (auto [input, spec] : llvm::zip(*inputs, given)) {
+    if (!spec) {
+      auto described = describeInput(program, input);
+      if (!described)
+        return described.takeError();
+      completed.inputs.push_back(std::move(*described));
+      continue;
+    }
+    InputSpec &own = completed.inputs.emplace_back(*spec);
+    if (own.name.empty())
+      own.name = mil::legalName(input.name);
+    if (Error error = checkDeclared(program, input, own))
+      return error;
+  }
+  return completed;
+}
+
+} // namespace plait::frontend
