@@ -1,12 +1,16 @@
 """Compresses the same weights with plait and with coremltools.optimize: squared error, time, memory, bytes.
 
     compression.py [--models 10] [--width 384] [--scheme S ...] [--folder build/bench/compression]
+    compression.py --outputs [--models 10] [--width 96]
     compression.py --large [--layers 16] [--hidden 2048] [--adapters 4]
 
 The models are stacks of linear layers, a convolution and an embedding whose weights follow ten distributions: what
 trained ones look like, and what is hard for k-means and for scales. Both compress one and the same package of
 coremltools; coremltools' own operations decompress what either wrote. coremltools is timed without importing,
 converting and saving, plait as a whole command. `own MB` is plait's anonymous memory at most.
+
+--outputs compresses each model by one scheme for all weights, and then with --size-budget to as many bytes: the SNR of
+the output by either, on inputs that neither was chosen on.
 
 --large makes a Llama-shaped model of 1.1 billion random numbers with adapters of rank 16, compiles it, and times
 `plait compress --compress q4` on the package.
@@ -147,6 +151,45 @@ def compare(arguments):
     return 1 if worse else 0
 
 
+def outputs(arguments):
+    folder = pathlib.Path(arguments.folder)
+    for part, seeds in (("chosen", range(4)), ("measured", range(4, 8))):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for seed in seeds:
+            np.savez(folder / part / f"{seed}.npz", ids=np.random.default_rng(seed).integers(0, 2000, (1, 64), dtype=np.int32))
+    plain = folder / "plain.mlpackage"
+
+    def snr(*options):
+        measure.run([measure.PLAIT, "compress", plain, "-o", folder / "out.mlpackage", *options])
+        found = []
+        for inputs in sorted((folder / "measured").iterdir()):
+            np.save(folder / "ids.npy", np.load(inputs)["ids"])
+            results = []
+            for package in (plain, folder / "out.mlpackage"):
+                measure.run([measure.PLAIT, "run", package, "--input", f"ids={folder}/ids.npy", "--output-dir", folder / "results"])
+                results.append(np.load(folder / "results" / "y.npy").astype(np.float64))
+            found.append(10 * np.log10((results[0] ** 2).sum() / ((results[0] - results[1]) ** 2).sum()))
+        return min(found), size(folder / "out.mlpackage")
+
+    print(f"{'weights':<17} {'scheme':<19} {'MB':>7} {'SNR':>7} {'MB':>7} {'chosen':>7}")
+    gains = []
+    for name, draw in list(distributions(0).items())[:arguments.models]:
+        model = Stack(arguments.width).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(torch.tensor(draw(tuple(parameter.shape))))
+        torch.jit.trace(model, torch.zeros(1, 64).int()).save(str(folder / "model.pt"))
+        measure.run([measure.PLAIT, "compile", "-o", plain, "--input", "ids=int32[1, 64]", "--output", "y", folder / "model.pt"])
+        for scheme in arguments.scheme or ("palette4[group 16]", "palette6", "int4"):
+            one, taken = snr("--compress", scheme)
+            chosen, bytes = snr("--size-budget", str(taken), "--inputs", folder / "chosen")
+            gains.append(chosen - one)
+            print(f"{name:<17} {scheme:<19} {taken / 1e6:>7.3f} {one:>7.2f} {bytes / 1e6:>7.3f} {chosen:>7.2f}", flush=True)
+    print(f"\n{np.mean(gains):.1f} dB more on average, {min(gains):.1f} at least")
+    return 0
+
+
 class LlamaBlock(nn.Module):
     def __init__(self, hidden):
         super().__init__()
@@ -207,10 +250,11 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--models", type=int, default=10)
 parser.add_argument("--width", type=int, default=384)
 parser.add_argument("--scheme", action="append")
+parser.add_argument("--outputs", action="store_true")
 parser.add_argument("--large", action="store_true")
 parser.add_argument("--layers", type=int, default=16)
 parser.add_argument("--hidden", type=int, default=2048)
 parser.add_argument("--adapters", type=int, default=4)
 parser.add_argument("--folder", default=str(measure.ROOT / "build" / "bench" / "compression"))
 arguments = parser.parse_args()
-sys.exit(large(arguments) if arguments.large else compare(arguments))
+sys.exit(large(arguments) if arguments.large else outputs(arguments) if arguments.outputs else compare(arguments))

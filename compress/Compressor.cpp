@@ -1,7 +1,7 @@
 // The passes over one weight: what is pruned, what a table for the whole needs, then cell by cell.
-#include "compress/Compressor.h"
-
 #include "compress/CodeSink.h"
+#include "compress/Gptq.h"
+#include "compress/Guided.h"
 #include "compress/Parts.h"
 #include "compress/Pruning.h"
 #include "compress/Units.h"
@@ -40,9 +40,9 @@ constexpr size_t kPiecesOfARound = 32;
 class WeightCompressor {
 public:
   WeightCompressor(const TensorData &weight, const Layout &layout, const Scheme &scheme,
-                   const CompressorOptions &options, Pieces pieces)
-      : weight_(weight), layout_(layout), options_(options), pieces_(std::move(pieces)),
-        cells_(cellsOf(layout, grainOf(scheme))) {
+                   const CompressorOptions &options, const Guidance &guidance, Pieces pieces)
+      : weight_(weight), layout_(layout), options_(options), guidance_(guidance),
+        pieces_(std::move(pieces)), cells_(cellsOf(layout, grainOf(scheme))) {
     result_.scheme = scheme;
     if (result_.scheme.palette)
       result_.scheme.palette->grain = cells_.grain;
@@ -50,9 +50,15 @@ public:
       result_.scheme.linear->grain = cells_.grain;
     result_.note = cells_.note;
     result_.count = weight.numElements();
+    if (guidance.inputs && guidance.inputs->seen() && layout.axes.in)
+      for (float one : guidance.inputs->importance())
+        importance_.insert(importance_.end(), size_t(layout.inner), one);
   }
 
   Expected<Outcome> run();
+  /// Of run(): power and error by importance.
+  double heavyPower() const { return heavyPower_; }
+  double heavyError() const { return heavyError_; }
 
 private:
   static Grain grainOf(const Scheme &scheme) {
@@ -78,16 +84,34 @@ private:
     return keep_.empty() ? llvm::ArrayRef<uint8_t>() : llvm::ArrayRef(keep_).slice(begin, size);
   }
 
+  /// Of numbers from `begin` on, in `memory`; empty where all count alike.
+  llvm::ArrayRef<float> importance(int64_t begin, size_t size, std::vector<float> &memory) const;
+  /// Integers of whole rows, one input after the other; `parameters` are those of the rows' cells.
+  void roundRows(UnitWorker &worker, const UnitWorker::Numbers &numbers,
+                 llvm::ArrayRef<CellParameters> parameters, std::vector<float> &scratch,
+                 uint8_t *codes, Loss &loss) const;
+  void note(const Loss &loss) {
+    result_.power = loss.power;
+    result_.error = loss.error;
+    heavyPower_ = loss.heavyPower;
+    heavyError_ = loss.heavyError;
+    result_.largestError = loss.largest;
+  }
+
   const TensorData &weight_;
   const Layout &layout_;
   const CompressorOptions &options_;
+  const Guidance &guidance_;
   Pieces pieces_;
   Cells cells_;
   Compressed result_;
   bool finite_ = true;
+  double heavyPower_ = 0, heavyError_ = 0;
   double largest_ = 0, scale_ = 1;
   double price_ = 1; ///< where the search for tables begins
   std::vector<uint8_t> keep_;
+  std::vector<float> importance_; ///< of the numbers of a row; empty: all count alike
+  std::optional<Gptq> gptq_;
   CellParameters whole_;
   AllParameters parameters_;   ///< of each cell, in order
   std::vector<uint8_t> codes_; ///< of a weight that does not lie in order, all
@@ -176,9 +200,12 @@ Error WeightCompressor::chooseForAll() {
   unsigned threads = threadsOf(options_.threads);
   std::vector<Histogram> counted(threads);
   std::vector<UnitWorker> workers(threads, {scheme(), pieces_.halves(), scale_});
+  std::vector<std::vector<float>> memory(threads);
   auto count = [&](unsigned worker, size_t piece, const Pieces::Buffer &buffer) -> Error {
+    int64_t begin = int64_t(piece) * kPiece;
+    size_t size = buffer.values.size();
     workers[worker].count(
-        {buffer.values, buffer.halves, keep(int64_t(piece) * kPiece, buffer.values.size())},
+        {buffer.values, buffer.halves, keep(begin, size), importance(begin, size, memory[worker])},
         counted[worker]);
     return Error::success();
   };
@@ -208,15 +235,57 @@ Error WeightCompressor::put(llvm::ArrayRef<uint8_t> codes, int64_t begin) {
   return data_->append(ones);
 }
 
+llvm::ArrayRef<float> WeightCompressor::importance(int64_t begin, size_t size,
+                                                   std::vector<float> &memory) const {
+  if (importance_.empty())
+    return {};
+  memory.resize(size);
+  size_t at = size_t(begin) % importance_.size();
+  for (float &one : memory) {
+    one = importance_[at];
+    at = at + 1 == importance_.size() ? 0 : at + 1;
+  }
+  return memory;
+}
+
+void WeightCompressor::roundRows(UnitWorker &worker, const UnitWorker::Numbers &numbers,
+                                 llvm::ArrayRef<CellParameters> parameters,
+                                 std::vector<float> &scratch, uint8_t *codes, Loss &loss) const {
+  auto length = size_t(layout_.rowLength());
+  std::vector<float> stored(length);
+  for (size_t row = 0; row * length < numbers.values.size(); ++row) {
+    size_t begin = row * length;
+    size_t first = row / size_t(cells_.rows) * size_t(layout_.inputs / cells_.inputs);
+    gptq_->round(
+        numbers.values.slice(begin, length),
+        [&](size_t input, float wanted) {
+          const CellParameters &cell =
+              isWhole() ? whole_ : parameters[first + input / size_t(cells_.inputs)];
+          std::tie(codes[begin + input], stored[input]) = worker.nearest(wanted, cell);
+          return stored[input];
+        },
+        scratch);
+    for (size_t i = 0; i < length; ++i)
+      loss.add(numbers.values[begin + i], stored[i], numbers.importanceOf(begin + i));
+  }
+}
+
 Error WeightCompressor::cells() {
   unsigned threads = threadsOf(options_.threads);
   int64_t cell = cells_.rows * cells_.inputs * layout_.inner;
   // Cells of several rows hold whole rows; of cells within a row, a piece has all of its rows'.
-  int64_t unit = isWhole() ? std::min(kPiece, layout_.count()) : cells_.rows * layout_.rowLength();
+  int64_t unit = !isWhole() ? cells_.rows * layout_.rowLength()
+                 : gptq_    ? layout_.rowLength()
+                            : std::min(kPiece, layout_.count());
   int64_t size = unit * std::max<int64_t>(1, kPiece / unit);
   size_t pieces = size_t((layout_.count() + size - 1) / size);
-  std::vector<UnitWorker> workers(threads, {scheme(), pieces_.halves(), scale_});
-  std::vector<Pieces::Buffer> buffers(threads);
+  struct Worker {
+    UnitWorker units;
+    Pieces::Buffer buffer{};
+    std::vector<float> importance{}, scratch{};
+    std::vector<CellParameters> parameters{};
+  };
+  std::vector<Worker> workers(threads, Worker{{scheme(), pieces_.halves(), scale_}});
   struct Piece {
     std::vector<uint8_t> codes;
     AllParameters parameters;
@@ -224,37 +293,47 @@ Error WeightCompressor::cells() {
   };
   std::vector<Piece> round(std::min(pieces, kPiecesOfARound));
   Loss loss;
-  auto work = [&](unsigned worker, size_t number, Piece &piece) {
+  auto work = [&](Worker &worker, size_t number, Piece &piece) {
     int64_t begin = int64_t(number) * size, count = std::min(size, layout_.count() - begin);
-    Pieces::Buffer &buffer = buffers[worker];
-    pieces_.read(begin, count, buffer);
+    pieces_.read(begin, count, worker.buffer);
     piece.codes.resize(size_t(count));
     piece.parameters.clear();
     piece.loss = Loss();
-    piece.loss.finite = llvm::all_of(buffer.values, [](float v) { return std::isfinite(v); });
+    worker.parameters.clear();
+    UnitWorker::Numbers all{
+        worker.buffer.values,
+        pieces_.halves() ? llvm::ArrayRef(worker.buffer.halves) : llvm::ArrayRef<uint16_t>(),
+        keep(begin, size_t(count)), importance(begin, size_t(count), worker.importance)};
+    piece.loss.finite = llvm::all_of(all.values, [](float v) { return std::isfinite(v); });
     if (!piece.loss.finite)
       return;
+    Loss unused; // of integers that are chosen anew
+    Loss &counted = gptq_ ? unused : piece.loss;
     int64_t step = isWhole() ? count : cell;
-    for (int64_t at = 0; at < count; at += step) {
-      UnitWorker::Numbers numbers{llvm::ArrayRef(buffer.values).slice(at, step),
-                                  pieces_.halves() ? llvm::ArrayRef(buffer.halves).slice(at, step)
-                                                   : llvm::ArrayRef<uint16_t>(),
-                                  keep(begin + at, size_t(step))};
+    for (int64_t at = 0; at < count && !(isWhole() && gptq_); at += step) {
+      UnitWorker::Numbers numbers = all.slice(size_t(at), size_t(step));
+      uint8_t *codes = piece.codes.data() + at;
       double price = price_;
-      if (isWhole())
-        workers[worker].apply(numbers, whole_, piece.codes.data() + at, piece.loss);
-      else
-        piece.parameters.add(
-            workers[worker].choose(numbers, price, piece.codes.data() + at, piece.loss));
-      if (number == 0 && at == 0 && !isWhole())
+      if (isWhole()) {
+        worker.units.apply(numbers, whole_, codes, counted);
+        continue;
+      }
+      CellParameters chosen = worker.units.choose(numbers, price, codes, counted);
+      piece.parameters.add(chosen);
+      if (gptq_)
+        worker.parameters.push_back(std::move(chosen));
+      if (number == 0 && at == 0)
         price_ = price; // the first cell is alone: nobody else reads it
     }
+    if (gptq_)
+      roundRows(worker.units, all, worker.parameters, worker.scratch, piece.codes.data(),
+                piece.loss);
   };
   for (size_t first = 0; first < pieces;) {
     // The first piece goes before the others, which begin their searches where its first one ended.
     size_t count = first == 0 ? 1 : std::min(round.size(), pieces - first);
     if (Error error = parallelFor(threads, count, [&](unsigned worker, size_t i) -> Error {
-          work(worker, first + i, round[i]);
+          work(workers[worker], first + i, round[i]);
           return Error::success();
         }))
       return error;
@@ -271,9 +350,7 @@ Error WeightCompressor::cells() {
     first += count;
   }
   finite_ &= loss.finite;
-  result_.power = loss.power;
-  result_.error = loss.error;
-  result_.largestError = loss.largest;
+  note(loss);
   if (isWhole())
     parameters_.add(whole_);
   return Error::success();
@@ -305,9 +382,7 @@ Error WeightCompressor::pruneOnly() {
       });
   if (error)
     return error;
-  result_.power = loss.power;
-  result_.error = loss.error;
-  result_.largestError = loss.largest;
+  note(loss);
   return finishData();
 }
 
@@ -422,6 +497,14 @@ Expected<Outcome> WeightCompressor::run() {
   if (isWhole())
     if (Error error = chooseForAll())
       return error;
+  if (guidance_.gptq && guidance_.inputs && !guidance_.inputs->products().empty() &&
+      layout_.inner == 1 && layout_.axes.in && !scheme().prune) {
+    auto gptq = Gptq::create(guidance_.inputs->products(), options_.threads);
+    if (!gptq)
+      return gptq.takeError();
+    gptq_.emplace(std::move(*gptq));
+    result_.note += result_.note.empty() ? "GPTQ" : "; GPTQ";
+  }
   if (Error error = cells())
     return error;
   if (!finite_)
@@ -433,22 +516,48 @@ Expected<Outcome> WeightCompressor::run() {
 
 } // namespace
 
-Expected<Outcome> compressWeight(const TensorData &weight, Axes axes, const Scheme &scheme,
-                                 const CompressorOptions &options) {
+Expected<GuidedOutcome> compressGuided(const TensorData &weight, Axes axes, const Scheme &scheme,
+                                       const CompressorOptions &options, const Guidance &guidance) {
   // A table or scale for the whole needs no axes: the numbers are taken as they lie.
   bool needsAxes = (scheme.prune && scheme.prune->of) ||
                    (scheme.palette && (scheme.palette->grain.kind != Grain::Kind::Tensor ||
                                        scheme.palette->vector > 1)) ||
-                   (scheme.linear && scheme.linear->grain.kind != Grain::Kind::Tensor);
+                   (scheme.linear && scheme.linear->grain.kind != Grain::Kind::Tensor) ||
+                   (guidance.inputs && weight.rank() > 1);
   if (!needsAxes)
     axes = weight.rank() > 1 ? Axes{0, 1} : Axes{0, std::nullopt};
   Layout layout(weight.shape(), axes);
-  if (scheme.palette && scheme.palette->vector > 1)
-    return compressVectors(weight, layout, scheme, options);
+  GuidedOutcome result;
+  if (scheme.palette && scheme.palette->vector > 1) {
+    auto outcome = compressVectors(weight, layout, scheme, options);
+    if (!outcome)
+      return outcome.takeError();
+    static_cast<Outcome &>(result) = std::move(*outcome);
+    if (result.compressed) {
+      result.power = result.compressed->power;
+      result.error = result.compressed->error;
+    }
+    return result;
+  }
   auto pieces = Pieces::create(weight, layout, options.evaluator);
   if (!pieces)
     return pieces.takeError();
-  return WeightCompressor(weight, layout, scheme, options, std::move(*pieces)).run();
+  WeightCompressor compressor(weight, layout, scheme, options, guidance, std::move(*pieces));
+  auto outcome = compressor.run();
+  if (!outcome)
+    return outcome.takeError();
+  static_cast<Outcome &>(result) = std::move(*outcome);
+  result.power = compressor.heavyPower();
+  result.error = compressor.heavyError();
+  return result;
+}
+
+Expected<Outcome> compressWeight(const TensorData &weight, Axes axes, const Scheme &scheme,
+                                 const CompressorOptions &options) {
+  auto outcome = compressGuided(weight, axes, scheme, options, {});
+  if (!outcome)
+    return outcome.takeError();
+  return std::move(static_cast<Outcome &>(*outcome));
 }
 
 } // namespace plait::compress

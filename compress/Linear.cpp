@@ -47,52 +47,61 @@ static void tabulate(const LinearRange &range, float scale, int zeroPoint, float
     stored[q - range.low] = product(scale, q - zeroPoint, range.halves);
 }
 
-double LinearFitter::quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
-                                double scale, int zeroPoint) const {
-  float step = float(scale), inverse = float(1 / scale), low = float(range_.low - zeroPoint),
-        high = float(range_.high - zeroPoint);
+/// To half precision but for overflow and for which of two halves as near it is: written so that
+/// compilers compute several at once.
+static inline float toHalf(float value) {
+  constexpr float split = 0x1p13f + 1, shift = 0.75f; // multiples of 2^-24
+  float scaled = value * split, normal = scaled - (scaled - value);
+  float subnormal = value + shift - shift;
+  return std::fabs(value) < 0x1p-14f ? subnormal : normal;
+}
+
+/// The sum of squared errors of rounding to multiples of `step`, from low to high; a cycle a number
+/// or two. In fp32 it is exact to eight digits.
+template <bool ToHalf, typename Sum>
+static double errorOf(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, float step,
+                      float inverse, float low, float high) {
   constexpr size_t lanes = 8, piece = 256;
-  float squares[piece];
+  Sum squares[piece];
   double error = 0;
   for (size_t begin = 0; begin < values.size(); begin += piece) {
     size_t count = std::min(piece, values.size() - begin);
     const float *in = values.data() + begin;
-    // Written so that compilers compute several at once.
     for (size_t i = 0; i < count; ++i) {
       float q = in[i] * inverse;
       q = q < low ? low : q;
       q = q > high ? high : q;
-      float off = in[i] - toInteger(q) * step;
+      float stored = toInteger(q) * step;
+      Sum off = in[i] - (ToHalf ? toHalf(stored) : stored);
       squares[i] = off * off;
     }
     if (!weights.empty())
       for (size_t i = 0; i < count; ++i)
         squares[i] *= weights[begin + i];
-    float sums[lanes] = {};
+    Sum sums[lanes] = {};
     size_t i = 0;
     for (; i + lanes <= count; i += lanes)
       for (size_t lane = 0; lane < lanes; ++lane)
         sums[lane] += squares[i + lane];
     for (; i < count; ++i)
       sums[0] += squares[i];
-    for (float sum : sums)
+    for (Sum sum : sums)
       error += double(sum);
   }
   return error;
 }
 
+double LinearFitter::quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+                                double scale, int zeroPoint) const {
+  return errorOf<false, float>(values, weights, float(scale), float(1 / scale),
+                               float(range_.low - zeroPoint), float(range_.high - zeroPoint));
+}
+
 double LinearFitter::errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
-                             float scale, int zeroPoint) {
-  float stored[256];
-  tabulate(range_, scale, zeroPoint, stored);
-  float inverse = 1 / scale;
-  double error = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    int q = nearest(values[i], inverse, zeroPoint, range_, stored);
-    double off = double(values[i]) - double(stored[q - range_.low]);
-    error += (weights.empty() ? 1 : double(weights[i])) * off * off;
-  }
-  return error;
+                             float scale, int zeroPoint) const {
+  auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
+  return range_.halves ? errorOf<true, double>(values, weights, scale, 1 / scale, low, high)
+                       : errorOf<false, double>(values, weights, scale, 1 / scale, low, high);
 }
 
 void LinearFitter::consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
@@ -280,6 +289,17 @@ LinearFit LinearFitter::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> 
   else
     fitOnGrid(values, weights, least, std::max(most, symmetric) * 1.05, best);
   return best;
+}
+
+std::pair<int8_t, float> LinearFitter::nearestTo(float value, const LinearFit &fit) const {
+  float guess = toInteger(std::clamp(value / fit.scale, -1e4f, 1e4f));
+  int best = std::clamp(int(guess) + fit.zeroPoint, range_.low, range_.high);
+  auto stored = [&](int q) { return product(fit.scale, q - fit.zeroPoint, range_.halves); };
+  auto off = [&](int q) { return std::fabs(double(stored(q)) - double(value)); };
+  for (int q : {best + 1, best - 1})
+    if (q >= range_.low && q <= range_.high && off(q) < off(best))
+      best = q;
+  return {int8_t(best), stored(best)};
 }
 
 void LinearFitter::quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out,

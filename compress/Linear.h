@@ -14,6 +14,7 @@
 #include "llvm/ADT/ArrayRef.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace plait::compress {
@@ -28,7 +29,7 @@ struct LinearRange {
 struct LinearFit {
   float scale = 1;
   int zeroPoint = 0;
-  double error = 0; ///< weighted; of what an fp16 (fp32) product gives
+  double error = 0; ///< weighted; of what an fp16 (fp32) product gives, or a little above it
 };
 
 /// Fits one block; keeps its memory from one to the next.
@@ -38,6 +39,8 @@ public:
 
   /// `weights` may be empty. Numbers are finite. Where all are zero the scale is 1.
   LinearFit fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights = {});
+  /// The integer of one number for a fit, and what it stands for.
+  std::pair<int8_t, float> nearestTo(float value, const LinearFit &fit) const;
   /// The integers for a fit, and what they stand for.
   void quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out, float *stored);
 
@@ -48,11 +51,12 @@ private:
     int32_t step; ///< the integer's magnitude from then on
   };
 
-  /// The error without the rounding of products, in about one cycle a number.
+  /// The error without the rounding of products.
   double quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
                     int zeroPoint) const;
+  /// The error with it, of the nearest integers before it.
   double errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, float scale,
-                 int zeroPoint);
+                 int zeroPoint) const;
   void consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
                 int zeroPoint, LinearFit &best);
   void fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,

@@ -1,14 +1,11 @@
 // Finds the weights, decides by the rules, compresses and replaces.
 #include "compress/Program.h"
 
+#include "compress/Choosing.h"
 #include "compress/Rewrite.h"
 #include "compress/Rules.h"
-#include "compress/SameContent.h"
 
-#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/SetVector.h"
-#include "llvm/ADT/StringExtras.h"
 
 namespace plait::compress {
 
@@ -34,204 +31,235 @@ double ProgramResult::coverage() const {
 
 namespace {
 
-/// A weight and all consts that hold it.
-struct Weight {
-  TensorData tensor;
-  std::vector<Op *> constants;
-  llvm::SetVector<const Function *> functions;
-  std::vector<std::string> names;
-  llvm::SmallVector<llvm::StringRef, 2> operations; ///< kinds of the users
-  bool ofAdapter = false;
-  bool isOutput = false;
-  std::optional<Axes> axes; ///< of the users that have some
-  std::string conflict;     ///< two users that do not agree
-
-  const std::string &name() const { return names.front(); }
+/// The last rule that fits a weight.
+struct Decision {
+  const Rule *rule = nullptr;
+  bool named = false; ///< by its own name
 };
 
-void addName(Weight &weight, std::string name) {
-  if (!llvm::is_contained(weight.names, name))
-    weight.names.push_back(std::move(name));
+/// Whether the tensors hold the same bytes.
+Expected<bool> sameBytes(const TensorData &a, const TensorData &b, mil::Evaluator *evaluator) {
+  if (a.sameTree(b))
+    return true;
+  if (a.dtype() != b.dtype() || a.shape() != b.shape())
+    return false;
+  auto one = a.bytes(evaluator), other = b.bytes(evaluator);
+  if (!one || !other)
+    return llvm::joinErrors(one.takeError(), other.takeError());
+  return *one == *other;
 }
 
-void addUser(Weight &weight, const Op &user, const Value *value) {
-  if (user.isTerminator()) {
-    weight.isOutput = true;
-    return;
-  }
-  if (!llvm::is_contained(weight.operations, user.info().name))
-    weight.operations.push_back(user.info().name);
-  auto axes = axesOf(user, value);
-  if (!axes)
-    return;
-  if (weight.axes && !(*weight.axes == *axes) && weight.conflict.empty())
-    weight.conflict = fmt::format("its users ({0}) have its outputs along different axes",
-                                  llvm::join(weight.operations, ", "));
-  weight.axes = axes;
-}
+class ProgramCompressor {
+public:
+  ProgramCompressor(Program &program, const MeasuredOptions &options)
+      : program_(program), options_(options) {}
 
-/// Floating-point constants that are weights, each once, in program order. What is compressed
-/// already is made of parts, which are none.
-Expected<std::vector<Weight>> weightsOf(Program &program, const ProgramOptions &options) {
-  std::vector<Weight> weights;
-  struct Known {
-    TensorData tensor;
-    size_t weight;
-  };
-  llvm::DenseMap<uint64_t, llvm::SmallVector<Known, 1>> byHash;
-  SameContent contents(options.evaluator);
-  Error error = Error::success();
-  for (const auto &function : program.functions())
-    walk(function->body(), [&](Op &op) {
-      const TensorData *tensor = op.is(OpKind::const_) ? op.val().tensor() : nullptr;
-      if (!tensor || (tensor->dtype() != DType::F16 && tensor->dtype() != DType::F32) ||
-          tensor->rank() == 0 || !isWeight(*tensor) || !op.result()->hasUses())
-        return;
-      for (const Op *user : op.result()->users())
-        if (user->info().traits & Constexpr)
-          return;
-      auto &same = byHash[tensor->treeHash()];
-      auto known = llvm::find_if(same, [&](const Known &k) { return k.tensor.sameTree(*tensor); });
-      if (known == same.end()) {
-        auto number = contents.find(*tensor, weights.size());
-        if (!number) {
-          error = llvm::joinErrors(std::move(error), number.takeError());
-          return;
-        }
-        same.push_back({*tensor, *number});
-        known = std::prev(same.end());
-        if (*number == weights.size())
-          weights.emplace_back().tensor = *tensor;
-      }
-      Weight &weight = weights[known->weight];
-      weight.constants.push_back(&op);
-      weight.functions.insert(function.get());
-      for (const std::string &path : parametersOf(*tensor))
-        addName(weight, path);
-      addName(weight, op.result()->name.str());
-      weight.ofAdapter |= options.isAdapter(op);
-      for (const Op *user : op.result()->users())
-        addUser(weight, *user, op.result());
-    });
-  if (error)
-    return error;
-  return weights;
-}
+  Expected<MeasuredResult> run();
 
-/// Why the scheme is not for the weight; empty where it is.
-std::string refusal(const Weight &weight, const Scheme &scheme) {
-  if (weight.isOutput)
-    return "it is an output";
-  unsigned rank = weight.tensor.rank();
-  if (scheme.linear && rank == 1)
-    return "Core ML computes wrong numbers from integers of a vector; a palette for the tensor, "
-           "such as palette8, is one way";
-  bool byAxis = (scheme.linear && scheme.linear->grain.kind != Grain::Kind::Tensor) ||
-                (scheme.palette && (scheme.palette->grain.kind != Grain::Kind::Tensor ||
-                                    scheme.palette->vector > 1)) ||
-                (scheme.prune && scheme.prune->of);
-  if (byAxis && rank == 1)
-    return "it is a vector, which has no output channels";
-  if (byAxis && !weight.conflict.empty())
-    return weight.conflict + "; a palette for the tensor, such as palette4, has no axes";
-  if (scheme.linear && scheme.linear->bits == 4 && rank == 4) {
-    Layout layout(weight.tensor.shape(), weight.axes.value_or(Axes{0, 1}));
-    Cells cells = cellsOf(layout, scheme.linear->grain);
-    if (llvm::equal(weight.tensor.shape().drop_front(), llvm::drop_begin(cells.shape)))
-      return "Core ML refuses int4 whose blocks lie along the first of four axes; int8 is one way";
-  }
-  return "";
-}
-
-} // namespace
-
-Expected<ProgramResult> compressProgram(Program &program, const ProgramOptions &options) {
-  auto found = weightsOf(program, options);
-  if (!found)
-    return found.takeError();
-  std::vector<Weight> &weights = *found;
-  ProgramResult result;
-  std::vector<bool> used(options.rules.size());
+private:
   struct Job {
     size_t weight, entry;
-    const Scheme *scheme;
+    const Scheme *scheme; ///< null: to be chosen
+    const StoredForm *stored = nullptr;
   };
-  std::vector<Job> jobs;
-  double all = 0;
-  for (auto [index, weight] : llvm::enumerate(weights)) {
-    const Scheme *scheme = nullptr;
-    bool named = false;
-    for (auto [number, rule] : llvm::enumerate(options.rules))
+
+  Error decide();
+  Error compress(const Job &job);
+  Error choose();
+  Error finish(const Job &job, Outcome outcome);
+  Error checkRules(llvm::ArrayRef<bool> used) const;
+  /// What the weight was before the model was saved; null where it was what it is.
+  const StoredForm *storedOf(const Weight &weight) const;
+  Expected<Outcome> recover(const Job &job) const;
+
+  Program &program_;
+  const MeasuredOptions &options_;
+  std::vector<Weight> weights_;
+  std::vector<Job> jobs_, free_;
+  MeasuredResult result_;
+};
+
+Error ProgramCompressor::checkRules(llvm::ArrayRef<bool> used) const {
+  for (auto [isUsed, rule] : llvm::zip_equal(used, options_.rules))
+    if (!isUsed && !rule.pattern.empty()) {
+      std::string some;
+      for (const WeightResult &weight : llvm::ArrayRef(result_.weights).take_front(5))
+        some += (some.empty() ? "" : ", ") + weight.name;
+      return makeError("--compress {0}={1}: no weight, module or kind of operation has that name; "
+                       "weights are {2}",
+                       rule.pattern, rule.scheme.str(), some.empty() ? "none" : some + ", ...");
+    }
+  return Error::success();
+}
+
+const StoredForm *ProgramCompressor::storedOf(const Weight &weight) const {
+  for (const StoredForm &form : options_.stored)
+    if (llvm::is_contained(weight.names, form.path))
+      return &form;
+  return nullptr;
+}
+
+Expected<Outcome> ProgramCompressor::recover(const Job &job) const {
+  const TensorData &tensor = weights_[job.weight].tensor;
+  auto same = sameBytes(tensor, job.stored->value.cast(tensor.dtype()), options_.evaluator);
+  if (!same)
+    return same.takeError();
+  if (!*same)
+    return Outcome{std::nullopt, fmt::format("it was compressed as {0}, of which it is a part or "
+                                             "another form",
+                                             job.stored->path)};
+  return recoverStored(*job.stored, tensor.dtype(), options_);
+}
+
+/// Which weights are compressed, by what, and why others are not.
+Error ProgramCompressor::decide() {
+  llvm::SmallVector<bool, 8> used(options_.rules.size());
+  for (auto [index, weight] : llvm::enumerate(weights_)) {
+    Decision decision;
+    for (auto [number, rule] : llvm::enumerate(options_.rules))
       if (Fit fit = fitOf(rule, weight.names, weight.operations, weight.ofAdapter);
           fit != Fit::None) {
-        scheme = &rule.scheme;
-        named = fit == Fit::Name;
+        decision = {&rule, fit == Fit::Name};
         used[number] = true;
       }
-    if (weight.tensor.numElements() <= kSmallWeight && !named) {
-      ++result.small;
+    const StoredForm *stored = storedOf(weight);
+    if (decision.rule && !decision.rule->pattern.empty())
+      stored = nullptr;
+    if (weight.tensor.numElements() <= kSmallWeight && !decision.named && !stored) {
+      ++result_.small;
       continue;
     }
+    if (!stored && options_.rules.empty() && !options_.chooses())
+      continue;
     WeightResult entry;
     entry.name = weight.name();
     entry.shape.assign(weight.tensor.shape().begin(), weight.tensor.shape().end());
     entry.dtype = weight.tensor.dtype();
     entry.functions = unsigned(weight.functions.size());
     entry.ofAdapter = weight.ofAdapter;
-    if (!scheme)
-      entry.skipped =
-          weight.ofAdapter ? "it is an adapter's (adapters=SCHEME names it)" : "no rule fits it";
-    else if (scheme->isNone())
+    bool isFree = !decision.rule && !weight.ofAdapter && options_.chooses();
+    if (stored)
+      entry.skipped = refusal(weight, Scheme());
+    else if (!decision.rule && weight.ofAdapter)
+      entry.skipped = "it is an adapter's (adapters=SCHEME names it)";
+    else if (!decision.rule)
+      entry.skipped = isFree ? refusal(weight, Scheme()) : "no rule fits it";
+    else if (decision.rule->scheme.isNone())
       entry.skipped = "the scheme is none";
     else
-      entry.skipped = refusal(weight, *scheme);
+      entry.skipped = refusal(weight, decision.rule->scheme);
     if (entry.skipped.empty()) {
-      jobs.push_back({index, result.weights.size(), scheme});
-      all += double(weight.tensor.numElements());
+      if (stored)
+        jobs_.push_back({index, result_.weights.size(), nullptr, stored});
+      else if (isFree)
+        free_.push_back({index, result_.weights.size(), nullptr});
+      else
+        jobs_.push_back({index, result_.weights.size(), &decision.rule->scheme});
     }
-    result.weights.push_back(std::move(entry));
+    result_.weights.push_back(std::move(entry));
   }
-  for (auto [number, rule] : llvm::enumerate(options.rules))
-    if (!used[number] && !rule.pattern.empty()) {
-      std::string some;
-      for (const WeightResult &weight : llvm::ArrayRef(result.weights).take_front(5))
-        some += (some.empty() ? "" : ", ") + weight.name;
-      return makeError("--compress {0}={1}: no weight, module or kind of operation has that name; "
-                       "weights are {2}",
-                       rule.pattern, rule.scheme.str(), some.empty() ? "none" : some + ", ...");
-    }
+  return checkRules(used);
+}
 
-  double done = 0;
-  for (const Job &job : jobs) {
-    Weight &weight = weights[job.weight];
-    WeightResult &entry = result.weights[job.entry];
-    if (!options.proceed(done / all))
-      return makeError("cancelled; nothing is written");
-    auto outcome =
-        compressWeight(weight.tensor, weight.axes.value_or(Axes{0, 1}), *job.scheme, options);
-    if (!outcome)
-      return addContext(outcome.takeError(), entry.name);
-    done += double(weight.tensor.numElements());
-    entry.skipped = outcome->skipped;
-    if (!outcome->compressed)
-      continue;
-    const Compressed &parts = *outcome->compressed;
-    if (parts.bytes() >= weight.tensor.byteSize()) {
-      entry.skipped = fmt::format("{0} would take {1} bytes in place of {2}", parts.scheme.str(),
-                                  parts.bytes(), weight.tensor.byteSize());
-      continue;
-    }
-    entry.scheme = parts.scheme.str();
-    entry.note = parts.note;
-    entry.bytes = parts.bytes();
-    entry.bitsPerWeight = parts.bitsPerWeight();
-    entry.snr = parts.snr();
-    entry.largestError = parts.largestError;
-    for (Op *constant : weight.constants)
-      if (Error error = replaceWeight(*constant, parts))
-        return addContext(std::move(error), entry.name);
+/// Replaces the weight, or notes why it stays as it is.
+Error ProgramCompressor::finish(const Job &job, Outcome outcome) {
+  Weight &weight = weights_[job.weight];
+  WeightResult &entry = result_.weights[job.entry];
+  entry.skipped = outcome.skipped;
+  if (!outcome.compressed)
+    return Error::success();
+  const Compressed &parts = *outcome.compressed;
+  if (parts.bytes() >= weight.tensor.byteSize()) {
+    entry.skipped = fmt::format("{0} would take {1} bytes in place of {2}", parts.scheme.str(),
+                                parts.bytes(), weight.tensor.byteSize());
+    return Error::success();
   }
-  return result;
+  entry.scheme = parts.scheme.str();
+  entry.note = parts.note;
+  entry.bytes = parts.bytes();
+  entry.bitsPerWeight = parts.bitsPerWeight();
+  entry.snr = parts.snr();
+  entry.largestError = parts.largestError;
+  for (Op *constant : weight.constants)
+    if (Error error = replaceWeight(*constant, parts))
+      return addContext(std::move(error), entry.name);
+  return Error::success();
+}
+
+Error ProgramCompressor::compress(const Job &job) {
+  const Weight &weight = weights_[job.weight];
+  if (job.stored) {
+    auto outcome = recover(job);
+    return outcome ? finish(job, std::move(*outcome))
+                   : addContext(outcome.takeError(), weight.name());
+  }
+  auto outcome = compressOne(weight, *job.scheme, options_);
+  return outcome ? finish(job, std::move(*outcome)) : outcome.takeError();
+}
+
+Error ProgramCompressor::choose() {
+  std::vector<const Weight *> weights;
+  for (const Job &job : free_)
+    weights.push_back(&weights_[job.weight]);
+  auto choices = chooseSchemes(program_, weights, options_);
+  if (!choices)
+    return choices.takeError();
+  for (auto [job, choice] : llvm::zip_equal(free_, *choices))
+    if (Error error = finish(job, std::move(choice)))
+      return error;
+  return Error::success();
+}
+
+Expected<MeasuredResult> ProgramCompressor::run() {
+  auto found = weightsOf(program_, options_);
+  if (!found)
+    return found.takeError();
+  weights_ = std::move(*found);
+  if (Error error = decide())
+    return error;
+  if (options_.observe) {
+    std::vector<Weight *> used;
+    for (llvm::ArrayRef<Job> jobs : {llvm::ArrayRef(jobs_), llvm::ArrayRef(free_)})
+      for (const Job &job : jobs)
+        used.push_back(&weights_[job.weight]);
+    if (Error error = calibrate(used, options_))
+      return error;
+  }
+  double all = 0, done = 0;
+  for (const Job &job : jobs_)
+    all += double(weights_[job.weight].tensor.numElements());
+  for (const Job &job : jobs_) {
+    // Choosing takes far longer than what the rules say.
+    if (!options_.proceed(free_.empty() ? done / all : 0))
+      return makeError("cancelled; nothing is written");
+    double count = double(weights_[job.weight].tensor.numElements());
+    if (Error error = compress(job))
+      return error;
+    done += count;
+  }
+  if (options_.chooses())
+    if (Error error = choose())
+      return error;
+  if (options_.measure) {
+    auto noise = options_.measure(program_);
+    if (!noise)
+      return noise.takeError();
+    result_.noise = std::move(*noise);
+  }
+  return std::move(result_);
+}
+
+} // namespace
+
+Expected<MeasuredResult> compressProgram(Program &program, const MeasuredOptions &options) {
+  return ProgramCompressor(program, options).run();
+}
+
+Expected<ProgramResult> compressProgram(Program &program, const ProgramOptions &options) {
+  auto result = compressProgram(program, MeasuredOptions{options});
+  if (!result)
+    return result.takeError();
+  return std::move(static_cast<ProgramResult &>(*result));
 }
 
 } // namespace plait::compress

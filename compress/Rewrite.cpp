@@ -33,9 +33,11 @@ Error replaceWeight(Op &constant, const Compressed &parts) {
     Value *table = part(parts.table, "palette");
     if (parts.scale) {
       namespace p = constexpr_blockwise_shift_scale;
-      op =
-          emit(OpKind::constexpr_blockwise_shift_scale,
-               {{p::data, table}, {p::scale, part(parts.scale, "palette_scale")}}, name + "_table");
+      op = emit(OpKind::constexpr_blockwise_shift_scale,
+                {{p::data, table},
+                 {p::scale, part(parts.scale, "palette_scale")},
+                 {p::offset, part(parts.offset, "palette_offset")}},
+                name + "_table");
       table = op ? op->result() : nullptr;
     }
     Value *indices = part(codes, "indices");

@@ -52,6 +52,11 @@ UnitWorker::UnitWorker(const Scheme &scheme, bool halves, double scale)
     : scheme_(scheme), halves_(halves), scale_(scale), fitter_(fitterRange(scheme, halves)),
       codeOfBin_(Histogram::kBins) {}
 
+UnitWorker::Numbers UnitWorker::Numbers::slice(size_t begin, size_t size) const {
+  auto cut = [&](auto array) { return array.empty() ? array : array.slice(begin, size); };
+  return {cut(values), cut(halves), cut(keep), cut(importance)};
+}
+
 void UnitWorker::bins(const Numbers &numbers) {
   bins_.resize(numbers.values.size());
   if (halves_)
@@ -60,16 +65,30 @@ void UnitWorker::bins(const Numbers &numbers) {
     binsOfFloats(numbers.values, scale_, bins_.data());
 }
 
+/// Importance as a whole number, so that sums do not depend on their order: 1024 for the mean.
+/// Sums of 2^32 numbers fit.
+static uint32_t countOf(float importance) {
+  return uint32_t(std::clamp(importance * 1024.0F, 1.0F, 0x1p30F));
+}
+
 void UnitWorker::count(const Numbers &numbers, Histogram &to) {
   bins(numbers);
+  counts_.clear();
+  for (float importance : numbers.importance)
+    counts_.push_back(countOf(importance));
   if (!numbers.keep.empty()) {
     size_t kept = 0;
     for (size_t i = 0; i < bins_.size(); ++i)
-      if (numbers.keep[i])
-        bins_[kept++] = bins_[i];
+      if (numbers.keep[i]) {
+        bins_[kept] = bins_[i];
+        if (!counts_.empty())
+          counts_[kept] = counts_[i];
+        ++kept;
+      }
     bins_.resize(kept);
+    counts_.resize(counts_.empty() ? 0 : kept);
   }
-  to.add(bins_);
+  to.add(bins_, counts_);
 }
 
 /// How much weighs on each entry: the points between the middles beside it.
@@ -126,15 +145,19 @@ CellParameters UnitWorker::choose(const Numbers &numbers, double &price, uint8_t
     applyTable(numbers, parameters.table, codes, loss);
     return parameters;
   }
-  llvm::ArrayRef<float> values = numbers.values;
+  llvm::ArrayRef<float> values = numbers.values, importance = numbers.importance;
   if (!numbers.keep.empty()) {
     kept_.clear();
-    for (auto [value, keep] : llvm::zip(values, numbers.keep))
-      if (keep)
-        kept_.push_back(value);
+    keptImportance_.clear();
+    for (size_t i = 0; i < values.size(); ++i)
+      if (numbers.keep[i]) {
+        kept_.push_back(values[i]);
+        keptImportance_.push_back(numbers.importanceOf(i));
+      }
     values = kept_;
+    importance = importance.empty() ? importance : llvm::ArrayRef(keptImportance_);
   }
-  parameters.fit = fitter_.fit(values);
+  parameters.fit = fitter_.fit(values, importance);
   applyLinear(numbers, parameters.fit, codes, loss);
   return parameters;
 }
@@ -157,7 +180,7 @@ void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table,
     float value = numbers.values[i];
     if (!numbers.keep.empty() && !numbers.keep[i]) {
       codes[i] = 0;
-      loss.add(value, 0);
+      loss.add(value, 0, numbers.importanceOf(i));
       continue;
     }
     uint8_t code = codeOfBin_[bins_[i]];
@@ -169,7 +192,7 @@ void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table,
         --code;
     }
     codes[i] = code;
-    loss.add(value, table[code]);
+    loss.add(value, table[code], numbers.importanceOf(i));
   }
 }
 
@@ -182,8 +205,21 @@ void UnitWorker::applyLinear(const Numbers &numbers, const LinearFit &fit, uint8
   for (size_t i = 0; i < count; ++i) {
     bool gone = !numbers.keep.empty() && !numbers.keep[i];
     codes[i] = gone ? 0 : uint8_t(integers_[i]);
-    loss.add(numbers.values[i], gone ? 0 : stored_[i]);
+    loss.add(numbers.values[i], gone ? 0 : stored_[i], numbers.importanceOf(i));
   }
+}
+
+std::pair<uint8_t, float> UnitWorker::nearest(float value, const CellParameters &parameters) {
+  if (!scheme_.palette) {
+    auto [integer, stored] = fitter_.nearestTo(value, parameters.fit);
+    return {uint8_t(integer), stored};
+  }
+  llvm::ArrayRef<float> table = parameters.table;
+  size_t above = size_t(llvm::lower_bound(table, value) - table.begin());
+  size_t code = above == table.size()                                           ? above - 1
+                : above == 0 || table[above] - value < value - table[above - 1] ? above
+                                                                                : above - 1;
+  return {uint8_t(code), table[code]};
 }
 
 } // namespace plait::compress

@@ -30,17 +30,22 @@ struct AllParameters {
 /// What compression did to some numbers, summed in their order.
 struct Loss {
   double power = 0, error = 0, largest = 0;
+  double heavyPower = 0, heavyError = 0; ///< by importance
   bool finite = true;
 
-  void add(float value, float stored) {
-    double off = double(value) - double(stored);
-    power += double(value) * double(value);
+  void add(float value, float stored, float importance = 1) {
+    double off = double(value) - double(stored), square = double(value) * double(value);
+    power += square;
     error += off * off;
+    heavyPower += square * double(importance);
+    heavyError += off * off * double(importance);
     largest = std::max(largest, std::abs(off));
   }
   void add(const Loss &other) {
     power += other.power;
     error += other.error;
+    heavyPower += other.heavyPower;
+    heavyError += other.heavyError;
     largest = std::max(largest, other.largest);
     finite &= other.finite;
   }
@@ -55,10 +60,15 @@ public:
   UnitWorker(const Scheme &scheme, bool halves, double scale);
 
   /// Numbers of one cell; keep[i] is 0 for those that are pruned, and `keep` empty where none is.
+  /// `importance` says how much a squared error weighs; empty: all weigh 1.
   struct Numbers {
     llvm::ArrayRef<float> values;
     llvm::ArrayRef<uint16_t> halves;
     llvm::ArrayRef<uint8_t> keep;
+    llvm::ArrayRef<float> importance;
+
+    float importanceOf(size_t i) const { return importance.empty() ? 1 : importance[i]; }
+    Numbers slice(size_t begin, size_t size) const;
   };
   /// Chooses the parameters for the numbers, and gives integers and what they stand for.
   CellParameters choose(const Numbers &numbers, double &price, uint8_t *codes, Loss &loss);
@@ -67,6 +77,8 @@ public:
   /// Integers of some numbers by parameters that are chosen.
   void apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes, Loss &loss);
   void count(const Numbers &numbers, Histogram &to);
+  /// The integer of a number by parameters that are chosen, and what it stands for.
+  std::pair<uint8_t, float> nearest(float value, const CellParameters &parameters);
 
 private:
   void bins(const Numbers &numbers);
@@ -82,7 +94,8 @@ private:
   std::vector<WeightedValue> points_;
   std::vector<uint16_t> bins_;
   std::vector<uint8_t> codeOfBin_;
-  std::vector<float> kept_, weights_, stored_;
+  std::vector<uint32_t> counts_; ///< what each of bins_ counts for
+  std::vector<float> kept_, keptImportance_, weights_, stored_;
   std::vector<int8_t> integers_;
 };
 

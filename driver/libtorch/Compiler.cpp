@@ -4,8 +4,8 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
-#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
+#include "driver/MeasuredCompression.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
@@ -141,6 +141,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   context.warn = [&](StringRef message) { observer.warning(message); };
   AdapterMap adapterMap;
   std::vector<std::shared_ptr<mil::RecordChecksum>> checksums;
+  std::vector<compress::StoredForm> stored;
 
   {
     bool files = llvm::any_of(options.functions, [](const auto &f) { return !f.module; });
@@ -167,6 +168,12 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
         return inFunction(std::move(error), function.name);
+      auto tree = models.describe(function); // of the model that is open
+      if (!tree)
+        return inFunction(tree.takeError(), function.name);
+      for (compress::StoredForm &form : compress::storedForms(**tree))
+        if (llvm::none_of(stored, [&](const auto &known) { return known.path == form.path; }))
+          stored.push_back(std::move(form));
       passes::removeRedundancy(lowered, context);
       warnOfConstantResults(*lowered.function(function.name), observer);
       program.adopt(lowered, lowered.function(function.name));
@@ -204,7 +211,14 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
                                   mil::name(mil::kDefaultOpset)));
   std::optional<compress::ProgramResult> compressed;
   double writingFrom = kLoweringShare;
-  if (!options.compress.empty()) {
+  if (!stored.empty() && options.compress.empty() && target < mil::Opset::iOS18) {
+    observer.warning(
+        fmt::format("{0} weights ({1}, ...) were compressed before the model was saved, "
+                    "and {2} has no form for that; they are stored as they are",
+                    stored.size(), stored.front().path, mil::name(target)));
+    stored.clear();
+  }
+  if (!options.compress.empty() || !stored.empty()) {
     observer.progress("compressing");
     // The comparison of the files takes a processor.
     if (equal)
@@ -213,11 +227,12 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     for (const FunctionOptions &function : options.functions)
       if (!function.adapters.specs.empty())
         adapted.insert(function.name);
-    auto result = compressWeights(
-        program, {options.compress, options.requireCoverage, options.threads, &evaluator,
-                  options.output, std::move(adapted), [&](double done) {
-                    return observer.proceed(kLoweringShare + kCompressingShare * done);
-                  }});
+    MeasuredRequest request{{options.compress, options.requireCoverage, options.threads, &evaluator,
+                             options.output, std::move(adapted), [&](double done) {
+                               return observer.proceed(kLoweringShare + kCompressingShare * done);
+                             }}};
+    request.stored = stored;
+    auto result = compressWeights(program, request);
     if (!result)
       return result.takeError();
     compressed = std::move(*result);

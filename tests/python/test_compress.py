@@ -147,7 +147,10 @@ def test_adding_to_a_compressed_package_shares_it(files, tmp_path):
     np.testing.assert_array_equal(run(files, grown, tmp_path / "1", "--function", "b"), run(files, whole, tmp_path / "2", "--function", "b"))
     succeed("merge", "-o", tmp_path / "merged.mlpackage", f"x={grown}:b", f"y={whole}:b")
     assert sum(code == 11 for code, _, _, _ in blobs(tmp_path / "merged.mlpackage")) == 5
-    succeed("verify", whole, "--function", "b", "--against", files / "net.pt", "--adapter", files / "b", "--atol", "0.5", "--rtol", "0.5")
+    against = ["verify", whole, "--function", "b", "--against", files / "net.pt", "--adapter", files / "b"]
+    succeed(*against, "--atol", "0.5", "--rtol", "0.5")
+    exact = plait(*against, "--atol", "1e-4", "--rtol", "1e-4", "--bisect")
+    assert exact.returncode == 1 and re.search(r"embed|gather", exact.stdout), exact.stdout
 
 
 def test_threads_do_not_show(files, tmp_path):
