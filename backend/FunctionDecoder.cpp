@@ -3,6 +3,7 @@
 
 #include "MIL.pb.h"
 #include "mil/Infer.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -194,7 +195,7 @@ Error FunctionDecoder::decodeResults(const wire::Operation &in, Op &op) {
 Error FunctionDecoder::decodeOp(const wire::Operation &in, mil::Block &block) {
   std::optional<OpKind> kind = mil::parseOpKind(in.type());
   if (!kind || *kind == OpKind::block_return)
-    return makeError("the operation is not known");
+    return makeFailure(FailureKind::Unsupported, "the operation is not known");
   auto owned = std::make_unique<Op>(*kind);
   Op &op = *owned;
   if (auto it = in.attributes().find("name"); it != in.attributes().end()) {

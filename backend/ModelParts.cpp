@@ -2,6 +2,7 @@
 #include "backend/ModelParts.h"
 
 #include "Model.pb.h"
+#include "support/Failure.h"
 
 #include <google/protobuf/io/coded_stream.h>
 
@@ -101,6 +102,11 @@ bool splitProgram(StringRef bytes, ModelParts &parts) {
   return reader.ok();
 }
 
+/// The model is whole, and plait does not read its kind.
+template <typename... Args> Error unsupported(fmt::format_string<Args...> format, Args &&...args) {
+  return makeFailure(FailureKind::Unsupported, fmt::format(format, std::forward<Args>(args)...));
+}
+
 bool split(StringRef bytes, ModelParts &parts) {
   FieldReader reader(bytes);
   while (std::optional<Field> field = reader.next()) {
@@ -141,18 +147,18 @@ Expected<ModelParts> splitModel(StringRef bytes) {
     return makeError("it is damaged, or no Core ML model");
   if (!parts.hasProgram) {
     if (parts.otherKind)
-      return makeError("it is not an mlprogram but another kind of model (field {0} of Model); "
-                       "convert it again as an mlprogram",
-                       parts.otherKind);
+      return unsupported("it is not an mlprogram but another kind of model (field {0} of Model); "
+                         "convert it again as an mlprogram",
+                         parts.otherKind);
     return makeError("it holds no program");
   }
   int64_t first = mil::allOpsets().front().specificationVersion;
   int64_t last = mil::allOpsets().back().specificationVersion;
   if (parts.specificationVersion < first || parts.specificationVersion > last)
-    return makeError("its specification version is {0}; {1} to {2} are supported",
-                     parts.specificationVersion, first, last);
+    return unsupported("its specification version is {0}; {1} to {2} are supported",
+                       parts.specificationVersion, first, last);
   if (parts.programVersion != 1)
-    return makeError("its program has version {0}; 1 is supported", parts.programVersion);
+    return unsupported("its program has version {0}; 1 is supported", parts.programVersion);
   return parts;
 }
 

@@ -9,6 +9,7 @@
 #include "backend/ModelParts.h"
 #include "backend/ProtoFunction.h"
 #include "backend/TextModel.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -39,8 +40,9 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &description
       return makeError("function '{0}' is damaged", name);
     std::optional<mil::Opset> opset = mil::parseOpset(message.opset());
     if (!opset)
-      return makeError("function '{0}' has the opset '{1}', which is not known", name,
-                       message.opset());
+      return makeFailure(FailureKind::Unsupported,
+                         fmt::format("function '{0}' has the opset '{1}', which is not known", name,
+                                     message.opset()));
     mil::Function &function = *program.addFunction(name, *opset);
     static const spec::FunctionDescription nothing;
     auto it =

@@ -15,7 +15,8 @@ llvm::ArrayRef<const Command *> commands() {
   static const Command *const all[] = {
       &compileCommand, &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
       &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &reportCommand,
-      &diffCommand,    &patchCommand,   &optCommand,      &helpCommand,    &versionCommand};
+      &doctorCommand,  &diffCommand,    &patchCommand,    &optCommand,     &helpCommand,
+      &versionCommand};
   return all;
 }
 

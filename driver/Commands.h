@@ -15,6 +15,7 @@ extern const Command removeCommand;
 extern const Command adapterCommand;
 extern const Command compressCommand;
 extern const Command reportCommand;
+extern const Command doctorCommand;
 extern const Command diffCommand;
 extern const Command patchCommand;
 extern const Command optCommand;

@@ -18,7 +18,8 @@ const Option allowOption{
 Error checkRuleNames(llvm::ArrayRef<std::string> names) {
   llvm::SmallVector<StringRef, 48> known;
   for (const mil::Rule &rule : mil::listRules())
-    known.push_back(rule.id);
+    if (rule.level == mil::Rule::Profile)
+      known.push_back(rule.id);
   for (StringRef name : names)
     if (!llvm::is_contained(known, name))
       return makeError("there is no rule '{0}'{1}; `plait opt --list-rules` lists them", name,

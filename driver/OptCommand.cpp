@@ -91,9 +91,9 @@ Error writeProgram(const mil::Program &program, StringRef path, const Arguments 
 
 void listRules() {
   for (const mil::Rule &rule : mil::listRules())
-    llvm::outs() << fmt::format("{0:<24}{1:<10}{2}\n{3:>34}{4}\n", rule.id,
-                                rule.severity == mil::Rule::Refused ? "refused" : "risky",
-                                rule.text, "", rule.source);
+    if (rule.level == mil::Rule::Profile)
+      llvm::outs() << fmt::format("{0:<24}{1:<10}{2}\n{3:>34}{4}\n", rule.id,
+                                  mil::name(rule.severity), rule.text, "", rule.source);
 }
 
 Expected<int> run(const Arguments &arguments) {

@@ -6,15 +6,14 @@
 
 namespace plait::mil::device {
 
-namespace {
-
-/// The value has uses, and none but by constexpr_* operations.
 bool feedsOnlyConstexpr(const Value &value) {
   for (const Operand &use : value.uses())
     if (use.owner()->isTerminator() || !(use.owner()->info().traits & Constexpr))
       return false;
   return value.hasUses();
 }
+
+namespace {
 
 /// Some operation uses the value; returning it does not count.
 bool feedsOperation(const Value &value) {
@@ -308,89 +307,25 @@ void checkEmptyAxes(Context &c, const Op &op) {
 }
 
 const Check kChecks[] = {
-    {{"plain-main", Rule::Refused,
-      "one function without a default is named main; several have a default function",
-      "coremltools validator; stablehlo-coreml"},
-     checkMain,
-     nullptr},
-    {{"interface-rank", Rule::Refused, "inputs and outputs have one to five dimensions",
-      "coremltools Placeholder; chromium; onnxruntime; executorch 10443"},
-     checkInterfaceRank,
-     nullptr},
-    {{"interface-type", Rule::Refused,
-      "inputs and outputs are fp16 (from ios16), fp32, int32 or int8 (from ios26) tensors",
-      "coremltools validator and adjust_io_to_supported_types"},
-     checkInterfaceType,
-     nullptr},
-    {{"unused-input", Rule::Refused, "every input that is no state feeds an operation",
-      "coremltools handle_unused_inputs, 2661"},
-     checkUnusedInput,
-     nullptr},
-    {{"output-computed", Rule::Refused, "outputs are computed: no inputs, no constants, none twice",
-      "coremltools 1742, 1887, 1450, test_quantization_passes"},
-     checkOutputs,
-     nullptr},
-    {{"flexible-inputs", Rule::Risky,
-      "dynamic dimensions are bounded and hold the default; enumerated shapes (at most 128, as "
-      "many "
-      "for each input) and ranges do not mix; no ranges beside states",
-      "coremltools validator, 989, 2500, 2548"},
-     checkFlexibleInputs,
-     nullptr},
-    {{"state-type", Rule::Refused, "states are fp16, of a fixed shape of rank 1 or more",
-      "coremltools validator"},
-     checkStates,
-     nullptr},
-    {{"state-width", Rule::Risky, "the last dimension of a state is a multiple of 32",
-      "coremltools 2631, 2553"},
-     checkStateWidths,
-     nullptr},
-    {{"state-agreement", Rule::Risky,
-      "states of one name have one type in all functions of a package",
-      "MLState of one function given to another"},
-     checkStateAgreement,
-     nullptr},
-    {{"state-write", Rule::Refused, "what is written into a state is computed",
-      "stablehlo-coreml function_interface"},
-     nullptr,
-     checkStateWrites},
-    {{"classifier", Rule::Refused,
-      "classify is the last operation, and not in packages of several functions",
-      "coremltools back end"},
-     checkClassifier,
-     nullptr},
-    {{"rank-limit", Rule::Refused, "tensors have at most five dimensions",
-      "coremltools program; executorch 11694"},
-     nullptr,
-     checkRank},
-    {{"no-empty-tensor", Rule::Refused, "no tensor has a dimension of size 0",
-      "coremltools front end; onnxruntime"},
-     checkEmptyInputs,
-     checkEmpty},
-    {{"runtime-type", Rule::Refused,
-      "int64, uint64, uint32, fp64, bf16 and sub-byte types exist only in compressed constants and "
-      "parameters",
-      "coremltools adjust_io_to_supported_types, operation definitions"},
-     nullptr,
-     checkRuntimeType},
-    {{"tensor-size", Rule::Refused, "a tensor takes less than 2 GiB", "chromium"},
-     checkInputSize,
-     checkSize},
-    {{"data-dependent-size", Rule::Risky, "sizes follow from the sizes of the inputs alone",
-      "coremltools tests; executorch 17537"},
-     nullptr,
-     checkDataDependent},
-    {{"defaults-written", Rule::Refused, "every parameter that has a default is given",
-      "chromium; rustnn; coremltools serialises them always"},
-     nullptr,
-     checkDefaults},
-    {{"scalar-data", Rule::Refused,
-      "slice, tile, reduce, quantize and transpose do not work on scalars", "chromium; rustnn"},
-     nullptr,
-     checkScalarData},
-    {{"empty-axes", Rule::Refused, "reductions and layer_norm have at least one axis", "chromium"},
-     nullptr,
-     checkEmptyAxes},
+    {RuleId::PlainMain, checkMain, nullptr},
+    {RuleId::InterfaceRank, checkInterfaceRank, nullptr},
+    {RuleId::InterfaceType, checkInterfaceType, nullptr},
+    {RuleId::UnusedInput, checkUnusedInput, nullptr},
+    {RuleId::OutputComputed, checkOutputs, nullptr},
+    {RuleId::FlexibleInputs, checkFlexibleInputs, nullptr},
+    {RuleId::StateType, checkStates, nullptr},
+    {RuleId::StateWidth, checkStateWidths, nullptr},
+    {RuleId::StateAgreement, checkStateAgreement, nullptr},
+    {RuleId::StateWrite, nullptr, checkStateWrites},
+    {RuleId::Classifier, checkClassifier, nullptr},
+    {RuleId::RankLimit, nullptr, checkRank},
+    {RuleId::NoEmptyTensor, checkEmptyInputs, checkEmpty},
+    {RuleId::RuntimeType, nullptr, checkRuntimeType},
+    {RuleId::TensorSize, checkInputSize, checkSize},
+    {RuleId::DataDependentSize, nullptr, checkDataDependent},
+    {RuleId::DefaultsWritten, nullptr, checkDefaults},
+    {RuleId::ScalarData, nullptr, checkScalarData},
+    {RuleId::EmptyAxes, nullptr, checkEmptyAxes},
 };
 
 } // namespace

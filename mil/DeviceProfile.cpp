@@ -1,7 +1,5 @@
 // The device profile: what Core ML refuses or gets wrong although it is well-formed MIL. The rules
-// name their sources: "coremltools" is its code at 9.0 (validator, back end, operation definitions,
-// tests), a number is one of its issues, and other names are projects that write ML programs and
-// run them on devices.
+// are rows of DeviceRules.def; here each is given what finds it.
 #include "mil/DeviceRules.h"
 
 namespace plait::mil {
@@ -10,38 +8,43 @@ using device::Check;
 
 namespace {
 
-llvm::ArrayRef<Check> allChecks() {
-  static const std::vector<Check> checks = [] {
-    std::vector<Check> all = device::interfaceChecks().vec();
-    llvm::append_range(all, device::operationChecks());
-    return all;
-  }();
-  return checks;
+const Rule kRules[] = {
+#define RULE(NAME, ID, SEVERITY, LEVEL, FOUND, REPAIR, TEXT, REMEDY, SOURCE)                       \
+  {ID, Rule::SEVERITY, Rule::LEVEL, Rule::FOUND, Rule::REPAIR, TEXT, REMEDY, SOURCE},
+#include "mil/DeviceRules.def"
+};
+
+std::vector<Check> checksOf(Rule::Level level) {
+  std::vector<Check> chosen;
+  for (llvm::ArrayRef<Check> table :
+       {device::interfaceChecks(), device::operationChecks(), device::engineChecks()})
+    for (const Check &check : table)
+      if (rule(check.rule).level <= level)
+        chosen.push_back(check);
+  return chosen;
 }
 
 } // namespace
 
-llvm::ArrayRef<Rule> listRules() {
-  static const std::vector<Rule> rules = [] {
-    std::vector<Rule> list;
-    for (const Check &check : allChecks())
-      list.push_back(check.rule);
-    return list;
-  }();
-  return rules;
+const Rule &rule(RuleId id) { return kRules[unsigned(id)]; }
+
+llvm::ArrayRef<Rule> listRules() { return kRules; }
+
+llvm::StringRef name(Rule::Severity severity) {
+  static constexpr const char *names[] = {"refused", "risky", "elsewhere"};
+  return names[severity];
 }
 
-std::vector<Violation> checkDeviceProfile(const Program &program) {
+std::vector<Violation> checkDeviceProfile(const Program &program, Rule::Level level) {
   std::vector<Violation> violations;
   device::Context context(program, violations);
-  llvm::ArrayRef<Check> checks = allChecks();
-  llvm::ArrayRef<Rule> rules = listRules();
+  std::vector<Check> checks = checksOf(level);
   for (const auto &function : program.functions()) {
     context.function = function.get();
     auto run = [&](auto member, const auto &subject) {
-      for (auto [i, check] : llvm::enumerate(checks))
+      for (const Check &check : checks)
         if (check.*member) {
-          context.rule = &rules[i];
+          context.rule = &rule(check.rule);
           (check.*member)(context, subject);
         }
     };

@@ -1,4 +1,4 @@
-// The device profile's own header: what a check of a rule gets, and the two tables of rules.
+// The device profile's own header: what a check of a rule gets, and the tables of checks.
 #pragma once
 
 #include "mil/Infer.h"
@@ -18,26 +18,33 @@ public:
 
   template <typename... Args>
   void broken(const Op &op, fmt::format_string<Args...> format, Args &&...args) {
-    add("operation '" + op.name + "' (" + op.info().name + ")",
-        fmt::format(format, std::forward<Args>(args)...), op.location);
+    add(&op, fmt::format(format, std::forward<Args>(args)...));
   }
   template <typename... Args> void broken(fmt::format_string<Args...> format, Args &&...args) {
-    add("", fmt::format(format, std::forward<Args>(args)...), {});
+    add(nullptr, fmt::format(format, std::forward<Args>(args)...));
   }
 
 private:
-  void add(const std::string &where, const std::string &what, const Location &place) {
-    std::string message = function ? function->name + ": " : "";
-    if (!where.empty())
-      message += where + (place ? " at " + place.str() : "") + ": ";
-    violations_.push_back({rule, message + what + " [" + rule->id + "]"});
+  void add(const Op *op, std::string what) {
+    Violation violation{rule, function ? function->name + ": " : ""};
+    violation.function = function ? function->name : "";
+    if (op) {
+      violation.operation = op->name.str();
+      violation.kind = op->info().name;
+      violation.place = op->location;
+      violation.message += fmt::format("operation '{0}' ({1}){2}: ", op->name, op->info().name,
+                                       op->location ? " at " + op->location.str() : "");
+    }
+    violation.message += what + " [" + rule->id + "]";
+    violation.what = std::move(what);
+    violations_.push_back(std::move(violation));
   }
   std::vector<Violation> &violations_;
 };
 
-/// A rule and what looks for places that break it: in a function as a whole, in each operation.
+/// What looks for places that break a rule: in a function as a whole, in each operation.
 struct Check {
-  Rule rule;
+  RuleId rule;
   void (*function)(Context &, const Function &);
   void (*op)(Context &, const Op &);
 };
@@ -46,5 +53,10 @@ struct Check {
 llvm::ArrayRef<Check> interfaceChecks();
 /// Rules of single operations (DeviceOperations.cpp).
 llvm::ArrayRef<Check> operationChecks();
+/// What some devices get wrong, or do not run where they could (DeviceEngine.cpp).
+llvm::ArrayRef<Check> engineChecks();
+
+/// The value has uses, and none but by constexpr_* operations.
+bool feedsOnlyConstexpr(const Value &value);
 
 } // namespace plait::mil::device

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "mil/IR.h"
+#include "mil/Rule.h"
 
 namespace plait::mil {
 
@@ -17,23 +18,9 @@ namespace plait::mil {
 Error verify(const Program &program);
 Error verify(const Function &function);
 
-/// A rule of the device profile.
-struct Rule {
-  enum Severity : uint8_t { Refused, Risky };
-  const char *id;     ///< "rank-limit": stable, for options and messages
-  Severity severity;  ///< refused at load, or known to fail or to be wrong in places
-  const char *text;   ///< what is allowed
-  const char *source; ///< who says so
-};
-
-/// One place that breaks a rule.
-struct Violation {
-  const Rule *rule;
-  std::string message; ///< "main: operation 'y' (transpose): …", with what to do where it is known
-};
-
-llvm::ArrayRef<Rule> listRules();
-/// Of a program that verify() accepts.
-std::vector<Violation> checkDeviceProfile(const Program &program);
+/// The places in a program that break a rule, function by function. Of a program that verify()
+/// accepts.
+std::vector<Violation> checkDeviceProfile(const Program &program,
+                                          Rule::Level level = Rule::Profile);
 
 } // namespace plait::mil

@@ -224,6 +224,163 @@ bool flattenBatchNorm(Op &op) {
   return true;
 }
 
+// ---- Core ML needs every parameter that has a default ------------------------------------------
+
+bool giveDefaults(Op &op) {
+  auto given = [&] {
+    unsigned count = 0;
+    for (unsigned i = 0; i < op.numParams(); ++i)
+      count += !op.operands(i).empty();
+    return count;
+  };
+  bool lacks = false;
+  for (auto [i, param] : llvm::enumerate(op.info().form(op.opset())))
+    lacks |= param && param->def.kind != Default::None && op.operands(i).empty();
+  if (!lacks)
+    return false;
+  unsigned before = given();
+  Builder builder = Builder::before(&op);
+  builder.fillDefaults(op);
+  return given() != before;
+}
+
+// ---- matmul by a vector does not run ------------------------------------------------------------
+
+bool multiplyRows(Op &op) {
+  if (!op.is(OpKind::matmul) || op[matmul::x]->type.rank() != 1)
+    return false;
+  Builder builder = Builder::before(&op);
+  Value *row = builder.emit(OpKind::expand_dims,
+                            {{expand_dims::x, op[matmul::x]}, {expand_dims::axes, {0}}});
+  Value *result = builder.emit(OpKind::matmul, {{matmul::x, row},
+                                                {matmul::y, op[matmul::y]},
+                                                {matmul::transpose_x, op[matmul::transpose_x]},
+                                                {matmul::transpose_y, op[matmul::transpose_y]}});
+  replaceOp(&op, builder.emit(OpKind::squeeze, {{squeeze::x, result}, {squeeze::axes, {-2}}}));
+  return true;
+}
+
+// ---- transpose needs two axes, split two parts --------------------------------------------------
+
+bool keepAsItIs(Op &op) {
+  bool oneAxis = op.is(OpKind::transpose) && op[transpose::x]->type.rank() < 2;
+  bool onePart = op.is(OpKind::split) && op.numResults() == 1;
+  if (!oneAxis && !onePart)
+    return false;
+  Builder builder = Builder::before(&op);
+  replaceOp(&op, builder.emit(OpKind::identity, {{identity::x, op[0]}}));
+  return true;
+}
+
+// ---- validated indices fail in places -----------------------------------------------------------
+
+bool trustIndices(Op &op) {
+  auto param = op.info().findParam("validate_indices");
+  if (!param || !op[*param] || !constBool(op[*param]).value_or(false))
+    return false;
+  op.set(*param, derivedConstant(&op, TensorData::scalar(false), op[*param]));
+  return true;
+}
+
+// ---- squeeze_mask was ignored by some systems ---------------------------------------------------
+
+bool sliceThenSqueeze(Op &op) {
+  if (!op.is(OpKind::slice_by_index))
+    return false;
+  using namespace slice_by_index;
+  auto mask = constInts(op[squeeze_mask]), from = constInts(op[begin]), to = constInts(op[end]);
+  if (!mask || !llvm::is_contained(*mask, 1) || !from || !to)
+    return false;
+  auto shape = op[x]->type.shape();
+  auto steps = constInts(op[stride]), fromStart = constInts(op[begin_mask]),
+       toEnd = constInts(op[end_mask]);
+  llvm::SmallVector<int64_t, 8> axes;
+  for (auto [i, single] : llvm::enumerate(*mask)) {
+    if (!single)
+      continue;
+    int64_t &first = (*from)[i];
+    if (fromStart && (*fromStart)[i]) // whether `begin` counts then is said nowhere
+      return false;
+    if (first < 0) {
+      auto size = shape[i].tryValue();
+      if (!size)
+        return false;
+      first += *size;
+    }
+    (*to)[i] = first + 1;
+    if (toEnd)
+      (*toEnd)[i] = 0;
+    if (steps)
+      (*steps)[i] = 1;
+    axes.push_back(int64_t(i));
+  }
+  Builder builder = Builder::before(&op);
+  llvm::SmallVector<Arg, 6> args = {{x, op[x]}, ints(begin, *from), ints(end, *to)};
+  if (steps)
+    args.push_back(ints(stride, *steps));
+  auto addMask = [&](unsigned param, const auto &list) {
+    if (!list)
+      return;
+    llvm::SmallVector<bool, 8> flags(list->begin(), list->end());
+    args.push_back(Arg(param, llvm::ArrayRef<bool>(flags)));
+  };
+  addMask(begin_mask, fromStart);
+  addMask(end_mask, toEnd);
+  Value *slice = builder.emit(OpKind::slice_by_index, args);
+  replaceOp(&op, builder.emit(OpKind::squeeze, {{squeeze::x, slice}, ints(squeeze::axes, axes)}));
+  return true;
+}
+
+// ---- slice_update fails on the CPU where bounds are negative ------------------------------------
+
+bool updateFromStart(Op &op) {
+  if (!op.is(OpKind::slice_update))
+    return false;
+  using namespace slice_update;
+  auto shape = staticShape(op[x]);
+  auto steps = constInts(op[stride]);
+  if (!shape || (op[stride] && !steps) ||
+      (steps && llvm::any_of(*steps, [](int64_t step) { return step < 0; })))
+    return false;
+  bool changed = false;
+  for (unsigned param : {begin, end}) {
+    auto bounds = constInts(op[param]);
+    if (!bounds || llvm::none_of(*bounds, [](int64_t b) { return b < 0; }))
+      continue;
+    for (auto [bound, size] : llvm::zip(*bounds, *shape))
+      if (bound < 0)
+        bound = std::max<int64_t>(bound + size, 0);
+    op.set(param, derivedConstant(&op, TensorData::ints(*bounds), op[param]));
+    changed = true;
+  }
+  return changed;
+}
+
+// ---- The bias of a convolution is a constant ----------------------------------------------------
+
+bool addBias(Op &op) {
+  if (!op.is(OpKind::conv) && !op.is(OpKind::conv_transpose))
+    return false;
+  unsigned param = *op.info().findParam("bias");
+  Value *bias = op[param];
+  if (!bias || isCompileTime(bias) || op.result()->type.dtype() != bias->type.dtype())
+    return false;
+  auto channels = bias->type.shape()[0].tryValue();
+  if (!channels)
+    return false;
+  llvm::SmallVector<Arg, 10> args;
+  for (unsigned i = 0; i < op.numParams(); ++i)
+    if (i != param && op[i])
+      args.push_back(Arg(i, op[i]));
+  LongSizes shape(op.result()->type.rank(), 1);
+  shape[1] = *channels;
+  Builder builder = Builder::before(&op);
+  Value *result = builder.emit(op.kind(), args);
+  Value *wide = reshaped(builder, bias, shape);
+  replaceOp(&op, builder.emit(OpKind::add, {{add::x, result}, {add::y, wide}}));
+  return true;
+}
+
 // ---- Dimensions of size 0 are not supported: concat drops such operands -------------------------
 
 bool dropEmptyOperands(Op &op) {
@@ -249,9 +406,10 @@ bool dropEmptyOperands(Op &op) {
 }
 
 using Rule = bool (*)(Op &);
-constexpr Rule kRules[] = {lowerIntegerLinear, sortLayerNormAxes, countFromStart,
-                           gatherByVector,     broadcastSelect,   lowerPowOfTwo,
-                           flattenBatchNorm,   dropEmptyOperands};
+constexpr Rule kRules[] = {
+    giveDefaults,    lowerIntegerLinear, sortLayerNormAxes, countFromStart, gatherByVector,
+    broadcastSelect, lowerPowOfTwo,      flattenBatchNorm,  multiplyRows,   keepAsItIs,
+    trustIndices,    sliceThenSqueeze,   updateFromStart,   addBias,        dropEmptyOperands};
 
 } // namespace
 
