@@ -4,6 +4,7 @@
 #include "adapters/Safetensors.h"
 #include "adapters/Tensors.h"
 #include "mil/MappedStorage.h"
+#include "support/DidYouMean.h"
 #include "support/MappedFile.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -62,7 +63,8 @@ static Expected<std::string> onlySafetensors(StringRef folder) {
 static Expected<std::string> findWeights(StringRef path) {
   fs::file_status status;
   if (std::error_code code = fs::status(path, status))
-    return makeError("{0}", fs::exists(status) ? code.message() : "no such file or folder");
+    return makeError("{0}", fs::exists(status) ? code.message()
+                                               : "no such file or folder" + didYouMeanFile(path));
   if (!fs::is_directory(status))
     return path.str();
   for (StringRef name : {"adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors"})

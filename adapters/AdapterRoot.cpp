@@ -2,6 +2,7 @@
 #include "adapters/AdapterRoot.h"
 
 #include "adapters/ForeignKeys.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -92,9 +93,13 @@ Expected<AdapterRoot> chooseRoot(const BaseModules &base, llvm::ArrayRef<Adapter
                                  const std::optional<std::string> &given) {
   auto [roots, wanted] = findRoots(base, items);
   if (given) {
-    if (!base.find(*given))
-      return makeError("the base has no module '{0}', which is given as the adapter's root",
-                       *given);
+    if (!base.find(*given)) {
+      llvm::SmallVector<StringRef> known;
+      for (const BaseModules::Entry &entry : base.entries())
+        known.push_back(entry.path);
+      return makeError("the base has no module '{0}'{1}, which is given as the adapter's root",
+                       *given, didYouMean(*given, known));
+    }
     AdapterRoot root = roots[*given];
     root.path = *given;
     return root;

@@ -1,6 +1,7 @@
 // Writing and reading Manifest.json.
 #include "backend/Manifest.h"
 
+#include "support/DidYouMean.h"
 #include "support/Json.h"
 
 #include "llvm/ADT/SmallString.h"
@@ -72,7 +73,7 @@ struct ParsedManifest {
 
 static Expected<ParsedManifest> parseManifest(llvm::StringRef folder) {
   if (!llvm::sys::fs::exists(folder))
-    return makeError("'{0}': no such package", folder);
+    return makeError("'{0}': no such package{1}", folder, didYouMeanFile(folder));
   if (!llvm::sys::fs::is_directory(folder))
     return makeError("'{0}': not a package: it is no directory", folder);
   std::string where = manifestPath(folder);

@@ -11,6 +11,7 @@
 #include "backend/PackageReader.h"
 #include "backend/ProtoFunction.h"
 #include "mil/MappedStorage.h"
+#include "support/DidYouMean.h"
 #include "support/Folders.h"
 #include "support/NewFile.h"
 
@@ -115,8 +116,8 @@ Error setDefault(OpenedPackage &package, StringRef folder, const std::string &na
     known.push_back(function.name());
   if (llvm::is_contained(known, wanted))
     return Error::success();
-  return makeError("'{0}': '{1}' cannot be the default function; the package holds {2}", folder,
-                   wanted, llvm::join(known, ", "));
+  return makeError("'{0}': '{1}' cannot be the default function; the package holds {2}{3}", folder,
+                   wanted, llvm::join(known, ", "), didYouMean(wanted, known));
 }
 
 Error writeModel(const WritableFile &file, const OpenedPackage &package,
@@ -400,8 +401,8 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
       llvm::SmallVector<StringRef, 8> known;
       for (const auto &function : described)
         known.push_back(function.name());
-      return makeError("'{0}': there is no function '{1}'; there are {2}", folder, name,
-                       llvm::join(known, ", "));
+      return makeError("'{0}': there is no function '{1}'{2}; there are {3}", folder, name,
+                       didYouMean(name, known), llvm::join(known, ", "));
     }
     if (described.size() == 1)
       return makeError("'{0}': '{1}' is its last function, and a package has at least one; remove "

@@ -5,6 +5,7 @@
 #include "frontend/archive/TensorFile.h"
 #include "support/Json.h"
 
+#include "support/DidYouMean.h"
 #include "support/Format.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -120,7 +121,7 @@ inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::s
   }
   llvm::sort(names);
   return makeError("{0}: {1}; it has {2}", path,
-                   wanted ? "it has no function '" + *wanted + "'"
+                   wanted ? "it has no function '" + *wanted + "'" + didYouMean(*wanted, names)
                           : std::string("say which function with --function"),
                    llvm::join(names, ", "));
 }

@@ -1,6 +1,8 @@
 // Parsing and help from the tables of CommandLine.h.
 #include "driver/CommandLine.h"
 
+#include "support/DidYouMean.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
@@ -30,18 +32,7 @@ std::string spelling(const Option &option) {
 }
 
 std::string didYouMean(StringRef word, llvm::ArrayRef<StringRef> candidates) {
-  StringRef best;
-  // One letter is as near to every other as can be: that is no likeness.
-  unsigned bestDistance = word.size() < 2 ? 1 : std::min<size_t>(3, word.size() / 3 + 1) + 1;
-  for (StringRef candidate : candidates) {
-    bool prefix = word.size() >= 3 && candidate.starts_with(word);
-    unsigned distance = prefix ? 1 : word.edit_distance(candidate, true, bestDistance);
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best.empty() ? "" : fmt::format(" (did you mean '{0}'?)", best);
+  return plait::didYouMean(word, candidates);
 }
 
 static Error unknownOption(const Command &command, StringRef given) {
@@ -148,8 +139,9 @@ Expected<unsigned> Arguments::choice(const Option &option, llvm::ArrayRef<const 
   for (unsigned i = 0; i < words.size(); ++i)
     if (*given == words[i])
       return i;
-  return usageError("{0} {1}: the choices are {2}", spelling(option), *given,
-                    llvm::join(words, ", "));
+  llvm::SmallVector<StringRef, 8> known(words.begin(), words.end());
+  return usageError("{0} {1}: the choices are {2}{3}", spelling(option), *given,
+                    llvm::join(words, ", "), didYouMean(*given, known));
 }
 
 Expected<uint64_t> Arguments::number(const Option &option, uint64_t fallback,

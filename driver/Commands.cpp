@@ -2,6 +2,9 @@
 #include "driver/Commands.h"
 
 #include "driver/Diagnostics.h"
+#include "driver/ExitStatus.h"
+#include "driver/shell/ManPage.h"
+#include "driver/shell/Shells.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -15,8 +18,8 @@ llvm::ArrayRef<const Command *> commands() {
   static const Command *const all[] = {
       &compileCommand, &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
       &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &reportCommand,
-      &doctorCommand,  &diffCommand,    &patchCommand,    &optCommand,     &helpCommand,
-      &versionCommand};
+      &doctorCommand,  &diffCommand,    &patchCommand,    &optCommand,     &completionCommand,
+      &helpCommand,    &versionCommand};
   return all;
 }
 
@@ -38,14 +41,25 @@ Error unknownCommand(StringRef name) {
 void printOverview(llvm::raw_ostream &out) {
   out << "plait: PyTorch models into one Core ML program\n\nusage: plait COMMAND ...\n\n";
   for (const Command *command : commands())
-    out << fmt::format("  {0:<10}{1}\n", command->name, command->summary);
-  out << "\n`plait help COMMAND` tells more. The exit status is 0 when done, 1 when the input "
-         "cannot "
-         "be\ncompiled or does not match, 2 when the command was called wrongly.\n";
+    out << fmt::format("  {0:<12}{1}\n", command->name, command->summary);
+  out << "\n`plait help COMMAND` tells more.\n\nexit status:\n";
+  for (const ExitStatusInfo &row : exitStatuses())
+    out << fmt::format("  {0:<12}{1}\n", row.status, row.meaning);
 }
+
+static constexpr Option manOption{"man", nullptr,
+                                  "the man page of all commands: plait help --man | man -l -"};
+static constexpr const Option *helpOptions[] = {&manOption};
+static constexpr Section helpSections[] = {{"Options", helpOptions}};
 
 static Expected<int> runHelp(const Arguments &arguments) {
   std::vector<std::string> topics = arguments.operands();
+  if (arguments.has(manOption)) {
+    if (!topics.empty())
+      return usageError("--man is the page of all commands; without it: plait help {0}", topics[0]);
+    printManPage(llvm::outs());
+    return 0;
+  }
   if (topics.empty())
     printOverview(llvm::outs());
   for (const std::string &topic : topics) {
@@ -64,17 +78,27 @@ static Expected<int> runVersion(const Arguments &arguments) {
   return 0;
 }
 
-static const char *const helpUsage[] = {"[COMMAND]"};
-const Command helpCommand = {"help", "what a command does and takes", helpUsage, {}, "", {},
-                             runHelp};
+static const char *const helpUsage[] = {"[COMMAND ...]", "--man"};
+const Command helpCommand = {
+    "help", "what a command does and takes", helpUsage, helpSections, "", {}, runHelp};
 static const char *const versionUsage[] = {""};
 const Command versionCommand = {"version", "the version of plait", versionUsage, {}, "", {},
                                 runVersion};
 
+llvm::ArrayRef<ExitStatusInfo> exitStatuses() {
+  static const ExitStatusInfo all[] = {
+      {"0", "done; what was to be checked is right"},
+      {"1", "the input cannot be compiled, does not match or has a fault; stderr says which"},
+      {"2", "the command was called wrongly; stderr says how"},
+      {"128+N", "signal N ended it (Ctrl-C: 130); what was to be written is as it was"},
+  };
+  return all;
+}
+
 static Expected<int> dispatch(llvm::ArrayRef<const char *> arguments) {
   if (arguments.empty()) {
     printOverview(llvm::errs());
-    return 2;
+    return kMisused;
   }
   StringRef first = arguments[0];
   if (first == "--version")
@@ -99,13 +123,13 @@ static Expected<int> dispatch(llvm::ArrayRef<const char *> arguments) {
 }
 
 int runCommandLine(llvm::ArrayRef<const char *> arguments) {
-  int status = 1;
+  int status = kFailed;
   if (auto result = dispatch(arguments)) {
     status = *result;
   } else {
     Error error = result.takeError();
     if (error.isA<UsageError>())
-      status = 2;
+      status = kMisused;
     llvm::outs().flush();
     printError(std::move(error));
   }
@@ -114,7 +138,7 @@ int runCommandLine(llvm::ArrayRef<const char *> arguments) {
     printError(
         makeError("cannot write to the standard output: {0}", llvm::outs().error().message()));
     llvm::outs().clear_error();
-    status = std::max(status, 1);
+    status = std::max<int>(status, kFailed);
   }
   return status;
 }

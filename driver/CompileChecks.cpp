@@ -7,6 +7,7 @@
 #include "driver/DeviceRules.h"
 #include "frontend/archive/ExportArchive.h"
 #include "mil/IR.h"
+#include "support/DidYouMean.h"
 #include "support/Failure.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -55,7 +56,8 @@ Error checkModel(const FunctionOptions &function) {
   if (std::error_code ec = fs::status(file, status))
     return makeFailure(
         FailureKind::File,
-        fmt::format("{0}: {1}", file, fs::exists(status) ? ec.message() : "no such file"));
+        fmt::format("{0}: {1}", file,
+                    fs::exists(status) ? ec.message() : "no such file" + didYouMeanFile(file)));
   if (fs::is_directory(status))
     return makeFailure(FailureKind::File,
                        fmt::format("{0}: this is a folder; a TorchScript file, as torch.jit.save "
@@ -97,8 +99,9 @@ static Error checkOptions(const CompileOptions &options) {
     llvm::SmallVector<StringRef, 8> known;
     for (const FunctionOptions &function : options.functions)
       known.push_back(function.name);
-    return makeError("the default function '{0}' is none of the functions: {1}",
-                     options.defaultFunction, llvm::join(known, ", "));
+    return makeError("the default function '{0}' is none of the functions: {1}{2}",
+                     options.defaultFunction, llvm::join(known, ", "),
+                     didYouMean(options.defaultFunction, known));
   }
   return Error::success();
 }
@@ -131,7 +134,8 @@ Error checkOutput(StringRef output) {
     parent = ".";
   fs::file_status status;
   if (fs::status(parent, status) || !fs::exists(status))
-    return makeError("cannot write '{0}': there is no folder '{1}'; make it first", output, parent);
+    return makeError("cannot write '{0}': there is no folder '{1}'{2}; make it first", output,
+                     parent, didYouMeanFile(parent));
   if (!fs::is_directory(status))
     return makeError("cannot write '{0}': '{1}' is no folder", output, parent);
   if (std::error_code ec = fs::access(parent, fs::AccessMode::Write))

@@ -1,6 +1,8 @@
 // Cutting an operation out of a program.
 #include "mil/Extract.h"
 
+#include "support/DidYouMean.h"
+
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
@@ -148,15 +150,26 @@ void look(const Block &block, llvm::StringRef value, Found &found) {
 
 /// The one operation of the program that --extract means.
 Expected<Op *> find(const Program &program, const ExtractOptions &options) {
-  if (!options.function.empty() && !program.function(options.function))
-    return makeError("there is no function '{0}'", options.function);
+  if (!options.function.empty() && !program.function(options.function)) {
+    llvm::SmallVector<llvm::StringRef, 8> known;
+    for (const auto &function : program.functions())
+      known.push_back(function->name);
+    return makeError("there is no function '{0}'{1}; there are {2}", options.function,
+                     didYouMean(options.function, known), llvm::join(known, ", "));
+  }
   Found all;
+  llvm::SmallVector<llvm::StringRef> known;
   llvm::SmallVector<std::string> having;
   for (const auto &function : program.functions()) {
     if (!options.function.empty() && function->name != options.function)
       continue;
     Found found;
     look(function->body(), options.value, found);
+    walk(function->body(), [&](Op &op) {
+      if (!op.is(OpKind::const_))
+        for (const auto &result : op.results())
+          known.push_back(result->name);
+    });
     if (found.op) {
       all.op = found.op;
       having.push_back(function->name);
@@ -169,10 +182,11 @@ Expected<Op *> find(const Program &program, const ExtractOptions &options) {
                      llvm::join(having, ", "));
   if (all.op)
     return all.op;
-  return makeError("'{0}' is {1}; name a value that an operation computes", options.value,
+  return makeError("'{0}' is {1}{2}; name a value that an operation computes", options.value,
                    all.isConstant   ? "a constant"
                    : all.isArgument ? "an input"
-                                    : "no value of the program");
+                                    : "no value of the program",
+                   all.isConstant || all.isArgument ? "" : didYouMean(options.value, known));
 }
 
 } // namespace

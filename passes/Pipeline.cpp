@@ -1,9 +1,8 @@
 // The compilation pipeline, top to bottom, with the reason for each place.
 #include "passes/Pipeline.h"
 
+#include "support/DidYouMean.h"
 #include "support/Failure.h"
-
-#include <iterator>
 
 namespace plait::passes {
 
@@ -175,11 +174,11 @@ Expected<std::vector<const PassInfo *>> parsePassList(llvm::StringRef list) {
       passes.push_back(pass);
       continue;
     }
-    const PassInfo *nearest = std::begin(kPasses);
+    llvm::SmallVector<llvm::StringRef, 48> known;
     for (const PassInfo &pass : kPasses)
-      if (name.edit_distance(pass.name) < name.edit_distance(nearest->name))
-        nearest = &pass;
-    return makeError("there is no pass '{0}'; did you mean '{1}'?", name, nearest->name);
+      known.push_back(pass.name);
+    return makeError("there is no pass '{0}'{1}; `plait opt --list-passes` lists them", name,
+                     didYouMean(name, known));
   }
   return passes;
 }

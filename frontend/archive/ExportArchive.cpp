@@ -2,6 +2,7 @@
 #include "frontend/archive/ExportArchive.h"
 
 #include "frontend/archive/TensorPickle.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -126,7 +127,8 @@ Expected<std::string> ExportArchive::choose(StringRef model) const {
   if (model.empty())
     return makeError("the archive holds {0} models: {1}; name one, FILE.pt2:NAME", models_.size(),
                      known);
-  return makeError("the archive has no model '{0}'; it has {1}", model, known);
+  return makeError("the archive has no model '{0}'{1}; it has {2}", model,
+                   didYouMean(model, models_), known);
 }
 
 Expected<ExportedModelData> ExportArchive::read(StringRef given) const {

@@ -1,11 +1,13 @@
 // What `plait help` prints, held against tests/golden/help/*.txt; UPDATE_GOLDEN=1 rewrites them.
 #include "driver/Commands.h"
+#include "driver/ExitStatus.h"
 #include "tests/SourceDir.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include <cstdlib>
@@ -42,6 +44,16 @@ TEST(Help, EveryCommand) {
     for (llvm::StringRef line : llvm::split(text, '\n'))
       EXPECT_LE(line.size(), 104u) << line.str();
   }
+}
+
+/// docs/command.md has the same table.
+TEST(Help, ExitStatusesAreDocumented) {
+  std::string table = "| exit status | |\n|---|---|\n";
+  for (const ExitStatusInfo &row : exitStatuses())
+    table += (llvm::Twine("| ") + row.status + " | " + row.meaning + " |\n").str();
+  auto page = llvm::MemoryBuffer::getFile(plait::sourcePath("docs/command.md"));
+  ASSERT_TRUE(bool(page));
+  EXPECT_THAT((*page)->getBuffer().str(), testing::HasSubstr(table + "\n"));
 }
 
 /// Two options of one command never answer to one spelling.

@@ -540,7 +540,8 @@ TEST(PassList, NamesAreLookedUp) {
   auto wrong = parsePassList("dce,fold-lra");
   ASSERT_FALSE(bool(wrong));
   EXPECT_EQ(llvm::toString(wrong.takeError()),
-            "there is no pass 'fold-lra'; did you mean 'fold-lora'?");
+            "there is no pass 'fold-lra' (did you mean 'fold-lora'?); `plait opt --list-passes` "
+            "lists them");
 }
 
 TEST(Pipeline, AnErrorNamesThePass) {

@@ -56,6 +56,12 @@ def needs_libplait(program):
     return "libplait." in run(*tool, program)
 
 
+def test_the_man_page_and_completion_are_installed(prefix):
+    assert (prefix / "share" / "man" / "man1" / "plait.1").read_text().count(".SS ") > 10
+    for place in ("bash-completion/completions/plait", "zsh/site-functions/_plait", "fish/vendor_completions.d/plait.fish"):
+        assert "completion candidates" in (prefix / "share" / place).read_text()
+
+
 def test_installed_headers_are_the_public_ones(prefix):
     installed = {path.relative_to(prefix / "include" / "plait").as_posix()
                  for path in (prefix / "include" / "plait").rglob("*") if path.is_file()}

@@ -129,10 +129,12 @@ def test_print_after_names_the_passes_that_changed_something(folder, tmp_path):
 @pytest.mark.parametrize("arguments, message, status", [
     (["--extract", "x"], "'x' is an input; name a value that an operation computes", 1),
     (["--extract", "nothing"], "'nothing' is no value of the program; name a value that an operation computes", 1),
-    (["--extract", "y", "--function", "other"], "there is no function 'other'", 1),
+    (["--extract", "y", "--function", "other"], "there is no function 'other'; there are main", 1),
+    (["--extract", "y", "--function", "mian"], "there is no function 'mian' (did you mean 'main'?)", 1),
     (["--depth", "1"], "--depth belongs to --extract", 2),
     (["--function", "main"], "--function belongs to --extract", 2),
     (["--print-after", "tidy"], "--print-after tidy: no such pass; see: plait opt --list-passes", 2),
+    (["--passes", "fold-lra"], "there is no pass 'fold-lra' (did you mean 'fold-lora'?)", 2),
 ])
 def test_what_cannot_be_extracted_is_refused(folder, arguments, message, status):
     result = plait("opt", folder / "p.mlpackage", *arguments)
