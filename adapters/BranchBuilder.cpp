@@ -40,17 +40,8 @@ Value *BranchBuilder::mul(Value *x, double factor) {
 
 // ---- Products ----------------------------------------------------------------------------------
 
-/// MIL's linear documents x of rank 1 to 3; more are flattened into rows.
 Value *BranchBuilder::linearOp(Value *x, Value *weight) {
-  Shape shape = shapeOf(x);
-  Value *rows = x;
-  if (shape.size() > 3)
-    rows = reshape(x, {mil::numElements(llvm::ArrayRef(shape).drop_back()), shape.back()});
-  Value *y = builder_.emit(OpKind::linear, {{mil::linear::x, rows}, {mil::linear::weight, weight}});
-  if (shape.size() <= 3 || Builder::isPoison(y))
-    return y;
-  shape.back() = weight->type.shape()[0];
-  return reshape(y, shape);
+  return builder_.emit(OpKind::linear, {{mil::linear::x, x}, {mil::linear::weight, weight}});
 }
 
 Value *BranchBuilder::product(Value *x, Value *y, bool transposed) {

@@ -6,6 +6,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/OperationCost.h"
 #include "mil/Printer.h"
 #include "support/Json.h"
 
@@ -26,7 +27,9 @@ namespace {
 
 constexpr Option jsonOption{"json", nullptr, "as JSON, for other programs"};
 constexpr Option milOption{"mil", nullptr, "the program as MIL text"};
-constexpr const Option *options[] = {&jsonOption, &milOption};
+constexpr Option costOption{
+    "cost", nullptr, "arithmetic, bytes and compute units of each operation; with --json too"};
+constexpr const Option *options[] = {&jsonOption, &milOption, &costOption};
 constexpr Section sections[] = {{"Options", options}};
 
 void printFunction(const PackageSummary &summary, const PackageSummary::Function &function,
@@ -301,6 +304,18 @@ Expected<int> run(const Arguments &arguments) {
     return path.takeError();
   if (arguments.has(jsonOption) && arguments.has(milOption))
     return usageError("--json and --mil exclude each other");
+  if (arguments.has(costOption) && arguments.has(milOption))
+    return usageError("--cost and --mil exclude each other");
+  if (arguments.has(costOption)) {
+    auto package = openPackage(*path);
+    if (!package)
+      return package.takeError();
+    if (arguments.has(jsonOption))
+      llvm::outs() << jsonText(costsToJson(*package->program), 2) << "\n";
+    else
+      printCosts(*package->program, llvm::outs());
+    return 0;
+  }
   if (arguments.has(milOption)) {
     if (Error error = printMil(*path, llvm::outs()))
       return error;
@@ -321,7 +336,7 @@ Expected<int> run(const Arguments &arguments) {
   return 0;
 }
 
-constexpr const char *usage[] = {"PKG.mlpackage [--json | --mil]"};
+constexpr const char *usage[] = {"PKG.mlpackage [--json | --mil] [--cost]"};
 
 } // namespace
 

@@ -126,7 +126,7 @@ void checkSlices(Context &c, const Op &op) {
           bounds && llvm::any_of(*bounds, [](int64_t b) { return b < 0; }))
         return c.broken(op, "{0} is negative, which fails on the CPU; add the size",
                         op.info().params[param].name);
-  } else if (op.is(OpKind::slice_by_index)) {
+  } else if (op.is(OpKind::slice_by_index) && op.opset() < Opset::iOS18) {
     if (auto mask = constInts(op[slice_by_index::squeeze_mask]);
         mask && llvm::is_contained(*mask, 1))
       c.broken(op, "squeeze_mask was ignored by some systems; slice, then squeeze");

@@ -7,9 +7,10 @@
 //                                               s = gamma / sqrt(variance + epsilon)
 //
 // The layer is conv, conv_transpose or linear with constant weights. What follows it is batch_norm,
-// or mul by a constant per channel. A weight that several operations or functions use is replaced
-// only if all of them change it alike. Otherwise the factor stays where it is: folding would store
-// the weight once for each of them.
+// or mul by a constant per channel; a number that multiplies a linear also behind reshapes and
+// transposes, such as the scale of queries. A weight that several operations or functions use is
+// replaced only if all of them change it alike. Otherwise the factor stays where it is: folding
+// would store the weight once for each of them.
 //
 // The arithmetic is that of torch.jit.freeze, single precision in the same order, so that a model
 // and its frozen copy get equal weights, which share their bytes.
@@ -91,6 +92,20 @@ Op *producerOf(Value *value, bool channelsSecond) {
   return isProducer(op) ? op : nullptr;
 }
 
+/// The linear that computes `value`, behind what only moves its results, each used once: a number
+/// multiplies them wherever they are.
+Op *movedLinear(Value *value) {
+  while (Op *op = value->hasOneUse() ? value->def() : nullptr) {
+    if (op->is(OpKind::linear))
+      return op;
+    if (!op->is(OpKind::reshape) && !op->is(OpKind::transpose) && !op->is(OpKind::expand_dims) &&
+        !op->is(OpKind::squeeze))
+      return nullptr;
+    value = (*op)[0];
+  }
+  return nullptr;
+}
+
 std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {
   namespace n = batch_norm;
   auto mean = smallFloats(op[n::mean], context), variance = smallFloats(op[n::variance], context);
@@ -122,8 +137,20 @@ std::optional<Candidate> candidate(Op &op, const PassContext &context) {
     found.affine = std::move(*affine);
   } else if (op.is(OpKind::mul)) {
     for (unsigned side : {0, 1}) {
+      if (!(op[side]->type == op.result()->type))
+        continue;
       Op *producer = producerOf(op[side], false);
-      if (!producer || !(op[side]->type == op.result()->type))
+      const TensorData *number = producer ? nullptr : constTensor(op[1 - side]);
+      if (Op *moved = number && number->numElements() == 1 ? movedLinear(op[side]) : nullptr) {
+        auto channels = (*moved)[linear::weight]->type.shape()[0].tryValue();
+        auto factor = splatValue(*number);
+        if (channels && factor) {
+          found.producer = moved;
+          found.affine = Affine(std::vector<double>(*channels, *factor));
+          break;
+        }
+      }
+      if (!producer)
         continue;
       auto shape = op.result()->type.shape();
       unsigned axis = producer->is(OpKind::linear) ? shape.size() - 1 : 1;
@@ -205,7 +232,7 @@ void apply(Candidate &c, const PassContext &context) {
   if (oldBias)
     eraseDead(oldBias->def());
   Value *through =
-      c.op->is(OpKind::mul) && (*c.op)[mul::x] != producer.result() ? (*c.op)[mul::y] : (*c.op)[0];
+      c.op->is(OpKind::mul) && constTensor((*c.op)[mul::x]) ? (*c.op)[mul::y] : (*c.op)[0];
   replaceOp(c.op, through);
 }
 

@@ -1,6 +1,6 @@
 // fuse-linear: makes linear of a matmul by a constant, and takes an added vector as its bias.
 //
-//   %a = matmul(x = %x, y = const W [in, out])  before: %x has rank 2 or 3
+//   %a = matmul(x = %x, y = const W [in, out])  before: %x has rank 2 or more
 //   %b = add(x = %a, y = const b [out])
 //
 //   %b = linear(x = %x, weight = const W' [out, in], bias = const b)   after: W' is W through
@@ -31,7 +31,7 @@ static bool onlyMultiplies(const Value *constant) {
 static bool makeLinear(Op &op) {
   Value *x = op[matmul::x], *y = op[matmul::y];
   if (!isCompileTime(y) || isCompileTime(x) || y->type.rank() != 2 || x->type.rank() < 2 ||
-      x->type.rank() > 3 || !isFloat(x->type.dtype()) || !isFloat(y->type.dtype()) ||
+      !isFloat(x->type.dtype()) || !isFloat(y->type.dtype()) ||
       constBool(op[matmul::transpose_x]) != false)
     return false;
   auto transposed = constBool(op[matmul::transpose_y]);

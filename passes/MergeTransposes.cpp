@@ -8,8 +8,9 @@
 //   %b = relu(x = %x)                           after
 //
 // A transpose moves down only if it meets another one, or if both operands of a binary operation
-// are transposed alike. So the number of transposes always falls. Constants on the way are permuted
-// in place.
+// are transposed alike and one of them for it alone. So the number of transposes never rises.
+// Constants on the way are permuted in place. A transpose that meets no other and moves only axes
+// of one element is a reshape.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -160,7 +161,7 @@ bool joinUpwards(Op &op) {
 /// op(transpose(x), transpose(y)) as transpose(op(x, y)).
 bool joinOperands(Op &op) {
   Op *x = definedBy(op[0], OpKind::transpose), *y = definedBy(op[1], OpKind::transpose);
-  if (!x || !y || x == y || !x->result()->hasOneUse() || !y->result()->hasOneUse())
+  if (!x || !y || x == y || !(x->result()->hasOneUse() || y->result()->hasOneUse()))
     return false;
   auto perm = permOf(x);
   if (!perm || perm != permOf(y))
@@ -171,6 +172,28 @@ bool joinOperands(Op &op) {
   replaceOp(&op,
             builder.emit(OpKind::transpose, {{transpose::x, joined},
                                              {transpose::perm, llvm::ArrayRef<int64_t>(*perm)}}));
+  return true;
+}
+
+/// A transpose that moves axes of one element alone, past others, as a reshape.
+bool asReshape(Op &op) {
+  auto shape = staticShape(op.result());
+  auto perm = permOf(&op);
+  auto isTranspose = [](const Op *other) { return other && other->is(OpKind::transpose); };
+  if (!shape || !perm || isTranspose(op[transpose::x]->def()) ||
+      llvm::any_of(op.result()->users(), isTranspose))
+    return false;
+  int64_t last = -1;
+  for (auto [i, axis] : llvm::enumerate(*perm)) {
+    if ((*shape)[i] == 1)
+      continue;
+    if (axis < last)
+      return false;
+    last = axis;
+  }
+  replaceOp(&op, Builder::before(&op).emit(OpKind::reshape,
+                                           {{reshape::x, op[transpose::x]},
+                                            {reshape::shape, llvm::ArrayRef<int64_t>(*shape)}}));
   return true;
 }
 
@@ -185,6 +208,13 @@ bool mergeTransposes(Program &program, PassContext &) {
       changed |= joinUpwards(op);
     else if (isBinaryElementwise(op.kind()))
       changed |= joinOperands(op);
+  });
+  if (changed)
+    return changed;
+  // Those that have met no other one.
+  walk(program, [&](Op &op) {
+    if (op.is(OpKind::transpose) && op.result()->hasUses())
+      changed |= asReshape(op);
   });
   return changed;
 }

@@ -95,7 +95,10 @@ static void cleanUp(Runner &runner) {
       removeNoops,        //
       mergeCasts,         // before the others: a cast in a chain hides it
       mergeReshapes,      //
+      moveReshapes,       //
       mergeTransposes,    //
+      mergeSlices,        // after mergeReshapes: an axis that a chain drops is the chain's
+      mergeConcats,       //
       simplifyArithmetic, //
       cse,                // last: it needs equal operations in their final spelling
   });
@@ -118,6 +121,9 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(fuseRmsNorm);    // what fuse-layer-norm leaves: no mean is taken off
   runner.run(fuseReductions); // what neither of them takes
 
+  runner.run(fuseAttention); // before its transposes become flags and its scale an operand's
+  runner.run(foldNegations); // before scale-operands, which moves factors
+
   // A transpose that is a flag is no obstacle to linear.
   runner.run(fuseTransposeMatmul);
   runner.run(fuseLinear);
@@ -129,6 +135,7 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
 
   // Each makes work for the others: a bias before a batch norm, a factor before a bias.
   runner.toFixedPoint({fuseConvBias, fuseLinear, foldBatchNorm});
+  runner.run(fusePad);
   cleanUp(runner);
 
   // Still in fp32, so that to-half treats what they insert like everything else; after the merges,

@@ -3,6 +3,8 @@
 
 #include "mil/Infer.h"
 
+#include "llvm/ADT/STLExtras.h"
+
 namespace plait::passes {
 
 using namespace mil;
@@ -89,6 +91,17 @@ Value *derivedConstant(Op *op, TensorData value, Value *from) {
     std::swap(made->def()->name, from->def()->name);
   }
   return made;
+}
+
+Op *firstOf(llvm::ArrayRef<Op *> ops, Op &last) {
+  size_t found = 0;
+  for (auto it = last.getIterator();; --it) {
+    found += llvm::is_contained(ops, &*it);
+    if (found == ops.size())
+      return &*it;
+    if (it == last.parent()->begin())
+      return nullptr;
+  }
 }
 
 const Location &interfaceLocation() {

@@ -42,6 +42,10 @@ const mil::Location &interfaceLocation();
 /// operation would be ill-formed.
 bool retype(mil::Op *op);
 
+/// The first of these operations of one block; null where `last` is not the last of them. Takes as
+/// long as they lie apart.
+mil::Op *firstOf(llvm::ArrayRef<mil::Op *> ops, mil::Op &last);
+
 /// A static shape as plain integers.
 inline std::optional<llvm::SmallVector<int64_t, 6>> staticShape(const mil::Value *value) {
   return value->type.isTensor() ? mil::constShape(value->type.shape()) : std::nullopt;

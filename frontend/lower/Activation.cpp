@@ -273,7 +273,8 @@ static void lowerSoftmax(Call &c) {
   c.result(c.emit(OpKind::softmax, {{softmax::x, x.value}, {softmax::axis, axis}}), x.dtype);
 }
 
-/// x - max - log(sum(exp(x - max))): the logarithm of MIL's softmax would underflow.
+/// x - log(sum(exp(x))): the logarithm of MIL's softmax would underflow. The sum is rounded as far
+/// as the largest number of the row was.
 static void lowerLogSoftmax(Call &c) {
   auto [x, axis] = softmaxArgument(c);
   if (c.failed())
@@ -281,9 +282,7 @@ static void lowerLogSoftmax(Call &c) {
   if (x.rank() == 0)
     return c.result(c.full({}, DType::F32, 0), x.dtype);
   Expr e(c, x);
-  Expr shifted = e - reduce(OpKind::reduce_max, e, axis, true);
-  Expr sum = reduce(OpKind::reduce_sum, exponential(shifted), axis, true);
-  c.result(shifted - logarithm(sum), x.dtype);
+  c.result(e - reduce(OpKind::reduce_log_sum_exp, e, axis, true), x.dtype);
 }
 
 /// In evaluation the engine drops them.

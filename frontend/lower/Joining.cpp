@@ -237,7 +237,10 @@ void lowerRot90(Call &c) {
   c.result(e, x.dtype);
 }
 
-/// The last `shift` elements come first.
+/// Beyond this the table of places costs more than the copies that it saves.
+constexpr int64_t kGatheredSize = 16384;
+
+/// The last `shift` elements come first: one gather, as coremltools has it, where sizes are known.
 Expr rolled(const Expr &x, int64_t axis, const Dim &shift) {
   Call &c = x.call();
   if (!x.valid())
@@ -246,6 +249,12 @@ Expr rolled(const Expr &x, int64_t axis, const Dim &shift) {
   Dim by = floormod(shift, size);
   if (by == Dim(0))
     return x;
+  if (size.isConst() && size.value() <= kGatheredSize && by.isConst() && x.dtype() != DType::Bool) {
+    llvm::SmallVector<int64_t, 16> places(size.value());
+    for (int64_t i = 0; i < size.value(); ++i)
+      places[i] = (i + size.value() - by.value()) % size.value();
+    return gather(x, Expr(c, c.builder().ints(places)), axis);
+  }
   return concat(c, {slice(x, axis, size - by, size), slice(x, axis, 0, size - by)}, axis);
 }
 

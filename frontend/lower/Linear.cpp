@@ -11,23 +11,12 @@ static bool isFloatConstant(Value *value, unsigned rank) {
   return constTensor(value) && value->type.rank() == rank && value->type.dtype() == DType::F32;
 }
 
-/// MIL's linear documents x of rank 1 to 3; more are flattened into rows.
+/// Of x of any rank: coremltools writes it of rank 4 (ConvNeXt) and tests it up to 5; limit-rank
+/// joins axes of more.
 static Expr linearOp(const Expr &x, Value *weight, Value *bias) {
   Call &c = x.call();
-  if (!x.valid())
-    return x;
-  Value *rows = x;
-  Dim in = x.shape().back();
-  if (x.rank() > 3)
-    rows = c.reshape(x, {sizeOfAxes(x.shape(), allAxes(x.rank() - 1)), in});
-  Value *y =
-      c.emit(OpKind::linear, {{linear::x, rows}, {linear::weight, weight}, {linear::bias, bias}});
-  if (x.rank() > 3 && y->type.isTensor()) {
-    Shape shape(x.shape());
-    shape.back() = weight->type.shape()[0];
-    y = c.reshape(y, shape);
-  }
-  return Expr(c, y);
+  return Expr(c, c.emit(OpKind::linear,
+                        {{linear::x, x.value()}, {linear::weight, weight}, {linear::bias, bias}}));
 }
 
 Expr linearLayer(const Expr &x, Value *weight, Value *bias) {

@@ -149,10 +149,7 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
   llvm::SmallVector<Expr, 2> initial;
   for (const Tensor &state : states)
     initial.push_back(batched ? Expr(c, state) : expandDims(Expr(c, state), {1}));
-  llvm::SmallVector<Value *, 8> lastH, lastC;
-  auto keep = [](llvm::SmallVector<Value *, 8> &list, const Expr &state) {
-    list.push_back(expandDims(state, {0}));
-  };
+  llvm::SmallVector<Value *, 8> lastH, lastC; // [batch, hidden] each
   for (int64_t layer = 0; layer < layers; ++layer) {
     auto own = llvm::ArrayRef<Weights>(weights).slice(layer * directions, directions);
     int64_t first = layer * directions;
@@ -164,20 +161,20 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
       x = result.output;
       if (!x.valid())
         return;
-      Dim hidden = own[0].hh.size(1);
       for (unsigned d = 0; d < directions; ++d) {
+        int64_t hidden = own[0].hh.size(1);
         auto half = [&](const Expr &e) {
           return slice(e, 1, Dim(d) * hidden, Dim(d + 1) * hidden);
         };
-        keep(lastH, half(result.h));
-        keep(lastC, half(result.cell));
+        lastH.push_back(half(result.h));
+        lastC.push_back(half(result.cell));
       }
     } else {
       llvm::SmallVector<Value *, 2> outputs;
       for (unsigned d = 0; d < directions; ++d) {
         Layer result = simpleLayer(d ? backwards(x) : x, row(initial[0], first + d), own[d], Kind);
         outputs.push_back(d ? backwards(result.output) : result.output);
-        keep(lastH, result.h);
+        lastH.push_back(result.h);
       }
       x = concat(c, outputs, 2);
     }
@@ -188,7 +185,9 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
     x = Expr(c, c.permute(x, {1, 0, 2}));
   c.result(x, input.dtype);
   auto give = [&](llvm::ArrayRef<Value *> last) {
-    Expr all = concat(c, last, 0);
+    Expr all = last.size() == 1
+                   ? expandDims(Expr(c, last[0]), {0})
+                   : Expr(c, c.emit(OpKind::stack, {{stack::values, last}, {stack::axis, 0}}));
     c.result(batched ? all : squeeze(all, {1}), input.dtype);
   };
   give(lastH);

@@ -376,6 +376,21 @@ TEST_F(DeviceProfile, Values) {
             "data-dependent-size");
 }
 
+TEST_F(DeviceProfile, SlicesSqueezeFromIos18On) {
+  for (auto [opset, ids] : {std::pair(Opset::iOS17, "slice-masks"), std::pair(Opset::iOS18, "")}) {
+    Program program;
+    Function *f = program.addFunction("main", opset);
+    Builder b(f->body());
+    Value *x = f->addInput(Type::tensor(DType::F32, {2, 3}), "x");
+    f->body().setOutputs(b.emit(OpKind::slice_by_index, {{slice_by_index::x, x},
+                                                         {slice_by_index::begin, {0, 0}},
+                                                         {slice_by_index::end, {1, 3}},
+                                                         {slice_by_index::squeeze_mask,
+                                                          llvm::ArrayRef<bool>{true, false}}}));
+    EXPECT_EQ(broken(program), ids);
+  }
+}
+
 TEST_F(DeviceProfile, Operations) {
   auto one = [&](OpKind kind, llvm::ArrayRef<Arg> args, unsigned input = 0) {
     return check([&](Builder &b, Value *x, Value *h, Value *i) {
@@ -403,10 +418,9 @@ TEST_F(DeviceProfile, Operations) {
   EXPECT_EQ(one(OpKind::pad, {{pad::pad, {0, 3}}, {pad::mode, "reflect"}}), "pad-mode");
   EXPECT_EQ(one(OpKind::pad, {{pad::pad, {1, 0, 0, 0, 0, 0}}, {pad::mode, "replicate"}}, 1),
             "pad-mode");
-  EXPECT_EQ(one(OpKind::slice_by_index,
-                {{slice_by_index::begin, {0, 0}},
-                 {slice_by_index::end, {1, 3}},
-                 {slice_by_index::squeeze_mask, llvm::ArrayRef<bool>{true, false}}}),
+  EXPECT_EQ(one(OpKind::slice_update, {{slice_update::update, floats({1, 3})},
+                                       {slice_update::begin, {-1, 0}},
+                                       {slice_update::end, {2, 3}}}),
             "slice-masks");
   EXPECT_EQ(one(OpKind::split, {{split::num_splits, 1}, {split::axis, 0}}), "split-one");
   EXPECT_EQ(check([&](Builder &b, Value *x, Value *, Value *) {

@@ -31,12 +31,12 @@ def test_places_in_the_model(tmp_path):
 
 
 def coremltools_package(path):
-    @mb.program(input_specs=[mb.TensorSpec((1, 4)), mb.TensorSpec((1, 4))], opset_version=ct.target.iOS18)
+    @mb.program(input_specs=[mb.TensorSpec((1, 4)), mb.TensorSpec((1, 4))], opset_version=ct.target.iOS17)
     def program(x, y):
         square = mb.slice_by_index(x=mb.mul(x=x, y=x), begin=[0, 0], end=[1, 4], squeeze_mask=[True, False])
         return mb.add(x=mb.reduce_sum(x=square, axes=[0], keep_dims=True), y=y)
 
-    ct.convert(program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18, skip_model_load=True).save(str(path))
+    ct.convert(program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS17, skip_model_load=True).save(str(path))
 
 
 def test_a_package_of_coremltools(tmp_path):

@@ -1,0 +1,192 @@
+// move-reshapes: moves reshapes past what lies between them, so that two become one.
+//
+//   %a = reshape(x = %x, shape = [10, 32])                       before
+//   %b = linear(x = %a, weight, bias)
+//   %c = reshape(x = %b, shape = [1, 10, 64])
+//
+//   %a = reshape(x = %x, shape = [1, 10, 32])                    after
+//   %c = linear(x = %a, weight, bias)
+//
+// A linear layer and what works element by element let a reshape pass that keeps the last axis. A
+// transpose lets axes of one element come and go: transpose(reshape(x)) is given them by its own
+// reshape, and does without a reshape that only inserts them.
+#include "passes/Match.h"
+#include "passes/Rewrite.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+namespace plait::passes {
+
+using namespace mil;
+
+namespace {
+
+using Sizes = llvm::SmallVector<int64_t, 6>;
+constexpr size_t kRank = 5; // what devices take
+
+/// A reshape, squeeze or expand_dims of known sizes.
+Op *reshaping(Value *value) {
+  Op *op = value->def();
+  bool is =
+      op && (op->is(OpKind::reshape) || op->is(OpKind::squeeze) || op->is(OpKind::expand_dims));
+  return is && staticShape((*op)[0]) && staticShape(value) ? op : nullptr;
+}
+
+Op *onlyFor(Op *op) { return op && op->result()->hasOneUse() ? op : nullptr; }
+
+Value *reshaped(Builder &builder, Value *x, const Sizes &shape, llvm::StringRef name) {
+  return builder.emit(OpKind::reshape,
+                      {{reshape::x, x}, {reshape::shape, llvm::ArrayRef<int64_t>(shape)}}, name);
+}
+
+/// Works on each row alone, or on each element, with nothing but its first operand of that shape.
+bool worksOnRows(const Op &op) {
+  switch (op.kind()) {
+  case OpKind::linear:
+  case OpKind::relu:
+  case OpKind::relu6:
+  case OpKind::sigmoid:
+  case OpKind::silu:
+  case OpKind::softplus:
+  case OpKind::elu:
+  case OpKind::leaky_relu:
+  case OpKind::gelu:
+  case OpKind::tanh:
+  case OpKind::clip:
+  case OpKind::erf:
+  case OpKind::exp:
+  case OpKind::abs:
+  case OpKind::sqrt:
+  case OpKind::rsqrt:
+  case OpKind::square:
+    return true;
+  default:
+    return false;
+  }
+}
+
+/// reshape(linear(reshape(x))): the last reshape is done by the first.
+bool aboveRows(Op &op) {
+  Sizes shape = *staticShape(op.result());
+  llvm::SmallVector<Op *, 4> rows;
+  Value *x = op[0];
+  bool keepsLast = false;
+  while (Op *row = onlyFor(x->def())) {
+    if (row->numResults() != 1 || !worksOnRows(*row) || !staticShape((*row)[0]))
+      break;
+    keepsLast |= row->is(OpKind::linear);
+    rows.push_back(row);
+    x = (*row)[0];
+  }
+  Op *first = rows.empty() ? nullptr : onlyFor(reshaping(x));
+  auto own = staticShape(op[0]), source = first ? staticShape((*first)[0]) : std::nullopt;
+  if (!source || shape.empty() || own->empty() || source->empty() || shape.size() > kRank ||
+      (keepsLast && (shape.size() < 2 || shape.back() != own->back())))
+    return false;
+  if (keepsLast)
+    shape.back() = staticShape(x)->back();
+  Builder builder = Builder::before(rows.back());
+  Value *moved =
+      *source == shape ? (*first)[0] : reshaped(builder, (*first)[0], shape, first->name);
+  rows.back()->set(0, moved);
+  for (Op *row : llvm::reverse(rows)) {
+    [[maybe_unused]] bool typed = retype(row);
+    assert(typed && "rows of any shape are taken");
+  }
+  eraseDead(first);
+  replaceOp(&op, rows.front()->result());
+  return true;
+}
+
+/// For each axis of `to` the axis of `from` that it is, or -1: an axis of one element that is new.
+/// Nullopt where anything but axes of one element comes or goes.
+std::optional<Sizes> onesAlone(const Sizes &from, const Sizes &to) {
+  Sizes axes;
+  size_t at = 0;
+  for (int64_t size : to) {
+    while (size != 1 && at < from.size() && from[at] == 1)
+      ++at;
+    bool same = at < from.size() && from[at] == size;
+    if (!same && size != 1)
+      return std::nullopt;
+    axes.push_back(same ? int64_t(at++) : -1);
+  }
+  while (at < from.size() && from[at] == 1)
+    ++at;
+  return at == from.size() ? std::optional(axes) : std::nullopt;
+}
+
+/// reshape(transpose(reshape(x))) of which a reshape only inserts or drops axes of one element, as
+/// one reshape and a transpose.
+bool aroundTranspose(Op &op) {
+  Op *swap = onlyFor(definedBy(op[0], OpKind::transpose));
+  Op *first = swap ? onlyFor(reshaping((*swap)[transpose::x])) : nullptr;
+  auto perm = first ? constInts((*swap)[transpose::perm]) : std::nullopt;
+  if (!perm)
+    return false;
+  size_t rank = perm->size();
+  for (int64_t &axis : *perm)
+    axis = normalAxis(axis, rank);
+  Sizes source = *staticShape((*first)[0]), before = *staticShape(first->result()),
+        after = *staticShape(op[0]), result = *staticShape(op.result());
+  Builder builder = Builder::before(&op);
+  auto transposed = [&](Value *x, const Sizes &order) {
+    bool sorted = llvm::is_sorted(order);
+    return sorted ? x
+                  : builder.emit(
+                        OpKind::transpose,
+                        {{transpose::x, x}, {transpose::perm, llvm::ArrayRef<int64_t>(order)}},
+                        swap->name);
+  };
+  if (auto axes = onesAlone(source, before); axes && source.size() >= 2) {
+    // The first reshape goes: the transpose works on the axes that there were.
+    Sizes order;
+    for (size_t i = 0; i < source.size(); ++i)
+      if (!llvm::is_contained(*axes, int64_t(i)))
+        order.push_back(int64_t(i)); // dropped: of one element, so anywhere
+    for (int64_t axis : *perm)
+      if ((*axes)[axis] >= 0)
+        order.push_back((*axes)[axis]);
+    Value *x = transposed((*first)[0], order);
+    replaceOp(&op, reshaped(builder, x, result, op.name));
+    return true;
+  }
+  auto axes = onesAlone(after, result);
+  if (!axes || result.size() > kRank || result.size() < 2)
+    return false;
+  // The last reshape goes: the first one makes the axes.
+  Sizes shape, place(rank, -1), order(result.size(), 0);
+  for (auto [i, axis] : llvm::enumerate(*axes))
+    if (axis < 0) {
+      order[i] = int64_t(shape.size());
+      shape.push_back(1);
+    }
+  for (size_t i = 0; i < rank; ++i) {
+    auto behind = llvm::find(*perm, int64_t(i)) - perm->begin();
+    if (!llvm::is_contained(*axes, int64_t(behind)))
+      continue; // dropped
+    place[i] = int64_t(shape.size());
+    shape.push_back(before[i]);
+  }
+  for (auto [i, axis] : llvm::enumerate(*axes))
+    if (axis >= 0)
+      order[i] = place[(*perm)[axis]];
+  Value *x = transposed(reshaped(builder, (*first)[0], shape, first->name), order);
+  replaceOp(&op, x);
+  return true;
+}
+
+} // namespace
+
+bool moveReshapes(Program &program, PassContext &) {
+  bool changed = false;
+  walk(program, [&](Op &op) {
+    if (op.numResults() != 1 || !op.result()->hasUses() || op.operands().empty() ||
+        !reshaping(op.result()))
+      return;
+    changed |= aboveRows(op) || aroundTranspose(op);
+  });
+  return changed;
+}
+
+} // namespace plait::passes
