@@ -81,8 +81,8 @@ void printCosts(const Program &program, llvm::raw_ostream &out) {
     }
     auto line = [&](const Total &total, llvm::StringRef what) {
       out << fmt::format(
-          "  {0:>17}  {1:>15}  {2:<13}  {3} operations{4}\n", grouped(total.arithmetic),
-          grouped(total.bytes), what, total.count,
+          "  {0:>17}  {1:>15}  {2:<13}  {3} operation{4}{5}\n", grouped(total.arithmetic),
+          grouped(total.bytes), what, total.count, total.count == 1 ? "" : "s",
           total.unknown ? fmt::format(", {0} of them of sizes that are not known", total.unknown)
                         : "");
     };

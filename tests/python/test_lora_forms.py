@@ -132,9 +132,8 @@ PIXELS, SAMPLES, VOXELS = torch.randn(1, 3, 8, 8), torch.randn(1, 6, 20), torch.
 
 # name: (model, input, operations when kept, when folded). Layers and arithmetic are counted; others (relu) are not.
 # Two layers with a branch each: 2 + 4 layers and 2 additions, or 2 layers. The factor per feature of a DoRA goes into a W
-# that nothing else uses (fold-batch-norm); not into a gather, or past a reshape.
+# that nothing else uses (fold-batch-norm); not into a gather.
 PLAIN = {"linear": 6, "add": 2}, {"linear": 2}
-RESHAPED = {"linear": 6, "add": 2, "mul": 2}, {"linear": 2}
 CONV = {"conv": 6, "add": 2}, {"conv": 2}
 FORMS = {
     "plain": (lambda: adapted(Linears, lora()), ROWS, *PLAIN),
@@ -165,7 +164,7 @@ FORMS = {
     "half_adapter": (lambda: adapted(Linears().half(), lora(), autocast_adapter_dtype=False), ROWS.half(), *PLAIN),
     "dora": (lambda: adapted(Linears, lora(use_dora=True)), ROWS, *PLAIN),
     "dora_rank_scaled": (lambda: adapted(Linears, lora(use_dora=True, use_rslora=True)), ROWS, *PLAIN),
-    "dora_rank_4": (lambda: adapted(Linears, lora(use_dora=True)), torch.randn(2, 3, 2, 24), *RESHAPED),
+    "dora_rank_4": (lambda: adapted(Linears, lora(use_dora=True)), torch.randn(2, 3, 2, 24), *PLAIN),
     "dora_transposed": (lambda: adapted(Transposed, lora(use_dora=True, fan_in_fan_out=True)), ROWS, *PLAIN),
     "dora_dropout": (lambda: adapted(Linears, lora(use_dora=True, lora_dropout=0.3)), ROWS, *PLAIN),
     "dora_embedding": (lambda: adapted(Embeddings, lora(use_dora=True)), IDS,
