@@ -6,7 +6,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
-#include "driver/OperationCost.h"
+#include "driver/cost/OperationCost.h"
 #include "mil/Printer.h"
 #include "support/Json.h"
 

@@ -1,6 +1,6 @@
 // The costs of operations as text and as JSON.
 #include "driver/Diagnostics.h"
-#include "driver/OperationCost.h"
+#include "driver/cost/OperationCost.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"

@@ -1,5 +1,5 @@
 // Counting, operation by operation; the rules on compute units.
-#include "driver/OperationCost.h"
+#include "driver/cost/OperationCost.h"
 
 #include "llvm/ADT/STLExtras.h"
 
