@@ -23,9 +23,9 @@
 // of a layer of the same input: fold-lora adds it to that weight. Without an evaluator only
 // transforms are folded.
 #include "mil/IdentityMatrix.h"
-#include "passes/Sources.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
+#include "passes/Sources.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
