@@ -6,12 +6,12 @@
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
+#include "frontend/ModelArguments.h"
 #include "frontend/archive/ExportArchive.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorFile.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/script/NodeLocation.h"
-#include "frontend/script/Signature.h"
 #include "runtime/ReferenceArguments.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -31,23 +31,12 @@ static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel 
 
 /// The arguments of the model's forward, as they were made when it was compiled.
 static runtime::ArgumentBinder binderOf(std::shared_ptr<torch::jit::Module> module) {
-  return [module = std::move(module)](std::vector<c10::IValue> &arguments,
-                                      llvm::ArrayRef<runtime::NamedTensor> inputs) -> Error {
-    std::vector<frontend::InputSpec> declared;
-    std::vector<at::Tensor> tensors;
-    for (auto [input, argument] : llvm::zip(inputs, arguments)) {
-      frontend::InputSpec &spec = declared.emplace_back();
-      spec.name = input.name;
-      spec.dtype = input.value.dtype();
-      for (int64_t size : input.value.shape())
-        spec.shape.push_back({size, size});
-      tensors.push_back(argument.toTensor());
-    }
-    auto plans = frontend::planArguments(*module, "forward", declared, /*checksTypes=*/false);
-    if (!plans)
-      return plans.takeError();
-    arguments = frontend::makeArguments(*plans, tensors);
-    return Error::success();
+  return [make = frontend::argumentMaker(std::move(module))](
+             std::vector<c10::IValue> &arguments, llvm::ArrayRef<runtime::NamedTensor> inputs) {
+    std::vector<std::string> names;
+    for (const runtime::NamedTensor &input : inputs)
+      names.push_back(input.name);
+    return make(arguments, names);
   };
 }
 

@@ -1,6 +1,8 @@
 // Plans arguments: what is called as an argument first, then the others in order.
 #include "frontend/script/Signature.h"
 
+#include "frontend/ModelArguments.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -425,6 +427,26 @@ std::vector<c10::IValue> makeArguments(llvm::ArrayRef<ArgumentPlan> plans,
   for (const ArgumentPlan &plan : plans)
     arguments.push_back(makeArgument(plan, tensors));
   return arguments;
+}
+
+ArgumentMaker argumentMaker(std::shared_ptr<torch::jit::Module> module) {
+  return [module = std::move(module)](std::vector<c10::IValue> &arguments,
+                                      llvm::ArrayRef<std::string> names) -> Error {
+    std::vector<InputSpec> declared;
+    std::vector<at::Tensor> tensors;
+    for (size_t i = 0; i < names.size(); ++i) {
+      tensors.push_back(arguments[i].toTensor());
+      InputSpec &spec = declared.emplace_back();
+      spec.name = names[i];
+      for (int64_t size : tensors[i].sizes())
+        spec.shape.push_back({size, size});
+    }
+    auto plans = planArguments(*module, "forward", declared, /*checksTypes=*/false);
+    if (!plans)
+      return plans.takeError();
+    arguments = makeArguments(*plans, tensors);
+    return Error::success();
+  };
 }
 
 } // namespace plait::frontend
