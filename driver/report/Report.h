@@ -18,7 +18,8 @@ Error writeReport(const ReportOptions &options);
 
 /// What the page shows; page/data.js reads it. Operations are lists, and texts are indices into
 /// "strings": [kind, name, type, module, source, [parameter, operand, …], [parameter, weight, …],
-/// "parameter=literal" lines, arithmetic, bytes]. An operand is the index of an operation of the
+/// "parameter=literal" lines, arithmetic, bytes (null where sizes are not known), why it is not on
+/// the Neural Engine, why not on the GPU]. An operand is the index of an operation of the
 /// function, or -1 - i for input i (states follow inputs).
 Expected<llvm::json::Value> reportData(const ReportOptions &options);
 

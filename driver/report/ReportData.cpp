@@ -2,7 +2,7 @@
 #include "backend/Inspect.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
-#include "driver/report/CostEstimate.h"
+#include "driver/cost/OperationCost.h"
 #include "driver/report/Report.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -43,7 +43,7 @@ private:
 
   int64_t intern(llvm::StringRef text);
   json::Object function(const mil::Function &function, unsigned index);
-  json::Array operation(const Op &op, unsigned function);
+  json::Array operation(const Op &op, const OperationCost *cost, unsigned function);
   /// Enters the weights that the operand is made of.
   void addWeights(const Value &value, int64_t parameter, unsigned function, json::Array &list);
   void listOperations(const mil::Block &block);
@@ -122,7 +122,7 @@ std::string shortText(const mil::Attr &attr) {
   return llvm::join(elements, ", ");
 }
 
-json::Array ReportBuilder::operation(const Op &op, unsigned function) {
+json::Array ReportBuilder::operation(const Op &op, const OperationCost *cost, unsigned function) {
   json::Array operands, weights;
   std::string literals;
   for (unsigned param = 0; param < op.numParams(); ++param) {
@@ -140,7 +140,12 @@ json::Array ReportBuilder::operation(const Op &op, unsigned function) {
         literals += (name + "=" + shortText(*attr) + "\n").str();
     }
   }
-  CostEstimate cost = estimateCost(op);
+  auto known = [](std::optional<uint64_t> count) -> json::Value {
+    return count ? json::Value(number(*count)) : json::Value(nullptr);
+  };
+  auto rule = [&](const UnitRule *rule) {
+    return intern(rule ? fmt::format("{0} ({1})", rule->text, rule->source) : "");
+  };
   const Value *result = op.numResults() ? op.result() : nullptr;
   return json::Array{intern(op.info().name),
                      intern(result ? llvm::StringRef(result->name) : llvm::StringRef(op.name)),
@@ -150,8 +155,10 @@ json::Array ReportBuilder::operation(const Op &op, unsigned function) {
                      std::move(operands),
                      std::move(weights),
                      intern(literals),
-                     number(cost.arithmetic),
-                     number(cost.bytes)};
+                     known(cost ? cost->arithmetic : std::nullopt),
+                     known(cost ? cost->bytes : std::nullopt),
+                     rule(cost ? cost->offEngine : nullptr),
+                     rule(cost ? cost->offGpu : nullptr)};
 }
 
 json::Object ReportBuilder::function(const mil::Function &function, unsigned index) {
@@ -177,8 +184,12 @@ json::Object ReportBuilder::function(const mil::Function &function, unsigned ind
   for (auto [i, value] : llvm::enumerate(takes))
     references_[value] = -1 - int64_t(i);
   listOperations(function.body());
+  std::vector<OperationCost> costs = operationCosts(function);
+  llvm::DenseMap<const Op *, const OperationCost *> costOf;
+  for (const OperationCost &cost : costs)
+    costOf[cost.op] = &cost;
   for (const Op *op : operations_)
-    operations.push_back(operation(*op, index));
+    operations.push_back(operation(*op, costOf.lookup(op), index));
   for (auto [i, output] : llvm::enumerate(function.outputs())) {
     const mil::OutputInfo &info = function.infoOfOutput(i);
     json::Array entry = feature(*output.get(), info.image, info.description);

@@ -4,10 +4,12 @@
 const report = JSON.parse(document.getElementById("data").textContent);
 
 // An operation is a list: it stands in the order that ReportData.cpp writes.
-const KIND = 0, NAME = 1, TYPE = 2, MODULE = 3, SOURCE = 4, OPERANDS = 5, WEIGHTS = 6, PARAMETERS = 7, ARITHMETIC = 8, MOVED = 9;
+const KIND = 0, NAME = 1, TYPE = 2, MODULE = 3, SOURCE = 4, OPERANDS = 5, WEIGHTS = 6, PARAMETERS = 7, ARITHMETIC = 8, MOVED = 9,
+  OFF_ENGINE = 10, OFF_GPU = 11;
 const text = index => report.strings[index];
 
 function bytesText(bytes) {
+  if (bytes == null) return "not known";
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0, value = bytes;
   for (; value >= 1024 && unit + 1 < units.length; ++unit) value /= 1024;
@@ -15,6 +17,7 @@ function bytesText(bytes) {
 }
 
 function countText(count) {
+  if (count == null) return "not known";
   const units = ["", " k", " M", " G", " T", " P"];
   let unit = 0, value = count;
   for (; value >= 1000 && unit + 1 < units.length; ++unit) value /= 1000;

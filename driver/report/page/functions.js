@@ -22,8 +22,8 @@ function overview(panel) {
     {title: "Operation", width: "minmax(6rem, 2fr)", narrow: "minmax(5rem, 2fr)", value: row => `${text(row[0][KIND])} %${text(row[0][NAME])}`},
     {title: "Function", width: "minmax(5rem, 1fr)", narrow: null, value: row => row[1].name},
     {title: "Type", width: "minmax(8rem, 2fr)", narrow: null, style: "type", value: row => text(row[0][TYPE])},
-    {title: "Arithmetic", width: "6rem", narrow: "6rem", number: true, value: row => row[0][ARITHMETIC], cell: row => countText(row[0][ARITHMETIC])},
-    {title: "Bytes", width: "6rem", narrow: "5.5rem", number: true, value: row => row[0][MOVED], cell: row => bytesText(row[0][MOVED])},
+    {title: "Arithmetic", width: "6rem", narrow: "6rem", number: true, value: row => row[0][ARITHMETIC] || 0, cell: row => countText(row[0][ARITHMETIC])},
+    {title: "Bytes", width: "6rem", narrow: "5.5rem", number: true, value: row => row[0][MOVED] || 0, cell: row => bytesText(row[0][MOVED])},
   ], heaviest));
 }
 

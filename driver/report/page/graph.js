@@ -163,6 +163,8 @@ function graph(panel) {
       add("Used by", ...users.slice(0, 20).map(link), users.length > 20 ? `and ${users.length - 20} more` : null);
       add("Arithmetic", countText(operation[ARITHMETIC]));
       add("Bytes", bytesText(operation[MOVED]));
+      add("Not on the Neural Engine", text(operation[OFF_ENGINE]));
+      add("Not on the GPU", text(operation[OFF_GPU]));
       add("Module", text(operation[MODULE]));
       add("Source", text(operation[SOURCE]));
     } else if (node.children) {

@@ -43,7 +43,7 @@ function operations(panel) {
   const depthField = selectOf("Depth", ["all", "1", "2", "3", "4", "5"], value => { depth = value; show(); });
   panel.append(element("div", {class: "controls"}, functionField.field),
     element("p", {class: "dim"}, "Arithmetic counts multiplications and additions; bytes are those of operands, weights and results, each once. Sizes that may ",
-      "vary count at their smallest. What a device does may be other: it fuses operations."),
+      "vary are not counted. What a device does may be other: it fuses operations."),
     element("h2", {}, "By kind"), kinds, element("h2", {}, "By module"), element("div", {class: "controls"}, depthField.field), modules);
   if (!report.functions.some(f => f.operations.some(operation => text(operation[MODULE])))) panel.append(hint);
   show();

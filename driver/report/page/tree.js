@@ -30,7 +30,7 @@ function finish(node, f) {
   if (node.operation != null) {
     const operation = f.operations[node.operation];
     node.count = 1;
-    node.arithmetic = operation[ARITHMETIC];
+    node.arithmetic = operation[ARITHMETIC] || 0;
     return;
   }
   node.count = node.arithmetic = 0;
