@@ -396,8 +396,11 @@ Report Compiler::Impl::write(const std::string &path, bool append,
       llvm::consumeError(written.takeError());
       std::rethrow_exception(observer.thrown());
     }
-    raise(written.takeError(),
-          observer.wasCancelled() ? FailureKind::Cancelled : FailureKind::Unknown);
+    if (observer.wasCancelled()) { // each step says in its own words where it was
+      llvm::consumeError(written.takeError());
+      throw Exception(path + ": cancelled; nothing is written", Exception::Reason::Cancelled);
+    }
+    raise(written.takeError());
   }
   Report report = toReport(*written);
   report.warnings = std::move(warnings);

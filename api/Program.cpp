@@ -59,8 +59,8 @@ const Program::Impl &Program::impl() const {
   return *impl_;
 }
 
-const std::vector<FunctionInfo> &Program::functions() const { return impl().functions; }
-const std::string &Program::defaultFunction() const { return impl().program->defaultFunction; }
+const std::vector<FunctionInfo> &Program::functions() const & { return impl().functions; }
+const std::string &Program::defaultFunction() const & { return impl().program->defaultFunction; }
 
 Session Program::session(const std::string &name, const RunOptions &options) const {
   mil::Function *function = valueOrRaise(
@@ -109,7 +109,7 @@ Session::Impl &Session::impl() const {
   return *impl_;
 }
 
-const FunctionInfo &Session::function() const { return *impl().info; }
+const FunctionInfo &Session::function() const & { return *impl().info; }
 void Session::resetStates() { impl().runner.resetStates(); }
 
 std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::NamedTensor> inputs) {

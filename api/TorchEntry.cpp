@@ -2,6 +2,7 @@
 #include "plait/torch.h"
 
 #include "api/Impl.h"
+#include "frontend/Proceed.h"
 #include "frontend/live/TraceInputs.h"
 #include "frontend/live/Tracer.h"
 #include "runtime/Tensors.h"
@@ -123,7 +124,15 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
   if (llvm::Error error = driver::checkFunction(function))
     raise(std::move(error), FailureKind::Option);
   request.inputs = function.inputs;
-  auto traced = frontend::trace(request);
+  // What was cancelled before is the next write().
+  const bool before = impl.cancelled;
+  auto proceed = [&] { return before || !impl.cancelled; };
+  auto traced = [&] {
+    frontend::ProceedScope ending(proceed);
+    return frontend::trace(request);
+  }();
+  if (!traced && !proceed())
+    impl.cancelled = false;
   if (!traced)
     raise(addContext(traced.takeError(), function.model), FailureKind::Input);
   if (function.outputs.size() > traced->results)

@@ -2,6 +2,7 @@
 #include "api/Impl.h"
 
 #include "driver/AdapterSyntax.h"
+#include "driver/Compiler.h"
 #include "driver/InputSyntax.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Verify.h"
@@ -20,12 +21,13 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
   verify.compute =
       options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
   if (options.draws == 0)
-    throw Exception("draws is at least 1");
+    throw Exception("draws is at least 1", Exception::Reason::Option);
   if (options.steps == 0)
-    throw Exception("steps is at least 1");
+    throw Exception("steps is at least 1", Exception::Reason::Option);
   for (const auto &[name, range] : options.range) {
     if (range.high < range.low)
-      throw Exception("range of '" + name + "': the upper bound is below the lower one");
+      throw Exception("range of '" + name + "': the upper bound is below the lower one",
+                      Exception::Reason::Option);
     verify.ranges[name] = {range.low, range.high};
   }
   for (const auto &[name, pixels] : options.image)
@@ -44,6 +46,10 @@ Verification verify(const Program &program, const std::string &name, const std::
   const Program::Impl &impl = program.impl();
   const mil::Function &function = *valueOrRaise(driver::findFunction(
       *impl.program, impl.path, name.empty() ? std::nullopt : std::optional<std::string>(name)));
+  driver::FunctionOptions checked;
+  checked.model = against;
+  if (llvm::Error error = driver::checkModel(checked))
+    raise(std::move(error));
   driver::VerifyModel model{against, {{}, options.adapterRoot, options.allowUnmatched}, impl.path};
   if (!options.adapter.empty())
     model.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));

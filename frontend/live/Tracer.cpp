@@ -1,9 +1,11 @@
 // Tracing again and again, and the comparison of the traces.
 #include "frontend/live/Tracer.h"
 
+#include "frontend/Proceed.h"
 #include "frontend/live/GraphDiff.h"
 #include "frontend/live/InCall.h"
 #include "frontend/live/ModuleMirror.h"
+#include "frontend/live/ModuleUse.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/live/ProcessGuards.h"
 #include "frontend/live/TraceInputs.h"
@@ -19,8 +21,6 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/nn/module.h>
-
-#include <mutex>
 
 namespace plait::frontend {
 
@@ -38,9 +38,13 @@ struct Trace {
   const torch::jit::Graph &graph() const { return *recording.graph; }
 };
 
+/// Thrown between two runs of the model where ProceedScope says no.
+struct Cancelled {};
+
 class Tracing {
 public:
-  explicit Tracing(const TraceRequest &request) : request_(request) {}
+  Tracing(const TraceRequest &request, TraceActivity &activity)
+      : request_(request), activity_(activity) {}
 
   Expected<TracedModel> run() {
     TracedModel result;
@@ -75,13 +79,15 @@ private:
       return makeError(
           "this plait was built without LibTorch's tracer (PLAIT_LIBTORCH_INTERNALS=OFF); script "
           "the model, or save it as TorchScript and add the file");
+    if (!ProceedScope::mayProceed())
+      throw Cancelled();
     Trace result{mirror(request_.module), {}, {}};
     thrown_ = nullptr;
     auto call = [&](const std::vector<at::Tensor> &arguments) -> c10::IValue {
       Results results;
       {
-        inCall = true;
-        auto leave = llvm::make_scope_exit([] { inCall = false; });
+        inCall = activity_.inForward = true;
+        auto leave = llvm::make_scope_exit([this] { inCall = activity_.inForward = false; });
         try {
           results = request_.call(arguments);
         } catch (const c10::Error &) {
@@ -196,6 +202,7 @@ private:
   }
 
   const TraceRequest &request_;
+  TraceActivity &activity_;
   std::exception_ptr thrown_;
 };
 
@@ -222,10 +229,11 @@ Expected<TracedModel> trace(const TraceRequest &request) {
   if (isTracing())
     return makeError("a forward() that is being traced adds a model itself; add it before or "
                      "after, outside of forward()");
-  static std::mutex oneAtATime;
-  std::scoped_lock lock(oneAtATime);
   try {
     at::NoGradGuard noGrad;
+    auto use = ModuleUse::take(request.module);
+    if (!use)
+      return use.takeError();
     if (Error error = checkTensors(request.module))
       return error;
     std::vector<at::Tensor> buffers;
@@ -241,7 +249,9 @@ Expected<TracedModel> trace(const TraceRequest &request) {
     OwnRandom random(devices);
     EvaluationGuard modes(request.module);
     BufferGuard contents(buffers);
-    return Tracing(request).run();
+    return Tracing(request, use->activity()).run();
+  } catch (const Cancelled &) {
+    return makeFailure(FailureKind::Cancelled, "cancelled while it was traced; it is not added");
   } catch (const c10::Error &error) {
     return makeError("{0}", torchMessage(error.what_without_backtrace()));
   }

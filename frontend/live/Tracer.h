@@ -12,7 +12,8 @@
 //     plain number, another operation one that such a number chose. Both are wrong at other sizes,
 //     which is an error
 //
-// One model is traced at a time in a process: two that share modules would disturb one another.
+// Models that share modules are traced one after the other (ModuleUse.h). A ProceedScope ends the
+// tracing between two runs of the model.
 #pragma once
 
 #include "frontend/Frontend.h"

@@ -178,9 +178,10 @@ public:
   PackageOptions &options();
   const PackageOptions &options() const;
 
-  /// Ends a running write() or addTo(), or the next one, with Exception::Reason::Cancelled. Any
-  /// thread, also from the callbacks. It takes effect within one step: the lowering of an
-  /// operation, a pass, a tile of weights. What waits is the file system: a file that is being
+  /// Ends a running write(), addTo() or plait::add(), or else the next write() or addTo(), with
+  /// Exception::Reason::Cancelled. Any thread, also from the callbacks. It takes effect within one
+  /// step: the lowering of an operation, a pass, a tile of weights; of plait::add(), which runs a
+  /// live model several times, one run. What waits is the file system: a file that is being
   /// flushed.
   void cancel() noexcept;
 

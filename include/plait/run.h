@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace plait {
@@ -223,9 +224,12 @@ public:
   ~Program();
 
   /// In the order of the package.
-  const std::vector<FunctionInfo> &functions() const;
+  const std::vector<FunctionInfo> &functions() const &;
   /// "" where the package names none.
-  const std::string &defaultFunction() const;
+  const std::string &defaultFunction() const &;
+  /// Of a program that ends with the expression: for (const auto &f : Program(path).functions()).
+  std::vector<FunctionInfo> functions() && { return std::as_const(*this).functions(); }
+  std::string defaultFunction() && { return std::as_const(*this).defaultFunction(); }
 
   /// A function ready to run; "" takes the default function, or the only one. The session keeps
   /// what it needs of the program alive. Throws where there is no such function or value to trace,
@@ -252,7 +256,8 @@ public:
   Session &operator=(Session &&) noexcept;
   ~Session();
 
-  const FunctionInfo &function() const;
+  const FunctionInfo &function() const &;
+  FunctionInfo function() && { return std::as_const(*this).function(); }
 
   /// Every input by name; floating-point types are converted to the input's own, and integers that
   /// fit. The results by name, in the type that the function declares. Throws where an input is

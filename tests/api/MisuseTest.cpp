@@ -6,6 +6,7 @@
 #include <torch/nn/modules/container/any.h>
 
 #include <fstream>
+#include <thread>
 
 using namespace plait;
 using testing::ElementsAre;
@@ -169,6 +170,45 @@ TEST_F(Misuse, AForwardThatUsesPlaitIsRefused) {
   EXPECT_THAT(with([&] { compiler.write(at("m.mlpackage")); }), refused);
   EXPECT_THAT(with([&] { compiler.addFile("h", "x.pt"); }), refused);
   add(compiler, "h", nn::Linear(4, 3), {x}); // nothing is left behind
+}
+
+TEST_F(Misuse, AThreadThatForwardWaitsForMayAddAnotherModel) {
+  nn::Linear model(4, 3);
+  std::string said;
+  auto addInThread = [&](auto &other) {
+    return [&](at::Tensor x) {
+      if (said.empty())
+        std::thread([&] {
+          Compiler inner;
+          said = message([&] { add(inner, "g", other, {at::ones({2, 4})}); });
+        }).join();
+      return model(x);
+    };
+  };
+  nn::Linear own(4, 3);
+  add(compiler, "f", addInThread(own), model, {x});
+  EXPECT_EQ(said, "(no exception)");
+  // The same one would have to rest.
+  said.clear();
+  add(compiler, "h", addInThread(model), model, {x});
+  EXPECT_THAT(said, HasSubstr("function 'g': another thread is adding it or a model that shares"));
+  EXPECT_THAT(said, HasSubstr("Add models outside of forward()"));
+  compiler.write(at("m.mlpackage"));
+}
+
+TEST_F(Misuse, AddingIsCancelledBetweenTwoRunsOfTheModel) {
+  int runs = 0;
+  auto function = [&](at::Tensor x) {
+    if (++runs == 2)
+      compiler.cancel();
+    return x * 2;
+  };
+  EXPECT_THAT(refusal([&] { add(compiler, "f", function, {x}); }),
+              Pair(Reason::Cancelled, HasSubstr("cancelled while it was traced")));
+  EXPECT_EQ(runs, 2);
+  EXPECT_TRUE(compiler.functions().empty());
+  add(compiler, "f", function, {x}); // that was all
+  compiler.write(at("m.mlpackage"));
 }
 
 TEST_F(Misuse, NamesThatCannotBe) {

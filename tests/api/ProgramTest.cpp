@@ -69,6 +69,17 @@ protected:
   std::string path;
 };
 
+TEST_F(PackageOnDisk, WhatAProgramHasMayOutliveIt) {
+  std::vector<std::string> names;
+  for (const FunctionInfo &function : Program(path).functions()) // the program is gone in the loop
+    names.push_back(function.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"add", "twice"}));
+  const std::string &name = Program(path).defaultFunction();
+  EXPECT_EQ(name, "add");
+  const FunctionInfo &function = Program(path).session("twice").function();
+  EXPECT_EQ(function.inputs[0].name, "x");
+}
+
 TEST_F(PackageOnDisk, ListsFunctions) {
   Program program(path);
   EXPECT_EQ(program.defaultFunction(), "add");
