@@ -23,6 +23,9 @@ using namespace mil;
 
 namespace {
 
+/// GPUs compute the operation wrongly from this batch on (coremltools 2650).
+constexpr int64_t kBatch = 10;
+
 Op *onlyFor(Value *value, OpKind kind) {
   return value->hasOneUse() ? definedBy(value, kind) : nullptr;
 }
@@ -123,7 +126,8 @@ bool fuse(Op &op) {
       values->size() != rank || std::abs(scale * std::sqrt(double(queries->back())) - 1) > 1e-6)
     return false;
   llvm::ArrayRef<int64_t> batch = llvm::ArrayRef(*queries).drop_back(2);
-  if (llvm::ArrayRef(*keys).drop_back(2) != batch || llvm::ArrayRef(*values).drop_back(2) != batch)
+  if (batch.front() >= kBatch || llvm::ArrayRef(*keys).drop_back(2) != batch ||
+      llvm::ArrayRef(*values).drop_back(2) != batch)
     return false;
   if (mask && !(mask = maskFor(mask, *shape, op)))
     return false;
