@@ -176,9 +176,8 @@ def outputs(arguments):
     for name, draw in list(distributions(0).items())[:arguments.models]:
         model = Stack(arguments.width).eval()
         with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() > 1:
-                    parameter.copy_(torch.tensor(draw(tuple(parameter.shape))))
+            for parameter in model.parameters():  # without biases, which would be most of the output
+                parameter.copy_(torch.tensor(draw(tuple(parameter.shape))) if parameter.dim() > 1 else torch.zeros(1))
         torch.jit.trace(model, torch.zeros(1, 64).int()).save(str(folder / "model.pt"))
         measure.run([measure.PLAIT, "compile", "-o", plain, "--input", "ids=int32[1, 64]", "--output", "y", folder / "model.pt"])
         for scheme in arguments.scheme or ("palette4[group 16]", "palette6", "int4"):
