@@ -180,6 +180,7 @@ Expected<Package> parseText(StringRef text, StringRef where) {
   Package package;
   package.program = std::move(*program);
   package.weights = files.opened();
+  package.references = files.references();
   package.specificationVersion =
       mil::info(package.program->functions().empty() ? mil::kDefaultOpset
                                                      : package.program->functions()[0]->opset)
