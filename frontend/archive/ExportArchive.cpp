@@ -194,7 +194,9 @@ static uint64_t exportedElementSize(int64_t dtype) {
   }
 }
 
-static int64_t exportedType(mil::DType dtype) {
+static int64_t exportedType(mil::DType dtype, bool isComplex) {
+  if (isComplex)
+    return dtype == mil::DType::F16 ? 9 : dtype == mil::DType::F32 ? 10 : 11;
   switch (dtype) {
   case mil::DType::U8:
     return 1;
@@ -293,12 +295,16 @@ Expected<ExportArchive::Tensors> ExportArchive::readPickled(RecordReader &reader
   auto text = reader.readChecked(*container, *pickle);
   if (!text)
     return text.takeError();
-  auto pickled = readTensorPickle(llvm::toStringRef(text->bytes));
+  auto pickled = readTensorPickle(llvm::toStringRef(text->bytes), OtherTensors::Name);
   if (!pickled)
     return addContext(pickled.takeError(), "record '" + record.name + "'");
   std::map<std::string, std::shared_ptr<const RecordBytes>> storages;
   Tensors tensors;
   for (PickledTensor &one : *pickled) {
+    if (!one.problem.empty()) {
+      tensors[one.name].problem = one.problem;
+      continue;
+    }
     auto &storage = storages[one.record];
     const ZipRecord *inner = storage ? nullptr : directory->find(prefix + one.record);
     if (!storage && !inner)
@@ -312,7 +318,7 @@ Expected<ExportArchive::Tensors> ExportArchive::readPickled(RecordReader &reader
       storage = std::make_shared<const RecordBytes>(std::move(*read));
     }
     ExportedTensor tensor{storage,
-                          exportedType(one.dtype),
+                          exportedType(one.dtype, one.isComplex),
                           {one.shape.begin(), one.shape.end()},
                           {one.strides.begin(), one.strides.end()},
                           one.offset,

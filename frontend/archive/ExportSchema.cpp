@@ -493,9 +493,42 @@ private:
   unsigned depth_ = 0;
 };
 
+/// PyTorch before 2.6 writes NaN, Infinity and -Infinity as Python prints them, which is no JSON:
+/// the text with quotes around them, as later releases have it.
+std::string quotedNumbers(StringRef json) {
+  std::string text;
+  bool inString = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    char c = json[i];
+    if (inString && c == '\\' && i + 1 < json.size()) {
+      text += c;
+      text += json[++i];
+      continue;
+    }
+    inString ^= c == '"';
+    StringRef word = inString ? "" : json.substr(i);
+    StringRef found = word.starts_with("-Infinity")  ? "-Infinity"
+                      : word.starts_with("Infinity") ? "Infinity"
+                      : word.starts_with("NaN")      ? "NaN"
+                                                     : "";
+    if (found.empty()) {
+      text += c;
+      continue;
+    }
+    text += '"' + found.str() + '"';
+    i += found.size() - 1;
+  }
+  return text;
+}
+
 } // namespace
 
 Expected<Program> readProgram(llvm::StringRef json) {
+  std::string quoted;
+  if (json.contains("Infinity") || json.contains("NaN")) {
+    quoted = quotedNumbers(json);
+    json = quoted;
+  }
   auto value = parseJson(json);
   return value ? SchemaReader().program(*value) : value.takeError();
 }

@@ -48,9 +48,15 @@ struct PickledName {
   std::string text() const { return (module + "." + name).str(); }
 };
 
+struct ElementType {
+  DType dtype;
+  bool isComplex = false;
+  int64_t bytes() const { return int64_t(mil::bitWidth(dtype)) / 8 * (isComplex ? 2 : 1); }
+};
+
 struct PickledStorage {
-  std::optional<DType> dtype;
-  StringRef type; ///< "Float8_e5m2" of what no weight is made of
+  std::optional<ElementType> element;
+  StringRef type; ///< "ComplexFloat", "Float8_e5m2"
   StringRef key;
   uint64_t bytes = 0;
 };
@@ -58,22 +64,25 @@ struct PickledStorage {
 /// One that is not plain is refused where it has a name in the dictionary.
 struct Made {
   PickledTensor tensor;
-  bool isDense = true;
+  bool isDense = true, isConjugated = false;
   std::string type = {}; ///< of elements that no weight is made of
 };
 
-std::optional<DType> elementTypeOf(StringRef storage) {
-  return llvm::StringSwitch<std::optional<DType>>(storage)
-      .Case("Float", DType::F32)
-      .Case("Double", DType::F64)
-      .Case("Half", DType::F16)
-      .Case("BFloat16", DType::BF16)
-      .Case("Long", DType::I64)
-      .Case("Int", DType::I32)
-      .Case("Short", DType::I16)
-      .Case("Char", DType::I8)
-      .Case("Byte", DType::U8)
-      .Case("Bool", DType::Bool)
+std::optional<ElementType> elementTypeOf(StringRef storage) {
+  return llvm::StringSwitch<std::optional<ElementType>>(storage)
+      .Case("Float", ElementType{DType::F32})
+      .Case("Double", ElementType{DType::F64})
+      .Case("Half", ElementType{DType::F16})
+      .Case("BFloat16", ElementType{DType::BF16})
+      .Case("Long", ElementType{DType::I64})
+      .Case("Int", ElementType{DType::I32})
+      .Case("Short", ElementType{DType::I16})
+      .Case("Char", ElementType{DType::I8})
+      .Case("Byte", ElementType{DType::U8})
+      .Case("Bool", ElementType{DType::Bool})
+      .Case("ComplexHalf", ElementType{DType::F16, true})
+      .Case("ComplexFloat", ElementType{DType::F32, true})
+      .Case("ComplexDouble", ElementType{DType::F64, true})
       .Default(std::nullopt);
 }
 
@@ -81,7 +90,7 @@ class TensorMachine : public PickleMachine<TensorMachine, Item> {
 public:
   explicit TensorMachine(StringRef pickle) : PickleMachine(pickle) {}
 
-  Expected<std::vector<PickledTensor>> run();
+  Expected<std::vector<PickledTensor>> run(OtherTensors others);
 
 private:
   friend PickleMachine;
@@ -115,7 +124,7 @@ private:
   Error makePlain(const Items &arguments);
   Error makeFromType(const Items &arguments);
   Error makeStorage();
-  Expected<std::vector<PickledTensor>> tensorsOf(const Item &item) const;
+  Expected<std::vector<PickledTensor>> tensorsOf(const Item &item, OtherTensors others) const;
 
   // ---- Errors ----
   Error unreadable(StringRef how) const {
@@ -158,7 +167,7 @@ private:
     return item.kind == Kind::Tuple || item.kind == Kind::List || item.kind == Kind::Dictionary;
   }
   std::optional<llvm::SmallVector<int64_t, 4>> integersOf(Item tuple) const;
-  Expected<bool> isNegated(Item metadata) const;
+  Expected<bool> flagOf(Item metadata, StringRef key) const;
 
   // The arenas.
   std::vector<Items> containers; ///< keys and values of dictionaries take turns
@@ -189,16 +198,16 @@ std::optional<llvm::SmallVector<int64_t, 4>> TensorMachine::integersOf(Item tupl
   return values;
 }
 
-/// The last argument of _rebuild_tensor_v2, where there is one: {"conj": …, "neg": …}.
-Expected<bool> TensorMachine::isNegated(Item metadata) const {
-  bool negated = false;
+/// Of the last argument of _rebuild_tensor_v2, where there is one: {"conj": …, "neg": …}.
+Expected<bool> TensorMachine::flagOf(Item metadata, StringRef key) const {
+  bool flag = false;
   const Items *items = metadata.kind == Kind::Dictionary ? &containers[metadata.index] : nullptr;
   if (!items || items->size() > 2 * maxPickledRank)
     return unreadable("makes a tensor with what is no metadata");
   for (size_t i = 0; i + 1 < items->size(); i += 2)
-    if (textOf((*items)[i]) == "neg")
-      negated = (*items)[i + 1].kind == Kind::Boolean && (*items)[i + 1].index != 0;
-  return negated;
+    if (textOf((*items)[i]) == key)
+      flag = (*items)[i + 1].kind == Kind::Boolean && (*items)[i + 1].index != 0;
+  return flag;
 }
 
 // ---- Storages and tensors ----------------------------------------------------------------------
@@ -218,7 +227,7 @@ Error TensorMachine::makeStorage() {
       !elements || *elements < 0)
     return operations.damaged("makes a storage without its record or its size");
   PickledStorage storage{elementTypeOf(element), element, textOf((*parts)[2])};
-  uint64_t bytes = storage.dtype ? mil::bitWidth(*storage.dtype) / 8 : 1;
+  uint64_t bytes = storage.element ? storage.element->bytes() : 1;
   if (*elements > maxPickledBytes / int64_t(bytes))
     return operations.damaged("makes a storage that is larger than any file");
   storage.bytes = bytes * uint64_t(*elements);
@@ -232,7 +241,8 @@ Error checkExtent(const PickledTensor &tensor) {
   auto outside = [] {
     return makeError("a tensor reaches out of its storage; the archive is damaged, save it again");
   };
-  int64_t width = mil::bitWidth(tensor.dtype) / 8, count = width, last = tensor.offset;
+  int64_t width = ElementType{tensor.dtype, tensor.isComplex}.bytes();
+  int64_t count = width, last = tensor.offset;
   bool isEmpty = false;
   if (last < 0)
     return outside();
@@ -262,14 +272,25 @@ Error TensorMachine::makePlain(const Items &arguments) {
     return operations.damaged("makes a tensor of no sizes and strides");
   const PickledStorage &storage = storages[arguments[0].index];
   Made made;
-  if (storage.dtype) {
-    made.tensor = {{},      *storage.dtype,    ("data/" + storage.key).str(), storage.bytes,
-                   *offset, std::move(*shape), std::move(*strides),           false};
+  if (storage.element) {
+    made.tensor.dtype = storage.element->dtype;
+    made.tensor.isComplex = storage.element->isComplex;
+    made.tensor.record = ("data/" + storage.key).str();
+    made.tensor.storageBytes = storage.bytes;
+    made.tensor.offset = *offset;
+    made.tensor.shape = std::move(*shape);
+    made.tensor.strides = std::move(*strides);
+    if (made.tensor.isComplex)
+      made.type = storage.type.str();
     if (arguments.size() >= 7) {
-      auto negated = isNegated(arguments[6]);
+      auto negated = flagOf(arguments[6], "neg");
       if (!negated)
         return negated.takeError();
+      auto conjugated = flagOf(arguments[6], "conj");
+      if (!conjugated)
+        return conjugated.takeError();
       made.tensor.isNegated = *negated;
+      made.isConjugated = *conjugated;
     }
     if (Error error = checkExtent(made.tensor))
       return error;
@@ -416,7 +437,8 @@ Error TensorMachine::other(const PickleOperation &operation) {
   }
 }
 
-Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item) const {
+Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item,
+                                                              OtherTensors others) const {
   if (item.kind != Kind::Dictionary)
     return makeError("it holds no dictionary of tensors");
   const Items &items = containers[item.index];
@@ -430,27 +452,39 @@ Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item) 
                        howToSaveTensors);
     StringRef name = textOf(items[i]);
     const Made &made = tensors[items[i + 1].index];
+    std::string problem;
     if (!made.isDense)
-      return makeError("tensor '{0}' is sparse or quantized; save dense ones of floating-point "
-                       "numbers, {{k: v.detach().clone().to_dense() for k, v in tensors.items()}}",
-                       name);
-    if (!made.type.empty())
-      return makeError("'{0}' is of type {1}: no tensor of floating-point numbers of 16 bits or "
-                       "more; save {{k: v.detach().clone().float() for k, v in tensors.items()}}",
-                       name, made.type);
+      problem =
+          fmt::format("tensor '{0}' is sparse or quantized; save dense ones of floating-point "
+                      "numbers, {{k: v.detach().clone().to_dense() for k, v in "
+                      "tensors.items()}}",
+                      name);
+    else if (!made.type.empty() && !(others == OtherTensors::Name && made.tensor.isComplex))
+      problem = fmt::format("'{0}' is of type {1}: no tensor of floating-point numbers of 16 bits "
+                            "or more; save {{k: v.detach().clone().float() for k, v in "
+                            "tensors.items()}}",
+                            name, made.type);
+    else if (made.isConjugated)
+      problem = fmt::format("'{0}' is the conjugate view of other numbers; save it as "
+                            "{0}.resolve_conj()",
+                            name);
+    if (!problem.empty() && others == OtherTensors::Refuse)
+      return makeError("{0}", problem);
     if (made.tensor.isNegated && !mil::isFloat(made.tensor.dtype))
       return unreadable("negates integers");
     auto [place, isNew] = places.try_emplace(name, result.size());
     if (isNew)
       result.emplace_back();
     PickledTensor &tensor = result[place->second];
-    tensor = made.tensor;
+    if (problem.empty())
+      tensor = made.tensor;
     tensor.name = name.str();
+    tensor.problem = std::move(problem);
   }
   return result;
 }
 
-Expected<std::vector<PickledTensor>> TensorMachine::run() {
+Expected<std::vector<PickledTensor>> TensorMachine::run(OtherTensors others) {
   Error error = runToEnd();
   if (error)
     return error;
@@ -460,13 +494,13 @@ Expected<std::vector<PickledTensor>> TensorMachine::run() {
     return operations.damaged("is none that torch.save writes");
   if (stack.empty())
     return missing();
-  return tensorsOf(stack.back());
+  return tensorsOf(stack.back(), others);
 }
 
 } // namespace
 
-Expected<std::vector<PickledTensor>> readTensorPickle(StringRef pickle) {
-  return TensorMachine(pickle).run();
+Expected<std::vector<PickledTensor>> readTensorPickle(StringRef pickle, OtherTensors others) {
+  return TensorMachine(pickle).run(others);
 }
 
 } // namespace plait

@@ -33,9 +33,19 @@ struct PickledTensor {
   int64_t offset = 0;        ///< of the first element, in elements
   llvm::SmallVector<int64_t, 4> shape, strides;
   bool isNegated = false; ///< the numbers are those of the storage with the other sign
+  bool isComplex = false; ///< an element is two numbers of `dtype`: real and imaginary part
+  /// Why it cannot be read; "" where it can. The rest is empty then.
+  std::string problem = {};
+};
+
+/// What becomes of entries of the dictionary that are no plain tensors of real numbers.
+enum class OtherTensors : uint8_t {
+  Refuse, ///< the first one is an error
+  Name    ///< complex tensors are read, of the others `problem` says what they are
 };
 
 /// In the order of the dictionary. Names are text of the pickle. Messages do not name the file.
-Expected<std::vector<PickledTensor>> readTensorPickle(llvm::StringRef pickle);
+Expected<std::vector<PickledTensor>> readTensorPickle(llvm::StringRef pickle,
+                                                      OtherTensors others = OtherTensors::Refuse);
 
 } // namespace plait

@@ -95,10 +95,22 @@ void EngineRun::unsupported(const std::string &name) {
 
 Values EngineRun::operation(const Node &node, const torch::jit::Operator &op, Values arguments) {
   Values results = engine_.lower(*site_, op.schema(), std::move(arguments));
-  if (results.size() == node.outputs.size())
+  if (results.size() == node.outputs.size() && isDescribed(node))
     for (auto [output, result] : llvm::zip(node.outputs, results))
       result = checked(output, std::move(result));
   return results;
+}
+
+bool EngineRun::isDescribed(const Node &node) {
+  // Releases of PyTorch say that the last states of an LSTM have an axis more than they do.
+  bool isDescribed = node.target != "torch.ops.aten.lstm.input";
+  for (const exported::NamedArgument &input : node.inputs)
+    collectNames(input.value,
+                 [&](const std::string &name) { isDescribed &= !misdescribed_.contains(name); });
+  if (!isDescribed)
+    for (const exported::Argument &output : node.outputs)
+      collectNames(output, [&](const std::string &name) { misdescribed_.insert(name); });
+  return isDescribed;
 }
 
 Values EngineRun::part(const torch::jit::Operator &op, Values arguments) {

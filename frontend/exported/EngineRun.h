@@ -47,6 +47,8 @@ private:
   const llvm::StringSet<> &readIn(const exported::Graph &graph);
   /// The result against what the archive says of it; fails where it contradicts that.
   Val checked(const exported::Argument &output, Val result);
+  /// Whether what the archive says of the node's results is to be believed.
+  bool isDescribed(const exported::Node &node);
 
   Engine &engine_;
   ModuleCalls *calls_;
@@ -55,6 +57,8 @@ private:
   const exported::Graph *top_ = nullptr;
   const Site *site_ = nullptr; ///< of the node that is being run
   bool isAutocast_ = false;
+  /// Results that come from what the archive describes wrongly.
+  llvm::StringSet<> misdescribed_;
 };
 
 } // namespace plait::frontend

@@ -389,7 +389,8 @@ private:
     if (name == "while_loop")
       return whileLoop(node);
     if (name == "scan")
-      return scan(node, operandsAt(node, 1), operandsAt(node, 2), operandsFrom(node, 3));
+      return scan(node, operandsAt(node, 1), operandsAt(node, 2),
+                  operandsFrom(node, 3 + directionsOfScan(node)));
     if (name == "map_impl")
       return scan(node, {}, operandsAt(node, 1), operandsFrom(node, 2));
     if (name == "wrap_with_set_grad_enabled")
@@ -409,6 +410,18 @@ private:
     }
     unsupported(name.str());
     return {};
+  }
+
+  /// How many arguments behind the sequences say the way through them: the axis and whether it is
+  /// gone backwards, in programs of torch 2.5 and 2.6; later ones go forwards along the first.
+  static size_t directionsOfScan(const exported::Node &node) {
+    if (node.inputs.size() < 5 || node.inputs[3].value.kind != Kind::Int)
+      return 0;
+    if (node.inputs[3].value.integer != 0 || node.inputs[4].value.integer != 0)
+      throw Refusal(
+          "it goes backwards, or along another axis than the first, as PyTorch before 2.7 "
+          "writes it; export the model with a later release");
+    return 2;
   }
 
   Values conditional(const exported::Node &node) {

@@ -109,6 +109,17 @@ TEST_F(ExportArchiveTest, Program) {
   EXPECT_EQ(read.graph.tensors.lookup("x").sizes[0].expression, "s0");
 }
 
+TEST_F(ExportArchiveTest, NumbersAsPythonPrintsThem) {
+  std::string bare = with(program, "\"-Infinity\"", "-Infinity");
+  bare = with(bare, "\"stack\"", "\"NaN, \\\"Infinity\"");
+  auto data = readFile(raw(bare));
+  ASSERT_TRUE(bool(data)) << llvm::toString(data.takeError());
+  const exported::Node &node = data->program.graph.nodes.at(0);
+  EXPECT_EQ(node.inputs[1].value.number, -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(node.moduleStack, "NaN, \"Infinity");
+  EXPECT_THAT(problem(raw(with(program, "\"-Infinity\"", "-Inf"))), HasSubstr("malformed"));
+}
+
 TEST_F(ExportArchiveTest, WeightsStayInTheFile) {
   auto data = readFile(raw());
   ASSERT_TRUE(bool(data)) << llvm::toString(data.takeError());

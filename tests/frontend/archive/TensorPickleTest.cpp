@@ -81,6 +81,30 @@ TEST(TensorPickle, Signs) {
   EXPECT_THAT(toString(negated("N", "Float").takeError()), HasSubstr("no metadata"));
 }
 
+TEST(TensorPickle, WhatIsNoPlainTensorMayBeNamed) {
+  std::string conjugate = "}" + textOp("conj") + "\x88s";
+  std::string pickle = dictOp(textOp("plain") + tensorOp(0, {1}, {1}) + textOp("turns") +
+                              tensorOp(2, {2, 3}, {3, 1}, "ComplexDouble") + textOp("back") +
+                              tensorOp(0, {1}, {1}, "ComplexFloat", conjugate) + textOp("small") +
+                              tensorOp(0, {1}, {1}, "Float8_e5m2"));
+  EXPECT_THAT(pickleProblem(pickle), HasSubstr("'turns' is of type ComplexDouble"));
+  auto read = readTensorPickle(pickle, OtherTensors::Name);
+  ASSERT_TRUE(bool(read)) << toString(read.takeError());
+  ASSERT_EQ(read->size(), 4u);
+  EXPECT_EQ((*read)[0].problem, "");
+  EXPECT_FALSE((*read)[0].isComplex);
+  const PickledTensor &turns = (*read)[1];
+  EXPECT_EQ(turns.problem, "");
+  EXPECT_TRUE(turns.isComplex);
+  EXPECT_EQ(turns.dtype, mil::DType::F64);
+  EXPECT_EQ(turns.storageBytes, 256u);
+  EXPECT_THAT((*read)[2].problem, HasSubstr("'back' is the conjugate view"));
+  EXPECT_THAT((*read)[3].problem, HasSubstr("'small' is of type Float8_e5m2"));
+  auto beyond = readTensorPickle(dictOp(textOp("a") + tensorOp(16, {1}, {1}, "ComplexFloat")),
+                                 OtherTensors::Name);
+  EXPECT_THAT(toString(beyond.takeError()), HasSubstr("reaches out of its storage"));
+}
+
 TEST(TensorPickle, NamesAreTextsUntilSomethingCallsThem) {
   std::string whole = textOp("a") + tensorOp(0, {1}, {1});
   EXPECT_EQ(pickleProblem(dictOp("cos\nsystem\n0" + whole)), "");
