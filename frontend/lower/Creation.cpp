@@ -274,12 +274,14 @@ void lowerMultinomial(Call &c) {
     return c.refuse("Core ML draws with replacement only; pass replacement=True or draw one "
                     "sample");
   Expr total = reduce(OpKind::reduce_sum, Expr(c, weights), weights.rank() - 1, true);
-  c.result(c.emit(OpKind::random_categorical,
-                  {{random_categorical::x, (Expr(c, weights) / total).value()},
-                   {random_categorical::mode, "probs"},
-                   {random_categorical::size, samples},
-                   {random_categorical::seed, -1}}),
-           at::kLong);
+  // The class is a number of the weights' type.
+  Tensor drawn{c.emit(OpKind::random_categorical,
+                      {{random_categorical::x, (Expr(c, weights) / total).value()},
+                       {random_categorical::mode, "probs"},
+                       {random_categorical::size, samples},
+                       {random_categorical::seed, -1}}),
+               at::kFloat};
+  c.result(c.cast(drawn, at::kLong));
 }
 /// An identity matrix that memory need not hold: lowered, it is a lazy constant. PEFT's DoRA makes
 /// one of each layer's width.

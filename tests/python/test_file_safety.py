@@ -138,7 +138,7 @@ def test_verify_keeps_the_merged_base_in_memory(made, tmp_path):
     command = ["verify", tmp_path / "p.mlpackage", "--function", "a", "--against", made / "base.pt", "--adapter", made / "lora"]
     succeed(*command, env=environment)
     failed = plait(*command, "--atol", "0", "--rtol", "0", "--bisect", env=environment)
-    assert failed.returncode == 1 and "leaves the model" in failed.stdout, failed.stdout + failed.stderr
+    assert failed.returncode == 1 and "every value of the model is reached" in failed.stdout, failed.stdout + failed.stderr
 
 
 # ---- Changes from outside, at a step of the command --------------------------------------------
