@@ -17,11 +17,9 @@
 //   a fill that is added to a tensor of its shape, or multiplies it: a scalar
 //
 // What is computed from an operation that was left may be folded again: the norm of W + A @ B is
-// small. A product of matrices that is small itself, and of which only a larger product of weights
-// is made, is computed: kron(W1, A @ B) is left with two factors. In a function whose adapters are
-// merged, the weight of a layer is computed although it is larger, if its result is added to that
-// of a layer of the same input: fold-lora adds it to that weight. Without an evaluator only
-// transforms are folded.
+// small. In a function whose adapters are merged, the weight of a layer is computed although it is
+// larger, if its result is added to that of a layer of the same input: fold-lora adds it to that
+// weight. Without an evaluator only transforms are folded.
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -340,7 +338,7 @@ private:
     // Too large to store, though perhaps not what is computed from it.
     auto mayStore = [&](auto pair) {
       return sources.admit(std::get<1>(pair)) || mustBeConstant(std::get<0>(pair).get()) ||
-             isFoldedWeight(op) || isSmallFactor(op, std::get<1>(pair));
+             isFoldedWeight(op);
     };
     if (!llvm::all_of(llvm::zip(op.results(), results), mayStore)) {
       for (auto [value, result] : llvm::zip(op.results(), results))
@@ -386,34 +384,6 @@ private:
         return true;
     }
     return false;
-  }
-
-  /// A small product of matrices that, scaled and reshaped at most, is multiplied by constants into
-  /// something larger, and used for nothing else.
-  bool isSmallFactor(const Op &op, const TensorData &result) const {
-    if ((!op.is(OpKind::matmul) && !op.is(OpKind::linear)) || result.byteSize() > kSmallBytes)
-      return false;
-    llvm::SmallVector<const Value *, 4> same{op.result()}; // with as many elements
-    for (unsigned i = 0; i < same.size() && i < kMostSteps; ++i) {
-      if (!same[i]->hasUses())
-        return false;
-      for (const Operand &use : same[i]->uses()) {
-        const Op &user = *use.owner();
-        bool isProduct = user.is(OpKind::mul);
-        if (!isProduct && !isReshaped(user) && !user.is(OpKind::transpose))
-          return false;
-        if (isProduct) {
-          const Value *other = user[user[mul::x] == same[i] ? mul::y : mul::x];
-          if (!isCompileTime(other) && !find(other))
-            return false;
-          auto shape = constShape(user.result()->type.shape());
-          if (!shape || numElements(llvm::ArrayRef<int64_t>(*shape)) > result.numElements())
-            continue;
-        }
-        same.push_back(user.result());
-      }
-    }
-    return true;
   }
 
   /// Result `index`, not computed yet.

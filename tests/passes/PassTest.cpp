@@ -304,37 +304,6 @@ bool foldsProducts(int64_t size, int64_t rank, bool two) {
   return changed;
 }
 
-/// Whether B A is computed in kron(W, B A), whose factor is a matrix of `size` by `size`.
-bool foldsFactorOfKron(int64_t size, bool isUsedElsewhere) {
-  ConstantProgram p(size);
-  Value *b = p.builder.constant(numbers({size, 2}, 0));
-  Value *a = p.builder.constant(numbers({2, size}, 1));
-  Value *product = p.builder.emit(OpKind::matmul, {{matmul::x, b}, {matmul::y, a}});
-  std::vector<int64_t> apart{1, size, 1, size};
-  Value *spread = p.builder.emit(OpKind::reshape, {{reshape::x, product}, {reshape::shape, apart}});
-  Value *w = p.builder.constant(numbers({3, 1, 3, 1}, 2));
-  Value *kron = p.builder.emit(OpKind::mul, {{mul::x, w}, {mul::y, spread}});
-  if (isUsedElsewhere)
-    kron = p.builder.emit(OpKind::mul, {{mul::x, p.x}, {mul::y, product}});
-  p.finish(kron);
-  SmallEvaluator evaluator;
-  PassContext context{&evaluator, {}, {}};
-  bool changed = foldConstants(p.program, context);
-  EXPECT_FALSE(foldConstants(p.program, context));
-  size_t products = llvm::count_if(p.builder.function().body(),
-                                   [](const Op &op) { return op.is(OpKind::matmul); });
-  EXPECT_EQ(products, changed ? 0u : 1u);
-  EXPECT_FALSE(constTensor(p.last()[mul::y]))
-      << "the Kronecker product holds more than its factors";
-  return changed;
-}
-
-TEST(FoldConstants, ASmallFactorOfAKroneckerProductIsComputed) {
-  EXPECT_TRUE(foldsFactorOfKron(16, false));
-  EXPECT_FALSE(foldsFactorOfKron(160, false)) << "100 KiB";
-  EXPECT_FALSE(foldsFactorOfKron(16, true)) << "a weight of its own";
-}
-
 TEST(FoldConstants, SmallWeightsDoNotGrowEither) {
   EXPECT_FALSE(foldsProducts(16, 7, false));
   EXPECT_TRUE(foldsProducts(16, 8, false)) << "as large as its factors";

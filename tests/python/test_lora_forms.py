@@ -181,13 +181,13 @@ FORMS = {
     "vera": (lambda: adapted(Linears, other_kind(peft.VeraConfig, r=R)), ROWS, *PLAIN),
     "adalora": (lambda: adapted(Linears, other_kind(peft.AdaLoraConfig, init_r=R, target_r=2, total_step=10)), ROWS, *PLAIN),
     # The difference of the weights is multiplied out when the function runs.
-    # A factor of it that is a small product of two is not.
+    # A factor that is a product of two is multiplied out by the program.
     "lokr": (lambda: adapted(Linears, other_kind(peft.LoKrConfig, r=2)), ROWS,
-             {"linear": 4, "mul": 4, "add": 2}, {"linear": 2}),
+             {"linear": 6, "mul": 4, "add": 2}, {"linear": 2}),
     "lokr_wide": (lambda: adapted(Wide, other_kind(peft.LoKrConfig, r=2)), WIDE,
-                  {"linear": 4, "mul": 4, "add": 2}, {"linear": 2}),
+                  {"linear": 6, "mul": 4, "add": 2}, {"linear": 2}),
     "lokr_conv2d": (lambda: adapted(Images, other_kind(peft.LoKrConfig, r=2, use_effective_conv2d=True)), PIXELS,
-                    {"conv": 4, "mul": 4, "add": 2}, {"conv": 2}),
+                    {"conv": 4, "linear": 1, "mul": 4, "add": 2}, {"conv": 2}),
     "dora_half_base": (lambda: adapted(Linears().half(), lora(use_dora=True)), ROWS.half(), *PLAIN),
 }
 
