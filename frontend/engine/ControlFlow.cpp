@@ -25,7 +25,8 @@ public:
     std::unique_ptr<Region> regions[2];
     for (unsigned i = 0; i < 2; ++i) {
       auto region = std::make_unique<Region>(engine_, *op_->addBlock());
-      for (const Val &output : branches[i]->lower({}))
+      leaving_[i] = branches[i]->lower({});
+      for (const Val &output : leaving_[i])
         outputs[i].push_back(region->freeze(output));
       region->close();
       regions[i] = std::move(region);
@@ -55,7 +56,7 @@ public:
     Engine::Results results;
     for (const auto &value : merged)
       results.push_back(value());
-    noteAliases(outputs, results);
+    noteAliases(results);
     return results;
   }
 
@@ -67,14 +68,18 @@ private:
     return mil::Type::tensor(x.dtype(), shape);
   }
 
-  /// Results that are one tensor after one of the branches, and are two values.
-  void noteAliases(const std::vector<Val> (&outputs)[2], const Engine::Results &results) {
-    for (const std::vector<Val> &after : outputs) {
+  /// Results that are one tensor after one of the branches, and are two values; and those that are
+  /// an outer tensor after one of them, even where the branch wrote to it.
+  void noteAliases(const Engine::Results &results) {
+    for (auto [after, region] : {std::pair(&leaving_[0], a_), {&leaving_[1], b_}}) {
       llvm::DenseMap<const Cell *, size_t> seen;
-      for (auto [i, val] : llvm::enumerate(after))
-        if (auto tensor = val.tensor())
+      for (auto [i, val] : llvm::enumerate(*after))
+        if (auto tensor = val.tensor()) {
           if (auto [first, isNew] = seen.try_emplace(tensor->cell.get(), i); !isNew)
             engine_.mayAlias(results[first->second], results[i]);
+          if (!region->isLocal(*tensor->cell))
+            engine_.mayAlias(results[i], val);
+        }
     }
   }
 
@@ -350,6 +355,7 @@ private:
   Engine &engine_;
   mil::Op *op_ = nullptr;
   Region *a_ = nullptr, *b_ = nullptr;
+  std::vector<Val> leaving_[2]; ///< what the branches give, before they are rolled back
   llvm::SmallVector<mil::Value *, 4> aOutputs_, bOutputs_;
   unsigned results_ = 0;
 };

@@ -68,6 +68,12 @@ TEST(If, ResultsThatMayBeOneTensor) {
                               "  else:\n    a = x + 1\n    b = x + 2\n  b += 1\n  return a, b\n"),
                       {randn({3, 4})}),
               testing::HasSubstr("share memory"));
+  // An outer tensor that the branch wrote to.
+  std::string written = "  t = x * 2\n  if bool(x.sum() > 0):\n    y = t.clone()\n"
+                        "  else:\n    t[1:] = -1.0\n    y = t\n";
+  checkBoth(forward(written + "  return t, y\n"));
+  EXPECT_THAT(refusal(forward(written + "  y += 1\n  return t, y\n"), {randn({3, 4})}),
+              testing::HasSubstr("share memory"));
   EXPECT_THAT(refusal(forward("  l = [1, 2]\n  m = l\n  if bool(x.sum() > 0):\n    m = [3, 4]\n"
                               "  m.append(5)\n  return x * len(l)\n"),
                       {randn({3, 4})}),
