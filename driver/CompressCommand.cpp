@@ -138,9 +138,10 @@ Expected<int> run(const Arguments &arguments) {
   return 0;
 }
 
-constexpr const char *usage[] = {"PKG.mlpackage -o OUT.mlpackage --compress [PATTERN=]SCHEME ...",
-                                 "PKG.mlpackage -o OUT.mlpackage --size-budget BYTES|--min-snr DB "
-                                 "--inputs FOLDER [--compress PATTERN=SCHEME ...]"};
+constexpr const char *usage[] = {
+    "PKG.mlpackage -o OUT.mlpackage --compress [PATTERN=]SCHEME ...",
+    "PKG.mlpackage -o OUT.mlpackage --size-budget BYTES --inputs FOLDER",
+    "PKG.mlpackage -o OUT.mlpackage --min-snr DB --inputs FOLDER"};
 
 } // namespace
 

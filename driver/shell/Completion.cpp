@@ -184,7 +184,7 @@ private:
     } else if (isPackageName(what)) {
       files(word, [](StringRef name, bool) { return isPackageName(name); });
     } else if (what == "FOLDER") {
-      files(word, [](StringRef, bool isFolder) { return isFolder; });
+      files(word, [](StringRef name, bool isFolder) { return isFolder && !isPackageName(name); });
     } else if (what == "DIR") {
       if (size_t plus = word.rfind('+'); plus != StringRef::npos)
         start(word.take_front(plus + 1), word);

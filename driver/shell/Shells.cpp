@@ -161,11 +161,9 @@ const Command completionCommand = {
     "  bash   source <(plait completion bash)\n"
     "  zsh    source <(plait completion zsh)\n"
     "  fish   plait completion fish | source\n"
-    "For all later ones this line goes into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish; "
-    "cmake "
-    "--install\nputs the scripts where shells look for them. Packages are read too: their "
-    "functions, "
-    "inputs and values.\n`candidates` is what the scripts ask at each tab.\n",
+    "For all later ones this line goes into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish;\n"
+    "cmake --install puts the scripts where shells look for them. Packages are read too: their\n"
+    "functions, inputs and values. `candidates` is what the scripts ask at each tab.\n",
     {},
     runCompletion};
 

@@ -166,7 +166,7 @@ TEST(Extract, Refusals) {
             "'q' is no value of the program; name a value that an operation computes");
   EXPECT_EQ(cut(branch, {"weight"}),
             "'weight' is a constant; name a value that an operation computes");
-  EXPECT_EQ(cut(branch, {"y", 0, "other"}), "there is no function 'other'");
+  EXPECT_EQ(cut(branch, {"y", 0, "other"}), "there is no function 'other'; there are main");
   std::string two = branch;
   size_t begin = two.find("    func"), end = two.rfind('}');
   std::string second = two.substr(begin, end - begin);
