@@ -445,7 +445,7 @@ std::vector<StoredForm> storedForms(const mil::ModuleTree &model) {
       StringRef rest = name;
       if (!rest.consume_front(kPrefix) || !rest.contains('/'))
         continue;
-      auto [parameter, key] = rest.rsplit('/');
+      StringRef parameter = rest.rsplit('/').first, key = rest.rsplit('/').second;
       const TensorData *value = module.find(parameter);
       if (!value)
         continue;
@@ -457,8 +457,8 @@ std::vector<StoredForm> storedForms(const mil::ModuleTree &model) {
         forms.back().value = *value;
       }
       StoredForm &form = forms[it->second];
-      auto integers = [&]() -> llvm::SmallVector<int64_t, 8> {
-        auto values = tensor.intValues();
+      auto integers = [&, &stored = tensor]() -> llvm::SmallVector<int64_t, 8> {
+        auto values = stored.intValues();
         if (values)
           return *values;
         form.unread = fmt::format("{0}: {1}", key, toString(values.takeError()));
