@@ -199,8 +199,13 @@ template <bool Root, bool WithMean> void lowerVariance(Call &c) {
   Expr e(c, x);
   Moments m = moments(e, axes);
   Expr variance = m.variance;
-  if (correction != 0) {
-    Dim count = sizeOfAxes(x.shape(), axes);
+  Dim count = sizeOfAxes(x.shape(), axes);
+  bool isNorm = Root && count.isConst() && double(count.value()) > correction;
+  if (isNorm) // of small parts, so that neither the squares nor their sum exceed what is asked for
+    variance =
+        reduce(OpKind::reduce_l2_norm,
+               (e - m.mean) * (1 / std::sqrt(double(count.value()) - correction)), axes, true);
+  else if (correction != 0) {
     if (auto n = count.tryValue())
       variance = variance * (double(*n) / std::max(double(*n) - correction, 0.0));
     else {
@@ -208,7 +213,7 @@ template <bool Root, bool WithMean> void lowerVariance(Call &c) {
       variance = variance * (elements / maximum(elements - correction, 0.0));
     }
   }
-  if (Root)
+  if (Root && !isNorm)
     variance = squareRoot(variance);
   auto finish = [&](Expr v) { return keep ? v : squeeze(v, axes); };
   c.result(finish(variance), x.dtype);
