@@ -343,7 +343,8 @@ private:
     return "";
   }
 
-  /// A trace in memory knows what its tensors hold.
+  /// A trace in memory knows what its tensors held. Only what is said of an input's type is held
+  /// against that: a counter may be traced with an integer and be given floats.
   Error checkTraced(size_t argument, const ArgumentPlan &plan) const {
     auto inputs = torch::jit::toGraphFunction(function_).graph()->inputs();
     if (!checksTypes_ || plan.kind != Kind::Tensor || argument + 1 >= inputs.size())
@@ -352,7 +353,7 @@ private:
     if (!type || !type->scalarType() || !at::isIntegralType(*type->scalarType(), true))
       return Error::success();
     const InputSpec &spec = declared_[plan.inputs[0]];
-    if (spec.dtype && !mil::isFloat(*spec.dtype))
+    if (!spec.dtype || !mil::isFloat(*spec.dtype))
       return Error::success();
     return makeError("{0} takes {1} as '{2}', and a floating-point input is declared; say --input "
                      "'{2}={3}[…]'",
