@@ -406,13 +406,9 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
     return error;
   // The output may be the package itself: what another process did to it between reading and
   // writing would be lost.
-  std::optional<FolderLock> lock;
-  if (llvm::sys::fs::exists(options.output)) {
-    auto taken = FolderLock::take(options.output);
-    if (!taken)
-      return taken.takeError();
-    lock.emplace(std::move(*taken));
-  }
+  auto lock = FolderLock::takeIfThere(options.output);
+  if (!lock)
+    return lock.takeError();
   auto package = readPackage(options.package);
   if (!package)
     return package.takeError();
@@ -455,7 +451,7 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
   write.threads = options.threads;
   write.evaluator = &evaluator;
   write.debugInfo = hasDebugInfo(program);
-  write.lock = lock ? &*lock : nullptr;
+  write.lock = *lock ? &**lock : nullptr;
   WriteReport written;
   BudgetGuard guard(sideFile, options.goal.sizeBudget, written);
   write.companion = &guard;

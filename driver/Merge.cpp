@@ -76,13 +76,9 @@ Expected<CompileReport> merge(const MergeOptions &options) {
     return error;
   // The output may be one of the sources: what another process did to it between reading and
   // writing would be lost.
-  std::optional<FolderLock> lock;
-  if (llvm::sys::fs::exists(options.output)) {
-    auto taken = FolderLock::take(options.output);
-    if (!taken)
-      return taken.takeError();
-    lock.emplace(std::move(*taken));
-  }
+  auto lock = FolderLock::takeIfThere(options.output);
+  if (!lock)
+    return lock.takeError();
   mil::Program program;
   AdapterMap adapterMap;
   for (const MergeSource &source : options.sources)
@@ -118,7 +114,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   };
   SideFile sideFile(options.output, std::move(adapterMap), SideFile::Former::Dropped, {},
                     options.warn);
-  write.lock = lock ? &*lock : nullptr;
+  write.lock = *lock ? &**lock : nullptr;
   write.companion = &sideFile;
   WriteReport written;
   if (Error error = writePackage(program, options.output, write, &written))

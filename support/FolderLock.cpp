@@ -1,6 +1,8 @@
 // A lock on the open folder itself.
 #include "support/FolderLock.h"
 
+#include "llvm/Support/FileSystem.h"
+
 namespace plait {
 
 Expected<FolderLock> FolderLock::take(llvm::StringRef folder) {
@@ -18,6 +20,15 @@ Expected<FolderLock> FolderLock::take(llvm::StringRef folder) {
   if (Error error = lock.check())
     return error;
   return lock;
+}
+
+Expected<std::optional<FolderLock>> FolderLock::takeIfThere(llvm::StringRef folder) {
+  if (!llvm::sys::fs::exists(folder))
+    return std::nullopt;
+  auto lock = take(folder);
+  if (!lock)
+    return lock.takeError();
+  return std::move(*lock);
 }
 
 Error FolderLock::check() const { return lock.isAt(folder) ? Error::success() : isTaken(); }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "support/FileLock.h"
+
+#include <optional>
 #include <string>
 
 namespace plait {
@@ -11,6 +13,8 @@ class FolderLock {
 public:
   /// Fails where another process holds it.
   static Expected<FolderLock> take(llvm::StringRef folder);
+  /// The same where there is such a folder; nothing where there is none.
+  static Expected<std::optional<FolderLock>> takeIfThere(llvm::StringRef folder);
   /// Fails where another folder has taken the place of the one that is held.
   Error check() const;
 

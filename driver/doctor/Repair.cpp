@@ -54,13 +54,9 @@ Expected<Diagnosis> repair(const RepairOptions &options) {
     return error;
   // The output may be the package itself: what another process did to it between reading and
   // writing would be lost.
-  std::optional<FolderLock> lock;
-  if (llvm::sys::fs::exists(options.output)) {
-    auto taken = FolderLock::take(options.output);
-    if (!taken)
-      return taken.takeError();
-    lock.emplace(std::move(*taken));
-  }
+  auto lock = FolderLock::takeIfThere(options.output);
+  if (!lock)
+    return lock.takeError();
   auto package = readPackage(options.package);
   if (!package)
     return package.takeError();
@@ -86,7 +82,7 @@ Expected<Diagnosis> repair(const RepairOptions &options) {
   write.threads = options.threads;
   write.evaluator = &evaluator;
   write.debugInfo = hasDebugInfo(program);
-  write.lock = lock ? &*lock : nullptr;
+  write.lock = *lock ? &**lock : nullptr;
   write.companion = &sideFile;
   if (Error error = writePackage(program, options.output, write))
     return error;
