@@ -2,6 +2,7 @@
 #include "frontend/FunctionChecker.h"
 
 #include "frontend/archive/ExportArchive.h"
+#include "frontend/exported/ExportedInterface.h"
 #include "frontend/script/ScriptFunction.h"
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "support/Failure.h"
@@ -11,7 +12,8 @@ namespace plait::frontend {
 
 struct FunctionChecker::State {
   std::string path;
-  std::optional<LoadedModule> loaded;
+  std::optional<LoadedModule> loaded;            ///< where it is TorchScript
+  std::shared_ptr<const ExportedModel> exported; ///< where it is an archive of torch.export
 };
 
 FunctionChecker::FunctionChecker() : state_(std::make_unique<State>()) {}
@@ -44,17 +46,24 @@ Error FunctionChecker::check(const ModelFunction &declared) {
         return ofModel(std::move(error), FailureKind::Input);
       return ofModel(checkSignature(*declared.module, declared), FailureKind::Option);
     }
-    // What an archive's program takes is found out when it is read to be lowered.
-    if (ExportArchive::isOne(splitModelPath(declared.model).file))
-      return Error::success();
-    if (!state_->loaded || state_->path != declared.model) {
-      state_->loaded.reset();
-      auto loaded = loadTorchScript(declared.model);
-      if (!loaded)
-        return classify(loaded.takeError(), FailureKind::File);
+    if (state_->path != declared.model) {
+      *state_ = State();
+      if (ExportArchive::isOne(splitModelPath(declared.model).file)) {
+        auto loaded = ExportedModel::load(declared.model);
+        if (!loaded)
+          return classify(loaded.takeError(), FailureKind::File);
+        state_->exported = std::move(*loaded);
+      } else {
+        auto loaded = loadTorchScript(declared.model);
+        if (!loaded)
+          return classify(loaded.takeError(), FailureKind::File);
+        state_->loaded.emplace(std::move(*loaded));
+      }
       state_->path = declared.model;
-      state_->loaded.emplace(std::move(*loaded));
     }
+    if (state_->exported)
+      return ofModel(completedInterface(*state_->exported, declared).takeError(),
+                     FailureKind::Option);
     return ofModel(checkSignature(state_->loaded->module, declared), FailureKind::Option);
   } catch (const c10::Error &error) {
     return ofModel(makeError("{0}", torchMessage(error.what_without_backtrace())),

@@ -45,9 +45,15 @@ template <typename Move> at::Tensor moved(const at::Tensor &tensor, uint64_t see
   return to;
 }
 
-/// By a unit of fp16. What four bits behind the leading one hold is taken as exact: 1, 0.5, -3.
+/// By a unit of fp16. What four bits behind the leading one hold is taken as exact: 1, 0.5, -3. The
+/// smallest number of all may stand for any that is smaller, such as an epsilon of 1e-12 (ToHalf):
+/// it nearly vanishes.
 float movedWeight(float x, float sign) {
-  bool exact = (std::bit_cast<uint32_t>(x) & 0x0007FFFFu) == 0;
+  constexpr float kSmallest = 0x1p-24f, kSmallestNormal = 0x1p-14f;
+  if (std::abs(x) == kSmallest)
+    return x * 0x1p-20f;
+  bool isNormal = std::abs(x) >= kSmallestNormal || x == 0;
+  bool exact = isNormal && (std::bit_cast<uint32_t>(x) & 0x0007FFFFu) == 0;
   return exact ? x : x + sign * 2 * halfUnit(x);
 }
 

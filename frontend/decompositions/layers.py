@@ -241,6 +241,35 @@ def slow_conv_transpose3d(self, x: Tensor, weight: Tensor, kernel_size: List[int
     return torch.conv_transpose3d(x, weight, bias, stride, padding, output_padding, 1, dilation)
 
 
+# Which of n positions belong to each group, [groups, n]: group g has those from offsets[g - 1] to offsets[g].
+def positions_of_groups(self, offsets: Tensor, n: int) -> Tensor:
+    ends = offsets.unsqueeze(1)
+    begins = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]], 0)
+    positions = torch.arange(n).unsqueeze(0)
+    return torch.logical_and(positions >= begins, positions < ends)
+
+
+# aten::_grouped_mm
+# A product for each group, where run-time offsets say where the groups of an axis end: of the rows of x (the experts of a mixture), of
+# the axis that is summed over, or of the columns of the result. Sizes must not depend on numbers, so that every group takes all positions,
+# and those of other groups are zero. What is behind the last offset is zero, where PyTorch leaves it as it was in memory.
+def grouped_mm(self, x: Tensor, y: Tensor, offsets: Optional[Tensor], bias: Optional[Tensor], out_dtype: Optional[int]) -> Tensor:
+    if bias is not None:
+        raise AssertionError("a bias, which PyTorch takes no more than this; add it to the result")
+    if offsets is None:
+        return torch.matmul(x, y)
+    if x.dim() == 2 and y.dim() == 3:
+        own = self.positions_of_groups(offsets, x.size(0)).unsqueeze(2)
+        return torch.matmul(torch.where(own, x.unsqueeze(0), 0.0), y).sum(0)
+    if x.dim() == 2 and y.dim() == 2:
+        own = self.positions_of_groups(offsets, x.size(1)).unsqueeze(1)
+        return torch.matmul(torch.where(own, x.unsqueeze(0), 0.0), y)
+    if x.dim() == 3 and y.dim() == 2:
+        own = self.positions_of_groups(offsets, y.size(1)).unsqueeze(1)
+        return torch.where(own, torch.matmul(x, y), 0.0).sum(0)
+    raise AssertionError("offsets with two operands of rank 3, whose groups are their first axis; leave them out")
+
+
 # aten::_trilinear
 def trilinear(self, a: Tensor, b: Tensor, c: Tensor, expand1: List[int], expand2: List[int], expand3: List[int], sumdim: List[int],
               unroll_dim: int) -> Tensor:

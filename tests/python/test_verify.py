@@ -228,6 +228,31 @@ def test_rounding_is_spoken_of_and_named(tmp_path):
     assert result.returncode == 0 and "rounding to fp16" not in result.stdout, result.stdout
 
 
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-7])
+def test_an_epsilon_that_half_cannot_hold_is_rounding(tmp_path, epsilon):
+    """Rows of small variance, as in a vision transformer's first layers: 6e-8 in place of 1e-12 is seen."""
+    torch.manual_seed(0)
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.norm, self.last = nn.Linear(8, 8), nn.LayerNorm(8, eps=epsilon), nn.Linear(8, 8)
+            with torch.no_grad():
+                self.scale.weight.mul_(0.02), self.scale.bias.mul_(0.02)
+
+        def forward(self, x):
+            return self.last(self.norm(self.scale(x)))
+
+    package, model = compiled(tmp_path, Small())
+    result = verify(package, model)
+    assert result.returncode == 0, result.stdout
+    weights = torch.jit.load(str(model))
+    with torch.no_grad():
+        weights.norm.weight.mul_(1.02)
+    weights.save(str(model))
+    assert verify(package, model).returncode == 1, "two per cent of a weight are more"
+
+
 def test_a_tolerance_overrides_what_rounding_explains(tmp_path):
     torch.manual_seed(0)
     net = Net(Double())

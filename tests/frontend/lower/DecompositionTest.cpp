@@ -52,6 +52,22 @@ TEST(Losses, OfValues) {
   }
 }
 
+TEST(Products, OfGroups) {
+  // Groups of eight elements, as LibTorch wants them; the second one is empty.
+  at::Tensor offsets = ints({8, 8, 24});
+  check("torch._grouped_mm(x, y, z.int())", {randn({24, 16}), randn({3, 16, 32}), offsets});
+  check("torch._grouped_mm(x, y.transpose(1, 2), z.int())",
+        {randn({24, 16}), randn({3, 32, 16}), offsets});
+  check("torch._grouped_mm(x, y, z.int())", {randn({8, 24}), randn({24, 16}), offsets});
+  check("torch._grouped_mm(x, y, z.int())", {randn({3, 8, 16}), randn({16, 24}), offsets});
+  check("torch._grouped_mm(x, y)", {randn({3, 8, 16}), randn({3, 16, 32})});
+  checkDynamic("torch._grouped_mm(x, y, z.int())", {randn({24, 16}), randn({3, 16, 32}), offsets},
+               {0});
+  EXPECT_THAT(
+      refusal("torch._grouped_mm(x, y, z.int())", {randn({3, 8, 16}), randn({3, 16, 32}), offsets}),
+      HasSubstr("whose groups are their first axis"));
+}
+
 TEST(Statistics, Quantiles) {
   at::Tensor x = randn({3, 5, 4}), missing = x.clone();
   missing[1][2] = NAN;
