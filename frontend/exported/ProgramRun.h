@@ -207,6 +207,8 @@ private:
     if (llvm::StringRef name = higherOrderName(node.target); !name.empty())
       return higherOrder(node, name);
     if (llvm::StringRef(node.target).starts_with("torch.ops.")) {
+      if (auto twin = inWordsOfAten(node))
+        return runNode(*twin);
       auto op = operatorOfTarget(node.target);
       if (!op)
         unsupported(targetName(node.target));

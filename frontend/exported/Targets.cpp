@@ -47,6 +47,33 @@ Operator scalarTwin(const c10::FunctionSchema &schema, StringRef argument) {
   return twin;
 }
 
+std::optional<exported::Node> inWordsOfAten(const exported::Node &node) {
+  struct Twin {
+    const char *theirs, *own;
+    std::vector<std::pair<const char *, const char *>> arguments; ///< their name, ATen's
+  };
+  static const Twin twins[] = {
+      // transformers, integrations/moe.py: for weights whose type the kernels of a device lack.
+      {"torch.ops.transformers.grouped_mm_fallback.default",
+       "torch.ops.aten._grouped_mm.default",
+       {{"input", "self"}, {"weight", "mat2"}, {"offs", "offs"}}},
+  };
+  for (const Twin &twin : twins) {
+    if (node.target != twin.theirs)
+      continue;
+    exported::Node own = node;
+    own.target = twin.own;
+    for (exported::NamedArgument &input : own.inputs)
+      for (auto [name, replacement] : twin.arguments)
+        if (input.name == name) {
+          input.name = replacement;
+          break;
+        }
+    return own;
+  }
+  return std::nullopt;
+}
+
 StringRef higherOrderName(StringRef target) {
   return target.consume_front("torch.ops.higher_order.") ? target : StringRef();
 }

@@ -1,7 +1,7 @@
 // What the targets of nodes are in LibTorch.
 #pragma once
 
-#include "llvm/ADT/StringRef.h"
+#include "frontend/archive/ExportSchema.h"
 
 #include <torch/csrc/jit/runtime/operator.h>
 
@@ -17,6 +17,10 @@ std::shared_ptr<torch::jit::Operator> operatorNamed(llvm::StringRef name, llvm::
 /// there is none.
 std::shared_ptr<torch::jit::Operator> scalarTwin(const c10::FunctionSchema &schema,
                                                  llvm::StringRef argument);
+
+/// The node in ATen's words, where a library registers an operator of its own that ATen has too:
+/// transformers::grouped_mm_fallback is aten::_grouped_mm.
+std::optional<exported::Node> inWordsOfAten(const exported::Node &node);
 
 /// "cond" of "torch.ops.higher_order.cond"; "" of what is no higher-order operator.
 llvm::StringRef higherOrderName(llvm::StringRef target);

@@ -36,8 +36,7 @@ protected:
                                            int run) {
     std::map<std::string, at::Tensor> arrays;
     for (const ValueInfo &input : function.inputs)
-      arrays[input.name] =
-          array(model, run, "input_" + std::to_string(arrays.size()));
+      arrays[input.name] = array(model, run, "input_" + std::to_string(arrays.size()));
     return arrays;
   }
 

@@ -180,6 +180,35 @@ class Counter(nn.Module):
         return x * self.count
 
 
+def test_operators_of_libraries_that_aten_has(tmp_path):
+    """transformers multiplies the experts of a mixture by an operator of its own, which is ATen's under another name."""
+    library = torch.library.Library("transformers", "FRAGMENT")
+    library.define("grouped_mm_fallback(Tensor input, Tensor weight, Tensor offs) -> Tensor")
+
+    def grouped(x, weight, ends):
+        rows, result, begin = torch.arange(x.shape[0]), torch.zeros(x.shape[0], weight.shape[2]), 0
+        for expert, end in enumerate(ends.tolist()):
+            own = (rows >= begin) & (rows < end)
+            result, begin = torch.where(own[:, None], x @ weight[expert], result), end
+        return result
+
+    library.impl("grouped_mm_fallback", grouped, "CPU")
+    library.impl("grouped_mm_fallback", lambda x, weight, ends: x.new_empty(x.shape[0], weight.shape[2]), "Meta")
+
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.weight = nn.Parameter(torch.rand(3, 4, 8))
+
+        def forward(self, x, ends):
+            return torch.ops.transformers.grouped_mm_fallback(x, self.weight, ends)
+
+    inputs = torch.rand(6, 4), torch.tensor([2, 2, 6], dtype=torch.int32)
+    check(tmp_path, Experts(), inputs, runs=[(torch.rand(6, 4), torch.tensor([0, 5, 6], dtype=torch.int32))],
+          verify=False)  # of offsets that are drawn, PyTorch leaves rows as they were in memory
+
+
 @pytest.mark.parametrize("decomposed", [False, True])
 def test_states(tmp_path, decomposed):
     archive, package = tmp_path / "m.pt2", tmp_path / "m.mlpackage"
