@@ -292,6 +292,10 @@ private:
   bool hasSelection(const Val &val);
   bool isSameMask(const Selection &a, const Selection &b);
   Val makeSelection(Selection selection, Dim count);
+  /// The selected elements as a tensor of unknown size.
+  mil::Value *sideBySide(const Selection &selection, const Dim &count);
+  Val withoutSelections(const Val &val);
+  Results callSideBySide(const c10::FunctionSchema &schema, Arguments arguments);
   /// An operation on selections, by the row's rule.
   Results selectedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
 
@@ -362,6 +366,14 @@ private:
   };
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
   mil::Value *symbolValue(llvm::StringRef name);
+  /// A mask that selects: how many elements, and where they are once that is needed.
+  struct Selected {
+    mil::Value *mask;
+    Dim count;
+    uint64_t scope;
+    mil::Value *positions = nullptr;
+  };
+  std::vector<Selected> selected_;
   /// By the first element: tensors of the model of the same form there are one.
   llvm::DenseMap<const void *, llvm::SmallVector<std::pair<at::Tensor, std::shared_ptr<Cell>>, 1>>
       attributeCells_;

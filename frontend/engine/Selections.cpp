@@ -1,14 +1,16 @@
-// What a run-time mask selects, x[mask], has as many elements as the data decides, and Core ML
-// wants to know sizes. Most models need no such tensor, for they reduce it, or write it back to
-// where it came from. So it stays the pair of source and mask until then:
+// What a run-time mask selects, x[mask], has as many elements as the data decides. Devices that
+// plan memory ahead do not like such tensors, and most models need none, for they reduce it, or
+// write it back to where it came from. So it stays the pair of source and mask until then:
 //
 //     s = x[m]                 source x, mask m
 //     (s - 1).sum()            sum(where(m, x - 1, 0))
 //     s.shape[0]               sum(m)
 //     x[m] = s * 2             where(m, x * 2, x)
+//     torch.sort(s)            sort(gather_nd(x, non_zero(m)))
 //
 // Pointwise operators work on all elements; of operators on rows the table says so; reductions are
-// in decompositions/selections.py. What needs the elements side by side is refused.
+// in decompositions/selections.py. What needs the elements side by side, and an output, gets them
+// so: a tensor of unknown size, which the rule data-dependent-size warns about.
 #include "frontend/engine/Decomposition.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
@@ -18,6 +20,25 @@
 #include <torch/csrc/jit/runtime/operator.h>
 
 namespace plait::frontend {
+
+/// The same value, or equal ones computed twice.
+static bool isSameValue(const mil::Value *a, const mil::Value *b, unsigned depth = 0) {
+  if (a == b)
+    return true;
+  const mil::Op *p = a->def(), *q = b->def();
+  if (!p || !q || p->kind() != q->kind() || !(a->type == b->type) || depth > 8 ||
+      p->numParams() != q->numParams() || p->numResults() != 1 || !p->blocks().empty())
+    return false;
+  if (const mil::Attr *x = mil::constAttr(a), *y = mil::constAttr(b); x || y)
+    return x && y && *x == *y;
+  if (p->is(mil::OpKind::const_) || p->operands().size() != q->operands().size() ||
+      !p->info().isPure())
+    return false;
+  for (auto [x, y] : llvm::zip(p->operands(), q->operands()))
+    if (!isSameValue(x.get(), y.get(), depth + 1))
+      return false;
+  return true;
+}
 
 Val Engine::makeSelection(Selection selection, Dim count) {
   auto cell = std::make_shared<Cell>();
@@ -32,11 +53,74 @@ Val Engine::makeSelection(Selection selection, Dim count) {
 }
 
 Val Engine::makeSelection(const Val &source, const Val &mask) {
+  // What equal masks select has one size.
+  mil::Value *value = read(*mask.tensor());
+  for (const Selected &known : selected_)
+    if (llvm::is_contained(scopes_, known.scope) && isSameValue(known.mask, value))
+      return makeSelection({source.tensor(), mask.tensor()}, known.count);
   // The number of elements; nothing is left of it where nobody asks.
   auto sum = torch::jit::findOperatorFor({"aten::sum", ""});
   auto count = call(sum->schema(), {mask, Val(c10::IValue())});
   auto size = count && !count->empty() ? dimOf(count->front()) : std::nullopt;
+  selected_.push_back({value, *size, scopes_.back()});
   return makeSelection({source.tensor(), mask.tensor()}, *size);
+}
+
+mil::Value *Engine::sideBySide(const Selection &selection, const Dim &count) {
+  using namespace mil;
+  Value *mask = read(*selection.mask), *source = read(*selection.source);
+  if (Builder::isPoison(mask) || Builder::isPoison(source))
+    return builder_.poison();
+  auto known = llvm::find_if(selected_, [&](const Selected &one) {
+    return llvm::is_contained(scopes_, one.scope) && isSameValue(one.mask, mask);
+  });
+  Value *positions = known != selected_.end() ? known->positions : nullptr;
+  if (!positions) {
+    positions = builder_.emit(OpKind::non_zero, {{non_zero::x, mask}});
+    if (Builder::isPoison(positions))
+      return positions;
+    positions->type = positions->type.withShape({count, positions->type.shape()[1]});
+    if (known != selected_.end() && known->scope == scopes_.back())
+      known->positions = positions;
+  }
+  // The positions themselves are asked for: the coordinates of all elements are selected of.
+  if (at::Tensor known = readKnown(*selection.source); known.defined())
+    if (auto shape = mil::constShape(mask->type.shape());
+        shape && at::isIntegralType(known.scalar_type(), false) &&
+        known.dim() == int64_t(shape->size()) + 1 &&
+        at::equal(known.flatten(0, -2), at::nonzero(at::ones(*shape, at::kBool))))
+      return positions;
+  DType type = source->type.dtype();
+  if (type == DType::Bool) // which gather_nd does not take
+    source = castTo(source, DType::I32);
+  Value *rows = builder_.emit(OpKind::gather_nd, {{gather_nd::x, source},
+                                                  {gather_nd::indices, positions},
+                                                  {gather_nd::batch_dims, 0},
+                                                  {gather_nd::validate_indices, false}});
+  return Builder::isPoison(rows) ? rows : castTo(rows, type);
+}
+
+Val Engine::withoutSelections(const Val &val) {
+  auto tensor = val.tensor();
+  if (tensor && hasSelection(val))
+    return makeTensor(read(*tensor), tensor->dtype());
+  auto list = val.list();
+  if (!list || !hasSelection(val))
+    return val;
+  std::vector<Val> elements;
+  for (const Val &element : list->values)
+    elements.push_back(withoutSelections(element));
+  return makeList(list->elementType, std::move(elements));
+}
+
+Engine::Results Engine::callSideBySide(const c10::FunctionSchema &schema, Arguments arguments) {
+  std::vector<Val> taken;
+  for (const Val &argument : arguments)
+    taken.push_back(withoutSelections(argument));
+  if (llvm::any_of(taken, hasPoison))
+    return {};
+  auto results = call(schema, std::move(taken));
+  return results ? std::move(*results) : Results();
 }
 
 std::optional<Selection> Engine::selectionOf(const Val &val) {
@@ -85,34 +169,9 @@ bool Engine::hasSelection(const Val &val) {
          });
 }
 
-/// The same value, or equal ones computed twice.
-static bool isSameValue(const mil::Value *a, const mil::Value *b, unsigned depth = 0) {
-  if (a == b)
-    return true;
-  const mil::Op *p = a->def(), *q = b->def();
-  if (!p || !q || p->kind() != q->kind() || !(a->type == b->type) || depth > 8 ||
-      p->numParams() != q->numParams() || p->numResults() != 1 || !p->blocks().empty())
-    return false;
-  if (const mil::Attr *x = mil::constAttr(a), *y = mil::constAttr(b); x || y)
-    return x && y && *x == *y;
-  if (p->is(mil::OpKind::const_) || p->operands().size() != q->operands().size() ||
-      !p->info().isPure())
-    return false;
-  for (auto [x, y] : llvm::zip(p->operands(), q->operands()))
-    if (!isSameValue(x.get(), y.get(), depth + 1))
-      return false;
-  return true;
-}
-
 bool Engine::isSameMask(const Selection &a, const Selection &b) {
   return a.mask == b.mask || isSameValue(read(*a.mask), read(*b.mask));
 }
-
-constexpr const char *kDependsOnData =
-    "the size of what a mask selects depends on the data, which Core ML cannot describe; reduce it "
-    "(sum, mean, max, its number of elements), write it back to where it was selected, or choose "
-    "by "
-    "torch.where";
 
 Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Arguments arguments,
                                      const Row *row) {
@@ -124,12 +183,11 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
       continue;
     auto selection = selectionOf(argument);
     if (!selection)
-      throw Refusal(kDependsOnData);
+      return callSideBySide(schema, arguments);
     if (!first)
       first = selection, count = argument.tensor()->shape[0], position = i;
     else if (!isSameMask(*first, *selection))
-      throw Refusal("it takes what two masks select that are computed at run time; whether the "
-                    "sizes fit depends on the data");
+      return callSideBySide(schema, arguments);
   }
   int64_t maskRank = first->mask->shape.size();
   int64_t rank = int64_t(first->source->shape.size()) - maskRank; // of a row
@@ -159,8 +217,7 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
     if (auto indices = schema.name() == "aten::index_put" ? arguments[1].list() : nullptr) {
       auto mask = indices->values.size() == 1 ? indices->values[0].tensor() : nullptr;
       if (!mask || mask->dtype() != at::kBool || !isSameMask(*first, {first->source, mask.get()}))
-        throw Refusal("what one mask selects is written to where another one points; whether the "
-                      "sizes fit depends on the data");
+        return callSideBySide(schema, arguments);
     }
     std::vector<Val> taken;
     for (const Val &argument : arguments)
@@ -170,31 +227,31 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
       } else {
         taken.push_back(argument);
       }
+    // What it refuses may be computed of the elements side by side.
+    size_t before = problems_.size();
     auto results = decompose(row->selectedDecomposition, schema, std::move(taken));
-    return results ? std::move(*results) : Results();
+    if (problems_.size() == before)
+      return results ? std::move(*results) : Results();
+    problems_.erase(problems_.begin() + before, problems_.end());
+    return callSideBySide(schema, arguments);
   }
 
   auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
   bool pointwise = handle && handle->hasTag(at::Tag::pointwise);
   if (!pointwise && !rows)
-    throw Refusal(kDependsOnData);
+    return callSideBySide(schema, arguments);
   std::vector<Val> taken;
   for (auto [argument, val] : llvm::zip(schema.arguments(), arguments)) {
     if (auto selection = selectionOf(val)) {
       // Rows of fewer axes broadcast against those of more.
       int64_t own = int64_t(selection->source->shape.size()) - maskRank;
       if (own != rank)
-        throw Refusal(
-            "what a mask selects meets a selection of another rank, whose size depends on "
-            "the data; give both one rank");
+        return callSideBySide(schema, arguments);
       taken.emplace_back(selection->source);
     } else if (auto tensor = val.tensor();
                pointwise && tensor && int64_t(tensor->shape.size()) > rank) {
       // What a row is computed with has no axis for the rows.
-      throw Refusal(
-          fmt::format("what a mask selects meets a tensor of shape {0}; whether the sizes "
-                      "fit depends on the data",
-                      mil::str(tensor->shape)));
+      return callSideBySide(schema, arguments);
     } else if (rows && argument.name() == "dim") {
       auto axes = axesOf(val);
       taken.push_back(val.list() ? makeList(val.list()->elementType, std::move(axes)) : axes[0]);

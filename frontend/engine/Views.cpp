@@ -97,13 +97,10 @@ mil::Value *Engine::cellValue(Cell &cell) {
     return castTo(materialise(*dim), milTypeOf(cell.dtype));
   if (auto *value = std::get_if<mil::Value *>(&cell.content))
     return *value;
-  builder_.fail(
-      std::holds_alternative<Selection>(cell.content)
-          ? makeError("the size of what a mask selects depends on the data, which Core ML "
-                      "cannot describe; reduce it (sum, mean, max, its number of elements), "
-                      "write it back to where it was selected, or choose by torch.where")
-          : makeError("a complex tensor is no single value here; pass its real and its "
-                      "imaginary part"));
+  if (const auto *selection = std::get_if<Selection>(&cell.content))
+    return sideBySide(*selection, cell.shape[0]);
+  builder_.fail(makeError("a complex tensor is no single value here; pass its real and its "
+                          "imaginary part"));
   return builder_.poison();
 }
 
@@ -401,12 +398,11 @@ void Engine::write(TensorObj &target, const Val &value) {
   }
   if (const Selection *own = std::get_if<Selection>(&cell.content)) {
     auto given = selectionOf(value);
-    if (!target.view.empty() || !given || !isSameMask(*own, *given)) {
-      cellValue(cell); // refuses
+    if (target.view.empty() && given && isSameMask(*own, *given)) {
+      setContent(target.cell, *given);
       return;
     }
-    setContent(target.cell, *given);
-    return;
+    setContent(target.cell, cellValue(cell));
   }
   // Both parts are written; of a known tensor that holds them from now on.
   if (target.isComplex()) {

@@ -279,13 +279,24 @@ void lowerIndex(Call &c) {
   if (!index)
     return;
   if (index->mask) {
-    if (index->maskAxis != 0)
-      return c.refuse("a mask that is computed at run time over axes {0} and later gives a tensor "
-                      "whose size depends on data, which Core ML cannot describe; use torch.where",
-                      index->maskAxis);
     Engine &engine = c.engine();
-    return c.result(engine.makeSelection(engine.copy(c.val("self").tensor()),
-                                         engine.makeTensor(index->mask.value, at::kBool)));
+    Val mask = engine.makeTensor(index->mask.value, at::kBool);
+    if (index->maskAxis == 0)
+      return c.result(engine.makeSelection(engine.copy(c.val("self").tensor()), mask));
+    // The mask's axes to the front, and what they select back to their place.
+    llvm::SmallVector<int64_t, 6> front, back;
+    int64_t axis = index->maskAxis, width = index->mask.rank();
+    for (int64_t i = 0; i < width; ++i)
+      front.push_back(axis + i);
+    for (int64_t i = 0; i < x.rank(); ++i)
+      if (i < axis || i >= axis + width)
+        front.push_back(i);
+    for (int64_t i = 0; i + width <= x.rank(); ++i)
+      back.push_back(i < axis ? i + 1 : i == axis ? 0 : i);
+    Val moved = engine.makeTensor(permuteIfNeeded(Expr(c, x), front).value(), x.dtype);
+    Val rows = engine.makeSelection(moved, mask);
+    Expr y(c, engine.read(*rows.tensor()));
+    return y.valid() ? c.result(permuteIfNeeded(y, back), x.dtype) : void();
   }
   if (index->axes.size() == 1)
     return giveGathered(c, x, index->indices[0], index->axes[0]);

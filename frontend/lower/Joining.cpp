@@ -173,28 +173,57 @@ void lowerRepeatInterleave(Call &c) {
   c.result(c.reshape(repeated, merged), x.dtype);
 }
 
-/// Counts that differ from element to element: the result's size depends on them, so they must be
-/// known.
+/// Which element of [0, counts.size()) each element of the result repeats, where the counts are
+/// computed at run time, which decide how many there are: the number of those that end before it.
+Expr repeatedPositions(Call &c, const Tensor &counts, const Dim &size) {
+  Expr each(c, c.broadcastTo(c.reshape(counts.value, {numElements(counts.shape())}), {size}));
+  if (!each.valid())
+    return each;
+  Engine &engine = c.engine();
+  Expr ends(c, c.emit(OpKind::cumsum, {{cumsum::x, each.value()},
+                                       {cumsum::axis, 0},
+                                       {cumsum::exclusive, false},
+                                       {cumsum::reverse, false}}));
+  Expr total = reduce(OpKind::reduce_sum, each, {0}, false);
+  if (!total.valid() || !ends.valid())
+    return total;
+  Expr positions = iota(c, *engine.dimOf(engine.makeTensor(total.value(), at::kLong)));
+  Expr behind = binary(OpKind::less_equal, expandDims(ends, {1}), expandDims(positions, {0}));
+  return reduce(OpKind::reduce_sum, castTo(behind, DType::I32), {0}, false);
+}
+
+/// Counts that differ from element to element.
 void lowerRepeatInterleaveTensor(Call &c) {
   Tensor x = c.tensor("self");
   at::Tensor repeats = c.knownTensor("repeats");
   if (c.failed())
     return;
-  if (!repeats.defined())
-    return c.refuse("counts that are computed at run time give a tensor whose size "
-                    "depends on data, which Core ML cannot describe");
   bool flat = !c.has("dim");
   Expr e(c, flat ? c.reshape(x.value, {numElements(x.shape())}) : x.value);
   int64_t axis = flat ? 0 : c.axis("dim", x.rank());
   if (c.failed() || !e.valid())
     return;
   auto size = e.shape()[axis].tryValue();
-  if (!size)
-    return c.refuse("the dimension must have a known size");
-  at::Tensor counts = repeats.to(at::kLong).reshape({-1}).expand({*size}).contiguous();
-  Expr positions(c, c.engine().constant(at::repeat_interleave(counts)));
+  Expr positions(c, nullptr);
+  if (repeats.defined() && size)
+    positions = Expr(c, c.engine().constant(at::repeat_interleave(
+                            repeats.to(at::kLong).reshape({-1}).expand({*size}).contiguous())));
+  else
+    positions = repeatedPositions(c, c.tensor("repeats"), e.shape()[axis]);
+  if (!positions.valid())
+    return;
   Expr source = x.isBool() ? castTo(e, DType::I32) : e;
   c.result(castTo(gather(source, positions, axis), x.milType()), x.dtype);
+}
+
+/// The positions by themselves, of counts alone.
+void lowerRepeatedPositions(Call &c) {
+  Tensor counts = c.tensor("repeats");
+  if (c.failed())
+    return;
+  if (counts.rank() != 1)
+    return c.refuse("the counts have {0} dimensions; one is needed", counts.rank());
+  c.result(repeatedPositions(c, counts, counts.shape()[0]), at::kLong);
 }
 
 Expr flipped(const Expr &x, llvm::ArrayRef<int64_t> axes) {
@@ -326,6 +355,7 @@ void registerJoining(Table &table) {
   table.add({"aten::tile"}, lowerTile);
   table.add({"aten::repeat_interleave.self_int"}, lowerRepeatInterleave);
   table.add({"aten::repeat_interleave.self_Tensor"}, lowerRepeatInterleaveTensor);
+  table.add({"aten::repeat_interleave.Tensor"}, lowerRepeatedPositions);
   table.add({"aten::flip", "aten::fliplr", "aten::flipud"}, lowerFlip);
   table.add({"aten::rot90"}, lowerRot90);
   table.add({"aten::roll"}, lowerRoll);

@@ -195,7 +195,7 @@ void lowerSort(Call &c) {
 
 void lowerTopk(Call &c) {
   Tensor self = c.tensor("self");
-  int64_t k = c.integer("k");
+  Dim count = c.dim("k");
   bool largest = c.boolean("largest");
   if (c.failed())
     return;
@@ -203,6 +203,12 @@ void lowerTopk(Call &c) {
   if (c.failed())
     return;
   Sortable s(c, self);
+  if (!count.isConst()) { // topk's own is a constant
+    auto [values, indices] = sorted(s.x, axis, largest);
+    s.give(slice(values, axis, 0, count));
+    return s.giveIndices(slice(indices, axis, 0, count));
+  }
+  int64_t k = count.value();
   if (auto size = s.x.shape()[axis].tryValue(); size && k > *size)
     return c.refuse("k = {0} exceeds the dimension's size {1}", k, *size);
   // Sorted whatever `sorted` says: PyTorch leaves the order open otherwise.

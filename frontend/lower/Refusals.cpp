@@ -114,7 +114,6 @@ constexpr Refused kRefused[] = {
     {"aten::nonzero*", kSize},
     {"aten::argwhere", kSize},
     {"aten::masked_select", kSize},
-    {"aten::repeat_interleave", kSize},
     {"aten::_pack_padded_sequence", kSize},
     {"aten::_pack_sequence", kSize},
     {"aten::_pad_packed_sequence", kSize},

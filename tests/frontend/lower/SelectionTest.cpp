@@ -1,5 +1,5 @@
-// What a run-time mask selects: reduced, written back and computed with by fixed sizes; refused
-// where the elements are needed side by side.
+// What a run-time mask selects: reduced, written back and computed with by fixed sizes; laid side
+// by side in a tensor of unknown size where that is needed.
 #include "tests/frontend/lower/LowerCheck.h"
 
 #include <gmock/gmock.h>
@@ -73,11 +73,52 @@ TEST(Selections, PackedSequences) {
   run("rnn_relu", 1, "h");
 }
 
-TEST(Selections, AreRefusedWhereTheirSizeMatters) {
-  for (const char *source : {"x[x > 0]", "torch.cat([x[x > 0], x[x > 0]])", "x[x > 0] + x[x < 0]",
-                             "torch.sort(x[x > 0])", "x[x > 0].reshape(-1, 2)", "torch.nonzero(x)",
-                             "torch.masked_select(x, x > 0)[0]", "x[x > 0].cumsum(0)"})
-    EXPECT_THAT(refusal(source, {randn({6})}), HasSubstr("depends on the data")) << source;
+TEST(Selections, SideBySide) {
+  checkAll({"x[x > 0]", "torch.cat([x[x > 0], x[x > 0]])", "torch.cat([x[x > 0], x[x < 0], y])",
+            "torch.sort(x[x > 0])", "torch.masked_select(x, x > 0)[0]", "x[x > 0].cumsum(0)",
+            "x[x > 0][:2]", "x[x > 0].flip(0)", "torch.nonzero(x)", "torch.nonzero(x > 0)[:, 0]",
+            "torch.where(x > 0)", "x[x > 0] * 2, (x > 0).sum()", "y[torch.nonzero(x > 0)[:, 0]]",
+            "torch.outer(x[x > 0], y)", "torch.argmax(x[x > 0])", "x[x > 0].unsqueeze(1) * y",
+            "(x > 1)[x > 0]", "torch.topk(x[x > -9], 2)"},
+           {floats({1.5, -2, 3, 0.5, -1, 2}), floats({1, 2, 3, 4, 5, 6})});
+  checkAll({"x[y > 0]", "x[y > 0].sum(1)", "torch.matmul(x[y > 0], x.transpose(0, 1))",
+            "x[:, torch.tensor([1.0, -1.0, 2.0]) * y[0] > 0]", "x[y > 0].reshape(-1)",
+            "torch.linear(x[y > 0], x[:2])[:, 0]", "x[y > 0].transpose(0, 1)",
+            "torch.softmax(x[y > 0], 0)", "x[y > 0][:, 1:].contiguous().view(-1, 1)"},
+           {randn({5, 3}), floats({1, -1, 2, 3, -2})});
+  checkAll({"x[x > 0]", "torch.nonzero(x)", "x[:, y > 0]", "x[:, y > 0, :1]", "x[x[:, :, 0] > 0]"},
+           {randn({2, 3, 4}), floats({1, -1, 2})});
+  checkAll({"torch._unique2(x)[0]", "torch._unique2(x, True, True, True)",
+            "torch.unique_consecutive(x, True, True)"},
+           {ints({1, 3, 3, 0, 1, 1})});
+  // Written to, before and after it is laid out.
+  check(forward("  s = x[x > 0]\n  s[0] = 7.0\n  return s, x"), {floats({1, -2, 3})});
+  check(forward("  s = x[x > 0]\n  s += 1.0\n  return torch.sort(s)"), {floats({3, -2, 1})});
+  // What another mask selects: the sizes are equal at run time.
+  check("x[x > 0] + x[x < 0]", {floats({1, -2, 3, -4})});
+  checkDynamic("x[x > 0], torch.sort(x[x > 0])", {randn({3, 4})}, {0});
+}
+
+TEST(Selections, Positions) {
+  // No table of coordinates to gather from.
+  EXPECT_THAT(operations("torch.nonzero(x)", {randn({3, 4})}),
+              testing::Not(testing::Contains("gather_nd")));
+}
+
+TEST(Selections, CountsThatAreComputed) {
+  checkAll({"torch.repeat_interleave(x, y)", "torch.repeat_interleave(x > 0, y)",
+            "torch.repeat_interleave(x, y[0])", "torch.repeat_interleave(y)",
+            "torch.repeat_interleave(torch.outer(x, x), y, 0)",
+            "torch.repeat_interleave(torch.outer(x, x), y, -1)"},
+           {floats({1.5, -2, 3, 0.5}), ints({2, 0, 3, 1})});
+  checkAll({"torch.topk(x, int(y[0]))", "torch.topk(x, int(y[1]), 0, False)[0]",
+            "torch.topk(x, int((x > 0).sum()))[1]"},
+           {floats({1.5, -2, 3, 0.5}), ints({2, 3})});
+  checkDynamic("torch.repeat_interleave(x, y, 0)", {randn({3, 2}), ints({2, 0, 3})}, {0});
+}
+
+TEST(Selections, RefuseWhatCannotBeSaid) {
+  EXPECT_THAT(refusal("torch.nonzero(x.sum())", {randn({6})}), HasSubstr("rank 0"));
 }
 
 } // namespace
