@@ -65,6 +65,8 @@ bool keepsFloat32(const Op &op, unsigned param) {
   case OpKind::log:
   case OpKind::rsqrt:
     return param != 0;
+  case OpKind::non_maximum_suppression: // places in an image; which of two is better
+    return true;
   case OpKind::resample: // places in an image
     return param == resample::coordinates;
   default: {

@@ -3,7 +3,7 @@
 
 namespace plait::frontend {
 
-Maybe<Dim> Engine::dimOf(const Val &val) {
+Maybe<Dim> Engine::dimOf(const Val &val, int64_t upper) {
   if (auto dim = val.asDim())
     return dim;
   if (auto tensor = val.tensor())
@@ -16,7 +16,7 @@ Maybe<Dim> Engine::dimOf(const Val &val) {
     value = reshape(read(*tensor), {});
   if (!value)
     return std::nullopt;
-  Dim symbol = Dim::symbol("n" + std::to_string(nextSerial_++) + "_", 0);
+  Dim symbol = Dim::symbol("n" + std::to_string(nextSerial_++) + "_", 0, upper);
   symbolSources_[symbol.str()].push_back({value, -1, scopes_.back()});
   return symbol;
 }

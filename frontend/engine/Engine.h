@@ -155,7 +155,7 @@ public:
   Val::TensorPtr view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
                       mil::Value *value = nullptr);
   /// An int of any kind as a Dim: a run-time one becomes a symbol of its own.
-  Maybe<Dim> dimOf(const Val &val);
+  Maybe<Dim> dimOf(const Val &val, int64_t upper = INT64_MAX);
   Maybe<Shape> dimsOf(const Val &list);
   // Tensors that view others (ViewSteps.cpp), by LibTorch's rules; sizes may be symbolic, axes are
   // in [0, rank).

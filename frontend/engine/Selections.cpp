@@ -61,7 +61,9 @@ Val Engine::makeSelection(const Val &source, const Val &mask) {
   // The number of elements; nothing is left of it where nobody asks.
   auto sum = torch::jit::findOperatorFor({"aten::sum", ""});
   auto count = call(sum->schema(), {mask, Val(c10::IValue())});
-  auto size = count && !count->empty() ? dimOf(count->front()) : std::nullopt;
+  auto size = count && !count->empty()
+                  ? dimOf(count->front(), numElements(mask.tensor()->shape).upper())
+                  : std::nullopt;
   selected_.push_back({value, *size, scopes_.back()});
   return makeSelection({source.tensor(), mask.tensor()}, *size);
 }

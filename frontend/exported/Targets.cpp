@@ -1,6 +1,8 @@
 // Names of operators and functions.
 #include "frontend/exported/Targets.h"
 
+#include "frontend/script/libtorch/VisionOperators.h"
+
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/Twine.h"
@@ -19,6 +21,8 @@ Operator operatorOfTarget(StringRef target) {
     return nullptr;
   auto [space, rest] = target.split('.');
   auto [name, overload] = rest.split('.');
+  if (space == "torchvision")
+    declareVisionOperators();
   return operatorNamed((space + "::" + name).str(), overload == "default" ? "" : overload);
 }
 

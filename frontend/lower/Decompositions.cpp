@@ -30,9 +30,9 @@ static std::vector<DecompositionText> parse(const DecompositionFile &file) {
       auto *names = rest.consume_front("complex ")    ? &next.complex
                     : rest.consume_front("selected ") ? &next.selected
                                                       : &next.operators;
-      if (rest.consume_front("aten::"))
-        for (llvm::StringRef name : llvm::split(rest, " aten::"))
-          names->push_back("aten::" + name.trim().str());
+      if (rest.starts_with("aten::") || rest.starts_with("torchvision::"))
+        for (llvm::StringRef name : llvm::split(rest, ' '))
+          names->push_back(name.str());
     } else if (!line.empty() && line[0] != ' ' && line[0] != ')') {
       finish();
     }

@@ -24,6 +24,7 @@
   F(Complex)                                                                                       \
   F(Convolution)                                                                                   \
   F(Creation)                                                                                      \
+  F(Detection)                                                                                     \
   F(Distance)                                                                                      \
   F(Einsum)                                                                                        \
   F(Exponential)                                                                                   \

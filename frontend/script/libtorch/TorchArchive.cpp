@@ -3,6 +3,7 @@
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "frontend/archive/PickleCheck.h"
 #include "frontend/script/libtorch/Internals.h"
+#include "frontend/script/libtorch/VisionOperators.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CRC.h"
@@ -75,6 +76,18 @@ void checkPickles(const MappedFile &file, const ArchiveLayout &layout) {
 
 } // namespace
 
+/// What `load` gives, with torchvision's operators declared where it asks for them.
+template <typename Load> static auto withVision(Load load) {
+  try {
+    return load();
+  } catch (const std::exception &error) {
+    if (!frontend::lacksVisionOperator(error.what()))
+      throw;
+  }
+  frontend::declareVisionOperators();
+  return load();
+}
+
 class TorchArchiveLoader {
 public:
   static Expected<LoadedModule> load(StringRef path, MappedFile::Access access) {
@@ -93,12 +106,13 @@ public:
       if (layout->legacy || !internals) {
         if (!layout->legacy)
           checkPickles(**file, *layout);
-        result.module = torch::jit::load(path.str(), at::kCPU);
+        result.module = withVision([&] { return torch::jit::load(path.str(), at::kCPU); });
         return result;
       }
       result.mapping = std::move(*file);
       result.layout = std::make_shared<const ArchiveLayout>(std::move(*layout));
-      result.module = internals->loadModule(result.mapping, result.layout);
+      result.module =
+          withVision([&] { return internals->loadModule(result.mapping, result.layout); });
       return result;
     } catch (const std::exception &error) {
       return makeError("LibTorch cannot load it: {0}", explain(error));
