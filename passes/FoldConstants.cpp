@@ -309,9 +309,9 @@ private:
   bool fold(Op &op) {
     if (op.is(OpKind::shape) && staticShape(op[shape::x]) && canFold(op))
       return replace(op, TensorData::ints(*staticShape(op[shape::x])));
-    if (op.info().traits || !op.blocks().empty() || op.is(OpKind::const_) ||
-        op.is(OpKind::quantize) || op.is(OpKind::dequantize) || op.operands().empty() ||
-        !canFold(op))
+    if ((op.info().traits & (Effect | ReadsMemory | NonDeterministic | Constexpr)) ||
+        !op.blocks().empty() || op.is(OpKind::const_) || op.is(OpKind::quantize) ||
+        op.is(OpKind::dequantize) || op.operands().empty() || !canFold(op))
       return false;
     std::vector<std::vector<Attr>> operands(op.numParams());
     ConstantSources sources;

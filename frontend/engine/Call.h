@@ -130,8 +130,7 @@ public:
   /// Whether anything reads a result. One that nothing reads may be left out: give Val().
   bool isUsed(unsigned index) const { return !site_ || site_->isUsed(index); }
 
-  /// Ends the lowering with a refusal. The message says what is in the way and what to do; the
-  /// engine adds the place.
+  /// Refuses the call and ends the lowering. The engine adds the place to the message.
   [[noreturn]] void refuse(Error error);
   template <typename... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args &&...args) {
@@ -143,8 +142,7 @@ public:
 
 private:
   std::optional<unsigned> find(llvm::StringRef name) const;
-  /// Ends the lowering where the value could not be made, so that no lowering sees a value without
-  /// a type.
+  /// Ends the lowering if the value could not be made: no lowering sees one without a type.
   mil::Value *made(mil::Value *value);
 
   Engine &engine_;

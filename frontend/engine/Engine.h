@@ -79,8 +79,7 @@ public:
   /// Runs `lower`, which lowers the operation at `site`. Its exceptions, and operations that the
   /// builder cannot make, become problems of the operation `name` at that place.
   Results at(const Site &site, llvm::StringRef name, llvm::function_ref<Results()> lower);
-  /// The same for an operation with blocks. Exceptions pass through: the operations in the blocks
-  /// have sites of their own.
+  /// The same for an operation with blocks, whose own operations catch: exceptions pass through.
   Results within(const Site &site, llvm::function_ref<Results()> lower);
   /// Lowers one operation. Missing arguments take the schema's defaults. An operation that cannot
   /// be lowered is a problem. Its results then have unknown contents if LibTorch knows their types
@@ -93,8 +92,7 @@ public:
   /// The body maps (turn, carried…) to (condition, carried…), like that of prim::Loop. The loop is
   /// unrolled while trips and condition are known; the rest becomes a `while_loop`.
   Results loop(const Val &trips, Val condition, std::vector<Val> carried, const Body &body);
-  /// The value of an object's attribute, if the program wrote to it or keepSlot() was called for
-  /// it; else null.
+  /// The value of an object's attribute that was written or kept by keepSlot(); else null.
   const Val *slot(c10::ivalue::Object &object, size_t index) const;
   /// From here on every read of the attribute gives this object.
   void keepSlot(c10::ivalue::Object &object, size_t index, Val value);
@@ -106,11 +104,9 @@ public:
   /// The program assigns to an attribute of the model at `path`, which holds `before`.
   void assignAttribute(c10::ivalue::Object &object, size_t index, const std::string &path,
                        const Val &before, const Val &value);
-  /// Notes where a kept tensor was read from. The tensor that this attribute holds at the end is
-  /// the one to be kept.
+  /// A kept tensor was read from this attribute, whose tensor at the end is the one to keep.
   void readFrom(c10::ivalue::Object &object, size_t index, const Val &value);
-  /// Whether the program may change this list or dictionary of the model. If not, a problem is
-  /// added.
+  /// Whether this list or dictionary of the model may be changed. If not, a problem is added.
   bool mayChange(const std::string &attribute, llvm::StringRef kind);
   /// Writes the states. To be called when everything is lowered. Returns the values that become
   /// further outputs, with their names.
@@ -120,9 +116,8 @@ public:
   /// Whether there is a problem whose results were replaced by guesses. Code that depends on
   /// guessed types or shapes may never run.
   bool hasGuessed() const { return !guesses_.empty(); }
-  /// All problems as one error. Each unsupported operation is named once, with its count, module
-  /// path and line. If there is a problem, all lowered operations are deleted, so that nothing can
-  /// be written.
+  /// All problems as one error, each unsupported operation once, with count, module path and line.
+  /// If there are any, all lowered operations are deleted, so that nothing can be written.
   Error takeError();
   std::vector<std::string> takeWarnings() { return std::move(warnings_); }
 
@@ -171,8 +166,7 @@ public:
                   int64_t step);
   Val selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index);
   Val splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind);
-  /// Refuses writes to either tensor from here on, because only LibTorch knows whether they share
-  /// memory.
+  /// Refuses writes to both from here on: only LibTorch knows whether they share memory.
   void mayAlias(const Val &a, const Val &b);
   /// A tensor of its own with the same content: `clone`.
   Val copy(const Val::TensorPtr &tensor);
@@ -215,8 +209,7 @@ public:
   // Stand for what could not be computed (Unknown.cpp). A guess: type or shape may be others.
   Val unknownTensor(llvm::ArrayRef<Dim> shape, at::ScalarType dtype, bool isGuess);
   Val unknownNumber(c10::TypeKind kind, bool isGuess);
-  /// Of the same type and shape as `like`. A value that is neither a tensor nor a number is given
-  /// back as it is.
+  /// Of the same type and shape. What is neither a tensor nor a number is given back.
   Val guessLike(const Val &val);
   Results guessLike(llvm::ArrayRef<Val> values);
   /// The content of the cell is unknown from here on.
@@ -227,8 +220,7 @@ public:
   std::optional<Results> functional(const c10::FunctionSchema &schema,
                                     llvm::ArrayRef<Val> arguments);
 
-  /// Keeps the old content for undoing. To be called before an object is changed that is older than
-  /// an open region.
+  /// Keeps the content, for undoing. To be called before an older object is changed in a region.
   void touch(const std::shared_ptr<Cell> &cell);
   void touch(const Val::TensorPtr &tensor);
   void touch(const Val::ListPtr &list);
@@ -328,8 +320,7 @@ private:
   mil::Value *readState(mil::Value *state, bool isScalar);
   void store(mil::Value *state, mil::Value *content);
   void store(Cell &cell);
-  /// Stores the states that were written to, and reads them again. Called before a block that is
-  /// decided at run time, so that the values it uses are read outside of it.
+  /// Stores written states before a block that is decided at run time, which reads none itself.
   void storeAll();
 
   // Unknown.cpp
@@ -371,8 +362,7 @@ private:
   };
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
   mil::Value *symbolValue(llvm::StringRef name);
-  /// By the address of the first element. Tensors of the model that start there and have the same
-  /// form are one.
+  /// By address of the first element: tensors of one address and form are one.
   llvm::DenseMap<const void *, llvm::SmallVector<std::pair<at::Tensor, std::shared_ptr<Cell>>, 1>>
       attributeCells_;
   std::vector<KeptState> states_;

@@ -1,5 +1,6 @@
 // The interface of a function: its inputs as the user declared them, in order, and its outputs
-// under the names asked for. The walk makes the program's arguments of the inputs.
+// under the names asked for.
+// The walk makes the program's arguments of the inputs.
 #pragma once
 
 #include "frontend/Frontend.h"
@@ -9,8 +10,7 @@ namespace plait::frontend {
 
 class Interface {
 public:
-  /// `floatType` is the element type of floating-point inputs and outputs for which none is
-  /// declared.
+  /// `floatType` is that of floating-point inputs and outputs for which none is declared.
   Interface(Engine &engine, const ModelFunction &declared, mil::DType floatType)
       : engine_(engine), function_(engine.function()), declared_(declared), floatType_(floatType) {}
 

@@ -1,5 +1,6 @@
 // A MIL block that is lowered speculatively: a branch, the body of a loop, or a dry run of one.
-// Changes to objects that existed before are recorded, so that they can be undone and merged.
+// Changes to objects that existed before are recorded,
+// so that they can be undone and merged.
 #pragma once
 
 #include "frontend/engine/Engine.h"
@@ -36,8 +37,7 @@ public:
     engine_.rollback(journal_);
   }
 
-  /// Puts the builder at the end of the closed region's block again, to materialise values that
-  /// leave it.
+  /// Puts the builder back at the end of the closed region's block, for values that leave it.
   void enter() {
     engine_.builder_.setInsertionPointToEnd(block_);
     engine_.scopes_.push_back(scope_);

@@ -31,7 +31,8 @@ enum class WhenComplex : uint8_t {
   Parts   ///< of the real parts and of the imaginary parts separately: the operation is linear
 };
 
-/// How a call on a selection by a run-time mask is handled. `pointwise` operators need no rule.
+/// How a call on a selection by a run-time mask is handled.
+/// `pointwise` operators need no rule.
 enum class WhenSelected : uint8_t {
   Refuse, ///< the result's size would depend on the data
   Rows,   ///< each row for itself: the operation on all rows, of which the mask selects

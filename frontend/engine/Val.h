@@ -5,8 +5,7 @@
 //   symbolic int   a mil::Dim
 //   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer, a MIL
 //                  value or, for a complex tensor, two real tensors
-//   list, tuple,   of these; lists and dicts are shared, mutable objects
-//   dict
+//   list, tuple, dictionary   of these; lists and dictionaries are shared, mutable objects
 //   object         a module, or an instance of another class of TorchScript's
 //   poison         the result of a node that could not be lowered; it causes no further problems
 #pragma once
@@ -96,7 +95,8 @@ struct TensorObj {
   std::shared_ptr<Cell> cell;
   std::vector<ViewStep> view;
   Shape shape;
-  /// LibTorch's strides in elements; nullopt if only LibTorch's kernels know them.
+  /// LibTorch's strides in elements;
+  /// nullopt if only LibTorch's kernels know them.
   std::optional<Shape> strides;
   uint64_t serial = 0;
   // The MIL value of the last read. It is valid for this version of the cell, while the scope is
@@ -157,8 +157,7 @@ public:
   bool isPoison() const { return std::holds_alternative<Poison>(data_); }
   bool isUninitialized() const { return std::holds_alternative<Uninitialized>(data_); }
   bool isNone() const { return known() && known()->isNone(); }
-  // Each accessor may find another kind of value. Using its result then refuses the operation
-  // (Held.h).
+  // Each may find another kind of value; using the result then refuses the operation (Held.h).
   Held<const c10::IValue *> known() const { return std::get_if<c10::IValue>(&data_); }
   Held<const Dim *> dim() const { return std::get_if<Dim>(&data_); }
   Held<const Number *> number() const { return std::get_if<Number>(&data_); }
@@ -185,8 +184,7 @@ struct ListObj {
   std::vector<Val> values;
   uint64_t serial = 0;
   std::string attribute; ///< as of a Cell
-  /// Whether another list may be the same object, depending on a value known only at run time.
-  /// Changes are then refused.
+  /// Whether it may be another list too, which is known only at run time: changes are refused.
   bool mayBeAliased = false;
 };
 struct TupleObj {
