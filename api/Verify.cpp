@@ -43,6 +43,12 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
 
 Verification verify(const Program &program, const std::string &name, const std::string &against,
                     const VerifyOptions &options) {
+  return detail::verifyUnless(program, name, against, options, nullptr);
+}
+
+Verification detail::verifyUnless(const Program &program, const std::string &name,
+                                  const std::string &against, const VerifyOptions &options,
+                                  const std::function<bool()> &stopped) {
   const Program::Impl &impl = program.impl();
   const mil::Function &function = *valueOrRaise(driver::findFunction(
       *impl.program, impl.path, name.empty() ? std::nullopt : std::optional<std::string>(name)));
@@ -54,8 +60,24 @@ Verification verify(const Program &program, const std::string &name, const std::
   if (!options.adapter.empty())
     model.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
   driver::setScale(model.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
-  runtime::VerifyReport report =
-      valueOrRaise(driver::verify(function, model, toOptions(function, options)));
+  std::exception_ptr thrown; // by the caller's own function
+  model.proceed = [&] { return !thrown && !(stopped && stopped()); };
+  runtime::VerifyOptions verify = toOptions(function, options);
+  if (options.onProgress)
+    verify.progress = [&](llvm::StringRef what, double done) {
+      try {
+        if (!thrown)
+          options.onProgress({forPrograms(what), done});
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    };
+  auto verified = driver::verify(function, model, std::move(verify));
+  if (thrown) {
+    llvm::consumeError(verified.takeError());
+    std::rethrow_exception(thrown);
+  }
+  runtime::VerifyReport report = valueOrRaise(std::move(verified));
   Verification result;
   result.passed = report.passed;
   result.atol = report.tolerance.absolute;

@@ -8,6 +8,7 @@
 #include "driver/Commands.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
+#include "driver/HeldOutput.h"
 #include "driver/InputSets.h"
 #include "driver/LibTorch.h"
 #include "driver/Sharing.h"
@@ -402,11 +403,7 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
     return makeError("{0}: there is no scheme to compress with", options.package);
   if (Error error = checkRuleNames(options.allow))
     return error;
-  if (Error error = checkOutput(options.output))
-    return error;
-  // The output may be the package itself: what another process did to it between reading and
-  // writing would be lost.
-  auto lock = FolderLock::takeIfThere(options.output);
+  auto lock = holdOutput(options.output);
   if (!lock)
     return lock.takeError();
   auto package = readPackage(options.package);

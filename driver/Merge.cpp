@@ -5,6 +5,7 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "driver/DeviceRules.h"
+#include "driver/HeldOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
 #include "driver/Sharing.h"
@@ -72,11 +73,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
                        mil::whyIllegal(source.name));
   if (Error error = checkRuleNames(options.allow))
     return error;
-  if (Error error = checkOutput(options.output))
-    return error;
-  // The output may be one of the sources: what another process did to it between reading and
-  // writing would be lost.
-  auto lock = FolderLock::takeIfThere(options.output);
+  auto lock = holdOutput(options.output);
   if (!lock)
     return lock.takeError();
   mil::Program program;

@@ -17,6 +17,8 @@ struct VerifyModel {
   /// are given to the function alone, those of the adapter that is merged into the model.
   std::string package{};
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  /// Asked between operations; false ends it with FailureKind::Cancelled.
+  std::function<bool()> proceed = [] { return true; };
 };
 
 /// `options.tracer` is this function's own affair.

@@ -344,7 +344,7 @@ Expected<int> run(const Arguments &arguments) {
     if (!part)
       return part.takeError();
     ProgressLine line(/*quiet=*/false, kPatience);
-    own.progress = [&](StringRef what) { line.show(what); };
+    own.progress = [&](StringRef what, double) { line.show(what); };
     auto report = (*part)->verify(**function, *model, std::move(own));
     line.clear();
     if (!report)

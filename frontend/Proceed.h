@@ -5,8 +5,8 @@
 
 namespace plait::frontend {
 
-/// While it lives, `proceed` is asked before every operation that this thread lowers; false ends
-/// the lowering with an error of FailureKind::Cancelled.
+/// While it lives, `proceed` is asked before every operation that this thread lowers or traces;
+/// false ends that with an error of FailureKind::Cancelled.
 class ProceedScope {
 public:
   explicit ProceedScope(std::function<bool()> proceed);

@@ -1,6 +1,8 @@
 // The tables made from Ops.def: the rows, and the forms that older opsets have.
 #include "mil/OpInfo.h"
 
+#include "mil/Computation.h"
+
 #include "llvm/ADT/SmallVectorExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"

@@ -1,7 +1,7 @@
 // Forward, what each value comes from; backward, what leads to where it matters.
 #include "passes/ExactNumbers.h"
 
-#include "passes/HalfBorders.h"
+#include "mil/Computation.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -57,7 +57,7 @@ bool isArithmetic(const Op &op) {
     return shape.size() >= 2 && shape[shape.size() - (transposed ? 2 : 1)] == Dim(1);
   }
   default:
-    return movesElements(op.kind());
+    return computes(op, Moves);
   }
 }
 
@@ -84,18 +84,9 @@ bool magnifies(OpKind kind) {
   }
 }
 
-bool compares(OpKind kind) {
-  switch (kind) {
-  case OpKind::equal:
-  case OpKind::greater:
-  case OpKind::greater_equal:
-  case OpKind::less:
-  case OpKind::less_equal:
-  case OpKind::not_equal:
-    return true;
-  default:
-    return false;
-  }
+bool compares(const Op &op) {
+  return computes(op, Binary) && op.result()->type.dtype() == DType::Bool &&
+         op[0]->type.dtype() != DType::Bool;
 }
 
 class Exactness {
@@ -130,7 +121,9 @@ private:
       return Source::Counted;
     if (op.is(OpKind::range_1d) || op.is(OpKind::fill))
       return Source::Counted;
-    if (op.is(OpKind::gather) && isCompileTime(op[gather::x]))
+    bool gathers =
+        op.is(OpKind::gather) || op.is(OpKind::gather_nd) || op.is(OpKind::gather_along_axis);
+    if (gathers && isCompileTime(op[0]))
       return Source::Other; // an embedding
     bool reduces = isReduction(op.kind());
     if (!op.blocks().empty() || (!isArithmetic(op) && !reduces))
@@ -154,7 +147,7 @@ private:
     } else if (magnifies(op.kind())) {
       if (!op.results().empty() && isFloating(op.result()) && of(op.result()) != Source::Other)
         lead(op.result(), Source::Given);
-    } else if (compares(op.kind())) {
+    } else if (compares(op)) {
       if (!isConstant(op) && isFloating(op[0]) && of(op[0]) == Source::Counted &&
           of(op[1]) == Source::Counted) {
         exact_.insert(&op);

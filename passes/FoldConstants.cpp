@@ -21,9 +21,9 @@
 // larger, if its result is added to that of a layer of the same input: fold-lora adds it to that
 // weight. Without an evaluator only transforms are folded.
 #include "mil/IdentityMatrix.h"
+#include "passes/ConstantSources.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
-#include "passes/Sources.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -42,7 +42,7 @@ constexpr unsigned kMostSteps = 200;
 /// What is known of a value that depends on constants alone and is not stored.
 struct Known {
   Attr attr;
-  Sources sources;
+  ConstantSources sources;
 };
 
 using Sizes = llvm::SmallVector<int64_t, 6>;
@@ -309,12 +309,12 @@ private:
   bool fold(Op &op) {
     if (op.is(OpKind::shape) && staticShape(op[shape::x]) && canFold(op))
       return replace(op, TensorData::ints(*staticShape(op[shape::x])));
-    if (op.info().traits || !op.blocks().empty() || op.is(OpKind::const_) ||
-        op.is(OpKind::quantize) || op.is(OpKind::dequantize) || op.operands().empty() ||
-        !canFold(op))
+    if ((op.info().traits & (Effect | ReadsMemory | NonDeterministic | Constexpr)) ||
+        !op.blocks().empty() || op.is(OpKind::const_) || op.is(OpKind::quantize) ||
+        op.is(OpKind::dequantize) || op.operands().empty() || !canFold(op))
       return false;
     std::vector<std::vector<Attr>> operands(op.numParams());
-    Sources sources;
+    ConstantSources sources;
     for (unsigned i = 0; i < op.numParams(); ++i)
       for (const Operand &operand : op.operands(i)) {
         // A constant first: one of this run may lie where a value lay that is gone.

@@ -8,6 +8,7 @@
 // Augmenting paths of Edmonds and Karp: the flow is the number of casts, which is small.
 #include "passes/HalfBorders.h"
 
+#include "mil/Computation.h"
 #include "passes/Match.h"
 
 #include <deque>
@@ -16,57 +17,10 @@ namespace plait::passes {
 
 using namespace mil;
 
-bool movesElements(OpKind kind) {
-  switch (kind) {
-  case OpKind::cast:
-  case OpKind::concat:
-  case OpKind::expand_dims:
-  case OpKind::fill:
-  case OpKind::fill_like:
-  case OpKind::gather:
-  case OpKind::identity:
-  case OpKind::pad:
-  case OpKind::reshape:
-  case OpKind::select:
-  case OpKind::slice_by_index:
-  case OpKind::slice_by_size:
-  case OpKind::slice_update:
-  case OpKind::split:
-  case OpKind::squeeze:
-  case OpKind::stack:
-  case OpKind::tile:
-  case OpKind::transpose:
-    return true;
-  default:
-    return false;
-  }
-}
-
 bool commutesWithRounding(const Op &op) {
-  switch (op.kind()) {
-  case OpKind::abs:
-  case OpKind::depth_to_space:
-  case OpKind::flatten2d:
-  case OpKind::gather_along_axis:
-  case OpKind::gather_nd:
-  case OpKind::max_pool:
-  case OpKind::maximum:
-  case OpKind::minimum:
-  case OpKind::pixel_shuffle:
-  case OpKind::pixel_unshuffle:
-  case OpKind::reduce_max:
-  case OpKind::reduce_min:
-  case OpKind::relu:
-  case OpKind::reshape_like:
-  case OpKind::reverse:
-  case OpKind::sliding_windows:
-  case OpKind::space_to_depth:
-  case OpKind::upsample_nearest_neighbor:
-    break;
-  default:
-    if (op.is(OpKind::cast) || !movesElements(op.kind()))
-      return false;
-  }
+  // The indices of equal elements depend on the rounding.
+  if (!(computes(op, Moves) || computes(op, Picks)) || op.is(OpKind::cast) || op.is(OpKind::topk))
+    return false;
   // A mask holds another number in fp16, and a table would be stored in fp32.
   for (const Operand &operand : op.operands())
     if (constTensor(operand) && isFloat(operand->type.dtype()) && !isSplat(operand, 0))

@@ -14,9 +14,6 @@
 
 namespace plait::passes {
 
-/// Elements come out as they went in, if need be somewhere else.
-bool movesElements(mil::OpKind kind);
-
 /// Gives the same numbers whether its operands are rounded or its results.
 bool commutesWithRounding(const mil::Op &op);
 

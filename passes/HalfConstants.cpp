@@ -9,7 +9,7 @@
 //   anything else                 reported: the operation stays in fp32
 #include "passes/HalfConstants.h"
 
-#include "passes/HalfBorders.h"
+#include "mil/Computation.h"
 #include "passes/Match.h"
 #include "support/Half.h"
 
@@ -69,7 +69,7 @@ ConstantRole reachesSoftmax(const Value *result) {
       const Op *user = use.owner();
       if (user->is(OpKind::softmax) || user->is(OpKind::scaled_dot_product_attention))
         return guarded ? ConstantRole::Guarded : ConstantRole::Mask;
-      if (user->is(OpKind::add) || user->is(OpKind::maximum) || movesElements(user->kind()))
+      if (user->is(OpKind::add) || user->is(OpKind::maximum) || computes(*user, Moves))
         for (const auto &out : user->results())
           if (seen.insert(out.get()).second)
             next.push_back({out.get(), guarded || user->is(OpKind::maximum)});
@@ -121,7 +121,7 @@ bool isIdleBound(const Op &op, unsigned param, double bound) {
 /// Keeps something from being 0, which the smallest number does as well.
 bool isGuard(const Op &op, unsigned param) {
   return op.is(OpKind::maximum) || op.is(OpKind::minimum) || op.is(OpKind::clip) ||
-         isOrder(op.kind()) || movesElements(op.kind()) ||
+         isOrder(op.kind()) || computes(op, Moves) ||
          llvm::StringRef(op.info().params[param].name) == "epsilon";
 }
 
@@ -193,7 +193,7 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
     } else if (std::abs(v) > kLargest && std::isfinite(v)) {
       v = std::copysign(kLargest, v);
       if (!isIdleBound(op, param, was)) {
-        bool standsForInfinity = movesElements(op.kind()) && std::abs(was) >= kLikeInfinity;
+        bool standsForInfinity = computes(op, Moves) && std::abs(was) >= kLikeInfinity;
         (standsForInfinity ? result.saturated : result.beyond) = was;
       }
     } else if (v != 0 && std::abs(v) <= kSmallest / 2 && mayNotVanish) {
@@ -235,7 +235,7 @@ bool mayBeLargeAfter(const Op &op) {
   case OpKind::sub:
     return true;
   default:
-    return movesElements(op.kind());
+    return computes(op, Moves);
   }
 }
 

@@ -282,7 +282,7 @@ bool trustIndices(Op &op) {
   return true;
 }
 
-// ---- squeeze_mask was ignored by some systems ---------------------------------------------------
+// ---- Before iOS 18 some systems ignored squeeze_mask --------------------------------------------
 
 bool sliceThenSqueeze(Op &op) {
   if (!op.is(OpKind::slice_by_index))
@@ -406,24 +406,24 @@ bool dropEmptyOperands(Op &op) {
 }
 
 using Rule = bool (*)(Op &);
-constexpr Rule kRules[] = {
-    giveDefaults,    lowerIntegerLinear, sortLayerNormAxes, countFromStart, gatherByVector,
-    broadcastSelect, lowerPowOfTwo,      flattenBatchNorm,  multiplyRows,   keepAsItIs,
-    trustIndices,    sliceThenSqueeze,   updateFromStart,   addBias,        dropEmptyOperands};
+constexpr Rule kRules[] = {giveDefaults,   lowerIntegerLinear, sortLayerNormAxes, countFromStart,
+                           gatherByVector, broadcastSelect,    lowerPowOfTwo,     flattenBatchNorm,
+                           multiplyRows,   keepAsItIs,         trustIndices,      updateFromStart,
+                           addBias,        dropEmptyOperands};
+/// What the systems of ios18 and later do right.
+constexpr Rule kRulesForOlder[] = {sliceThenSqueeze};
 
 } // namespace
 
-bool legalizeDevice(Program &program, PassContext &) {
+bool legalizeDevice(Program &program, PassContext &context) {
+  llvm::SmallVector<Rule, 16> rules(std::begin(kRules), std::end(kRules));
+  if (context.options.target < Opset::iOS18)
+    llvm::append_range(rules, kRulesForOlder);
   bool changed = false, again = true;
   while (again) {
     again = false;
-    walk(program, [&](Op &op) {
-      for (Rule rule : kRules)
-        if (rule(op)) {
-          again = true;
-          return;
-        }
-    });
+    walk(program,
+         [&](Op &op) { again |= llvm::any_of(rules, [&](Rule rule) { return rule(op); }); });
     changed |= again;
   }
   return changed;

@@ -11,6 +11,7 @@
 // are transposed alike and one of them for it alone. So the number of transposes never rises.
 // Constants on the way are permuted in place. A transpose that meets no other and moves only axes
 // of one element is a reshape.
+#include "mil/Computation.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -23,56 +24,6 @@ using namespace mil;
 namespace {
 
 using Perm = llvm::SmallVector<int64_t, 8>;
-
-bool isUnaryElementwise(OpKind kind) {
-  switch (kind) {
-  case OpKind::relu:
-  case OpKind::relu6:
-  case OpKind::sigmoid:
-  case OpKind::silu:
-  case OpKind::softplus:
-  case OpKind::softsign:
-  case OpKind::elu:
-  case OpKind::leaky_relu:
-  case OpKind::gelu:
-  case OpKind::tanh:
-  case OpKind::clip:
-  case OpKind::erf:
-  case OpKind::exp:
-  case OpKind::log:
-  case OpKind::abs:
-  case OpKind::sqrt:
-  case OpKind::rsqrt:
-  case OpKind::square:
-  case OpKind::inverse:
-  case OpKind::sin:
-  case OpKind::cos:
-  case OpKind::sign:
-  case OpKind::floor:
-  case OpKind::ceil:
-  case OpKind::round:
-  case OpKind::logical_not:
-  case OpKind::cast:
-    return true;
-  default:
-    return false;
-  }
-}
-
-bool isBinaryElementwise(OpKind kind) {
-  switch (kind) {
-  case OpKind::add:
-  case OpKind::sub:
-  case OpKind::mul:
-  case OpKind::real_div:
-  case OpKind::maximum:
-  case OpKind::minimum:
-  case OpKind::pow:
-    return true;
-  default:
-    return false;
-  }
-}
 
 std::optional<Perm> permOf(const Op *op) {
   auto perm = constInts((*op)[transpose::perm]);
@@ -87,9 +38,9 @@ std::optional<Perm> permOf(const Op *op) {
 std::optional<unsigned> passesThrough(const Op *op) {
   if (!op || op->numResults() != 1)
     return std::nullopt;
-  if (isUnaryElementwise(op->kind()))
+  if (computes(*op, Unary))
     return 0;
-  if (!isBinaryElementwise(op->kind()))
+  if (!computes(*op, Binary))
     return std::nullopt;
   unsigned through = constTensor((*op)[0]) ? 1 : 0;
   const TensorData *other = constTensor((*op)[1 - through]);
@@ -139,7 +90,7 @@ bool joinUpwards(Op &op) {
   if (chain.empty() && cancels && !canReplace(result, x))
     return false;
   for (auto [link, through] : llvm::reverse(chain)) {
-    if (isBinaryElementwise(link->kind())) {
+    if (computes(*link, Binary)) {
       Value *constant = (*link)[1 - through];
       TensorData moved = untransposed(*constTensor(constant), *inner);
       link->set(1 - through, derivedConstant(link, moved, constant));
@@ -206,7 +157,7 @@ bool mergeTransposes(Program &program, PassContext &) {
       return;
     if (op.is(OpKind::transpose))
       changed |= joinUpwards(op);
-    else if (isBinaryElementwise(op.kind()))
+    else if (computes(op, Binary))
       changed |= joinOperands(op);
   });
   if (changed)

@@ -10,6 +10,7 @@
 // A linear layer and what works element by element let a reshape pass that keeps the last axis. A
 // transpose lets axes of one element come and go: transpose(reshape(x)) is given them by its own
 // reshape, and does without a reshape that only inserts them.
+#include "mil/Computation.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -40,30 +41,7 @@ Value *reshaped(Builder &builder, Value *x, const Sizes &shape, llvm::StringRef 
 }
 
 /// Works on each row alone, or on each element, with nothing but its first operand of that shape.
-bool worksOnRows(const Op &op) {
-  switch (op.kind()) {
-  case OpKind::linear:
-  case OpKind::relu:
-  case OpKind::relu6:
-  case OpKind::sigmoid:
-  case OpKind::silu:
-  case OpKind::softplus:
-  case OpKind::elu:
-  case OpKind::leaky_relu:
-  case OpKind::gelu:
-  case OpKind::tanh:
-  case OpKind::clip:
-  case OpKind::erf:
-  case OpKind::exp:
-  case OpKind::abs:
-  case OpKind::sqrt:
-  case OpKind::rsqrt:
-  case OpKind::square:
-    return true;
-  default:
-    return false;
-  }
-}
+bool worksOnRows(const Op &op) { return op.is(OpKind::linear) || computes(op, Unary); }
 
 /// reshape(linear(reshape(x))): the last reshape is done by the first.
 bool aboveRows(Op &op) {

@@ -1,6 +1,7 @@
 // The compilation pipeline, top to bottom, with the reason for each place.
 #include "passes/Pipeline.h"
 
+#include "passes/Rewrite.h"
 #include "support/DidYouMean.h"
 #include "support/Failure.h"
 
@@ -40,7 +41,14 @@ public:
       cancelled_ = true;
     if (failure_ || cancelled_)
       return false;
-    bool changed = pass.run(program_, context_);
+    bool changed = false;
+    try {
+      WalkScope scope(hooks_.proceed);
+      changed = pass.run(program_, context_);
+    } catch (const WalkEnded &) {
+      cancelled_ = true;
+      return false;
+    }
     if (hooks_.after)
       hooks_.after(pass, program_, changed);
     if (changed && hooks_.verify)
@@ -69,7 +77,7 @@ public:
   bool failed() const { return failure_.has_value(); }
   Error takeError() {
     if (cancelled_)
-      return makeFailure(FailureKind::Cancelled, "cancelled between passes");
+      return makeFailure(FailureKind::Cancelled, "cancelled while it was optimised");
     if (!failure_)
       return Error::success();
     return makeError("pass {0} made the program ill-formed; this is a bug in plait: {1}",

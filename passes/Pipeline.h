@@ -17,7 +17,7 @@ struct PipelineHooks {
   std::function<Error(const mil::Program &, PassContext &)> beforeHalf;
   /// Called after each pass that ran; `--print-after` and tests look at the program here.
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
-  /// Asked before each pass, where it is one; false ends the run with an error.
+  /// Asked before each pass and within, where it is one; false ends the run with an error.
   std::function<bool()> proceed;
 };
 

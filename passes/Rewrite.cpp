@@ -9,9 +9,23 @@ namespace plait::passes {
 
 using namespace mil;
 
+/// Operations between two questions: a few milliseconds at most.
+static constexpr unsigned kAskedEvery = 64;
+
+static thread_local const std::function<bool()> *mayWalk = nullptr;
+
+WalkScope::WalkScope(const std::function<bool()> &proceed)
+    : outer_(std::exchange(mayWalk, proceed ? &proceed : nullptr)) {}
+WalkScope::~WalkScope() { mayWalk = outer_; }
+
 void walk(Program &program, llvm::function_ref<void(Op &)> callback) {
+  unsigned seen = 0;
   for (const auto &function : program.functions())
-    mil::walk(function->body(), callback);
+    mil::walk(function->body(), [&](Op &op) {
+      if (++seen % kAskedEvery == 0 && mayWalk && !(*mayWalk)())
+        throw WalkEnded();
+      callback(op);
+    });
 }
 
 /// The block whose terminator returns the value; null when none does.

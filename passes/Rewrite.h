@@ -11,6 +11,21 @@ namespace plait::passes {
 /// operation it is given and those before it.
 void walk(mil::Program &program, llvm::function_ref<void(mil::Op &)> callback);
 
+/// Thrown by walk() between two operations where a WalkScope says no. What was rewritten is
+/// well-formed, but a pass may have done half of its work.
+struct WalkEnded {};
+
+/// While it lives, walk() asks `proceed` on this thread now and then. Null: it does not.
+class WalkScope {
+public:
+  explicit WalkScope(const std::function<bool()> &proceed);
+  ~WalkScope();
+  WalkScope(const WalkScope &) = delete;
+
+private:
+  const std::function<bool()> *outer_;
+};
+
 /// Whether all uses of `from` may become uses of `to`: an output of a function needs a value that
 /// can carry its name, so not an input, a constant or another output; an output of a nested block
 /// one of that block.

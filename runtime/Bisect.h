@@ -9,8 +9,11 @@
 // tolerance. A value is bad when neither it nor anything computed from it agrees, and the first bad
 // one that is computed from good ones is where the two part.
 //
-// Which place of the model an operation is, its location says (`compile --debug-info on`). Of
-// packages that have none it is the step that the value agrees with.
+// Where an operation is in the model, its location says (`compile --debug-info on`). A package may
+// have none: plait's own by default, and those of other tools. Names of operations are no
+// substitute. They hold a module's path at most, rewritten to what MIL allows, and lowering the
+// model again would need the options that the package was compiled with. Values need nothing but
+// the two: the place is then that of the step which the operation's value agrees with.
 #pragma once
 
 #include "runtime/ReferenceTrace.h"

@@ -1,6 +1,8 @@
 // Running in step, and moving numbers by what rounding may have moved them.
 #include "runtime/Noise.h"
 
+#include "mil/Computation.h"
+
 #include <ATen/Parallel.h>
 #include <bit>
 #include <cmath>
@@ -62,65 +64,14 @@ float movedResult(float x, float sign) {
   return x == std::nearbyint(x) ? x : x + sign * kResultNoise * x;
 }
 
-/// Operations that give elements of their operands as they are: nothing is rounded.
-bool onlyMoves(OpKind kind) {
-  switch (kind) {
-  case OpKind::abs:
-  case OpKind::band_part:
-  case OpKind::batch_to_space:
-  case OpKind::cast:
-  case OpKind::clip:
-  case OpKind::concat:
-  case OpKind::depth_to_space:
-  case OpKind::expand_dims:
-  case OpKind::fill:
-  case OpKind::fill_like:
-  case OpKind::flatten2d:
-  case OpKind::gather:
-  case OpKind::gather_along_axis:
-  case OpKind::gather_nd:
-  case OpKind::identity:
-  case OpKind::list_gather:
-  case OpKind::list_read:
-  case OpKind::max_pool:
-  case OpKind::maximum:
-  case OpKind::minimum:
-  case OpKind::one_hot:
-  case OpKind::pad:
-  case OpKind::pixel_shuffle:
-  case OpKind::pixel_unshuffle:
-  case OpKind::reduce_max:
-  case OpKind::reduce_min:
-  case OpKind::relu:
-  case OpKind::relu6:
-  case OpKind::reshape:
-  case OpKind::reshape_like:
-  case OpKind::reverse:
-  case OpKind::reverse_sequence:
-  case OpKind::scatter_nd:
-  case OpKind::select:
-  case OpKind::slice_by_index:
-  case OpKind::slice_by_size:
-  case OpKind::slice_update:
-  case OpKind::sliding_windows:
-  case OpKind::space_to_batch:
-  case OpKind::space_to_depth:
-  case OpKind::split:
-  case OpKind::squeeze:
-  case OpKind::stack:
-  case OpKind::tile:
-  case OpKind::topk:
-  case OpKind::transpose:
-  case OpKind::upsample_nearest_neighbor:
-    return true;
-  default:
-    return false;
-  }
+/// Gives elements of its operands as they are: nothing is rounded.
+bool roundsNothing(const mil::Op &op) {
+  return computes(op, mil::Moves) || computes(op, mil::Picks);
 }
 
 at::Tensor disturbedResult(const Value &value, const at::Tensor &tensor, uint64_t seed) {
   bool isInput = !value.def();
-  if (tensor.scalar_type() != at::kFloat || (!isInput && onlyMoves(value.def()->kind())))
+  if (tensor.scalar_type() != at::kFloat || (!isInput && roundsNothing(*value.def())))
     return tensor;
   return moved(tensor, seedOf(value.name.str(), seed), movedResult);
 }

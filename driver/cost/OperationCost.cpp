@@ -1,6 +1,8 @@
 // Counting, operation by operation; the rules on compute units.
 #include "driver/cost/OperationCost.h"
 
+#include "mil/Computation.h"
+
 #include "llvm/ADT/STLExtras.h"
 
 namespace plait::driver {
@@ -89,51 +91,12 @@ std::optional<uint64_t> recurrent(const Op &op, unsigned ih, unsigned hh) {
   return products && states ? times({steps, 2 * (*products + *states)}) : std::nullopt;
 }
 
-bool onlyMoves(OpKind kind) {
-  switch (kind) {
-  case OpKind::batch_to_space:
-  case OpKind::cast:
-  case OpKind::concat:
-  case OpKind::depth_to_space:
-  case OpKind::expand_dims:
-  case OpKind::fill:
-  case OpKind::fill_like:
-  case OpKind::flatten2d:
-  case OpKind::gather:
-  case OpKind::gather_along_axis:
-  case OpKind::gather_nd:
-  case OpKind::identity:
-  case OpKind::pad:
-  case OpKind::pixel_shuffle:
-  case OpKind::pixel_unshuffle:
-  case OpKind::read_state:
-  case OpKind::reshape:
-  case OpKind::reverse:
-  case OpKind::shape:
-  case OpKind::slice_by_index:
-  case OpKind::slice_by_size:
-  case OpKind::slice_update:
-  case OpKind::sliding_windows:
-  case OpKind::space_to_batch:
-  case OpKind::space_to_depth:
-  case OpKind::split:
-  case OpKind::squeeze:
-  case OpKind::stack:
-  case OpKind::tile:
-  case OpKind::transpose:
-  case OpKind::write_state:
-    return true;
-  default:
-    return false;
-  }
-}
-
 std::optional<uint64_t> sumOf(std::optional<uint64_t> a, std::optional<uint64_t> b) {
   return a && b ? std::optional(*a + *b) : std::nullopt;
 }
 
 std::optional<uint64_t> arithmeticOf(const Op &op) {
-  if (onlyMoves(op.kind()) || !op.blocks().empty())
+  if (computes(op, Moves) || !op.blocks().empty())
     return 0;
   switch (op.kind()) {
   case OpKind::linear:

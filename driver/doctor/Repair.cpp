@@ -5,6 +5,7 @@
 #include "backend/PackageReader.h"
 #include "backend/PackageWriter.h"
 #include "driver/Compiler.h"
+#include "driver/HeldOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
@@ -38,6 +39,7 @@ Error rewrite(mil::Program &program, mil::Evaluator &evaluator) {
       return error;
   passes::PassContext context;
   context.evaluator = &evaluator;
+  context.options.target = own;
   std::vector<const passes::PassInfo *> list;
   for (StringRef name :
        {"legalize-device", "limit-rank", "legalize-device", "legalize-interface", "legalize-names"})
@@ -50,11 +52,7 @@ Error rewrite(mil::Program &program, mil::Evaluator &evaluator) {
 } // namespace
 
 Expected<Diagnosis> repair(const RepairOptions &options) {
-  if (Error error = checkOutput(options.output))
-    return error;
-  // The output may be the package itself: what another process did to it between reading and
-  // writing would be lost.
-  auto lock = FolderLock::takeIfThere(options.output);
+  auto lock = holdOutput(options.output);
   if (!lock)
     return lock.takeError();
   auto package = readPackage(options.package);

@@ -7,12 +7,15 @@
 #include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
 #include "frontend/ModelArguments.h"
+#include "frontend/Proceed.h"
 #include "frontend/archive/ExportArchive.h"
 #include "frontend/archive/RecordCheck.h"
 #include "frontend/archive/TensorFile.h"
+#include "frontend/live/OperationStop.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/script/NodeLocation.h"
 #include "runtime/ReferenceArguments.h"
+#include "support/Failure.h"
 
 #include "llvm/Support/FileSystem.h"
 
@@ -116,9 +119,9 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   return Error::success();
 }
 
-Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
-                                       runtime::VerifyOptions options) {
-  frontend::OwnRandom random; // the model may draw some
+static Expected<runtime::VerifyReport> verifyToTheEnd(const mil::Function &function,
+                                                      const VerifyModel &model,
+                                                      runtime::VerifyOptions options) {
   if (Error error = giveAdapter(function, model, options))
     return error;
   if (Error error = checkRecords(splitModelPath(model.against).file))
@@ -138,6 +141,19 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
                                 map, function.name));
   }
   return report;
+}
+
+Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
+                                       runtime::VerifyOptions options) {
+  frontend::OwnRandom random; // the model may draw some
+  frontend::ProceedScope lowering(model.proceed);
+  frontend::OperationStop running(model.proceed);
+  auto report = verifyToTheEnd(function, model, std::move(options));
+  if (!running.stopped() && model.proceed())
+    return report;
+  llvm::consumeError(report.takeError());
+  return makeFailure(FailureKind::Cancelled,
+                     fmt::format("{0} against {1}: cancelled", function.name, model.against));
 }
 
 } // namespace plait::driver

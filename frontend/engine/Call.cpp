@@ -40,8 +40,7 @@ void Call::refuse(Error error) { throw Refusal(llvm::toString(std::move(error)))
 
 void Call::warn(const llvm::Twine &message) { engine_.warn(llvm::Twine(name_) + ": " + message); }
 
-// ---- Arguments
-// -----------------------------------------------------------------------------------
+// ---- Arguments ----------------------------------------------------------------------------------
 
 std::optional<unsigned> Call::find(llvm::StringRef name) const {
   for (auto [i, argument] : llvm::enumerate(schema_->arguments()))
@@ -276,8 +275,7 @@ llvm::SmallVector<int64_t, 6> Call::axes(llvm::StringRef name, int64_t rank) {
   return result;
 }
 
-// ---- Helpers
-// -------------------------------------------------------------------------------------
+// ---- Helpers ------------------------------------------------------------------------------------
 
 mil::Value *Call::emit(OpKind kind, llvm::ArrayRef<mil::Arg> args, llvm::StringRef hint) {
   return made(builder().emit(kind, args, hint));
@@ -361,8 +359,7 @@ Tensor Call::operand(llvm::StringRef name, at::ScalarType dtype) {
   return {made(engine_.scalar(argument, milTypeOf(dtype))), dtype};
 }
 
-// ---- Results
-// -------------------------------------------------------------------------------------
+// ---- Results ------------------------------------------------------------------------------------
 
 void Call::result(Tensor tensor) {
   if (const Row *row = Table::get().find(name_); tensor.value && row && row->leavesRange)

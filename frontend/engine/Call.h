@@ -1,13 +1,13 @@
 // What a lowering sees of one node: arguments by schema name with defaults filled in, a builder,
 // and the ways to give results, to warn and to refuse.
 //
-//     static void lowerSoftmax(Call &c) { // aten::softmax.int(Tensor self, int dim, ScalarType?
-//     dtype=None)
+//     // aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None)
+//     static void lowerSoftmax(Call &c) {
 //       Tensor x = c.tensor("self");
 //       if (auto dtype = c.optionalDType("dtype"))
 //         x = c.cast(x, *dtype);
-//       c.result(c.emit(OpKind::softmax, {{softmax::x, x.value}, {softmax::axis, c.axis("dim",
-//       x.rank())}}), x.dtype);
+//       int64_t axis = c.axis("dim", x.rank());
+//       c.result(c.emit(OpKind::softmax, {{softmax::x, x.value}, {softmax::axis, axis}}), x.dtype);
 //     }
 //
 // Errors are sticky: after the first, accessors give harmless poison and the operation's results
@@ -25,7 +25,7 @@ namespace plait::frontend {
 
 class Engine;
 
-/// A lowering asks for an argument that the operator does not have: ends it.
+/// Ends a lowering that asks for an argument which the operator does not have.
 [[noreturn]] void refuseArgument(const c10::FunctionSchema &schema, llvm::StringRef name);
 
 /// A tensor as a lowering reads it: a MIL value, and the element type that PyTorch gives it. MIL
@@ -67,7 +67,7 @@ public:
   /// An empty Tensor where None.
   Tensor optionalTensor(llvm::StringRef name);
   llvm::SmallVector<Tensor, 4> tensors(llvm::StringRef name);
-  /// None entries (of `Tensor?[] indices`) are empty Tensors.
+  /// An entry that is None (of `Tensor?[] indices`) is an empty Tensor.
   llvm::SmallVector<Tensor, 4> optionalTensors(llvm::StringRef name);
   /// The tensor if it is known while compiling, without materialising it in MIL; undefined
   /// otherwise.
@@ -114,8 +114,8 @@ public:
   mil::Value *materialise(const Dim &dim);
   mil::Value *materialise(llvm::ArrayRef<Dim> shape);
   mil::Value *full(llvm::ArrayRef<Dim> shape, mil::DType dtype, double value);
-  /// The element type that PyTorch computes in for these arguments (tensors, 0-d tensors and
-  /// Scalars weigh differently): at::result_type over the named arguments.
+  /// The element type that PyTorch computes in: at::result_type over the named arguments, where
+  /// tensors, 0-d tensors and Scalars have different priorities.
   at::ScalarType promote(llvm::ArrayRef<llvm::StringRef> names);
   /// A tensor or Scalar argument as a MIL operand of element type `dtype`.
   Tensor operand(llvm::StringRef name, at::ScalarType dtype);
@@ -127,22 +127,22 @@ public:
   /// A list of tensors as one result.
   void resultList(llvm::ArrayRef<Tensor> tensors);
   std::vector<Val> takeResults() { return std::move(results_); }
-  /// Whether anything reads a result: what nothing reads may be left out (give Val()).
+  /// Whether anything reads a result. One that nothing reads may be left out: give Val().
   bool isUsed(unsigned index) const { return !site_ || site_->isUsed(index); }
 
-  /// This operation cannot be lowered: what, where (added by the engine) and what to do. Ends it.
+  /// Refuses the call and ends the lowering. The engine adds the place to the message.
   [[noreturn]] void refuse(Error error);
   template <typename... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args &&...args) {
     refuse(makeError(format, std::forward<Args>(args)...));
   }
-  /// Whether what the builder was asked for directly could not be made.
+  /// Whether the builder failed to make an operation that was asked of it directly.
   bool failed();
   void warn(const llvm::Twine &message);
 
 private:
   std::optional<unsigned> find(llvm::StringRef name) const;
-  /// Ends the lowering where the value could not be made: no lowering sees one without a type.
+  /// Ends the lowering if the value could not be made: no lowering sees one without a type.
   mil::Value *made(mil::Value *value);
 
   Engine &engine_;

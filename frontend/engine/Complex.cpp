@@ -6,8 +6,9 @@
 //     torch.real(y)                          a[1:], an alias
 //     y.mul_(2)                              writes to a[1:] and b[1:]
 //
-// What an operation makes of complex arguments is said by its row: a decomposition of its own, or
-// that of both parts. Anything else refuses: reading a complex tensor as one value fails.
+// The row of an operator says how it handles complex arguments: by a decomposition for them, or by
+// both parts separately. Other operators are refused, because reading a complex tensor as one value
+// fails.
 #include "frontend/engine/Decomposition.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
@@ -49,7 +50,7 @@ Val Engine::makeComplex(const Val &real, const Val &imag) {
   return Val(makeObject(std::move(cell)));
 }
 
-/// What a known one holds is held as two parts from now on, which is the same.
+/// Turns the content of a known complex tensor into two parts.
 ComplexParts Engine::partsOf(Cell &cell) {
   if (auto *parts = std::get_if<ComplexParts>(&cell.content))
     return *parts;
@@ -58,7 +59,7 @@ ComplexParts Engine::partsOf(Cell &cell) {
     auto part = makeKnown({tensor.clone(at::MemoryFormat::Contiguous), known->fromWeight,
                            known->origin.asComputed()})
                     .tensor();
-    // As old as the tensor that they are parts of: regions see what is written to them.
+    // The parts are as old as the complex tensor, so that regions record writes to them.
     part->serial = part->cell->serial = cell.serial;
     return part;
   };
@@ -134,7 +135,8 @@ bool Engine::takesComplex(const c10::FunctionSchema &schema, Arguments arguments
 
 Engine::Handled Engine::decompose(llvm::StringRef function, const c10::FunctionSchema &schema,
                                   std::vector<Val> arguments) {
-  // One that calls its own operator counts on LibTorch to run that, which needs known arguments.
+  // A decomposition that calls its own operator relies on LibTorch to run it, which needs known
+  // arguments.
   static thread_local std::vector<std::string> active;
   if (llvm::count(active, function) > 1)
     throw Refusal("its sizes must be known while compiling; give the input's dimensions without a "
@@ -152,7 +154,7 @@ Engine::Handled Engine::decompose(llvm::StringRef function, const c10::FunctionS
 
 // ---- Both parts --------------------------------------------------------------------------------
 
-/// Of a value its part; what chooses elements (indices, masks) is the same for both.
+/// The part of a value. Indices and masks, which choose elements, are the same for both parts.
 Val Engine::argumentPart(const Val &val, const c10::TypePtr &type, unsigned which) {
   if (auto tensor = val.tensor())
     return at::isIntegralType(tensor->dtype(), true) ? val : part(tensor, which);

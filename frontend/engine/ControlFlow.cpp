@@ -1,6 +1,6 @@
-// `if`: decided while compiling where the condition is known; otherwise both branches are lowered
-// into the blocks of a `cond`, and whatever they leave different becomes a result of it: the
-// blocks' outputs, and every tensor, list, dictionary and attribute that either branch wrote.
+// `if`. Where the condition is known, it is decided while compiling. Otherwise both branches are
+// lowered into the blocks of a `cond`. Its results are the branches' outputs, and every tensor,
+// list, dictionary and attribute that a branch wrote to.
 #include "frontend/engine/Region.h"
 
 #include <ATen/Functions.h>
@@ -43,7 +43,7 @@ public:
     std::vector<std::function<void()>> effects = mergeEffects();
 
     if (results_ == 0) {
-      // Nothing comes out of it: neither branch has effects of its own.
+      // The `cond` would have no results, and neither branch has effects.
       op_->erase();
     } else {
       a_->block().setOutputs(aOutputs_);
@@ -68,8 +68,8 @@ private:
     return mil::Type::tensor(x.dtype(), shape);
   }
 
-  /// Results that are one tensor after one of the branches, and are two values; and those that are
-  /// an outer tensor after one of them, even where the branch wrote to it.
+  /// Finds pairs of results that are one tensor after one branch and two after the other, and
+  /// results that are an outer tensor after one branch, also if that branch wrote to it.
   void noteAliases(const Engine::Results &results) {
     for (auto [after, region] : {std::pair(&leaving_[0], a_), {&leaving_[1], b_}}) {
       llvm::DenseMap<const Cell *, size_t> seen;
@@ -90,7 +90,8 @@ private:
     return value;
   }
 
-  /// `fn` with the tensor's cell as the region left it: it was put back since.
+  /// Calls `fn` while the tensor's cell has the content that the region left, which was restored
+  /// since.
   template <typename Fn> auto asLeftBy(Region *region, TensorObj &tensor, Fn fn) {
     for (const auto &[cell, left] : region->cells()) {
       if (cell != tensor.cell)
@@ -108,7 +109,7 @@ private:
   }
 
   std::function<Val()> refuse(const llvm::Twine &what) {
-    // What does not fit together may be what is only guessed.
+    // Types or shapes that differ may be guesses.
     if (!engine_.hasGuessed())
       engine_.fail(
           makeError("the branches of an if that is decided at run time give {0}", what.str()));
@@ -276,7 +277,8 @@ private:
     return values;
   }
 
-  /// What objects hold after each branch; the objects themselves hold what they held before.
+  /// The contents of objects after each branch. The objects themselves have their contents from
+  /// before.
   template <typename Entries, typename Ptr, typename T>
   static const T &after(const Entries &entries, const Ptr &object, const T &before) {
     for (const auto &[key, value] : entries)
@@ -355,7 +357,7 @@ private:
   Engine &engine_;
   mil::Op *op_ = nullptr;
   Region *a_ = nullptr, *b_ = nullptr;
-  std::vector<Val> leaving_[2]; ///< what the branches give, before they are rolled back
+  std::vector<Val> leaving_[2]; ///< the branches' outputs, taken before the roll-back
   llvm::SmallVector<mil::Value *, 4> aOutputs_, bOutputs_;
   unsigned results_ = 0;
 };

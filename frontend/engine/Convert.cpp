@@ -72,7 +72,7 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
   if (auto dim = readDim(*tensor); dim && tensor->shape.empty() && at::isIntegralType(dtype, false))
     return makeDimTensor(*dim, dtype);
   mil::Value *value = castTo(read(*tensor), milTypeOf(dtype));
-  // Computed in fp32 from here on, but the values are those that half precision holds.
+  // The tensor is computed in fp32 from here on, but with values rounded to half precision.
   if (dtype == at::kHalf)
     value = castTo(castTo(value, DType::F16), DType::F32);
   // Converting from floating point is undefined outside the range; from integers it wraps around.

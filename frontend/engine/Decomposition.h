@@ -1,5 +1,5 @@
-// Operators that are said by others: functions in TorchScript's language (decompositions/*.py). The
-// engine knows no graph, so whoever walks TorchScript runs them (script/Decomposition.cpp).
+// Operators that are expressed by others, in TorchScript's language (decompositions/*.py). The
+// engine knows no graph, so the walk over TorchScript runs them (script/Decomposition.cpp).
 #pragma once
 
 #include "frontend/engine/Engine.h"

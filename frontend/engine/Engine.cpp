@@ -94,7 +94,8 @@ Val Engine::makeDict(c10::TypePtr keyType, c10::TypePtr valueType,
   return Val(std::move(dict));
 }
 
-/// What ParameterNames calls an element of a list or dictionary; "" of what is no attribute.
+/// The name that ParameterNames gives to an element of a list or dictionary; "" if it is no
+/// attribute.
 template <typename T> static std::string elementPath(llvm::StringRef attribute, const T &key) {
   return attribute.empty() ? "" : fmt::format("{0}.{1}", attribute, key);
 }
@@ -119,7 +120,7 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     });
     if (known == cells.end()) {
       mil::Origin origin = options_.originOf ? options_.originOf(tensor) : mil::Origin();
-      // What an adapter puts in an attribute's place has its name.
+      // A tensor that replaces an attribute for an adapter has the attribute's name.
       if (!origin && !attribute.empty())
         origin = mil::Origin::parameter({attribute.str()});
       known = &cells.emplace_back(
@@ -278,11 +279,11 @@ void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
   } catch (const std::exception &error) {
     why = error.what();
   }
-  // What helpers of the engine could not build is a refusal of this operation.
+  // An operation that a helper of the engine could not build refuses this one.
   if (builder_.failed())
     fail(addContext(builder_.takeError(), name));
-  // What follows from a problem is none of its own: a value is missing because it could not be
-  // made.
+  // An error behind a problem is no problem of its own: the value is missing because of the first
+  // one.
   if (why && problems_.size() == before)
     fail(makeError("{0}: {1}", name, *why));
 }
@@ -299,8 +300,9 @@ Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schem
     dropConsequences(before, arguments);
     if (isUnsupported)
       return unknownResults(schema, arguments);
-    // What is refused may be nothing that LibTorch takes either (it dies of chunk(0)): no shapes
-    // are asked for. What it would have written is unknown from here on.
+    // LibTorch is not asked for shapes, because it may not survive a call that was refused
+    // (chunk(0) ends the process). The contents of tensors that the call writes to are unknown from
+    // here on.
     for (auto [argument, val] : llvm::zip(schema.arguments(), arguments))
       if (auto tensor = val.tensor();
           tensor && argument.alias_info() && argument.alias_info()->isWrite())
@@ -314,7 +316,7 @@ std::optional<Engine::Results> Engine::call(const c10::FunctionSchema &schema,
   return call(schema, arguments, nullptr);
 }
 
-/// LibTorch follows the number of an element type without a look at it.
+/// LibTorch uses the number of an element type without checking it.
 static void checkElementTypes(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments) {
   for (auto [argument, val] : llvm::zip(schema.arguments(), arguments)) {
     c10::TypePtr type = argument.real_type();
@@ -358,7 +360,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   }
   std::string name = nameOf(schema);
   if (llvm::any_of(arguments, hasPoison)) {
-    // Of what stands behind, no more is known than whether there is a lowering of it.
+    // For the operations behind it, the only check is whether they have a lowering.
     bool takesTensors = llvm::any_of(llvm::zip(schema.arguments(), arguments), [](auto pair) {
       return isOfTensors(std::get<0>(pair).type()) && hasPoison(std::get<1>(pair));
     });
@@ -406,14 +408,14 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   } else if (complex && row) {
     results = complexCall(schema, arguments, row);
   } else if (row && !row->decomposition.empty()) {
-    // A solution step by step is many operations, and none of a large matrix that is known.
+    // A decomposition solves in many steps. LibTorch solves for a known matrix, however large.
     if (llvm::StringRef(row->family) == "linalg")
       results = runKnown(schema, arguments, row, /*force=*/true);
     if (!results)
       results = decompose(row->decomposition, schema, arguments);
   } else if (row &&
              llvm::any_of(arguments, [&](const Val &argument) { return isOpaque(argument); })) {
-    // It takes the place of the tensor that could not be made: no lowering knows its type.
+    // It replaces the tensor that could not be made, since no lowering knows that one's type.
     results = unknownResults(schema, arguments);
   } else if (row && row->lower) {
     size_t before = problems_.size();

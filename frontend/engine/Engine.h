@@ -35,7 +35,7 @@ namespace plait::frontend {
 
 struct Row;
 
-/// One thing that stopped the lowering of an operation.
+/// A reason why an operation was not lowered.
 struct Problem {
   std::string what; ///< the message, or the name of an unsupported operation
   bool unsupported; ///< no lowering exists, as against one that refused
@@ -49,23 +49,23 @@ struct EngineOptions {
   std::function<mil::Origin(const at::Tensor &)> originOf;
   /// The mapped storage behind a tensor's memory with its CRC, or null: weights never move.
   std::function<std::shared_ptr<const mil::Storage>(const at::Tensor &)> storageOf;
-  /// Hears of every tensor of the model that a value is made of.
+  /// Called with every tensor of the model that becomes a value.
   std::function<void(const at::Tensor &)> noteRead;
-  /// Which of the model's tensors live from call to call, and what was written that does not;
-  /// outlives the engine. Null: writes to the model's tensors are problems.
+  /// Which of the model's tensors are kept from call to call, and which others were written to;
+  /// outlives the engine. Null: a write to a tensor of the model is a problem.
   StatePlan *states = nullptr;
 };
 
-/// A branch of an `if` or the body of a loop, as a walk gives it.
+/// A branch of an `if` or the body of a loop; the walk makes it.
 struct Body {
-  /// Lowers it where the engine's builder stands: its inputs to its outputs. Called several times
-  /// for a loop's body.
+  /// Lowers the block at the builder's insertion point; takes its inputs and gives its outputs. For
+  /// the body of a loop it is called several times.
   llvm::function_ref<std::vector<Val>(llvm::ArrayRef<Val>)> lower;
   /// How many operations it has, for the budget of unrolled loops.
   size_t operations = 0;
-  /// It always ends in an exception.
+  /// The block always raises an exception.
   bool raises = false;
-  /// Of a loop, bit i: nothing but the loop sees the memory of the i-th value that is carried.
+  /// For a loop. Bit i is set where the memory of the i-th carried value is used by the loop alone.
   uint64_t ownsCarried = 0;
 };
 
@@ -76,48 +76,48 @@ public:
 
   // ---- for walks ----
   using Results = std::vector<Val>;
-  /// Runs `lower` for what stands at `site`. What it throws and what the builder cannot make are
-  /// problems there, of `name`.
+  /// Runs `lower`, which lowers the operation at `site`. Its exceptions, and operations that the
+  /// builder cannot make, become problems of the operation `name` at that place.
   Results at(const Site &site, llvm::StringRef name, llvm::function_ref<Results()> lower);
-  /// The same without a net: for what has blocks, whose operations stand at sites of their own.
+  /// The same for an operation with blocks, whose own operations catch: exceptions pass through.
   Results within(const Site &site, llvm::function_ref<Results()> lower);
-  /// One operation of the site. Missing arguments take the schema's defaults. What cannot be
-  /// lowered is a problem; its results are of unknown content where LibTorch tells type and shape,
-  /// else poison.
+  /// Lowers one operation. Missing arguments take the schema's defaults. An operation that cannot
+  /// be lowered is a problem. Its results then have unknown contents if LibTorch knows their types
+  /// and shapes, and are poison otherwise.
   Results lower(const Site &site, const c10::FunctionSchema &schema, std::vector<Val> arguments);
-  /// One of the blocks where the condition is known; else both, and what they leave different
-  /// becomes a result of a `cond`: the blocks' outputs, and every tensor, list, dictionary and
-  /// attribute that either wrote.
+  /// Lowers one of the blocks if the condition is known, and otherwise both, into a `cond`. The
+  /// results of the `cond` are the blocks' outputs, and every tensor, list, dictionary and
+  /// attribute that a block wrote to.
   Results branch(const Val &condition, const Body &then, const Body &otherwise);
-  /// The body maps (turn, carried…) to (condition, carried…), as prim::Loop's does. Unrolled while
-  /// trips and condition are known, else a `while_loop`.
+  /// The body maps (turn, carried…) to (condition, carried…), like that of prim::Loop. The loop is
+  /// unrolled while trips and condition are known; the rest becomes a `while_loop`.
   Results loop(const Val &trips, Val condition, std::vector<Val> carried, const Body &body);
-  /// An attribute of an object that the program wrote or that was kept; null where neither.
+  /// The value of an object's attribute that was written or kept by keepSlot(); else null.
   const Val *slot(c10::ivalue::Object &object, size_t index) const;
-  /// Every read is to give this same object.
+  /// From here on every read of the attribute gives this object.
   void keepSlot(c10::ivalue::Object &object, size_t index, Val value);
   void writeSlot(c10::ivalue::Object &object, size_t index, Val value);
-  /// What declareStates() and finishStates() will call states, inputs and outputs.
+  /// The names that declareStates() and finishStates() will give to states, inputs and outputs.
   std::vector<std::string> stateNames() const;
-  /// To be called before anything is lowered: the states and inputs that the plan has.
+  /// Makes the plan's states and inputs. To be called before anything is lowered.
   void declareStates();
   /// The program assigns to an attribute of the model at `path`, which holds `before`.
   void assignAttribute(c10::ivalue::Object &object, size_t index, const std::string &path,
                        const Val &before, const Val &value);
-  /// Where a kept tensor was read from: what is there at the end is what is kept.
+  /// A kept tensor was read from this attribute, whose tensor at the end is the one to keep.
   void readFrom(c10::ivalue::Object &object, size_t index, const Val &value);
-  /// Whether the program may change this list or dictionary of the model; a problem where not.
+  /// Whether this list or dictionary of the model may be changed. If not, a problem is added.
   bool mayChange(const std::string &attribute, llvm::StringRef kind);
-  /// To be called once all is lowered: states get what they are to hold. Gives what becomes further
-  /// outputs, with their names.
+  /// Writes the states. To be called when everything is lowered. Returns the values that become
+  /// further outputs, with their names.
   std::vector<std::pair<std::string, Val>> finishStates();
-  /// An operation that no lowering exists for.
+  /// Adds a problem: the operation has no lowering.
   void unsupported(llvm::StringRef name);
-  /// Whether something went wrong, and type or shape of what stands for its results are a guess:
-  /// what follows from them may never happen.
+  /// Whether there is a problem whose results were replaced by guesses. Code that depends on
+  /// guessed types or shapes may never run.
   bool hasGuessed() const { return !guesses_.empty(); }
-  /// Everything that went wrong, as one error: each unsupported operation once, with count, module
-  /// path and line. What was lowered is taken away with it: there is nothing left to be written.
+  /// All problems as one error, each unsupported operation once, with count, module path and line.
+  /// If there are any, all lowered operations are deleted, so that nothing can be written.
   Error takeError();
   std::vector<std::string> takeWarnings() { return std::move(warnings_); }
 
@@ -138,11 +138,11 @@ public:
 
   /// The MIL value of a tensor through its view; constants are made where it is known.
   mil::Value *read(TensorObj &tensor);
-  /// The tensor if its cell is known; undefined otherwise. A view of the cell's memory: never to be
-  /// written.
+  /// The tensor if its cell is known; undefined otherwise. It is a view of the cell's memory and
+  /// must not be written to.
   at::Tensor readKnown(const TensorObj &tensor);
-  /// The same where LibTorch can compute it, now: for what decides how something is lowered, or has
-  /// no lowering.
+  /// The same, also for a tensor that was lowered and that LibTorch can compute: it is computed
+  /// now. For arguments that decide how an operation is lowered, and operators without a lowering.
   at::Tensor compute(const TensorObj &tensor);
   /// Which parameter a known tensor is, or was computed from.
   static mil::Origin originOf(const Val &val);
@@ -150,8 +150,8 @@ public:
   Maybe<Dim> readDim(const TensorObj &tensor);
   /// Stores through the view: casts and broadcasts `value` as copy_ does; all aliases see it.
   void write(TensorObj &target, const Val &value);
-  /// A new tensor object that views `base` through one more step; `value` is what it reads as,
-  /// where that is at hand.
+  /// A new tensor object that views `base` through one more step. `value` is its MIL value, if the
+  /// caller has it.
   Val::TensorPtr view(const Val::TensorPtr &base, ViewStep step, std::optional<Shape> strides,
                       mil::Value *value = nullptr);
   /// An int of any kind as a Dim: a run-time one becomes a symbol of its own.
@@ -166,7 +166,7 @@ public:
                   int64_t step);
   Val selectTensor(const Val::TensorPtr &self, int64_t dim, const Val &index);
   Val splitTensor(const Val::TensorPtr &self, int64_t dim, llvm::ArrayRef<Dim> sizes, bool unbind);
-  /// Writes to either are refused from here on: LibTorch alone knows whether they share memory.
+  /// Refuses writes to both from here on: only LibTorch knows whether they share memory.
   void mayAlias(const Val &a, const Val &b);
   /// A tensor of its own with the same content: `clone`.
   Val copy(const Val::TensorPtr &tensor);
@@ -177,8 +177,8 @@ public:
   /// The complex tensor of two real ones of one element type, which it views; broadcast to one
   /// shape.
   Val makeComplex(const Val &real, const Val &imag);
-  /// The real (0) or imaginary (1) part, which a write is seen through; of a real tensor itself and
-  /// zeros.
+  /// The real (0) or imaginary (1) part; a write to it changes the complex tensor. The parts of a
+  /// real tensor are the tensor itself and zeros.
   Val part(const Val::TensorPtr &tensor, unsigned which);
   /// A tensor, or a number as a 0-d tensor.
   Val asTensor(const Val &val);
@@ -192,7 +192,7 @@ public:
   mil::Value *materialise(llvm::ArrayRef<Dim> shape);
   mil::Value *constant(const at::Tensor &tensor, llvm::StringRef hint = "",
                        mil::Origin origin = {});
-  /// The memory of a tensor, kept alive, with all that lies in it.
+  /// The whole memory that a tensor is a view of, kept alive.
   static std::shared_ptr<mil::Storage> storageOf(const at::Tensor &tensor);
   mil::Value *castTo(mil::Value *x, mil::DType dtype);
   mil::Value *reshape(mil::Value *x, llvm::ArrayRef<Dim> shape);
@@ -202,14 +202,14 @@ public:
   /// A value of the environment as an IValue for LibTorch; nullopt where part of it is not known.
   std::optional<c10::IValue> toKnown(const Val &val);
   static bool hasPoison(const Val &val);
-  /// One operation on values, as a part of the one that is being lowered: all of its results are
-  /// used. nullopt where it is not supported.
+  /// Lowers another operation as a part of the current one; all of its results count as used.
+  /// nullopt if it is not supported.
   std::optional<Results> call(const c10::FunctionSchema &schema, std::vector<Val> arguments);
 
   // Stand for what could not be computed (Unknown.cpp). A guess: type or shape may be others.
   Val unknownTensor(llvm::ArrayRef<Dim> shape, at::ScalarType dtype, bool isGuess);
   Val unknownNumber(c10::TypeKind kind, bool isGuess);
-  /// Of the same type and shape; what is no tensor and no number is itself.
+  /// Of the same type and shape. What is neither a tensor nor a number is given back.
   Val guessLike(const Val &val);
   Results guessLike(llvm::ArrayRef<Val> values);
   /// The content of the cell is unknown from here on.
@@ -220,7 +220,7 @@ public:
   std::optional<Results> functional(const c10::FunctionSchema &schema,
                                     llvm::ArrayRef<Val> arguments);
 
-  /// To be called before what is older than an open region is changed: keeps it for undoing.
+  /// Keeps the content, for undoing. To be called before an older object is changed in a region.
   void touch(const std::shared_ptr<Cell> &cell);
   void touch(const Val::TensorPtr &tensor);
   void touch(const Val::ListPtr &list);
@@ -235,8 +235,8 @@ private:
   /// The results of an operation that was handled; nullopt: try the next way.
   using Handled = std::optional<Results>;
 
-  /// What a speculative region changed among the objects that existed before it, to undo or to
-  /// merge.
+  /// The objects older than a speculative region that it changed, with their old contents, to be
+  /// undone or merged.
   struct Journal {
     uint64_t start; ///< objects of this serial or later are local to the region
     std::vector<std::pair<std::shared_ptr<Cell>, Cell>> cells;
@@ -247,11 +247,11 @@ private:
   };
 
   // Engine.cpp
-  /// `own` is the site whose operation this is; null for a part of one. Gives missing arguments the
-  /// schema's defaults.
+  /// `own` is the site of the operation, or null if it is a part of another one. Missing arguments
+  /// take the schema's defaults.
   Handled call(const c10::FunctionSchema &schema, std::vector<Val> &arguments, const Site *own);
-  /// Runs a part of the lowering of operation `name`: what it throws and what the builder cannot
-  /// make is a problem.
+  /// Runs a part of the lowering of operation `name`. Exceptions, and operations that the builder
+  /// cannot make, become problems.
   void refusing(llvm::StringRef name, llvm::function_ref<void()> lower);
   void addProblem(std::string what, bool isUnsupported);
   /// Whether the table has a lowering of the operator, or of its functional form.
@@ -262,7 +262,7 @@ private:
   Handled runKnown(const c10::FunctionSchema &schema, Arguments arguments, const Row *row,
                    bool force);
   std::optional<c10::IValue> knownArgument(const Val &val, const c10::TypePtr &type);
-  /// Results that LibTorch could compute from these arguments keep how.
+  /// Keeps with the results how LibTorch would compute them, if the arguments are known.
   void keepRecipes(const c10::FunctionSchema &schema, Arguments arguments, const Results &results);
 
   // Views.cpp
@@ -286,8 +286,8 @@ private:
   Val joinParts(const Val &real, const Val &imag);
 
   // Selections.cpp
-  /// The selection that a tensor is, its view applied to the source; nullopt where it is none, or
-  /// where the view is not one of each selected row.
+  /// The selection that the tensor is, with the tensor's view applied to the source. nullopt if it
+  /// is no selection, or if the view is not of each selected row.
   std::optional<Selection> selectionOf(const Val &val);
   bool hasSelection(const Val &val);
   bool isSameMask(const Selection &a, const Selection &b);
@@ -300,8 +300,8 @@ private:
   Results selectedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
 
   // Mutation.cpp
-  /// The operator without its writing: the overload of the same arguments, `out` left out. Null
-  /// where there is none.
+  /// The functional form of an operator that writes: the overload with the same arguments, without
+  /// `out`. Null if there is none.
   static const c10::FunctionSchema *functionalTwin(const c10::FunctionSchema &schema);
   Handled mutation(const c10::FunctionSchema &schema, Arguments arguments);
   void refuseWrite(const c10::FunctionSchema &schema, const char *why);
@@ -318,18 +318,18 @@ private:
     llvm::SmallVector<std::pair<c10::ivalue::Object *, size_t>, 1> places{};
   };
   KeptState *keptState(const at::Tensor &tensor);
-  /// Whether the function's own block is lowered into: states are stored there alone.
+  /// Whether the builder is in the function's own block. States are stored only there.
   bool isOutermost() const { return scopes_.size() == 1 && journals_.empty(); }
   bool mayWrite(const std::shared_ptr<Cell> &cell);
   mil::Value *readState(mil::Value *state, bool isScalar);
   void store(mil::Value *state, mil::Value *content);
   void store(Cell &cell);
-  /// Before a block that is decided at run time: what it reads is read outside of it.
+  /// Stores written states before a block that is decided at run time, which reads none itself.
   void storeAll();
 
   // Unknown.cpp
   mil::Value *unknownValue(mil::Type type, bool isGuess);
-  /// Whether it stands for a tensor of a type that MIL has not: complex, quantized.
+  /// Whether the value stands for a tensor of a type that MIL does not have: complex or quantized.
   bool isOpaque(const Val &val) const;
   bool dependsOnGuess(mil::Value *value, llvm::DenseSet<mil::Value *> &seen) const;
   bool dependsOnGuess(const Dim &dim, llvm::DenseSet<mil::Value *> &seen) const;
@@ -338,7 +338,7 @@ private:
   void dropConsequences(size_t from, llvm::ArrayRef<Val> arguments);
   /// In place of the results of a call that is a problem.
   Results unknownResults(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments);
-  /// Takes away what was lowered.
+  /// Deletes all lowered operations.
   void discard();
 
   // Journal.cpp
@@ -357,8 +357,8 @@ private:
   std::vector<uint64_t> scopes_{0}; ///< open MIL blocks, by a number never used again
   uint64_t nextScope_ = 1, nextSerial_ = 1, nextVersion_ = 1;
   size_t unrolled_ = 0;
-  /// Values whose shape shows a symbol (or, where axis is -1, that are its value), for
-  /// materialising it.
+  /// For each symbol the values from which it can be computed: a value whose shape has it, or (axis
+  /// -1) a value that is it.
   struct SymbolSource {
     mil::Value *value;
     int axis;
@@ -374,13 +374,13 @@ private:
     mil::Value *positions = nullptr;
   };
   std::vector<Selected> selected_;
-  /// By the first element: tensors of the model of the same form there are one.
+  /// By address of the first element: tensors of one address and form are one.
   llvm::DenseMap<const void *, llvm::SmallVector<std::pair<at::Tensor, std::shared_ptr<Cell>>, 1>>
       attributeCells_;
   std::vector<KeptState> states_;
   std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slots_;
   llvm::DenseMap<const void *, std::shared_ptr<const mil::Storage>> ownedStorages_;
-  /// Its arguments are the values of unknown content: no function has them.
+  /// The values of unknown content are arguments of this block, which is in no function.
   std::unique_ptr<mil::Block> unknowns_;
   llvm::DenseSet<mil::Value *> guesses_, opaque_;
 };

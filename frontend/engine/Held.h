@@ -1,6 +1,6 @@
-// What a value may or may not hold, asked in a way that cannot be forgotten: following what is not
-// there refuses the operation that is being lowered, with its name and place, where a null pointer
-// or an empty std::optional would end the process or go on with garbage.
+// Optional content that need not be checked before it is used. Using content that is not there
+// refuses the operation that is being lowered, with its name and place. A null pointer or an empty
+// std::optional would end the process, or go on with garbage.
 //
 //     if (auto tensor = val.tensor())     asked first: another way may be tried
 //       … tensor->shape …
@@ -30,7 +30,7 @@ struct Refusal : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What is said where something else is held; by type.
+/// The message where another kind of content is held, by type.
 template <typename T> constexpr const char *kHeldName = "a number";
 template <> inline constexpr const char *kHeldName<const c10::IValue> = "a value";
 template <> inline constexpr const char *kHeldName<Dim> = "an integer";
@@ -41,7 +41,7 @@ template <> inline constexpr const char *kHeldName<ListObj> = "a list";
 template <> inline constexpr const char *kHeldName<TupleObj> = "a tuple";
 template <> inline constexpr const char *kHeldName<DictObj> = "a dictionary";
 
-/// Ends it without a problem of its own: what stands in its way was reported already.
+/// Ends the lowering without another problem: its cause was reported already.
 struct Abandoned : Refusal {
   Abandoned() : Refusal("") {}
 };

@@ -220,7 +220,7 @@ Error Interface::setOutputs(const Val &result, llvm::ArrayRef<std::string> names
     const OutputSpec &spec = i < declared_.outputs.size() ? declared_.outputs[i] : undeclared;
     if (Builder::isPoison(value))
       return builder.takeError();
-    // What brings a result into the interface's form comes from where the result does.
+    // Operations that bring a result into the interface's form have the location of the result.
     if (value->def())
       builder.setLocation(value->def()->location);
     if (mil::isFloat(value->type.dtype()))

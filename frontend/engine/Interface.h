@@ -1,6 +1,6 @@
 // The interface of a function: its inputs as the user declared them, in order, and its outputs
-// under the names asked for. How the arguments of a program are made of inputs is for whoever walks
-// it.
+// under the names asked for.
+// The walk makes the program's arguments of the inputs.
 #pragma once
 
 #include "frontend/Frontend.h"
@@ -10,22 +10,22 @@ namespace plait::frontend {
 
 class Interface {
 public:
-  /// `floatType` is that of inputs and outputs that do not say.
+  /// `floatType` is that of floating-point inputs and outputs for which none is declared.
   Interface(Engine &engine, const ModelFunction &declared, mil::DType floatType)
       : engine_(engine), function_(engine.function()), declared_(declared), floatType_(floatType) {}
 
   /// Names of the interface are kept for it, whatever the operations in between are called.
   /// `taken` are those of states.
   Error checkNames(llvm::ArrayRef<std::string> taken = {});
-  /// A declared input as a tensor. Without a name of its own it is called as the argument.
-  /// `symbols` name its ranged sizes, where several inputs have them in common; by axis.
+  /// A declared input as a tensor. If no name is declared, it has the argument's. `symbols` are the
+  /// names of its ranged sizes by axis, for sizes that several inputs have in common.
   Expected<Val> input(size_t index, llvm::StringRef argument,
                       llvm::ArrayRef<std::string> symbols = {});
   /// The only element of a declared input as a run-time number of the type (int, float or bool).
   Expected<Val> number(size_t index, llvm::StringRef argument, c10::TypeKind kind);
-  /// The tensors and numbers of the result become the function's outputs, and `further` ones behind
-  /// them, under their names. What is declared no name has the one of `names`, in order, where that
-  /// is not "", or that of its dictionary.
+  /// Makes the tensors and numbers of the result the function's outputs, and then the `further`
+  /// ones, under their names. An output for which no name is declared has the next one of `names`,
+  /// or if that is "" the key of its dictionary.
   Error setOutputs(const Val &result, llvm::ArrayRef<std::string> names = {},
                    std::vector<std::pair<std::string, Val>> further = {});
 

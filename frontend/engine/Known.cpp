@@ -58,8 +58,7 @@ std::optional<c10::IValue> Engine::knownArgument(const Val &val, const c10::Type
 }
 
 namespace {
-/// What the known tensors among the arguments weigh, and whether large ones come from the model's
-/// weights.
+/// The size of the known tensors among the arguments, and whether large ones come from weights.
 struct Load {
   bool fromWeight = false, largeWeight = false;
   mil::Origin origin; ///< of what is computed from them
@@ -86,7 +85,7 @@ struct Load {
 };
 } // namespace
 
-/// A constant of the program that somebody gave instead of a parameter; null of anything else.
+/// The constant that was given in place of a parameter; null for any other value.
 static std::function<c10::IValue()> givenConstant(const TensorObj &tensor) {
   auto *value = std::get_if<mil::Value *>(&tensor.cell->content);
   const mil::TensorData *data = value ? mil::constTensor(*value) : nullptr;
@@ -102,10 +101,10 @@ static std::function<c10::IValue()> givenConstant(const TensorObj &tensor) {
   };
 }
 
-/// What makes the value when it is asked for; null where part of it is only known at run time.
+/// A function that makes the value when it is needed; null if part of it is only known at run time.
 static std::function<c10::IValue()> recipeOf(Engine &engine, const Val &val) {
   if (auto tensor = val.tensor(); tensor && tensor->cell->recipe) {
-    // A tensor object and its cell change; what they are now is kept.
+    // A copy is kept, because the tensor object and its cell change.
     auto now = std::make_shared<TensorObj>(*tensor);
     now->cell = std::make_shared<Cell>(*tensor->cell);
     return [&engine, now] { return c10::IValue(engine.compute(*now)); };
@@ -184,7 +183,7 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
       known = recipe();
     if (!known)
       return std::nullopt;
-    // Memory for other devices is none of the compiler's; without one, LibTorch dies of it.
+    // Pinned memory is not needed here, and without another device LibTorch crashes on it.
     if (named && schema.arguments()[i].name() == "pin_memory")
       known = c10::IValue();
     stack.push_back(std::move(*known));
@@ -197,7 +196,8 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   if (auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
       handle && handle->hasTag(at::Tag::nondeterministic_seeded))
     return std::nullopt;
-  // What only LibTorch itself calls trusts its arguments: `_stack` of nothing ends the process.
+  // LibTorch's inner operators do not check their arguments: `_stack` of an empty list ends the
+  // process.
   if (llvm::StringRef(schema.name()).starts_with("aten::_"))
     for (const c10::IValue &value : stack)
       if (value.isTensorList() && value.toTensorList().empty())
@@ -219,33 +219,6 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
 }
 
 // ---- Constants ---------------------------------------------------------------------------------
-
-std::optional<mil::DType> storedType(at::ScalarType dtype) {
-  switch (dtype) {
-  case at::kFloat:
-    return mil::DType::F32;
-  case at::kDouble:
-    return mil::DType::F64;
-  case at::kHalf:
-    return mil::DType::F16;
-  case at::kBFloat16:
-    return mil::DType::BF16;
-  case at::kLong:
-    return mil::DType::I64;
-  case at::kInt:
-    return mil::DType::I32;
-  case at::kShort:
-    return mil::DType::I16;
-  case at::kChar:
-    return mil::DType::I8;
-  case at::kByte:
-    return mil::DType::U8;
-  case at::kBool:
-    return mil::DType::Bool;
-  default:
-    return std::nullopt;
-  }
-}
 
 std::shared_ptr<mil::Storage> Engine::storageOf(const at::Tensor &tensor) {
   auto owner = std::make_shared<const c10::Storage>(tensor.storage());

@@ -3,8 +3,8 @@
 // that the body writes.
 //
 //     while_loop(loop_vars = (i, cond, carried…, cells…))
-//       cond block: i < trips and cond        body block: the body; i + 1, its condition, new
-//       values
+//       cond block: i < trips and cond
+//       body block: the body, which gives i + 1, its condition and the new values
 //
 // Which values vary is found by dry runs of the body: everything starts as invariant and is
 // promoted until a run leaves all invariants as they were. Promotion is monotone, so this ends.
@@ -41,8 +41,8 @@ public:
   /// What the carried values are after the loop; guesses where it cannot be lowered.
   Engine::Results run() {
     engine_.storeAll();
-    // Each run promotes something. A slot starts to vary once, and each of its sizes stops being
-    // known once; a walk may add slots without end only where the body never repeats itself.
+    // Each run promotes a slot. A slot starts to vary once, and each of its sizes stops being known
+    // once. Slots are added without end only if no two turns of the body are alike.
     for (unsigned attempt = 0;; ++attempt) {
       if (attempt > kMostRuns) {
         refuse("does not come to rest: each turn changes other variables; give it a number of "
@@ -53,7 +53,7 @@ public:
       mil::Block scratch(&engine_.function_, nullptr);
       size_t problems = engine_.problems_.size(), slots = slots_.size();
       bool changed = lowerBody(scratch, /*final=*/false);
-      // A turn that could not be lowered says all there is to say.
+      // The problems of the first turn that could not be lowered are enough.
       if (engine_.problems_.size() > problems || failed_)
         return engine_.guessLike(carried_);
       if (!changed && slots_.size() == slots)
@@ -91,8 +91,8 @@ private:
     mil::Type type = {}; ///< of the loop variable
     c10::TypeKind kind = c10::TypeKind::TensorType;
     at::ScalarType dtype = at::kFloat;
-    /// Of a tensor that varies: another one shares its memory in some turn. As a variable of the
-    /// loop it is a value of its own, so that writes to it are refused, and writes to the other.
+    /// Whether the tensor varies and shares its memory with another one in some turn. A variable of
+    /// the loop has a value of its own, so writes to either tensor are refused.
     bool isAliased = false;
   };
 
@@ -222,8 +222,8 @@ private:
     return args;
   }
 
-  /// Lowers the body once. A dry run promotes what did not stay as it was and says whether there
-  /// was any.
+  /// Lowers the body once. A dry run promotes the slots that changed, and returns whether there
+  /// were any.
   bool lowerBody(mil::Block &block, bool final) {
     auto args = addArguments(block);
     own_.clear();
@@ -316,8 +316,8 @@ private:
     return wider;
   }
 
-  /// Which variables leave a turn with memory that something else has too. Whether there were any
-  /// more than before: what was taken for unshared may have been written to.
+  /// Marks the variables that share memory with another value at the end of a turn. Returns whether
+  /// more were marked than before: these may have been written to as if they were unshared.
   bool noteAliases(const Region &region, llvm::ArrayRef<Val> after) {
     bool changed = false;
     llvm::DenseMap<const Cell *, size_t> seen;
@@ -484,7 +484,8 @@ private:
   int64_t firstIndex_;
   std::vector<Slot> slots_;
   size_t conditionSlot_;
-  llvm::DenseMap<const Cell *, size_t> own_; ///< whose variable a cell is in this run of the body
+  llvm::DenseMap<const Cell *, size_t>
+      own_; ///< the variable that a cell belongs to in this run of the body
   mil::Op *op_ = nullptr;
   bool failed_ = false;
 };
@@ -492,7 +493,7 @@ private:
 Engine::Results Engine::loop(const Val &trips, Val condition, std::vector<Val> carried,
                              const Body &body) {
   int64_t index = 0;
-  // Whether there is a turn at all is not known: one tells what stands in the way.
+  // The loop may have no turn at all. One is lowered to report its problems.
   auto guess = [&] {
     mil::Block scratch(&function_, nullptr);
     Region region(*this, scratch);
@@ -523,7 +524,8 @@ Engine::Results Engine::loop(const Val &trips, Val condition, std::vector<Val> c
     condition = outputs[0];
     carried.assign(outputs.begin() + 1, outputs.end());
     ++index;
-    // Operators without a lowering are counted; a refusal would be said in many forms.
+    // Operators without a lowering are counted. Refusals would be reported in many forms, and are
+    // left out.
     bool refused = llvm::any_of(llvm::ArrayRef(problems_).drop_front(problems),
                                 [](const Problem &problem) { return !problem.unsupported; });
     if (refused || condition.isPoison())

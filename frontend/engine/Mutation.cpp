@@ -1,12 +1,12 @@
 // In-place and out= forms, from the schema's alias annotations:
 //
-//     x.add_(y)            aten::add_(Tensor(a!) self, …)      lowers aten::add, stores the result
-//     through x's view torch.add(x, y, out=z)  aten::add.out(…, Tensor(a!) out)  the same, through
-//     z's view
+//     x.add_(y)               aten::add_(Tensor(a!) self, …)
+//     torch.add(x, y, out=z)  aten::add.out(…, Tensor(a!) out)
 //
-// The functional twin is found among the operation's overloads by the names of its arguments, so no
-// in-place operation needs code of its own but assignments (lower/Assignments.cpp). What writes and
-// has no twin is refused, never dropped.
+// Both are lowered as aten::add, and the result is stored through the view of x or z. The
+// functional form is found among the operation's overloads by the names of its arguments, so only
+// assignments need code of their own (lower/Assignments.cpp). An operation that writes and has no
+// functional form is refused.
 #include "frontend/engine/Engine.h"
 
 #include <ATen/Functions.h>
@@ -94,7 +94,7 @@ Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments ar
     auto tensor = arguments[index].tensor();
     return tensor && isEmpty(tensor->shape);
   };
-  // In place of nothing: there is nothing to compute either.
+  // Every tensor that is written is empty: there is nothing to compute.
   Results outputs;
   if (!isOut && llvm::all_of(written, isEmptyTensor)) {
     for (unsigned index : written)

@@ -1,6 +1,6 @@
-// A MIL block that is lowered into on its own: a branch, a loop body, or a dry run of either. What
-// it changes among the objects that existed before is journalled, so that it can be undone and
-// merged.
+// A MIL block that is lowered speculatively: a branch, the body of a loop, or a dry run of one.
+// Changes to objects that existed before are recorded,
+// so that they can be undone and merged.
 #pragma once
 
 #include "frontend/engine/Engine.h"
@@ -20,8 +20,8 @@ public:
   }
   Region(const Region &) = delete;
 
-  /// Ends lowering: the engine's objects are as they were before the region. What was changed stays
-  /// in changes().
+  /// Ends lowering, and restores the engine's objects as they were before the region. The changes
+  /// are in changes().
   void close() {
     leave();
     engine_.journals_.pop_back();
@@ -37,7 +37,7 @@ public:
     engine_.rollback(journal_);
   }
 
-  /// Back into the closed region's block, at its end, to materialise what it leaves behind.
+  /// Puts the builder back at the end of the closed region's block, for values that leave it.
   void enter() {
     engine_.builder_.setInsertionPointToEnd(block_);
     engine_.scopes_.push_back(scope_);
@@ -56,8 +56,8 @@ public:
   const auto &dicts() const { return dictsAfter_; }
   const auto &slots() const { return slotsAfter_; }
 
-  /// A value that leaves the region, safe against the roll-back: tensors whose outer cell the
-  /// region wrote are read now. To be called before close().
+  /// The value in a form that closing the region does not change: tensors whose outer cell the
+  /// region wrote to are read now. To be called before close().
   Val freeze(const Val &val) {
     if (auto tensor = val.tensor()) {
       if (std::holds_alternative<ComplexParts>(tensor->cell->content))

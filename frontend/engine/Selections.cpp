@@ -1,6 +1,6 @@
-// What a run-time mask selects, x[mask], has as many elements as the data decides. Devices that
-// plan memory ahead do not like such tensors, and most models need none, for they reduce it, or
-// write it back to where it came from. So it stays the pair of source and mask until then:
+// The selection of a run-time mask, x[mask], has a size that depends on the data, which devices that
+// plan memory ahead do not like. Most models reduce the selection, or write it back to where it came
+// from. Until then it is kept as the pair of source and mask:
 //
 //     s = x[m]                 source x, mask m
 //     (s - 1).sum()            sum(where(m, x - 1, 0))
@@ -8,9 +8,9 @@
 //     x[m] = s * 2             where(m, x * 2, x)
 //     torch.sort(s)            sort(gather_nd(x, non_zero(m)))
 //
-// Pointwise operators work on all elements; of operators on rows the table says so; reductions are
-// in decompositions/selections.py. What needs the elements side by side, and an output, gets them
-// so: a tensor of unknown size, which the rule data-dependent-size warns about.
+// Pointwise operators work on all elements. The table marks operators that work on rows. Reductions
+// are in decompositions/selections.py. Operators that need the elements side by side, and outputs, get
+// a tensor of unknown size, which the rule data-dependent-size warns about.
 #include "frontend/engine/Decomposition.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
@@ -194,7 +194,8 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
   int64_t maskRank = first->mask->shape.size();
   int64_t rank = int64_t(first->source->shape.size()) - maskRank; // of a row
 
-  // Axes are counted in the selection, which has one where the source has the mask's.
+  // The selection has one axis in place of the mask's axes of the source. `dim` counts those of the
+  // selection.
   bool rows = row && row->whenSelected == WhenSelected::Rows &&
               (position == 0 || schema.name() == "aten::embedding");
   auto axesOf = [&](const Val &dim) {
@@ -215,7 +216,7 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
     }
 
   if (!rows && row && !row->selectedDecomposition.empty()) {
-    // x[mask] = s takes the place of what the same mask selects.
+    // In x[mask] = s, s replaces the elements that the same mask selects.
     if (auto indices = schema.name() == "aten::index_put" ? arguments[1].list() : nullptr) {
       auto mask = indices->values.size() == 1 ? indices->values[0].tensor() : nullptr;
       if (!mask || mask->dtype() != at::kBool || !isSameMask(*first, {first->source, mask.get()}))
@@ -252,7 +253,7 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
       taken.emplace_back(selection->source);
     } else if (auto tensor = val.tensor();
                pointwise && tensor && int64_t(tensor->shape.size()) > rank) {
-      // What a row is computed with has no axis for the rows.
+      // The other operand has no axis for the rows.
       return callSideBySide(schema, arguments);
     } else if (rows && argument.name() == "dim") {
       auto axes = axesOf(val);

@@ -1,5 +1,5 @@
-// Shapes that refuse the operation where they are asked for a dimension that they have not: whether
-// a lowering has looked at the rank first cannot be forgotten.
+// Shapes that check the rank by themselves: asking for a dimension that does not exist refuses the
+// operation that is being lowered.
 #pragma once
 
 #include "mil/Type.h"
@@ -8,10 +8,10 @@ namespace plait::frontend {
 
 using mil::Dim;
 
-/// Refuses for a shape of too few dimensions.
+/// Refuses the operation because a shape has too few dimensions.
 [[noreturn]] void refuseRank(llvm::ArrayRef<Dim> shape);
 
-/// A shape that somebody else holds.
+/// A reference to a shape.
 class Sizes : public llvm::ArrayRef<Dim> {
 public:
   using llvm::ArrayRef<Dim>::ArrayRef;

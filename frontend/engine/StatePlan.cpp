@@ -40,7 +40,7 @@ static std::string shapeText(const at::Tensor &tensor) {
          "]";
 }
 
-/// Why it cannot even be an input; "" where it can.
+/// Why the tensor can be neither a state nor an input; "" if it can be an input.
 static std::string inputObstacle(const at::Tensor &tensor, const std::string &overlapping) {
   if (!overlapping.empty())
     return "it shares memory with '" + overlapping +
@@ -54,7 +54,7 @@ static std::string inputObstacle(const at::Tensor &tensor, const std::string &ov
   return "";
 }
 
-/// Why what can be an input can be no state; "" where it can.
+/// Why the tensor can be an input and no state; "" if it can be a state.
 static std::string stateObstacle(const at::Tensor &tensor) {
   if (!tensor.is_floating_point())
     return std::string("it holds ") + at::toString(tensor.scalar_type()) +

@@ -1,5 +1,5 @@
-// Which tensors of a model a function keeps from call to call, and how. The plan outlives one
-// lowering: what a lowering finds to be written may be kept by the next one.
+// Which tensors of a model a function keeps from call to call, and how. The plan outlives a
+// lowering: a tensor that one lowering finds to be written to may be kept by the next.
 //
 //     states auto       forward writes k_cache         lowered again, with k_cache as a state
 //     nothing said      forward writes k_cache         refused, with the options that accept it
@@ -25,7 +25,7 @@ public:
     mil::Shape stateShape() const; ///< that of the tensor; of one without dimensions [1]
   };
 
-  /// What the plan asks of the model. All are of the tensor's whole name.
+  /// What the plan asks of the model. Paths are full ones.
   struct Model {
     /// The tensor at a path; undefined where there is none.
     std::function<at::Tensor(llvm::StringRef path)> tensorAt;
@@ -42,18 +42,18 @@ public:
   Error begin();
 
   llvm::ArrayRef<Kept> kept() const { return kept_; }
-  /// What becomes of a tensor of the model; null where it is a constant.
+  /// How a tensor of the model is kept; null if it is a constant.
   const Kept *find(const at::Tensor &tensor) const;
   mil::DType floatType() const { return floatType_; } ///< of inputs
-  /// Whether what is written is forgotten after the call.
+  /// Whether written tensors are forgotten after the call.
   bool forgets() const { return request_.others == StatesRequest::Others::Forget; }
 
   /// `path` is written to, and it is none of kept(). `tensor` is undefined where it is no tensor;
   /// `kind` then says what it is.
   void wrote(const std::string &path, const at::Tensor &tensor, const std::string &kind,
              const mil::Location &location);
-  /// After a lowering: whether what it found to be written is kept from now on, so that the
-  /// function is to be lowered again. An error refuses the writes.
+  /// To be called after a lowering. Whether the plan keeps more tensors now, because they were
+  /// written to, so that the function has to be lowered again. An error if writes are refused.
   Expected<bool> settle();
 
 private:

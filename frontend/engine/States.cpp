@@ -7,9 +7,9 @@
 //                                  %s = read_state(input = %k)
 //                                  mul(x = %s, …)
 //
-// So a part that is written is updated in place, and nothing needs the content twice. In branches
-// and loops that are decided at run time contents are values like those of other tensors, which
-// come out as results; they are stored afterwards.
+// So Core ML updates the written part in place, and the content is never needed twice. In branches
+// and loops that are decided at run time, contents are values like those of other tensors. They
+// come out as results, and are stored afterwards.
 #include "frontend/engine/Engine.h"
 
 namespace plait::frontend {
@@ -149,15 +149,15 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
   if (!state && !options_.states->forgets())
     options_.states->wrote(path, original.isTensor() ? original.toTensor() : at::Tensor(),
                            original.isNone() ? "None at first" : "no tensor", builder_.location());
-  // A region that does not assign leaves it as it is.
+  // A region that does not assign the attribute leaves it as it is.
   if (!slot(object, index))
     keepSlot(object, index, before);
   writeSlot(object, index, value);
   auto tensor = value.tensor();
   if (!state || !tensor || !isOutermost() || state->kept->asInput)
     return;
-  // The tensor is the state's content from now on, if it can be nothing else's: what follows reads
-  // it from there.
+  // From here on the tensor is the state's content, unless it may belong to another one. Later
+  // reads read the state.
   Cell &cell = *tensor->cell;
   bool isOwn = tensor->view.empty() && cell.attribute.empty() && !cell.state &&
                !cell.mayBeAliased && std::holds_alternative<mil::Value *>(cell.content);
@@ -173,10 +173,10 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
 
 std::vector<std::pair<std::string, Val>> Engine::finishStates() {
   std::vector<std::pair<std::string, Val>> outputs;
-  if (!problems_.empty()) // what is to be kept may be among what could not be made
+  if (!problems_.empty()) // a tensor to be kept may be one that could not be made
     return outputs;
   std::vector<std::pair<KeptState *, mil::Value *>> assigned;
-  // Each is read before any is stored: one may take what another held.
+  // All are read before any is stored, because one state may be assigned the content of another.
   for (KeptState &state : states_) {
     std::optional<Val> now;
     for (auto [object, index] : state.places) {

@@ -14,7 +14,7 @@ using ValuesFn = Handled (*)(ValueCall &);
 /// Lowers one call on tensors that are not all known.
 using LowerFn = void (*)(Call &);
 
-/// What becomes of a call whose arguments are all known and small.
+/// How a call is handled if its arguments are all known and small.
 enum class WhenKnown : uint8_t {
   Compute,     ///< LibTorch runs it
   Zero,        ///< the same of memory that nothing sets: it becomes zeros
@@ -25,14 +25,14 @@ enum class WhenKnown : uint8_t {
 /// computed constant: it is lowered, and the passes decide.
 constexpr int64_t kEagerBytes = 64 * 1024;
 
-/// What becomes of a call with complex tensors that are not known while compiling.
+/// How a call with complex tensors is handled that are not known while compiling.
 enum class WhenComplex : uint8_t {
   Refuse, ///< it is not supported
   Parts   ///< of the real parts and of the imaginary parts separately: the operation is linear
 };
 
-/// What becomes of a call on what a run-time mask selects, where `pointwise` operators need no
-/// rule.
+/// How a call on a selection by a run-time mask is handled.
+/// `pointwise` operators need no rule.
 enum class WhenSelected : uint8_t {
   Refuse, ///< the result's size would depend on the data
   Rows,   ///< each row for itself: the operation on all rows, of which the mask selects
@@ -43,9 +43,9 @@ enum class WhenSelected : uint8_t {
 struct Row {
   /// Tried first, whatever is known: views, lists, sizes, statements.
   ValuesFn values = nullptr;
-  /// Tried last: what is known entirely is LibTorch's to run.
+  /// Tried last. LibTorch runs calls whose arguments are all known.
   LowerFn lower = nullptr;
-  /// Instead of `lower`: a function of decompositions/, which says the operator by others.
+  /// Instead of `lower`: a function of decompositions/, which expresses the operator by others.
   std::string decomposition = "";
   /// The same for complex tensors.
   std::string complexDecomposition = "";

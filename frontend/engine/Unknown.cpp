@@ -1,14 +1,14 @@
-// What stands for the results of an operation that could not be lowered, so that the walk goes on
-// and one message says everything that is in the way:
+// Stand-ins for the results of operations that could not be lowered. The walk goes on with them, so
+// that one message reports all problems:
 //
 //     y = torch.fft_rfft(x)     no lowering: reported. y is [3, 5], complex, of unknown elements
 //     z = torch.det(y.real @ w) reported too
 //
-// To what follows, such a tensor is one that is computed at run time. Its MIL value is defined
-// nowhere, so that the verifier refuses any program that it is in, and takeError() takes away all
-// that was lowered. Where type and shape are what LibTorch would give, what is refused behind is
-// refused for a reason of its own. Where they are a guess, refusals of what depends on it are left
-// out: only operators without a lowering are reported there.
+// For later operations such a tensor is computed at run time. Its MIL value is defined nowhere, so
+// the verifier refuses a program with it, and takeError() deletes all lowered operations. If
+// LibTorch knows the type and shape, later refusals have reasons of their own and are reported. If
+// type or shape are guessed, refusals of operations that depend on them are not reported, but
+// operators without a lowering are.
 #include "frontend/engine/Engine.h"
 
 #include "llvm/ADT/StringMap.h"
@@ -19,8 +19,8 @@
 
 namespace plait::frontend {
 
-/// Elements that an operator is run on for the sake of its results' shapes, where LibTorch has no
-/// other way to tell them.
+/// The most elements that an operator is run on to learn the shapes of its results, if LibTorch has
+/// no other way to tell them.
 constexpr int64_t kMostTrialElements = 1 << 16;
 
 // ---- Values of unknown content -----------------------------------------------------------------
@@ -131,7 +131,7 @@ bool Engine::dependsOnGuess(mil::Value *value, llvm::DenseSet<mil::Value *> &see
     mil::Block *block = value->block();
     if (block == &function_.body() || block == unknowns_.get())
       return false;
-    // A variable of a loop. What it begins with is only bound once the body was lowered dry.
+    // A variable of a loop, whose initial value is only bound after the dry runs of the body.
     return !block->parentOp() || anyOperand(*block->parentOp());
   }
   bool depends = anyOperand(*op);
@@ -146,7 +146,7 @@ bool Engine::dependsOnGuess(const Dim &dim, llvm::DenseSet<mil::Value *> &seen) 
   bool depends = false;
   eachSymbol(dim, [&](llvm::StringRef name) {
     auto sources = symbolSources_.find(name);
-    // The first value of that size is the one that the symbol was made for.
+    // The symbol was made for the first value of that size.
     depends = depends || (sources != symbolSources_.end() && !sources->second.empty() &&
                           dependsOnGuess(sources->second.front().value, seen));
   });
@@ -201,15 +201,15 @@ void Engine::dropConsequences(size_t from, llvm::ArrayRef<Val> arguments) {
 
 namespace {
 
-/// A call as LibTorch can run it for the sake of its results' types and shapes: tensors without
-/// elements (the device `meta`) or of zeros, numbers in place of sizes that are not known.
+/// A call that LibTorch can run to tell the types and shapes of the results. Its tensors have no
+/// elements (the device `meta`) or are zeros, and unknown sizes are replaced by numbers.
 class Trial {
 public:
   /// `round` chooses the sizes.
   Trial(Engine &engine, bool isMeta, bool keepsKnown, unsigned round)
       : engine_(engine), isMeta_(isMeta), keepsKnown_(keepsKnown), round_(round) {}
 
-  /// What is run with; nullopt where nothing can stand for it.
+  /// The argument for the trial; nullopt if nothing can replace it.
   std::optional<c10::IValue> argument(const Val &val) {
     if (val.dim())
       return sizeOf(*val.dim());
@@ -236,10 +236,10 @@ public:
     return std::nullopt;
   }
 
-  /// What the sizes of the arguments that are not known were taken to be.
+  /// The numbers that replace unknown sizes of arguments.
   const std::vector<std::pair<Dim, int64_t>> &sizes() const { return sizes_; }
 
-  bool isGuess = false; ///< something else may give something else
+  bool isGuess = false; ///< other arguments may give other types or shapes
   int64_t elements = 0; ///< of all tensors
 
 private:
@@ -280,8 +280,8 @@ private:
   std::vector<std::pair<Dim, int64_t>> sizes_;
 };
 
-/// The results of two trials with different sizes, made one: what both agree on is so, and a size
-/// that went along with one of the arguments' is that.
+/// Combines the results of two trials with different sizes. Types and sizes that are the same in
+/// both are known. A size that changed like an argument's size is that size.
 class Outcome {
 public:
   Outcome(Engine &engine, const Trial &first, const Trial &second, bool knowsSizes, bool isGuess)
@@ -358,7 +358,8 @@ Engine::Results Engine::unknownResults(const c10::FunctionSchema &schema,
   bool dependsOnElements = handle && (handle->hasTag(at::Tag::dynamic_output_shape) ||
                                       handle->hasTag(at::Tag::data_dependent_output));
   Results results;
-  // Zeros may not be what the operator takes, and numbers that are drawn are the process's own.
+  // Without elements first. The operator may not take zeros, and one that draws numbers would take
+  // them from the process's generator.
   for (bool isMeta : {true, false}) {
     if (!isMeta && isRandom)
       break;
@@ -373,7 +374,7 @@ Engine::Results Engine::unknownResults(const c10::FunctionSchema &schema,
       results.push_back(outcome.value(x, y));
     break;
   }
-  // What is written holds something else now; it is the result, too.
+  // The tensor that is written to has a new content, which is the result too.
   results.resize(schema.returns().size());
   for (auto [argument, val] : llvm::zip(schema.arguments(), arguments)) {
     auto tensor = val.tensor();
@@ -396,7 +397,7 @@ void Engine::discard() {
 }
 
 Engine::~Engine() {
-  // The function may be gone already, and then nothing uses them.
+  // If the function was deleted already, nothing uses them.
   if (unknowns_ && llvm::any_of(unknowns_->args(), [](const auto &arg) { return arg->hasUses(); }))
     discard();
 }

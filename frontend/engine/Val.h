@@ -1,13 +1,13 @@
-// What a TorchScript value is while its graph is lowered.
+// What a value of the program is while it is lowered.
 //
 //   known value    int, float, bool, None, string, device … (a c10::IValue)
 //   number         an int, float or bool that is only known at run time: a rank-0 MIL value
 //   symbolic int   a mil::Dim
-//   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer, a MIL value
-//                  or, of a complex tensor, two real ones
-//   list, tuple, dict of these; lists and dicts are shared, mutable objects object         a
-//   module or another TorchScript class instance poison         what a node gives that could not be
-//   lowered; it flows on silently
+//   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer, a MIL
+//                  value or, for a complex tensor, two real tensors
+//   list, tuple, dictionary   of these; lists and dictionaries are shared, mutable objects
+//   object         a module, or an instance of another class of TorchScript's
+//   poison         the result of a node that could not be lowered; it causes no further problems
 #pragma once
 
 #include "frontend/engine/Held.h"
@@ -66,8 +66,8 @@ struct Selection {
   std::shared_ptr<TensorObj> source, mask;
 };
 
-/// How LibTorch computes a tensor that is lowered although all that it is made of is known: what a
-/// large weight becomes, an identity of many rows. Asked only where nothing else will do.
+/// How LibTorch computes a tensor that is lowered although it is known: one computed from a large
+/// weight, or an identity matrix of many rows. Used only for operators without a lowering.
 class Recipe;
 
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is
@@ -95,12 +95,12 @@ struct TensorObj {
   std::shared_ptr<Cell> cell;
   std::vector<ViewStep> view;
   Shape shape;
-  /// As LibTorch would have them, in elements; nullopt where they depend on what only LibTorch's
-  /// kernels know.
+  /// LibTorch's strides in elements;
+  /// nullopt if only LibTorch's kernels know them.
   std::optional<Shape> strides;
   uint64_t serial = 0;
-  // What it was last read as: valid for this version of the cell, while the scope it was made in is
-  // open.
+  // The MIL value of the last read. It is valid for this version of the cell, while the scope is
+  // open in which it was made.
   mil::Value *cached = nullptr;
   uint64_t cachedVersion = 0;
   uint64_t cachedScope = 0;
@@ -109,13 +109,13 @@ struct TensorObj {
   bool isComplex() const { return at::isComplexType(cell->dtype); }
 };
 
-/// It has no elements, whatever its sizes at run time.
+/// Whether a shape has no elements, whatever its sizes at run time.
 bool isEmpty(llvm::ArrayRef<Dim> shape);
-/// Row-major, as far as is known.
+/// Whether the strides are known to be row-major.
 bool isContiguous(const TensorObj &tensor);
 
-/// The size is not known, and 1 is among those that it may be: what treats axes of one element by
-/// themselves has to do with both.
+/// Whether the size is not known and may be 1. Operations that treat axes of one element
+/// differently have to handle both cases.
 inline bool mayBeOne(const Dim &size) {
   return !size.isConst() && size.lower() <= 1 && size.upper() >= 1;
 }
@@ -157,7 +157,7 @@ public:
   bool isPoison() const { return std::holds_alternative<Poison>(data_); }
   bool isUninitialized() const { return std::holds_alternative<Uninitialized>(data_); }
   bool isNone() const { return known() && known()->isNone(); }
-  // What it holds may be something else: following that refuses the operation (Held.h).
+  // Each may find another kind of value; using the result then refuses the operation (Held.h).
   Held<const c10::IValue *> known() const { return std::get_if<c10::IValue>(&data_); }
   Held<const Dim *> dim() const { return std::get_if<Dim>(&data_); }
   Held<const Number *> number() const { return std::get_if<Number>(&data_); }
@@ -184,7 +184,7 @@ struct ListObj {
   std::vector<Val> values;
   uint64_t serial = 0;
   std::string attribute; ///< as of a Cell
-  /// Another list may be the same object, by what is only known at run time: a change is refused.
+  /// Whether it may be another list too, which is known only at run time: changes are refused.
   bool mayBeAliased = false;
 };
 struct TupleObj {

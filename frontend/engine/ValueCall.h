@@ -1,6 +1,6 @@
-// What a lowering of values gets: one call with its arguments as they are, known, symbolic or at
-// run time. It decides what it can (sizes, lists, views) and leaves the rest: nullopt says that
-// these arguments are not its own, and that LibTorch or a lowering of tensors is to be tried.
+// The call that a lowering of values gets. Its arguments may be known, symbolic or known only at
+// run time. The lowering handles sizes, lists and views; for other arguments it returns nullopt,
+// and LibTorch or the lowering of tensors is tried.
 //
 //     static Handled transpose(ValueCall &c) {
 //       auto self = c.tensor();

@@ -1,5 +1,5 @@
-// What the operations of lower/Views.cpp and lower/Splits.cpp make: a tensor object that is one
-// step further from its cell. Which reshapes alias is LibTorch's rule: where the strides allow it.
+// Making views, for lower/Views.cpp and lower/Splits.cpp: a tensor object with one more step than
+// its base. As in LibTorch, a reshape is a view if the strides allow it.
 #include "frontend/engine/Engine.h"
 
 #include "llvm/ADT/SmallBitVector.h"

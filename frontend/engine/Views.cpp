@@ -110,7 +110,7 @@ mil::Value *Engine::read(TensorObj &tensor) {
                             "imaginary part: torch.real(x), torch.imag(x)"));
     return builder_.poison();
   }
-  // What was written is read from where it lives: nothing is held twice.
+  // The new content of a state is read from the state, so that it is not kept twice.
   if (tensor.cell->unstored && isOutermost())
     store(*tensor.cell);
   if (tensor.cached && tensor.cachedVersion == tensor.cell->version &&
@@ -200,7 +200,7 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
     if (!step.dynamicStart && step.start == Dim(0) && step.step == 1 &&
         step.shape[step.dim] == base->type.shape()[step.dim])
       return base;
-    // Nothing is selected, which a slice of MIL has no bounds for.
+    // The slice is empty, and MIL has no bounds for that.
     if (base->type.isTensor() && isEmpty(step.shape)) {
       auto shape = mil::constShape(step.shape);
       mil::DType dtype = base->type.dtype();
@@ -314,8 +314,8 @@ Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::opti
   object->shape = step.shape;
   object->strides = std::move(strides);
   object->view.push_back(std::move(step));
-  // The base's value carries over: the next read then adds this step alone. A state is read when it
-  // has to be.
+  // The value of the base is kept, so that the next read adds only this step. A state is read only
+  // when it is needed.
   if (!value && std::holds_alternative<mil::Value *>(base->cell->content) && !base->view.empty() &&
       !base->cell->state)
     value = applyStep(read(*base), object->view.back());
@@ -367,7 +367,7 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
 }
 
 void Engine::write(TensorObj &target, const Val &value) {
-  if (isEmpty(target.shape)) // nothing is selected: nothing is written
+  if (isEmpty(target.shape)) // an empty view: nothing to write
     return;
   Cell &cell = *target.cell;
   if (!mayWrite(target.cell))

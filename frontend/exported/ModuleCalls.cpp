@@ -1,12 +1,11 @@
 // From module stacks to calls; what stands before and after each.
 #include "frontend/exported/ModuleCalls.h"
 
+#include "frontend/engine/StoredType.h"
 #include "frontend/exported/Places.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
-
-#include <ATen/Functions.h>
 
 namespace plait::frontend {
 
@@ -101,31 +100,6 @@ static bool isSameTensor(const at::Tensor &a, const mil::TensorData &b) {
   return a.numel() && a.const_data_ptr() == mil::addressOf(b);
 }
 
-static at::ScalarType givenType(mil::DType dtype) {
-  switch (dtype) {
-  case mil::DType::Bool:
-    return at::kBool;
-  case mil::DType::U8:
-    return at::kByte;
-  case mil::DType::I8:
-    return at::kChar;
-  case mil::DType::I16:
-    return at::kShort;
-  case mil::DType::I32:
-    return at::kInt;
-  case mil::DType::I64:
-    return at::kLong;
-  case mil::DType::F16:
-    return at::kHalf;
-  case mil::DType::BF16:
-    return at::kBFloat16;
-  case mil::DType::F64:
-    return at::kDouble;
-  default:
-    return at::kFloat;
-  }
-}
-
 Val ModuleCalls::give(Engine &engine, const mil::GivenParameter &parameter) {
   read_.insert({parameter.module, parameter.name});
   std::string path = tree_.pathOf(parameter.module).str();
@@ -138,16 +112,12 @@ Val ModuleCalls::give(Engine &engine, const mil::GivenParameter &parameter) {
                                  tensor.scalar_type());
     return Val();
   }
-  auto bytes = parameter.value.bytes();
-  if (!bytes) {
-    engine.fail(bytes.takeError());
+  auto tensor = storedTensor(parameter.value);
+  if (!tensor) {
+    engine.fail(tensor.takeError());
     return Val();
   }
-  auto shape = parameter.value.shape();
-  at::Tensor tensor =
-      at::empty(at::IntArrayRef(shape.data(), shape.size()), givenType(parameter.value.dtype()));
-  std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(tensor.mutable_data_ptr()));
-  return engine.makeKnown({std::move(tensor), /*fromWeight=*/true, mil::Origin::parameter({path})},
+  return engine.makeKnown({std::move(*tensor), /*fromWeight=*/true, mil::Origin::parameter({path})},
                           path);
 }
 

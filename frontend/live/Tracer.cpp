@@ -6,6 +6,7 @@
 #include "frontend/live/InCall.h"
 #include "frontend/live/ModuleMirror.h"
 #include "frontend/live/ModuleUse.h"
+#include "frontend/live/OperationStop.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/live/ProcessGuards.h"
 #include "frontend/live/TraceInputs.h"
@@ -38,7 +39,7 @@ struct Trace {
   const torch::jit::Graph &graph() const { return *recording.graph; }
 };
 
-/// Thrown between two runs of the model where ProceedScope says no.
+/// Thrown between two operations of the model where ProceedScope says no.
 struct Cancelled {};
 
 class Tracing {
@@ -81,6 +82,16 @@ private:
           "the model, or save it as TorchScript and add the file");
     if (!ProceedScope::mayProceed())
       throw Cancelled();
+    OperationStop stop(ProceedScope::mayProceed);
+    auto recording = record(*internals, inputs);
+    if (!stop.stopped())
+      return recording;
+    llvm::consumeError(recording.takeError());
+    throw Cancelled();
+  }
+
+  Expected<Trace> record(const libtorch::Internals &internals,
+                         const std::vector<at::Tensor> &inputs) {
     Trace result{mirror(request_.module), {}, {}};
     thrown_ = nullptr;
     auto call = [&](const std::vector<at::Tensor> &arguments) -> c10::IValue {
@@ -114,7 +125,7 @@ private:
                                                      : "input_" + std::to_string(index));
     }
     try {
-      result.recording = internals->trace(std::move(traceCall));
+      result.recording = internals.trace(std::move(traceCall));
       return result;
     } catch (const c10::Error &error) {
       std::string message = torchMessage(error.what_without_backtrace());

@@ -13,7 +13,7 @@
 //     which is an error
 //
 // Models that share modules are traced one after the other (ModuleUse.h). A ProceedScope ends the
-// tracing between two runs of the model.
+// tracing between two operations of the model (OperationStop.h).
 #pragma once
 
 #include "frontend/Frontend.h"

@@ -269,8 +269,8 @@ void lowerCross(Call &c) {
 } // namespace
 
 /// A product of two small weights that holds more than they do: of the factors of an adapter, which
-/// need not be multiplied out (passes/Sources.h). That of two vectors is a table (positions by
-/// frequencies) and is.
+/// need not be multiplied out (passes/ConstantSources.h). That of two vectors is a table (positions
+/// by frequencies) and is.
 enum class Product { Kron, Matmul, Linear, Conv };
 template <Product kind> static WhenKnown whenProductIsKnown(ValueCall &c) {
   if (kind == Product::Linear && !c[2].isNone())

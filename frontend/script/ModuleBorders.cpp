@@ -2,8 +2,7 @@
 #include "frontend/script/ModuleBorders.h"
 
 #include "frontend/engine/Engine.h"
-
-#include <ATen/Functions.h>
+#include "frontend/engine/StoredType.h"
 
 namespace plait::frontend {
 
@@ -90,31 +89,6 @@ std::optional<size_t> ModuleBorders::inputOf(const Object &module,
 
 // ---- Parameters --------------------------------------------------------------------------------
 
-static at::ScalarType torchType(mil::DType dtype) {
-  switch (dtype) {
-  case mil::DType::Bool:
-    return at::kBool;
-  case mil::DType::U8:
-    return at::kByte;
-  case mil::DType::I8:
-    return at::kChar;
-  case mil::DType::I16:
-    return at::kShort;
-  case mil::DType::I32:
-    return at::kInt;
-  case mil::DType::I64:
-    return at::kLong;
-  case mil::DType::F16:
-    return at::kHalf;
-  case mil::DType::BF16:
-    return at::kBFloat16;
-  case mil::DType::F64:
-    return at::kDouble;
-  default:
-    return at::kFloat;
-  }
-}
-
 Val ModuleBorders::give(Engine &engine, const Object &module, State &state,
                         const mil::GivenParameter &parameter) {
   read_.insert({state.number, parameter.name});
@@ -127,16 +101,12 @@ Val ModuleBorders::give(Engine &engine, const Object &module, State &state,
   if (!parameter.value)
     return remember(engine.makeTensor(
         engine.constant(original, parameter.name, originOf_(original)), original.scalar_type()));
-  auto bytes = parameter.value.bytes();
-  if (!bytes) {
-    engine.fail(bytes.takeError());
+  auto tensor = storedTensor(parameter.value);
+  if (!tensor) {
+    engine.fail(tensor.takeError());
     return Val();
   }
-  auto shape = parameter.value.shape();
-  at::Tensor tensor =
-      at::empty(at::IntArrayRef(shape.data(), shape.size()), torchType(parameter.value.dtype()));
-  std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(tensor.mutable_data_ptr()));
-  return remember(engine.makeKnown({std::move(tensor), /*fromWeight=*/true}, parameter.name));
+  return remember(engine.makeKnown({std::move(*tensor), /*fromWeight=*/true}, parameter.name));
 }
 
 std::optional<Val> ModuleBorders::attribute(Engine &engine, const Object &module, StringRef name,

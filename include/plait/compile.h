@@ -181,7 +181,9 @@ public:
   /// Ends a running write(), addTo() or plait::add(), or else the next write() or addTo(), with
   /// Exception::Reason::Cancelled. Any thread, also from the callbacks. It takes effect within one
   /// step: the lowering of an operation, a pass, a tile of weights; of plait::add(), which runs a
-  /// live model several times, one run. What waits is the file system: a file that is being
+  /// live model several times, one operation of it. What is waited for: that operation (LibTorch's
+  /// kernels cannot be interrupted, so it takes as long as the slowest one of forward() on the
+  /// largest declared size), what forward() does between operations, and a file that is being
   /// flushed.
   void cancel() noexcept;
 

@@ -1,6 +1,7 @@
 // Functions of a package held against the models that they were made from.
 #pragma once
 
+#include <plait/compile.h>
 #include <plait/run.h>
 
 #ifdef PLAIT_CXX20
@@ -38,6 +39,9 @@ struct VerifyOptions {
   unsigned steps = 1;
   /// After a failure, look for the operation where it begins.
   bool bisect = false;
+  /// Called on this thread before the model and the function run. What it throws ends the
+  /// verification and comes out of it.
+  std::function<void(const Progress &)> onProgress = {};
 };
 
 /// How far a function is from its model.
@@ -74,6 +78,24 @@ struct Verification {
 /// as its number of threads, are the process's.
 PLAIT_API Verification verify(const Program &program, const std::string &function,
                               const std::string &against, const VerifyOptions &options = {});
+
+namespace detail {
+PLAIT_API Verification verifyUnless(const Program &program, const std::string &function,
+                                    const std::string &against, const VerifyOptions &options,
+                                    const std::function<bool()> &stopped);
+} // namespace detail
+
+#ifdef __cpp_lib_jthread
+/// The same, ended by the token with Exception::Reason::Cancelled: before the next operation of the
+/// model or of the function. One that runs is waited for, since LibTorch's kernels cannot be
+/// interrupted.
+inline Verification verify(const Program &program, const std::string &function,
+                           const std::string &against, const VerifyOptions &options,
+                           std::stop_token stop) {
+  return detail::verifyUnless(program, function, against, options,
+                              [stop] { return stop.stop_requested(); });
+}
+#endif
 
 } // namespace v0
 } // namespace plait

@@ -205,7 +205,8 @@ class Package:
                range: Mapping[str, tuple[int, int]] | None = None, image: Mapping[str, str] | None = None, compute: str = "fp32",
                atol: float | None = None, rtol: float | None = None, seed: int = 0, draws: int = 1, steps: int = 1,
                adapter_root: str | None = None, allow_unmatched: bool = False, lora_alpha: float | None = None,
-               lora_scale: float | None = None, bisect: bool = False) -> Verification:
+               lora_scale: float | None = None, bisect: bool = False,
+               progress: bool | Callable[[str, float], object] | None = None) -> Verification:
         """Runs a function and its model on the same inputs: ``plait verify``.
 
         against: the model: a file, a ScriptModule, an ExportedProgram, or an ``nn.Module``, which is traced on inputs like the
@@ -218,6 +219,8 @@ class Package:
         compute: as ``Function.predict``. atol, rtol: the tolerance, in place of what rounding explains.
         seed, draws, steps: of the random inputs, how many sets of them, and calls for each on the same states.
         bisect: after a failure, look for the operation where it begins.
+        progress: True shows a bar; a function is called with what is done now, and how much of the whole. Ctrl-C, and what the
+            function raises, end the verification before the next operation of either.
 
         Returns what was measured; a difference is no error. Raises ``plait.Error`` where the two cannot be compared.
         """
@@ -243,8 +246,10 @@ class Package:
                 options["adapter"] = str(_peft.save_adapter(adapter, held[0], folder / "adapter"))
             elif adapter is not None:
                 options["adapter"] = path_text(adapter)
-            data = _torch.compiler().verify(self._opened(), target.name, file,
-                                            {name: value for name, value in options.items() if value is not None})
+            said = {name: value for name, value in options.items() if value is not None}
+            compiler, opened = _torch.compiler(), self._opened()
+            stop = compiler.Stop()
+            data = _running.attend(lambda callback: compiler.verify(opened, target.name, file, said, callback, stop), stop.stop, progress)
         _running.warn(tuple(data["warnings"]), 2)
         return verification_of(target.name, data)
 

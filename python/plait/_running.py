@@ -47,27 +47,30 @@ def category(text: str) -> type[PlaitWarning]:
     return next((kind for kind, words in _CATEGORIES if any(word in text for word in words)), PlaitWarning)
 
 
-def run(compiler: typing.Any, path: str, append: bool, progress: Progress, stacklevel: int) -> Report:
-    """Writes the package. KeyboardInterrupt, and whatever the callback raises, end it with nothing written."""
+T = typing.TypeVar("T")
+
+
+def attend(work: Callable[[Callable[[str, float], object] | None], T], cancel: Callable[[], object], progress: Progress) -> T:
+    """What ``work`` returns, which is given the callback. KeyboardInterrupt ends it by ``cancel``; so does what the callback raises."""
     bar = _Bar() if progress is True else None
     callback = bar or (progress if callable(progress) else None)
     done = threading.Event()
     outcome: dict[str, typing.Any] = {}
 
-    def work() -> None:
+    def attempt() -> None:
         try:
-            outcome["report"] = compiler.write(path, append, callback)
+            outcome["result"] = work(callback)
         except BaseException as error:  # handed to the caller's thread
             outcome["error"] = error
         finally:
             done.set()
-    thread = threading.Thread(target=work, name="plait", daemon=True)
+    thread = threading.Thread(target=attempt, name="plait", daemon=True)
     try:
         thread.start()
         try:
             done.wait()
         except BaseException:
-            compiler.cancel()
+            cancel()
             while not done.is_set():
                 try:
                     done.wait()
@@ -80,7 +83,12 @@ def run(compiler: typing.Any, path: str, append: bool, progress: Progress, stack
     thread.join()
     if "error" in outcome:
         raise outcome["error"]
-    report = report_of(outcome["report"])
+    return typing.cast(T, outcome["result"])
+
+
+def run(compiler: typing.Any, path: str, append: bool, progress: Progress, stacklevel: int) -> Report:
+    """Writes the package; where it is ended, nothing is written."""
+    report = report_of(attend(lambda callback: compiler.write(path, append, callback), compiler.cancel, progress))
     warn(report.warnings, stacklevel + 1)
     return report
 

@@ -5,9 +5,16 @@
 #include "driver/PackageFunctions.h"
 #include "python/src/Package.h"
 
+#include <atomic>
+
 namespace plait::python {
 
 namespace {
+
+/// Ends a verification from another thread.
+struct Stop {
+  std::atomic<bool> said = false;
+};
 
 py::object toDict(const std::optional<runtime::Comparison> &comparison) {
   if (!comparison)
@@ -51,8 +58,9 @@ py::object toDict(const std::optional<runtime::BisectReport> &report) {
       py::arg("untraced") = report->untraced, py::arg("text") = runtime::describe(*report));
 }
 
+/// What `progress` raises ends it, and is raised when everything is cleaned up.
 py::dict verify(const OpenPackage &package, const std::string &name, const std::string &against,
-                const py::dict &values) {
+                const py::dict &values, const py::object &progress, const Stop &stop) {
   const mil::Function &function =
       *valueOrRaise(driver::findFunction(*package.program, package.path, name));
   Options said(values);
@@ -101,11 +109,28 @@ py::dict verify(const OpenPackage &package, const std::string &name, const std::
         {input, valueOrRaise(driver::convertArray(toTensorData(what, array), *declared, what))});
   }
 
-  std::optional<runtime::VerifyReport> report;
+  std::optional<py::error_already_set> raised;
+  if (!progress.is_none())
+    options.progress = [&](llvm::StringRef what, double done) {
+      py::gil_scoped_acquire gil;
+      try {
+        if (!raised)
+          progress(what.str(), done);
+      } catch (py::error_already_set &error) {
+        raised.emplace(error);
+      }
+    };
+  model.proceed = [&] { return !stop.said && !raised; };
+  std::optional<Expected<runtime::VerifyReport>> verified;
   {
     py::gil_scoped_release free;
-    report.emplace(valueOrRaise(driver::verify(function, model, std::move(options))));
+    verified.emplace(driver::verify(function, model, std::move(options)));
   }
+  if (raised) {
+    llvm::consumeError(verified->takeError());
+    throw *raised;
+  }
+  std::optional<runtime::VerifyReport> report(valueOrRaise(std::move(*verified)));
   py::list outputs;
   for (const runtime::OutputReport &output : report->outputs)
     outputs.append(toDict(output));
@@ -117,6 +142,11 @@ py::dict verify(const OpenPackage &package, const std::string &name, const std::
 
 } // namespace
 
-void bindVerify(py::module_ &module) { module.def("verify", &verify); }
+void bindVerify(py::module_ &module) {
+  py::class_<Stop>(module, "Stop").def(py::init()).def("stop", [](Stop &stop) {
+    stop.said = true;
+  });
+  module.def("verify", &verify);
+}
 
 } // namespace plait::python

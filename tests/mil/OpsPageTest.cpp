@@ -1,5 +1,5 @@
 // docs/ops.md is the table of operations as a page. UPDATE_GOLDEN=1 writes it anew.
-#include "mil/OpInfo.h"
+#include "mil/Computation.h"
 #include "tests/GoldenPage.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -106,7 +106,9 @@ std::string page() {
       forms.push_back(formText(op, since));
     for (auto [trait, note] :
          {std::pair(Effect, "effect"), std::pair(ReadsMemory, "reads"),
-          std::pair(NonDeterministic, "random"), std::pair(Constexpr, "compile time")})
+          std::pair(NonDeterministic, "random"), std::pair(Constexpr, "compile time"),
+          std::pair(Unary, "elementwise"), std::pair(Binary, "elementwise of two"),
+          std::pair(Moves, "moves"), std::pair(Picks, "picks")})
       if (op.traits & trait)
         notes.push_back(note);
     if (op.half == HalfPolicy::Keep)

@@ -524,6 +524,26 @@ TEST(Pipeline, AnErrorNamesThePass) {
   EXPECT_THAT(message, HasSubstr("broken"));
 }
 
+TEST(Pipeline, EndsWithinAPass) {
+  Program program;
+  Function *function = program.addFunction("main");
+  Value *x = function->addInput(Type::tensor(DType::F32, {Dim(4)}), "x");
+  Builder builder(function->body());
+  for (int i = 0; i < 1000; ++i)
+    x = builder.emit(i % 2 ? OpKind::sin : OpKind::cos, {{0, x}});
+  function->body().setOutputs({x});
+  ASSERT_FALSE(builder.failed());
+  int asked = 0;
+  PipelineHooks hooks;
+  hooks.proceed = [&] { return ++asked < 4; }; // before the first pass, and three times in it
+  PassContext context;
+  auto changed = runPasses(program, context, {findPass("merge-transposes")}, hooks);
+  EXPECT_THAT(llvm::toString(changed.takeError()), HasSubstr("cancelled while it was optimised"));
+  EXPECT_EQ(asked, 4);
+  EXPECT_FALSE(errorToBool(verify(program)));
+  EXPECT_FALSE(errorToBool(runPipeline(program, context))); // nobody is asked any more
+}
+
 /// A chain of 8,000 operations: a pass that looks at all others for each would not end in time.
 TEST(Pipeline, LargeFunctionsTakeLinearTime) {
   Program program;

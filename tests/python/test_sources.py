@@ -271,3 +271,11 @@ def test_the_licence_is_apache():
 def test_the_changelog_knows_the_version():
     version = re.search(r"project\(plait VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
     assert re.search(rf"^## {re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_contributing_quotes_the_sources():
+    """What a worked example says is there is there."""
+    quotes = re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert len(quotes) >= 3
+    missing = [path for path, code in quotes if code not in (ROOT / path).read_text()]
+    assert not missing

@@ -1,5 +1,5 @@
 // Counting what constants are computed from.
-#include "passes/Sources.h"
+#include "passes/ConstantSources.h"
 
 #include "mil/IdentityMatrix.h"
 #include "passes/Match.h"
@@ -32,7 +32,7 @@ static bool areNumbers(const TensorData &tensor) {
          !isIdentityMatrix(tensor) && !splatValue(tensor);
 }
 
-void Sources::add(const TensorData &tensor) {
+void ConstantSources::add(const TensorData &tensor) {
   auto isSame = [&leaf = leafOf(tensor)](const TensorData &one) {
     const TensorData::Node &other = leafOf(one);
     return &leaf == &other ||
@@ -45,12 +45,12 @@ void Sources::add(const TensorData &tensor) {
     *found = tensor;
 }
 
-void Sources::add(const Sources &other) {
+void ConstantSources::add(const ConstantSources &other) {
   for (const TensorData &source : other.sources_)
     add(source);
 }
 
-bool Sources::admit(const TensorData &result) const {
+bool ConstantSources::admit(const TensorData &result) const {
   int64_t elements = 0;
   uint64_t bytes = 0;
   for (const TensorData &source : sources_) {

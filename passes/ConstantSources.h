@@ -14,10 +14,10 @@ namespace plait::passes {
 const mil::TensorData::Node &leafOf(const mil::TensorData &tensor);
 
 /// The constants that a value is computed from, each counted once.
-class Sources {
+class ConstantSources {
 public:
   void add(const mil::TensorData &tensor);
-  void add(const Sources &other);
+  void add(const ConstantSources &other);
   /// Whether a constant of this shape and type, computed from these, may be stored.
   bool admit(const mil::TensorData &result) const;
 

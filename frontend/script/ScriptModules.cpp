@@ -1,5 +1,5 @@
 // The walk over a module's attributes.
-#include "frontend/script/ModuleTree.h"
+#include "frontend/script/ScriptModules.h"
 
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/StoredType.h"
