@@ -40,6 +40,8 @@ public:
       cancelled_ = true;
     if (failure_ || cancelled_)
       return false;
+    if (hooks_.starting)
+      hooks_.starting(pass, program_);
     bool changed = pass.run(program_, context_);
     if (hooks_.after)
       hooks_.after(pass, program_, changed);
