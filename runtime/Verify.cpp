@@ -392,11 +392,14 @@ Error Verification::step(unsigned draw, unsigned number) {
                          ? fmt::format(", draw {0} of {1}, step {2} of {3}", draw + 1,
                                        options_.draws, number + 1, options_.steps)
                          : "";
-  options_.progress(fmt::format("{0}: running the model{1}", function_.name, call));
+  double calls = double(options_.draws) * options_.steps;
+  double done = (double(draw) * options_.steps + number) / calls;
+  options_.progress(fmt::format("{0}: running the model{1}", function_.name, call), done);
   auto expected = reference_(given);
   if (!expected)
     return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
-  options_.progress(fmt::format("{0}: running the function{1}", function_.name, call));
+  options_.progress(fmt::format("{0}: running the function{1}", function_.name, call),
+                    done + 0.5 / calls);
   if (Error error = run(*inputs))
     return addContext(std::move(error), "on inputs " + shapesOf(*inputs));
   for (Handed &handed : handed_)

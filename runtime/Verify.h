@@ -21,8 +21,9 @@ struct VerifyOptions {
   /// The standard deviation of random floats; draws after the second are of other shapes, too
   /// (distributionOf()).
   double inputScale = 1;
-  /// Called with what is being done, call after call.
-  std::function<void(llvm::StringRef)> progress = [](llvm::StringRef) {};
+  /// Called with what is being done, call after call, and how much of the whole is done, from 0
+  /// to 1.
+  std::function<void(llvm::StringRef, double)> progress = [](llvm::StringRef, double) {};
   /// Inputs of the function that the model does not have.
   llvm::StringSet<> ownInputs;
   llvm::StringMap<Range> ranges;
