@@ -38,7 +38,7 @@ void remove(const std::string &path, const std::vector<std::string> &functions,
   remove.threads = options.threads;
   if (functions.empty() && !options.compact)
     throw Exception(path + ": no function is named that is to be taken out");
-  if (llvm::Error error = driver::remove(remove))
+  if (llvm::Error error = driver::remove(remove).takeError())
     raise(std::move(error));
 }
 

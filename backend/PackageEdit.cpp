@@ -12,6 +12,7 @@
 #include "backend/ProtoFunction.h"
 #include "mil/MappedStorage.h"
 #include "support/DidYouMean.h"
+#include "support/DiscardedFile.h"
 #include "support/Folders.h"
 #include "support/NewFile.h"
 
@@ -38,7 +39,7 @@ struct OpenedPackage {
   std::set<uint64_t> references; // offsets into the weight file
 };
 
-Expected<OpenedPackage> openToEdit(StringRef folder) {
+Expected<OpenedPackage> openToEdit(StringRef folder, bool dryRun) {
   OpenedPackage package;
   Expected<FolderLock> lock = FolderLock::take(folder);
   if (!lock && !isPackage(folder)) // What is there instead says more.
@@ -69,8 +70,9 @@ Expected<OpenedPackage> openToEdit(StringRef folder) {
   package.weightPath = weights.str().str();
 
   // Nobody else is at work in it.
-  for (const std::string &file : {package.modelPath, package.weightPath})
-    collectAbandoned(path::parent_path(file));
+  if (!dryRun)
+    for (const std::string &file : {package.modelPath, package.weightPath})
+      collectAbandoned(path::parent_path(file));
 
   // All of it is read once, so that nothing is added to a package that is damaged.
   Expected<Package> whole = openPackage(folder);
@@ -152,6 +154,8 @@ Error writeModel(const WritableFile &file, const OpenedPackage &package,
 Error replaceModel(const EditOptions &options, const OpenedPackage &package,
                    llvm::ArrayRef<StringRef> functions, uint64_t &bytes, bool &isNew) {
   isNew = false;
+  if (options.dryRun)
+    return writeModel(DiscardedFile(), package, functions, bytes);
   Expected<NewFile> fresh = NewFile::create(package.modelPath, *options.files);
   if (!fresh)
     return fresh.takeError();
@@ -271,9 +275,13 @@ Error GrowingWeights::openToGrow() {
 
 Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditOptions &options,
                              WeightLayout &layout) {
-  if (Error error = openToGrow())
-    return error;
-  const WritableFile &file = fresh ? fresh->file() : *inPlace;
+  if (!options.dryRun)
+    if (Error error = openToGrow())
+      return error;
+  DiscardedFile nowhere;
+  const WritableFile &file = options.dryRun ? static_cast<const WritableFile &>(nowhere)
+                             : fresh        ? fresh->file()
+                                            : *inPlace;
   Expected<WeightLayout> written = appendWeights(
       file, existing.get(), blobs, requests, options.threads, options.evaluator, options.proceed);
   if (!written)
@@ -281,7 +289,7 @@ Error GrowingWeights::append(llvm::ArrayRef<WeightRequest> requests, const EditO
   layout = std::move(*written);
   for (size_t i = 0; i < blobs.size(); ++i)
     layout.blobs[i].usedBefore = references.count(blobs[i].metadataOffset);
-  if (inPlace && layout.blobs.size() == blobs.size())
+  if (options.dryRun || (inPlace && layout.blobs.size() == blobs.size()))
     return Error::success();
   if (Error error = file.resize(layout.fileBytes))
     return error;
@@ -325,7 +333,7 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
   WriteReport local;
   WriteReport &written = report ? *report : local;
   written = {};
-  Expected<OpenedPackage> package = openToEdit(folder);
+  Expected<OpenedPackage> package = openToEdit(folder, options.dryRun);
   if (!package)
     return package.takeError();
   for (const ModelParts::Function &there : package->parts.functions) {
@@ -375,7 +383,7 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
       functions.emplace_back(function->name, field);
     llvm::stable_sort(functions, llvm::less_first());
     // Before the model: of functions that this does not have in the end, it says nothing.
-    if (options.debugInfo || fs::exists(debugInfoPath(package->modelPath)))
+    if (!options.dryRun && (options.debugInfo || fs::exists(debugInfoPath(package->modelPath))))
       if (Error error = editDebugInfo(files, package->modelPath, &program, {}))
         return error;
     if (Error error = mil::checkUnchanged(program))
@@ -390,7 +398,7 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
 
 Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
                       const EditOptions &options) {
-  Expected<OpenedPackage> package = openToEdit(folder);
+  Expected<OpenedPackage> package = openToEdit(folder, options.dryRun);
   if (!package)
     return package.takeError();
   auto &described = *package->description.mutable_functions();
@@ -426,7 +434,8 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
   if (Error error = replaceModel(options, *package, functions, bytes, isNew))
     return error;
   // What it says of functions that are gone does no harm.
-  consumeError(editDebugInfo(*options.files, package->modelPath, nullptr, names));
+  if (!options.dryRun)
+    consumeError(editDebugInfo(*options.files, package->modelPath, nullptr, names));
   return Error::success();
 }
 

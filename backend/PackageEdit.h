@@ -37,6 +37,7 @@ struct EditOptions {
   std::function<Error(const WriteReport &)> accept;
   WriteProgress proceed;          ///< as WriteOptions::proceed
   Companion *companion = nullptr; ///< as WriteOptions::companion
+  bool dryRun = false;            ///< as WriteOptions::dryRun
   FileSystem *files = &FileSystem::system();
 };
 

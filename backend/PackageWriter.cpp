@@ -9,6 +9,7 @@
 #include "backend/ProtoFunction.h"
 #include "mil/MappedStorage.h"
 #include "support/AtomicOutput.h"
+#include "support/DiscardedFile.h"
 #include "support/Folders.h"
 #include "support/OutputFile.h"
 
@@ -36,13 +37,10 @@ Error checkProgram(const mil::Program &program) {
   return Error::success();
 }
 
-/// The functions' map entries, in order of their names, into the file `path`.
-Error writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
-                     mil::Evaluator *evaluator, llvm::StringRef path) {
-  Expected<OutputFile> file = OutputFile::create(path);
-  if (!file)
-    return file.takeError();
-  Appender out(*file);
+/// The functions' map entries, in order of their names; returns how many bytes that are.
+Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
+                                  mil::Evaluator *evaluator, const WritableFile &file) {
+  Appender out(file);
   std::vector<const mil::Function *> functions;
   for (const auto &function : program.functions())
     functions.push_back(function.get());
@@ -57,12 +55,11 @@ Error writeFunctions(const mil::Program &program, const BlobOffsets &offsets,
     if (Error error = out.append(*field))
       return error;
   }
-  return file->close();
+  return out.size;
 }
 
-/// model.mlmodel: what the program says of itself, around the functions in `spool`.
-Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evaluator,
-                              llvm::StringRef spool, llvm::StringRef path) {
+/// What the program says of itself, around its functions.
+Error encodeFrame(const mil::Program &program, mil::Evaluator *evaluator, ModelFrame &frame) {
   spec::Model head;
   if (!parseMessage(head, program.metadata.otherModel))
     return makeError("what the program keeps of its package's model is damaged");
@@ -75,10 +72,14 @@ Expected<uint64_t> writeModel(const mil::Program &program, mil::Evaluator *evalu
   for (const auto &[name, value] : program.attributes)
     if (Error error = encodeImmediate(value, evaluator, (*other.mutable_attributes())[name]))
       return error;
-  ModelFrame frame;
   appendDeterministic(frame.head, head);
   appendDeterministic(frame.otherProgram, other);
+  return Error::success();
+}
 
+/// model.mlmodel, of the functions in `spool`.
+Expected<uint64_t> writeModel(const ModelFrame &frame, llvm::StringRef spool,
+                              llvm::StringRef path) {
   Expected<OutputFile> file = OutputFile::create(path);
   if (!file)
     return file.takeError();
@@ -176,6 +177,37 @@ BlobOffsets placeWeights(WriteReport &report) {
   return offsets;
 }
 
+/// What writePackage() does, without files.
+static Error measurePackage(const mil::Program &program, const WriteOptions &options,
+                            WriteReport &measured) {
+  DiscardedFile nowhere;
+  std::vector<WeightRequest> requests = collectWeights(program, options.share, measured);
+  Expected<WeightLayout> layout =
+      writeWeights(nowhere, requests, options.threads, options.evaluator, options.proceed);
+  if (!layout)
+    return layout.takeError();
+  measured.layout = std::move(*layout);
+  BlobOffsets offsets = placeWeights(measured);
+  if (options.accept)
+    if (Error error = options.accept(measured))
+      return error;
+  Expected<uint64_t> functions = writeFunctions(program, offsets, options.evaluator, nowhere);
+  if (!functions)
+    return functions.takeError();
+  ModelFrame frame;
+  if (Error error = encodeFrame(program, options.evaluator, frame))
+    return error;
+  Expected<uint64_t> bytes =
+      writeModelFile(nowhere, frame, *functions, [&](Appender &out) -> Error {
+        out.size += *functions;
+        return Error::success();
+      });
+  if (!bytes)
+    return bytes.takeError();
+  measured.modelBytes = *bytes;
+  return mil::checkUnchanged(program);
+}
+
 Error writePackage(const mil::Program &program, llvm::StringRef path, const WriteOptions &options,
                    WriteReport *report) {
   if (Error error = checkProgram(program))
@@ -185,6 +217,14 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
     spec::ModelDescription description;
     if (Error error = encodeDescription(program, description))
       return error;
+  }
+  WriteReport local;
+  WriteReport &written = report ? *report : local;
+  written = {};
+  if (options.dryRun) {
+    if (Error error = checkTarget(path))
+      return error;
+    return measurePackage(program, options, written);
   }
   Expected<AtomicDirectory> output = AtomicDirectory::create(path);
   if (!output)
@@ -222,9 +262,6 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
       return makeError("cannot write '{0}': {1}", path, ec.message());
   }
 
-  WriteReport local;
-  WriteReport &written = report ? *report : local;
-  written = {};
   std::vector<WeightRequest> requests = collectWeights(program, options.share, written);
   Expected<OutputFile> weightFile = OutputFile::create(inside(weightPath));
   if (!weightFile)
@@ -244,10 +281,17 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
       return error;
 
   std::string spool = inside("functions");
-  if (Error error = writeFunctions(program, offsets, options.evaluator, spool))
+  Expected<OutputFile> functions = OutputFile::create(spool);
+  if (!functions)
+    return functions.takeError();
+  if (Error error = writeFunctions(program, offsets, options.evaluator, *functions).takeError())
     return error;
-  Expected<uint64_t> modelBytes =
-      writeModel(program, options.evaluator, spool, inside("model.mlmodel"));
+  if (Error error = functions->close())
+    return error;
+  ModelFrame frame;
+  if (Error error = encodeFrame(program, options.evaluator, frame))
+    return error;
+  Expected<uint64_t> modelBytes = writeModel(frame, spool, inside("model.mlmodel"));
   if (!modelBytes)
     return modelBytes.takeError();
   written.modelBytes = *modelBytes;

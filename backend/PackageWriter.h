@@ -50,7 +50,9 @@ struct WriteOptions {
   bool debugInfo = false;
   /// The lock of the package that is replaced, where the caller holds it; else it is taken here.
   const FolderLock *lock = nullptr;
-  Companion *companion = nullptr;
+  Companion *companion = nullptr; ///< not asked in a dry run
+  /// Everything is computed and compared, and the report is the same, but no file is touched.
+  bool dryRun = false;
 };
 
 /// What was written where, one entry a `const` operation that has a blob, in program order.

@@ -6,6 +6,7 @@
 #include "support/Failure.h"
 #include "support/Parallel.h"
 
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/MathExtras.h"
@@ -169,7 +170,8 @@ private:
   void note(uint32_t blob, const mil::Saturation &saturation);
   Error writeRounds(std::vector<Group> groups);
   Error writeDeferred(uint32_t source);
-  Expected<bool> equalsBlob(const TensorReader &reader, const WeightBlob &blob);
+  Expected<bool> equalsBlob(const TensorReader &reader, uint32_t blob);
+  Expected<bool> equalsSource(const TensorReader &reader, const Source &source);
 
   const WritableFile &file;
   llvm::ArrayRef<WeightRequest> requests;
@@ -184,6 +186,7 @@ private:
   std::vector<uint32_t> deferred; // sources with computed constants, in order
   std::vector<std::pair<uint32_t, uint32_t>> writtenBlobs; // of written sources: source, blob
   std::vector<uint32_t> blobOfSource;
+  llvm::DenseMap<uint32_t, uint32_t> sourceOfBlob; // whose content it is
   std::vector<std::atomic<bool>> refuted; // of each source, in the round that it is a candidate of
   std::map<Key, llvm::SmallVector<uint32_t, 1>> blobsOf;
   WeightLayout layout;
@@ -276,6 +279,7 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
   std::map<Key, uint32_t> lastWritten;
   for (auto [index, blob] : writtenBlobs) {
     assign(index, blob);
+    sourceOfBlob[blob] = index;
     Source &source = sources[index];
     Expected<TensorReader> reader = TensorReader::create(source.tensor, nullptr);
     if (!reader)
@@ -576,6 +580,7 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
   std::vector<Group> next;
   for (const Group &group : groups) {
     assign(group.primary, group.blob);
+    sourceOfBlob[group.blob] = group.primary;
     for (uint32_t candidate : group.proved)
       assign(candidate, group.blob);
     if (std::optional<Group> rest = settle(group))
@@ -596,7 +601,28 @@ Error Writer::writeRounds(std::vector<Group> groups) {
   return Error::success();
 }
 
-Expected<bool> Writer::equalsBlob(const TensorReader &reader, const WeightBlob &blob) {
+/// Of a file that keeps nothing; what was computed for the blob is computed again.
+Expected<bool> Writer::equalsSource(const TensorReader &reader, const Source &source) {
+  Expected<TensorReader> other = TensorReader::create(source.tensor, evaluator);
+  if (!other)
+    return other.takeError();
+  std::vector<uint8_t> here(tileBytes), there(tileBytes);
+  int64_t elements = source.tensor.numElements(), step = tileElements(source.tensor.dtype());
+  for (int64_t begin = 0; begin < elements; begin += step) {
+    int64_t count = std::min(step, elements - begin);
+    readElements(reader, begin, count, here.data());
+    readElements(*other, begin, count, there.data());
+    if (std::memcmp(here.data(), there.data(), mil::byteSize(source.tensor.dtype(), count)) != 0)
+      return false;
+    other->release(begin, count);
+  }
+  return true;
+}
+
+Expected<bool> Writer::equalsBlob(const TensorReader &reader, uint32_t index) {
+  if (file.path().empty())
+    return equalsSource(reader, sources[sourceOfBlob.lookup(index)]);
+  const WeightBlob &blob = layout.blobs[index];
   auto written = MappedFile::open(file.path());
   if (!written)
     return written.takeError();
@@ -625,7 +651,7 @@ Error Writer::writeDeferred(uint32_t index) {
           sampleHash(*source.reader)};
   llvm::SmallVector<uint32_t, 1> &alike = blobsOf[key];
   for (uint32_t blob : alike) {
-    Expected<bool> equal = equalsBlob(*source.reader, layout.blobs[blob]);
+    Expected<bool> equal = equalsBlob(*source.reader, blob);
     if (!equal)
       return equal.takeError();
     if (*equal) {

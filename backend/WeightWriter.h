@@ -50,8 +50,9 @@ struct WeightLayout {
 /// may be empty.
 using WriteProgress = std::function<bool(uint64_t done, uint64_t total)>;
 
-/// Writes `requests` to the new, empty `file` with `threads` threads (0: one a processor).
-/// `evaluator` computes lazy constants; it may be null when there are none.
+/// Writes `requests` to the new, empty `file` (a DiscardedFile where only the layout is wanted)
+/// with `threads` threads (0: one a processor). `evaluator` computes lazy constants; it may be null
+/// when there are none.
 Expected<WeightLayout> writeWeights(const WritableFile &file,
                                     llvm::ArrayRef<WeightRequest> requests, unsigned threads,
                                     mil::Evaluator *evaluator, WriteProgress proceed = {});

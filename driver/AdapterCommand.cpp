@@ -2,6 +2,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/AdapterSyntax.h"
 #include "driver/Commands.h"
+#include "driver/JsonOutput.h"
 #include "runtime/arrays/Npy.h"
 #include "support/Folders.h"
 #include "support/Temporary.h"
@@ -21,8 +22,8 @@ constexpr Option folderOption{
 constexpr Option alphaOption{"lora-alpha", "ALPHA", "the alpha, where the files do not say it"};
 constexpr Option scaleOption{"lora-scale", "SCALE",
                              "the scale (alpha / rank), where the files do not say it"};
-constexpr const Option *options[] = {&mapOption, &functionOption, &folderOption, &alphaOption,
-                                     &scaleOption};
+constexpr const Option *options[] = {&mapOption,   &functionOption, &folderOption,
+                                     &alphaOption, &scaleOption,    &jsonOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<int> run(const Arguments &arguments) {
@@ -55,19 +56,26 @@ Expected<int> run(const Arguments &arguments) {
     return makeError("{0}: {1}", *folder, code.message());
   collectAbandoned(*folder);
   uint64_t bytes = 0;
+  llvm::json::Array arrays;
   for (const adapters::PackedInput &input : *packed) {
     llvm::SmallString<256> path(*folder);
     llvm::sys::path::append(path, input.name + ".npy");
     if (Error error = runtime::writeNpy(path, input.value))
       return error;
     bytes += input.value.byteSize();
+    arrays.push_back(llvm::json::Object{{"input", jsonString(input.name)},
+                                        {"file", jsonString(path)},
+                                        {"type", input.value.type().str()},
+                                        {"bytes", input.value.byteSize()}});
   }
-  llvm::outs() << fmt::format("{0}: {1} arrays, {2} bytes\n", *folder, packed->size(), bytes);
+  arguments.reply()["arrays"] = std::move(arrays);
+  if (!arguments.has(jsonOption))
+    llvm::outs() << fmt::format("{0}: {1} arrays, {2} bytes\n", *folder, packed->size(), bytes);
   return 0;
 }
 
 constexpr const char *usage[] = {
-    "pack DIR --map FILE.adapter.json [--function NAME] --output-dir FOLDER"};
+    "pack DIR --map FILE.adapter.json [--function NAME] --output-dir FOLDER [--json]"};
 
 } // namespace
 

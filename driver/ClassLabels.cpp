@@ -50,10 +50,15 @@ Expected<frontend::ClassLabels> readClasses(StringRef path, StringRef label) {
   return classes;
 }
 
-Expected<frontend::ClassLabels> parseClasses(StringRef text) {
+std::pair<std::string, std::string> splitClasses(StringRef text) {
   auto [name, path] = text.split('=');
   bool isNamed = !path.empty() && mil::isLegalName(name);
-  return isNamed ? readClasses(path, name) : readClasses(text, "");
+  return isNamed ? std::pair(path.str(), name.str()) : std::pair(text.str(), std::string());
+}
+
+Expected<frontend::ClassLabels> parseClasses(StringRef text) {
+  auto [path, label] = splitClasses(text);
+  return readClasses(path, label);
 }
 
 } // namespace plait::driver

@@ -14,7 +14,9 @@ namespace plait::driver {
 /// its name.
 Expected<frontend::ClassLabels> readClasses(llvm::StringRef path, llvm::StringRef label);
 
-/// What `[NAME=]FILE` says: the same.
+/// `[NAME=]FILE` as a file and a label, "" where it has none.
+std::pair<std::string, std::string> splitClasses(llvm::StringRef text);
+/// What it says.
 Expected<frontend::ClassLabels> parseClasses(llvm::StringRef text);
 
 } // namespace plait::driver

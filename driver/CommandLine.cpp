@@ -31,10 +31,6 @@ std::string spelling(const Option &option) {
   return (name.size() == 1 ? "-" : "--") + name.str();
 }
 
-std::string didYouMean(StringRef word, llvm::ArrayRef<StringRef> candidates) {
-  return plait::didYouMean(word, candidates);
-}
-
 static Error unknownOption(const Command &command, StringRef given) {
   StringRef name = given.ltrim('-');
   for (const Hint &hint : command.hints)

@@ -12,7 +12,9 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/JSON.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -111,9 +113,13 @@ public:
   /// The single operand, or a UsageError that calls it `what`.
   Expected<std::string> operand(const char *what) const;
 
+  /// What the command says with --json (JsonOutput.h). It is printed when the command is done.
+  llvm::json::Object &reply() const { return *reply_; }
+
 private:
   const Command *command_ = nullptr;
   std::vector<Item> items_;
+  std::unique_ptr<llvm::json::Object> reply_ = std::make_unique<llvm::json::Object>();
 };
 
 /// "--input": how an option is called in messages.
@@ -121,9 +127,6 @@ std::string spelling(const Option &option);
 /// `NAME=VALUE` cut at the first '='; a UsageError where either side is missing.
 Expected<std::pair<std::string, std::string>> splitPair(const Option &option,
                                                         llvm::StringRef value);
-
-/// " (did you mean 'x'?)" for the closest of `candidates`, or nothing where none is close.
-std::string didYouMean(llvm::StringRef word, llvm::ArrayRef<llvm::StringRef> candidates);
 
 /// The text of `plait help SUBCOMMAND`.
 void printHelp(const Command &command, llvm::raw_ostream &out);

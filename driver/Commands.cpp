@@ -3,8 +3,10 @@
 
 #include "driver/Diagnostics.h"
 #include "driver/ExitStatus.h"
+#include "driver/JsonOutput.h"
 #include "driver/shell/ManPage.h"
 #include "driver/shell/Shells.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -71,19 +73,24 @@ static Expected<int> runHelp(const Arguments &arguments) {
   return 0;
 }
 
+static constexpr const Option *versionOptions[] = {&jsonOption};
+static constexpr Section versionSections[] = {{"Options", versionOptions}};
+
 static Expected<int> runVersion(const Arguments &arguments) {
-  if (!arguments.items().empty())
+  if (!arguments.operands().empty())
     return usageError("version takes no arguments");
-  llvm::outs() << "plait " PLAIT_VERSION "\n";
+  // With --json it is in the head of the object.
+  if (!arguments.has(jsonOption))
+    llvm::outs() << "plait " PLAIT_VERSION "\n";
   return 0;
 }
 
 static const char *const helpUsage[] = {"[COMMAND ...]", "--man"};
 const Command helpCommand = {
     "help", "what a command does and takes", helpUsage, helpSections, "", {}, runHelp};
-static const char *const versionUsage[] = {""};
-const Command versionCommand = {"version", "the version of plait", versionUsage, {}, "", {},
-                                runVersion};
+static const char *const versionUsage[] = {"[--json]"};
+const Command versionCommand = {
+    "version", "the version of plait", versionUsage, versionSections, "", {}, runVersion};
 
 llvm::ArrayRef<ExitStatusInfo> exitStatuses() {
   static const ExitStatusInfo all[] = {
@@ -95,7 +102,40 @@ llvm::ArrayRef<ExitStatusInfo> exitStatuses() {
   return all;
 }
 
-static Expected<int> dispatch(llvm::ArrayRef<const char *> arguments) {
+/// Whether a word before a bare `--` asks for help.
+static bool asksForHelp(llvm::ArrayRef<const char *> arguments) {
+  for (StringRef argument : arguments) {
+    if (argument == "--")
+      return false;
+    if (argument == "--help" || argument == "-h")
+      return true;
+  }
+  return false;
+}
+
+/// Runs the command; `reply` takes what it says with --json.
+static Expected<int> run(const Command &command, llvm::ArrayRef<const char *> arguments,
+                         llvm::json::Object &reply) {
+  auto parsed = Arguments::parse(command, arguments);
+  if (!parsed)
+    return parsed.takeError();
+  Expected<int> status = command.run(*parsed);
+  reply = std::move(parsed->reply());
+  return status;
+}
+
+/// The exit status; errors are printed.
+static int statusOf(Expected<int> result) {
+  if (result)
+    return *result;
+  Error error = result.takeError();
+  int status = error.isA<UsageError>() ? kMisused : kFailed;
+  llvm::outs().flush();
+  printError(std::move(error));
+  return status;
+}
+
+static int dispatch(llvm::ArrayRef<const char *> arguments) {
   if (arguments.empty()) {
     printOverview(llvm::errs());
     return kMisused;
@@ -107,32 +147,22 @@ static Expected<int> dispatch(llvm::ArrayRef<const char *> arguments) {
     first = "help";
   const Command *command = findCommand(first);
   if (!command)
-    return unknownCommand(first);
-  for (StringRef argument : arguments.drop_front()) {
-    if (argument == "--")
-      break;
-    if (argument == "--help" || argument == "-h") {
-      printHelp(*command, llvm::outs());
-      return 0;
-    }
+    return statusOf(unknownCommand(first));
+  arguments = arguments.drop_front();
+  if (asksForHelp(arguments)) {
+    printHelp(*command, llvm::outs());
+    return kDone;
   }
-  auto parsed = Arguments::parse(*command, arguments.drop_front());
-  if (!parsed)
-    return parsed.takeError();
-  return command->run(*parsed);
+  llvm::json::Object reply;
+  takeMessages();
+  int status = statusOf(run(*command, arguments, reply));
+  if (asksForJson(*command, arguments))
+    printJson(*command, status, std::move(reply), llvm::outs());
+  return status;
 }
 
 int runCommandLine(llvm::ArrayRef<const char *> arguments) {
-  int status = kFailed;
-  if (auto result = dispatch(arguments)) {
-    status = *result;
-  } else {
-    Error error = result.takeError();
-    if (error.isA<UsageError>())
-      status = kMisused;
-    llvm::outs().flush();
-    printError(std::move(error));
-  }
+  int status = dispatch(arguments);
   llvm::outs().flush();
   if (llvm::outs().has_error()) {
     printError(

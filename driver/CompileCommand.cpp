@@ -1,31 +1,33 @@
 // plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
-#include "driver/AdapterSyntax.h"
-#include "driver/ClassLabels.h"
 #include "driver/Commands.h"
-#include "driver/Compiler.h"
+#include "driver/CompileFunctions.h"
 #include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
-#include "driver/InputSyntax.h"
+#include "driver/JsonOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/MetadataOptions.h"
 #include "driver/PassHooks.h"
 #include "driver/PrintReport.h"
+#include "driver/ProgressLine.h"
 #include "driver/Recipe.h"
 #include "driver/RecipeEdit.h"
+#include "driver/RecipeWriter.h"
 #include "driver/Sharing.h"
-#include "driver/StateSyntax.h"
 #include "driver/Target.h"
+#include "driver/Timing.h"
 #include "frontend/archive/EqualRecords.h"
 #include "frontend/archive/ExportArchive.h"
 #include "mil/OperationPattern.h"
+#include "support/NewFile.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <chrono>
-#include <deque>
 
 namespace plait::driver {
 
@@ -34,81 +36,8 @@ using llvm::StringRef;
 namespace {
 
 constexpr Option outOption{"o", "OUT.mlpackage", "the package to write; replaced where it exists"};
-constexpr Option functionOption{"function", "NAME=MODEL.pt",
-                                "one function of the package and the model it is made from, a "
-                                "TorchScript file or an archive of torch.export (MODEL.pt2, or "
-                                "MODEL.pt2:PART of several); once for each function",
-                                0, Scope::Many};
-constexpr Option baseOption{
-    "base", "[PHASE=]MODEL.pt",
-    "the model that adapters are applied to. Several with a name each, such as prefill "
-    "and decode, make a function of each adapter with each of them: NAME_PHASE",
-    0, Scope::Many};
-constexpr Option adapterOption{
-    "adapter", "NAME=DIR[:WEIGHT][+DIR:WEIGHT ...]",
-    "one function: the base with a PEFT adapter folder or a safetensors file applied, or with "
-    "several blended by their weights; once for each function",
-    0, Scope::Many};
-constexpr Option baseFunctionOption{"base-function", "NAME",
-                                    "one function: the base without an adapter", 0, Scope::Many};
 constexpr Option defaultOption{"default", "NAME",
                                "the function that runs where none is named (the first)"};
-constexpr Option inputOption{
-    "input", "NAME=TYPE[SHAPE]",
-    "the next tensor argument (of an archive of torch.export all are known, and need not be said): "
-    "'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
-    "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32 and bool, floating-point of the "
-    "precision where none is said. Or an image, 'photo=image[rgb, 1, 3, 224, 224] scale=1/255 "
-    "bias=[-0.5, -0.5, -0.5]': the model takes pixel * scale + bias; formats are rgb, bgr, gray "
-    "and gray16",
-    0, Scope::Function};
-constexpr Option outputOption{"output", "NAME[=fp16|=fp32|=image[FORMAT]]",
-                              "the name of the next result; its type where it is not of the "
-                              "precision, or that it is an image of pixels from 0 to 255",
-                              0, Scope::Function};
-constexpr Option describeOption{"describe", "NAME=TEXT",
-                                "what people should know of an input, output or state", 0,
-                                Scope::Function};
-constexpr Option classesOption{
-    "classes", "[NAME=]FILE",
-    "the labels of a classifier, a line each: strings, or integers where all are. The function "
-    "then gives the likeliest label as NAME (classLabel) and all probabilities as NAME_probs",
-    0, Scope::Function};
-constexpr Option classOutputOption{
-    "class-output", "NAME",
-    "the result that holds the probabilities, where several have as many elements as there are "
-    "classes",
-    0, Scope::Function};
-constexpr Option statesOption{
-    "states", "auto|none|NAME=fp16[SHAPE]|NAME=input|NAME=none",
-    "what becomes of tensors of the model that forward writes: states of the function, which live "
-    "from call to call (auto: all of them; or these, by name); an input and an output, which the "
-    "app hands on; or each call begins with what the model holds (none)",
-    0, Scope::Function};
-constexpr Option stateInitOption{
-    "state-init", "zeros|input",
-    "a written tensor that can be no state, since it begins with other "
-    "numbers than zeros or holds integers: an error (zeros), or an "
-    "input and an output",
-    0, Scope::Function};
-constexpr Option loraOption{"lora", "keep|fold|inputs",
-                            "low-rank adapters beside their weight (keep), so that functions share "
-                            "it, or merged into it; or, of an --adapter, their matrices as inputs "
-                            "of the function, which `plait adapter pack` makes arrays for",
-                            0, Scope::Function};
-constexpr Option adapterRootOption{"adapter-root", "PATH",
-                                   "the module of the base that was adapted, where the adapter "
-                                   "fits several",
-                                   0, Scope::Function};
-constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr,
-                                      "go on without the tensors of an adapter that belong to no "
-                                      "module of the base",
-                                      0, Scope::Function};
-constexpr Option loraAlphaOption{
-    "lora-alpha", "ALPHA", "the alpha of an adapter whose files do not say it", 0, Scope::Function};
-constexpr Option loraScaleOption{"lora-scale", "SCALE",
-                                 "the scale (alpha / rank) of an adapter whose files do not say it",
-                                 0, Scope::Function};
 constexpr Option precisionOption{
     "precision", "fp16|fp32|auto",
     "what to compute and store in (fp16); auto runs the functions and leaves those operations in "
@@ -131,6 +60,10 @@ constexpr Option writeRecipeOption{
     "write-recipe", "RECIPE.yaml",
     "of --precision auto and a recipe: writes the recipe with the choice in it, so that the next "
     "compile need not look for it"};
+constexpr Option saveRecipeOption{
+    "save-recipe", "RECIPE.yaml",
+    "writes everything that was said as a recipe, which makes the same package; of --precision "
+    "auto what it chose"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
 constexpr Option debugInfoOption{"debug-info", "on|off",
                                  "the package tells where its operations come from in the model, "
@@ -142,22 +75,21 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
-constexpr const Option *functionOptions[] = {
-    &inputOption,       &outputOption,         &describeOption,  &classesOption,
-    &classOutputOption, &statesOption,         &stateInitOption, &loraOption,
-    &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
 constexpr const Option *generalOptions[] = {
-    &precisionOption,    &keepOption,   &minSnrOption,    &inputsOption,   &inputScaleOption,
-    &writeRecipeOption,  &targetOption, &shareOption,     &compressOption, &requireCoverageOption,
-    &expectSharedOption, &allowOption,  &debugInfoOption, &threadsOption,  &quietOption};
+    &precisionOption,       &keepOption,         &minSnrOption, &inputsOption,    &inputScaleOption,
+    &writeRecipeOption,     &saveRecipeOption,   &targetOption, &shareOption,     &compressOption,
+    &requireCoverageOption, &expectSharedOption, &allowOption,  &debugInfoOption, &threadsOption};
+constexpr const Option *sayingOptions[] = {&dryRunOption, &jsonOption, &verboseOption,
+                                           &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
 const Section sections[] = {
     {"What to make", packageOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
      "all)",
-     functionOptions},
+     functionOptions()},
     {"In general", generalOptions},
     {"Metadata", metadataOptions()},
+    {"What it says", sayingOptions},
     {"Looking into it", debuggingOptions},
 };
 
@@ -171,246 +103,16 @@ constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapter
 constexpr const Option *generalAddOptions[] = {
     &samePrecisionOption, &keepOption,      &minSnrOption,          &inputsOption,
     &inputScaleOption,    &compressOption,  &requireCoverageOption, &expectSharedOption,
-    &allowOption,         &debugInfoOption, &threadsOption,         &quietOption};
+    &allowOption,         &debugInfoOption, &threadsOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
      "all)",
-     functionOptions},
+     functionOptions()},
     {"In general", generalAddOptions},
+    {"What it says", sayingOptions},
     {"Looking into it", debuggingOptions},
 };
-
-/// The options of one function, or those before the first function, which hold for all.
-struct Declarations {
-  std::vector<frontend::InputSpec> inputs;
-  std::vector<frontend::OutputSpec> outputs;
-  std::map<std::string, std::string> descriptions;
-  std::optional<frontend::ClassLabels> classes;
-  std::optional<std::string> classOutput;
-  std::optional<frontend::StatesRequest> states;
-  std::optional<bool> stateInputs;
-  std::optional<mil::LoraMode> lora;
-  std::optional<std::string> adapterRoot;
-  bool allowUnmatched = false;
-  std::optional<adapters::GivenScale> scale;
-
-  /// `notes` takes what is read as something else.
-  Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
-    if (item.option == &inputOption) {
-      auto input = parseInput(item.value, {.notes = &notes});
-      if (!input)
-        return usageError("--input: {0}", toString(input.takeError()));
-      inputs.push_back(std::move(*input));
-    } else if (item.option == &outputOption) {
-      auto output = parseOutput(item.value);
-      if (!output)
-        return usageError("--output: {0}", toString(output.takeError()));
-      outputs.push_back(std::move(*output));
-    } else if (item.option == &describeOption) {
-      auto pair = splitPair(*item.option, item.value);
-      if (!pair)
-        return pair.takeError();
-      if (!descriptions.insert(*pair).second)
-        return usageError("--describe {0}: '{1}' is described twice", item.value, pair->first);
-    } else if (item.option == &classesOption) {
-      if (classes)
-        return usageError("--classes is given twice");
-      auto read = parseClasses(item.value);
-      if (!read)
-        return read.takeError();
-      classes = std::move(*read);
-    } else if (item.option == &classOutputOption) {
-      if (classOutput)
-        return usageError("--class-output is given twice");
-      classOutput = item.value;
-    } else if (item.option == &statesOption) {
-      if (!states)
-        states.emplace();
-      if (Error error = addStates(*states, item.value))
-        return usageError("--states: {0}", toString(std::move(error)));
-    } else if (item.option == &stateInitOption) {
-      if (item.value != "zeros" && item.value != "input")
-        return usageError("--state-init {0}: the choices are zeros, input", item.value);
-      stateInputs = item.value == "input";
-    } else if (item.option == &adapterRootOption) {
-      if (adapterRoot)
-        return usageError("--adapter-root is given twice");
-      adapterRoot = item.value;
-    } else if (item.option == &allowUnmatchedOption) {
-      allowUnmatched = true;
-    } else if (item.option == &loraScaleOption || item.option == &loraAlphaOption) {
-      if (scale)
-        return usageError("{0}: the scale of the adapter is given already", spelling(*item.option));
-      auto given = parseScale(item.option == &loraAlphaOption, item.value);
-      if (!given)
-        return usageError("{0}: {1}", spelling(*item.option), toString(given.takeError()));
-      scale = *given;
-    } else {
-      if (lora)
-        return usageError("--lora is given twice");
-      lora = mil::parseLoraMode(item.value);
-      if (!lora)
-        return usageError("--lora {0}: the choices are {1}", item.value,
-                          llvm::join(mil::kLoraModes, ", "));
-    }
-    return Error::success();
-  }
-};
-
-bool startsFunction(const Option *option) {
-  return option == &functionOption || option == &adapterOption || option == &baseFunctionOption;
-}
-
-/// A model that adapters are applied to: the only one, or one of several, with what is said of its
-/// functions.
-struct Base {
-  std::string phase; ///< "" of the only one
-  std::string model;
-  Declarations declared{};
-};
-
-Expected<std::vector<Base>> basesOf(const Arguments &arguments) {
-  std::vector<Base> bases;
-  for (const std::string &value : arguments.values(baseOption)) {
-    auto [phase, model] = StringRef(value).split('=');
-    bool isNamed = !model.empty() && mil::isLegalName(phase);
-    for (const Base &other : bases)
-      if (isNamed && other.phase == phase)
-        return usageError("--base {0}: '{1}' is given twice", value, phase);
-    bases.push_back(isNamed ? Base{phase.str(), model.str()} : Base{"", value});
-  }
-  for (const Base &base : bases)
-    if (base.phase.empty() && bases.size() > 1)
-      return usageError("--base {0}: of several bases each needs a name: --base prefill={0}",
-                        base.model);
-  return bases;
-}
-
-/// The function that an option starts; `base` is null for a --function.
-Expected<FunctionOptions> startFunction(const Arguments::Item &item, const Base *base) {
-  auto named = [&](StringRef name) {
-    return FunctionOptions{
-        {base->phase.empty() ? name.str() : (name + "_" + base->phase).str(), base->model}};
-  };
-  if (item.option == &baseFunctionOption)
-    return named(item.value);
-  auto pair = splitPair(*item.option, item.value);
-  if (!pair)
-    return pair.takeError();
-  if (item.option == &functionOption)
-    return FunctionOptions{{pair->first, pair->second}};
-  FunctionOptions function = named(pair->first);
-  auto adapters = parseAdapters(pair->second);
-  if (!adapters)
-    return usageError("--adapter {0}: {1}", item.value, toString(adapters.takeError()));
-  function.adapters.specs = std::move(*adapters);
-  return function;
-}
-
-/// Gives a function what is said of it: in the first place of its own, then of its base, then of
-/// all.
-Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> said) {
-  for (const Declarations *from : said) {
-    if (function.inputs.empty())
-      function.inputs = from->inputs;
-    if (function.outputs.empty())
-      function.outputs = from->outputs;
-    if (!function.adapters.root)
-      function.adapters.root = from->adapterRoot;
-    function.descriptions.insert(from->descriptions.begin(), from->descriptions.end());
-    function.adapters.allowUnmatched |= from->allowUnmatched;
-  }
-  auto first = [&](auto Declarations::*member) {
-    for (const Declarations *from : said)
-      if (from->*member)
-        return from->*member;
-    return said.back()->*member;
-  };
-  if (said.size() > 1 && said.front()->scale && function.adapters.specs.empty())
-    return usageError("{0} is for an --adapter, and function '{1}' is none",
-                      spelling(said.front()->scale->isAlpha ? loraAlphaOption : loraScaleOption),
-                      function.name);
-  setScale(function.adapters.specs, first(&Declarations::scale));
-  function.classes = first(&Declarations::classes);
-  auto classOutput = first(&Declarations::classOutput);
-  if (classOutput && !function.classes)
-    return usageError("--class-output {0}: there are no --classes", *classOutput);
-  if (classOutput)
-    function.classes->scores = *classOutput;
-  function.states = first(&Declarations::states).value_or(frontend::StatesRequest());
-  function.states.inputs = first(&Declarations::stateInputs).value_or(false);
-  // What is said of all is the package's; what is said of a base is of its adapters.
-  for (const Declarations *from : said.drop_back())
-    if (!function.lora && (from == said.front() || !function.adapters.specs.empty()))
-      function.lora = from->lora;
-  if (Error error = checkLora(function))
-    return usageError("{0}", toString(std::move(error)));
-  return Error::success();
-}
-
-Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
-  CompileOptions options;
-  Declarations common;
-  auto bases = basesOf(arguments);
-  if (!bases)
-    return bases.takeError();
-  struct Started {
-    const Arguments::Item *item;
-    Declarations own{};
-  };
-  std::deque<Started> started; // pointers into it stay good
-  Declarations *current = &common;
-  auto nextBase = bases->begin();
-  for (const Arguments::Item &item : arguments.items()) {
-    if (startsFunction(item.option)) {
-      if (item.option != &functionOption && bases->empty())
-        return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
-                          spelling(*item.option));
-      started.push_back({&item});
-      current = &started.back().own;
-    } else if (item.option == &baseOption) {
-      if (!nextBase->phase.empty())
-        current = &nextBase->declared;
-      ++nextBase;
-    } else if (!item.option && &arguments.command() == &addCommand) {
-      options.output = item.value;
-      options.append = true;
-    } else if (!item.option) {
-      options.functions.push_back({{"main", item.value}});
-      options.multifunction = false;
-    } else if (item.option->scope == Scope::Function) {
-      if (Error error = current->add(item, options.notes))
-        return error;
-    }
-  }
-  options.lora = common.lora.value_or(options.lora);
-  for (FunctionOptions &function : options.functions)
-    if (Error error = declare(function, {&common}))
-      return error;
-  for (const Started &one : started) {
-    auto make = [&](const Base *base) -> Error {
-      auto function = startFunction(*one.item, base);
-      if (!function)
-        return function.takeError();
-      options.functions.push_back(std::move(*function));
-      llvm::SmallVector<const Declarations *, 3> said{&one.own};
-      if (base)
-        said.push_back(&base->declared);
-      said.push_back(&common);
-      return declare(options.functions.back(), said);
-    };
-    if (one.item->option == &functionOption) {
-      if (Error error = make(nullptr))
-        return error;
-      continue;
-    }
-    for (const Base &base : *bases)
-      if (Error error = make(&base))
-        return error;
-  }
-  return options;
-}
 
 /// One model without a name for its function: an archive of several gives a function of each.
 Error spreadArchive(CompileOptions &options) {
@@ -504,6 +206,13 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   if (!debugInfo)
     return debugInfo.takeError();
   options.debugInfo = *debugInfo;
+  options.dryRun = arguments.has(dryRunOption);
+  for (const Option *one : {&writeRecipeOption, &saveRecipeOption})
+    if (options.dryRun && arguments.has(*one))
+      return usageError("{0} beside --dry-run, which writes nothing: one of them is wanted",
+                        spelling(*one));
+  if (arguments.has(jsonOption) && arguments.has(printAfterOption))
+    return usageError("--json and --print-after exclude each other: both take the standard output");
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();
@@ -514,6 +223,16 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
     return allowed.takeError();
   llvm::append_range(options.allow, *allowed);
   return readCompression(arguments, options.compress, options.requireCoverage);
+}
+
+/// Before anything takes time.
+Error checkSavedRecipe(StringRef to) {
+  if (!isRecipe(to))
+    return usageError("--save-recipe {0}: the name of a recipe ends in .yaml", to);
+  StringRef folder = llvm::sys::path::parent_path(to);
+  if (!folder.empty() && !llvm::sys::fs::is_directory(folder))
+    return makeError("--save-recipe {0}: there is no folder '{1}'; make it first", to, folder);
+  return Error::success();
 }
 
 Expected<CompileOptions> compileOptions(const Arguments &arguments) {
@@ -560,6 +279,9 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (auto to = arguments.value(writeRecipeOption))
     if (Error error = checkRecipeTarget(operands[0], *to))
       return error;
+  if (auto to = arguments.value(saveRecipeOption))
+    if (Error error = checkSavedRecipe(*to))
+      return error;
   auto target = readTarget(arguments, options->target);
   if (!target)
     return target.takeError();
@@ -595,18 +317,48 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   return options;
 }
 
+/// Shows what a compile is at.
 class Terminal : public CompileObserver {
 public:
-  explicit Terminal(bool quiet) : line_(quiet) {}
+  Terminal(bool quiet, Timing &timing) : line_(quiet), timing_(timing) {}
   void progress(const llvm::Twine &what) override { line_.show(what); }
-  void warning(StringRef message) override {
-    line_.clear();
-    printWarning(message);
+  void warning(StringRef message) override { printWarning(message); }
+  bool proceed(double done) override {
+    line_.reach(done);
+    return true;
   }
+  void phase(StringRef name, StringRef of) override { timing_.enter(name, of); }
 
 private:
   ProgressLine line_;
+  Timing &timing_;
 };
+
+Expected<CompileReport> compileShown(const CompileOptions &options, bool quiet, Timing &timing) {
+  Terminal terminal(quiet, timing);
+  // While LibTorch starts, the other processor finds out what the files have alike.
+  std::vector<std::string> files;
+  for (const FunctionOptions &function : options.functions)
+    files.push_back(splitModelPath(function.model).file);
+  EqualRecords equal(std::move(files));
+  timing.enter("start");
+  auto part = libTorch();
+  if (!part)
+    return part.takeError();
+  return (*part)->compile(options, terminal, &equal);
+}
+
+/// The recipes that are asked for.
+Error writeRecipes(const Arguments &arguments, const CompileOptions &options,
+                   const CompileReport &report) {
+  if (auto to = arguments.value(writeRecipeOption))
+    if (Error error =
+            writeChoice(arguments.operands()[0], *to, options.keepFloat32, *report.precision))
+      return error;
+  if (auto to = arguments.value(saveRecipeOption))
+    return writeNewFile(*to, recipeText(options, report.precision, *to), /*flush=*/false);
+  return Error::success();
+}
 
 Expected<int> run(const Arguments &arguments) {
   auto start = std::chrono::steady_clock::now();
@@ -619,29 +371,20 @@ Expected<int> run(const Arguments &arguments) {
   if (!hooks)
     return hooks.takeError();
   options->hooks = std::move(*hooks);
+  Timing timing(arguments.has(verboseOption));
+  timing.watch(options->hooks);
   if (Error error = check(*options))
     return error;
   bool quiet = arguments.has(quietOption);
-  Expected<CompileReport> report = [&]() -> Expected<CompileReport> {
-    Terminal terminal(quiet);
-    // While LibTorch starts, the other processor finds out what the files have alike.
-    std::vector<std::string> files;
-    for (const FunctionOptions &function : options->functions)
-      files.push_back(splitModelPath(function.model).file);
-    EqualRecords equal(std::move(files));
-    auto part = libTorch();
-    if (!part)
-      return part.takeError();
-    return (*part)->compile(*options, terminal, &equal);
-  }();
+  auto report = compileShown(*options, quiet, timing);
+  timing.addTo(arguments.reply());
   if (!report)
     return report.takeError();
-  if (auto to = arguments.value(writeRecipeOption))
-    if (Error error =
-            writeChoice(arguments.operands()[0], *to, options->keepFloat32, *report->precision))
-      return error;
+  if (Error error = writeRecipes(arguments, *options, *report))
+    return error;
   std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  if (!quiet)
+  addTo(arguments.reply(), options->output, options->dryRun, elapsed.count(), *report);
+  if (!quiet && !arguments.has(jsonOption))
     printReport(*options, *report, elapsed.count(), llvm::outs());
   return 0;
 }
@@ -679,8 +422,8 @@ const Command compileCommand = {
     usage,
     sections,
     "One model without --function makes a package of one function. RECIPE.yaml says the same as "
-    "the "
-    "options;\noptions of the package beside it have the last word. Nothing is written unless all "
+    "the options;\noptions of the package beside it have the last word. Nothing is written unless "
+    "all "
     "of it is.\n",
     hints,
     run};

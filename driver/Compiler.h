@@ -25,6 +25,7 @@ struct FunctionOptions : frontend::ModelFunction {
   adapters::AdapterOptions adapters = {};
   /// Where it differs from the package's. Inputs: adapterMapPath() tells which is which.
   std::optional<mil::LoraMode> lora = {};
+  std::string classesFile = {}; ///< that `classes` were read from
 };
 
 /// `--precision auto`: the least of the operations that have to be in fp32 are found by running the
@@ -73,6 +74,8 @@ struct CompileOptions {
   std::optional<double> requireCoverage{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
+  /// Everything but writing: the report says what would be written.
+  bool dryRun = false;
   /// Warnings of reading the options: what was read as something else.
   std::vector<std::string> notes{};
   /// Look at the program between passes.
@@ -116,7 +119,8 @@ struct CompileReport {
   std::optional<compress::ProgramResult> compressed{};
 };
 
-/// Hears of what happens. Called from the thread that called compile(), but for proceed().
+/// Hears of what happens. Called from the thread that called compile(), but for proceed() and
+/// phase().
 class CompileObserver {
 public:
   virtual ~CompileObserver() = default;
@@ -127,6 +131,9 @@ public:
   /// how much of the work is done, from 0 to 1; false ends it with an error. 1 comes once, when all
   /// is written and takes its place next.
   virtual bool proceed(double done) { return true; }
+  /// The work goes from one phase to the next: "read", "lower", "passes", "compress", "share",
+  /// "write"; `of` is the function that it is about, or nothing. From any thread.
+  virtual void phase(llvm::StringRef name, llvm::StringRef of) {}
   /// All weights were read. What is warned of here is warned of in time.
   virtual void finishing() {}
 };

@@ -14,6 +14,7 @@
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
+#include "driver/WriteSteps.h"
 #include "mil/Verifier.h"
 #include "passes/AdapterWeights.h"
 #include "runtime/arrays/Compare.h"
@@ -264,14 +265,20 @@ public:
       : inner_(inner), budget_(budget), written_(written) {}
 
   Error prepare() override {
+    if (Error error = check())
+      return error;
+    return inner_.prepare();
+  }
+  void finish() override { inner_.finish(); }
+
+  Error check() const {
     uint64_t bytes = written_.layout.fileBytes + written_.modelBytes + makeManifest().size();
     if (budget_ && bytes > *budget_)
       return makeError("--size-budget {0}: the package would take {1} bytes, {2} more than that; "
                        "nothing is written",
                        grouped(*budget_), grouped(bytes), grouped(bytes - *budget_));
-    return inner_.prepare();
+    return Error::success();
   }
-  void finish() override { inner_.finish(); }
 
 private:
   Companion &inner_;
@@ -406,6 +413,7 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
   auto lock = holdOutput(options.output);
   if (!lock)
     return lock.takeError();
+  options.phase("read");
   auto package = readPackage(options.package);
   if (!package)
     return package.takeError();
@@ -434,6 +442,7 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
                           otherBytesOf(options.package),
                           {},
                           options.warn};
+  options.phase("compress");
   auto result = compressWeights(program, request, &outputs);
   if (!result)
     return result.takeError();
@@ -452,11 +461,15 @@ Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
   WriteReport written;
   BudgetGuard guard(sideFile, options.goal.sizeBudget, written);
   write.companion = &guard;
-  write.proceed = [&](uint64_t done, uint64_t total) {
-    return options.proceed(0.9 + 0.1 * double(done) / double(total));
-  };
+  write.dryRun = options.dryRun;
+  write.proceed =
+      writeSteps([&](double done) { return options.proceed(0.9 + 0.1 * done); }, options.phase);
+  options.phase("share");
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
+  if (options.dryRun)
+    if (Error error = guard.check())
+      return error;
   CompileReport report = summarise(program, written);
   report.compressed = std::move(*result);
   return report;

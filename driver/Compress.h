@@ -43,6 +43,9 @@ struct CompressOptions {
   unsigned threads = 0;             ///< 0: one a processor
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
   std::function<bool(double)> proceed = [](double) { return true; };
+  bool dryRun = false; ///< as CompileOptions::dryRun
+  /// As CompileObserver::phase().
+  std::function<void(llvm::StringRef)> phase = [](llvm::StringRef) {};
 };
 
 /// Writes the package anew with compressed weights. On error what was at the target is as it was.

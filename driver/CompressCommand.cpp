@@ -2,7 +2,11 @@
 #include "driver/Commands.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/MeasuredCompression.h"
+#include "driver/PrintReport.h"
+#include "driver/ProgressLine.h"
+#include "driver/Timing.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -39,7 +43,8 @@ constexpr Option threadsOption{
     "threads", "N", "that compress (one a processor); the package does not depend on it"};
 constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'};
 constexpr const Option *options[] = {&outOption,   &compressOption, &requireCoverageOption,
-                                     &allowOption, &threadsOption,  &quietOption};
+                                     &allowOption, &threadsOption,  &dryRunOption,
+                                     &jsonOption,  &verboseOption,  &quietOption};
 constexpr const Option *measuringOptions[] = {&sizeBudgetOption, &minSnrOption, &inputsOption,
                                               &calibrateOption, &gptqOption};
 const Section sections[] = {{"Options", options}, {"By what it does", measuringOptions}};
@@ -104,6 +109,8 @@ Expected<MeasuredCompressOptions> compressOptions(const Arguments &arguments) {
   if (!allowed)
     return allowed.takeError();
   compress.allow = std::move(*allowed);
+  compress.dryRun = arguments.has(dryRunOption);
+  compress.warn = printWarning;
   return compress;
 }
 
@@ -113,26 +120,33 @@ Expected<int> run(const Arguments &arguments) {
   if (!options)
     return options.takeError();
   bool quiet = arguments.has(quietOption);
+  Timing timing(arguments.has(verboseOption));
+  options->phase = [&](StringRef name) { timing.enter(name); };
   std::vector<FunctionSnr> outputs;
   auto report = [&]() -> Expected<CompileReport> {
     ProgressLine line(quiet);
-    options->warn = [&](StringRef message) {
-      line.clear();
-      printWarning(message);
-    };
+    line.show("compressing " + options->package);
     options->proceed = [&](double done) {
-      line.show(fmt::format("compressing {0:.0f}%", done * 100));
+      line.reach(done);
       return true;
     };
     return compressPackage(*options, outputs);
   }();
+  timing.addTo(arguments.reply());
   if (!report)
     return report.takeError();
   std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  if (quiet)
+  llvm::json::Object &reply = arguments.reply();
+  addTo(reply, options->output, options->dryRun, elapsed.count(), *report);
+  llvm::json::Array measured;
+  for (const FunctionSnr &output : outputs)
+    measured.push_back(
+        llvm::json::Object{{"function", jsonString(output.function)}, {"snr", finite(output.snr)}});
+  reply["outputs"] = std::move(measured);
+  if (quiet || arguments.has(jsonOption))
     return 0;
-  llvm::outs() << options->output << ": " << humanBytes(report->packageBytes)
-               << fmt::format(", {0:.2f} s\n", elapsed.count());
+  printPackageSize(options->output, report->packageBytes, options->dryRun, llvm::outs());
+  llvm::outs() << fmt::format(", {0:.2f} s\n", elapsed.count());
   printCompression(*report->compressed, llvm::outs());
   printOutputs(outputs, llvm::outs());
   return 0;

@@ -2,6 +2,7 @@
 #include "driver/DeviceRules.h"
 
 #include "mil/Verifier.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 

@@ -1,47 +1,67 @@
-// Printing diagnostics, progress and numbers.
+// Printing diagnostics and numbers.
 #include "driver/Diagnostics.h"
 
+#include "driver/CommandLine.h"
+#include "driver/ProgressLine.h"
+#include "driver/Terminal.h"
+
 #include "llvm/Support/JSON.h"
-#include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
+
+#include <mutex>
+#include <utility>
 
 namespace plait::driver {
 
+static std::mutex printing; // guards what was printed
+static std::vector<Message> printed;
+
 /// A message may quote bytes of a damaged file that are no text: they are replaced.
-static void print(llvm::StringRef kind, llvm::StringRef text) {
+static void print(bool isError, llvm::StringRef text) {
   std::string message = llvm::json::fixUTF8(text.rtrim());
-  llvm::errs() << "plait: " << kind << ": ";
+  ProgressLine::Pause pause;
+  llvm::errs() << "plait: ";
+  printToned(llvm::errs(), isError ? Tone::Bad : Tone::Doubtful, isError ? "error:" : "warning:");
   auto [first, rest] = llvm::StringRef(message).split('\n');
-  llvm::errs() << first << '\n';
+  llvm::errs() << ' ' << first << '\n';
   while (!rest.empty()) {
     std::tie(first, rest) = rest.split('\n');
     llvm::errs() << "  " << first << '\n';
   }
 }
 
+static void remember(Message message) {
+  std::lock_guard lock(printing);
+  printed.push_back(std::move(message));
+}
+
 void printError(Error error) {
-  handleAllErrors(std::move(error),
-                  [](const llvm::ErrorInfoBase &info) { print("error", info.message()); });
+  handleAllErrors(std::move(error), [](const llvm::ErrorInfoBase &info) {
+    print(/*isError=*/true, info.message());
+    FailureProblem whole;
+    whole.message = info.message();
+    if (info.isA<UsageError>())
+      return remember({true, std::nullopt, std::move(whole)});
+    if (!info.isA<Failure>())
+      return remember({true, FailureKind::Unknown, std::move(whole)});
+    const auto &failure = static_cast<const Failure &>(info);
+    if (failure.problems.empty())
+      return remember({true, failure.kind, std::move(whole)});
+    for (const FailureProblem &problem : failure.problems)
+      remember({true, failure.kind, problem});
+  });
 }
 
-void printWarning(llvm::StringRef message) { print("warning", message); }
-
-ProgressLine::ProgressLine(bool quiet, double patience)
-    : enabled_(!quiet && llvm::sys::Process::StandardErrIsDisplayed()),
-      from_(std::chrono::steady_clock::now() +
-            std::chrono::milliseconds(int64_t(patience * 1000))) {}
-
-void ProgressLine::show(const llvm::Twine &what) {
-  if (!enabled_ || std::chrono::steady_clock::now() < from_)
-    return;
-  llvm::errs() << "\r\033[K" << what;
-  shown_ = true;
+void printWarning(llvm::StringRef message) {
+  print(/*isError=*/false, message);
+  FailureProblem problem;
+  problem.message = message.str();
+  remember({false, std::nullopt, std::move(problem)});
 }
 
-void ProgressLine::clear() {
-  if (shown_)
-    llvm::errs() << "\r\033[K";
-  shown_ = false;
+std::vector<Message> takeMessages() {
+  std::lock_guard lock(printing);
+  return std::exchange(printed, {});
 }
 
 std::string grouped(uint64_t number) {

@@ -1,33 +1,27 @@
-// What the command says on the terminal: errors and warnings on stderr, a line of progress if
-// stderr is a terminal, and how numbers are written.
+// What the command says beside its results: errors and warnings on the standard error, and how
+// numbers are written.
 #pragma once
 
 #include "support/Error.h"
+#include "support/Failure.h"
 
-#include "llvm/ADT/Twine.h"
-
-#include <chrono>
+#include <optional>
 
 namespace plait::driver {
+
+/// An error or a warning that was printed.
+struct Message {
+  bool isError;
+  std::optional<FailureKind> kind = {}; ///< of an error; none: the command was called wrongly
+  FailureProblem problem = {};          ///< the text, and where in a model it is, as far as known
+};
 
 /// "plait: error: …" for each error inside; a message of several lines keeps them, indented.
 void printError(Error error);
 void printWarning(llvm::StringRef message);
 
-/// One line on stderr that is overwritten; says nothing where stderr is no terminal or `quiet`, or
-/// in the first `patience` seconds.
-class ProgressLine {
-public:
-  explicit ProgressLine(bool quiet, double patience = 0);
-  ~ProgressLine() { clear(); }
-  void show(const llvm::Twine &what);
-  void clear();
-
-private:
-  bool enabled_;
-  std::chrono::steady_clock::time_point from_;
-  bool shown_ = false;
-};
+/// What was printed since the last call. One command is at work at a time.
+std::vector<Message> takeMessages();
 
 /// "147,074,112"
 std::string grouped(uint64_t number);

@@ -1,9 +1,9 @@
 // plait diff: how two packages differ in meaning.
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/diff/Diff.h"
-#include "support/Json.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -17,7 +17,6 @@ namespace {
 constexpr Option snrOption{"snr", nullptr,
                            "compare weights that differ number by number: signal over noise, and "
                            "the largest difference"};
-constexpr Option jsonOption{"json", nullptr, "as JSON, for other programs"};
 constexpr const Option *options[] = {&snrOption, &jsonOption};
 const Section sections[] = {{"Options", options}};
 
@@ -126,9 +125,8 @@ Expected<int> run(const Arguments &arguments) {
   auto diff = diffPackages(operands[0], operands[1], options);
   if (!diff)
     return diff.takeError();
-  if (arguments.has(jsonOption))
-    llvm::outs() << jsonText(toJson(*diff), 2) << '\n';
-  else
+  arguments.reply() = toJson(*diff);
+  if (!arguments.has(jsonOption))
     printDiff(*diff, llvm::outs());
   return diff->isSame() ? 0 : 1;
 }

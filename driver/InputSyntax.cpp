@@ -300,6 +300,12 @@ Expected<mil::PixelArithmetic> parsePixels(StringRef text) {
   return Parser(text, "pixels", "scale=1/255 bias=[-0.485, -0.456, -0.406]").parsePixels();
 }
 
+static void printRange(InputSpec::Range dim, llvm::raw_ostream &out) {
+  out << dim.lower;
+  if (dim.upper != dim.lower)
+    out << ".." << dim.upper;
+}
+
 std::string inputText(const InputSpec &input) {
   std::string text;
   llvm::raw_string_ostream out(text);
@@ -317,11 +323,7 @@ std::string inputText(const InputSpec &input) {
     out << ']';
   };
   if (input.enumerated.empty()) {
-    shape(input.shape, [&](InputSpec::Range dim) {
-      out << dim.lower;
-      if (dim.upper != dim.lower)
-        out << ".." << dim.upper;
-    });
+    shape(input.shape, [&](InputSpec::Range dim) { printRange(dim, out); });
   } else {
     out << '{';
     for (size_t i = 0; i < input.enumerated.size(); ++i) {
@@ -336,6 +338,22 @@ std::string inputText(const InputSpec &input) {
   };
   numbers("scale", input.pixels.scale);
   numbers("bias", input.pixels.bias);
+  return text;
+}
+
+std::string outputText(const OutputSpec &output) {
+  std::string text = output.name;
+  llvm::raw_string_ostream out(text);
+  if (output.dtype)
+    out << '=' << mil::name(*output.dtype);
+  if (!output.image)
+    return text;
+  out << "=image[" << mil::name(*output.image);
+  for (InputSpec::Range dim : output.shape) {
+    out << ", ";
+    printRange(dim, out);
+  }
+  out << ']';
   return text;
 }
 

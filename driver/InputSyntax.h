@@ -41,6 +41,8 @@ std::string inputText(const frontend::InputSpec &input);
 
 /// Whether the name is a legal one is for whoever has the text.
 Expected<frontend::OutputSpec> parseOutput(llvm::StringRef text);
+/// The inverse.
+std::string outputText(const frontend::OutputSpec &output);
 
 /// `pixels` of the grammar: what is said of an image behind its shape.
 Expected<mil::PixelArithmetic> parsePixels(llvm::StringRef text);

@@ -6,9 +6,9 @@
 #include "driver/AdapterMap.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/cost/OperationCost.h"
 #include "mil/Printer.h"
-#include "support/Json.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
@@ -25,7 +25,6 @@ using llvm::StringRef;
 
 namespace {
 
-constexpr Option jsonOption{"json", nullptr, "as JSON, for other programs"};
 constexpr Option milOption{"mil", nullptr, "the program as MIL text"};
 constexpr Option costOption{
     "cost", nullptr, "arithmetic, bytes and compute units of each operation; with --json too"};
@@ -311,7 +310,7 @@ Expected<int> run(const Arguments &arguments) {
     if (!package)
       return package.takeError();
     if (arguments.has(jsonOption))
-      llvm::outs() << jsonText(costsToJson(*package->program), 2) << "\n";
+      arguments.reply() = costsToJson(*package->program);
     else
       printCosts(*package->program, llvm::outs());
     return 0;
@@ -330,7 +329,7 @@ Expected<int> run(const Arguments &arguments) {
     adapters = AdapterMap();
   }
   if (arguments.has(jsonOption))
-    llvm::outs() << jsonText(withAdapters(toJson(*summary), *adapters), 2) << "\n";
+    arguments.reply() = std::move(*withAdapters(toJson(*summary), *adapters).getAsObject());
   else
     printSummary(*path, *summary, *adapters, llvm::outs());
   return 0;

@@ -1,6 +1,7 @@
 // Signals are blocked in every thread and waited for in one, where any function may be called.
 #include "driver/Interrupt.h"
 
+#include "driver/ProgressLine.h"
 #include "support/MappedFile.h"
 #include "support/Unfinished.h"
 
@@ -61,6 +62,7 @@ void handleSignals() {
     if (sigwait(&signals, &signal) != 0)
       return;
     std::unique_lock stopped = Unfinished::removeAll();
+    ProgressLine::Pause pause; // the shell goes on where the line was
     if (lost)
       ::_exit(1);
     std::signal(signal, SIG_DFL);

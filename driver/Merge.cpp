@@ -11,6 +11,7 @@
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
+#include "driver/WriteSteps.h"
 #include "mil/Verifier.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -78,6 +79,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
     return lock.takeError();
   mil::Program program;
   AdapterMap adapterMap;
+  options.phase("read");
   for (const MergeSource &source : options.sources)
     if (Error error = take(source, program, adapterMap, options.warn))
       return error;
@@ -104,6 +106,8 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   WriteOptions write;
   write.share = options.share;
   write.threads = options.threads;
+  write.dryRun = options.dryRun;
+  write.proceed = writeSteps(options.proceed, options.phase);
   write.evaluator = &evaluator;
   write.debugInfo = hasDebugInfo(program);
   write.accept = [&](const WriteReport &report) {
@@ -114,6 +118,7 @@ Expected<CompileReport> merge(const MergeOptions &options) {
   write.lock = *lock ? &**lock : nullptr;
   write.companion = &sideFile;
   WriteReport written;
+  options.phase("share");
   if (Error error = writePackage(program, options.output, write, &written))
     return error;
   return summarise(program, written);

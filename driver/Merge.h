@@ -23,10 +23,16 @@ struct MergeOptions {
   std::vector<std::string> allow{};     ///< as CompileOptions::allow
   unsigned threads = 0;                 ///< 0: one a processor
   mil::Metadata metadata;
+  bool dryRun = false; ///< as CompileOptions::dryRun
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  /// Told how much of the work is done, by several threads; false ends it.
+  std::function<bool(double)> proceed = [](double) { return true; };
+  /// As CompileObserver::phase().
+  std::function<void(llvm::StringRef)> phase = [](llvm::StringRef) {};
 };
 
-/// Writes the package. On error there is no output: what was at the target is as it was.
+/// Writes the package, or only says what would be written. On error there is no output: what was at
+/// the target is as it was.
 Expected<CompileReport> merge(const MergeOptions &options);
 
 } // namespace plait::driver

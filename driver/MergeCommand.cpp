@@ -2,12 +2,18 @@
 #include "driver/Commands.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/Merge.h"
 #include "driver/MetadataOptions.h"
+#include "driver/PrintReport.h"
+#include "driver/ProgressLine.h"
 #include "driver/Sharing.h"
+#include "driver/Timing.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
+
+#include <chrono>
 
 namespace plait::driver {
 
@@ -20,10 +26,10 @@ constexpr Option defaultOption{"default", "NAME",
                                "the function that runs where none is named (the first)"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
 constexpr Option threadsOption{"threads", "N", "for writing weights (one a processor)"};
-constexpr Option quietOption{"quiet", nullptr, "no report", 'q'};
-constexpr const Option *options[] = {&outOption,          &defaultOption, &shareOption,
-                                     &expectSharedOption, &allowOption,   &threadsOption,
-                                     &quietOption};
+constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'};
+constexpr const Option *options[] = {
+    &outOption,     &defaultOption, &shareOption, &expectSharedOption, &allowOption,
+    &threadsOption, &dryRunOption,  &jsonOption,  &verboseOption,      &quietOption};
 const Section sections[] = {{"Options", options}, {"Metadata", metadataOptions()}};
 
 /// [NAME=]PKG[:FUNCTION]
@@ -76,6 +82,7 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
   if (!threads)
     return threads.takeError();
   merge.threads = unsigned(*threads);
+  merge.dryRun = arguments.has(dryRunOption);
   merge.warn = printWarning;
   auto expected = expectedShare(arguments);
   if (!expected)
@@ -91,16 +98,30 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
 }
 
 Expected<int> run(const Arguments &arguments) {
+  auto start = std::chrono::steady_clock::now();
   auto options = mergeOptions(arguments);
   if (!options)
     return options.takeError();
-  auto report = merge(*options);
+  Timing timing(arguments.has(verboseOption));
+  options->phase = [&](StringRef name) { timing.enter(name); };
+  auto report = [&]() -> Expected<CompileReport> {
+    ProgressLine line(arguments.has(quietOption));
+    line.show("merging into " + options->output);
+    options->proceed = [&](double done) {
+      line.reach(done);
+      return true;
+    };
+    return merge(*options);
+  }();
+  timing.addTo(arguments.reply());
   if (!report)
     return report.takeError();
-  if (arguments.has(quietOption))
+  std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  addTo(arguments.reply(), options->output, options->dryRun, elapsed.count(), *report);
+  if (arguments.has(quietOption) || arguments.has(jsonOption))
     return 0;
-  llvm::outs() << options->output << ": " << humanBytes(report->packageBytes) << ", "
-               << report->functions.size()
+  printPackageSize(options->output, report->packageBytes, options->dryRun, llvm::outs());
+  llvm::outs() << ", " << report->functions.size()
                << (report->functions.size() == 1 ? " function\n" : " functions\n");
   for (const CompileReport::Function &function : report->functions)
     if (function.ownBytes + function.sharedBytes)

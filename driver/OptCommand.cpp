@@ -6,8 +6,10 @@
 #include "driver/Commands.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/PassHooks.h"
+#include "driver/Timing.h"
 #include "mil/Extract.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
@@ -49,7 +51,8 @@ constexpr Option targetOption{"target", "ios15|ios16|ios17|ios18|ios26",
 constexpr const Option *options[] = {
     &passesOption,     &pipelineOption,   &outOption,       &listOption,   &rulesOption,
     &printAfterOption, &verifyEachOption, &extractOption,   &depthOption,  &functionOption,
-    &loraOption,       &shareOption,      &precisionOption, &targetOption, &allowOption};
+    &loraOption,       &shareOption,      &precisionOption, &targetOption, &allowOption,
+    &jsonOption,       &verboseOption};
 constexpr Section sections[] = {{"Options", options}};
 
 Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
@@ -89,21 +92,39 @@ Error writeProgram(const mil::Program &program, StringRef path, const Arguments 
   return writePackage(program, path, options);
 }
 
-void listRules() {
-  for (const mil::Rule &rule : mil::listRules())
-    if (rule.level == mil::Rule::Profile)
+void listPasses(const Arguments &arguments) {
+  llvm::json::Array entries;
+  for (const passes::PassInfo &pass : passes::allPasses()) {
+    if (!arguments.has(jsonOption))
+      llvm::outs() << fmt::format("{0:<24}{1}\n", pass.name, pass.summary);
+    entries.push_back(llvm::json::Object{{"name", pass.name}, {"summary", pass.summary}});
+  }
+  arguments.reply()["passes"] = std::move(entries);
+}
+
+void listRules(const Arguments &arguments) {
+  llvm::json::Array entries;
+  for (const mil::Rule &rule : mil::listRules()) {
+    if (rule.level != mil::Rule::Profile)
+      continue;
+    if (!arguments.has(jsonOption))
       llvm::outs() << fmt::format("{0:<24}{1:<10}{2}\n{3:>34}{4}\n", rule.id,
                                   mil::name(rule.severity), rule.text, "", rule.source);
+    entries.push_back(llvm::json::Object{{"rule", rule.id},
+                                         {"severity", mil::name(rule.severity)},
+                                         {"text", rule.text},
+                                         {"source", rule.source}});
+  }
+  arguments.reply()["rules"] = std::move(entries);
 }
 
 Expected<int> run(const Arguments &arguments) {
   if (arguments.has(listOption)) {
-    for (const passes::PassInfo &pass : passes::allPasses())
-      llvm::outs() << fmt::format("{0:<24}{1}\n", pass.name, pass.summary);
+    listPasses(arguments);
     return 0;
   }
   if (arguments.has(rulesOption)) {
-    listRules();
+    listRules(arguments);
     return 0;
   }
   auto path = arguments.operand("FILE.mil");
@@ -130,9 +151,13 @@ Expected<int> run(const Arguments &arguments) {
     return target.takeError();
 
   LazyEvaluator evaluator;
-  auto print = [&, cut = arguments.has(extractOption)](const mil::Program &program) {
-    cut ? printWithStandIns(program, llvm::outs()) : printProgram(program, llvm::outs(), evaluator);
+  auto printTo = [&, cut = arguments.has(extractOption)](const mil::Program &program,
+                                                         llvm::raw_ostream &out) {
+    cut ? printWithStandIns(program, out) : printProgram(program, out, evaluator);
   };
+  auto print = [&](const mil::Program &program) { printTo(program, llvm::outs()); };
+  if (arguments.has(jsonOption) && arguments.has(printAfterOption))
+    return usageError("--json and --print-after exclude each other: both take the standard output");
   auto hooks = passHooks(arguments, print);
   if (!hooks)
     return hooks.takeError();
@@ -165,12 +190,17 @@ Expected<int> run(const Arguments &arguments) {
   context.options.share = *share;
   context.options.target = mil::Opset(*target);
   context.warn = printWarning;
+  Timing timing(arguments.has(verboseOption));
+  timing.watch(*hooks);
+  timing.enter("passes");
   if (arguments.has(pipelineOption)) {
     if (Error error = passes::runPipeline(**program, context, *hooks))
       return error;
-  } else if (auto changed = passes::runPasses(**program, context, *chosen, *hooks); !changed) {
-    return changed.takeError();
+  } else {
+    if (Error error = passes::runPasses(**program, context, *chosen, *hooks).takeError())
+      return error;
   }
+  timing.addTo(arguments.reply());
   if (Error error = evaluator.takeError())
     return error;
   if (Error error = mil::verify(**program))
@@ -178,8 +208,14 @@ Expected<int> run(const Arguments &arguments) {
   if (auto out = arguments.value(outOption)) {
     if (Error error = writeProgram(**program, *out, arguments, evaluator))
       return error;
+    arguments.reply()["output"] = jsonString(*out);
   } else {
-    print(**program);
+    std::string text;
+    llvm::raw_string_ostream json(text);
+    printTo(**program,
+            arguments.has(jsonOption) ? static_cast<llvm::raw_ostream &>(json) : llvm::outs());
+    if (arguments.has(jsonOption))
+      arguments.reply()["text"] = jsonString(text);
     if (Error error = evaluator.takeError())
       return error;
   }

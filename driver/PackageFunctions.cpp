@@ -3,6 +3,7 @@
 
 #include "runtime/arrays/ImageFile.h"
 #include "runtime/arrays/Npy.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/StringExtras.h"
 

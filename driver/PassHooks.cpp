@@ -2,6 +2,7 @@
 #include "driver/PassHooks.h"
 
 #include "driver/LibTorch.h"
+#include "driver/ProgressLine.h"
 #include "mil/Printer.h"
 #include "mil/StandIn.h"
 #include "mil/Verifier.h"
@@ -29,6 +30,7 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
     return usageError("--print-after {0}: no such pass; see: plait opt --list-passes", name);
   if (lowering)
     hooks.before = [print](const mil::Program &program) {
+      ProgressLine::Pause pause; // both may be on one terminal
       llvm::outs() << "// after lowering\n";
       print(program);
     };
@@ -36,6 +38,7 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
     hooks.after = [=](const passes::PassInfo &pass, const mil::Program &program, bool changed) {
       if (!changed || !(all || pass.name == name))
         return;
+      ProgressLine::Pause pause;
       llvm::outs() << "// after " << pass.name << '\n';
       print(program);
     };

@@ -1,6 +1,7 @@
 // plait patch: a package as what it has more than another.
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/patch/Patch.h"
 
 #include "llvm/Support/Path.h"
@@ -15,7 +16,7 @@ constexpr Option outputOption{"o", "PATH",
                               "write, where A is to stay as it is"};
 constexpr Option threadsOption{"threads", "N", "for reading files (one a processor)"};
 constexpr Option quietOption{"quiet", nullptr, "no report", 'q'};
-constexpr const Option *options[] = {&outputOption, &threadsOption, &quietOption};
+constexpr const Option *options[] = {&outputOption, &threadsOption, &jsonOption, &quietOption};
 const Section sections[] = {{"Options", options}};
 constexpr const char *usage[] = {"make A.mlpackage B.mlpackage -o D.plaitpatch",
                                  "apply A.mlpackage D.plaitpatch [-o OUT.mlpackage]"};
@@ -28,7 +29,11 @@ Expected<int> make(const Arguments &arguments, const std::string &base, const st
   auto report = makePatch(base, result, *output, threads);
   if (!report)
     return report.takeError();
-  if (!arguments.has(quietOption))
+  arguments.reply() = llvm::json::Object{{"output", jsonString(*output)},
+                                         {"patch_bytes", report->patchBytes},
+                                         {"result_bytes", report->resultBytes},
+                                         {"copied_bytes", report->copiedBytes}};
+  if (!arguments.has(quietOption) && !arguments.has(jsonOption))
     llvm::outs() << *output << ": " << humanBytes(report->patchBytes) << "; "
                  << humanBytes(report->copiedBytes) << " of " << humanBytes(report->resultBytes)
                  << " are in " << base << " already\n";
@@ -43,7 +48,11 @@ Expected<int> apply(const Arguments &arguments, const std::string &base, const s
   auto report = applyPatch(base, patch, output, threads);
   if (!report)
     return report.takeError();
-  if (arguments.has(quietOption))
+  arguments.reply() = llvm::json::Object{{"output", jsonString(output)},
+                                         {"patch_bytes", report->patchBytes},
+                                         {"result_bytes", report->resultBytes},
+                                         {"written", !report->isApplied}};
+  if (arguments.has(quietOption) || arguments.has(jsonOption))
     return 0;
   if (report->isApplied)
     llvm::outs() << output << ": it is what the patch makes, already; nothing was changed\n";

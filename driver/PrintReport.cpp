@@ -1,8 +1,9 @@
-// Widths of columns, plurals and units.
+// Widths of columns, plurals and units; members of JSON.
 #include "driver/PrintReport.h"
 
 #include "driver/Compress.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -10,6 +11,12 @@
 #include <cmath>
 
 namespace plait::driver {
+
+const Option dryRunOption{"dry-run", nullptr,
+                          "does everything but writing, and says what would be written: functions, "
+                          "sizes, what is shared"};
+
+namespace json = llvm::json;
 
 namespace {
 
@@ -48,7 +55,8 @@ void printPrecision(const PrecisionReport &report, llvm::ArrayRef<std::string> a
 
 void printReport(const CompileOptions &options, const CompileReport &report, double seconds,
                  llvm::raw_ostream &out) {
-  out << options.output << ": " << humanBytes(report.packageBytes) << ", "
+  printPackageSize(options.output, report.packageBytes, options.dryRun, out);
+  out << ", "
       << (options.precision == passes::Precision::F32 ? "fp32"
           : options.keepFloat32.empty() && !(report.precision && report.precision->wide)
               ? "fp16"
@@ -80,6 +88,72 @@ void printReport(const CompileOptions &options, const CompileReport &report, dou
                        grouped(report.weightFileBytes), grouped(referenced));
   if (report.compressed)
     printCompression(*report.compressed, out);
+}
+
+void printPackageSize(llvm::StringRef output, uint64_t bytes, bool dryRun, llvm::raw_ostream &out) {
+  out << output << ": " << (dryRun ? "nothing is written (--dry-run); it would be " : "")
+      << humanBytes(bytes);
+}
+
+static json::Object toJson(const PrecisionReport &precision) {
+  json::Array kept;
+  for (const PrecisionReport::Kept &one : precision.kept)
+    kept.push_back(json::Object{{"pattern", jsonString(one.pattern)},
+                                {"operations", int64_t(one.operations)},
+                                {"snr_without", finite(one.without)}});
+  return json::Object{{"snr", finite(precision.after)},
+                      {"snr_fp16", finite(precision.before)},
+                      {"kept", std::move(kept)},
+                      {"operations", int64_t(precision.operations)},
+                      {"operations_fp32", int64_t(precision.wide)},
+                      {"trials", precision.trials}};
+}
+
+static json::Object toJson(const compress::ProgramResult &result) {
+  json::Array weights;
+  for (const compress::WeightResult &weight : result.weights) {
+    json::Object object{{"name", jsonString(weight.name)},
+                        {"shape", json::Array(llvm::ArrayRef<int64_t>(weight.shape))},
+                        {"dtype", mil::name(weight.dtype)},
+                        {"functions", weight.functions},
+                        {"compressed", weight.skipped.empty()}};
+    if (!weight.skipped.empty()) {
+      object["reason"] = jsonString(weight.skipped);
+    } else {
+      object["scheme"] = weight.scheme;
+      object["bytes"] = weight.bytes;
+      object["bits_per_weight"] = finite(weight.bitsPerWeight);
+      object["snr"] = finite(weight.snr);
+      object["largest_error"] = finite(weight.largestError);
+    }
+    weights.push_back(std::move(object));
+  }
+  return json::Object{
+      {"coverage", result.coverage()}, {"small", result.small}, {"weights", std::move(weights)}};
+}
+
+void addTo(json::Object &reply, llvm::StringRef output, bool dryRun, double seconds,
+           const CompileReport &report) {
+  json::Array functions;
+  for (const CompileReport::Function &function : report.functions) {
+    json::Object object{{"name", jsonString(function.name)},
+                        {"operations", int64_t(function.operations)},
+                        {"own_weight_bytes", function.ownBytes},
+                        {"shared_weight_bytes", function.sharedBytes}};
+    if (!function.states.empty())
+      object["states"] = jsonStrings(function.states);
+    functions.push_back(std::move(object));
+  }
+  reply["output"] = jsonString(output);
+  reply["written"] = !dryRun;
+  reply["seconds"] = seconds;
+  reply["package_bytes"] = report.packageBytes;
+  reply["weight_file_bytes"] = report.weightFileBytes;
+  reply["functions"] = std::move(functions);
+  if (report.precision)
+    reply["precision"] = toJson(*report.precision);
+  if (report.compressed)
+    reply["compression"] = toJson(*report.compressed);
 }
 
 } // namespace plait::driver

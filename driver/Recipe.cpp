@@ -11,6 +11,7 @@
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
 #include "mil/OperationPattern.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -181,7 +182,7 @@ private:
   }
   /// A file, or a mapping that also says which output holds the probabilities and what the label is
   /// called.
-  std::optional<frontend::ClassLabels> classes(yaml::Node &node) {
+  void classes(yaml::Node &node, FunctionOptions &to) {
     std::string path, label, scores;
     if (!llvm::isa<yaml::MappingNode>(node))
       path = file(node, "classes");
@@ -193,14 +194,20 @@ private:
     if (complaint_.empty() && path.empty())
       complain(node, "classes has no `file:`");
     if (!complaint_.empty())
-      return std::nullopt;
+      return;
     auto read = readClasses(path, label);
-    if (!read) {
-      complain(node, toString(read.takeError()));
-      return std::nullopt;
-    }
+    if (!read)
+      return complain(node, toString(read.takeError()));
     read->scores = scores;
-    return std::move(*read);
+    to.classes = std::move(*read);
+    to.classesFile = path;
+  }
+  /// Where the function has none of its own.
+  static void addClasses(FunctionOptions &to, const FunctionOptions &from) {
+    if (to.classes)
+      return;
+    to.classes = from.classes;
+    to.classesFile = from.classesFile;
   }
   void states(yaml::Node &node, frontend::StatesRequest &to) {
     texts(node, "a state", [&](yaml::Node &element, std::string value) {
@@ -231,7 +238,7 @@ private:
     std::vector<frontend::InputSpec> commonInputs;
     std::vector<frontend::OutputSpec> commonOutputs;
     std::map<std::string, std::string> commonDescriptions;
-    std::optional<frontend::ClassLabels> commonClasses;
+    FunctionOptions commonClasses; // of which nothing else is used
     frontend::StatesRequest commonStates;
     std::string single;
     yaml::Node *defaultNode = nullptr, *keepNode = nullptr, *snrNode = nullptr;
@@ -247,7 +254,7 @@ private:
          {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
          {"outputs", [&](yaml::Node &n) { commonOutputs = outputs(n); }},
          {"describe", [&](yaml::Node &n) { describe(n, commonDescriptions); }},
-         {"classes", [&](yaml::Node &n) { commonClasses = classes(n); }},
+         {"classes", [&](yaml::Node &n) { classes(n, commonClasses); }},
          {"states", [&](yaml::Node &n) { states(n, commonStates); }},
          {"state_init", [&](yaml::Node &n) { commonStates.inputs = stateInputs(n); }},
          {"default",
@@ -363,8 +370,7 @@ private:
       if (function.outputs.empty())
         function.outputs = commonOutputs;
       function.descriptions.insert(commonDescriptions.begin(), commonDescriptions.end());
-      if (!function.classes)
-        function.classes = commonClasses;
+      addClasses(function, commonClasses);
       function.states.addDefaults(commonStates);
       if (function.adapters.specs.empty())
         continue;
@@ -416,7 +422,7 @@ private:
                 {"inputs", [&](yaml::Node &n) { base.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { base.outputs = outputs(n); }},
                 {"describe", [&](yaml::Node &n) { describe(n, base.descriptions); }},
-                {"classes", [&](yaml::Node &n) { base.classes = classes(n); }},
+                {"classes", [&](yaml::Node &n) { classes(n, base); }},
                 {"states", [&](yaml::Node &n) { states(n, base.states); }},
                 {"state_init", [&](yaml::Node &n) { base.states.inputs = stateInputs(n); }},
                 {"lora", [&](yaml::Node &n) { base.lora = lora(n); }},
@@ -451,8 +457,7 @@ private:
         if (made.outputs.empty())
           made.outputs = base.outputs;
         made.descriptions.insert(base.descriptions.begin(), base.descriptions.end());
-        if (!made.classes)
-          made.classes = base.classes;
+        addClasses(made, base);
         made.states.addDefaults(base.states);
         if (!made.lora && !made.adapters.specs.empty())
           made.lora = base.lora;
@@ -472,12 +477,14 @@ private:
       if (!mil::isLegalName(name))
         return complain(key, "'" + name + "' cannot name a function: " + mil::whyIllegal(name));
       bool ofBase = false;
+      std::string ownBase;
       std::optional<adapters::GivenScale> given;
       if (llvm::isa<yaml::ScalarNode>(value)) {
         function.model = file(value, "model");
       } else {
         fields(value, "a function",
                {{"model", [&](yaml::Node &n) { function.model = file(n, "model"); }},
+                {"base", [&](yaml::Node &n) { ownBase = file(n, "base"); }},
                 {"adapter", [&](yaml::Node &n) { function.adapters.specs = adapters(n); }},
                 {"bare_base", [&](yaml::Node &n) { ofBase = flag(n, "bare_base"); }},
                 {"adapter_root",
@@ -491,7 +498,7 @@ private:
                 {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = outputs(n); }},
                 {"describe", [&](yaml::Node &n) { describe(n, function.descriptions); }},
-                {"classes", [&](yaml::Node &n) { function.classes = classes(n); }},
+                {"classes", [&](yaml::Node &n) { classes(n, function); }},
                 {"states", [&](yaml::Node &n) { states(n, function.states); }},
                 {"state_init", [&](yaml::Node &n) { function.states.inputs = stateInputs(n); }},
                 {"lora", [&](yaml::Node &n) { function.lora = lora(n); }}});
@@ -500,6 +507,10 @@ private:
           complain(key, "the function '" + name + "' has no `model:`");
         if (ofBase && !function.model.empty())
           complain(key, "the function '" + name + "' has a `model:`, but is made from `base:`");
+        if (!ownBase.empty() && function.adapters.specs.empty())
+          complain(key, "the function '" + name + "' has a `base:`, and no `adapter:` for it");
+        if (!ownBase.empty())
+          function.model = ownBase;
         if (given && function.adapters.specs.empty())
           complain(key,
                    "the function '" + name + "' has the scale of an adapter, and no `adapter:`");

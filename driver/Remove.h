@@ -16,10 +16,18 @@ struct RemoveOptions {
   /// Writes the package anew, without the weights that no function uses any more.
   bool compact = false;
   unsigned threads = 0; ///< for writing weights; 0: one a processor
+  bool dryRun = false;  ///< as CompileOptions::dryRun
   std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
 };
 
+/// What is left of the package.
+struct RemoveReport {
+  std::vector<std::string> functions;
+  uint64_t fileBytes = 0; ///< of all weight files
+  uint64_t usedBytes = 0; ///< of the weights that functions use
+};
+
 /// On error the package is as it was, but for functions that are out where compacting failed.
-Error remove(const RemoveOptions &options);
+Expected<RemoveReport> remove(const RemoveOptions &options);
 
 } // namespace plait::driver

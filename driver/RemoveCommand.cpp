@@ -1,7 +1,8 @@
 // plait remove: functions out of a package, and the room they took.
-#include "backend/Inspect.h"
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
+#include "driver/PrintReport.h"
 #include "driver/Remove.h"
 
 #include "llvm/Support/raw_ostream.h"
@@ -17,7 +18,8 @@ constexpr Option compactOption{"compact", nullptr,
                                "any more; alone, without a FUNCTION, for that only"};
 constexpr Option threadsOption{"threads", "N", "for writing weights (one a processor)"};
 constexpr Option quietOption{"quiet", nullptr, "no report", 'q'};
-constexpr const Option *options[] = {&defaultOption, &compactOption, &threadsOption, &quietOption};
+constexpr const Option *options[] = {&defaultOption, &compactOption, &threadsOption,
+                                     &dryRunOption,  &jsonOption,    &quietOption};
 const Section sections[] = {{"Options", options}};
 
 Expected<int> run(const Arguments &arguments) {
@@ -36,18 +38,23 @@ Expected<int> run(const Arguments &arguments) {
   remove.compact = compacting;
   remove.threads = unsigned(*threads);
   remove.warn = printWarning;
-  if (Error error = driver::remove(remove))
-    return error;
-  if (arguments.has(quietOption))
+  remove.dryRun = arguments.has(dryRunOption);
+  auto left = driver::remove(remove);
+  if (!left)
+    return left.takeError();
+  arguments.reply() = llvm::json::Object{
+      {"package", jsonString(remove.package)},    {"written", !remove.dryRun},
+      {"removed", jsonStrings(remove.functions)}, {"functions", jsonStrings(left->functions)},
+      {"weight_file_bytes", left->fileBytes},     {"used_weight_bytes", left->usedBytes}};
+  if (arguments.has(quietOption) || arguments.has(jsonOption))
     return 0;
-  auto summary = inspectPackage(remove.package);
-  if (!summary)
-    return summary.takeError();
   size_t count = remove.functions.size();
-  llvm::outs() << remove.package << ": " << count << (count == 1 ? " function" : " functions")
-               << " removed, " << humanBytes(summary->fileBytes) << " of weights";
+  llvm::outs() << remove.package << ": "
+               << (remove.dryRun ? "nothing is written (--dry-run): " : "") << count
+               << (count == 1 ? " function" : " functions") << " removed, "
+               << humanBytes(left->fileBytes) << " of weights";
   if (!compacting)
-    llvm::outs() << ", of which " << humanBytes(summary->uniqueBytes)
+    llvm::outs() << ", of which " << humanBytes(left->usedBytes)
                  << " are in use (--compact frees the rest)";
   llvm::outs() << '\n';
   return 0;

@@ -1,5 +1,6 @@
 // plait report: a package as a page for the browser.
 #include "driver/Commands.h"
+#include "driver/JsonOutput.h"
 #include "driver/report/Report.h"
 
 #include "llvm/Support/MemoryBuffer.h"
@@ -13,7 +14,7 @@ constexpr Option outputOption{"o", "REPORT.html", "the page to write"};
 constexpr Option verificationOption{"verification", "FILE",
                                     "what plait verify printed of the package, to show with it"};
 constexpr Option quietOption{"quiet", nullptr, "no report of the report", 'q'};
-constexpr const Option *options[] = {&outputOption, &verificationOption, &quietOption};
+constexpr const Option *options[] = {&outputOption, &verificationOption, &jsonOption, &quietOption};
 const Section sections[] = {{"Options", options}};
 
 Expected<int> run(const Arguments &arguments) {
@@ -32,7 +33,8 @@ Expected<int> run(const Arguments &arguments) {
   }
   if (Error error = writeReport(report))
     return error;
-  if (!arguments.has(quietOption))
+  arguments.reply()["output"] = jsonString(*output);
+  if (!arguments.has(quietOption) && !arguments.has(jsonOption))
     llvm::outs() << *output << ": open it in a browser; it needs no network\n";
   return 0;
 }

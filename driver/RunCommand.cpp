@@ -1,9 +1,10 @@
 // plait run: one function of a package, on arrays from .npy files, in the reference interpreter,
 // once or in several steps that share its states.
 #include "driver/Commands.h"
-#include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
+#include "driver/ProgressLine.h"
 #include "driver/RunOutputs.h"
 #include "driver/RunPlan.h"
 #include "mil/MappedStorage.h"
@@ -53,7 +54,8 @@ constexpr Option profileOption{"profile", nullptr,
 constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &resizeOption,
                                           &stepsOption};
 constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption, &statesOption};
-constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption};
+constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption,
+                                            &jsonOption};
 constexpr Section sections[] = {
     {"What to run", inputOptions}, {"What to write", outputOptions}, {"How", runningOptions}};
 
@@ -120,11 +122,11 @@ public:
     return next;
   }
 
-  void printProfile() const {
+  std::vector<runtime::ProfileRow> profile() const {
+    std::vector<runtime::ProfileRow> rows;
     for (const auto &ready : ready_)
-      for (const runtime::ProfileRow &row : ready->runner.profile())
-        llvm::outs() << fmt::format("{0:>9.2f} ms {1:>6} x {2}\n", row.milliseconds, row.calls,
-                                    name(row.kind));
+      llvm::append_range(rows, ready->runner.profile());
+    return rows;
   }
 
 private:
@@ -134,6 +136,55 @@ private:
   const runtime::RunOptions &options_;
   std::vector<std::unique_ptr<Ready>> ready_;
   Ready *last_ = nullptr;
+};
+
+/// What the command says: lines, or members of its reply.
+class Said {
+public:
+  Said(const Arguments &arguments, double loading)
+      : reply_(arguments.reply()), json_(arguments.has(jsonOption)),
+        timed_(arguments.has(timeOption)) {
+    reply_["load_milliseconds"] = loading;
+    reply_["calls"] = llvm::json::Array();
+    if (timed_ && !json_)
+      llvm::outs() << fmt::format("loaded in {0:.1f} ms\n", loading);
+  }
+
+  void call(uint64_t number, StringRef function, double milliseconds,
+            std::vector<WrittenFile> files) {
+    ProgressLine::Pause pause; // both may be on one terminal
+    llvm::json::Array entries;
+    if (timed_ && !json_)
+      llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, milliseconds);
+    for (WrittenFile &file : files) {
+      if (!json_)
+        llvm::outs() << file.line << '\n';
+      entries.push_back(std::move(file.json));
+    }
+    llvm::outs().flush();
+    reply_.getArray("calls")->push_back(llvm::json::Object{{"number", number},
+                                                           {"function", jsonString(function)},
+                                                           {"milliseconds", milliseconds},
+                                                           {"files", std::move(entries)}});
+  }
+
+  /// Nothing where no profile was asked for.
+  void profile(llvm::ArrayRef<runtime::ProfileRow> rows) {
+    llvm::json::Array entries;
+    for (const runtime::ProfileRow &row : rows) {
+      if (!json_)
+        llvm::outs() << fmt::format("{0:>9.2f} ms {1:>6} x {2}\n", row.milliseconds, row.calls,
+                                    name(row.kind));
+      entries.push_back(llvm::json::Object{
+          {"operation", name(row.kind)}, {"calls", row.calls}, {"milliseconds", row.milliseconds}});
+    }
+    if (!entries.empty())
+      reply_["profile"] = std::move(entries);
+  }
+
+private:
+  llvm::json::Object &reply_;
+  bool json_, timed_;
 };
 
 Expected<int> run(const Arguments &arguments) {
@@ -154,7 +205,6 @@ Expected<int> run(const Arguments &arguments) {
       runOptions.traceAll = true;
     else
       runOptions.trace.push_back(name);
-  bool timed = arguments.has(timeOption);
 
   Stopwatch loading;
   auto package = readPackage(*path);
@@ -172,20 +222,26 @@ Expected<int> run(const Arguments &arguments) {
   auto part = libTorch();
   if (!part)
     return part.takeError();
-  bool inSteps = arguments.has(stepsOption);
-  Runners runners(**package, *path, **part, runOptions);
   // What the steps call has to be there before the first of them runs.
-  for (const RunStep &step : *steps)
+  uint64_t calls = 0;
+  for (const RunStep &step : *steps) {
+    calls += step.repeat;
     if (!step.function.empty())
       if (auto called = findFunction(**package, *path, step.function); !called)
         return called.takeError();
+  }
+  std::optional<ProgressLine> line(std::in_place, /*quiet=*/false);
+  uint64_t number = 0;
+  runOptions.progress = [&](double done) {
+    line->reach((double(number) - 1 + done) / double(calls));
+  };
+  bool inSteps = arguments.has(stepsOption);
+  Runners runners(**package, *path, **part, runOptions);
   if (auto first = runners.get((*function)->name); !first)
     return first.takeError();
-  if (timed)
-    llvm::outs() << fmt::format("loaded in {0:.1f} ms\n", loading.milliseconds());
+  Said said(arguments, loading.milliseconds());
 
   std::vector<runtime::NamedResult> outputs;
-  uint64_t number = 0;
   auto call = [&](const RunStep &step) -> Error {
     auto ready = runners.get(step.function.empty() ? (*function)->name : step.function);
     if (!ready)
@@ -194,24 +250,27 @@ Expected<int> run(const Arguments &arguments) {
     auto inputs = stepInputs(step, *called, *common, outputs, arguments.has(resizeOption));
     if (!inputs)
       return inputs.takeError();
+    line->show("running " + called->name +
+               (calls > 1 ? fmt::format(", call {0} of {1}", number, calls) : ""));
     Stopwatch running;
     auto results = runner.run(*inputs);
     if (!results)
       return results.takeError();
-    if (timed)
-      llvm::outs() << fmt::format("call {0} ran in {1:.1f} ms\n", number, running.milliseconds());
+    double milliseconds = running.milliseconds();
     if (Error error = mil::checkUnchanged(**package))
       return error;
     outputs = std::move(*results);
     llvm::SmallString<256> target(*folder);
     if (inSteps)
       llvm::sys::path::append(target, std::to_string(number));
-    if (Error error = writeResults(*called, target, outputs, runner.traced()))
+    std::vector<WrittenFile> files;
+    if (Error error = writeResults(*called, target, outputs, runner.traced(), files))
       return error;
     if (arguments.has(statesOption))
       for (const runtime::NamedTensor &state : runner.states())
-        if (Error error = writeArray(target, state.name, state.value))
+        if (Error error = writeArray(target, state.name, state.value, files))
           return error;
+    said.call(number, called->name, milliseconds, std::move(files));
     return Error::success();
   };
   for (const RunStep &step : *steps)
@@ -221,7 +280,8 @@ Expected<int> run(const Arguments &arguments) {
         return inSteps ? addContext(std::move(error), "step " + std::to_string(number))
                        : std::move(error);
     }
-  runners.printProfile();
+  line.reset();
+  said.profile(runners.profile());
   return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "driver/RunPlan.h"
 
 #include "driver/PackageFunctions.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"

@@ -63,4 +63,20 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
   return Error::success();
 }
 
+std::vector<std::string> statesTexts(const frontend::StatesRequest &request) {
+  std::vector<std::string> texts;
+  if (request.others != Others::Refuse)
+    texts.push_back(request.others == Others::Keep ? "auto" : "none");
+  using Kind = frontend::StateSpec::Kind;
+  for (const frontend::StateSpec &state : request.named) {
+    std::string what = state.kind == Kind::Input    ? "input"
+                       : state.kind == Kind::Forget ? "none"
+                                                    : "fp16";
+    if (state.shape)
+      what += fmt::format("[{0}]", fmt::join(*state.shape, ", "));
+    texts.push_back(state.attribute + "=" + what);
+  }
+  return texts;
+}
+
 } // namespace plait::driver

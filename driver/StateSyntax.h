@@ -18,5 +18,7 @@ namespace plait::driver {
 
 /// Adds what one text says.
 Error addStates(frontend::StatesRequest &request, llvm::StringRef text);
+/// The texts that say `request`, but for its `inputs`.
+std::vector<std::string> statesTexts(const frontend::StatesRequest &request);
 
 } // namespace plait::driver

@@ -5,14 +5,16 @@
 #include "driver/Diagnostics.h"
 #include "driver/InputSets.h"
 #include "driver/InputSyntax.h"
+#include "driver/JsonOutput.h"
 #include "driver/LibTorch.h"
 #include "driver/PackageFunctions.h"
+#include "driver/ProgressLine.h"
+#include "driver/VerifyReport.h"
 #include "mil/MappedStorage.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
-#include <cmath>
 
 namespace plait::driver {
 
@@ -72,15 +74,12 @@ constexpr const Option *functionOptions[] = {
     &inputsOption,         &rangeOption,     &imageOption};
 constexpr const Option *generalOptions[] = {&absoluteOption,   &relativeOption, &seedOption,
                                             &inputScaleOption, &drawsOption,    &stepsOption,
-                                            &computeOption,    &bisectOption};
+                                            &computeOption,    &bisectOption,   &jsonOption};
 constexpr Section sections[] = {
     {"What to verify (options after a --function are of that one; before any: of all)",
      functionOptions},
     {"In general", generalOptions},
 };
-
-/// Seconds after which something is said of what is being done.
-constexpr double kPatience = 2;
 
 /// One function to verify.
 struct Target {
@@ -174,85 +173,6 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
   return Error::success();
 }
 
-/// "3.1 %"
-std::string percent(double part) { return fmt::format("{0:.2g} %", part * 100); }
-
-/// Where rounding takes an output far: how far, and which operations do it.
-void printRounding(const runtime::OutputReport &output) {
-  const std::optional<runtime::Comparison> &rounding = output.rounding;
-  double far = output.jumps ? output.deciding
-               : rounding   ? rounding->maxAbsolute / std::max(rounding->peak, 1e-300)
-                            : 0;
-  bool overflows = rounding && rounding->nonFinite > 0;
-  if (!overflows && far <= runtime::kFarByRounding)
-    return;
-  llvm::raw_ostream &out = llvm::outs();
-  out << "        rounding to fp16 ";
-  if (overflows)
-    out << "makes " << rounding->nonFinite << " elements of it NaN or infinite";
-  else
-    out << "takes " << (output.jumps ? "what decides about it " : "it ") << percent(far)
-        << " of the largest value away";
-  for (auto [index, cause] : llvm::enumerate(output.causes)) {
-    out << (index ? "; " : overflows ? ", at " : ", most at ") << cause.operation;
-    if (std::isfinite(cause.after))
-      out << fmt::format(" (from {0} to {1})", percent(cause.before), percent(cause.after));
-    else
-      out << " (it overflows)";
-  }
-  out << "\n        --precision fp32 does not round\n";
-}
-
-void printOutput(const runtime::OutputReport &output, const runtime::VerifyReport &report,
-                 unsigned steps) {
-  llvm::raw_ostream &out = llvm::outs();
-  const runtime::Comparison &c = output.comparison;
-  static constexpr const char *marks[] = {"  ok    ", "  rounded ", "  wrong "};
-  out << marks[unsigned(output.verdict)] << (output.isState ? "state " : "") << output.name << ": "
-      << describe(c);
-  if (!report.calibrated)
-    out << fmt::format("; {0:.1e} allowed", output.explained);
-  else if (output.jumps)
-    out << fmt::format("; {0} of {1} elements flipped by rounding", output.flipped, c.elements)
-        << (output.unexplained
-                ? fmt::format(", {0} not the model's for another reason", output.unexplained)
-                : "");
-  else if (c.nonFinite < c.elements) {
-    out << fmt::format("; off by {0:.1e}, rounding explains {1:.1e}", output.distance,
-                       output.explained);
-    if (output.verdict == runtime::Verdict::Rounded)
-      out << fmt::format("; {0:.1e} allowed",
-                         report.tolerance.absolute + report.tolerance.relative * c.peak);
-  }
-  if (!output.passed())
-    out << "; worst at element " << c.worst
-        << (report.draws > 1 ? " of draw " + std::to_string(output.draw) : "")
-        << (steps > 1 ? " after step " + std::to_string(output.step + 1) : "");
-  out << '\n';
-  printRounding(output);
-}
-
-void print(StringRef name, const Target &target, const runtime::VerifyReport &report,
-           unsigned steps, const LibTorchPart &libTorch) {
-  llvm::raw_ostream &out = llvm::outs();
-  out << (report.passed ? "PASS  " : "FAIL  ") << name << " against " << *target.against;
-  if (target.adapter)
-    out << " with " << *target.adapter;
-  out << '\n';
-  for (const runtime::OutputReport &output : report.outputs)
-    printOutput(output, report, steps);
-  for (const std::string &state : report.uncompared)
-    out << "  state " << state << ": the model has no tensor of that name; not compared\n";
-  if (!report.random.empty())
-    out << "  it draws random numbers (" << llvm::join(report.random, ", ")
-        << "), which are others in each run and in LibTorch: a difference may be theirs alone; "
-           "give "
-           "the noise to the model as an input to compare the rest\n";
-  if (report.bisect)
-    for (const std::string &line : libTorch.describe(*report.bisect))
-      out << "  " << line << '\n';
-}
-
 /// The adapters that the target names.
 Expected<VerifyModel> modelOf(const Target &target, const std::string &package) {
   VerifyModel model{*target.against, {{}, target.adapterRoot, target.allowUnmatched}, package};
@@ -313,7 +233,9 @@ Expected<int> run(const Arguments &arguments) {
   auto package = readPackage(*path);
   if (!package)
     return package.takeError();
-  bool passed = true;
+  bool passed = true, json = arguments.has(jsonOption);
+  llvm::json::Array &functions =
+      *(arguments.reply()["functions"] = llvm::json::Array()).getAsArray();
   for (const Target &target : *wanted) {
     auto function = findFunction(**package, *path, target.function);
     if (!function)
@@ -343,17 +265,28 @@ Expected<int> run(const Arguments &arguments) {
     auto part = libTorch();
     if (!part)
       return part.takeError();
-    ProgressLine line(/*quiet=*/false, kPatience);
-    own.progress = [&](StringRef what, double) { line.show(what); };
-    auto report = (*part)->verify(**function, *model, std::move(own));
-    line.clear();
+    auto report = [&] {
+      ProgressLine line(/*quiet=*/false);
+      own.progress = [&](StringRef what, double done) {
+        line.show(what);
+        line.reach((double(functions.size()) + done) / double(wanted->size()));
+      };
+      return (*part)->verify(**function, *model, std::move(own));
+    }();
     if (!report)
       return report.takeError();
     if (Error failure = mil::checkUnchanged(**package))
       return failure;
-    print((*function)->name, target, *report, options.steps, **part);
     passed &= report->passed;
+    Verified verified{
+        (*function)->name, *target.against, target.adapter.value_or(""), std::move(*report), {}};
+    if (verified.report.bisect)
+      verified.bisection = (*part)->describe(*verified.report.bisect);
+    if (!json)
+      printVerified(verified, options.steps, llvm::outs());
+    functions.push_back(toJson(verified));
   }
+  arguments.reply()["passed"] = passed;
   return passed ? 0 : 1;
 }
 

@@ -41,6 +41,8 @@ public:
       cancelled_ = true;
     if (failure_ || cancelled_)
       return false;
+    if (hooks_.starting)
+      hooks_.starting(pass, program_);
     bool changed = false;
     try {
       WalkScope scope(hooks_.proceed);

@@ -15,6 +15,8 @@ struct PipelineHooks {
   /// Called before to-half, while everything is in fp32; it may set the options of that pass. An
   /// error ends the run.
   std::function<Error(const mil::Program &, PassContext &)> beforeHalf;
+  /// Called right before each pass.
+  std::function<void(const PassInfo &pass, const mil::Program &program)> starting;
   /// Called after each pass that ran; `--print-after` and tests look at the program here.
   std::function<void(const PassInfo &pass, const mil::Program &program, bool changed)> after;
   /// Asked before each pass and within, where it is one; false ends the run with an error.

@@ -21,8 +21,11 @@ public:
   void resetStates() override { interpreter->states.clear(); }
   Error setState(const NamedTensor &state) override;
 
+  Expected<std::vector<Datum>> runShown(const Interpreter::Inputs &inputs);
+
   const mil::Function *function;
   std::unique_ptr<Interpreter> interpreter;
+  std::function<void(double)> progress;
   llvm::MapVector<const mil::Value *, TensorData> observed;
 };
 
@@ -65,6 +68,7 @@ Expected<std::vector<NamedResult>> namedResults(const mil::Function &function,
 Expected<Runner> Runner::create(const mil::Function &function, RunOptions options) {
   auto impl = std::make_unique<InterpreterRunner>();
   impl->function = &function;
+  impl->progress = options.progress;
   Interpreter::Options inner;
   inner.compute = options.compute;
   inner.profile = options.profile;
@@ -95,12 +99,27 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
   return Runner(std::move(impl));
 }
 
+Expected<std::vector<Datum>> InterpreterRunner::runShown(const Interpreter::Inputs &inputs) {
+  c10::InferenceMode guard;
+  if (Error error = interpreter->start(inputs))
+    return error;
+  size_t count = 0, done = 0;
+  for ([[maybe_unused]] const mil::Op &op : function->body())
+    ++count;
+  while (interpreter->next()) {
+    if (auto results = interpreter->step(); !results)
+      return results.takeError();
+    progress(double(++done) / double(count));
+  }
+  return interpreter->finish();
+}
+
 Expected<std::vector<NamedResult>> InterpreterRunner::run(llvm::ArrayRef<NamedTensor> inputs) {
   observed.clear();
   auto tensors = inputTensors(*function, inputs);
   if (!tensors)
     return tensors.takeError();
-  auto outputs = interpreter->run(*tensors);
+  auto outputs = progress ? runShown(*tensors) : interpreter->run(*tensors);
   if (!outputs)
     return outputs.takeError();
   return namedResults(*function, *outputs);

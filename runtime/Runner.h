@@ -4,6 +4,8 @@
 #include "mil/IR.h"
 #include "runtime/Compute.h"
 
+#include <functional>
+
 namespace plait::runtime {
 
 struct NamedTensor {
@@ -23,6 +25,8 @@ struct RunOptions {
   /// Values whose contents traced() gives after a run; all of them with traceAll.
   std::vector<std::string> trace;
   bool traceAll = false;
+  /// Told, as operations of the function are done, how much of a run that is, from 0 to 1.
+  std::function<void(double)> progress = {};
 };
 
 /// How long the operations of one kind took in all runs; nested operations count in the control

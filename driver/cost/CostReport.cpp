@@ -96,7 +96,7 @@ void printCosts(const Program &program, llvm::raw_ostream &out) {
     out << fmt::format("[{0}] {1} ({2})\n", rule->id, rule->text, rule->source);
 }
 
-llvm::json::Value costsToJson(const Program &program) {
+llvm::json::Object costsToJson(const Program &program) {
   llvm::json::Array functions;
   for (const auto &function : program.functions()) {
     auto costs = operationCosts(*function);

@@ -37,6 +37,6 @@ llvm::ArrayRef<UnitRule> unitRules();
 /// `plait inspect --cost`, of every function of the program.
 void printCosts(const mil::Program &program, llvm::raw_ostream &out);
 /// The same with --json.
-llvm::json::Value costsToJson(const mil::Program &program);
+llvm::json::Object costsToJson(const mil::Program &program);
 
 } // namespace plait::driver

@@ -138,7 +138,7 @@ static json::Array names(llvm::ArrayRef<std::string> names) {
   return result;
 }
 
-json::Value toJson(const PackageDiff &diff) {
+json::Object toJson(const PackageDiff &diff) {
   json::Array functions;
   for (const FunctionDiff &function : diff.functions) {
     json::Array changed;

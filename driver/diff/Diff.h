@@ -74,6 +74,6 @@ Expected<PackageDiff> diffPackages(llvm::StringRef a, llvm::StringRef b,
                                    const DiffOptions &options = {});
 
 /// `plait diff --json`.
-llvm::json::Value toJson(const PackageDiff &diff);
+llvm::json::Object toJson(const PackageDiff &diff);
 
 } // namespace plait::driver

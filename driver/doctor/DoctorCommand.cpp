@@ -1,9 +1,10 @@
 // plait doctor: what is wrong with a package, why, and the way out.
 #include "driver/Commands.h"
 #include "driver/Diagnostics.h"
+#include "driver/JsonOutput.h"
 #include "driver/doctor/DoctorReport.h"
 #include "driver/doctor/Repair.h"
-#include "support/Json.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -16,7 +17,6 @@ namespace {
 
 constexpr Option formatOption{"format", "text|json|github",
                               "how to say it; github: as annotations of a workflow (text)"};
-constexpr Option jsonOption{"json", nullptr, "the same as --format json"};
 constexpr Option ignoreOption{"ignore", "RULE", "says nothing of a rule", 0, Scope::Many};
 constexpr Option failOption{"fail-on", "refused|risky|elsewhere|nothing",
                             "the mildest finding that makes the exit status 1 (refused)"};
@@ -76,9 +76,9 @@ Expected<RepairOptions> repairOptions(const Arguments &arguments, StringRef pack
   return repair;
 }
 
-int listRules(Format format) {
+int listRules(Format format, llvm::json::Object &reply) {
   if (format == JsonFormat)
-    llvm::outs() << jsonText(toJson(mil::listRules()), 2) << '\n';
+    reply = toJson(mil::listRules());
   else
     printRules(mil::listRules(), llvm::outs());
   return 0;
@@ -89,7 +89,7 @@ Expected<int> run(const Arguments &arguments) {
   if (!format)
     return format.takeError();
   if (arguments.has(listOption))
-    return listRules(*format);
+    return listRules(*format, arguments.reply());
   auto path = arguments.operand("PKG");
   if (!path)
     return path.takeError();
@@ -117,7 +117,7 @@ Expected<int> run(const Arguments &arguments) {
   llvm::erase_if(diagnosis->findings,
                  [&](const Finding &f) { return llvm::is_contained(*ignored, f.rule->id); });
   if (*format == JsonFormat)
-    llvm::outs() << jsonText(toJson(*diagnosis), 2) << '\n';
+    arguments.reply() = toJson(*diagnosis);
   else if (*format == GitHubFormat)
     printAnnotations(*diagnosis, llvm::outs());
   else

@@ -1,7 +1,7 @@
 // Findings as text, as JSON and as annotations.
 #include "driver/doctor/DoctorReport.h"
 
-#include "driver/Diagnostics.h"
+#include "driver/Terminal.h"
 #include "support/Failure.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -13,8 +13,6 @@ namespace json = llvm::json;
 using llvm::StringRef;
 
 namespace {
-
-constexpr int kFormatVersion = 1;
 
 /// A damaged package may hold text that is none; JSON may not.
 std::string clean(StringRef text) { return json::fixUTF8(text); }
@@ -48,7 +46,9 @@ std::string escaped(StringRef text, bool property) {
 }
 
 void printRule(const mil::Rule &rule, llvm::raw_ostream &out) {
-  out << fmt::format("{0:<10}{1}: {2}\n", name(rule.severity), rule.id, rule.text);
+  static constexpr Tone tones[] = {Tone::Bad, Tone::Doubtful, Tone::Mild};
+  printToned(out, tones[rule.severity], name(rule.severity));
+  out.indent(unsigned(10 - name(rule.severity).size())) << rule.id << ": " << rule.text << '\n';
 }
 
 void printWayOut(const mil::Rule &rule, StringRef indent, llvm::raw_ostream &out) {
@@ -85,7 +85,7 @@ void printDiagnosis(const Diagnosis &diagnosis, size_t places, llvm::raw_ostream
   }
 }
 
-json::Value toJson(const Diagnosis &diagnosis) {
+json::Object toJson(const Diagnosis &diagnosis) {
   json::Array findings;
   for (const Finding &finding : diagnosis.findings) {
     const mil::Rule &rule = *finding.rule;
@@ -109,8 +109,7 @@ json::Value toJson(const Diagnosis &diagnosis) {
     }
     findings.push_back(std::move(entry));
   }
-  return json::Object{{"version", kFormatVersion},
-                      {"package", clean(diagnosis.path)},
+  return json::Object{{"package", clean(diagnosis.path)},
                       {"form", name(diagnosis.form)},
                       {"functions", int64_t(diagnosis.functions)},
                       {"operations", int64_t(diagnosis.operations)},
@@ -143,7 +142,7 @@ void printRules(llvm::ArrayRef<mil::Rule> rules, llvm::raw_ostream &out) {
   }
 }
 
-json::Value toJson(llvm::ArrayRef<mil::Rule> rules) {
+json::Object toJson(llvm::ArrayRef<mil::Rule> rules) {
   static constexpr const char *found[] = {"interface", "operation", "package"};
   json::Array entries;
   for (const mil::Rule &rule : rules)
@@ -155,7 +154,7 @@ json::Value toJson(llvm::ArrayRef<mil::Rule> rules) {
                                    {"remedy", rule.remedy},
                                    {"fixable", rule.repair != mil::Rule::None},
                                    {"sources", sourcesOf(rule)}});
-  return json::Object{{"version", kFormatVersion}, {"rules", std::move(entries)}};
+  return json::Object{{"rules", std::move(entries)}};
 }
 
 } // namespace plait::driver

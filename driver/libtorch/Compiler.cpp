@@ -9,6 +9,7 @@
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
+#include "driver/WriteSteps.h"
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "driver/libtorch/AutoPrecision.h"
 #include "driver/libtorch/Warnings.h"
@@ -41,6 +42,7 @@ public:
       observer_.warning(message);
   }
   bool proceed(double done) override { return observer_.proceed(done); }
+  void phase(StringRef name, StringRef of) override { observer_.phase(name, of); }
   void finishing() override { observer_.finishing(); }
 
 private:
@@ -158,6 +160,11 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
         return cancelled(options.output);
       observer.progress(fmt::format("lowering {0} ({1} of {2})", function.name, ++number,
                                     options.functions.size()));
+      observer.phase("read", function.name);
+      auto tree = models.describe(function);
+      if (!tree)
+        return inFunction(tree.takeError(), function.name);
+      observer.phase("lower", function.name);
       std::vector<std::string> warnings;
       mil::Program lowered;
       std::vector<adapters::AdapterInput> adapterInputs;
@@ -168,9 +175,6 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
         observer.warning(options.multifunction ? function.name + ": " + warning : warning);
       if (error)
         return inFunction(std::move(error), function.name);
-      auto tree = models.describe(function); // of the model that is open
-      if (!tree)
-        return inFunction(tree.takeError(), function.name);
       for (compress::StoredForm &form : compress::storedForms(**tree))
         if (llvm::none_of(stored, [&](const auto &known) { return known.path == form.path; }))
           stored.push_back(std::move(form));
@@ -187,6 +191,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
 
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
+  observer.phase("passes", "");
   auto precision = MixedPrecision::create(options, observer);
   if (!precision)
     return precision.takeError();
@@ -220,6 +225,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   }
   if (!options.compress.empty() || !stored.empty()) {
     observer.progress("compressing");
+    observer.phase("compress", "");
     // The comparison of the files takes a processor.
     if (equal)
       equal->stop();
@@ -251,13 +257,14 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
       return error;
   if (!observer.proceed(writingFrom))
     return cancelled(options.output);
-  observer.progress("writing " + options.output);
+  observer.progress((options.dryRun ? "measuring " : "writing ") + options.output);
+  observer.phase("share", "");
   // The writer compares what is left, on all threads.
   if (equal)
     equal->stop();
-  auto proceed = [&](uint64_t done, uint64_t total) {
-    return observer.proceed(writingFrom + (1 - writingFrom) * double(done) / double(total));
-  };
+  WriteProgress proceed = writeSteps(
+      [&](double done) { return observer.proceed(writingFrom + (1 - writingFrom) * done); },
+      [&](StringRef name) { observer.phase(name, ""); });
   std::vector<std::string> names;
   for (const auto &function : program.functions())
     names.push_back(function->name);
@@ -299,6 +306,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     edit.accept = accept;
     edit.proceed = proceed;
     edit.companion = &sideFile;
+    edit.dryRun = options.dryRun;
     if (Error error = addFunctions(program, options.output, edit, &written))
       return classify(std::move(error), FailureKind::File);
   } else {
@@ -312,6 +320,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     write.proceed = proceed;
     write.lock = lock ? &*lock : nullptr;
     write.companion = &sideFile;
+    write.dryRun = options.dryRun;
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
       return classify(std::move(error), FailureKind::File);
   }

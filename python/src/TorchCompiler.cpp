@@ -321,7 +321,7 @@ void remove(const std::string &path, const std::vector<std::string> &functions,
   if (functions.empty() && !compact)
     raise(makeError("{0}: no function is named that is to be taken out", path));
   py::gil_scoped_release free;
-  if (Error error = driver::remove(options))
+  if (Error error = driver::remove(options).takeError())
     raise(std::move(error));
 }
 
