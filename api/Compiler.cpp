@@ -4,7 +4,7 @@
 #include "driver/AdapterMap.h"
 #include "driver/AdapterSyntax.h"
 #include "driver/ClassLabels.h"
-#include "driver/InputSyntax.h"
+#include "driver/InputDeclarations.h"
 #include "driver/Recipe.h"
 #include "driver/StateSyntax.h"
 #include "passes/Pass.h"
@@ -54,8 +54,11 @@ Added makeFunction(const std::string &name, const FunctionOptions &options, bool
   function.name = name;
   for (const std::string &text : options.input) {
     driver::InputSyntax syntax{.mayLeaveOutShape = examples, .notes = &added.warnings};
-    function.inputs.push_back(valueOrRaise(driver::parseInput(text, syntax), option));
+    if (llvm::Error error = driver::addDeclaration(function, text, syntax))
+      raise(std::move(error), option);
   }
+  if (llvm::Error error = driver::resolveSizes(function.inputs))
+    raise(std::move(error), option);
   for (const std::string &text : options.output)
     function.outputs.push_back(valueOrRaise(driver::parseOutput(text), option));
   function.descriptions = options.describe;

@@ -83,8 +83,9 @@ struct Session::Impl {
   const FunctionInfo *info;
   runtime::RunOptions options;
   runtime::Runner runner;
+  std::optional<Classification> classification = {}; ///< of the last run
 
-  /// `inputs` in any element type.
+  /// `inputs` in any element type. What no array is goes to `classification`.
   std::vector<runtime::NamedResult> run(llvm::ArrayRef<runtime::NamedTensor> inputs);
   /// All of them, or none.
   void setStates(llvm::ArrayRef<runtime::NamedTensor> states);

@@ -3,6 +3,7 @@
 
 #include "backend/PackageReader.h"
 #include "driver/PackageFunctions.h"
+#include "mil/DefaultValues.h"
 
 #include <cstring>
 
@@ -42,8 +43,11 @@ Program::Program(const std::string &path) : impl_(std::make_shared<Impl>()) {
   for (const auto &function : impl_->program->functions()) {
     FunctionInfo info;
     info.name = function->name;
-    for (const auto &input : function->inputs())
-      (input->type.isState() ? info.states : info.inputs).push_back(describe(*input));
+    for (const auto &input : function->inputs()) {
+      ValueInfo value = describe(*input);
+      value.defaultValue = mil::defaultValueOf(*function, input->name);
+      (input->type.isState() ? info.states : info.inputs).push_back(std::move(value));
+    }
     for (const mil::Operand &output : function->outputs())
       info.outputs.push_back(describe(*output));
     impl_->functions.push_back(std::move(info));
@@ -111,6 +115,40 @@ Session::Impl &Session::impl() const {
 
 const FunctionInfo &Session::function() const & { return *impl().info; }
 void Session::resetStates() { impl().runner.resetStates(); }
+std::optional<Classification> Session::classification() const { return impl().classification; }
+
+static std::string labelText(const mil::Attr &label) {
+  if (const std::string *text = label.string())
+    return *text;
+  return std::to_string(valueOrRaise(label.tensor()->intValues()).front());
+}
+
+/// A classifier's label and its dictionary, out of the results.
+static void takeClasses(std::vector<runtime::NamedResult> &results,
+                        std::optional<Classification> &to) {
+  std::vector<runtime::NamedResult> arrays;
+  for (runtime::NamedResult &result : results) {
+    const mil::Attr::Dict *dict = result.value.dict();
+    const mil::TensorData *tensor = result.value.tensor();
+    // Integers of 64 bits are labels: no array of an interface is of them.
+    bool isLabel = result.value.string() || (tensor && tensor->dtype() == mil::DType::I64);
+    if (!dict && !isLabel) {
+      arrays.push_back(std::move(result));
+      continue;
+    }
+    if (!to)
+      to.emplace();
+    if (isLabel) {
+      to->output = result.name;
+      to->label = labelText(result.value);
+      continue;
+    }
+    for (const auto &[label, probability] : *dict)
+      to->probabilities.emplace_back(labelText(label),
+                                     valueOrRaise(probability.tensor()->floatValues()).front());
+  }
+  results = std::move(arrays);
+}
 
 std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::NamedTensor> inputs) {
   refuseWhileTracing();
@@ -122,7 +160,10 @@ std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::Nam
         {one.name,
          valueOrRaise(driver::convertArray(one.value, *declared, function->name), input)});
   }
-  return valueOrRaise(runner.run(converted), input);
+  classification.reset();
+  std::vector<runtime::NamedResult> results = valueOrRaise(runner.run(converted), input);
+  takeClasses(results, classification);
+  return results;
 }
 
 mil::TensorData toTensorData(const std::string &what, const Array &array) {

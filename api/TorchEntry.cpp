@@ -115,6 +115,12 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
             ": an adapter is applied to modules that a TorchScript model calls, and a trace of a "
             "live one calls none; add the base as TorchScript, or trace the adapted model",
         Exception::Reason::Option);
+  if (!function.constants.empty())
+    throw Exception(function.model + ": '" + function.constants.begin()->first + "' is declared " +
+                        function.constants.begin()->second.str() +
+                        ", and the arguments of a live model have no names; give a lambda that "
+                        "calls it with that, and then the model",
+                    Exception::Reason::Option);
   if (function.method != "forward")
     throw Exception(function.model + ": a live model has no method '" + function.method +
                         "' that could be found by its name; give a lambda that calls it, and then "

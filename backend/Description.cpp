@@ -3,6 +3,7 @@
 
 #include "Model.pb.h"
 #include "backend/ProtoFunction.h"
+#include "mil/DefaultValues.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -114,7 +115,34 @@ Error encodeImage(const Value &value, const mil::InputInfo &info, spec::ImageFea
   return Error::success();
 }
 
-Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureDescription &out) {
+/// Core ML's form of a default value, that of the array's type.
+void encodeDefault(DType dtype, double value, spec::FeatureType &out) {
+  out.set_isoptional(true);
+  spec::ArrayFeatureType &array = *out.mutable_multiarraytype();
+  if (mil::isFloat(dtype))
+    array.set_floatdefaultvalue(float(value));
+  else
+    array.set_intdefaultvalue(int32_t(value));
+}
+
+/// coremltools states a float whatever the array is of.
+std::optional<double> decodeDefault(const spec::FeatureType &type) {
+  const spec::ArrayFeatureType &array = type.multiarraytype();
+  switch (type.isoptional() ? array.defaultOptionalValue_case()
+                            : spec::ArrayFeatureType::DEFAULTOPTIONALVALUE_NOT_SET) {
+  case spec::ArrayFeatureType::kIntDefaultValue:
+    return array.intdefaultvalue();
+  case spec::ArrayFeatureType::kFloatDefaultValue:
+    return array.floatdefaultvalue();
+  case spec::ArrayFeatureType::kDoubleDefaultValue:
+    return array.doubledefaultvalue();
+  default:
+    return std::nullopt;
+  }
+}
+
+Error encodeInput(const Value &value, const mil::InputInfo &info,
+                  std::optional<double> defaultValue, spec::FeatureDescription &out) {
   if (!info.feature.empty())
     return encodeKept("input", value, info.feature, out);
   out.set_name(value.name.str());
@@ -131,6 +159,8 @@ Error encodeInput(const Value &value, const mil::InputInfo &info, spec::FeatureD
   spec::ArrayFeatureType &array = *out.mutable_type()->mutable_multiarraytype();
   if (Error error = encodeArray(value, array))
     return error;
+  if (defaultValue)
+    encodeDefault(value.type.dtype(), *defaultValue, *out.mutable_type());
 
   llvm::ArrayRef<Dim> dims = value.type.shape();
   bool isStatic = value.type.hasStaticShape();
@@ -234,8 +264,10 @@ Error encodeOutput(const Value &value, const mil::OutputInfo &info, spec::Featur
 template <typename Out> Error encodeInterface(const mil::Function &function, Out &out) {
   for (auto [index, input] : llvm::enumerate(function.inputs())) {
     const mil::InputInfo &info = function.infoOfInput(index);
-    Error error = input->type.isState() ? encodeState(*input, info, *out.add_state())
-                                        : encodeInput(*input, info, *out.add_input());
+    Error error = input->type.isState()
+                      ? encodeState(*input, info, *out.add_state())
+                      : encodeInput(*input, info, mil::defaultValueOf(function, input->name),
+                                    *out.add_input());
     if (error)
       return addContext(std::move(error), "function '" + function.name + "'");
   }
@@ -287,6 +319,8 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   target.set_shortdescription(metadata.description);
   for (const auto &[key, value] : metadata.userDefined)
     (*target.mutable_userdefined())[key] = value;
+  for (const auto &function : program.functions())
+    encodeNotes(*function, target);
   if (out.has_metadata() || target.ByteSizeLong() != 0)
     *out.mutable_metadata() = std::move(target);
 
@@ -323,7 +357,8 @@ void decodeDescription(const spec::ModelDescription &in, mil::Program &out) {
   out.metadata.version = in.metadata().versionstring();
   out.metadata.description = in.metadata().shortdescription();
   for (const auto &[key, value] : in.metadata().userdefined())
-    out.metadata.userDefined[key] = value;
+    if (!isNotesKey(key)) // what these say is the functions'
+      out.metadata.userDefined[key] = value;
   out.defaultFunction = in.defaultfunctionname();
 
   spec::ModelDescription other = in;
@@ -401,7 +436,27 @@ static std::pair<int64_t, int64_t> boundsOf(const spec::FeatureType &type, unsig
   return {1, INT64_MAX};
 }
 
-mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, Type type) {
+/// The name that the notes give to a dimension; "" where there is none, or it is that of another
+/// one with other bounds.
+static std::string sizeName(const spec::FunctionDescription &in, const InterfaceNotes &notes,
+                            llvm::StringRef input, unsigned axis,
+                            std::pair<int64_t, int64_t> bounds) {
+  auto own = notes.sizes.find(input);
+  if (own == notes.sizes.end() || axis >= own->second.size() ||
+      !mil::isLegalName(own->second[axis]))
+    return "";
+  for (const auto &[other, names] : notes.sizes)
+    for (auto [i, name] : llvm::enumerate(names)) {
+      const spec::FeatureDescription *feature = findFeature(in.input(), other);
+      if (name == own->second[axis] &&
+          (!feature || boundsOf(feature->type(), unsigned(i), unsigned(names.size())) != bounds))
+        return "";
+    }
+  return own->second[axis];
+}
+
+mil::Type refineInput(const spec::FunctionDescription &in, const InterfaceNotes &notes,
+                      llvm::StringRef name, Type type) {
   if (!type.isTensor() || type.hasStaticShape())
     return type;
   static const spec::FeatureDescription nothing;
@@ -410,8 +465,11 @@ mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name,
   for (unsigned i = 0; i < shape.size(); ++i) {
     if (shape[i].isConst())
       continue;
-    auto [lower, upper] = boundsOf((feature ? *feature : nothing).type(), i, shape.size());
-    shape[i] = Dim::symbol((name + "_" + llvm::Twine(i)).str(), lower, upper);
+    auto bounds = boundsOf((feature ? *feature : nothing).type(), i, shape.size());
+    std::string symbol = sizeName(in, notes, name, i, bounds);
+    if (symbol.empty())
+      symbol = (name + "_" + llvm::Twine(i)).str();
+    shape[i] = Dim::symbol(symbol, bounds.first, bounds.second);
   }
   return Type::tensor(type.dtype(), shape);
 }
@@ -500,7 +558,7 @@ static bool decodeSizes(const spec::ImageFeatureType &image, int64_t channels,
 }
 
 static void decodeInput(const spec::FeatureDescription *feature, const Value &input,
-                        mil::InputInfo &info) {
+                        mil::InputInfo &info, mil::Function &function) {
   if (!feature) {
     // Without a description the default is what writing will state.
     if (input.type.isTensor() && !input.type.hasStaticShape())
@@ -522,11 +580,14 @@ static void decodeInput(const spec::FeatureDescription *feature, const Value &in
     for (const auto &shape : array.enumeratedshapes().shapes())
       info.enumeratedShapes.emplace_back(shape.shape().begin(), shape.shape().end());
   }
+  auto defaultValue = decodeDefault(feature->type());
+  if (defaultValue && input.type.isTensor())
+    mil::setDefaultValue(function, input.name, *defaultValue);
   // Kept as it is where writing what was understood would lose something.
   spec::FeatureDescription again;
   std::string original, written;
   appendDeterministic(original, *feature);
-  bool isWritable = !errorToBool(encodeInput(input, info, again));
+  bool isWritable = !errorToBool(encodeInput(input, info, defaultValue, again));
   appendDeterministic(written, again);
   if (!isWritable || written != original)
     info.feature = original;
@@ -555,7 +616,7 @@ void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out) {
   out.inputInfo.resize(out.inputs().size());
   for (auto [input, info] : llvm::zip(out.inputs(), out.inputInfo)) {
     if (!input->type.isState())
-      decodeInput(findFeature(in.input(), input->name), *input, info);
+      decodeInput(findFeature(in.input(), input->name), *input, info, out);
     else if (const spec::FeatureDescription *state = findFeature(in.state(), input->name))
       info.description = state->shortdescription();
   }

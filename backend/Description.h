@@ -4,7 +4,7 @@
 // other package states those of all functions, and the name of the default one.
 #pragma once
 
-#include "mil/IR.h"
+#include "backend/InterfaceNotes.h"
 #include "support/Error.h"
 
 namespace CoreML::Specification {
@@ -31,17 +31,19 @@ void decodeDescription(const spec::ModelDescription &in, mil::Program &out);
 /// The interfaces by function, in the order of the description; `main` for the plain form.
 std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescription &in);
 
-/// The type of the input `name`, its dynamic dimensions made symbols (`name_0` for the first) with
-/// the bounds that the description states; `type` where it states nothing.
-mil::Type refineInput(const spec::FunctionDescription &in, llvm::StringRef name, mil::Type type);
+/// The type of the input `name`, its dynamic dimensions made symbols with the bounds that the
+/// description states; `type` where it states nothing. A symbol is called as `notes` say, where all
+/// inputs that have it state the same bounds, else `name_0` (for the first dimension).
+mil::Type refineInput(const spec::FunctionDescription &in, const InterfaceNotes &notes,
+                      llvm::StringRef name, mil::Type type);
 
 /// Fails if the description and the function have different inputs, outputs or states, or differ in
 /// the element type or the fixed shape of an array. A description without any interface fits every
 /// function.
 Error checkInterface(const spec::FunctionDescription &in, const mil::Function &function);
 
-/// What the description says of inputs and outputs beyond their types, into inputInfo and
-/// outputInfo.
+/// What the description says of inputs and outputs beyond their types, into inputInfo, outputInfo
+/// and the attribute of default values.
 void decodeFeatures(const spec::FunctionDescription &in, mil::Function &out);
 
 } // namespace plait

@@ -1,8 +1,11 @@
 // Summaries of packages.
 #include "backend/Inspect.h"
 
+#include "backend/InterfaceNotes.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
+#include "mil/ConstantArguments.h"
+#include "mil/DefaultValues.h"
 
 #include "llvm/ADT/DenseMap.h"
 
@@ -77,8 +80,10 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
     for (auto [i, input] : llvm::enumerate(source->inputs())) {
       const mil::InputInfo &info = source->infoOfInput(i);
       (input->type.isState() ? function.states : function.inputs)
-          .push_back({input->name.str(), input->type, info.image, info.description});
+          .push_back({input->name.str(), input->type, info.image, info.description,
+                      sizeNames(*source, *input), mil::defaultValueOf(*source, input->name)});
     }
+    function.constants = mil::constantArgumentsOf(*source);
     for (auto [i, output] : llvm::enumerate(source->outputs())) {
       const mil::OutputInfo &info = source->infoOfOutput(i);
       function.outputs.push_back({output->name.str(), output->type, info.image, info.description});
@@ -110,14 +115,16 @@ static std::string rangeOf(const mil::Dim &dim) {
   return lower == dim.upper() ? std::to_string(lower) : fmt::format("{0}..{1}", lower, dim.upper());
 }
 
-std::string describe(const mil::Type &type) {
+std::string describe(const mil::Type &type, llvm::ArrayRef<std::string> names) {
   if (type.isState())
     return "state<" + describe(type.element()) + ">";
   if (!type.isTensor() || type.shape().empty())
     return type.str();
   std::string text = "tensor<" + mil::name(type.dtype()).str() + ", [";
-  for (auto [i, dim] : llvm::enumerate(type.shape()))
-    text += (i ? ", " : "") + (dim.isConst() ? dim.str() : rangeOf(dim));
+  for (auto [i, dim] : llvm::enumerate(type.shape())) {
+    std::string name = i < names.size() && !names[i].empty() ? names[i] + ":" : "";
+    text += (i ? ", " : "") + (dim.isConst() ? dim.str() : name + rangeOf(dim));
+  }
   return text + "]>";
 }
 
@@ -145,6 +152,10 @@ static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
       object["image"] = mil::name(*feature.image);
     if (!feature.description.empty())
       object["description"] = text(feature.description);
+    if (!feature.sizes.empty())
+      object["sizes"] = json::Array(feature.sizes);
+    if (feature.defaultValue)
+      object["default_value"] = *feature.defaultValue;
     result.push_back(std::move(object));
   }
   return result;
@@ -180,6 +191,12 @@ json::Value toJson(const PackageSummary &summary) {
         {"weight_bytes", function.weightBytes}, {"own_weight_bytes", own[functions.size()]}};
     if (!function.states.empty())
       object["states"] = toJson(function.states);
+    if (!function.constants.empty()) {
+      json::Object constants;
+      for (const auto &[name, value] : function.constants)
+        constants[text(name)] = text(value);
+      object["constants"] = std::move(constants);
+    }
     functions.push_back(std::move(object));
   }
   json::Object metadata;

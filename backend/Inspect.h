@@ -15,6 +15,9 @@ struct PackageSummary {
     mil::Type type;
     std::optional<mil::PixelFormat> image = {};
     std::string description = {};
+    /// Names of dimensions that inputs have in common, "" of others; empty where there are none.
+    std::vector<std::string> sizes = {};
+    std::optional<double> defaultValue = {};
   };
   /// A constant that lies in a weight file.
   struct Weight {
@@ -25,6 +28,8 @@ struct PackageSummary {
   struct Function {
     std::string name;
     std::vector<Feature> inputs, states, outputs;
+    /// Arguments of the model that are no inputs, and what they are.
+    std::map<std::string, std::string> constants;
     std::map<std::string, unsigned>
         operations;              ///< how many of each, nested blocks included, without `const`
     std::vector<Weight> weights; ///< in program order
@@ -63,7 +68,8 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing =
 /// `plait inspect --json`.
 llvm::json::Value toJson(const PackageSummary &summary);
 
-/// The type as text; a dynamic dimension is its range, "?" where nothing is known of it.
-std::string describe(const mil::Type &type);
+/// The type as text; a dynamic dimension is its range, "?" where nothing is known of it, behind its
+/// name where `names` has one.
+std::string describe(const mil::Type &type, llvm::ArrayRef<std::string> names = {});
 
 } // namespace plait

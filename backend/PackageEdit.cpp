@@ -353,6 +353,11 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
                          folder, function->name);
     if (Error error = encodeFunctionDescription(*function, *package->description.add_functions()))
       return error;
+    spec::Metadata metadata = package->description.metadata();
+    eraseNotes(function->name, metadata);
+    encodeNotes(*function, metadata);
+    if (package->description.has_metadata() || metadata.ByteSizeLong() != 0)
+      *package->description.mutable_metadata() = std::move(metadata);
   }
   if (Error error = setDefault(*package, folder, options.defaultFunction))
     return error;
@@ -417,6 +422,8 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
                        "the package itself",
                        folder, name);
     described.erase(it);
+    if (package->description.has_metadata())
+      eraseNotes(name, *package->description.mutable_metadata());
   }
   if (llvm::is_contained(names, package->description.defaultfunctionname()) &&
       options.defaultFunction.empty())

@@ -9,6 +9,7 @@
 #include "backend/ModelParts.h"
 #include "backend/ProtoFunction.h"
 #include "backend/TextModel.h"
+#include "mil/ConstantArguments.h"
 #include "support/Failure.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -21,9 +22,9 @@ namespace {
 
 using llvm::StringRef;
 
-Error readFunctions(ModelParts &parts, const spec::ModelDescription &description,
-                    WeightFiles &files, mil::Program &program) {
-  std::vector<spec::FunctionDescription> described = describedFunctions(description);
+Error readFunctions(ModelParts &parts, const spec::ModelDescription &model, WeightFiles &files,
+                    mil::Program &program) {
+  std::vector<spec::FunctionDescription> described = describedFunctions(model);
   // In the order of the description; protobuf's map of functions has none.
   llvm::sort(parts.functions, [&](const auto &a, const auto &b) {
     auto rank = [&](StringRef name) {
@@ -48,14 +49,16 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &description
     auto it =
         llvm::find_if(described, [&, &name = name](const auto &d) { return d.name() == name; });
     const spec::FunctionDescription &description = it == described.end() ? nothing : *it;
+    InterfaceNotes notes = decodeNotes(model.metadata(), name);
     Error error = decodeFunction(message, function, files, [&](StringRef input, mil::Type type) {
-      return refineInput(description, input, std::move(type));
+      return refineInput(description, notes, input, std::move(type));
     });
     if (!error)
       error = checkInterface(description, function);
     if (error)
       return addContext(std::move(error), "function '" + name + "'");
     decodeFeatures(description, function);
+    mil::setConstantArguments(function, notes.constants);
   }
   return Error::success();
 }

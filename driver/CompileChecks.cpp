@@ -89,6 +89,14 @@ static Error checkOptions(const CompileOptions &options) {
   for (const FunctionOptions &function : options.functions) {
     if (Error error = checkFunction(function))
       return error;
+    // The opset of a package that is added to is found when it is read.
+    for (const frontend::InputSpec &input : function.inputs)
+      if (input.dtype == mil::DType::I8 && !options.append &&
+          !contains(mil::info(options.target).interface, mil::DType::I8))
+        return makeError("function '{0}': input '{1}' is int8, which inputs can be from {2} on "
+                         "({3}); add --target {2}, or declare int32",
+                         function.name, input.name, mil::name(mil::Opset::iOS26),
+                         mil::info(mil::Opset::iOS26).systems);
     if (!names.insert(function.name).second)
       return makeError("two functions are called '{0}'; give each a name of its own",
                        function.name);

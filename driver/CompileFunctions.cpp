@@ -4,7 +4,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/ClassLabels.h"
 #include "driver/Commands.h"
-#include "driver/InputSyntax.h"
+#include "driver/InputDeclarations.h"
 #include "driver/StateSyntax.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -38,8 +38,11 @@ constexpr Option inputOption{
     "input", "NAME=TYPE[SHAPE]",
     "the next tensor argument (of an archive of torch.export all are known, and need not be said): "
     "'x=fp16[1, 6000]', a range 'x=[1, 1..128]', or one of several "
-    "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32 and bool, floating-point of the "
-    "precision where none is said. Or an image, 'photo=image[rgb, 1, 3, 224, 224] scale=1/255 "
+    "shapes 'x={[1,64],[1,128]}'; types are fp16, fp32, int32, int8 (from ios26) and bool, "
+    "floating-point of the precision where none is said. A size with a name is one size in all "
+    "inputs: 'x=[1, n:1..128]', 'mask=[1, n]'. 'x=fp16[8] default=0': where the app gives none. "
+    "'scale=2.0', 'mask=none': no input but the same in every call. Or an image, 'photo=image[rgb, "
+    "1, 3, 224, 224] scale=1/255 "
     "bias=[-0.5, -0.5, -0.5]': the model takes pixel * scale + bias; formats are rgb, bgr, gray "
     "and gray16",
     0, Scope::Function};
@@ -96,7 +99,7 @@ constexpr const Option *ownOptions[] = {
     &adapterRootOption, &allowUnmatchedOption, &loraAlphaOption, &loraScaleOption};
 /// The options of one function, or those before the first function, which hold for all.
 struct Declarations {
-  std::vector<frontend::InputSpec> inputs;
+  frontend::ModelFunction arguments; ///< inputs and constants alone
   std::vector<frontend::OutputSpec> outputs;
   std::map<std::string, std::string> descriptions;
   std::optional<frontend::ClassLabels> classes;
@@ -112,10 +115,8 @@ struct Declarations {
   /// `notes` takes what is read as something else.
   Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
     if (item.option == &inputOption) {
-      auto input = parseInput(item.value, {.notes = &notes});
-      if (!input)
-        return usageError("--input: {0}", toString(input.takeError()));
-      inputs.push_back(std::move(*input));
+      if (Error error = addDeclaration(arguments, item.value, {.notes = &notes}))
+        return usageError("--input: {0}", toString(std::move(error)));
     } else if (item.option == &outputOption) {
       auto output = parseOutput(item.value);
       if (!output)
@@ -223,8 +224,7 @@ Expected<FunctionOptions> startFunction(const Arguments::Item &item, const Base 
 /// all.
 Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> said) {
   for (const Declarations *from : said) {
-    if (function.inputs.empty())
-      function.inputs = from->inputs;
+    inheritDeclarations(function, from->arguments);
     if (function.outputs.empty())
       function.outputs = from->outputs;
     if (!function.adapters.root)
@@ -232,6 +232,8 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
     function.descriptions.insert(from->descriptions.begin(), from->descriptions.end());
     function.adapters.allowUnmatched |= from->allowUnmatched;
   }
+  if (Error error = resolveSizes(function.inputs))
+    return usageError("--input: {0}", toString(std::move(error)));
   auto first = [&](auto Declarations::*member) {
     for (const Declarations *from : said)
       if (from->*member)

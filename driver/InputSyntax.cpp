@@ -42,6 +42,8 @@ public:
       return input;
     if (Error error = parseType(input))
       return error;
+    if (Error error = parseDefault(input))
+      return error;
     if (Error error = parseEnd())
       return error;
     return input;
@@ -63,6 +65,11 @@ public:
     if (word == "image")
       if (Error error = parseColors(output.image, output.shape))
         return error;
+    for (const Range &size : output.shape)
+      if (!size.name.empty())
+        return makeError("output '{0}': sizes of outputs follow from those of inputs; '{1}' cannot "
+                         "be one",
+                         text_, size.name);
     if (Error error = parseEnd())
       return error;
     return output;
@@ -112,8 +119,12 @@ private:
                                                "interface; it is int32",
                                                text_));
       }
+      if (input.dtype && mil::isInteger(*input.dtype) && !contains(allowed, *input.dtype))
+        return makeError(
+            "input '{0}': Core ML has no arrays of {1}; int32 holds its numbers{2}", text_, word,
+            *input.dtype == mil::DType::U8 ? ", and an image of bytes is image[gray, …]" : "");
       if (!input.dtype || !contains(allowed, *input.dtype))
-        return wanted("fp16, fp32, int32, bool, image or a shape");
+        return wanted("fp16, fp32, int32, int8, bool, image or a shape");
       rest_ = rest_.drop_front(word.size());
       if (skipSpace(); syntax_.mayLeaveOutShape && rest_.empty())
         return Error::success();
@@ -133,7 +144,11 @@ private:
       if (Error error = parseOne(shape))
         return error;
       llvm::SmallVector<int64_t, 5> sizes;
-      for (Range dim : shape) {
+      for (const Range &dim : shape) {
+        if (!dim.name.empty())
+          return makeError("input '{0}': a shape inside {{}} has numbers; the shapes of several "
+                           "inputs that stand at one place belong together anyway",
+                           text_);
         if (dim.lower != dim.upper)
           return makeError("input '{0}': a shape inside {{}} has fixed sizes, not {1}..{2}", text_,
                            dim.lower, dim.upper);
@@ -149,6 +164,33 @@ private:
     if (input.enumerated.size() > maxShapes)
       return makeError("input '{0}': Core ML takes at most {1} shapes", text_, maxShapes);
     return consume("}") ? Error::success() : wanted("',' or '}'");
+  }
+
+  /// What every element is where no array is given.
+  Error parseDefault(InputSpec &input) {
+    if (!consume("default"))
+      return Error::success();
+    double value;
+    if (!consume("="))
+      return wanted("'='");
+    if (Error error = parseNumber(value))
+      return error;
+    if (input.image || !input.enumerated.empty())
+      return makeError("input '{0}': {1} has no default value in Core ML; an array of one shape or "
+                       "of ranges can have one",
+                       text_, input.image ? "an image" : "an input of enumerated shapes");
+    bool isWhole = value == std::floor(value) && std::fabs(value) <= 1 << 24;
+    auto dtype = input.dtype.value_or(mil::DType::F32);
+    if (dtype == mil::DType::Bool && value != 0 && value != 1)
+      return makeError("input '{0}': the default value of a bool is 0 or 1", text_);
+    if (mil::isInteger(dtype) && (!isWhole || (dtype == mil::DType::I8 && int8_t(value) != value)))
+      return makeError("input '{0}': {1} is no default value of {2}; a whole number that it holds, "
+                       "up to 2^24, is wanted",
+                       text_, value, mil::name(dtype));
+    if (dtype == mil::DType::F16 && std::fabs(value) > 65504)
+      return makeError("input '{0}': {1} lies beyond the range of fp16", text_, value);
+    input.defaultValue = value;
+    return Error::success();
   }
 
   Error parseImage(InputSpec &input) {
@@ -249,17 +291,29 @@ private:
                        text_);
     int64_t elements = 1;
     do {
-      Range dim;
-      if (Error error = parseSize(dim.lower))
-        return error;
-      dim.upper = dim.lower;
-      if (consume(".."))
-        if (Error error = parseSize(dim.upper))
+      Range dim{};
+      skipSpace();
+      dim.name = rest_.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; }).str();
+      if (dim.name.empty() || llvm::isDigit(dim.name.front())) {
+        dim.name.clear();
+      } else {
+        if (!mil::isLegalName(dim.name))
+          return makeError("input '{0}': '{1}' cannot be the name of a size: {2}", text_, dim.name,
+                           mil::whyIllegal(dim.name));
+        rest_ = rest_.drop_front(dim.name.size());
+      }
+      if (dim.name.empty() || consume(":")) {
+        if (Error error = parseSize(dim.lower))
           return error;
+        dim.upper = dim.lower;
+        if (consume(".."))
+          if (Error error = parseSize(dim.upper))
+            return error;
+      }
       if (dim.upper < dim.lower)
         return makeError("input '{0}': the range {1}..{2} is empty", text_, dim.lower, dim.upper);
       shape.push_back(dim);
-      elements = elements > maxSize ? elements : elements * dim.lower;
+      elements = elements > maxSize ? elements : elements * std::max<int64_t>(dim.lower, 1);
     } while (consume(","));
     if (!consume("]"))
       return wanted("',' or ']'");
@@ -282,7 +336,8 @@ private:
   }
 
   static constexpr mil::DTypeSet allowed = setOf(mil::DType::F16) | setOf(mil::DType::F32) |
-                                           setOf(mil::DType::I32) | setOf(mil::DType::Bool);
+                                           setOf(mil::DType::I32) | setOf(mil::DType::I8) |
+                                           setOf(mil::DType::Bool);
   StringRef text_, rest_;
   const char *what_, *example_;
   InputSyntax syntax_;
@@ -300,8 +355,12 @@ Expected<mil::PixelArithmetic> parsePixels(StringRef text) {
   return Parser(text, "pixels", "scale=1/255 bias=[-0.485, -0.456, -0.406]").parsePixels();
 }
 
-static void printRange(InputSpec::Range dim, llvm::raw_ostream &out) {
-  out << dim.lower;
+static void printRange(const InputSpec::Range &dim, llvm::raw_ostream &out) {
+  out << dim.name;
+  if (!dim.name.empty() && dim.upper)
+    out << ':';
+  if (dim.upper)
+    out << dim.lower;
   if (dim.upper != dim.lower)
     out << ".." << dim.upper;
 }
@@ -323,7 +382,7 @@ std::string inputText(const InputSpec &input) {
     out << ']';
   };
   if (input.enumerated.empty()) {
-    shape(input.shape, [&](InputSpec::Range dim) { printRange(dim, out); });
+    shape(input.shape, [&](const InputSpec::Range &dim) { printRange(dim, out); });
   } else {
     out << '{';
     for (size_t i = 0; i < input.enumerated.size(); ++i) {
@@ -336,6 +395,8 @@ std::string inputText(const InputSpec &input) {
     if (!values.empty())
       out << fmt::format(" {0}=[{1}]", word, fmt::join(values, ", "));
   };
+  if (input.defaultValue)
+    out << fmt::format(" default={}", *input.defaultValue);
   numbers("scale", input.pixels.scale);
   numbers("bias", input.pixels.bias);
   return text;
@@ -349,7 +410,7 @@ std::string outputText(const OutputSpec &output) {
   if (!output.image)
     return text;
   out << "=image[" << mil::name(*output.image);
-  for (InputSpec::Range dim : output.shape) {
+  for (const InputSpec::Range &dim : output.shape) {
     out << ", ";
     printRange(dim, out);
   }

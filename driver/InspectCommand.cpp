@@ -40,12 +40,17 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   out << '\n';
   auto features = [&](StringRef kind, const std::vector<PackageSummary::Feature> &list) {
     for (const PackageSummary::Feature &feature : list)
-      out << fmt::format("  {0:<12}{1}: {2}{3}{4}{5}\n", kind, feature.name,
-                         feature.image ? mil::name(*feature.image).str() + " image, " : "",
-                         describe(feature.type), feature.description.empty() ? "" : "; ",
-                         llvm::json::fixUTF8(feature.description));
+      out << fmt::format(
+          "  {0:<12}{1}: {2}{3}{4}{5}{6}\n", kind, feature.name,
+          feature.image ? mil::name(*feature.image).str() + " image, " : "",
+          describe(feature.type, feature.sizes),
+          feature.defaultValue ? fmt::format(", {} by default", *feature.defaultValue) : "",
+          feature.description.empty() ? "" : "; ", llvm::json::fixUTF8(feature.description));
   };
   features("input", function.inputs);
+  for (const auto &[name, value] : function.constants)
+    out << fmt::format("  {0:<12}{1}: {2} in every call\n", "constant", llvm::json::fixUTF8(name),
+                       llvm::json::fixUTF8(value));
   if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())
     out << fmt::format("  {0:<12}{1} of the inputs: {2}\n", "adapter", it->second.size(),
                        llvm::sys::path::filename(adapterMapPath(path)));

@@ -6,7 +6,7 @@
 
 #include "driver/CommandLine.h"
 #include "driver/DeviceRules.h"
-#include "driver/InputSyntax.h"
+#include "driver/InputDeclarations.h"
 #include "driver/Sharing.h"
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
@@ -151,16 +151,11 @@ private:
     }
   }
 
-  std::vector<frontend::InputSpec> inputs(yaml::Node &node) {
-    std::vector<frontend::InputSpec> result;
+  void inputs(yaml::Node &node, frontend::ModelFunction &to) {
     texts(node, "an input", [&](yaml::Node &element, std::string value) {
-      auto input = parseInput(value, {.notes = &options_.notes});
-      if (input)
-        result.push_back(std::move(*input));
-      else
-        complain(element, toString(input.takeError()));
+      if (Error error = addDeclaration(to, value, {.notes = &options_.notes}))
+        complain(element, toString(std::move(error)));
     });
-    return result;
   }
   std::vector<frontend::OutputSpec> outputs(yaml::Node &node) {
     std::vector<frontend::OutputSpec> result;
@@ -235,7 +230,7 @@ private:
   void readRecipe(yaml::Node &root) {
     if (llvm::isa<yaml::NullNode>(root))
       return complain(1, 1, kEmpty);
-    std::vector<frontend::InputSpec> commonInputs;
+    frontend::ModelFunction commonArguments;
     std::vector<frontend::OutputSpec> commonOutputs;
     std::map<std::string, std::string> commonDescriptions;
     FunctionOptions commonClasses; // of which nothing else is used
@@ -251,7 +246,7 @@ private:
         {{"output", [&](yaml::Node &n) { options_.output = file(n, "output"); }},
          {"functions", [&](yaml::Node &n) { readFunctions(n); }},
          {"model", [&](yaml::Node &n) { single = file(n, "model"); }},
-         {"inputs", [&](yaml::Node &n) { commonInputs = inputs(n); }},
+         {"inputs", [&](yaml::Node &n) { inputs(n, commonArguments); }},
          {"outputs", [&](yaml::Node &n) { commonOutputs = outputs(n); }},
          {"describe", [&](yaml::Node &n) { describe(n, commonDescriptions); }},
          {"classes", [&](yaml::Node &n) { classes(n, commonClasses); }},
@@ -365,8 +360,9 @@ private:
       return complain(*defaultNode, "the default function '" + options_.defaultFunction +
                                         "' is none of the functions");
     for (FunctionOptions &function : options_.functions) {
-      if (function.inputs.empty())
-        function.inputs = commonInputs;
+      inheritDeclarations(function, commonArguments);
+      if (Error error = resolveSizes(function.inputs))
+        return complain(root, "function '" + function.name + "': " + toString(std::move(error)));
       if (function.outputs.empty())
         function.outputs = commonOutputs;
       function.descriptions.insert(commonDescriptions.begin(), commonDescriptions.end());
@@ -419,7 +415,7 @@ private:
       else
         fields(value, "a base",
                {{"model", [&](yaml::Node &n) { base.model = file(n, "model"); }},
-                {"inputs", [&](yaml::Node &n) { base.inputs = inputs(n); }},
+                {"inputs", [&](yaml::Node &n) { inputs(n, base); }},
                 {"outputs", [&](yaml::Node &n) { base.outputs = outputs(n); }},
                 {"describe", [&](yaml::Node &n) { describe(n, base.descriptions); }},
                 {"classes", [&](yaml::Node &n) { classes(n, base); }},
@@ -452,8 +448,7 @@ private:
         if (!base.name.empty())
           made.name += "_" + base.name;
         made.model = base.model;
-        if (made.inputs.empty())
-          made.inputs = base.inputs;
+        inheritDeclarations(made, base);
         if (made.outputs.empty())
           made.outputs = base.outputs;
         made.descriptions.insert(base.descriptions.begin(), base.descriptions.end());
@@ -495,7 +490,7 @@ private:
                  }},
                 {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, given); }},
                 {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, given); }},
-                {"inputs", [&](yaml::Node &n) { function.inputs = inputs(n); }},
+                {"inputs", [&](yaml::Node &n) { inputs(n, function); }},
                 {"outputs", [&](yaml::Node &n) { function.outputs = outputs(n); }},
                 {"describe", [&](yaml::Node &n) { describe(n, function.descriptions); }},
                 {"classes", [&](yaml::Node &n) { classes(n, function); }},

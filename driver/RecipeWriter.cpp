@@ -149,7 +149,12 @@ private:
       if (adapters.allowUnmatched)
         word("allow_unmatched", "on");
     }
-    list("inputs", function.inputs, inputText);
+    std::vector<std::string> arguments;
+    for (const frontend::InputSpec &input : function.inputs)
+      arguments.push_back(inputText(input));
+    for (const auto &[name, constant] : function.constants)
+      arguments.push_back(name + "=" + constant.str());
+    list("inputs", arguments);
     list("outputs", function.outputs, outputText);
     mapping("describe", function.descriptions);
     if (function.classes) {

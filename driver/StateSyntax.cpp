@@ -48,7 +48,7 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
         consumeError(parsed.takeError());
         return wanted(text);
       }
-      auto isFixed = [](const auto &dim) { return dim.lower == dim.upper; };
+      auto isFixed = [](const auto &dim) { return dim.lower == dim.upper && dim.name.empty(); };
       if (!parsed->enumerated.empty() || !llvm::all_of(parsed->shape, isFixed))
         return makeError("states '{0}': a state has one fixed shape", text);
       state.shape.emplace();

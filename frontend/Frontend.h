@@ -1,6 +1,7 @@
 // Model files and modules become functions of a mil::Program. No LibTorch type appears here.
 #pragma once
 
+#include "frontend/Constant.h"
 #include "mil/IR.h"
 #include "mil/ModuleTree.h"
 #include "mil/RecordChecksum.h"
@@ -22,11 +23,13 @@ namespace plait::frontend {
 struct InputSpec {
   /// The interface's name; "" takes the argument's own.
   std::string name;
-  /// F16, F32, I32 or Bool; nullopt: floating-point of the requested precision.
+  /// F16, F32, I32, I8 or Bool; nullopt: floating-point of the requested precision.
   std::optional<mil::DType> dtype;
   /// One dimension: fixed (lower = upper) or a range.
   struct Range {
     int64_t lower, upper;
+    /// Of a size that inputs have in common: dimensions of one name are equal (NamedSizes.h).
+    std::string name = {};
     bool operator==(const Range &) const = default;
   };
   llvm::SmallVector<Range, 5> shape;
@@ -35,6 +38,8 @@ struct InputSpec {
   /// An image of this format, whose pixels the model takes after the arithmetic.
   std::optional<mil::PixelFormat> image;
   mil::PixelArithmetic pixels;
+  /// What every element is where the app gives no array.
+  std::optional<double> defaultValue;
 
   bool operator==(const InputSpec &) const = default;
 };
@@ -105,6 +110,10 @@ struct ModelFunction {
   std::string model; ///< the model file; of a module in memory: what errors call it
   std::vector<InputSpec> inputs = {};   ///< in the order of the method's tensor arguments
   std::vector<OutputSpec> outputs = {}; ///< in order; missing ones get default names
+  /// Arguments that are the same in every call, by the names that inputs of them would have.
+  std::map<std::string, Constant> constants = {};
+  /// Whether `module` is a trace that was made with the constants: none is an argument of it.
+  bool isTracedWithConstants = false;
   std::string method = "forward";
   StatesRequest states = {};
   std::optional<ClassLabels> classes = {};

@@ -1,5 +1,6 @@
 // Rules of the device profile about the inputs and outputs of functions, and about values in
 // general.
+#include "mil/DefaultValues.h"
 #include "mil/DeviceRules.h"
 
 #include "llvm/ADT/SmallPtrSet.h"
@@ -182,6 +183,28 @@ void checkClassifier(Context &c, const Function &f) {
   });
 }
 
+void checkOptionalInputs(Context &c, const Function &f) {
+  bool any = false;
+  for (const auto &input : f.inputs())
+    if (!input->type.isState()) {
+      any = true;
+      if (!defaultValueOf(f, input->name))
+        return;
+    }
+  if (any)
+    c.broken("every input has a default value; one has to be given by the app");
+}
+
+void checkOptionalOfFunctions(Context &c, const Function &f) {
+  if (c.program.functions().size() < 2)
+    return;
+  for (const auto &input : f.inputs())
+    if (defaultValueOf(f, input->name))
+      c.broken("input '{0}' has a default value, which coremltools writes for packages of one "
+               "function alone; whether devices know it elsewhere has to be tried",
+               input->name);
+}
+
 // ---- values
 // --------------------------------------------------------------------------------------
 
@@ -318,6 +341,8 @@ const Check kChecks[] = {
     {RuleId::StateAgreement, checkStateAgreement, nullptr},
     {RuleId::StateWrite, nullptr, checkStateWrites},
     {RuleId::Classifier, checkClassifier, nullptr},
+    {RuleId::OptionalInputs, checkOptionalInputs, nullptr},
+    {RuleId::OptionalOfFunctions, checkOptionalOfFunctions, nullptr},
     {RuleId::RankLimit, nullptr, checkRank},
     {RuleId::NoEmptyTensor, checkEmptyInputs, checkEmpty},
     {RuleId::RuntimeType, nullptr, checkRuntimeType},

@@ -20,11 +20,11 @@
 //   write_state(input = %count, data = %f)
 //
 // An input or output has rank 1 to 5 and is fp16, fp32 or int32: bool becomes fp32, narrow integers
-// int32. Every input is used. No output is an input, a constant or another output; a constant
-// output gets a zero added that depends on an input. All functions are repaired alike. A state is
-// left alone, but what is written to it depends on a read of it: Core ML crashes where it loads a
-// function that writes a constant. A classifier's `classify` stands last; its label stays what it
-// is. This pass runs last: cleanup would undo it.
+// int32; an int8 input stays where the target has such. Every input is used. No output is an input,
+// a constant or another output; a constant output gets a zero added that depends on an input. All
+// functions are repaired alike. A state is left alone, but what is written to it depends on a read
+// of it: Core ML crashes where it loads a function that writes a constant. A classifier's
+// `classify` stands last; its label stays what it is. This pass runs last: cleanup would undo it.
 #include "passes/Constants.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -61,7 +61,7 @@ void rewire(Value *input, llvm::function_ref<Value *(Value *)> build) {
     use->set(made);
 }
 
-bool legalizeInput(Function &function, Value *input) {
+bool legalizeInput(Function &function, Value *input, Opset target) {
   if (!input->type.isTensor())
     return false;
   bool changed = false;
@@ -69,7 +69,10 @@ bool legalizeInput(Function &function, Value *input) {
   llvm::SmallVector<Op *, 4> users = input->users();
   builder.setLocation(users.empty() || users[0]->location.empty() ? interfaceLocation()
                                                                   : users[0]->location);
-  DType inner = input->type.dtype(), outer = interfaceType(inner);
+  DType inner = input->type.dtype();
+  bool isBytes =
+      inner == DType::I8 && contains(info(std::max(function.opset, target)).interface, DType::I8);
+  DType outer = isBytes ? inner : interfaceType(inner);
   bool scalar = input->type.rank() == 0;
   if (inner != outer || scalar) {
     Type type = Type::tensor(outer, scalar ? llvm::ArrayRef<Dim>(Dim(1)) : input->type.shape());
@@ -95,7 +98,7 @@ bool legalizeInput(Function &function, Value *input) {
 /// A scalar zero of this type that depends on an input, or null when there is none.
 Value *zeroFromInput(Function &function, Builder &builder, DType dtype) {
   for (const auto &input : function.inputs()) {
-    if (!input->type.isTensor() || input->type.rank() == 0)
+    if (!input->type.isTensor() || input->type.rank() == 0 || input->type.dtype() == DType::I8)
       continue;
     Value *zeros = builder.emit(OpKind::fill_like,
                                 {{fill_like::ref_tensor, input.get()},
@@ -217,12 +220,12 @@ bool moveClassifierLast(Block &body) {
 
 } // namespace
 
-bool legalizeInterface(Program &program, PassContext &) {
+bool legalizeInterface(Program &program, PassContext &context) {
   bool changed = false;
   for (const auto &function : program.functions()) {
     changed |= Outputs(*function).run();
     for (const auto &input : function->inputs())
-      changed |= legalizeInput(*function, input.get());
+      changed |= legalizeInput(*function, input.get(), context.options.target);
     walk(function->body(), [&](Op &op) {
       if (op.is(OpKind::write_state))
         changed |= legalizeWrite(op);

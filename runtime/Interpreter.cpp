@@ -1,6 +1,7 @@
 // The loop over operations, values' lives, states and control flow.
 #include "runtime/Interpreter.h"
 
+#include "mil/DefaultValues.h"
 #include "runtime/RuntimeEvaluator.h"
 #include "support/TorchMessage.h"
 
@@ -164,6 +165,16 @@ Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
   return Error::success();
 }
 
+/// The array that Core ML makes of a default value: of the input's default shape.
+static at::Tensor filled(const mil::Value &input, const mil::InputInfo *info, double value) {
+  std::vector<int64_t> shape;
+  for (const mil::Dim &dim : input.type.shape())
+    shape.push_back(dim.tryValue().value_or(dim.lower()));
+  if (info && !info->defaultShape.empty())
+    shape.assign(info->defaultShape.begin(), info->defaultShape.end());
+  return at::full(shape, value, heldType(input.type.dtype()));
+}
+
 Error Interpreter::start(const Inputs &inputs) {
   values_.clear();
   std::map<std::string, int64_t> symbols;
@@ -179,13 +190,15 @@ Error Interpreter::start(const Inputs &inputs) {
       }
       continue;
     }
-    auto it = inputs.find(input->name.str());
-    if (it == inputs.end())
-      return makeError("input '{0}' of type {1} is missing", input->name, input->type.str());
-    ++used;
     const mil::InputInfo *info =
         index < function_.inputInfo.size() ? &function_.inputInfo[index] : nullptr;
-    if (Error error = bindInput(*input, info, it->second, symbols))
+    auto it = inputs.find(input->name.str());
+    auto defaultValue = mil::defaultValueOf(function_, input->name);
+    if (it == inputs.end() && !defaultValue)
+      return makeError("input '{0}' of type {1} is missing", input->name, input->type.str());
+    used += it != inputs.end();
+    at::Tensor tensor = it != inputs.end() ? it->second : filled(*input, info, *defaultValue);
+    if (Error error = bindInput(*input, info, tensor, symbols))
       return error;
   }
   if (used != inputs.size())

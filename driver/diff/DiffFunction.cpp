@@ -6,6 +6,7 @@
 #include "backend/Inspect.h"
 #include "driver/diff/SequenceDiff.h"
 
+#include "mil/DefaultValues.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/xxhash.h"
 
@@ -332,6 +333,8 @@ void FunctionComparison::compareInterfaces() {
         text += fmt::format("{0}[{1}]", j ? " or " : ", ", fmt::join(shape, ", "));
       if (!info.defaultShape.empty())
         text += fmt::format(", [{0}] where nothing is said", fmt::join(info.defaultShape, ", "));
+      if (auto value = mil::defaultValueOf(function, input->name))
+        text += fmt::format(", {0} by default", *value);
       if (input->type.isState() == states)
         found.emplace_back(input->name.str(), std::move(text));
     }

@@ -52,6 +52,7 @@ AdaptedFunctions::~AdaptedFunctions() = default;
 static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
   return a.model == b.model && a.module == b.module && a.method == b.method &&
          a.states == b.states && a.inputs == b.inputs && a.outputs == b.outputs &&
+         a.constants == b.constants && a.isTracedWithConstants == b.isTracedWithConstants &&
          a.classes == b.classes && a.descriptions == b.descriptions;
 }
 

@@ -14,6 +14,7 @@
 #include "frontend/live/OperationStop.h"
 #include "frontend/live/OwnRandom.h"
 #include "frontend/script/NodeLocation.h"
+#include "mil/ConstantArguments.h"
 #include "runtime/ReferenceArguments.h"
 #include "support/Failure.h"
 
@@ -33,8 +34,9 @@ static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel 
 }
 
 /// The arguments of the model's forward, as they were made when it was compiled.
-static runtime::ArgumentBinder binderOf(std::shared_ptr<torch::jit::Module> module) {
-  return [make = frontend::argumentMaker(std::move(module))](
+static runtime::ArgumentBinder binderOf(std::shared_ptr<torch::jit::Module> module,
+                                        const mil::Function &function) {
+  return [make = frontend::argumentMaker(std::move(module), mil::constantArgumentsOf(function))](
              std::vector<c10::IValue> &arguments, llvm::ArrayRef<runtime::NamedTensor> inputs) {
     std::vector<std::string> names;
     for (const runtime::NamedTensor &input : inputs)
@@ -44,7 +46,8 @@ static runtime::ArgumentBinder binderOf(std::shared_ptr<torch::jit::Module> modu
 }
 
 /// The model as the reference, with its tensors, and its steps where those are looked for.
-static Expected<runtime::Reference> referenceFor(const VerifyModel &model,
+static Expected<runtime::Reference> referenceFor(const mil::Function &function,
+                                                 const VerifyModel &model,
                                                  runtime::VerifyOptions &options) {
   if (frontend::isExportedFile(model.against)) {
     std::vector<frontend::ParameterValue> values;
@@ -73,16 +76,16 @@ static Expected<runtime::Reference> referenceFor(const VerifyModel &model,
   }
   options.weights = runtime::tensorsOf(**module);
   if (options.bisect)
-    options.tracer = [&model](llvm::ArrayRef<runtime::NamedTensor> inputs)
+    options.tracer = [&model, &function](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {
       auto anew = moduleOf(model);
       if (!anew)
         return anew.takeError();
-      auto bind = binderOf(*anew);
+      auto bind = binderOf(*anew, function);
       return runtime::tracerOf(std::move(*anew), model.against, plait::describeLocation,
                                std::move(bind))(inputs);
     };
-  auto bind = binderOf(*module);
+  auto bind = binderOf(*module, function);
   return runtime::referenceOf(std::move(*module), model.against, std::move(bind));
 }
 
@@ -126,7 +129,7 @@ static Expected<runtime::VerifyReport> verifyToTheEnd(const mil::Function &funct
     return error;
   if (Error error = checkRecords(splitModelPath(model.against).file))
     return error;
-  auto reference = referenceFor(model, options);
+  auto reference = referenceFor(function, model, options);
   if (!reference)
     return reference.takeError();
   auto report = verifyFunction(function, *reference, options);

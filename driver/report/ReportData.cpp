@@ -5,6 +5,7 @@
 #include "driver/cost/OperationCost.h"
 #include "driver/report/Report.h"
 
+#include "mil/DefaultValues.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"
@@ -177,7 +178,10 @@ json::Object ReportBuilder::function(const mil::Function &function, unsigned ind
   for (auto [i, input] : llvm::enumerate(function.inputs())) {
     const mil::InputInfo &info = function.infoOfInput(i);
     bool isState = input->type.isState();
-    (isState ? states : inputs).push_back(feature(*input, info.image, info.description));
+    std::string note = info.description;
+    if (auto byDefault = mil::defaultValueOf(function, input->name))
+      note = fmt::format("{} by default{}{}", *byDefault, note.empty() ? "" : "; ", note);
+    (isState ? states : inputs).push_back(feature(*input, info.image, note));
     (isState ? keeps : takes).push_back(input.get());
   }
   takes.insert(takes.end(), keeps.begin(), keeps.end());

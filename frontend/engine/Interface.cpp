@@ -1,6 +1,9 @@
 // Inputs by declaration, outputs by name.
 #include "frontend/engine/Interface.h"
 
+#include "mil/ConstantArguments.h"
+#include "mil/DefaultValues.h"
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -48,8 +51,18 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
   const InputSpec &spec = declared_.inputs[index];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
   DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
+  auto isNamed = [&](llvm::StringRef symbol) {
+    return llvm::any_of(declared_.inputs, [&](const InputSpec &input) {
+      return llvm::any_of(input.shape, [&](const auto &range) { return range.name == symbol; });
+    });
+  };
   auto symbolAt = [&](size_t axis) {
-    return axis < symbols.size() ? symbols[axis] : name + "_" + std::to_string(axis);
+    if (axis < spec.shape.size() && !spec.shape[axis].name.empty())
+      return spec.shape[axis].name;
+    std::string own = axis < symbols.size() ? symbols[axis] : name + "_" + std::to_string(axis);
+    while (isNamed(own)) // a name of the user's is no other size
+      own += "_";
+    return own;
   };
   mil::Shape shape;
   mil::InputInfo info;
@@ -89,7 +102,9 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
                      mil::name(*spec.image), mil::channelsOf(*spec.image));
   function_.inputInfo.resize(function_.inputs().size());
   function_.inputInfo.back() = std::move(info);
-  at::ScalarType torchType = dtype == DType::I32    ? at::kLong
+  if (spec.defaultValue)
+    mil::setDefaultValue(function_, name, *spec.defaultValue);
+  at::ScalarType torchType = mil::isInteger(dtype)  ? at::kLong
                              : dtype == DType::Bool ? at::kBool
                                                     : at::kFloat;
   // Sizes are taken from the input itself, before any conversion of it.
@@ -115,6 +130,12 @@ Expected<Val> Interface::number(size_t index, llvm::StringRef argument, c10::Typ
                 : kind == c10::TypeKind::FloatType ? DType::F32
                                                    : DType::Bool;
   return Val(Val::Number{engine_.scalar(*tensor, dtype), kind});
+}
+
+void Interface::noteConstants(std::map<std::string, std::string> constants) {
+  for (const auto &[name, constant] : declared_.constants)
+    constants[name] = constant.str();
+  mil::setConstantArguments(function_, constants);
 }
 
 /// One number for all channels as a scalar, else one a channel.

@@ -23,6 +23,9 @@ public:
                       llvm::ArrayRef<std::string> symbols = {});
   /// The only element of a declared input as a run-time number of the type (int, float or bool).
   Expected<Val> number(size_t index, llvm::StringRef argument, c10::TypeKind kind);
+  /// What the model's other arguments are in every call, beside those that are declared so: the
+  /// package says it, for whoever runs the model beside it.
+  void noteConstants(std::map<std::string, std::string> constants);
   /// Makes the tensors and numbers of the result the function's outputs, and then the `further`
   /// ones, under their names. An output for which no name is declared has the next one of `names`,
   /// or if that is "" the key of its dictionary.

@@ -48,7 +48,9 @@ Expected<Val> ExportedFunction::userInput(const exported::Argument &argument) {
   bool isRanged = declared.enumerated.empty();
   for (auto [axis, size] : llvm::enumerate(meta.sizes)) {
     std::string symbol = size.number ? "" : exported::symbolName(size.expression);
-    std::string own = declared.name + "_" + std::to_string(axis);
+    std::string own = axis < declared.shape.size() && !declared.shape[axis].name.empty()
+                          ? declared.shape[axis].name
+                          : declared.name + "_" + std::to_string(axis);
     if (symbol.empty() || !isRanged || axis >= declared.shape.size()) {
       symbols.push_back(own);
       continue;
@@ -180,6 +182,7 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
 Error ExportedFunction::run() {
   if (Error error = interface_.checkNames(engine_.stateNames()))
     return error;
+  interface_.noteConstants({});
   engine_.declareStates();
   auto inputs = bindInputs();
   if (!inputs)

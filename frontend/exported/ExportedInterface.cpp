@@ -2,6 +2,7 @@
 #include "frontend/exported/ExportedInterface.h"
 
 #include "frontend/archive/SizeExpression.h"
+#include "frontend/exported/SchemaTypes.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -203,6 +204,78 @@ static Error checkDeclared(const Program &program, const UserInput &input, Input
   return Error::success();
 }
 
+/// The value that the program was made for, as the user would say it; "" of what cannot be said.
+static std::string fixedValue(const Argument &argument) {
+  Constant constant{{Constant::Scalar()}};
+  Constant::Scalar &value = constant.values.front();
+  switch (argument.kind) {
+  case Argument::Kind::None:
+    break;
+  case Argument::Kind::Int:
+    value = argument.integer;
+    break;
+  case Argument::Kind::Float:
+    value = argument.number;
+    break;
+  case Argument::Kind::Bool:
+    value = argument.integer != 0;
+    break;
+  case Argument::Kind::String:
+    value = argument.text;
+    break;
+  default:
+    return "";
+  }
+  return constant.str();
+}
+
+/// The archive holds a program for the arguments that it was exported with: constants may say these
+/// again, and nothing else.
+static Error checkConstants(const Program &program,
+                            const std::map<std::string, Constant> &constants) {
+  for (const auto &[name, constant] : constants) {
+    const Argument *fixed = nullptr;
+    bool isInput = false;
+    for (auto [spec, input] : llvm::zip(program.inputs, program.graph.inputs)) {
+      isInput |= spec.kind == SpecKind::User && input.kind == Argument::Kind::Name &&
+                 mil::legalName(input.text) == name;
+      if (spec.kind == SpecKind::Fixed && mil::legalName(spec.target) == name)
+        fixed = &input;
+    }
+    if (fixed && fixedValue(*fixed) == constant.str())
+      continue;
+    if (fixed)
+      return makeError("'{0}' is declared {1}, and the model was exported with {2}; export it with "
+                       "{0}={1}",
+                       name, constant.str(), fixedValue(*fixed));
+    return makeError("'{0}' is declared {1}, and {2}; export the model with {0}={1}", name,
+                     constant.str(),
+                     isInput ? "it is an input of the program that the archive holds"
+                             : "the program that the archive holds has no such argument");
+  }
+  return Error::success();
+}
+
+/// Sizes that are one symbol of the program are called by the name that the user gave to one of
+/// them.
+static void spreadNames(llvm::ArrayRef<UserInput> inputs, std::vector<InputSpec> &specs) {
+  std::map<std::string, std::string> names;
+  auto each = [&](auto &&visit) {
+    for (auto [input, spec] : llvm::zip(inputs, specs))
+      for (size_t i = 0; input.meta && i < input.meta->sizes.size() && i < spec.shape.size(); ++i)
+        if (!input.meta->sizes[i].number)
+          visit(input.meta->sizes[i].expression, spec.shape[i]);
+  };
+  each([&](const std::string &size, InputSpec::Range &range) {
+    if (!range.name.empty())
+      names.try_emplace(size, range.name);
+  });
+  each([&](const std::string &size, InputSpec::Range &range) {
+    if (auto it = names.find(size); it != names.end())
+      range.name = it->second;
+  });
+}
+
 Expected<ModelFunction> completedInterface(const ExportedModel &model,
                                            const ModelFunction &declared) {
   const Program &program = model.program();
@@ -213,6 +286,8 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
   auto inputs = userInputs(program);
   if (!inputs)
     return inputs.takeError();
+  if (Error error = checkConstants(program, declared.constants))
+    return error;
   std::vector<std::string> names;
   for (const UserInput &input : *inputs)
     names.push_back(input.name);
@@ -252,6 +327,7 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
     if (Error error = checkDeclared(program, input, own))
       return error;
   }
+  spreadNames(*inputs, completed.inputs);
   return completed;
 }
 

@@ -18,7 +18,7 @@ Error checkSignature(const torch::jit::Module &module, const ModelFunction &decl
                      "what is to be compiled",
                      declared.method, others);
   }
-  return planArguments(module, declared.method, declared.inputs).takeError();
+  return planArguments(module, declared).takeError();
 }
 
 Expected<Val> ScriptFunction::make(const ArgumentPlan &plan) {
@@ -81,9 +81,10 @@ Error ScriptFunction::run(const torch::jit::Module &module) {
   torch::jit::Method method = module.get_method(declared_.method);
   if (Error error = interface_.checkNames(engine_.stateNames()))
     return classify(std::move(error), FailureKind::Option);
-  auto plans = planArguments(module, declared_.method, declared_.inputs);
+  auto plans = planArguments(module, declared_);
   if (!plans)
     return plans.takeError();
+  interface_.noteConstants(constantsIn(*plans));
   std::vector<Val> arguments;
   for (const ArgumentPlan &plan : *plans) {
     auto val = make(plan);

@@ -2,6 +2,8 @@
 #include "frontend/script/Signature.h"
 
 #include "frontend/ModelArguments.h"
+#include "frontend/script/ConstantArgument.h"
+#include "frontend/script/IntegerUses.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -48,10 +50,12 @@ namespace {
 
 class Planner {
 public:
-  Planner(const torch::jit::Module &module, StringRef method, llvm::ArrayRef<InputSpec> declared,
-          bool checksTypes)
-      : function_(module.get_method(method.str()).function()), method_(method), declared_(declared),
-        checksTypes_(checksTypes), isTaken_(declared.size()), isReserved_(declared.size()) {
+  Planner(const torch::jit::Module &module, const ModelFunction &declared, bool checksTypes)
+      : function_(module.get_method(declared.method).function()), method_(declared.method),
+        declared_(declared.inputs), checksTypes_(checksTypes), isTaken_(declared_.size()),
+        isReserved_(declared_.size()) {
+    if (!declared.isTracedWithConstants)
+      constants_ = declared.constants;
     collectTexts(*torch::jit::toGraphFunction(function_).graph()->block(), texts_);
   }
 
@@ -77,6 +81,10 @@ public:
       plans.push_back({Kind::Known, argument.name(), argument.type()});
       plans.back().known = argument.default_value().value_or(c10::IValue());
     }
+    if (!constants_.empty())
+      return makeError("{0} has no argument '{1}' that could be {2}: {3}", method_,
+                       constants_.begin()->first, constants_.begin()->second.str(),
+                       describe(schema));
     size_t taken = llvm::count(isTaken_, true);
     if (taken < declared_.size())
       return makeError("{0} inputs are declared, but {1} takes {2}: {3}{4}", declared_.size(),
@@ -95,16 +103,19 @@ private:
     return std::nullopt;
   }
   bool anyNamed(StringRef path) const {
+    for (const auto &[name, constant] : constants_)
+      if (name == path || isBelow(name, path))
+        return true;
     for (auto [i, spec] : llvm::enumerate(declared_))
-      if (!isTaken_[i] && (spec.name == path || isBelow(spec, path)))
+      if (!isTaken_[i] && (spec.name == path || isBelow(spec.name, path)))
         return true;
     return false;
   }
   /// Called as something in the argument, and not as another argument: batch_size is none of batch.
-  bool isBelow(const InputSpec &spec, StringRef path) const {
-    StringRef name = spec.name;
-    return name.consume_front(path) && name.starts_with("_") &&
-           (!paths_.contains(spec.name) || StringRef(paths_.lookup(spec.name)) == path);
+  bool isBelow(StringRef name, StringRef path) const {
+    StringRef rest = name;
+    return rest.consume_front(path) && rest.starts_with("_") &&
+           (!paths_.contains(name) || StringRef(paths_.lookup(name)) == path);
   }
   std::optional<size_t> nextInOrder() const {
     for (size_t i = 0; i < declared_.size(); ++i)
@@ -129,6 +140,8 @@ private:
       return;
     case TypeKind::ListType:
     case TypeKind::DictType:
+      if (auto i = named(path))
+        isReserved_[*i] = true;
       if (holdsTensors(type))
         for (auto [i, spec] : llvm::enumerate(declared_))
           isReserved_[i] = isReserved_[i] || StringRef(spec.name).starts_with(path + "_");
@@ -167,8 +180,49 @@ private:
     return plan;
   }
 
+  Result planConstant(const Constant &constant, const TypePtr &type, const std::string &path) {
+    auto value = valueOf(constant, type);
+    if (!value)
+      return makeError("{0}'s argument '{1}' has type {2} and cannot be {3}{4}", method_, path,
+                       type->repr_str(), constant.str(),
+                       constant.isNone() ? "; it is not optional"
+                       : type->kind() == TypeKind::DictType || type->kind() == TypeKind::TupleType
+                           ? "; name its elements, '" + path + "_0'"
+                           : "");
+    ArgumentPlan plan{Kind::Known, path, type};
+    plan.known = std::move(*value);
+    plan.said = constant.str();
+    return plan;
+  }
+
+  /// '[4, 4]' is a shape to whoever reads it; of a list of numbers it is the list.
+  std::optional<Constant> listIn(const TypePtr &type, const std::string &path) {
+    auto list = type->cast<c10::ListType>();
+    auto input = named(path);
+    if (!list || !isNumber(list->getElementType()) || !input)
+      return std::nullopt;
+    const InputSpec &spec = declared_[*input];
+    Constant constant{{}, true};
+    for (const InputSpec::Range &size : spec.shape) {
+      if (size.lower != size.upper || !size.name.empty())
+        return std::nullopt;
+      constant.values.emplace_back(size.lower);
+    }
+    if (spec.dtype || spec.image || spec.defaultValue || constant.values.empty())
+      return std::nullopt;
+    isTaken_[*input] = true;
+    return constant;
+  }
+
   /// nullopt: nothing is said of it.
   Result planValue(const TypePtr &type, const std::string &path) {
+    if (auto it = constants_.find(path); it != constants_.end()) {
+      Constant constant = std::move(it->second);
+      constants_.erase(it);
+      return planConstant(constant, type, path);
+    }
+    if (auto list = listIn(type, path))
+      return planConstant(*list, type, path);
     switch (type->kind()) {
     case TypeKind::OptionalType: {
       TypePtr inner = type->expect<c10::OptionalType>()->getElementType();
@@ -286,7 +340,7 @@ private:
     while (true) {
       std::optional<size_t> next;
       for (size_t i = 0; i < declared_.size() && !next; ++i)
-        if (!isTaken_[i] && (isBelow(declared_[i], path) || !isReserved_[i]))
+        if (!isTaken_[i] && (isBelow(declared_[i].name, path) || !isReserved_[i]))
           next = i;
       if (!next)
         return plan;
@@ -320,11 +374,22 @@ private:
     if (isNumber(type))
       return makeError(
           "{0}'s argument '{1}' has type {2} and no default; --input '{1}={3}[1]' makes "
-          "it an input",
+          "it an input, --input '{1}={4}' a constant",
           method_, path, type->repr_str(),
           type->kind() == TypeKind::FloatType  ? "fp32"
           : type->kind() == TypeKind::BoolType ? "bool"
-                                               : "int32");
+                                               : "int32",
+          type->kind() == TypeKind::FloatType  ? "1.0"
+          : type->kind() == TypeKind::BoolType ? "true"
+                                               : "1");
+    if (type->kind() == TypeKind::StringType)
+      return makeError("{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
+                       "'{1}=\"…\"'",
+                       method_, path, type->repr_str());
+    if (auto list = type->cast<c10::ListType>(); list && isNumber(list->getElementType()))
+      return makeError("{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
+                       "'{1}=list[1, 2]'",
+                       method_, path, type->repr_str());
     return makeError("{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
                      "of a Core ML function; wrap the model in a module that fixes it",
                      method_, path, type->repr_str());
@@ -349,11 +414,15 @@ private:
     auto inputs = torch::jit::toGraphFunction(function_).graph()->inputs();
     if (!checksTypes_ || plan.kind != Kind::Tensor || argument + 1 >= inputs.size())
       return Error::success();
-    auto type = inputs[argument + 1]->type()->cast<c10::TensorType>();
-    if (!type || !type->scalarType() || !at::isIntegralType(*type->scalarType(), true))
-      return Error::success();
     const InputSpec &spec = declared_[plan.inputs[0]];
     if (!spec.dtype || !mil::isFloat(*spec.dtype))
+      return Error::success();
+    if (std::string use = integerUse(*inputs[argument + 1]); !use.empty())
+      return makeError("{0} takes integers as '{1}', which {2} takes, and a floating-point input "
+                       "is declared; say --input '{1}=int32[…]', or bool where it is a mask",
+                       method_, plan.name, use);
+    auto type = inputs[argument + 1]->type()->cast<c10::TensorType>();
+    if (!type || !type->scalarType() || !at::isIntegralType(*type->scalarType(), true))
       return Error::success();
     return makeError("{0} takes {1} as '{2}', and a floating-point input is declared; say --input "
                      "'{2}={3}[…]'",
@@ -364,6 +433,7 @@ private:
   torch::jit::Function &function_;
   StringRef method_;
   llvm::ArrayRef<InputSpec> declared_;
+  std::map<std::string, Constant> constants_; ///< that no argument has taken yet
   bool checksTypes_;
   std::vector<bool> isTaken_, isReserved_;
   llvm::StringSet<> texts_;
@@ -374,10 +444,18 @@ private:
 } // namespace
 
 Expected<std::vector<ArgumentPlan>> planArguments(const torch::jit::Module &module,
-                                                  StringRef method,
-                                                  llvm::ArrayRef<InputSpec> declared,
-                                                  bool checksTypes) {
-  return Planner(module, method, declared, checksTypes).run();
+                                                  const ModelFunction &declared, bool checksTypes) {
+  return Planner(module, declared, checksTypes).run();
+}
+
+std::map<std::string, std::string> constantsIn(llvm::ArrayRef<ArgumentPlan> plans) {
+  std::map<std::string, std::string> constants;
+  for (const ArgumentPlan &plan : plans) {
+    if (!plan.said.empty())
+      constants[plan.name] = plan.said;
+    constants.merge(constantsIn(plan.elements));
+  }
+  return constants;
 }
 
 // ---- Values ------------------------------------------------------------------------------------
@@ -430,19 +508,30 @@ std::vector<c10::IValue> makeArguments(llvm::ArrayRef<ArgumentPlan> plans,
   return arguments;
 }
 
-ArgumentMaker argumentMaker(std::shared_ptr<torch::jit::Module> module) {
-  return [module = std::move(module)](std::vector<c10::IValue> &arguments,
-                                      llvm::ArrayRef<std::string> names) -> Error {
-    std::vector<InputSpec> declared;
+ArgumentMaker argumentMaker(std::shared_ptr<torch::jit::Module> module,
+                            std::map<std::string, std::string> constants) {
+  return [module = std::move(module), constants = std::move(constants)](
+             std::vector<c10::IValue> &arguments, llvm::ArrayRef<std::string> names) -> Error {
+    ModelFunction declared;
+    const c10::FunctionSchema &schema = module->get_method("forward").function().getSchema();
+    for (const auto &[name, text] : constants) {
+      auto constant = parseConstant(text);
+      // A trace that was made with a constant has no such argument.
+      bool isArgument = llvm::any_of(schema.arguments(), [&, &path = name](const auto &argument) {
+        return StringRef(path).starts_with(argument.name());
+      });
+      if (constant && isArgument)
+        declared.constants.emplace(name, std::move(*constant));
+    }
     std::vector<at::Tensor> tensors;
     for (size_t i = 0; i < names.size(); ++i) {
       tensors.push_back(arguments[i].toTensor());
-      InputSpec &spec = declared.emplace_back();
+      InputSpec &spec = declared.inputs.emplace_back();
       spec.name = names[i];
       for (int64_t size : tensors[i].sizes())
         spec.shape.push_back({size, size});
     }
-    auto plans = planArguments(*module, "forward", declared, /*checksTypes=*/false);
+    auto plans = planArguments(*module, declared, /*checksTypes=*/false);
     if (!plans)
       return plans.takeError();
     arguments = makeArguments(*plans, tensors);

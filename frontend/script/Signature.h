@@ -4,6 +4,7 @@
 //     def forward(self, x, pair: Tuple[Tensor, Tensor], mask: Optional[Tensor] = None, n: int = 2)
 //
 //     x=[1, 8]   pair_0=[4]   pair_1=[4]   n=int32[1]           the mask is None
+//     x=[1, 8]   pair_0=[4]   pair_1=2.0   n=3                  constants are no inputs
 #pragma once
 
 #include "frontend/Frontend.h"
@@ -30,6 +31,8 @@ struct ArgumentPlan {
   c10::TypePtr type = {};                ///< that of the argument, without Optional
   llvm::SmallVector<size_t, 2> inputs{}; ///< indices of what is declared
   c10::IValue known = {};
+  /// What the user said of `known`: "2.0"; "" where it is the method's own default.
+  std::string said = {};
   std::vector<ArgumentPlan> elements{}; ///< of a tuple, list or dictionary
   std::vector<c10::IValue> keys{};      ///< of a dictionary
 };
@@ -37,9 +40,11 @@ struct ArgumentPlan {
 /// The arguments of the method without `self`. An error where something declared belongs to no
 /// argument, an argument gets nothing or, with `checksTypes`, something of another type.
 Expected<std::vector<ArgumentPlan>> planArguments(const torch::jit::Module &module,
-                                                  llvm::StringRef method,
-                                                  llvm::ArrayRef<InputSpec> declared,
+                                                  const ModelFunction &declared,
                                                   bool checksTypes = true);
+
+/// What the user said of arguments that are no inputs, by their names.
+std::map<std::string, std::string> constantsIn(llvm::ArrayRef<ArgumentPlan> plans);
 
 /// The arguments as LibTorch takes them; `tensors` are one for each input. Throws what LibTorch
 /// throws.

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -91,6 +93,8 @@ struct ValueInfo {
     std::int64_t lower, upper;
   };
   std::vector<Range> shape;
+  /// Of an input: what every element is where it is not given.
+  std::optional<double> defaultValue = {};
 
   ElementType elementType() const { return v0::elementType(type); }
 };
@@ -203,6 +207,14 @@ struct RunOptions {
   bool profile = false;
 };
 
+/// What a classifier says of its inputs.
+struct Classification {
+  std::string output; ///< the name of the output that is the label
+  std::string label;  ///< the likeliest class; an integer as text
+  /// Of every class, in the model's order.
+  std::vector<std::pair<std::string, double>> probabilities;
+};
+
 /// How long the operations of one kind took, in all runs of a session.
 struct ProfileRow {
   std::string operation; ///< "linear"
@@ -259,10 +271,15 @@ public:
   const FunctionInfo &function() const &;
   FunctionInfo function() && { return std::as_const(*this).function(); }
 
-  /// Every input by name; floating-point types are converted to the input's own, and integers that
-  /// fit. The results by name, in the type that the function declares. Throws where an input is
+  /// Every input by name, but for those with a default value; floating-point types are converted to
+  /// the input's own, and integers that fit. The results by name, in the type that the function
+  /// declares; of a classifier's label and probabilities, which are no arrays, classification()
+  /// tells. Throws where an input is
   /// missing, unknown, or of another type or shape; states are then as before.
   std::map<std::string, Array> run(const std::map<std::string, Array> &inputs);
+
+  /// Of the last run; nothing before it, or where the function is no classifier.
+  std::optional<Classification> classification() const;
 
   /// The states as they are now: zeros before the first run.
   std::map<std::string, Array> states() const;

@@ -25,14 +25,14 @@ if typing.TYPE_CHECKING:
     from plait._compile import compile, merge, pack_adapter
     from plait._errors import (AdapterWarning, DeviceWarning, Error, PlaitWarning, PrecisionWarning, Problem, StateWarning,
                                TraceWarning)
-    from plait._inputs import Adapter, Image, Model, Range, Tensor, bgr, gray, gray16, rgb
+    from plait._inputs import Adapter, Constant, Image, Model, Range, Tensor, bgr, gray, gray16, rgb
     from plait._package import Package
     from plait._function import Function, State
     from plait._results import (Bisection, Comparison, Finding, FunctionReport, FunctionSummary, NearlyShared, OutputCheck,
                                 Report, Summary, Value, Verification)
 
 __all__ = [
-    "Adapter", "AdapterWarning", "Bisection", "Comparison", "DeviceWarning", "Error", "Finding", "Function", "FunctionReport",
+    "Adapter", "AdapterWarning", "Bisection", "Comparison", "Constant", "DeviceWarning", "Error", "Finding", "Function", "FunctionReport",
     "FunctionSummary", "Image", "Model", "NearlyShared", "OutputCheck", "Package", "PlaitWarning", "PrecisionWarning", "Problem",
     "Range", "Report", "State", "StateWarning", "Summary", "Tensor", "TraceWarning", "Value", "Verification", "__version__",
     "bgr", "compile", "gray", "gray16", "merge", "pack_adapter", "rgb",
@@ -41,7 +41,7 @@ __all__ = [
 _PLACES = {
     "_compile": ("compile", "merge", "pack_adapter"),
     "_errors": ("AdapterWarning", "DeviceWarning", "Error", "PlaitWarning", "PrecisionWarning", "Problem", "StateWarning", "TraceWarning"),
-    "_inputs": ("Adapter", "Image", "Model", "Range", "Tensor", "bgr", "gray", "gray16", "rgb"),
+    "_inputs": ("Adapter", "Constant", "Image", "Model", "Range", "Tensor", "bgr", "gray", "gray16", "rgb"),
     "_package": ("Package",),
     "_function": ("Function", "State"),
     "_results": ("Bisection", "Comparison", "Finding", "FunctionReport", "FunctionSummary", "NearlyShared", "OutputCheck", "Report",

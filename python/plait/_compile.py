@@ -78,6 +78,7 @@ def compile(
 
     inputs: in the order of the model's arguments, as a list, or as a dictionary from names; or a dictionary from functions to
         these. Each is an example ``torch.Tensor``, a shape in elements, ``plait.Tensor``, ``plait.Image``, or text as ``--input``.
+        An argument that is no input but the same in every call is None, a number, a bool, or ``plait.Constant``, by its name.
     outputs: the names of the results in order; or a dictionary from names to "fp16", "fp32", ``plait.Image`` or None.
     describe: texts for people, by the names of inputs, outputs and states.
     classes, class_output: the labels of a classifier, a sequence or a file, and the result that holds their probabilities.
@@ -193,6 +194,7 @@ class _Source:
     script: typing.Any  # a ScriptModule, or None
     path: str
     declared: list[Declared]
+    traced: bool = False  # with the constants, which are no arguments of the script
 
 
 class _Job:
@@ -363,7 +365,7 @@ class _Job:
                 with _peft.without_adapters(model) if id(model) in self.stripped else contextlib.nullcontext():
                     script, ordered, warnings = _trace.trace(model, declared, name)
                 self.warnings += warnings
-                self.traced[key] = _Source(script, "", ordered)
+                self.traced[key] = _Source(script, "", ordered, traced=True)
             return self.traced[key]
         if isinstance(model, torch.export.ExportedProgram):
             path = self.scratch() / "model.pt2"
@@ -375,6 +377,7 @@ class _Job:
     def add(self, name: str, source: _Source, own: Model, options: dict[str, typing.Any]) -> None:
         options = dict(options)
         options["input"] = [declared.said() for declared in source.declared]
+        options["traced"] = source.traced
         options["output"] = output_texts(own.outputs)
         options["describe"] = dict(own.describe or {})
         options["method"] = own.method or "forward"

@@ -163,7 +163,7 @@ class Function:
         return self.predict({**given, **named}, state=state, compute=compute)
 
     def predict(self, inputs: Mapping[str, typing.Any], *, state: State | None = None, compute: str = "fp32") -> dict[str, typing.Any]:
-        """Runs it on every input by name.
+        """Runs it on every input by name, but for those that have a default value.
 
         inputs: NumPy arrays, torch tensors, numbers, and PIL images where an input is one, in the shapes of ``inputs``, counted in
             elements. Floating-point types are converted to the input's own, and so are integers that fit.
@@ -199,7 +199,7 @@ class Function:
         for name in inputs:
             if name not in declared:
                 raise Error(f"function '{self.name}' has no input '{name}'; it has {', '.join(declared) or 'none'}")
-        missing = [name for name in declared if name not in inputs]
+        missing = [name for name, value in declared.items() if name not in inputs and value.default_value is None]
         if missing:
             raise Error(f"function '{self.name}': input '{missing[0]}' is missing; it takes {', '.join(map(str, self.inputs))}")
         begin: dict[str, Array] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import typing
@@ -21,23 +22,32 @@ gray16: typing.Final = "gray16"
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """A dimension that may be anything from ``lower`` to ``upper``, both included, in elements."""
+    """A dimension that may be anything from ``lower`` to ``upper``, both included, in elements.
+
+    name: of a size that inputs have in common: dimensions of one name are equal in every call. ``"n"`` in a shape is the same
+        size again.
+    """
 
     lower: int
     upper: int
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.lower}..{self.upper}"
+        return f"{self.name}:{self.lower}..{self.upper}" if self.name else f"{self.lower}..{self.upper}"
 
 
-Dimension = typing.Union[int, Range]
+Dimension = typing.Union[int, Range, str]
 Shape = Sequence[Dimension]
+
+
+def _is_dimension(value: typing.Any) -> bool:
+    return isinstance(value, str) and value.isidentifier() or isinstance(value, (int, Range)) and not isinstance(value, bool)
 
 
 def shape_text(shape: Shape) -> str:
     """``[1, 3, 64..512]``"""
-    if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(isinstance(d, (int, Range)) for d in shape):
-        raise Error(f"a shape is a sequence of sizes and plait.Range, and this is {shape!r}")
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(_is_dimension(d) for d in shape):
+        raise Error(f"a shape is a sequence of sizes, plait.Range and names of sizes, and this is {shape!r}")
     return "[" + ", ".join(str(dimension) for dimension in shape) + "]"
 
 
@@ -45,12 +55,13 @@ def shape_text(shape: Shape) -> str:
 class Tensor:
     """An input that is an array.
 
-    shape: sizes in elements; a ``Range`` leaves one open.
-    dtype: "fp16", "fp32", "int32" or "bool"; where not said, floating-point of the package's precision, or what ``example``
+    shape: sizes in elements; a ``Range`` leaves one open, a name is the size of that name in another input.
+    dtype: "fp16", "fp32", "int32", "int8" (from ios26) or "bool"; where not said, floating-point of the package's precision, or what ``example``
         holds.
     shapes: in place of ``shape``, several fixed shapes of which the first is the default.
     example: a torch.Tensor that an ``nn.Module`` is traced with; made up where not given: random numbers, zeros for integers.
     name: of the input in the package, where it is not said by a dictionary's key.
+    default: what every element is where the app gives no array.
     """
 
     shape: Shape = ()
@@ -58,13 +69,15 @@ class Tensor:
     shapes: Sequence[Sequence[int]] = ()
     example: typing.Any = None
     name: str | None = None
+    default: float | None = None
 
     def text(self) -> str:
         """As ``--input`` has it, without the name."""
         if self.shapes and self.shape:
             raise Error("an input has a shape or several shapes, not both")
         several = "{" + ", ".join(shape_text(one) for one in self.shapes) + "}"
-        return (self.dtype or "") + (several if self.shapes else shape_text(self.shape))
+        default = "" if self.default is None else f" default={float(self.default)!r}"
+        return (self.dtype or "") + (several if self.shapes else shape_text(self.shape)) + default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,13 +164,43 @@ def is_array(value: typing.Any) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class Constant:
+    """An argument that is no input but the same in every call: None, a bool, a number, a text, or a list of these.
+
+        plait.compile(model, inputs={"x": (1, 8), "scale": plait.Constant(2.0), "mask": None})
+
+    In a dictionary of inputs None, numbers and bools are constants as they are; lists and texts need ``plait.Constant``, since
+    they would be a shape or the command's text.
+    """
+
+    value: typing.Any
+
+    def text(self) -> str:
+        """As ``--input`` has it, without the name."""
+        if isinstance(self.value, (list, tuple)):
+            return "list[" + ", ".join(Constant._scalar(one) for one in self.value) + "]"
+        return Constant._scalar(self.value)
+
+    @staticmethod
+    def _scalar(value: typing.Any) -> str:
+        if value is None or isinstance(value, (bool, int)):
+            return str(value).lower()
+        if isinstance(value, float):
+            return repr(value)
+        if isinstance(value, str) and not set(value) & set('"\n\r'):
+            return f'"{value}"'
+        raise Error(f"a constant is None, a bool, a number, a text without quotes, or a list of these, and this is {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Declared:
-    """An input as the compiler is told of it, and what a trace needs."""
+    """An input as the compiler is told of it, and what a trace needs; or a constant."""
 
     name: str | None
     text: str
     spec: Tensor | Image | None
     example: typing.Any
+    constant: Constant | None = None
 
     def said(self) -> str:
         """As ``--input`` has it."""
@@ -173,6 +216,12 @@ def declare(name: str | None, value: typing.Any) -> Declared:
                 raise Error(f"the input '{name}' is called '{before.strip()}' in {value!r}")
             return Declared(before.strip(), after, None, None)
         return Declared(name, value, None, None)
+    if value is None or isinstance(value, (bool, int, float)):
+        value = Constant(value)
+    if isinstance(value, Constant):
+        if not name:
+            raise Error(f"{value.text()} is a constant, and no argument is named; give inputs as a dictionary from names")
+        return Declared(name, value.text(), None, None, value)
     if isinstance(value, (Tensor, Image)):
         return Declared(name or value.name, value.text(), value, value.example)
     if is_array(value):
@@ -181,12 +230,42 @@ def declare(name: str | None, value: typing.Any) -> Declared:
     if isinstance(value, Sequence):
         spec = Tensor(tuple(value))
         return Declared(name, spec.text(), spec, None)
-    raise Error(f"an input is a torch.Tensor, an array, a shape, plait.Tensor, plait.Image or the command's text, and "
+    raise Error(f"an input is a torch.Tensor, an array, a shape, plait.Tensor, plait.Image, plait.Constant or the command's text, and "
                 f"{name or 'one'} is {type(value).__name__}")
 
 
+def _with_sizes(declared: list[Declared]) -> list[Declared]:
+    """Sizes that are names have the range that another input says."""
+    known = {size.name: size for d in declared if d.spec for size in d.spec.shape if isinstance(size, Range) and size.name}
+
+    def resolved(d: Declared) -> Declared:
+        if d.spec is None or not any(isinstance(size, str) for size in d.spec.shape):
+            return d
+        for size in d.spec.shape:
+            if isinstance(size, str) and size not in known:
+                raise Error(f"input '{d.said()}': nothing says what the size '{size}' may be; plait.Range(1, 512, \"{size}\") says it")
+        shape = tuple(known[size] if isinstance(size, str) else size for size in d.spec.shape)
+        return dataclasses.replace(d, spec=dataclasses.replace(d.spec, shape=shape))
+    return [resolved(d) for d in declared]
+
+
+def constant_of(text: str) -> typing.Any:
+    """The value of a constant as ``--input`` has it."""
+    words: dict[str, typing.Any] = {"none": None, "true": True, "false": False, "inf": float("inf"), "-inf": -float("inf"), "nan": float("nan")}
+    if text in words:
+        return words[text]
+    try:
+        return ast.literal_eval(text)
+    except ValueError:  # a list with words in it
+        return [constant_of(one.strip()) for one in text.strip("[]").split(",")]
+
+
 def declare_all(inputs: typing.Any) -> list[Declared]:
-    """The inputs of one function, in order."""
+    """The inputs and constants of one function, in order."""
+    return _with_sizes(_declare_each(inputs))
+
+
+def _declare_each(inputs: typing.Any) -> list[Declared]:
     if inputs is None:
         return []
     if isinstance(inputs, Mapping):

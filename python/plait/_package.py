@@ -289,17 +289,18 @@ def _model_file(against: typing.Any, function: Function) -> Iterator[tuple[str, 
         script = against
         if isinstance(against, torch.nn.Module) and not isinstance(against, torch.jit.ScriptModule):
             from plait import _trace
-            from plait._inputs import Image, Tensor
+            from plait._inputs import Constant, Declared, Image, Tensor, constant_of
             base = _peft.base_of(against) if _peft.is_peft_model(against) else against
             specs: list[Image | Tensor] = []
             for value in function.inputs:
                 shapes = value.shapes or ()
                 shape = () if shapes else value.shape
-                dtype = value.dtype if value.dtype in ("int32", "bool") else None
+                dtype = value.dtype if value.dtype in ("int32", "int8", "bool") else None
                 specs.append(Image(value.image, shape, shapes=shapes, name=value.name) if value.image
                              else Tensor(shape, dtype, shapes, name=value.name))
             with _peft.without_adapters(base) if base is not against else contextlib.nullcontext():
-                script, _, _ = _trace.trace(base, declare_all(specs), function.name)
+                constants = [Declared(name, text, None, None, Constant(constant_of(text))) for name, text in function.summary.constants.items()]
+                script, _, _ = _trace.trace(base, [*declare_all(specs), *constants], function.name)
         if not isinstance(script, torch.jit.ScriptModule):
             raise Error(f"a function is held against a file, a ScriptModule, an ExportedProgram or an nn.Module, and this is {type(against).__name__}")
         file = folder / "model.pt"

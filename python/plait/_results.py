@@ -19,6 +19,7 @@ class Value:
     description: a text for people.
     shapes: the shapes that are allowed, where they were enumerated; the first is the default.
     default: the default shape where some size is open.
+    default_value: of an input, what every element is where no array is given; None: it has to be given.
     """
 
     name: str
@@ -28,10 +29,12 @@ class Value:
     description: str = ""
     shapes: tuple[tuple[int, ...], ...] = ()
     default: tuple[int, ...] = ()
+    default_value: float | None = None
 
     def __str__(self) -> str:
         sizes = ", ".join(str(size) for size in self.shape)
-        return f"{self.name}: {self.image + ' image, ' if self.image else ''}{self.dtype}[{sizes}]"
+        default = "" if self.default_value is None else f", {self.default_value:g} by default"
+        return f"{self.name}: {self.image + ' image, ' if self.image else ''}{self.dtype}[{sizes}]{default}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,7 @@ class FunctionSummary:
 
     operations: how many of each MIL operation, constants not counted.
     weight_bytes: of the weights that it uses; own_bytes: of those that no other function uses.
+    constants: arguments of the model that are no inputs, and what they are in every call, as ``--input`` has it.
     """
 
     name: str
@@ -49,6 +53,7 @@ class FunctionSummary:
     operations: Mapping[str, int]
     weight_bytes: int
     own_bytes: int
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,18 +215,20 @@ class Verification:
 # ---- From what the compiler gives ---------------------------------------------------------------------------------------
 
 
-def _dimension(size: int | str) -> Dimension:
+def _dimension(size: int | str, name: str = "") -> Dimension:
     if isinstance(size, int):
         return size
     lower, dots, upper = size.partition("..")
-    return Range(int(lower), int(upper)) if dots else Range(0, 2**63 - 1)
+    return Range(int(lower), int(upper), name) if dots else Range(0, 2**63 - 1, name)
 
 
 def _value(data: dict[str, typing.Any], shapes: tuple[typing.Any, typing.Any] | None = None) -> Value:
     enumerated, default = shapes or ((), ())
     dtype = data.get("dtype") or ("dict" if data["type"].startswith("dict") else data["type"])
-    return Value(data["name"], dtype, tuple(_dimension(size) for size in data.get("shape", ())), data.get("image"),
-                 data.get("description", ""), tuple(tuple(shape) for shape in enumerated), tuple(default))
+    sizes = data.get("shape", ())
+    names = data.get("sizes") or [""] * len(sizes)
+    return Value(data["name"], dtype, tuple(map(_dimension, sizes, names)), data.get("image"), data.get("description", ""),
+                 tuple(tuple(shape) for shape in enumerated), tuple(default), data.get("default_value"))
 
 
 def summary_of(data: dict[str, typing.Any], shapes: dict[str, dict[str, tuple[typing.Any, typing.Any]]]) -> Summary:
@@ -229,7 +236,7 @@ def summary_of(data: dict[str, typing.Any], shapes: dict[str, dict[str, tuple[ty
     functions = tuple(
         FunctionSummary(f["name"], tuple(_value(v, shapes.get(f["name"], {}).get(v["name"])) for v in f["inputs"]),
                         tuple(map(_value, f["outputs"])), tuple(map(_value, f.get("states", ()))), dict(f["operations"]),
-                        f["weight_bytes"], f["own_weight_bytes"])
+                        f["weight_bytes"], f["own_weight_bytes"], dict(f.get("constants", {})))
         for f in data["functions"])
     weights = data["weights"]
     near = tuple(

@@ -61,7 +61,7 @@ def _made_up(sizes: Sequence[int], spec: Tensor | Image, generator: torch.Genera
     dtype = spec.dtype if isinstance(spec, Tensor) else None
     if dtype == "bool":
         return torch.ones(tuple(sizes), dtype=torch.bool)
-    if dtype == "int32":
+    if dtype in ("int32", "int8"):
         return torch.zeros(tuple(sizes), dtype=torch.int64)  # what PyTorch counts in
     numbers = torch.rand(tuple(sizes), generator=generator)
     if isinstance(spec, Image):
@@ -140,6 +140,34 @@ def _differs(one: typing.Any, other: typing.Any) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _with_constants(module: torch.nn.Module, constants: dict[str, typing.Any], name: str) -> Iterator[None]:
+    """forward() without the arguments that are constants, which it is given in every call."""
+    if not constants:
+        yield
+        return
+    forward = module.forward
+    own = "forward" in module.__dict__
+    signature = inspect.signature(forward)
+    for argument in constants:
+        if argument not in signature.parameters:
+            raise Error(f"function '{name}': forward() has no argument '{argument}'; it takes {', '.join(signature.parameters)}")
+    rest = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in constants])
+
+    def fixed(*arguments: typing.Any, **named: typing.Any) -> typing.Any:
+        given = rest.bind(*arguments, **named)
+        return forward(**given.arguments, **constants)
+    fixed.__signature__ = rest  # type: ignore[attr-defined]
+    module.__dict__["forward"] = fixed
+    try:
+        yield
+    finally:
+        if own:
+            module.__dict__["forward"] = forward
+        else:
+            del module.__dict__["forward"]
+
+
 def _arrange(module: torch.nn.Module, declared: list[Declared]) -> tuple[list[Declared], bool]:
     """The inputs in the order of forward()'s arguments, and whether they are given by name."""
     names = [d.name for d in declared]
@@ -160,13 +188,18 @@ def _cache_hint(module: torch.nn.Module) -> str:
 
 
 def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[str]]:
-    """The traced module, its inputs in the order of the trace, and warnings."""
+    """The traced module, its inputs in the order of the trace and the constants behind them, and warnings."""
     if not declared:
         raise Error(f"function '{name}' is traced, and that takes its inputs: inputs=[torch.rand(...), ...]")
     if any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()]):
         raise Error(f"function '{name}': the model is on the device meta, where tensors have no contents; load its weights first")
-    declared, by_name = _arrange(module, declared)
-    with undisturbed(module):
+    fixed = [d for d in declared if d.constant is not None]
+    declared = [d for d in declared if d.constant is None]
+    if not declared:
+        raise Error(f"function '{name}': all arguments are constants; a function of Core ML takes at least one tensor")
+    constants = {d.name or "": d.constant.value for d in fixed if d.constant is not None}
+    with undisturbed(module), _with_constants(module, constants, name):
+        declared, by_name = _arrange(module, declared)
         generator = torch.Generator().manual_seed(0)
         devices = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
         device = devices.pop() if len(devices) == 1 else torch.device("cpu")
@@ -218,7 +251,7 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
                 raise Error(f"function '{name}': the trace is wrong at other sizes than the examples' ({shapes}): {difference}; "
                             "something was decided by a size. Compute with sizes as x.shape gives them, declare fixed shapes, or "
                             "torch.jit.script the model")
-    return traced, declared, list(dict.fromkeys(found))
+    return traced, [*declared, *fixed], list(dict.fromkeys(found))
 
 
 def warn_of(texts: Sequence[str], stacklevel: int = 3) -> None:

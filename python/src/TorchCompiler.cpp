@@ -7,7 +7,7 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/ClassLabels.h"
 #include "driver/Compiler.h"
-#include "driver/InputSyntax.h"
+#include "driver/InputDeclarations.h"
 #include "driver/Merge.h"
 #include "driver/Remove.h"
 #include "driver/StateSyntax.h"
@@ -75,7 +75,11 @@ driver::FunctionOptions functionOptions(const std::string &name, const py::dict 
   std::vector<std::string> inputs, outputs, states;
   said.take("input", inputs);
   for (const std::string &text : inputs)
-    function.inputs.push_back(ofOption("inputs", driver::parseInput(text, {.notes = &notes})));
+    if (Error error = driver::addDeclaration(function, text, {.notes = &notes}))
+      raise(addContext(std::move(error), "inputs"));
+  if (Error error = driver::resolveSizes(function.inputs))
+    raise(addContext(std::move(error), "inputs"));
+  said.take("traced", function.isTracedWithConstants);
   said.take("output", outputs);
   for (const std::string &text : outputs)
     function.outputs.push_back(ofOption("outputs", driver::parseOutput(text)));

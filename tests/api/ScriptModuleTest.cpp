@@ -4,6 +4,7 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include <torch/csrc/jit/api/module.h>
 
+#include <fstream>
 #include <thread>
 
 using namespace plait;
@@ -142,6 +143,81 @@ TEST_F(ScriptModule, ProgressAndCancelling) {
   compiler.onProgress(nullptr);
   compiler.write(at("other.mlpackage"));
   EXPECT_EQ(entries(), 2u);
+}
+
+torch::jit::Module optioned() {
+  torch::jit::Module module("Optioned");
+  module.define(R"(
+    def forward(self, x, bias, scale: float, mask: Optional[Tensor], n: int = 1):
+        y = x * scale + n
+        if mask is not None:
+            y = y * mask
+        return y + bias
+  )");
+  return module;
+}
+
+TEST_F(ScriptModule, ConstantsDefaultsAndNamedSizes) {
+  torch::jit::Module module = optioned();
+  module.save(at("model.pt"));
+  Compiler compiler({.precision = Precision::fp32, .multifunction = false});
+  FunctionOptions options{
+      .input = {"x=[1, n:1..8]", "bias=[1] default=0.5", "scale=2.0", "mask=none", "n=3"},
+      .output = {"y"}};
+  add(compiler, "main", module, options);
+  compiler.write(at("m.mlpackage"));
+  Program program(at("m.mlpackage"));
+  EXPECT_TRUE(verify(program, "", at("model.pt")).passed);
+  ASSERT_EQ(program.functions()[0].inputs.size(), 2u);
+  EXPECT_EQ(program.functions()[0].inputs[1].defaultValue, 0.5);
+  at::Tensor x = at::randn({1, 4});
+  Session session = program.session();
+  EXPECT_TRUE(close(run(session, {{"x", x}}).at("y"), x * 2 + 3 + 0.5));
+  EXPECT_TRUE(close(run(session, {{"x", x}, {"bias", at::ones({1})}}).at("y"), x * 2 + 3 + 1));
+
+  options.input = {"x=[1, n:1..8]", "bias=[1, n]", "scale=2.0", "mask=none"};
+  Compiler named = inFp32();
+  add(named, "main", module, options);
+  named.write(at("n.mlpackage"));
+  Session common = Program(at("n.mlpackage")).session();
+  EXPECT_TRUE(close(run(common, {{"x", x}, {"bias", x}}).at("y"), x * 3 + 1));
+  EXPECT_THAT(message([&] { run(common, {{"x", x}, {"bias", at::ones({1, 1})}}); }),
+              HasSubstr("another input has n = 4"));
+
+  options.input = {"x=[4]", "bias=[4]", "scale=none", "mask=none"};
+  EXPECT_THAT(message([&] { add(named, "other", module, options); }),
+              HasSubstr("argument 'scale' has type float and cannot be none"));
+  options.input = {"x=[n]", "bias=[n]"};
+  EXPECT_THAT(message([&] { add(named, "other", module, options); }),
+              HasSubstr("nothing says what the size 'n' may be"));
+  auto live = [](const at::Tensor &t) { return t * 2; };
+  EXPECT_THAT(
+      message([&] { add(named, "live", live, {x}, {.input = {"x", "scale=2.0"}}); }),
+      HasSubstr("'scale' is declared 2.0, and the arguments of a live model have no names"));
+}
+
+TEST_F(ScriptModule, SessionsOfClassifiers) {
+  torch::jit::Module module("Scores");
+  module.define("def forward(self, x):\n    return x.softmax(1)\n");
+  for (bool numbers : {false, true}) {
+    std::ofstream labels(at("labels.txt"));
+    labels << (numbers ? "7\n-3\n0\n" : "cat\ndog\nbird\n");
+    labels.close();
+    Compiler compiler({.precision = Precision::fp32, .multifunction = false});
+    add(compiler, "main", module, {.input = {"x=[1, 3]"}, .classes = "kind=" + at("labels.txt")});
+    compiler.write(at("c.mlpackage"));
+    Session session = Program(at("c.mlpackage")).session();
+    EXPECT_FALSE(session.classification());
+    at::Tensor x = at::tensor({{0.0f, 2.0f, -1.0f}});
+    EXPECT_TRUE(run(session, {{"x", x}}).empty());
+    std::optional<Classification> found = session.classification();
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->output, "kind");
+    EXPECT_EQ(found->label, numbers ? "-3" : "dog");
+    ASSERT_EQ(found->probabilities.size(), 3u);
+    EXPECT_EQ(found->probabilities[0].first, numbers ? "7" : "cat");
+    EXPECT_NEAR(found->probabilities[1].second, x.softmax(1)[0][1].item().toDouble(), 1e-6);
+  }
 }
 
 } // namespace

@@ -1,5 +1,5 @@
 // The grammar of input declarations: what it reads, and what it says of what it does not.
-#include "driver/InputSyntax.h"
+#include "driver/InputDeclarations.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -78,6 +78,96 @@ TEST(InputSyntax, ShapesMayBeLeftToExamples) {
   EXPECT_THAT(read("x=fp99"), HasSubstr("is wanted at 'fp99'"));
 }
 
+TEST(InputSyntax, NamedSizes) {
+  EXPECT_EQ(read("x=[1, n:1..512]"), "x=[1, n:1..512]");
+  EXPECT_EQ(read("mask = bool[ 1 , n ]"), "mask=bool[1, n]");
+  EXPECT_EQ(read("x=[n:4]"), "x=[n:4]");
+  EXPECT_EQ(read("photo=image[rgb, 1, 3, h:64..512, w:64..512]"),
+            "photo=image[rgb, 1, 3, h:64..512, w:64..512]");
+  EXPECT_THAT(read("x=[n:]"), HasSubstr("a size is wanted at ']'"));
+  EXPECT_THAT(read("x=[tensor:1..2]"), HasSubstr("'tensor' cannot be the name of a size"));
+  EXPECT_THAT(read("x={[n]}"), HasSubstr("a shape inside {} has numbers"));
+  auto output = parseOutput("y=image[gray, 1, 1, h, 4]");
+  ASSERT_FALSE(bool(output));
+  EXPECT_THAT(toString(output.takeError()), HasSubstr("'h' cannot be one"));
+}
+
+TEST(InputSyntax, DefaultValues) {
+  EXPECT_EQ(read("x=fp16[8] default=0.5"), "x=fp16[8] default=0.5");
+  EXPECT_EQ(read("x=int32[1..8] default = -3"), "x=int32[1..8] default=-3");
+  EXPECT_EQ(read("x=bool[8] default=1"), "x=bool[8] default=1");
+  EXPECT_THAT(read("x=[8] default"), HasSubstr("'=' is wanted at the end"));
+  EXPECT_THAT(read("x=[8] default=one"), HasSubstr("a number, such as"));
+  EXPECT_THAT(read("x=bool[8] default=2"), HasSubstr("the default value of a bool is 0 or 1"));
+  EXPECT_THAT(read("x=int32[8] default=0.5"), HasSubstr("0.5 is no default value of int32"));
+  EXPECT_THAT(read("x=int8[8] default=200"), HasSubstr("200 is no default value of int8"));
+  EXPECT_THAT(read("x=fp16[8] default=1e6"), HasSubstr("beyond the range of fp16"));
+  EXPECT_THAT(read("x={[1],[2]} default=1"),
+              HasSubstr("an input of enumerated shapes has no default value"));
+}
+
+TEST(InputSyntax, NarrowIntegers) {
+  EXPECT_EQ(read("x=int8[1, 4]"), "x=int8[1, 4]");
+  EXPECT_THAT(read("x=uint8[1, 4]"), HasSubstr("Core ML has no arrays of uint8; int32 holds its "
+                                               "numbers, and an image of bytes is image[gray"));
+  EXPECT_THAT(read("x=int16[1, 4]"), HasSubstr("Core ML has no arrays of int16"));
+}
+
+/// Inputs and constants of a function, as they are written.
+std::string declared(std::initializer_list<const char *> texts) {
+  frontend::ModelFunction function;
+  for (const char *text : texts)
+    if (Error error = addDeclaration(function, text))
+      return "error: " + toString(std::move(error));
+  if (Error error = resolveSizes(function.inputs))
+    return "error: " + toString(std::move(error));
+  std::string all;
+  for (const frontend::InputSpec &input : function.inputs)
+    all += inputText(input) + "; ";
+  for (const auto &[name, constant] : function.constants)
+    all += name + " is " + constant.str() + "; ";
+  return all;
+}
+
+TEST(InputDeclarations, Constants) {
+  EXPECT_EQ(declared({"mask=none", "x=[2, 3]", "scale=2.0", "n=-3", "on=true", "off = False"}),
+            "x=[2, 3]; mask is none; n is -3; off is false; on is true; scale is 2.0; ");
+  EXPECT_EQ(declared({"a=1e-3", "b=inf", "c=[0.5, 2]", "d=[-1, 4]", "e=list[4, 4]", "f=list[]"}),
+            "a is 0.001; b is inf; c is [0.5, 2]; d is [-1, 4]; e is [4, 4]; f is []; ");
+  EXPECT_EQ(declared({"mode=\"a, b=c\"", "words=[\"a, b\", \"c\"]"}),
+            "mode is \"a, b=c\"; words is [\"a, b\", \"c\"]; ");
+  EXPECT_THAT(declared({"n=2", "n=3"}), HasSubstr("'n' is said twice"));
+  EXPECT_THAT(declared({"a b=2"}), HasSubstr("'a b' cannot be the name of an argument"));
+  EXPECT_THAT(declared({"n=two"}), HasSubstr("is wanted at 'two'"));
+  EXPECT_THAT(declared({"n=99999999999999999999"}), HasSubstr("is wanted at"));
+}
+
+TEST(InputDeclarations, NamedSizes) {
+  EXPECT_EQ(declared({"mask=[1, n]", "x=int32[1, n:1..512]"}),
+            "mask=[1, n:1..512]; x=int32[1, n:1..512]; ");
+  EXPECT_THAT(declared({"mask=[1, n]"}), HasSubstr("input 'mask=[1, n]': nothing says what the "
+                                                   "size 'n' may be; say it once, 'n:1..512'"));
+  EXPECT_THAT(declared({"x=[n:1..4]", "y=[n:1..8]"}),
+              HasSubstr("the size 'n' is 1..4 in one input and 1..8 in another"));
+}
+
+TEST(InputDeclarations, WhatIsSaidOfAll) {
+  frontend::ModelFunction common, own;
+  ASSERT_FALSE(addDeclaration(common, "x=[4]"));
+  ASSERT_FALSE(addDeclaration(common, "scale=[1]"));
+  ASSERT_FALSE(addDeclaration(common, "mask=none"));
+  ASSERT_FALSE(addDeclaration(own, "scale=2.0"));
+  inheritDeclarations(own, common);
+  ASSERT_EQ(own.inputs.size(), 1u); // its scale is a constant
+  EXPECT_EQ(own.inputs[0].name, "x");
+  EXPECT_EQ(own.constants.size(), 2u);
+  frontend::ModelFunction other;
+  ASSERT_FALSE(addDeclaration(other, "mask=[4]"));
+  inheritDeclarations(other, common);
+  ASSERT_EQ(other.inputs.size(), 1u);
+  EXPECT_TRUE(other.constants.empty());
+}
+
 TEST(InputSyntax, SaysWhereAndWhat) {
   EXPECT_EQ(read("x=[2,,12]"),
             "error: input 'x=[2,,12]': a size is wanted at ',12]'; an example: x=fp16[1, 128]");
@@ -85,9 +175,12 @@ TEST(InputSyntax, SaysWhereAndWhat) {
                               "example: x=fp16[1, 128]");
   EXPECT_EQ(read("x=[2] 3"), "error: input 'x=[2] 3': nothing more is wanted at '3'; an example: "
                              "x=fp16[1, 128]");
-  EXPECT_THAT(read("x"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted at 'x'"));
-  EXPECT_THAT(read("x=2x12"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
-  EXPECT_THAT(read("x=fp99[2]"), HasSubstr("fp16, fp32, int32, bool, image or a shape is wanted"));
+  EXPECT_THAT(read("x"),
+              HasSubstr("fp16, fp32, int32, int8, bool, image or a shape is wanted at 'x'"));
+  EXPECT_THAT(read("x=2x12"),
+              HasSubstr("fp16, fp32, int32, int8, bool, image or a shape is wanted"));
+  EXPECT_THAT(read("x=fp99[2]"),
+              HasSubstr("fp16, fp32, int32, int8, bool, image or a shape is wanted"));
   EXPECT_THAT(read("x=fp16"), HasSubstr("'[' is wanted at the end"));
   EXPECT_THAT(read("x="), HasSubstr("'[' is wanted at the end"));
   EXPECT_THAT(read(""), HasSubstr("'[' is wanted at the end"));

@@ -100,7 +100,7 @@ class Needy(nn.Module):
     ([], "'n' has type int and no default; --input 'n=int32[1]' makes it an input"),
     (["n=int32[1]"], "'ratio' has type float and no default; --input 'ratio=fp32[1]' makes it an input"),
     (["n=int32[1]", "ratio=[1]"], "'flag' has type bool and no default; --input 'flag=bool[1]' makes it an input"),
-    (["n=int32[1]", "ratio=[1]", "flag=bool[1]"], "'mode' has type str and no default, which cannot be an input of a Core ML function"),
+    (["n=int32[1]", "ratio=[1]", "flag=bool[1]"], "'mode' has type str and no default; say what it is: --input 'mode=\"…\"'"),
 ])
 def test_arguments_without_a_default(tmp_path, given, message):
     refused = plait("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[4]", *[t for i in given for t in ("--input", i)],

@@ -108,7 +108,7 @@ def _type_text(dtype: typing.Any) -> str | None:
         return None
     name = getattr(dtype, "__name__", None) or str(getattr(dtype, "name", dtype))
     known = {"float16": "fp16", "half": "fp16", "fp16": "fp16", "float32": "fp32", "single": "fp32", "fp32": "fp32", "float": "fp32",
-             "int32": "int32", "int": "int32", "bool": "bool", "bool_": "bool", "int64": "int32", "longlong": "int32"}
+             "int32": "int32", "int": "int32", "int8": "int8", "bool": "bool", "bool_": "bool", "int64": "int32", "longlong": "int32"}
     if name not in known:
         refuse(f"the dtype {name}", "Core ML's arrays hold float16, float32 or int32")
     return known[name]
@@ -137,18 +137,25 @@ class TensorType(_InputType):
     """An input or output that is an array.
 
     name: in the package. shape: in elements: a sequence, ``Shape`` or ``EnumeratedShapes``. dtype: a NumPy type; where not said,
-    float16 in a package of half precision for iOS 16 and later, else float32.
+    float16 in a package of half precision for iOS 16 and later, else float32. default_value: an array of one number, what the
+    elements are where the app gives none.
     """
 
     def __init__(self, name: str | None = None, shape: typing.Any = None, dtype: typing.Any = None, default_value: typing.Any = None) -> None:
-        if default_value is not None:
-            refuse("default_value", "every input is given to every call; make a constant of it in the model")
         super().__init__(name, shape)
         self.dtype = dtype
+        self.default_value: float | None = None
+        if default_value is not None:
+            values = set(default_value.flatten().tolist())
+            if len(values) != 1:
+                raise ValueError("all elements of a default_value are one number")
+            self.default_value = float(values.pop())
+            if isinstance(self.shape, EnumeratedShapes):
+                raise ValueError("an input of EnumeratedShapes has no default_value")
 
     def _input(self, otherwise: str | None) -> Tensor:
         shape, shapes = self._shapes()
-        return Tensor(shape, _type_text(self.dtype) or otherwise, shapes, name=self.name)
+        return Tensor(shape, _type_text(self.dtype) or otherwise, shapes, name=self.name, default=self.default_value)
 
 
 class ImageType(_InputType):

@@ -1,0 +1,41 @@
+// What plait knows of a function's interface and Core ML's description has no place for. It stands
+// in the package's user-defined metadata, a text for each function that has any:
+//
+//   plait.interface.main =
+//   {"constants":{"scale":"2.0"},"sizes":{"mask":["","n"],"tokens":["","n"]}}
+//
+// sizes:     the name of each dimension of an input, "" where it has none. Dimensions of one name
+//            are one size: the program's symbols.
+// constants: arguments of the model that are no inputs (mil/ConstantArguments.h).
+//
+// Private to the backend.
+#pragma once
+
+#include "mil/IR.h"
+
+#include <map>
+
+namespace CoreML::Specification {
+class Metadata;
+} // namespace CoreML::Specification
+
+namespace plait {
+
+struct InterfaceNotes {
+  std::map<std::string, std::vector<std::string>, std::less<>> sizes;
+  std::map<std::string, std::string> constants;
+};
+
+/// Names of the input's dimensions, "" where nothing but the input itself has that size; empty
+/// where no dimension has a name.
+std::vector<std::string> sizeNames(const mil::Function &function, const mil::Value &input);
+
+/// Into the metadata, where there is anything.
+void encodeNotes(const mil::Function &function, CoreML::Specification::Metadata &out);
+/// Nothing where there are none, or what stands there is damaged.
+InterfaceNotes decodeNotes(const CoreML::Specification::Metadata &in, llvm::StringRef function);
+void eraseNotes(llvm::StringRef function, CoreML::Specification::Metadata &from);
+/// Whether a key of the metadata is one of these.
+bool isNotesKey(llvm::StringRef key);
+
+} // namespace plait
