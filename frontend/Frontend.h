@@ -1,7 +1,7 @@
 // Model files and modules become functions of a mil::Program. No LibTorch type appears here.
 #pragma once
 
-#include "frontend/Constant.h"
+#include "mil/ArgumentConstant.h"
 #include "mil/IR.h"
 #include "mil/ModuleTree.h"
 #include "mil/RecordChecksum.h"
@@ -18,6 +18,9 @@ class EqualRecords;
 }
 
 namespace plait::frontend {
+
+using Constant = mil::ArgumentConstant;
+using mil::parseConstant;
 
 /// What the user declares of one of forward's tensor arguments.
 struct InputSpec {

@@ -1,6 +1,6 @@
-// The selection of a run-time mask, x[mask], has a size that depends on the data, which devices that
-// plan memory ahead do not like. Most models reduce the selection, or write it back to where it came
-// from. Until then it is kept as the pair of source and mask:
+// The selection of a run-time mask, x[mask], has a size that depends on the data, which devices
+// that plan memory ahead do not like. Most models reduce the selection, or write it back to where
+// it came from. Until then it is kept as the pair of source and mask:
 //
 //     s = x[m]                 source x, mask m
 //     (s - 1).sum()            sum(where(m, x - 1, 0))
@@ -9,8 +9,8 @@
 //     torch.sort(s)            sort(gather_nd(x, non_zero(m)))
 //
 // Pointwise operators work on all elements. The table marks operators that work on rows. Reductions
-// are in decompositions/selections.py. Operators that need the elements side by side, and outputs, get
-// a tensor of unknown size, which the rule data-dependent-size warns about.
+// are in decompositions/selections.py. Operators that need the elements side by side, and outputs,
+// get a tensor of unknown size, which the rule data-dependent-size warns about.
 #include "frontend/engine/Decomposition.h"
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
@@ -62,7 +62,7 @@ Val Engine::makeSelection(const Val &source, const Val &mask) {
   auto sum = torch::jit::findOperatorFor({"aten::sum", ""});
   auto count = call(sum->schema(), {mask, Val(c10::IValue())});
   auto size = count && !count->empty()
-                  ? dimOf(count->front(), numElements(mask.tensor()->shape).upper())
+                  ? dimOf(count->front(), mil::numElements(mask.tensor()->shape).upper())
                   : std::nullopt;
   selected_.push_back({value, *size, scopes_.back()});
   return makeSelection({source.tensor(), mask.tensor()}, *size);

@@ -1,7 +1,7 @@
 // Constants of the user's as values of an argument's type.
 #pragma once
 
-#include "frontend/Constant.h"
+#include "frontend/Frontend.h"
 
 #include <ATen/core/ivalue.h>
 #include <ATen/core/jit_type.h>

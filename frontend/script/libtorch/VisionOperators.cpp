@@ -250,8 +250,8 @@ void declareVisionOperators() {
     library.def("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor");
     library.def("roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int "
                 "pooled_width, int sampling_ratio, bool aligned) -> Tensor");
-    library.def(std::string("roi_pool") + pooled);
-    library.def(std::string("ps_roi_pool") + pooled);
+    library.def((std::string("roi_pool") + pooled).c_str());
+    library.def((std::string("ps_roi_pool") + pooled).c_str());
     library.def("ps_roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, "
                 "int pooled_width, int sampling_ratio) -> (Tensor, Tensor)");
     library.def("deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor "

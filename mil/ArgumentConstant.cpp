@@ -1,48 +1,50 @@
 // Constants as text.
-#include "frontend/Constant.h"
+#include "mil/ArgumentConstant.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
 #include <cmath>
 
-namespace plait::frontend {
+namespace plait::mil {
 
 using llvm::StringRef;
 
-static std::optional<Constant::Scalar> parseScalar(StringRef text) {
+static std::optional<ArgumentConstant::Scalar> parseScalar(StringRef text) {
   if (text.equals_insensitive("none"))
-    return Constant::Scalar();
+    return ArgumentConstant::Scalar();
   if (text.equals_insensitive("true") || text.equals_insensitive("false"))
-    return Constant::Scalar(text.equals_insensitive("true"));
+    return ArgumentConstant::Scalar(text.equals_insensitive("true"));
   if (text.size() >= 2 && text.front() == '"' && text.back() == '"') {
     StringRef inside = text.drop_front().drop_back();
     if (inside.find_first_of("\"\n\r") != StringRef::npos)
       return std::nullopt;
-    return Constant::Scalar(inside.str());
+    return ArgumentConstant::Scalar(inside.str());
   }
   StringRef digits = text;
   bool isNegative = digits.consume_front("-");
   if (!isNegative)
     digits.consume_front("+");
   if (digits == "inf" || digits == "nan")
-    return Constant::Scalar(digits == "nan" ? std::nan("") : isNegative ? -INFINITY : INFINITY);
+    return ArgumentConstant::Scalar(digits == "nan" ? std::nan("")
+                                    : isNegative    ? -INFINITY
+                                                    : INFINITY);
   if (digits.empty() || !(llvm::isDigit(digits.front()) || digits.front() == '.'))
     return std::nullopt;
   int64_t integer;
   text.consume_front("+");
   if (!text.getAsInteger(10, integer))
-    return Constant::Scalar(integer);
+    return ArgumentConstant::Scalar(integer);
   double real;
   // What has no point or exponent is an integer that no int64 holds.
   if (digits.find_first_of(".eE") == StringRef::npos || text.getAsDouble(real))
     return std::nullopt;
-  return Constant::Scalar(real);
+  return ArgumentConstant::Scalar(real);
 }
 
-std::optional<Constant> parseConstant(StringRef text) {
+std::optional<ArgumentConstant> parseConstant(StringRef text) {
   text = text.trim();
-  Constant constant;
+  ArgumentConstant constant;
   constant.isList = text.consume_front("[");
   if (constant.isList && !text.consume_back("]"))
     return std::nullopt;
@@ -62,7 +64,7 @@ std::optional<Constant> parseConstant(StringRef text) {
   return constant;
 }
 
-static std::string textOf(const Constant::Scalar &scalar) {
+static std::string textOf(const ArgumentConstant::Scalar &scalar) {
   if (auto *flag = std::get_if<bool>(&scalar))
     return *flag ? "true" : "false";
   if (auto *integer = std::get_if<int64_t>(&scalar))
@@ -76,11 +78,11 @@ static std::string textOf(const Constant::Scalar &scalar) {
   return llvm::StringRef(digits).find_first_of(".einf") == StringRef::npos ? digits + ".0" : digits;
 }
 
-std::string Constant::str() const {
+std::string ArgumentConstant::str() const {
   std::vector<std::string> texts;
   for (const Scalar &value : values)
     texts.push_back(textOf(value));
   return isList ? "[" + llvm::join(texts, ", ") + "]" : texts.front();
 }
 
-} // namespace plait::frontend
+} // namespace plait::mil

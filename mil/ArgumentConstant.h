@@ -16,9 +16,9 @@
 #include <variant>
 #include <vector>
 
-namespace plait::frontend {
+namespace plait::mil {
 
-struct Constant {
+struct ArgumentConstant {
   /// The first is None.
   using Scalar = std::variant<std::monostate, bool, int64_t, double, std::string>;
   std::vector<Scalar> values; ///< one, where it is no list
@@ -27,10 +27,10 @@ struct Constant {
   bool isNone() const { return !isList && std::holds_alternative<std::monostate>(values.front()); }
   /// In the spelling above.
   std::string str() const;
-  bool operator==(const Constant &) const = default;
+  bool operator==(const ArgumentConstant &) const = default;
 };
 
 /// nullopt where the text is no constant.
-std::optional<Constant> parseConstant(llvm::StringRef text);
+std::optional<ArgumentConstant> parseConstant(llvm::StringRef text);
 
-} // namespace plait::frontend
+} // namespace plait::mil
