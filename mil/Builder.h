@@ -102,7 +102,7 @@ private:
   Block *block_;
   Block::iterator position_;
   Location location_;
-  std::optional<std::string> error_;
+  std::optional<Failure> error_;
   std::unique_ptr<Value> poison_;
 };
 
