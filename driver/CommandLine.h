@@ -29,7 +29,11 @@ namespace plait::driver {
 class UsageError : public llvm::ErrorInfo<UsageError, Failure> {
 public:
   static char ID;
-  explicit UsageError(Failure failure) : ErrorInfo(std::move(failure)) {}
+  explicit UsageError(Failure failure)
+      : ErrorInfo(failure.kind, Code::None, std::move(failure.message),
+                  std::move(failure.problems)) {
+    parts = std::move(failure.parts);
+  }
 };
 
 template <typename... Args>

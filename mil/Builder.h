@@ -4,6 +4,7 @@
 #pragma once
 
 #include "mil/IR.h"
+#include "support/Failure.h"
 
 #include <variant>
 
