@@ -224,7 +224,8 @@ private:
   Error readKind() {
     auto type = object_.getString("peft_type");
     if (!type)
-      return makeError("'peft_type' is {0}: this is no configuration of a PEFT adapter",
+      return makeError(Code::AdapterConfig,
+                       "'peft_type' is {0}: this is no configuration of a PEFT adapter",
                        object_.get("peft_type") ? "no text" : "missing");
     auto kind = llvm::StringSwitch<std::optional<AdapterKind>>(*type)
                     .Cases("LORA", "ADALORA", AdapterKind::Lora)
@@ -235,7 +236,8 @@ private:
                     .Case("LN_TUNING", AdapterKind::LnTuning)
                     .Default(std::nullopt);
     if (!kind)
-      return makeError("adapters of the kind {0} are not supported (LORA, ADALORA, IA3, LOHA, "
+      return makeError(Code::AdapterKind,
+                       "adapters of the kind {0} are not supported (LORA, ADALORA, IA3, LOHA, "
                        "LOKR, VERA and LN_TUNING are); {1}",
                        *type, kTrace);
     config_.kind = *kind;
@@ -246,8 +248,8 @@ private:
   Error checkOptions() const {
     for (const Refused &refused : kRefused)
       if (isSet(object_.get(refused.member)))
-        return makeError("the adapter uses '{0}', which is not supported; {1}", refused.member,
-                         refused.advice);
+        return makeError(Code::AdapterKind, "the adapter uses '{0}', which is not supported; {1}",
+                         refused.member, refused.advice);
     std::vector<StringRef> unknown;
     for (const auto &[member, value] : object_)
       if (!isKnown(member) && saysSomething(value))
@@ -255,7 +257,8 @@ private:
     if (unknown.empty())
       return Error::success();
     llvm::sort(unknown);
-    return makeError("plait does not know the option{0} '{1}', and cannot tell whether {2} what "
+    return makeError(Code::AdapterKind,
+                     "plait does not know the option{0} '{1}', and cannot tell whether {2} what "
                      "the adapter computes; take {3} out of the file where {4} not, or trace the "
                      "adapted model and give it as --function NAME=MODEL.pt",
                      unknown.size() == 1 ? "" : "s", llvm::join(unknown, "', '"),
@@ -295,7 +298,7 @@ private:
     config_.projectionSeed = key->getAsUINT64();
     if (config_.projectionSeed)
       return Error::success();
-    return makeError("'projection_prng_key' is no seed: a number of 64 bits");
+    return makeError(Code::AdapterConfig, "'projection_prng_key' is no seed: a number of 64 bits");
   }
 
   /// Some ways to initialise take part of the base's weights away; PEFT's saved adapter then
@@ -307,7 +310,8 @@ private:
     if (!text || llvm::any_of(llvm::ArrayRef<StringRef>{"gaussian", "eva", "orthogonal", "mica"},
                               [&](StringRef known) { return text->equals_insensitive(known); }))
       return Error::success();
-    return makeError("the adapter was initialised with init_lora_weights '{0}', which changes the "
+    return makeError(Code::AdapterKind,
+                     "the adapter was initialised with init_lora_weights '{0}', which changes the "
                      "base's weights; "
                      "save it with save_pretrained(…, path_initial_model_for_weight_conversion=…), "
                      "which makes a "
@@ -321,7 +325,7 @@ private:
       return Error::success();
     auto given = value->getAsBoolean();
     if (!given)
-      return makeError("'{0}' is neither true nor false", member);
+      return makeError(Code::AdapterConfig, "'{0}' is neither true nor false", member);
     to = *given;
     return Error::success();
   }
@@ -331,14 +335,16 @@ private:
       return Error::success();
     auto given = value->getAsNumber();
     if (!given || !std::isfinite(*given))
-      return makeError("'{0}' is no {1}", member, given ? "finite number" : "number");
+      return makeError(Code::AdapterConfig, "'{0}' is no {1}", member,
+                       given ? "finite number" : "number");
     to = *given;
     return Error::success();
   }
   static Error checkRank(StringRef member, double value) {
     if (value >= 1 && value <= 1 << 24 && value == std::floor(value))
       return Error::success();
-    return makeError("'{0}' is {1}, which is no rank", member, jsonText(value));
+    return makeError(Code::AdapterConfig, "'{0}' is {1}, which is no rank", member,
+                     jsonText(value));
   }
   Error rank(StringRef member, int64_t &to) {
     double value = double(to);
@@ -356,7 +362,7 @@ private:
       return Error::success();
     const json::Object *object = value->getAsObject();
     if (!object)
-      return makeError("'{0}' is no object", member);
+      return makeError(Code::AdapterConfig, "'{0}' is no object", member);
     // The first match counts, so the order of the file does; the parser forgets it.
     StringRef after = text_.substr(text_.find((prefix_ + member + "\"").str()));
     std::vector<std::pair<size_t, StringRef>> keys;
@@ -368,7 +374,7 @@ private:
     for (const auto &[place, key] : keys) {
       auto number = object->get(key)->getAsNumber();
       if (!number || !std::isfinite(*number))
-        return makeError("'{0}' of '{1}' is no {2}", member, key,
+        return makeError(Code::AdapterConfig, "'{0}' of '{1}' is no {2}", member, key,
                          number ? "finite number" : "number");
       auto regex = PythonRegex::compile(("(.*\\.)?(" + key + ")$").str());
       if (!regex)
@@ -399,7 +405,7 @@ private:
         break;
     }
     if (!array)
-      return makeError("'{0}' is neither a text nor a list of texts", member);
+      return makeError(Code::AdapterConfig, "'{0}' is neither a text nor a list of texts", member);
     return result;
   }
 
@@ -434,11 +440,13 @@ private:
       for (const json::Value &element : *array) {
         auto layer = element.getAsInteger();
         if (!layer)
-          return makeError("'layers_to_transform' holds something other than integers");
+          return makeError(Code::AdapterConfig,
+                           "'layers_to_transform' holds something other than integers");
         config_.layers->push_back(*layer);
       }
     else
-      return makeError("'layers_to_transform' is neither an integer nor a list of integers");
+      return makeError(Code::AdapterConfig,
+                       "'layers_to_transform' is neither an integer nor a list of integers");
     auto given = texts("layers_pattern");
     if (!given)
       return given.takeError();
@@ -479,12 +487,14 @@ private:
       for (const json::Value &element : array ? *array : json::Array()) {
         auto token = element.getAsInteger();
         if (!token)
-          return makeError("'trainable_token_indices' holds something other than integers");
+          return makeError(Code::AdapterConfig,
+                           "'trainable_token_indices' holds something other than integers");
         config_.tokens[name.str()].push_back(*token);
       }
       return array
                  ? Error::success()
-                 : makeError("'trainable_token_indices' is neither a list nor an object of lists");
+                 : makeError(Code::AdapterConfig,
+                             "'trainable_token_indices' is neither a list nor an object of lists");
     };
     const json::Object *object = value->getAsObject();
     if (!object)
@@ -509,7 +519,7 @@ static Expected<json::Object> parseObject(StringRef text) {
     return value.takeError();
   json::Object *object = value->getAsObject();
   if (!object)
-    return makeError("this is no JSON object");
+    return makeError(Code::AdapterConfig, "this is no JSON object");
   return std::move(*object);
 }
 
@@ -528,7 +538,8 @@ Expected<std::map<std::string, AdapterConfig>> AdapterConfig::parseDiffusers(Str
   for (auto &[key, value] : *object) {
     auto [name, member] = StringRef(key).split('.');
     if (member.empty())
-      return makeError("the member '{0}' has no part of a pipeline before it", StringRef(key));
+      return makeError(Code::AdapterConfig, "the member '{0}' has no part of a pipeline before it",
+                       StringRef(key));
     parts[name.str()][member] = std::move(value);
   }
   std::map<std::string, AdapterConfig> configs;

@@ -36,13 +36,16 @@ static Error explainFolder(StringRef folder, size_t files) {
   }
   llvm::sort(folders);
   if (!folders.empty())
-    return makeError("the folder has no adapter in it, but its folder{0} {1} {2}; give one of them",
+    return makeError(Code::NotAnAdapter,
+                     "the folder has no adapter in it, but its folder{0} {1} {2}; give one of them",
                      folders.size() == 1 ? "" : "s", llvm::join(folders, ", "),
                      folders.size() == 1 ? "does" : "do");
   if (sharded)
-    return makeError("the folder is a whole model in several files, and no adapter; trace the "
+    return makeError(Code::NotAnAdapter,
+                     "the folder is a whole model in several files, and no adapter; trace the "
                      "model and give it as --function NAME=MODEL.pt");
-  return makeError("the folder has {0}; a PEFT adapter is a folder with adapter_config.json and "
+  return makeError(Code::NotAnAdapter,
+                   "the folder has {0}; a PEFT adapter is a folder with adapter_config.json and "
                    "adapter_model.safetensors, as save_pretrained writes it",
                    files == 0 ? "no adapter in it"
                               : "several safetensors files and no adapter_config.json");
@@ -63,8 +66,9 @@ static Expected<std::string> onlySafetensors(StringRef folder) {
 static Expected<std::string> findWeights(StringRef path) {
   fs::file_status status;
   if (std::error_code code = fs::status(path, status))
-    return makeError("{0}", fs::exists(status) ? code.message()
-                                               : "no such file or folder" + didYouMeanFile(path));
+    return makeError(Code::FileUnreadable, "{0}",
+                     fs::exists(status) ? code.message()
+                                        : "no such file or folder" + didYouMeanFile(path));
   if (!fs::is_directory(status))
     return path.str();
   for (StringRef name : {"adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors"})
@@ -72,10 +76,12 @@ static Expected<std::string> findWeights(StringRef path) {
       return file;
   if (fs::exists(inFolder(path, "adapters.npz")))
     return makeError(
+        Code::NotAnAdapter,
         "the folder has adapters.npz, as examples of MLX wrote it before mlx-lm; train "
         "or convert the adapter with mlx-lm, which writes adapters.safetensors");
   if (fs::exists(inFolder(path, "adapter_config.json")))
-    return makeError("the folder has an adapter_config.json, but none of adapter_model.safetensors "
+    return makeError(Code::NotAnAdapter,
+                     "the folder has an adapter_config.json, but none of adapter_model.safetensors "
                      "and adapter_model.bin (of PEFT) and adapters.safetensors (of MLX)");
   return onlySafetensors(path);
 }
@@ -97,7 +103,7 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
   if (hasConfig && fs::exists(configPath)) {
     auto text = llvm::MemoryBuffer::getFile(configPath, /*IsText=*/true);
     if (!text)
-      return makeError("{0}: {1}", configPath, text.getError().message());
+      return makeError(Code::FileUnreadable, "{0}: {1}", configPath, text.getError().message());
     auto config = AdapterConfig::parse((*text)->getBuffer());
     if (!config)
       return addContext(config.takeError(), configPath);
@@ -114,7 +120,8 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
   }
   for (const auto &[key, tensor] : file->tensors_)
     if (StringRef(key).contains('\0'))
-      return makeError("{0}: the name of tensor '{1}' goes on behind a zero byte",
+      return makeError(Code::AdapterTensor,
+                       "{0}: the name of tensor '{1}' goes on behind a zero byte",
                        file->weightsPath_, key.c_str());
   if (file->config_ && file->config_->adaptive)
     if (Error notFolded = file->foldSingularValues())
@@ -129,7 +136,7 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(StringRef path,
   for (auto &[key, tensor] : file->tensors_)
     tensor = tensor.withOrigin(mil::Origin::unnamed());
   if (file->tensors_.empty())
-    return makeError("{0}: the adapter has no tensors", file->weightsPath_);
+    return makeError(Code::AdapterTensor, "{0}: the adapter has no tensors", file->weightsPath_);
   return file;
 }
 
@@ -160,7 +167,8 @@ Error AdapterFile::transposeFactors() {
     if (parsed.factor != "lora_A" && parsed.factor != "lora_B")
       continue;
     if (tensor.rank() != 2)
-      return makeError("{0}: tensor '{1}' is {2}: an adapter of MLX on a layer of experts, which "
+      return makeError(Code::AdapterKind,
+                       "{0}: tensor '{1}' is {2}: an adapter of MLX on a layer of experts, which "
                        "is not supported; fuse it into the model (mlx_lm.fuse), trace that and "
                        "give it as --function NAME=MODEL.pt",
                        weightsPath_, key, shapeText(tensor.shape()));
@@ -185,7 +193,8 @@ Error AdapterFile::readSafetensors() {
   }
   for (const SafetensorsEntry &entry : directory->entries) {
     if (!entry.dtype)
-      return makeError("{0}: tensor '{1}' is of type {2}, which no Core ML weight can be made of; "
+      return makeError(Code::AdapterTensor,
+                       "{0}: tensor '{1}' is of type {2}, which no Core ML weight can be made of; "
                        "save the adapter in float32, float16 or bfloat16",
                        weightsPath_, entry.name, entry.dtypeName);
     if (reinterpret_cast<uintptr_t>(entry.bytes.data()) % (mil::bitWidth(*entry.dtype) / 8)) {
@@ -217,7 +226,8 @@ Error AdapterFile::foldSingularValues() {
     const TensorData *scale = values[parsed.module];
     if (!scale || !mil::isFloat(scale->dtype()) || scale->rank() != 2 || scale->shape()[1] != 1 ||
         tensor.rank() != 2 || scale->shape()[0] != tensor.shape()[0])
-      return makeError("{0}: tensor '{1}' has no lora_E of its rank", weightsPath_, key);
+      return makeError(Code::AdapterTensor, "{0}: tensor '{1}' has no lora_E of its rank",
+                       weightsPath_, key);
     std::vector<float> rows = floatsOf(tensor), factors = floatsOf(*scale);
     int64_t width = tensor.shape()[1];
     for (size_t i = 0; i < rows.size(); ++i)

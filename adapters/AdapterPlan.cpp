@@ -85,7 +85,7 @@ const char *AdaptedModule::cannotMerge(const AdapterBranch &branch) const {
 class PlanMaker {
 public:
   PlanMaker(std::shared_ptr<const mil::ModuleTree> base, llvm::ArrayRef<AdapterUse> adapters,
-            bool allowUnmatched, std::vector<std::string> &warnings)
+            bool allowUnmatched, std::vector<Warning> &warnings)
       : adapters_(adapters), allowUnmatched_(allowUnmatched), warnings_(warnings) {
     base_ = std::make_shared<BaseModules>(std::move(base));
     plan_.base_ = base_;
@@ -169,7 +169,7 @@ private:
     // Of a kind that plait does not know: an error, or none of the adapter's.
     bool empty = llvm::all_of(parts, [](const auto &part) { return part.second.empty(); });
     if (!foreign.empty() && (!allowUnmatched_ || empty))
-      return makeError("{0}", foreign);
+      return makeError(Code::AdapterUnmatched, "{0}", foreign);
     if (parts.size() == 1) { // as all of PEFT's
       llvm::append_range(items_, whole);
       return Error::success();
@@ -203,7 +203,8 @@ private:
       }
     }
     if (other)
-      return makeError("{0}the file holds adapters of several parts of a pipeline, and '{1}' and "
+      return makeError(Code::AdapterRoot,
+                       "{0}the file holds adapters of several parts of a pipeline, and '{1}' and "
                        "'{2}' both fit the base; save that of one part alone",
                        where(adapter), *best, *other);
     if (best)
@@ -270,7 +271,8 @@ private:
       return Error::success();
     }
     if (auto it = root_.ambiguous.find(key.module); it != root_.ambiguous.end())
-      return makeError("{0}tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
+      return makeError(Code::AdapterRoot,
+                       "{0}tensor '{1}' fits two modules of the base, '{2}' and '{3}': its name "
                        "has lost the dots of the path; save the adapter in PEFT's form",
                        where(*item.adapter), item.key, plan_.base_->pathOf(*object), it->second);
     return key.factor.empty() ? placeParameter(item, *object) : placeFactor(item, *object);
@@ -311,7 +313,8 @@ private:
     if (key.isDifference && tensor.numElements() == old.numElements() && mil::isFloat(old.dtype()))
       tensor = tensor.reshape(old.shape());
     if (old.shape() != tensor.shape())
-      return makeError("{0}tensor '{1}' is {2}, and the base's is {3}: the adapter belongs to "
+      return makeError(Code::AdapterMisfit,
+                       "{0}tensor '{1}' is {2}, and the base's is {3}: the adapter belongs to "
                        "another base",
                        where(*item.adapter), item.key, shapeText(item.tensor->shape()),
                        shapeText(old.shape()));
@@ -328,7 +331,8 @@ private:
       return Error::success();
     }
     if (adapters_.size() > 1 || item.adapter->weight != 1)
-      return makeError("{0}the adapter replaces '{1}', and a replaced parameter cannot be blended "
+      return makeError(Code::AdapterBlend,
+                       "{0}the adapter replaces '{1}', and a replaced parameter cannot be blended "
                        "with others; give it as an adapter of its own with weight 1",
                        where(*item.adapter), item.key);
     moduleOf(object, key.module).replaced[key.attribute] = tensor;
@@ -342,7 +346,8 @@ private:
                    unsigned object) const {
     if (areEqual(tensor, *item.tensor))
       return Error::success();
-    return makeError("{0}tensors '{1}' and '{2}' both belong to module '{3}' of the base: the "
+    return makeError(Code::AdapterTensor,
+                     "{0}tensors '{1}' and '{2}' both belong to module '{3}' of the base: the "
                      "file holds several adapters, of several models or of one; save one of them "
                      "alone",
                      where(*item.adapter), std::min(other, StringRef(item.key)),
@@ -355,7 +360,8 @@ private:
       return placeTokens(item, object);
     const auto &config = configOf(*item.adapter);
     if (StringRef(item.key).contains(".base_layer.") && StringRef(key.module).contains('.'))
-      return makeError("{0}tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
+      return makeError(Code::AdapterKind,
+                       "{0}tensor '{1}' adapts a part of an adapted module, as PEFT has it of "
                        "nn.MultiheadAttention, which is not supported; trace the model with the "
                        "adapter merged (merge_and_unload) and give it as --function NAME=MODEL.pt",
                        where(*item.adapter), item.key);
@@ -391,21 +397,25 @@ private:
     const TensorData &weight = module.weight, &rows = *item.tensor;
     if (!weight || weight.rank() != 2 || rows.rank() != 2 || rows.shape()[1] != weight.shape()[1] ||
         rows.shape()[0] != int64_t(tokens->size()) || !mil::isFloat(rows.dtype()))
-      return makeError("{0}tensor '{1}' is {2}, where a row for each of {3} tokens of the base's "
+      return makeError(Code::AdapterMisfit,
+                       "{0}tensor '{1}' is {2}, where a row for each of {3} tokens of the base's "
                        "weight {4} is wanted",
                        file, item.key, shapeText(rows.shape()), tokens->size(),
                        shapeText(weight ? weight.shape() : llvm::ArrayRef<int64_t>()));
     if (std::set<int64_t>(tokens->begin(), tokens->end()).size() != tokens->size())
-      return makeError("{0}trainable_token_indices has a token twice, which PEFT gives the sum of "
+      return makeError(Code::AdapterKind,
+                       "{0}trainable_token_indices has a token twice, which PEFT gives the sum of "
                        "its rows; trace the adapted model and give it as --function NAME=MODEL.pt",
                        file);
     for (int64_t token : *tokens)
       if (token < 0 || token >= weight.shape()[0])
-        return makeError("{0}trainable_token_indices has {1}, and the base's weight {2}: the "
+        return makeError(Code::AdapterMisfit,
+                         "{0}trainable_token_indices has {1}, and the base's weight {2}: the "
                          "adapter belongs to a base whose embedding was resized",
                          file, token, shapeText(weight.shape()));
     if (adapters_.size() > 1 || item.adapter->weight != 1)
-      return makeError("{0}the adapter replaces rows of '{1}', and replaced rows cannot be blended "
+      return makeError(Code::AdapterBlend,
+                       "{0}the adapter replaces rows of '{1}', and replaced rows cannot be blended "
                        "with others; give it as an adapter of its own with weight 1",
                        file, module.path);
     module.tokens = TokenRows{*tokens, rows};
@@ -431,18 +441,20 @@ private:
       const AdaptedModule &owner = *rows->second.front();
       for (const AdaptedModule *other : rows->second)
         if (!(*other->tokens == *owner.tokens))
-          return makeError("the adapter has rows for tokens of '{0}' and others of '{1}', which "
+          return makeError(Code::AdapterKind,
+                           "the adapter has rows for tokens of '{0}' and others of '{1}', which "
                            "have the same weight, and '{2}' has it too; trace the adapted model "
                            "and give it as --function NAME=MODEL.pt",
                            owner.path, other->path, module.path);
       module.tokens = owner.tokens;
       tied_.insert(module.index);
       warnings_.push_back(
-          fmt::format("'{0}' has the weight of '{1}', and is given its rows for tokens, as PEFT "
-                      "does where the model's configuration ties the two (tie_word_embeddings); "
-                      "where it does not, trace the adapted model and give it as --function "
-                      "NAME=MODEL.pt",
-                      module.path, owner.path));
+          {Code::AdapterKind,
+           fmt::format("'{0}' has the weight of '{1}', and is given its rows for tokens, as PEFT "
+                       "does where the model's configuration ties the two (tie_word_embeddings); "
+                       "where it does not, trace the adapted model and give it as --function "
+                       "NAME=MODEL.pt",
+                       module.path, owner.path)});
     }
     return Error::success();
   }
@@ -451,16 +463,19 @@ private:
   Error finishTokens(const AdaptedModule &module) const {
     bool isHead = module.layer.kind == Layer::Linear;
     if (module.layer.kind != Layer::Embedding && !isHead)
-      return makeError("module '{0}' has rows for tokens, and is neither an embedding nor a linear "
+      return makeError(Code::AdapterLayer,
+                       "module '{0}' has rows for tokens, and is neither an embedding nor a linear "
                        "layer; trace the adapted model and give it as --function NAME=MODEL.pt",
                        module.path);
     if (!module.branches.empty() || module.replaced.count("weight"))
       return makeError(
+          Code::AdapterKind,
           "module '{0}' has rows for tokens and is adapted otherwise too, which is not "
           "supported; trace the adapted model and give it as --function NAME=MODEL.pt",
           module.path);
     if (isHead && module.bias)
-      return makeError("module '{0}' has the weight of an embedding with rows for tokens, and a "
+      return makeError(Code::AdapterKind,
+                       "module '{0}' has the weight of an embedding with rows for tokens, and a "
                        "bias, which PEFT leaves out then; trace the adapted model and give it as "
                        "--function NAME=MODEL.pt",
                        module.path);
@@ -518,12 +533,13 @@ private:
     for (const auto &[adapter, count] : unmatchedOf_)
       if (count == adapter->file->tensors().size())
         return makeError(
+            Code::AdapterUnmatched,
             "{0}\n{1}no tensor of it is left, so that the function would be the base{2}", text,
             where(*adapter),
             likely_.empty() ? "; give the model that the adapter was trained on" : ": " + likely_);
     if (!allowUnmatched_)
-      return makeError("{0}\n--allow-unmatched goes on without them", text);
-    warnings_.push_back(std::move(text));
+      return makeError(Code::AdapterUnmatched, "{0}\n--allow-unmatched goes on without them", text);
+    warnings_.push_back({Code::AdapterUnmatched, std::move(text)});
     return Error::success();
   }
 
@@ -536,7 +552,8 @@ private:
       if (!config || !config->projectionSeed || projections_.count(&adapter))
         continue;
       if (incomplete_.count(&adapter))
-        return makeError("{0}PEFT draws the projections of this adapter (save_projection=False) in "
+        return makeError(Code::AdapterTensor,
+                         "{0}PEFT draws the projections of this adapter (save_projection=False) in "
                          "the sizes of its largest modules, and the base lacks some of them; save "
                          "it with save_projection=True",
                          where(adapter));
@@ -547,7 +564,8 @@ private:
           if (owner != &adapter || !vector || !module.weight || module.weight.rank() != 2)
             continue;
           if (vector->numElements() != config->rank)
-            return makeError("{0}module '{1}': its vectors have rank {2}, and adapter_config.json "
+            return makeError(Code::AdapterTensor,
+                             "{0}module '{1}': its vectors have rank {2}, and adapter_config.json "
                              "says {3}",
                              where(adapter), module.path, vector->numElements(), config->rank);
           bool transposed = (*base_)[object].layer.kind == Layer::TransposedLinear;
@@ -582,7 +600,8 @@ private:
     branch.dilated = config && config->adaptive;
     branch.leadingKron = config && branch.kind == AdapterKind::Lokr;
     if (config && config->dora && !branch.find("lora_magnitude_vector"))
-      return makeError("'lora_magnitude_vector' is missing, and the configuration says use_dora");
+      return makeError(Code::AdapterTensor,
+                       "'lora_magnitude_vector' is missing, and the configuration says use_dora");
     if (branch.kind == AdapterKind::Vera)
       for (const auto &[name, factor] : projections_[&adapter])
         branch.factors[name] = factor;
@@ -613,7 +632,8 @@ private:
     auto given = llvm::find_if(adapters_, [](const AdapterUse &use) { return use.scale; });
     if (given == adapters_.end() || !lacking_.empty())
       return Error::success();
-    return makeError("{0} is given, and the adapter says its scale itself, by adapter_config.json, "
+    return makeError(Code::AdapterScale,
+                     "{0} is given, and the adapter says its scale itself, by adapter_config.json, "
                      "metadata or a tensor 'alpha'; take the option away, or put it behind the "
                      "--adapter that it is for",
                      given->scale->isAlpha ? "--lora-alpha" : "--lora-scale");
@@ -622,19 +642,22 @@ private:
   Error checkBlend(const AdaptedModule &module) {
     for (auto [branch, adapter] : llvm::zip(module.branches, adapterOf_[module.index])) {
       if (branch.dora && (module.branches.size() > 1 || adapter->weight != 1))
-        return makeError("module '{0}': a DoRA adapter cannot be blended with others or weighted, "
+        return makeError(Code::AdapterBlend,
+                         "module '{0}': a DoRA adapter cannot be blended with others or weighted, "
                          "since its magnitude belongs to one sum of weights",
                          module.path);
       bool isAlone = llvm::none_of(parameters_, [&, owner = adapter](const auto &changed) {
         return std::get<0>(changed.first) == module.index && std::get<1>(changed.first) != owner;
       });
       if (!isAlone && (branch.dora || branch.kind == AdapterKind::Ia3))
-        return makeError("module '{0}': {1} cannot be blended with an adapter that adds to the "
+        return makeError(Code::AdapterBlend,
+                         "module '{0}': {1} cannot be blended with an adapter that adds to the "
                          "module's parameters",
                          module.path, branch.dora ? "a DoRA adapter" : "(IA)3");
       if (branch.kind != module.branches[0].kind ||
           branch.feedforward != module.branches[0].feedforward)
-        return makeError("module '{0}': adapters of the kinds {1} and {2} cannot be blended",
+        return makeError(Code::AdapterBlend,
+                         "module '{0}': adapters of the kinds {1} and {2} cannot be blended",
                          module.path, name(module.branches[0].kind), name(branch.kind));
     }
     return Error::success();
@@ -642,7 +665,7 @@ private:
 
   llvm::ArrayRef<AdapterUse> adapters_;
   bool allowUnmatched_;
-  std::vector<std::string> &warnings_;
+  std::vector<Warning> &warnings_;
   AdapterPlan plan_;
   std::shared_ptr<BaseModules> base_;
   std::vector<Item> items_;
@@ -665,7 +688,7 @@ private:
 Expected<AdapterPlan> AdapterPlan::make(std::shared_ptr<const mil::ModuleTree> base,
                                         llvm::ArrayRef<AdapterUse> adapters,
                                         const std::optional<std::string> &root, bool allowUnmatched,
-                                        std::vector<std::string> &warnings) {
+                                        std::vector<Warning> &warnings) {
   return PlanMaker(std::move(base), adapters, allowUnmatched, warnings).make(root);
 }
 

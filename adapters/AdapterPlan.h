@@ -88,7 +88,7 @@ public:
   static Expected<AdapterPlan> make(std::shared_ptr<const mil::ModuleTree> base,
                                     llvm::ArrayRef<AdapterUse> adapters,
                                     const std::optional<std::string> &root, bool allowUnmatched,
-                                    std::vector<std::string> &warnings);
+                                    std::vector<Warning> &warnings);
 
   /// In order of the base.
   llvm::ArrayRef<AdaptedModule> modules() const { return modules_; }

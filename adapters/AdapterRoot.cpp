@@ -64,7 +64,8 @@ std::pair<size_t, size_t> countMatches(const BaseModules &base, llvm::ArrayRef<A
 static Error explainNoMatch(const BaseModules &base, const AdapterItem &item) {
   StringRef wanted = item.parsed.module;
   if (base.isFlat())
-    return makeError("the base has no modules left that an adapter could be applied to: it was "
+    return makeError(Code::AdapterRoot,
+                     "the base has no modules left that an adapter could be applied to: it was "
                      "frozen (torch.jit.freeze, optimize_for_inference), exported flat, or traced "
                      "from a function; save it with torch.jit.save right after torch.jit.trace or "
                      "torch.jit.script of the module itself");
@@ -73,7 +74,8 @@ static Error explainNoMatch(const BaseModules &base, const AdapterItem &item) {
     if (llvm::any_of(base.entries(), [&](const BaseModules::Entry &entry) {
           return entry.path == inner || StringRef(entry.path).ends_with(("." + inner).str());
         }))
-      return makeError("no module of the base is one that the adapter changes: it changes '{0}' "
+      return makeError(Code::AdapterRoot,
+                       "no module of the base is one that the adapter changes: it changes '{0}' "
                        "and the base has '{1}', so that it is a part of the model that was "
                        "adapted; trace a wrapper that holds the whole model and calls that part",
                        wanted, inner);
@@ -82,7 +84,8 @@ static Error explainNoMatch(const BaseModules &base, const AdapterItem &item) {
     if (!entry.path.empty() && base.tensor(entry.module, "weight") && examples.size() < 3)
       examples.push_back("'" + entry.path + "'");
   std::string likely = likelyTool(item.key);
-  return makeError("no module of the base is one that the adapter changes: it changes '{0}' and "
+  return makeError(Code::AdapterRoot,
+                   "no module of the base is one that the adapter changes: it changes '{0}' and "
                    "the base has {1} …; give the model that the adapter was trained on, or a "
                    "wrapper around it{2}",
                    wanted, llvm::join(examples, ", "),
@@ -97,7 +100,8 @@ Expected<AdapterRoot> chooseRoot(const BaseModules &base, llvm::ArrayRef<Adapter
       llvm::SmallVector<StringRef> known;
       for (const BaseModules::Entry &entry : base.entries())
         known.push_back(entry.path);
-      return makeError("the base has no module '{0}'{1}, which is given as the adapter's root",
+      return makeError(Code::AdapterRoot,
+                       "the base has no module '{0}'{1}, which is given as the adapter's root",
                        *given, didYouMean(*given, known));
     }
     AdapterRoot root = roots[*given];
@@ -128,7 +132,8 @@ Expected<AdapterRoot> chooseRoot(const BaseModules &base, llvm::ArrayRef<Adapter
     std::vector<std::string> paths;
     for (const AdapterRoot *root : candidates)
       paths.push_back(root->path);
-    return makeError("the adapter fits {0} parts of the base: '{1}'; say which one was adapted "
+    return makeError(Code::AdapterRoot,
+                     "the adapter fits {0} parts of the base: '{1}'; say which one was adapted "
                      "with --adapter-root",
                      paths.size(), llvm::join(paths, "', '"));
   }

@@ -39,7 +39,8 @@ Error checkNames(BaseModules &base, const std::map<unsigned, AdaptedModule> &mod
     bool isTied = tied.count(entry.module) && module->replaced.empty();
     const BaseModules::Entry *alias = isTied ? nullptr : base.aliasOf(entry.module);
     if (alias && base[entry.module].calledAgain && !changeAlike(*module, changesOf(alias->module)))
-      return makeError("module '{0}' of the base is '{1}' too, and is called more than once: a "
+      return makeError(Code::AdapterLayer,
+                       "module '{0}' of the base is '{1}' too, and is called more than once: a "
                        "trace does not tell calls by one name from those by the other, and PEFT "
                        "adapts what is called by one alone; trace the adapted model and give it as "
                        "--function NAME=MODEL.pt",
@@ -47,7 +48,8 @@ Error checkNames(BaseModules &base, const std::map<unsigned, AdaptedModule> &mod
     const BaseModules::Entry *twin =
         base[entry.module].callable ? base.scriptedTwin(entry.path) : nullptr;
     if (twin && !changeBoth(*module, changesOf(twin->module)))
-      return makeError("the adapter changes '{0}' and not '{1}', and the modules of the base that "
+      return makeError(Code::AdapterLayer,
+                       "the adapter changes '{0}' and not '{1}', and the modules of the base that "
                        "they are parts of have the same parameters: where they are one module that "
                        "is used twice PEFT adapts both uses, and a scripted file does not tell; "
                        "trace the base, or trace the adapted model and give it as --function "

@@ -38,22 +38,26 @@ std::vector<mil::BorderedModule> borderedModules(const AdapterPlan &plan, LoraMo
 Error checkInputs(const AdapterPlan &plan, llvm::ArrayRef<AdapterSpec> adapters) {
   const char *advice = "compile it with --lora keep";
   if (adapters.size() > 1 || adapters[0].weight != 1)
-    return makeError("a blend of adapters cannot be inputs; {0}", advice);
+    return makeError(Code::AdapterInputs, "a blend of adapters cannot be inputs; {0}", advice);
   for (const AdaptedModule &module : plan.modules()) {
     if (std::vector<std::string> changed = module.changedAttributes(); !changed.empty())
-      return makeError("the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
+      return makeError(Code::AdapterInputs,
+                       "the adapter replaces '{0}.{1}', which cannot be an input; {2}", module.path,
                        changed.front(), advice);
     if (module.tokens)
-      return makeError("the adapter replaces rows of '{0}', which cannot be inputs; {1}",
+      return makeError(Code::AdapterInputs,
+                       "the adapter replaces rows of '{0}', which cannot be inputs; {1}",
                        module.path, advice);
     for (const AdapterBranch &branch : module.branches) {
       if (branch.dora)
-        return makeError("module '{0}': a DoRA's norms depend on its matrices and the weight, so "
+        return makeError(Code::AdapterInputs,
+                         "module '{0}': a DoRA's norms depend on its matrices and the weight, so "
                          "that they cannot be inputs; {1}",
                          module.path, advice);
       bool isKernel = branch.kind == AdapterKind::Lokr || branch.find("lora_mid") || branch.dilated;
       if (isKernel && module.layer.kind == Layer::Convolution && module.layer.isDilated())
         return makeError(
+            Code::AdapterInputs,
             "module '{0}': Core ML dilates no kernel that is an input, as the {1} of a "
             "dilated convolution would be; {2}",
             module.path, name(branch.kind), advice);
@@ -248,7 +252,8 @@ private:
       missing_.push_back({module.index, name.str(), {}, /*isTied=*/false});
       return Error::success();
     }
-    return makeError("module '{0}': its {1} is computed with before the layer uses it, so that "
+    return makeError(Code::AdapterMerge,
+                     "module '{0}': its {1} is computed with before the layer uses it, so that "
                      "nothing can be merged into it; compile it with --lora keep, or trace the "
                      "adapted model and give it as --function NAME=MODEL.pt",
                      module.path, name);
@@ -297,7 +302,8 @@ private:
       missing_.push_back({module.index, "weight", {}, /*isTied=*/false});
       return Error::success();
     }
-    return makeError("module '{0}' has rows for tokens, and the base computes with its weight "
+    return makeError(Code::AdapterLayer,
+                     "module '{0}' has rows for tokens, and the base computes with its weight "
                      "elsewhere; trace the adapted model and give it as --function NAME=MODEL.pt",
                      module.path);
   }
@@ -315,11 +321,12 @@ private:
 
   Error adapt(const AdaptedModule &module, const mil::ModuleCall &call) {
     if (!call.input)
-      return makeError("the adapted module '{0}' is called without a tensor that fits its weight; "
+      return makeError(Code::AdapterLayer,
+                       "the adapted module '{0}' is called without a tensor that fits its weight; "
                        "trace the adapted model and give it as --function NAME=MODEL.pt",
                        module.path);
     if (!call.output)
-      return makeError("the adapted module '{0}' gives no tensor", module.path);
+      return makeError(Code::AdapterLayer, "the adapted module '{0}' gives no tensor", module.path);
     Builder builder = Builder::before(call.output);
     BranchBuilder build(builder);
     Value *x = (*call.input)[mil::identity::x], *y = (*call.output)[mil::identity::x];

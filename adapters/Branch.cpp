@@ -43,7 +43,8 @@ Value *convolve(BranchBuilder &build, const AdaptedModule &module, Value *x, Val
   const Layer &layer = module.layer;
   auto refuse = [&](const char *what) {
     build.fail(
-        makeError("the adapted module '{0}' is {1}, which adapters are not applied to; trace "
+        makeError(Code::AdapterLayer,
+                  "the adapted module '{0}' is {1}, which adapters are not applied to; trace "
                   "the adapted model and give it as --function NAME=MODEL.pt",
                   module.path, what));
     return build.poison();
@@ -91,7 +92,8 @@ Value *convolve(BranchBuilder &build, const AdaptedModule &module, Value *x, Val
 Value *convolveDelta(FactorSource &factors, BranchBuilder &build, const AdaptedModule &module,
                      const AdapterBranch &branch, Value *x, Value *delta) {
   if (module.layer.isDilated()) {
-    build.fail(makeError("module '{0}': the {1} of a dilated convolution is computed when the "
+    build.fail(makeError(Code::AdapterLayer,
+                         "module '{0}': the {1} of a dilated convolution is computed when the "
                          "function runs, and Core ML dilates no weight that is; merge it into the "
                          "model (merge_and_unload) and give that as --function NAME=MODEL.pt",
                          module.path, name(branch.kind)));

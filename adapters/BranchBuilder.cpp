@@ -254,7 +254,8 @@ Value *BranchBuilder::materialise(const Dim &dim) {
       if (factor.kind == Dim::Factor::Symbol) {
         auto source = sourceOf(builder_.function(), factor.name);
         if (!source) {
-          fail(makeError("the size '{0}' is not known where an adapter needs it", factor.name));
+          fail(makeError(Code::NotKnown, "the size '{0}' is not known where an adapter needs it",
+                         factor.name));
           return poison();
         }
         Value *shape = builder_.emit(OpKind::shape, {{mil::shape::x, source->first}});

@@ -31,12 +31,14 @@ static Error explainMissing(const AdapterBranch &branch) {
   const char *wayOut = "--lora-alpha ALPHA says the alpha that it was trained with, --lora-scale "
                        "SCALE the scale itself";
   if (key.contains("base_model."))
-    return makeError("its scale is alpha by rank, which PEFT keeps in adapter_config.json, and "
+    return makeError(Code::AdapterScale,
+                     "its scale is alpha by rank, which PEFT keeps in adapter_config.json, and "
                      "that is missing; give the folder that save_pretrained wrote; or {0}",
                      wayOut);
   bool hasLostAlpha = key.starts_with("lora_") || key.starts_with("lycoris_") ||
                       key.starts_with("diffusion_model.");
-  return makeError("nothing says its scale: there is neither an adapter_config.json nor a tensor "
+  return makeError(Code::AdapterScale,
+                   "nothing says its scale: there is neither an adapter_config.json nor a tensor "
                    "'alpha', and its names are not those of diffusers, whose scale is one then; "
                    "{0}{1}",
                    wayOut,
@@ -57,13 +59,15 @@ static Expected<double> quotient(const std::optional<AdapterConfig> &config, Str
   if (!config) {
     const TensorData &alpha = branch["alpha"];
     if (alpha.numElements() != 1)
-      return makeError("'alpha' has {0} elements, and one number is wanted", alpha.numElements());
+      return makeError(Code::AdapterScale, "'alpha' has {0} elements, and one number is wanted",
+                       alpha.numElements());
     return numberOf(alpha) / double(rank);
   }
   if (config->mlxScale) {
     if (rank == config->rank)
       return *config->mlxScale;
-    return makeError("its factors have rank {0}, and adapter_config.json says {1}", rank,
+    return makeError(Code::AdapterScale,
+                     "its factors have rank {0}, and adapter_config.json says {1}", rank,
                      config->rank);
   }
   if (config->adaptive) // AdaLoRA divides by the rank that it began with
@@ -75,7 +79,8 @@ static Expected<double> quotient(const std::optional<AdapterConfig> &config, Str
   if (!stated)
     return stated.takeError();
   if (!wholeLokr && *stated != rank)
-    return makeError("its factors have rank {0}, and adapter_config.json says {1}", rank, *stated);
+    return makeError(Code::AdapterScale,
+                     "its factors have rank {0}, and adapter_config.json says {1}", rank, *stated);
   return *alpha / (config->rankScaled ? std::sqrt(double(*stated)) : double(*stated));
 }
 
@@ -83,7 +88,7 @@ Expected<double> branchScale(const std::optional<AdapterConfig> &config, StringR
                              const AdapterBranch &branch, int64_t rank, const ScaleSource &source) {
   auto scale = quotient(config, module, branch, rank, source);
   if (scale && !std::isfinite(float(*scale)))
-    return makeError("its scale, alpha by rank, is no number that fp32 has");
+    return makeError(Code::AdapterScale, "its scale, alpha by rank, is no number that fp32 has");
   return scale;
 }
 

@@ -32,15 +32,17 @@ public:
     for (const auto &[name, factor] : branch_.factors) {
       DType dtype = factor.tensor.dtype();
       if (name == "alpha" && factor.tensor.numElements() != 1)
-        return makeError("'{0}' is {1}, and one number is wanted", factor.key,
+        return makeError(Code::AdapterTensor, "'{0}' is {1}, and one number is wanted", factor.key,
                          shapeText(factor.tensor.shape()));
       // Extracted LoRAs have their rank as alpha.
       bool isWhole = name == "alpha" && mil::isInteger(dtype);
       if (!isRead(dtype) && !isWhole)
-        return makeError("'{0}' is no tensor of floating-point numbers of 16 bits or more",
+        return makeError(Code::AdapterTensor,
+                         "'{0}' is no tensor of floating-point numbers of 16 bits or more",
                          factor.key);
       if (factor.tensor.numElements() == 0)
-        return makeError("'{0}' is empty, {1}: what DeepSpeed ZeRO-3 and FSDP leave where the "
+        return makeError(Code::AdapterTensor,
+                         "'{0}' is empty, {1}: what DeepSpeed ZeRO-3 and FSDP leave where the "
                          "shards were not gathered before saving; gather them and save the adapter "
                          "again",
                          factor.key, shapeText(factor.tensor.shape()));
@@ -69,13 +71,15 @@ private:
 
   Error checkWeight() {
     if (!module_.weight)
-      return makeError("a {0} has no tensor 'weight' to adapt; trace the adapted model and give it "
+      return makeError(Code::AdapterLayer,
+                       "a {0} has no tensor 'weight' to adapt; trace the adapted model and give it "
                        "as --function NAME=MODEL.pt",
                        type_);
     bool fits =
         layer() == Layer::Convolution ? module_.weight.rank() >= 3 : module_.weight.rank() == 2;
     if (layer() == Layer::Other || !fits)
-      return makeError("a {0} is no linear layer, convolution or embedding that plait can adapt; "
+      return makeError(Code::AdapterLayer,
+                       "a {0} is no linear layer, convolution or embedding that plait can adapt; "
                        "trace the adapted model and give it as --function NAME=MODEL.pt",
                        type_);
     bool transposed = layer() == Layer::TransposedLinear;
@@ -88,7 +92,7 @@ private:
   Error expect(StringRef name, llvm::ArrayRef<int64_t> shape) {
     auto it = branch_.factors.find(name.str());
     if (it == branch_.factors.end())
-      return makeError("'{0}' is missing", name);
+      return makeError(Code::AdapterTensor, "'{0}' is missing", name);
     TensorData &tensor = it->second.tensor;
     auto fits = [&] {
       return tensor.rank() == shape.size() &&
@@ -105,7 +109,8 @@ private:
       tensor = tensor.reshape(sizes);
     }
     if (!fits())
-      return makeError("'{0}' is {1}, where {2} fits the base's weight {3}: the adapter belongs to "
+      return makeError(Code::AdapterMisfit,
+                       "'{0}' is {1}, where {2} fits the base's weight {3}: the adapter belongs to "
                        "another base",
                        it->second.key, shapeText(tensor.shape()),
                        shapeText({shape.data(), shape.size()}), shapeText(module_.weight.shape()));
@@ -130,9 +135,10 @@ private:
   Error expectVector(StringRef name, int64_t size) {
     const TensorData *tensor = branch_.find(name);
     if (!tensor)
-      return makeError("'{0}' is missing", name);
+      return makeError(Code::AdapterTensor, "'{0}' is missing", name);
     if (tensor->numElements() != size)
-      return makeError("'{0}' is {1}, where {2} elements fit the base's weight {3}",
+      return makeError(Code::AdapterMisfit,
+                       "'{0}' is {1}, where {2} elements fit the base's weight {3}",
                        branch_.factors[name.str()].key, shapeText(tensor->shape()), size,
                        shapeText(module_.weight.shape()));
     return Error::success();
@@ -158,7 +164,8 @@ private:
     if (!branch_.dora)
       return Error::success();
     if (branch_.doraInputs && layer() == Layer::Convolution && isGrouped())
-      return makeError("dora_scale of the inputs of a grouped convolution is not supported; {0}",
+      return makeError(Code::AdapterKind,
+                       "dora_scale of the inputs of a grouped convolution is not supported; {0}",
                        kTraceInstead);
     bool ofInputs = branch_.doraInputs || layer() == Layer::Embedding;
     return expectVector("lora_magnitude_vector", ofInputs ? in_ : out_);
@@ -181,7 +188,8 @@ private:
     if (layer() == Layer::Convolution)
       return loraOfConvolution();
     if (branch_.find("lora_mid"))
-      return makeError("lora_mid of a linear layer is not supported; {0}", kTraceInstead);
+      return makeError(Code::AdapterKind, "lora_mid of a linear layer is not supported; {0}",
+                       kTraceInstead);
     if (Error error = expect("lora_A", {-1, in_}))
       return error;
     int64_t rank = branch_["lora_A"].shape()[0];
@@ -200,7 +208,8 @@ private:
     }
     bool tucker = branch_.find("lora_mid");
     if (tucker && isGrouped())
-      return makeError("lora_mid of a grouped convolution is not supported; {0}", kTraceInstead);
+      return makeError(Code::AdapterKind, "lora_mid of a grouped convolution is not supported; {0}",
+                       kTraceInstead);
     unflatten("lora_A");
     if (Error error = expect("lora_A", tucker ? pointwise : kernel))
       return error;
@@ -219,11 +228,12 @@ private:
     int64_t groups = channels / in_, columns = branch_["lora_B"].shape()[1];
     bool isGrouped = columns * groups == rank; // B too, as PEFT has it
     if (channels % in_ != 0 || (groups != 1 && (tucker || (branch_.dora && !isGrouped))))
-      return makeError("'{0}' is {1}, which does not fit the base's weight {2}",
+      return makeError(Code::AdapterMisfit,
+                       "'{0}' is {1}, which does not fit the base's weight {2}",
                        branch_.factors["lora_A"].key, shapeText(branch_["lora_A"].shape()),
                        shapeText(module_.weight.shape()));
     if (tucker ? last != columns : last % columns != 0)
-      return makeError("the ranks of lora_A {0} and lora_B {1} do not fit",
+      return makeError(Code::AdapterTensor, "the ranks of lora_A {0} and lora_B {1} do not fit",
                        shapeText(branch_["lora_A"].shape()), shapeText(branch_["lora_B"].shape()));
     if (Error error = optional())
       return error;
@@ -233,9 +243,9 @@ private:
   Expected<int64_t> scaling() {
     const TensorData *scale = branch_.find("ia3_l");
     if (layer() == Layer::Embedding)
-      return makeError("(IA)3 of an embedding is not supported");
+      return makeError(Code::AdapterKind, "(IA)3 of an embedding is not supported");
     if (!scale)
-      return makeError("'ia3_l' is missing");
+      return makeError(Code::AdapterTensor, "'ia3_l' is missing");
     // Of a linear layer [1, in] goes in and [out, 1] comes out; of a convolution the configuration
     // says which.
     if (layer() != Layer::Convolution && scale->rank() == 2 && in_ * out_ > 1)
@@ -251,9 +261,11 @@ private:
 
   Error linearOrConvolution() const {
     if (layer() == Layer::Embedding)
-      return makeError("{0} of an embedding is not supported", name(branch_.kind));
+      return makeError(Code::AdapterKind, "{0} of an embedding is not supported",
+                       name(branch_.kind));
     if (layer() == Layer::TransposedLinear)
-      return makeError("{0} of a layer with a transposed weight is not supported",
+      return makeError(Code::AdapterKind,
+                       "{0} of a layer with a transposed weight is not supported",
                        name(branch_.kind));
     return Error::success();
   }
@@ -274,7 +286,7 @@ private:
         const TensorData *core = branch_.find(("hada_t" + k).str());
         if (!core || core->rank() < 3 || core->shape()[0] != rank || core->shape()[1] != rank ||
             core->numElements() != rank * rank * (inner / in_))
-          return makeError("'hada_t{0}' does not fit the base's weight {1}", k,
+          return makeError(Code::AdapterMisfit, "'hada_t{0}' does not fit the base's weight {1}", k,
                            shapeText(module_.weight.shape()));
       }
     }
@@ -296,11 +308,12 @@ private:
       if (whole ? whole->rank() < 2
                 : !a || !b || a->rank() != 2 || b->rank() != 2 ||
                       (!tucker && a->shape()[1] != b->shape()[0]))
-        return makeError("'{0}' is missing, or its factors do not fit each other", name);
+        return makeError(Code::AdapterTensor,
+                         "'{0}' is missing, or its factors do not fit each other", name);
       if (tucker && (core->rank() < 3 || core->shape()[0] != a->shape()[0] ||
                      core->shape()[1] != b->shape()[0] ||
                      core->numElements() != a->shape()[0] * b->shape()[0] * inner))
-        return makeError("'lokr_t2' does not fit the base's weight {0}",
+        return makeError(Code::AdapterMisfit, "'lokr_t2' does not fit the base's weight {0}",
                          shapeText(module_.weight.shape()));
       if (!whole)
         rank = b->shape()[0];
@@ -315,16 +328,17 @@ private:
     if (rows[0] * rows[1] != out_ || columns[0] * columns[1] != in_ * (flat ? inner : 1) ||
         (whole && whole->numElements() != rows[1] * columns[1] * inner) ||
         (first && first->numElements() != rows[0] * columns[0]))
-      return makeError("lokr_w1 and lokr_w2 do not make the base's weight {0}",
+      return makeError(Code::AdapterMisfit, "lokr_w1 and lokr_w2 do not make the base's weight {0}",
                        shapeText(module_.weight.shape()));
     return rank;
   }
 
   Expected<int64_t> vera() {
     if (layer() != Layer::Linear && layer() != Layer::TransposedLinear)
-      return makeError("VeRA of anything but a linear layer is not supported");
+      return makeError(Code::AdapterKind, "VeRA of anything but a linear layer is not supported");
     if (!branch_.find("vera_A") || !branch_.find("vera_B"))
-      return makeError("the adapter was saved without its projections vera_A and vera_B; save it "
+      return makeError(Code::AdapterTensor,
+                       "the adapter was saved without its projections vera_A and vera_B; save it "
                        "with save_projection=True");
     if (Error error = expect("vera_A", {-1, -1}))
       return error;
@@ -332,7 +346,8 @@ private:
     if (Error error = expect("vera_B", {-1, rank}))
       return error;
     if (branch_["vera_A"].shape()[1] < in_ || branch_["vera_B"].shape()[0] < out_)
-      return makeError("its projections are too small for the base's weight {0}",
+      return makeError(Code::AdapterMisfit,
+                       "its projections are too small for the base's weight {0}",
                        shapeText(module_.weight.shape()));
     if (Error error = expectVector("vera_lambda_d", rank))
       return error;

@@ -100,18 +100,21 @@ static const char *beside(const AdapterBranch &branch) {
 Error checkMergeable(const AdaptedModule &module) {
   const AdapterBranch &first = module.branches[0];
   if (module.computesWeight)
-    return makeError("module '{0}': its weight is computed each time (weight_norm), so that "
+    return makeError(Code::AdapterMerge,
+                     "module '{0}': its weight is computed each time (weight_norm), so that "
                      "nothing can be merged into it; compile it with --lora keep, or take the "
                      "normalisation out of the model (remove_parametrizations) before it is traced",
                      module.path);
   if (first.kind != AdapterKind::Lora && module.layer.kind == Layer::Convolution &&
       module.layer.isDilated())
-    return makeError("module '{0}': the {1} of a dilated convolution cannot be merged into its "
+    return makeError(Code::AdapterMerge,
+                     "module '{0}': the {1} of a dilated convolution cannot be merged into its "
                      "weight, since Core ML dilates no weight that is computed; {2}",
                      module.path, name(first.kind), beside(first));
   for (const AdapterBranch &branch : module.branches)
     if (const char *why = module.cannotMerge(branch))
-      return makeError("module '{0}': the LoRA of a {1} convolution cannot be merged into its "
+      return makeError(Code::AdapterMerge,
+                       "module '{0}': the LoRA of a {1} convolution cannot be merged into its "
                        "weight; compile it with --lora keep",
                        module.path, why);
   return Error::success();

@@ -70,7 +70,8 @@ public:
     if (module_.branches.empty() || !callable_)
       return Error::success();
     if (module_.computesWeight)
-      return makeError("module '{0}': its weight is computed each time (weight_norm), so that an "
+      return makeError(Code::AdapterMerge,
+                       "module '{0}': its weight is computed each time (weight_norm), so that an "
                        "adapter cannot be merged into it to be compared with; compare with a trace "
                        "of the adapted model",
                        module_.path);
@@ -169,14 +170,16 @@ private:
   Error add(Matrix &weight, std::vector<float> &bias) const {
     for (const AdapterBranch &branch : module_.branches) {
       if (const char *why = module_.cannotMerge(branch))
-        return makeError("module '{0}': the LoRA of a {1} convolution cannot be merged to be "
+        return makeError(Code::AdapterMerge,
+                         "module '{0}': the LoRA of a {1} convolution cannot be merged to be "
                          "compared with; compare with a trace of the adapted model",
                          module_.path, why);
       addScaled(weight.values, delta(branch).values, branch.scale);
       if (!branch.find("lora_B.bias"))
         continue;
       if (!module_.bias)
-        return makeError("module '{0}': lora_bias on a layer without a bias cannot be merged to be "
+        return makeError(Code::AdapterMerge,
+                         "module '{0}': lora_bias on a layer without a bias cannot be merged to be "
                          "compared with",
                          module_.path);
       addScaled(bias, floatsOf(branch["lora_B.bias"]), branch.scale);
@@ -316,7 +319,8 @@ Expected<std::vector<MergedParameter>> mergedParameters(const AdapterPlan &plan)
   for (const AdaptedModule &module : plan.modules()) {
     for (const char *name : {"weight", "bias"})
       if (!module.tokens && plan.base().isTied(plan.base().tensor(module.index, name)))
-        return makeError("module '{0}': its {1} is another module's too, so that an adapter cannot "
+        return makeError(Code::AdapterMerge,
+                         "module '{0}': its {1} is another module's too, so that an adapter cannot "
                          "be merged into it to be compared with; compare with a trace of the "
                          "adapted model",
                          module.path, name);

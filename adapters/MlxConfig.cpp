@@ -21,7 +21,8 @@ bool isMlxConfig(const json::Object &object) {
 static Expected<double> number(const json::Object &object, StringRef member) {
   auto value = object.getNumber(member);
   if (!value || !std::isfinite(*value))
-    return makeError("'lora_parameters' has no number '{0}', without which mlx-lm loads no adapter",
+    return makeError(Code::AdapterConfig,
+                     "'lora_parameters' has no number '{0}', without which mlx-lm loads no adapter",
                      member);
   return *value;
 }
@@ -35,6 +36,7 @@ static Error checkAlpha(const json::Object &parameters, double rank, double scal
   if (value && *value == rank)
     return Error::success();
   return makeError(
+      Code::AdapterScale,
       "'lora_parameters' has an 'alpha', which the mlx-lm of early 2024 multiplied the "
       "scale with, as alpha / rank, and which later versions ignore; take it out of "
       "the file, and leave 'scale' at {0} where a later one trained the adapter, or "
@@ -50,11 +52,12 @@ static Error readKeys(const json::Object &parameters, ModuleChoice &targets) {
   for (const json::Value &key : array ? *array : json::Array()) {
     auto name = key.getAsString();
     if (!name)
-      return makeError("'keys' of 'lora_parameters' holds something other than texts");
+      return makeError(Code::AdapterConfig,
+                       "'keys' of 'lora_parameters' holds something other than texts");
     targets.names.push_back(name->str());
   }
   if (!array)
-    return makeError("'keys' of 'lora_parameters' is no list of texts");
+    return makeError(Code::AdapterConfig, "'keys' of 'lora_parameters' is no list of texts");
   targets.given = !targets.names.empty();
   return Error::success();
 }
@@ -63,17 +66,20 @@ Expected<AdapterConfig> readMlxConfig(const json::Object &object) {
   AdapterConfig config;
   StringRef type = object.getString("fine_tune_type").value_or("lora");
   if (type != "lora" && type != "dora")
-    return makeError("MLX's adapters of the kind '{0}' are not supported (lora and dora are); fuse "
+    return makeError(Code::AdapterKind,
+                     "MLX's adapters of the kind '{0}' are not supported (lora and dora are); fuse "
                      "it into the model (mlx_lm.fuse), trace that and give it as --function "
                      "NAME=MODEL.pt",
                      type);
   config.dora = type == "dora" || object.getBoolean("use_dora").value_or(false);
   const json::Object *parameters = object.getObject("lora_parameters");
   if (!parameters)
-    return makeError("MLX's configuration has no 'lora_parameters', which say rank and scale");
+    return makeError(Code::AdapterConfig,
+                     "MLX's configuration has no 'lora_parameters', which say rank and scale");
   for (const auto &[member, value] : *parameters)
     if (!llvm::is_contained({"rank", "scale", "alpha", "dropout", "keys"}, StringRef(member)))
-      return makeError("plait does not know '{0}' of 'lora_parameters', and cannot tell whether it "
+      return makeError(Code::AdapterKind,
+                       "plait does not know '{0}' of 'lora_parameters', and cannot tell whether it "
                        "changes what the adapter computes; take it out of the file where it does "
                        "not",
                        StringRef(member));
@@ -81,7 +87,7 @@ Expected<AdapterConfig> readMlxConfig(const json::Object &object) {
   if (!rank)
     return rank.takeError();
   if (!(*rank >= 1 && *rank <= 1 << 24 && *rank == std::floor(*rank)))
-    return makeError("'rank' is {0}, which is no rank", jsonText(*rank));
+    return makeError(Code::AdapterConfig, "'rank' is {0}, which is no rank", jsonText(*rank));
   auto scale = number(*parameters, "scale");
   if (!scale)
     return scale.takeError();

@@ -40,7 +40,8 @@ static Expected<Branches> branchesOf(const AdapterFile &file, const std::set<std
     if (!parsed.factor.empty())
       branch.factors[parsed.factor] = {tensor, key};
     else if (!StringRef(key).contains(".base_layer."))
-      return makeError("{0}: the adapter replaces '{1}', which the function has no input for; "
+      return makeError(Code::AdapterInputs,
+                       "{0}: the adapter replaces '{1}', which the function has no input for; "
                        "compile it with --lora keep",
                        file.weights(), key);
     const auto &config = file.config(parsed.part);
@@ -115,7 +116,8 @@ Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
       if (!fits)
         return addContext(fits.takeError(), file.path());
       if (!*fits)
-        return makeError("{0}: the function takes arrays of the kind {1} in module '{2}', and this "
+        return makeError(Code::AdapterInputs,
+                         "{0}: the function takes arrays of the kind {1} in module '{2}', and this "
                          "is no such adapter; compile a function of its own for it with --lora "
                          "inputs",
                          file.weights(), input.kind, wanted.module);
@@ -123,12 +125,14 @@ Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
     const TensorData *tensor =
         branch == branches.end() ? nullptr : branch->second.find(wanted.factor);
     if (!tensor)
-      return makeError("{0}: the adapter has no tensor '{1}', which the function's input '{2}' "
+      return makeError(Code::AdapterInputs,
+                       "{0}: the adapter has no tensor '{1}', which the function's input '{2}' "
                        "stands for; the function takes adapters of the same modules alone",
                        file.weights(), input.key, input.name);
     TensorData array = fitted(*tensor, input.shape);
     if (!array)
-      return makeError("{0}: tensor '{1}' is {2}, and the function's input '{3}' is {4}; the "
+      return makeError(Code::AdapterInputs,
+                       "{0}: tensor '{1}' is {2}, and the function's input '{3}' is {4}; the "
                        "function takes adapters of the same rank alone",
                        file.weights(), input.key, shapeText(tensor->shape()), input.name,
                        shapeText(input.shape));
@@ -153,7 +157,8 @@ Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
       if (name != "alpha" && !used.count(&factor.tensor))
         left.push_back("'" + factor.key + "'");
   if (left.empty() && given && !lacking)
-    return makeError("{0}: {1} is given, and the adapter says its scale itself; take the option "
+    return makeError(Code::AdapterScale,
+                     "{0}: {1} is given, and the adapter says its scale itself; take the option "
                      "away",
                      file.weights(), given->isAlpha ? "--lora-alpha" : "--lora-scale");
   if (left.empty())
@@ -161,6 +166,7 @@ Expected<std::vector<PackedInput>> packAdapter(const AdapterSpec &adapter,
   size_t count = left.size();
   left.resize(std::min<size_t>(count, 5));
   return makeError(
+      Code::AdapterInputs,
       "{0}: the function has no input for {1}{2}; it takes adapters of the same modules "
       "alone",
       file.weights(), llvm::join(left, ", "), count > left.size() ? " …" : "");

@@ -37,7 +37,7 @@ public:
         copy(1);
     }
     if (!problem_.empty())
-      return makeError("{0}", problem_);
+      return makeError(Code::AdapterConfig, "{0}", problem_);
     return std::move(out_);
   }
 
@@ -155,7 +155,8 @@ template <typename T, void (*Free)(T *)> auto owned(T *pointer) {
 
 Expected<PythonRegex> PythonRegex::compile(StringRef pattern) {
   if (pattern.size() > kMaxPattern)
-    return makeError("a regular expression of {0} characters is too long", pattern.size());
+    return makeError(Code::AdapterConfig, "a regular expression of {0} characters is too long",
+                     pattern.size());
   auto context = [&](Error error) {
     return addContext(std::move(error), "the regular expression '" + pattern + "'");
   };
@@ -171,7 +172,7 @@ Expected<PythonRegex> PythonRegex::compile(StringRef pattern) {
   pcre2_code *code = pcre2_compile(unitsOf(*translated), translated->size(), PCRE2_UTF | PCRE2_UCP,
                                    &error, &at, options.get());
   if (!code)
-    return context(makeError("{0}", messageOf(error)));
+    return context(makeError(Code::AdapterConfig, "{0}", messageOf(error)));
   PythonRegex regex;
   regex.pattern_ = pattern.str();
   regex.code_ =
@@ -181,7 +182,7 @@ Expected<PythonRegex> PythonRegex::compile(StringRef pattern) {
 
 Expected<std::optional<PythonRegex::Groups>> PythonRegex::run(StringRef text, bool whole) const {
   if (text.size() > kMaxText)
-    return makeError("the name '{0}…' is too long", text.take_front(80));
+    return makeError(Code::AdapterConfig, "the name '{0}…' is too long", text.take_front(80));
   auto *code = static_cast<pcre2_code *>(code_.get());
   auto limits =
       owned<pcre2_match_context, pcre2_match_context_free>(pcre2_match_context_create(nullptr));
@@ -197,10 +198,11 @@ Expected<std::optional<PythonRegex::Groups>> PythonRegex::run(StringRef text, bo
     return std::nullopt;
   if (status == PCRE2_ERROR_MATCHLIMIT || status == PCRE2_ERROR_DEPTHLIMIT ||
       status == PCRE2_ERROR_HEAPLIMIT)
-    return makeError("the regular expression '{0}' takes too long on '{1}'", pattern_, text);
+    return makeError(Code::AdapterConfig, "the regular expression '{0}' takes too long on '{1}'",
+                     pattern_, text);
   if (status < 0)
-    return makeError("the regular expression '{0}' on '{1}': {2}", pattern_, text,
-                     messageOf(status));
+    return makeError(Code::AdapterConfig, "the regular expression '{0}' on '{1}': {2}", pattern_,
+                     text, messageOf(status));
   Groups groups;
   uint32_t count = 0, entrySize = 0;
   PCRE2_SPTR table = nullptr;

@@ -49,15 +49,17 @@ static Expected<llvm::SmallVector<int64_t, 4>> integers(const json::Object &obje
                                                         StringRef tensor, StringRef member) {
   const json::Array *array = object.getArray(member);
   if (!array)
-    return makeError("tensor '{0}' has no list '{1}'", tensor, member);
+    return makeError(Code::ArchiveDamaged, "tensor '{0}' has no list '{1}'", tensor, member);
   llvm::SmallVector<int64_t, 4> values;
   for (const json::Value &element : *array) {
     auto value = element.getAsInteger();
     if (!value)
-      return makeError("tensor '{0}': '{1}' holds something other than integers of 64 bits", tensor,
+      return makeError(Code::ArchiveDamaged,
+                       "tensor '{0}': '{1}' holds something other than integers of 64 bits", tensor,
                        member);
     if (*value < 0)
-      return makeError("tensor '{0}': '{1}' holds the negative number {2}", tensor, member, *value);
+      return makeError(Code::ArchiveDamaged, "tensor '{0}': '{1}' holds the negative number {2}",
+                       tensor, member, *value);
     values.push_back(*value);
   }
   return values;
@@ -67,11 +69,11 @@ static Expected<SafetensorsEntry> readEntry(StringRef name, const json::Value &v
                                             llvm::ArrayRef<uint8_t> data) {
   const json::Object *object = value.getAsObject();
   if (!object)
-    return makeError("the entry of tensor '{0}' is no JSON object", name);
+    return makeError(Code::ArchiveDamaged, "the entry of tensor '{0}' is no JSON object", name);
   auto dtype = object->getString("dtype");
   auto element = dtype ? elementOf(*dtype) : std::nullopt;
   if (!element)
-    return makeError("tensor '{0}' is of the unknown type '{1}'", name,
+    return makeError(Code::ArchiveDamaged, "tensor '{0}' is of the unknown type '{1}'", name,
                      dtype ? *dtype : StringRef("(none)"));
   auto shape = integers(*object, name, "shape");
   if (!shape)
@@ -80,24 +82,27 @@ static Expected<SafetensorsEntry> readEntry(StringRef name, const json::Value &v
   if (!offsets)
     return offsets.takeError();
   if (shape->size() > kMaxRank)
-    return makeError("tensor '{0}' has {1} dimensions", name, shape->size());
+    return makeError(Code::ArchiveDamaged, "tensor '{0}' has {1} dimensions", name, shape->size());
   if (offsets->size() != 2 || (*offsets)[0] > (*offsets)[1])
-    return makeError("tensor '{0}': 'data_offsets' must be a begin and an end after it", name);
+    return makeError(Code::ArchiveDamaged,
+                     "tensor '{0}': 'data_offsets' must be a begin and an end after it", name);
   uint64_t begin = (*offsets)[0], end = (*offsets)[1];
   if (end > data.size())
-    return makeError("tensor '{0}' ends at byte {1} of the data, which has {2}: the file is "
+    return makeError(Code::ArchiveDamaged,
+                     "tensor '{0}' ends at byte {1} of the data, which has {2}: the file is "
                      "truncated or damaged; copy or download it again",
                      name, end, data.size());
   // Strides are products of some sizes: they must fit even where another size is zero.
   uint64_t bytes = element->bits / 8, strides = std::max<uint64_t>(bytes, 1);
   for (int64_t size : *shape) {
     if (size > 0 && strides > UINT64_MAX / 16 / uint64_t(size))
-      return makeError("tensor '{0}' is larger than any file", name);
+      return makeError(Code::ArchiveDamaged, "tensor '{0}' is larger than any file", name);
     strides *= uint64_t(std::max<int64_t>(size, 1));
     bytes *= uint64_t(size);
   }
   if (element->bits && bytes != end - begin)
-    return makeError("tensor '{0}' takes {1} bytes by its shape and type, but {2} by its offsets",
+    return makeError(Code::ArchiveDamaged,
+                     "tensor '{0}' takes {1} bytes by its shape and type, but {2} by its offsets",
                      name, bytes, end - begin);
   return SafetensorsEntry{name.str(), dtype->str(), element->dtype, std::move(*shape),
                           data.slice(begin, end - begin)};
@@ -105,24 +110,28 @@ static Expected<SafetensorsEntry> readEntry(StringRef name, const json::Value &v
 
 Expected<Safetensors> Safetensors::read(llvm::ArrayRef<uint8_t> file) {
   if (file.size() < 8)
-    return makeError("the file has {0} bytes, too few for a safetensors file", file.size());
+    return makeError(Code::ArchiveDamaged, "the file has {0} bytes, too few for a safetensors file",
+                     file.size());
   uint64_t length = llvm::support::endian::read64le(file.data());
   if (length > file.size() - 8)
-    return makeError("the header claims {0} bytes and the file has {1}: it is truncated or no "
+    return makeError(Code::ArchiveDamaged,
+                     "the header claims {0} bytes and the file has {1}: it is truncated or no "
                      "safetensors file; copy or download it again",
                      length, file.size());
   if (length > kMaxHeader)
-    return makeError("the header claims {0} bytes; {1} is the limit", length, kMaxHeader);
+    return makeError(Code::TooLarge, "the header claims {0} bytes; {1} is the limit", length,
+                     kMaxHeader);
   StringRef header = llvm::toStringRef(file.slice(8, length));
   llvm::ArrayRef<uint8_t> data = file.drop_front(8 + length);
   if (!header.starts_with("{"))
-    return makeError("the header is no JSON object: this is no safetensors file");
+    return makeError(Code::ArchiveDamaged,
+                     "the header is no JSON object: this is no safetensors file");
   auto parsed = parseJson(header.rtrim(StringRef("\0 ", 2)));
   if (!parsed)
     return addContext(parsed.takeError(), "the header");
   const json::Object *object = parsed->getAsObject();
   if (!object)
-    return makeError("the header is no JSON object");
+    return makeError(Code::ArchiveDamaged, "the header is no JSON object");
 
   Safetensors result;
   for (const auto &[key, value] : *object) {
@@ -132,7 +141,8 @@ Expected<Safetensors> Safetensors::read(llvm::ArrayRef<uint8_t> file) {
       for (const auto &entry : metadata ? *metadata : json::Object()) {
         auto text = entry.second.getAsString();
         if (!text)
-          return makeError("the metadata '{0}' is no text", StringRef(entry.first));
+          return makeError(Code::ArchiveDamaged, "the metadata '{0}' is no text",
+                           StringRef(entry.first));
         result.metadata[entry.first] = text->str();
       }
       continue;
@@ -149,12 +159,13 @@ Expected<Safetensors> Safetensors::read(llvm::ArrayRef<uint8_t> file) {
   const uint8_t *end = data.begin();
   for (const SafetensorsEntry &entry : result.entries) {
     if (entry.bytes.begin() != end)
-      return makeError("tensor '{0}' {1} the tensor before it", entry.name,
+      return makeError(Code::ArchiveDamaged, "tensor '{0}' {1} the tensor before it", entry.name,
                        entry.bytes.begin() < end ? "overlaps" : "leaves a gap after");
     end = entry.bytes.end();
   }
   if (end != data.end())
-    return makeError("{0} bytes at the end of the file belong to no tensor", data.end() - end);
+    return makeError(Code::ArchiveDamaged, "{0} bytes at the end of the file belong to no tensor",
+                     data.end() - end);
   return result;
 }
 

@@ -25,8 +25,8 @@ static mil::LoraMode toMode(Lora lora) {
   case Lora::inputs:
     return mil::LoraMode::Inputs;
   }
-  throw Exception("the lora of PackageOptions or FunctionOptions is none of Lora's",
-                  Exception::Reason::Option);
+  refuse(Code::OptionValue, "the lora of PackageOptions or FunctionOptions is none of Lora's",
+         Exception::Reason::Option);
 }
 
 static Lora fromMode(mil::LoraMode mode) {
@@ -38,11 +38,12 @@ static Lora fromMode(mil::LoraMode mode) {
 std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
                                                std::optional<double> scale) {
   if (alpha && scale)
-    throw Exception("loraAlpha and loraScale say the same: one of them is wanted",
-                    Exception::Reason::Option);
+    refuse(Code::OptionConflict, "loraAlpha and loraScale say the same: one of them is wanted",
+           Exception::Reason::Option);
   double value = alpha ? *alpha : scale.value_or(1);
   if (!std::isfinite(value))
-    throw Exception("the scale of an adapter is a finite number", Exception::Reason::Option);
+    refuse(Code::OptionValue, "the scale of an adapter is a finite number",
+           Exception::Reason::Option);
   return alpha || scale ? std::optional(adapters::GivenScale{alpha.has_value(), value})
                         : std::nullopt;
 }
@@ -65,8 +66,9 @@ Added makeFunction(const std::string &name, const FunctionOptions &options, bool
   if (!options.classes.empty())
     function.classes = valueOrRaise(driver::parseClasses(options.classes), FailureKind::File);
   if (!options.classOutput.empty() && !function.classes)
-    throw Exception("classOutput is '" + options.classOutput + "', and there are no classes",
-                    Exception::Reason::Option);
+    refuse(Code::OptionValue,
+           "classOutput is '" + options.classOutput + "', and there are no classes",
+           Exception::Reason::Option);
   if (function.classes)
     function.classes->scores = options.classOutput;
   for (const std::string &text : options.states)
@@ -110,7 +112,8 @@ mil::Opset toOpset(Target target) {
   case Target::ios26:
     return mil::Opset::iOS26;
   }
-  throw Exception("PackageOptions::target is none of Target's", Exception::Reason::Option);
+  refuse(Code::OptionValue, "PackageOptions::target is none of Target's",
+         Exception::Reason::Option);
 }
 
 Target fromOpset(mil::Opset opset) {
@@ -118,6 +121,13 @@ Target fromOpset(mil::Opset opset) {
     if (toOpset(target) == opset)
       return target;
   return Target::ios18;
+}
+
+void setWarnings(Report &report, llvm::ArrayRef<Warning> warnings) {
+  for (const Warning &warning : warnings) {
+    report.warnings.push_back(warning.text);
+    report.warningCodes.push_back(plait::name(warning.code));
+  }
 }
 
 Report toReport(const driver::CompileReport &report) {
@@ -132,12 +142,14 @@ Report toReport(const driver::CompileReport &report) {
 
 void checkPackageName(const std::string &path) {
   if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
-    throw Exception(path + ": the name of a package ends in .mlpackage", Exception::Reason::Option);
+    refuse(Code::PackageName, path + ": the name of a package ends in .mlpackage",
+           Exception::Reason::Option);
 }
 
 std::optional<double> checkedShare(std::optional<double> percent) {
   if (percent && !(*percent >= 0 && *percent <= 100))
-    throw Exception("expectShared is a percentage, from 0 to 100", Exception::Reason::Option);
+    refuse(Code::OptionValue, "expectShared is a percentage, from 0 to 100",
+           Exception::Reason::Option);
   return percent;
 }
 
@@ -147,19 +159,20 @@ void Compiler::Impl::add(Added function) {
     raise(std::move(error), FailureKind::Option);
   for (const Added &other : added)
     if (other.function.name == declared.name)
-      throw Exception("two functions are called '" + declared.name +
-                          "'; give each a name of its own",
-                      Exception::Reason::Option);
+      refuse(Code::NameTaken,
+             "two functions are called '" + declared.name + "'; give each a name of its own",
+             Exception::Reason::Option);
   if (llvm::Error error = driver::checkModel(declared))
     raise(std::move(error));
   if (!checker)
     checker = std::make_unique<frontend::FunctionChecker>();
   if (llvm::Error error = checker->check(declared))
     raise(std::move(error));
-  for (std::string &warning : function.warnings) {
-    warning = forPrograms(options.multifunction ? declared.name + ": " + warning : warning);
+  for (Warning &warning : function.warnings) {
+    warning.text =
+        forPrograms(options.multifunction ? declared.name + ": " + warning.text : warning.text);
     if (log)
-      log(Severity::warning, warning);
+      log(Severity::warning, warning.text);
   }
   added.push_back(std::move(function));
 }
@@ -168,7 +181,8 @@ void Compiler::removeFunction(const std::string &name) {
   std::vector<Added> &added = impl().added;
   auto found = llvm::find_if(added, [&](const Added &one) { return one.function.name == name; });
   if (found == added.end())
-    throw Exception("there is no function '" + name + "' to take out", Exception::Reason::Option);
+    refuse(Code::NoSuchFunction, "there is no function '" + name + "' to take out",
+           Exception::Reason::Option);
   added.erase(found);
 }
 
@@ -195,9 +209,10 @@ Compiler::~Compiler() = default;
 Compiler Compiler::fromRecipe(const std::string &path) {
   driver::CompileOptions recipe = valueOrRaise(driver::readRecipe(path), FailureKind::File);
   if (!recipe.compress.empty() || recipe.autoPrecision)
-    throw Exception(path + ": compression and precision auto are the command's; give the recipe to "
-                           "`plait compile`",
-                    Exception::Reason::Option);
+    refuse(Code::OptionConflict,
+           path + ": compression and precision auto are the command's; give the recipe to "
+                  "`plait compile`",
+           Exception::Reason::Option);
   Compiler compiler;
   PackageOptions &options = compiler.options();
   options.defaultFunction = recipe.defaultFunction;
@@ -250,7 +265,7 @@ namespace {
 class Observer final : public driver::CompileObserver {
 public:
   Observer(const Compiler::Impl &impl, const std::function<bool()> &stopped,
-           std::vector<std::string> &warnings)
+           std::vector<Warning> &warnings)
       : progressTo_(impl.progress), logTo_(impl.log), cancelled_(impl.cancelled), stopped_(stopped),
         warnings_(warnings) {}
 
@@ -260,10 +275,10 @@ public:
     log(Severity::info, progress_.what);
     tell();
   }
-  void warning(llvm::StringRef message) override {
+  void warning(const Warning &warning) override {
     std::scoped_lock lock(mutex_);
-    warnings_.push_back(forPrograms(message));
-    log(Severity::warning, warnings_.back());
+    warnings_.push_back({warning.code, forPrograms(warning.text)});
+    log(Severity::warning, warnings_.back().text);
   }
   void finishing() override { finishing_(); }
   bool proceed(double done) override {
@@ -309,7 +324,7 @@ private:
   std::function<void(Severity, std::string_view)> logTo_;
   const std::atomic<bool> &cancelled_;
   const std::function<bool()> &stopped_;
-  std::vector<std::string> &warnings_;
+  std::vector<Warning> &warnings_;
   std::function<void()> finishing_ = [] {};
   std::mutex mutex_;
   Progress progress_;
@@ -338,10 +353,11 @@ static void warnOfChanges(const std::vector<Added> &added, driver::CompileObserv
     constexpr size_t most = 3;
     std::string list = llvm::join(llvm::ArrayRef(names).take_front(most), "', '");
     observer.warning(
-        fmt::format("{0}: weight{1} '{2}'{3} {4} written to {5}", one.function.name,
-                    names.size() == 1 ? "" : "s", list,
-                    names.size() > most ? fmt::format(" and {0} more", names.size() - most) : "",
-                    names.size() == 1 ? "was" : "were", when));
+        {Code::ModuleChanged,
+         fmt::format("{0}: weight{1} '{2}'{3} {4} written to {5}", one.function.name,
+                     names.size() == 1 ? "" : "s", list,
+                     names.size() > most ? fmt::format(" and {0} more", names.size() - most) : "",
+                     names.size() == 1 ? "was" : "were", when)});
   }
 }
 
@@ -352,7 +368,7 @@ Report Compiler::Impl::write(const std::string &path, bool append,
   driver::CompileOptions compile;
   compile.output = path;
   compile.append = append;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
   for (const Added &one : added) {
     compile.functions.push_back(one.function);
     llvm::append_range(warnings, one.warnings);
@@ -372,8 +388,9 @@ Report Compiler::Impl::write(const std::string &path, bool append,
                                 options.description, options.meta);
   if (!compile.multifunction &&
       (compile.functions.size() != 1 || compile.functions[0].name != "main"))
-    throw Exception("a package that is not multifunction has one function, and it is called 'main'",
-                    Exception::Reason::Option);
+    refuse(Code::OptionValue,
+           "a package that is not multifunction has one function, and it is called 'main'",
+           Exception::Reason::Option);
   checker.reset();
 
   Observer observer(*this, stopped, warnings);
@@ -390,7 +407,7 @@ Report Compiler::Impl::write(const std::string &path, bool append,
     } catch (const std::bad_alloc &) {
       throw;
     } catch (const std::exception &error) {
-      return makeError("{0}", error.what());
+      return makeError(Code::ModelRaises, "{0}", error.what());
     }
   }();
   cancelled = false;
@@ -401,12 +418,13 @@ Report Compiler::Impl::write(const std::string &path, bool append,
     }
     if (observer.wasCancelled()) { // each step says in its own words where it was
       llvm::consumeError(written.takeError());
-      throw Exception(path + ": cancelled; nothing is written", Exception::Reason::Cancelled);
+      refuse(Code::Cancelled, path + ": cancelled; nothing is written",
+             Exception::Reason::Cancelled);
     }
     raise(written.takeError());
   }
   Report report = toReport(*written);
-  report.warnings = std::move(warnings);
+  setWarnings(report, warnings);
   if (llvm::any_of(compile.functions, [&](const auto &f) {
         return !f.adapters.specs.empty() && compile.loraOf(f) == mil::LoraMode::Inputs;
       }))

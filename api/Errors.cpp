@@ -33,36 +33,43 @@ void raise(llvm::Error error, FailureKind kind) {
   for (FailureProblem &problem : failure.problems)
     problems.push_back({std::move(problem.function), std::move(problem.operation),
                         std::move(problem.module), std::move(problem.file), problem.line,
-                        forPrograms(problem.message)});
-  throw Exception(forPrograms(failure.message), reasonOf(failure.kind), std::move(problems));
+                        forPrograms(problem.message), name(problem.code)});
+  throw Exception(forPrograms(failure.message), reasonOf(failure.kind), std::move(problems),
+                  name(failure.code()));
+}
+
+void refuse(Code code, const std::string &message, Exception::Reason reason) {
+  throw Exception(message, reason, {}, name(code));
 }
 
 void refuseWhileTracing() {
   if (frontend::isTracing())
-    throw Exception(
-        "a forward() that is being traced calls plait; LibTorch would record what plait "
-        "does: call it before or after, outside of forward()",
-        Exception::Reason::Input);
+    refuse(Code::LibraryMisuse,
+           "a forward() that is being traced calls plait; LibTorch would record what plait "
+           "does: call it before or after, outside of forward()",
+           Exception::Reason::Input);
 }
 
 [[noreturn]] void refuseMoved(const char *type) {
-  throw Exception(std::string("this ") + type + " was moved from and is empty; make a new one",
-                  Exception::Reason::Input);
+  refuse(Code::LibraryMisuse,
+         std::string("this ") + type + " was moved from and is empty; make a new one",
+         Exception::Reason::Input);
 }
 
 namespace detail {
 
 [[noreturn]] PLAIT_API void refuseValues(std::string_view array, std::string_view wanted) {
-  throw Exception("the array holds " + std::string(array) + ", and values of " +
-                      std::string(wanted) +
-                      " are asked for; elementType() says which they are, and data has their bytes",
-                  Exception::Reason::Input);
+  refuse(Code::ArrayMismatch,
+         "the array holds " + std::string(array) + ", and values of " + std::string(wanted) +
+             " are asked for; elementType() says which they are, and data has their bytes",
+         Exception::Reason::Input);
 }
 
 [[noreturn]] PLAIT_API void refuseSize(std::string_view array, std::size_t bytes) {
-  throw Exception("the array has " + std::to_string(bytes) +
-                      " bytes, which is no whole number of " + std::string(array) + " elements",
-                  Exception::Reason::Input);
+  refuse(Code::ArrayMismatch,
+         "the array has " + std::to_string(bytes) + " bytes, which is no whole number of " +
+             std::string(array) + " elements",
+         Exception::Reason::Input);
 }
 
 } // namespace detail

@@ -15,6 +15,9 @@ namespace plait::inline v0 {
 
 /// The error as the one public exception, of `kind` where it does not say itself.
 [[noreturn]] void raise(llvm::Error error, FailureKind kind = FailureKind::Unknown);
+/// What the library refuses of itself.
+[[noreturn]] void refuse(Code code, const std::string &message,
+                         Exception::Reason reason = Exception::Reason::Failed);
 template <typename T>
 T valueOrRaise(llvm::Expected<T> value, FailureKind kind = FailureKind::Unknown) {
   if (!value)
@@ -35,6 +38,7 @@ void checkPackageName(const std::string &path);
 /// Throws where it is no percentage.
 std::optional<double> checkedShare(std::optional<double> percent);
 Report toReport(const driver::CompileReport &report);
+void setWarnings(Report &report, llvm::ArrayRef<Warning> warnings);
 Array toArray(const mil::TensorData &tensor);
 /// `what` is what messages call it: "input 'x'".
 mil::TensorData toTensorData(const std::string &what, const Array &array);
@@ -46,7 +50,7 @@ std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
 /// A function that was added.
 struct Added {
   driver::FunctionOptions function;
-  std::vector<std::string> warnings; ///< of adding it
+  std::vector<Warning> warnings; ///< of adding it
   /// Weights in memory that were written to since it was asked last, or since the function was
   /// added; null where there are none.
   std::function<std::vector<std::string>()> changed;

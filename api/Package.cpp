@@ -21,10 +21,10 @@ Report merge(const std::string &path, const std::vector<MergeSource> &sources,
   merge.metadata = toMetadata(options.author, options.license, options.versionString,
                               options.description, options.meta);
   checkPackageName(path);
-  std::vector<std::string> warnings;
-  merge.warn = [&](llvm::StringRef message) { warnings.push_back(message.str()); };
+  std::vector<Warning> warnings;
+  merge.warn = [&](const Warning &warning) { warnings.push_back(warning); };
   Report report = toReport(valueOrRaise(driver::merge(merge)));
-  report.warnings = std::move(warnings);
+  setWarnings(report, warnings);
   return report;
 }
 
@@ -37,7 +37,7 @@ void remove(const std::string &path, const std::vector<std::string> &functions,
   remove.compact = options.compact;
   remove.threads = options.threads;
   if (functions.empty() && !options.compact)
-    throw Exception(path + ": no function is named that is to be taken out");
+    refuse(Code::OptionMissing, path + ": no function is named that is to be taken out");
   if (llvm::Error error = driver::remove(remove).takeError())
     raise(std::move(error));
 }

@@ -169,17 +169,17 @@ std::vector<runtime::NamedResult> Session::Impl::run(llvm::ArrayRef<runtime::Nam
 mil::TensorData toTensorData(const std::string &what, const Array &array) {
   auto dtype = mil::parseDType(array.type);
   if (!dtype)
-    throw Exception(what + ": there is no element type '" + array.type + "'",
-                    Exception::Reason::Input);
+    refuse(Code::ArrayMismatch, what + ": there is no element type '" + array.type + "'",
+           Exception::Reason::Input);
   for (int64_t size : array.shape)
     if (size < 0)
-      throw Exception(what + ": a dimension is negative", Exception::Reason::Input);
+      refuse(Code::ArrayMismatch, what + ": a dimension is negative", Exception::Reason::Input);
   uint64_t expected = mil::byteSize(*dtype, mil::numElements(array.shape));
   if (array.data.size() != expected)
-    throw Exception(fmt::format("{0}: {1} takes {2} bytes, and there are {3}", what,
-                                mil::Type::tensor(*dtype, array.shape).str(), expected,
-                                array.data.size()),
-                    Exception::Reason::Input);
+    refuse(Code::ArrayMismatch,
+           fmt::format("{0}: {1} takes {2} bytes, and there are {3}", what,
+                       mil::Type::tensor(*dtype, array.shape).str(), expected, array.data.size()),
+           Exception::Reason::Input);
   auto *bytes = reinterpret_cast<const uint8_t *>(array.data.data());
   return mil::TensorData::fromBytes(*dtype, array.shape, {bytes, bytes + array.data.size()});
 }
@@ -202,8 +202,8 @@ std::map<std::string, Array> Session::run(const std::map<std::string, Array> &in
   for (const runtime::NamedResult &result : impl().run(tensors)) {
     const mil::TensorData *tensor = result.value.tensor();
     if (!tensor)
-      throw Exception("output '" + result.name + "' is " + result.value.type().str() +
-                      "; only tensors can be given back");
+      refuse(Code::ArrayMismatch, "output '" + result.name + "' is " + result.value.type().str() +
+                                      "; only tensors can be given back");
     results[result.name] = toArray(*tensor);
   }
   return results;

@@ -20,7 +20,8 @@ template <typename Call> static auto guarded(const std::string &context, Call ca
     return call();
   } catch (const c10::Error &error) {
     std::string message = torchMessage(error.what_without_backtrace());
-    throw Exception(context.empty() ? message : context + ": " + message, Exception::Reason::Input);
+    refuse(Code::ArrayMismatch, context.empty() ? message : context + ": " + message,
+           Exception::Reason::Input);
   }
 }
 
@@ -110,22 +111,25 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
   if (!request.call)
     detail::refuseNull(name);
   if (!function.adapters.specs.empty())
-    throw Exception(
+    refuse(
+        Code::AdapterLayer,
         function.model +
             ": an adapter is applied to modules that a TorchScript model calls, and a trace of a "
             "live one calls none; add the base as TorchScript, or trace the adapted model",
         Exception::Reason::Option);
   if (!function.constants.empty())
-    throw Exception(function.model + ": '" + function.constants.begin()->first + "' is declared " +
-                        function.constants.begin()->second.str() +
-                        ", and the arguments of a live model have no names; give a lambda that "
-                        "calls it with that, and then the model",
-                    Exception::Reason::Option);
+    refuse(Code::AdapterLayer,
+           function.model + ": '" + function.constants.begin()->first + "' is declared " +
+               function.constants.begin()->second.str() +
+               ", and the arguments of a live model have no names; give a lambda that "
+               "calls it with that, and then the model",
+           Exception::Reason::Option);
   if (function.method != "forward")
-    throw Exception(function.model + ": a live model has no method '" + function.method +
-                        "' that could be found by its name; give a lambda that calls it, and then "
-                        "the model",
-                    Exception::Reason::Option);
+    refuse(Code::AdapterLayer,
+           function.model + ": a live model has no method '" + function.method +
+               "' that could be found by its name; give a lambda that calls it, and then "
+               "the model",
+           Exception::Reason::Option);
   // What can be refused at once is, before the model runs.
   if (llvm::Error error = driver::checkFunction(function))
     raise(std::move(error), FailureKind::Option);
@@ -142,9 +146,10 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
   if (!traced)
     raise(addContext(traced.takeError(), function.model), FailureKind::Input);
   if (function.outputs.size() > traced->results)
-    throw Exception(fmt::format("{0}: {1} outputs are named, but the model gives {2}",
-                                function.model, function.outputs.size(), traced->results),
-                    Exception::Reason::Option);
+    refuse(Code::OutputMismatch,
+           fmt::format("{0}: {1} outputs are named, but the model gives {2}", function.model,
+                       function.outputs.size(), traced->results),
+           Exception::Reason::Option);
   function.inputs = std::move(traced->inputs);
   function.module = std::move(traced->module);
   // Behind what the declarations gave.
@@ -179,25 +184,26 @@ void addCallable(Compiler &compiler, const std::string &name, const Callable &ca
 namespace detail {
 
 [[noreturn]] PLAIT_API void refuseNull(const std::string &function) {
-  throw Exception(
-      "function '" + function +
-          "': there is no model: the holder or pointer is empty, or the function is null",
-      Exception::Reason::Input);
+  refuse(Code::ArrayMismatch,
+         "function '" + function +
+             "': there is no model: the holder or pointer is empty, or the function is null",
+         Exception::Reason::Input);
 }
 
 [[noreturn]] PLAIT_API void refuseCount(std::string_view what, std::size_t given) {
-  throw Exception(std::string(what) + " does not take " + std::to_string(given) +
-                      (given == 1 ? " tensor" : " tensors") +
-                      "; give an example of each, or a lambda over tensors that calls it as it "
-                      "wants to be called",
-                  Exception::Reason::Input);
+  refuse(Code::OptionValue,
+         std::string(what) + " does not take " + std::to_string(given) +
+             (given == 1 ? " tensor" : " tensors") +
+             "; give an example of each, or a lambda over tensors that calls it as it "
+             "wants to be called",
+         Exception::Reason::Input);
 }
 
 [[noreturn]] PLAIT_API void refuseAny() {
-  throw Exception(
-      "the AnyModule gives something else than tensors, tuples of up to four, vectors or "
-      "maps of them; give a lambda that calls its module, and then the module",
-      Exception::Reason::Input);
+  refuse(Code::LibraryMisuse,
+         "the AnyModule gives something else than tensors, tuples of up to four, vectors or "
+         "maps of them; give a lambda that calls its module, and then the module",
+         Exception::Reason::Input);
 }
 
 } // namespace detail
@@ -217,12 +223,13 @@ static mil::TensorData toConstant(const std::string &what, const at::Tensor &ten
       {at::kShort, mil::DType::I16}, {at::kChar, mil::DType::I8},
       {at::kByte, mil::DType::U8},   {at::kBool, mil::DType::Bool}};
   if (!tensor.defined())
-    throw Exception(what + " is undefined", Exception::Reason::Input);
+    refuse(Code::ArrayMismatch, what + " is undefined", Exception::Reason::Input);
   for (auto [scalar, dtype] : types)
     if (tensor.scalar_type() == scalar)
       return runtime::toTensorData(tensor.detach().cpu().clone(), dtype);
-  throw Exception(what + " is " + at::toString(tensor.scalar_type()) + ", which no function takes",
-                  Exception::Reason::Input);
+  refuse(Code::ArrayMismatch,
+         what + " is " + at::toString(tensor.scalar_type()) + ", which no function takes",
+         Exception::Reason::Input);
 }
 
 Array toArray(const at::Tensor &tensor) {
@@ -250,8 +257,8 @@ std::map<std::string, at::Tensor> run(Session &session,
     for (const runtime::NamedResult &result : impl.run(tensors)) {
       const mil::TensorData *tensor = result.value.tensor();
       if (!tensor)
-        throw Exception("output '" + result.name + "' is " + result.value.type().str() +
-                        "; only tensors can be given back");
+        refuse(Code::ArrayMismatch, "output '" + result.name + "' is " + result.value.type().str() +
+                                        "; only tensors can be given back");
       results[result.name] = toTensor(*tensor);
     }
     return results;

@@ -21,13 +21,13 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
   verify.compute =
       options.compute == Compute::native ? runtime::Compute::Native : runtime::Compute::Float32;
   if (options.draws == 0)
-    throw Exception("draws is at least 1", Exception::Reason::Option);
+    refuse(Code::OptionValue, "draws is at least 1", Exception::Reason::Option);
   if (options.steps == 0)
-    throw Exception("steps is at least 1", Exception::Reason::Option);
+    refuse(Code::OptionValue, "steps is at least 1", Exception::Reason::Option);
   for (const auto &[name, range] : options.range) {
     if (range.high < range.low)
-      throw Exception("range of '" + name + "': the upper bound is below the lower one",
-                      Exception::Reason::Option);
+      refuse(Code::OptionValue, "range of '" + name + "': the upper bound is below the lower one",
+             Exception::Reason::Option);
     verify.ranges[name] = {range.low, range.high};
   }
   for (const auto &[name, pixels] : options.image)

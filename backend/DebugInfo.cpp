@@ -66,12 +66,13 @@ json::Object entriesOf(const mil::Program &program) {
 /// The entry "functions" of the file at `path`.
 Expected<json::Object> readFile(StringRef path) {
   auto damaged = [&](StringRef what) {
-    return makeError("'{0}' is no side file of plait ({1}); a package does not need it: delete it",
+    return makeError(Code::SideFile,
+                     "'{0}' is no side file of plait ({1}); a package does not need it: delete it",
                      path, what);
   };
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError("{0}: {1}", path, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
   auto parsed = json::parse((*buffer)->getBuffer());
   if (!parsed)
     return damaged(llvm::toString(parsed.takeError()));

@@ -39,6 +39,7 @@ Expected<spec::ArrayFeatureType::ArrayDataType> arrayDataType(const Value &value
     [[fallthrough]];
   default:
     return makeError(
+        Code::InterfaceKind,
         "'{0}' is {1}, but inputs and outputs are fp16, fp32 or int32; cast it inside the function",
         value.name, mil::name(value.type.dtype()));
   }
@@ -61,7 +62,8 @@ Error encodeArray(const Value &value, spec::ArrayFeatureType &out) {
 Error encodeKept(const char *what, const Value &value, llvm::StringRef feature,
                  spec::FeatureDescription &out) {
   if (!parseMessage(out, feature))
-    return makeError("{0} '{1}': what it keeps of its package's description is damaged", what,
+    return makeError(Code::PackageDamaged,
+                     "{0} '{1}': what it keeps of its package's description is damaged", what,
                      value.name);
   out.set_name(value.name.str());
   return Error::success();
@@ -84,8 +86,8 @@ constexpr unsigned kHeight = 2, kWidth = 3;
 /// The format, once the value can be such an image.
 Error encodeColors(const Value &value, mil::PixelFormat format, spec::ImageFeatureType &out) {
   if (!mil::isImageType(value.type, format))
-    return makeError("'{0}' is {1} and cannot be a {2} image", value.name, value.type.str(),
-                     mil::name(format));
+    return makeError(Code::ImageMismatch, "'{0}' is {1} and cannot be a {2} image", value.name,
+                     value.type.str(), mil::name(format));
   for (auto [known, space] : kColorSpaces)
     if (known == format)
       out.set_colorspace(space);
@@ -150,10 +152,12 @@ Error encodeInput(const Value &value, const mil::InputInfo &info,
   if (info.image)
     return encodeImage(value, info, *out.mutable_type()->mutable_imagetype());
   if (!value.type.isTensor())
-    return makeError("input '{0}' has the type {1}; only tensors and states can be inputs",
+    return makeError(Code::InterfaceKind,
+                     "input '{0}' has the type {1}; only tensors and states can be inputs",
                      value.name, value.type.str());
   if (value.type.rank() == 0)
     return makeError(
+        Code::InterfaceKind,
         "input '{0}' is a scalar, which Core ML has no input for; give it the shape [1]",
         value.name);
   spec::ArrayFeatureType &array = *out.mutable_type()->mutable_multiarraytype();
@@ -168,7 +172,8 @@ Error encodeInput(const Value &value, const mil::InputInfo &info,
   if (given.empty() && !info.enumeratedShapes.empty())
     given = info.enumeratedShapes[0];
   if (!isStatic && !given.empty() && given.size() != dims.size())
-    return makeError("input '{0}' of type {1} has a default shape of another rank", value.name,
+    return makeError(Code::InterfaceKind,
+                     "input '{0}' of type {1} has a default shape of another rank", value.name,
                      value.type.str());
   for (auto [index, dim] : llvm::enumerate(dims))
     array.add_shape(isStatic || given.empty() ? defaultSize(dim) : given[index]);
@@ -192,7 +197,8 @@ Error encodeState(const Value &value, const mil::InputInfo &info, spec::FeatureD
   out.set_name(value.name.str());
   out.set_shortdescription(info.description);
   if (!value.type.element().hasStaticShape() || value.type.rank() == 0)
-    return makeError("state '{0}' has the type {1}; a state has a fixed shape of rank 1 or more",
+    return makeError(Code::InterfaceKind,
+                     "state '{0}' has the type {1}; a state has a fixed shape of rank 1 or more",
                      value.name, value.type.element().str());
   spec::ArrayFeatureType &array = *out.mutable_type()->mutable_statetype()->mutable_arraytype();
   if (Error error = encodeArray(value, array))
@@ -240,7 +246,8 @@ Error encodeOutput(const Value &value, const mil::OutputInfo &info, spec::Featur
     return Error::success();
   }
   if (!value.type.isTensor())
-    return makeError("output '{0}' has the type {1}; only tensors can be outputs", value.name,
+    return makeError(Code::InterfaceKind,
+                     "output '{0}' has the type {1}; only tensors can be outputs", value.name,
                      value.type.str());
   if (isClassifierOutput(value, 0)) {
     if (value.type.dtype() == DType::String)
@@ -280,7 +287,8 @@ template <typename Out> Error encodeInterface(const mil::Function &function, Out
       out.set_predictedprobabilitiesname(output->name.str());
   }
   if (function.outputs().empty())
-    return makeError("function '{0}' has no output; Core ML needs one", function.name);
+    return makeError(Code::InterfaceKind, "function '{0}' has no output; Core ML needs one",
+                     function.name);
   return Error::success();
 }
 
@@ -292,7 +300,8 @@ static Error checkMetadata(const mil::Metadata &metadata) {
   auto check = [](llvm::StringRef key, llvm::StringRef text) -> Error {
     if (llvm::json::isUTF8(text) && llvm::json::isUTF8(key))
       return Error::success();
-    return makeError("the metadata '{0}' is not text in UTF-8", llvm::json::fixUTF8(key));
+    return makeError(Code::OptionValue, "the metadata '{0}' is not text in UTF-8",
+                     llvm::json::fixUTF8(key));
   };
   for (auto [key, text] :
        {std::pair("author", &metadata.author), std::pair("license", &metadata.license),
@@ -311,7 +320,8 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
     return error;
   // Kept from a package that was read. The fields below override it.
   if (!metadata.otherDescription.empty() && !parseMessage(out, metadata.otherDescription))
-    return makeError("what the program keeps of its package's description is damaged");
+    return makeError(Code::PackageDamaged,
+                     "what the program keeps of its package's description is damaged");
   spec::Metadata target = out.metadata();
   target.set_author(metadata.author);
   target.set_license(metadata.license);
@@ -327,12 +337,14 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
   if (isPlain(program))
     return encodeInterface(*program.functions()[0], out);
   if (program.functions().empty())
-    return makeError("the program has no function");
+    return makeError(Code::InterfaceKind, "the program has no function");
   if (program.defaultFunction.empty())
     return makeError(
+        Code::DefaultFunction,
         "no default function is named; a package without one has a single function, `main`");
   if (!program.function(program.defaultFunction))
-    return makeError("the default function '{0}' is not a function of the program",
+    return makeError(Code::DefaultFunction,
+                     "the default function '{0}' is not a function of the program",
                      program.defaultFunction);
   out.set_defaultfunctionname(program.defaultFunction);
   for (const auto &function : program.functions())
@@ -343,7 +355,8 @@ Error encodeDescription(const mil::Program &program, spec::ModelDescription &out
 
 Error encodeFunctionDescription(const mil::Function &function, spec::FunctionDescription &out) {
   if (!parseMessage(out, function.otherDescription))
-    return makeError("function '{0}': what it keeps of its package's description is damaged",
+    return makeError(Code::PackageDamaged,
+                     "function '{0}': what it keeps of its package's description is damaged",
                      function.name);
   out.set_name(function.name);
   return encodeInterface(function, out);
@@ -479,7 +492,7 @@ namespace {
 /// One input, output or state against what the description says of it.
 Error checkFeature(const char *what, const Value &value, const spec::FeatureDescription *feature) {
   if (!feature)
-    return makeError("the description has no {0} '{1}'", what, value.name);
+    return makeError(Code::PackageDamaged, "the description has no {0} '{1}'", what, value.name);
   const spec::FeatureType &type = feature->type();
   bool isArray = type.has_multiarraytype() || type.statetype().has_arraytype();
   if (!isArray || (!value.type.isTensor() && !value.type.isState()))
@@ -490,12 +503,14 @@ Error checkFeature(const char *what, const Value &value, const spec::FeatureDesc
   if (!dataType)
     return dataType.takeError();
   if (array.datatype() != *dataType)
-    return makeError("the description gives {0} '{1}' another element type than {2}", what,
+    return makeError(Code::PackageDamaged,
+                     "the description gives {0} '{1}' another element type than {2}", what,
                      value.name, mil::name(value.type.dtype()));
   llvm::ArrayRef<int64_t> stated(array.shape().data(), size_t(array.shape_size()));
   auto shape = mil::constShape(value.type.shape());
   if (shape && stated.size() == shape->size() && stated != llvm::ArrayRef<int64_t>(*shape))
-    return makeError("the description gives {0} '{1}' the shape [{2}]; in the program it is {3}",
+    return makeError(Code::PackageDamaged,
+                     "the description gives {0} '{1}' the shape [{2}]; in the program it is {3}",
                      what, value.name, fmt::join(stated, ", "), value.type.str());
   return Error::success();
 }
@@ -510,7 +525,8 @@ Error checkFeatures(const char *what, const Features &features, const Values &va
   }
   for (const spec::FeatureDescription &feature : features)
     if (!names.contains(feature.name()))
-      return makeError("the description has the {0} '{1}', which the function has not", what,
+      return makeError(Code::PackageDamaged,
+                       "the description has the {0} '{1}', which the function has not", what,
                        feature.name());
   return Error::success();
 }

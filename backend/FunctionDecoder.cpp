@@ -60,9 +60,9 @@ mil::Name FunctionDecoder::take(llvm::StringRef name) {
 
 Error FunctionDecoder::define(Value *value, llvm::StringRef name) {
   if (name.empty())
-    return makeError("a value has no name");
+    return makeError(Code::PackageDamaged, "a value has no name");
   if (!scopes.back().try_emplace(name, value).second)
-    return makeError("two values of one block are named '{0}'", name);
+    return makeError(Code::PackageDamaged, "two values of one block are named '{0}'", name);
   return Error::success();
 }
 
@@ -92,9 +92,11 @@ Error FunctionDecoder::decodeOperands(const wire::Operation &in, mil::Block &blo
   auto bind = [&](llvm::StringRef name, llvm::ArrayRef<Value *> values) -> Error {
     std::optional<unsigned> param = info.findParam(name);
     if (!param)
-      return makeError("parameter '{0}' is not known; it may belong to another opset", name);
+      return makeError(Code::PackageDamaged,
+                       "parameter '{0}' is not known; it may belong to another opset", name);
     if (values.size() != 1 && !info.params[*param].isVariadic())
-      return makeError("parameter '{0}' takes one value, not {1}", name, values.size());
+      return makeError(Code::PackageDamaged, "parameter '{0}' takes one value, not {1}", name,
+                       values.size());
     op.set(*param, values);
     return Error::success();
   };
@@ -123,7 +125,8 @@ Error FunctionDecoder::decodeOperands(const wire::Operation &in, mil::Block &blo
       } else if (Value *value = find(binding.name())) {
         values.push_back(value);
       } else {
-        return makeError("parameter '{0}': there is no value '{1}' before its use", name,
+        return makeError(Code::PackageDamaged,
+                         "parameter '{0}': there is no value '{1}' before its use", name,
                          binding.name());
       }
     }
@@ -170,10 +173,10 @@ Error FunctionDecoder::decodeResults(const wire::Operation &in, Op &op) {
   if (op.is(OpKind::const_)) {
     bool isWhole = op.numResults() == 1 && op.operands().empty() && in.attributes().count("val");
     if (!isWhole)
-      return makeError("a constant has the attribute 'val' and one output");
+      return makeError(Code::PackageDamaged, "a constant has the attribute 'val' and one output");
     if (!mil::compatible(op.val().type(), op.result()->type))
-      return makeError("it is declared as {0}, but its value is {1}", op.result()->type.str(),
-                       op.val().type().str());
+      return makeError(Code::PackageDamaged, "it is declared as {0}, but its value is {1}",
+                       op.result()->type.str(), op.val().type().str());
     op.result()->type = op.val().type();
     return Error::success();
   }
@@ -195,7 +198,8 @@ Error FunctionDecoder::decodeResults(const wire::Operation &in, Op &op) {
 Error FunctionDecoder::decodeOp(const wire::Operation &in, mil::Block &block) {
   std::optional<OpKind> kind = mil::parseOpKind(in.type());
   if (!kind || *kind == OpKind::block_return)
-    return makeFailure(FailureKind::Unsupported, "the operation is not known");
+    return makeFailure(FailureKind::Unsupported, Code::PackageDamaged,
+                       "the operation is not known");
   auto owned = std::make_unique<Op>(*kind);
   Op &op = *owned;
   if (auto it = in.attributes().find("name"); it != in.attributes().end()) {
@@ -238,7 +242,7 @@ Error FunctionDecoder::decodeBlock(const wire::Block &in, mil::Block &out) {
   for (const std::string &name : in.outputs()) {
     Value *value = find(name);
     if (!value)
-      return makeError("the output '{0}' is never computed", name);
+      return makeError(Code::PackageDamaged, "the output '{0}' is never computed", name);
     outputs.push_back(value);
   }
   out.setOutputs(outputs);
@@ -257,9 +261,9 @@ Error FunctionDecoder::decode(const wire::Function &in, RefineInput refine) {
   }
   auto body = in.block_specializations().find(in.opset());
   if (body == in.block_specializations().end())
-    return makeError("it has no body for its opset '{0}'", in.opset());
+    return makeError(Code::PackageDamaged, "it has no body for its opset '{0}'", in.opset());
   if (body->second.inputs_size() != 0)
-    return makeError("its body has inputs of its own");
+    return makeError(Code::PackageDamaged, "its body has inputs of its own");
   if (Error error = decodeBlock(body->second, function.body()))
     return error;
   std::map<std::string, const wire::Value *> attributes;

@@ -114,8 +114,8 @@ Error FunctionEncoder::encodeConst(const Op &op, wire::Value &out) {
 
 Error FunctionEncoder::encodeLiteral(const Op &user, const Value &value, wire::Value &out) {
   if (!value.def() || !value.def()->is(mil::OpKind::const_))
-    return makeError("operation '{0}' ({1}): '{2}' must be a constant", user.name, user.info().name,
-                     value.name);
+    return makeError(Code::IllFormedProgram, "operation '{0}' ({1}): '{2}' must be a constant",
+                     user.name, user.info().name, value.name);
   return encodeConst(*value.def(), out);
 }
 

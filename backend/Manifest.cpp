@@ -73,22 +73,23 @@ struct ParsedManifest {
 
 static Expected<ParsedManifest> parseManifest(llvm::StringRef folder) {
   if (!llvm::sys::fs::exists(folder))
-    return makeError("'{0}': no such package{1}", folder, didYouMeanFile(folder));
+    return makeError(Code::NoPackage, "'{0}': no such package{1}", folder, didYouMeanFile(folder));
   if (!llvm::sys::fs::is_directory(folder))
-    return makeError("'{0}': not a package: it is no directory", folder);
+    return makeError(Code::NoPackage, "'{0}': not a package: it is no directory", folder);
   std::string where = manifestPath(folder);
   auto buffer = llvm::MemoryBuffer::getFile(where);
   if (!buffer)
-    return makeError("'{0}': not a package: cannot read its Manifest.json: {1}", folder,
-                     buffer.getError().message());
+    return makeError(Code::NoPackage, "'{0}': not a package: cannot read its Manifest.json: {1}",
+                     folder, buffer.getError().message());
   // The parser requires valid text and bounds no nesting; what a manifest holds nests three levels
   // deep.
   llvm::StringRef text = (*buffer)->getBuffer();
   if (text.count('{') + text.count('[') > 1000)
-    return makeError("'{0}': this is no manifest", where);
+    return makeError(Code::PackageDamaged, "'{0}': this is no manifest", where);
   Expected<json::Value> manifest = json::parse(text);
   if (!manifest)
-    return makeError("'{0}': {1}", where, llvm::toString(manifest.takeError()));
+    return makeError(Code::PackageDamaged, "'{0}': {1}", where,
+                     llvm::toString(manifest.takeError()));
   const json::Object *root = manifest->getAsObject();
   const json::Object *items = root ? root->getObject("itemInfoEntries") : nullptr;
   std::optional<llvm::StringRef> identifier =
@@ -96,9 +97,10 @@ static Expected<ParsedManifest> parseManifest(llvm::StringRef folder) {
   const json::Object *item = items && identifier ? items->getObject(*identifier) : nullptr;
   std::optional<llvm::StringRef> itemPath = item ? item->getString("path") : std::nullopt;
   if (!itemPath)
-    return makeError("'{0}': it names no root model", where);
+    return makeError(Code::PackageDamaged, "'{0}': it names no root model", where);
   if (!isInside(*itemPath))
-    return makeError("'{0}': the path '{1}' of the root model is not inside the package", where,
+    return makeError(Code::PackageDamaged,
+                     "'{0}': the path '{1}' of the root model is not inside the package", where,
                      *itemPath);
   ParsedManifest parsed{nullptr, nullptr, itemPath->str()};
   parsed.root = std::move(*manifest);

@@ -104,7 +104,8 @@ bool splitProgram(StringRef bytes, ModelParts &parts) {
 
 /// The model is whole, and plait does not read its kind.
 template <typename... Args> Error unsupported(fmt::format_string<Args...> format, Args &&...args) {
-  return makeFailure(FailureKind::Unsupported, fmt::format(format, std::forward<Args>(args)...));
+  return makeFailure(FailureKind::Unsupported, Code::NoProgram,
+                     fmt::format(format, std::forward<Args>(args)...));
 }
 
 bool split(StringRef bytes, ModelParts &parts) {
@@ -136,21 +137,21 @@ Expected<mil::Opset> opsetOf(const ModelParts::Function &function) {
     if (field->number == wire::Function::kOpsetFieldNumber && field->isBytes)
       if (auto opset = mil::parseOpset(field->bytes))
         return *opset;
-  return makeError("function '{0}' has no opset that is known", function.name);
+  return makeError(Code::OpsetMismatch, "function '{0}' has no opset that is known", function.name);
 }
 
 Expected<ModelParts> splitModel(StringRef bytes) {
   if (bytes.size() > size_t(INT32_MAX))
-    return makeError("it is larger than 2 GiB, which protobuf does not allow");
+    return makeError(Code::TooLarge, "it is larger than 2 GiB, which protobuf does not allow");
   ModelParts parts;
   if (!split(bytes, parts))
-    return makeError("it is damaged, or no Core ML model");
+    return makeError(Code::PackageDamaged, "it is damaged, or no Core ML model");
   if (!parts.hasProgram) {
     if (parts.otherKind)
       return unsupported("it is not an mlprogram but another kind of model (field {0} of Model); "
                          "convert it again as an mlprogram",
                          parts.otherKind);
-    return makeError("it holds no program");
+    return makeError(Code::NoProgram, "it holds no program");
   }
   int64_t first = mil::allOpsets().front().specificationVersion;
   int64_t last = mil::allOpsets().back().specificationVersion;

@@ -18,7 +18,7 @@ Expected<uint64_t> writeModelFile(const WritableFile &file, const ModelFrame &fr
                     version.size() + functionBytes + frame.otherProgram.size());
   front += version;
   if (front.size() + functionBytes + frame.otherProgram.size() > maxModelBytes)
-    return makeError("the model without its weights is larger than 2 GiB");
+    return makeError(Code::TooLarge, "the model without its weights is larger than 2 GiB");
 
   Appender out(file);
   if (Error error = out.append(front))

@@ -59,9 +59,10 @@ Expected<OpenedPackage> openToEdit(StringRef folder, bool dryRun) {
   if (!ec)
     ec = fs::real_path(folder, around);
   if (ec)
-    return makeError("cannot open '{0}': {1}", *model, ec.message());
+    return makeError(Code::FileUnreadable, "cannot open '{0}': {1}", *model, ec.message());
   if (!StringRef(inside).starts_with((around + "/").str()))
-    return makeError("'{0}' lies in '{1}', outside of the package, by a link to that folder; put a "
+    return makeError(Code::PackageLink,
+                     "'{0}' lies in '{1}', outside of the package, by a link to that folder; put a "
                      "copy of the folder in the link's place",
                      *model, inside);
   package.modelPath = *model;
@@ -88,11 +89,12 @@ Expected<OpenedPackage> openToEdit(StringRef folder, bool dryRun) {
     return parts.takeError();
   package.parts = std::move(*parts);
   if (!parseMessage(package.description, package.parts.description))
-    return makeError("'{0}': its description is damaged", *model);
+    return makeError(Code::PackageDamaged, "'{0}': its description is damaged", *model);
 
   const mil::OpsetInfo &least = mil::info(mil::kDefaultOpset);
   if (package.parts.specificationVersion < least.specificationVersion)
-    return makeError("'{0}': its specification version is {1}; packages of several functions have "
+    return makeError(Code::OpsetMismatch,
+                     "'{0}': its specification version is {1}; packages of several functions have "
                      "version {2}, that of {3}: plait merge makes such a package of it",
                      folder, package.parts.specificationVersion, least.specificationVersion,
                      least.systems);
@@ -118,7 +120,8 @@ Error setDefault(OpenedPackage &package, StringRef folder, const std::string &na
     known.push_back(function.name());
   if (llvm::is_contained(known, wanted))
     return Error::success();
-  return makeError("'{0}': '{1}' cannot be the default function; the package holds {2}{3}", folder,
+  return makeError(Code::DefaultFunction,
+                   "'{0}': '{1}' cannot be the default function; the package holds {2}{3}", folder,
                    wanted, llvm::join(known, ", "), didYouMean(wanted, known));
 }
 
@@ -220,7 +223,8 @@ Error GrowingWeights::open(const OpenedPackage &package) {
                                               }))
                       : 0;
   if (errorToBool(used.takeError()) || found != references.size())
-    return makeError("'{0}': the model refers to blobs that do not follow one another, so that "
+    return makeError(Code::PackageDamaged,
+                     "'{0}': the model refers to blobs that do not follow one another, so that "
                      "nothing can be added; plait merge makes a package of it that can grow",
                      path);
   blobs = std::move(*used);
@@ -247,7 +251,8 @@ Error GrowingWeights::openToGrow() {
   llvm::StringRef folder = path::parent_path(path);
   if (existing) {
     if (fs::is_symlink_file(folder))
-      return makeError("'{0}' is a link to another folder, whose weights must stay as they are; "
+      return makeError(Code::PackageLink,
+                       "'{0}' is a link to another folder, whose weights must stay as they are; "
                        "put a copy in its place",
                        folder);
     fs::file_status status, target;
@@ -263,7 +268,7 @@ Error GrowingWeights::openToGrow() {
     }
   } else if (!fs::exists(folder)) {
     if (std::error_code ec = makeFolder(folder))
-      return makeError("cannot write '{0}': {1}", path, ec.message());
+      return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", path, ec.message());
     madeFolder = true;
   }
   auto made = NewFile::create(path, files);
@@ -342,13 +347,15 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
       return opset.takeError();
     for (const auto &function : program.functions())
       if (function->opset != *opset)
-        return makeError("function '{0}' has the opset {1}; the functions of '{2}' have {3}",
+        return makeError(Code::OpsetMismatch,
+                         "function '{0}' has the opset {1}; the functions of '{2}' have {3}",
                          function->name, mil::name(function->opset), folder, mil::name(*opset));
   }
   for (const auto &function : program.functions()) {
     for (const auto &described : package->description.functions())
       if (described.name() == function->name)
-        return makeError("'{0}': there is a function '{1}' already; give the new one another name, "
+        return makeError(Code::NameTaken,
+                         "'{0}': there is a function '{1}' already; give the new one another name, "
                          "or take that one out: plait remove {0} {1}",
                          folder, function->name);
     if (Error error = encodeFunctionDescription(*function, *package->description.add_functions()))
@@ -414,11 +421,12 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
       llvm::SmallVector<StringRef, 8> known;
       for (const auto &function : described)
         known.push_back(function.name());
-      return makeError("'{0}': there is no function '{1}'{2}; there are {3}", folder, name,
-                       didYouMean(name, known), llvm::join(known, ", "));
+      return makeError(Code::NoSuchFunction, "'{0}': there is no function '{1}'{2}; there are {3}",
+                       folder, name, didYouMean(name, known), llvm::join(known, ", "));
     }
     if (described.size() == 1)
-      return makeError("'{0}': '{1}' is its last function, and a package has at least one; remove "
+      return makeError(Code::DefaultFunction,
+                       "'{0}': '{1}' is its last function, and a package has at least one; remove "
                        "the package itself",
                        folder, name);
     described.erase(it);
@@ -427,7 +435,8 @@ Error removeFunctions(StringRef folder, llvm::ArrayRef<std::string> names,
   }
   if (llvm::is_contained(names, package->description.defaultfunctionname()) &&
       options.defaultFunction.empty())
-    return makeError("'{0}': '{1}' is the default function; say which one takes its place with "
+    return makeError(Code::DefaultFunction,
+                     "'{0}': '{1}' is the default function; say which one takes its place with "
                      "--default",
                      folder, package->description.defaultfunctionname());
   if (Error error = setDefault(*package, folder, options.defaultFunction))

@@ -35,13 +35,13 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &model, Weig
   });
   for (const auto &[name, bytes, field] : parts.functions) {
     if (program.function(name))
-      return makeError("two functions are named '{0}'", name);
+      return makeError(Code::PackageDamaged, "two functions are named '{0}'", name);
     wire::Function message;
     if (!parseMessage(message, bytes))
-      return makeError("function '{0}' is damaged", name);
+      return makeError(Code::PackageDamaged, "function '{0}' is damaged", name);
     std::optional<mil::Opset> opset = mil::parseOpset(message.opset());
     if (!opset)
-      return makeFailure(FailureKind::Unsupported,
+      return makeFailure(FailureKind::Unsupported, Code::OpsetMismatch,
                          fmt::format("function '{0}' has the opset '{1}', which is not known", name,
                                      message.opset()));
     mil::Function &function = *program.addFunction(name, *opset);
@@ -70,7 +70,7 @@ Error readAttributes(const ModelParts &parts, WeightFiles &files, mil::Program &
     appendStringField(field, wire::Program::kAttributesFieldNumber, entry);
     wire::Program one;
     if (!parseMessage(one, field))
-      return makeError("the program's attributes are damaged");
+      return makeError(Code::PackageDamaged, "the program's attributes are damaged");
     attributes.MergeFrom(one);
   }
   std::map<std::string, const wire::Value *> sorted;
@@ -91,7 +91,7 @@ Expected<Package> readModel(StringRef modelPath, const MappedFile &file) {
     return parts.takeError();
   spec::ModelDescription description;
   if (!parseMessage(description, parts->description))
-    return makeError("its description is damaged");
+    return makeError(Code::PackageDamaged, "its description is damaged");
 
   Package package;
   package.specificationVersion = int(parts->specificationVersion);
@@ -117,7 +117,7 @@ Expected<Package> readModel(StringRef modelPath, const MappedFile &file) {
   package.program->metadata.otherModel = std::move(parts->otherModel);
   wire::Program other;
   if (!parseMessage(other, parts->otherProgram))
-    return makeError("its program is damaged");
+    return makeError(Code::PackageDamaged, "its program is damaged");
   package.program->docString = other.docstring();
   if (Error error = file.checkUnchanged())
     return error;
@@ -154,7 +154,8 @@ Expected<Package> openPackage(StringRef path) {
       return addContext(package.takeError(), "'" + *model + "'");
     return package;
   }
-  return makeError("'{0}' changes all the time; try again when nobody writes to it", path);
+  return makeError(Code::FileBusy, "'{0}' changes all the time; try again when nobody writes to it",
+                   path);
 }
 
 Expected<mil::Opset> packageOpset(StringRef path) {
@@ -168,7 +169,7 @@ Expected<mil::Opset> packageOpset(StringRef path) {
   if (!parts)
     return addContext(parts.takeError(), "'" + *model + "'");
   if (parts->functions.empty())
-    return makeError("'{0}': it has no functions", *model);
+    return makeError(Code::PackageDamaged, "'{0}': it has no functions", *model);
   return opsetOf(parts->functions[0]);
 }
 

@@ -27,12 +27,14 @@ Error checkProgram(const mil::Program &program) {
   for (const auto &function : program.functions())
     if (function->opset != program.functions()[0]->opset)
       return makeError(
+          Code::OpsetMismatch,
           "functions '{0}' and '{1}' have different opsets ({2} and {3}); a package has one",
           program.functions()[0]->name, function->name, mil::name(program.functions()[0]->opset),
           mil::name(function->opset));
   if (!program.functions().empty() && !isPlain(program) &&
       !mil::info(program.functions()[0]->opset).functions)
-    return makeError("a package of named functions needs the opset {0}, not {1}",
+    return makeError(Code::OpsetMismatch,
+                     "a package of named functions needs the opset {0}, not {1}",
                      mil::name(mil::kDefaultOpset), mil::name(program.functions()[0]->opset));
   return Error::success();
 }
@@ -50,7 +52,8 @@ Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets
     if (!field)
       return field.takeError();
     if (out.size + field->size() > maxModelBytes)
-      return makeError("the model without its weights is larger than 2 GiB at function '{0}'",
+      return makeError(Code::TooLarge,
+                       "the model without its weights is larger than 2 GiB at function '{0}'",
                        function->name);
     if (Error error = out.append(*field))
       return error;
@@ -62,7 +65,8 @@ Expected<uint64_t> writeFunctions(const mil::Program &program, const BlobOffsets
 Error encodeFrame(const mil::Program &program, mil::Evaluator *evaluator, ModelFrame &frame) {
   spec::Model head;
   if (!parseMessage(head, program.metadata.otherModel))
-    return makeError("what the program keeps of its package's model is damaged");
+    return makeError(Code::PackageDamaged,
+                     "what the program keeps of its package's model is damaged");
   head.set_specificationversion(std::max(
       head.specificationversion(), mil::info(program.functions()[0]->opset).specificationVersion));
   if (Error error = encodeDescription(program, *head.mutable_description()))
@@ -144,6 +148,7 @@ Error checkTarget(llvm::StringRef target) {
       !ec)
     return Error::success();
   return makeError(
+      Code::OutputInTheWay,
       "cannot write '{0}': it exists and is not a package; remove it or choose another name",
       target);
 }
@@ -259,7 +264,7 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
                                llvm::sys::path::parent_path(weightPath)}) {
     llvm::sys::path::append(directory, name);
     if (std::error_code ec = makeFolder(directory))
-      return makeError("cannot write '{0}': {1}", path, ec.message());
+      return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", path, ec.message());
   }
 
   std::vector<WeightRequest> requests = collectWeights(program, options.share, written);
@@ -296,7 +301,7 @@ Error writePackage(const mil::Program &program, llvm::StringRef path, const Writ
     return modelBytes.takeError();
   written.modelBytes = *modelBytes;
   if (std::error_code ec = fs::remove(spool))
-    return makeError("cannot write '{0}': {1}", path, ec.message());
+    return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", path, ec.message());
 
   if (options.debugInfo)
     if (Error error = writeText(debugInfoPath(inside("model.mlmodel")), encodeDebugInfo(program)))

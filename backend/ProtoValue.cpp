@@ -45,7 +45,8 @@ Expected<DType> decodeDType(wire::DataType code) {
   for (const DTypeRow &row : dtypeTable)
     if (row.code == code)
       return row.dtype;
-  return makeError("element type {0} of Core ML's format is not supported", int(code));
+  return makeError(Code::PackageDamaged, "element type {0} of Core ML's format is not supported",
+                   int(code));
 }
 
 void encodeDim(const Dim &dim, wire::Dimension &out) {
@@ -58,11 +59,12 @@ void encodeDim(const Dim &dim, wire::Dimension &out) {
 Expected<Dim> decodeDim(const wire::Dimension &in) {
   if (in.has_constant()) {
     if (in.constant().size() > uint64_t(INT64_MAX))
-      return makeError("a dimension of size {0} is not possible", in.constant().size());
+      return makeError(Code::PackageDamaged, "a dimension of size {0} is not possible",
+                       in.constant().size());
     return Dim(int64_t(in.constant().size()));
   }
   if (in.unknown().variadic())
-    return makeError("tensors of unknown rank are not supported");
+    return makeError(Code::PackageDamaged, "tensors of unknown rank are not supported");
   return Dim::unknown();
 }
 
@@ -108,10 +110,10 @@ Expected<Type> decodeType(const wire::ValueType &in) {
     if (!dtype)
       return dtype.takeError();
     if (tensor.rank() < 0)
-      return makeError("tensors of unknown rank are not supported");
+      return makeError(Code::PackageDamaged, "tensors of unknown rank are not supported");
     if (tensor.rank() != tensor.dimensions_size())
-      return makeError("a tensor type of rank {0} lists {1} dimensions", tensor.rank(),
-                       tensor.dimensions_size());
+      return makeError(Code::PackageDamaged, "a tensor type of rank {0} lists {1} dimensions",
+                       tensor.rank(), tensor.dimensions_size());
     mil::Shape shape;
     for (const wire::Dimension &dimension : tensor.dimensions()) {
       Expected<Dim> dim = decodeDim(dimension);
@@ -154,13 +156,13 @@ Expected<Type> decodeType(const wire::ValueType &in) {
     if (!wrapped)
       return wrapped.takeError();
     if (!wrapped->isTensor())
-      return makeError("a state that holds no tensor is not supported");
+      return makeError(Code::PackageDamaged, "a state that holds no tensor is not supported");
     return Type::state(*wrapped);
   }
   case wire::ValueType::TYPE_NOT_SET:
     break;
   }
-  return makeError("a value has no type");
+  return makeError(Code::PackageDamaged, "a value has no type");
 }
 
 // ---- Values to messages -------------------------------------------------------------------------
@@ -271,7 +273,8 @@ Expected<std::shared_ptr<const WeightFile>> WeightFiles::get(llvm::StringRef ref
   for (llvm::StringRef part : llvm::split(name, '/'))
     inside &= !part.empty() && part != "." && part != "..";
   if (!inside)
-    return makeError("weights are in '{0}', which is no path inside the package", reference);
+    return makeError(Code::PackageDamaged,
+                     "weights are in '{0}', which is no path inside the package", reference);
   llvm::SmallString<256> path(folder);
   llvm::sys::path::append(path, name);
   auto file = WeightFile::open(path);
@@ -308,10 +311,10 @@ Expected<int64_t> checkedElements(const Type &type) {
   for (const Dim &dim : type.shape()) {
     std::optional<int64_t> size = dim.tryValue();
     if (!size)
-      return makeError("a constant has the dynamic type {0}", type.str());
+      return makeError(Code::PackageDamaged, "a constant has the dynamic type {0}", type.str());
     std::optional<int64_t> product = llvm::checkedMul(elements, *size);
     if (!product || *product > INT64_MAX / 64)
-      return makeError("a constant has the impossible type {0}", type.str());
+      return makeError(Code::PackageDamaged, "a constant has the impossible type {0}", type.str());
     elements = *product;
   }
   return elements;
@@ -363,7 +366,8 @@ Expected<std::vector<uint8_t>> decodeElements(DType dtype, const wire::TensorVal
       return std::vector<uint8_t>(bytes.begin(), bytes.end());
     }
   }
-  return makeError("a constant of {0} is stored as another type", mil::name(dtype));
+  return makeError(Code::PackageDamaged, "a constant of {0} is stored as another type",
+                   mil::name(dtype));
 }
 
 Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles &files) {
@@ -381,11 +385,12 @@ Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles
   }
 
   if (!in.immediatevalue().has_tensor())
-    return makeError("a constant of type {0} has no tensor value", type.str());
+    return makeError(Code::PackageDamaged, "a constant of type {0} has no tensor value",
+                     type.str());
   const wire::TensorValue &value = in.immediatevalue().tensor();
   if (type.dtype() == DType::String) {
     if (value.strings().values_size() != *elements)
-      return makeError("a constant of type {0} holds {1} strings", type.str(),
+      return makeError(Code::PackageDamaged, "a constant of type {0} holds {1} strings", type.str(),
                        value.strings().values_size());
     return Attr::strings({value.strings().values().begin(), value.strings().values().end()}, shape);
   }
@@ -393,7 +398,8 @@ Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles
   if (!bytes)
     return bytes.takeError();
   if (bytes->size() != mil::byteSize(type.dtype(), *elements))
-    return makeError("a constant of type {0} holds {1} bytes", type.str(), bytes->size());
+    return makeError(Code::PackageDamaged, "a constant of type {0} holds {1} bytes", type.str(),
+                     bytes->size());
   return Attr(TensorData::fromBytes(type.dtype(), shape, std::move(*bytes)));
 }
 
@@ -401,7 +407,8 @@ Expected<Attr> decodeTensor(const Type &type, const wire::Value &in, WeightFiles
 Expected<Attr> decodeElement(const wire::Value &in, const Type &type, WeightFiles &files) {
   Expected<Attr> element = decodeValue(in, files);
   if (element && !compatible(element->type(), type))
-    return makeError("a constant states {0} and holds {1}", type.str(), element->type().str());
+    return makeError(Code::PackageDamaged, "a constant states {0} and holds {1}", type.str(),
+                     element->type().str());
   return element;
 }
 
@@ -409,7 +416,8 @@ template <typename Values>
 Expected<std::vector<Attr>> decodeAll(const Values &values, llvm::ArrayRef<Type> types,
                                       WeightFiles &files) {
   if (values.size() != int(types.size()))
-    return makeError("a constant states {0} elements and holds {1}", types.size(), values.size());
+    return makeError(Code::PackageDamaged, "a constant states {0} elements and holds {1}",
+                     types.size(), values.size());
   std::vector<Attr> result;
   for (auto [value, type] : llvm::zip(values, types)) {
     Expected<Attr> element = decodeElement(value, type, files);
@@ -433,7 +441,8 @@ Expected<Attr> decodeValue(const wire::Value &in, WeightFiles &files) {
   case Type::Kind::List: {
     const auto &values = immediate.list().values();
     if (auto length = type->length().tryValue(); length && *length != values.size())
-      return makeError("a constant of type {0} holds {1} elements", type->str(), values.size());
+      return makeError(Code::PackageDamaged, "a constant of type {0} holds {1} elements",
+                       type->str(), values.size());
     std::vector<Type> types(size_t(values.size()), type->element());
     Expected<std::vector<Attr>> elements = decodeAll(values, types, files);
     if (!elements)
@@ -461,7 +470,7 @@ Expected<Attr> decodeValue(const wire::Value &in, WeightFiles &files) {
     return Attr::dict(type->elements()[0], type->elements()[1], std::move(entries));
   }
   default:
-    return makeError("a constant of type {0} is not supported", type->str());
+    return makeError(Code::PackageDamaged, "a constant of type {0} is not supported", type->str());
   }
 }
 

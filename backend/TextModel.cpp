@@ -104,15 +104,15 @@ Error readMetadata(StringRef folder, Package &package) {
   StringRef text = (*buffer)->getBuffer();
   // The parser bounds no nesting; what such a file holds nests a few levels deep.
   if (text.count('{') + text.count('[') > 100000)
-    return makeError("'{0}': this describes no model", where);
+    return makeError(Code::NoPackage, "'{0}': this describes no model", where);
   Expected<llvm::json::Value> parsed = llvm::json::parse(text);
   if (!parsed)
-    return makeError("'{0}': {1}", where, llvm::toString(parsed.takeError()));
+    return makeError(Code::PackageDamaged, "'{0}': {1}", where, llvm::toString(parsed.takeError()));
   const llvm::json::Array *models = parsed->getAsArray();
   const llvm::json::Object *model =
       models && !models->empty() ? models->front().getAsObject() : parsed->getAsObject();
   if (!model)
-    return makeError("'{0}': this describes no model", where);
+    return makeError(Code::NoPackage, "'{0}': this describes no model", where);
   mil::Metadata &metadata = package.program->metadata;
   for (auto [key, field] :
        {std::pair("author", &metadata.author), std::pair("license", &metadata.license),
@@ -171,7 +171,7 @@ Expected<Package> parseText(StringRef text, StringRef where) {
       return mil::standIn(reference, offset, type);
     auto shape = mil::constShape(type.shape());
     if (!shape)
-      return makeError("a constant has the dynamic type {0}", type.str());
+      return makeError(Code::PackageDamaged, "a constant has the dynamic type {0}", type.str());
     return files.tensor(reference, offset, type.dtype(), *shape);
   };
   auto program = mil::parseProgram(text, options);
@@ -192,7 +192,7 @@ Expected<Package> parseText(StringRef text, StringRef where) {
 Expected<Package> openText(StringRef where) {
   auto buffer = llvm::MemoryBuffer::getFile(where, /*IsText=*/true);
   if (!buffer)
-    return makeError("'{0}': {1}", where, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "'{0}': {1}", where, buffer.getError().message());
   return parseText((*buffer)->getBuffer(), where);
 }
 

@@ -70,11 +70,13 @@ Expected<std::shared_ptr<const WeightFile>> WeightFile::open(const llvm::Twine &
 
   llvm::ArrayRef<uint8_t> bytes = result->file->bytes();
   if (bytes.size() < weightAlignment)
-    return makeError("'{0}': not a weight file: {1} bytes, shorter than its header", result->path(),
+    return makeError(Code::PackageDamaged,
+                     "'{0}': not a weight file: {1} bytes, shorter than its header", result->path(),
                      bytes.size());
   uint32_t version = read32le(&bytes[4]);
   if (version != weightFileVersion)
-    return makeError("'{0}': not a weight file of version {1}: its header says version {2}",
+    return makeError(Code::PackageDamaged,
+                     "'{0}': not a weight file of version {1}: its header says version {2}",
                      result->path(), weightFileVersion, version);
   result->blobCount = read32le(&bytes[0]);
 
@@ -85,7 +87,7 @@ Expected<std::shared_ptr<const WeightFile>> WeightFile::open(const llvm::Twine &
 Expected<WeightBlob> WeightFile::blobAt(uint64_t offset) const {
   llvm::ArrayRef<uint8_t> bytes = file->bytes();
   auto bad = [&]<typename... Args>(fmt::format_string<Args...> format, Args &&...args) {
-    return makeError("'{0}': blob at offset {1}: {2}", path(), offset,
+    return makeError(Code::PackageDamaged, "'{0}': blob at offset {1}: {2}", path(), offset,
                      fmt::format(format, std::forward<Args>(args)...));
   };
   if (offset < weightAlignment || offset % weightAlignment != 0)
@@ -129,7 +131,8 @@ Expected<WeightBlob> WeightFile::nextBlob(uint64_t &offset) const {
     return blob;
   uint64_t next = llvm::alignTo(blob->dataOffset + blob->byteSize, weightAlignment);
   if (next <= offset)
-    return makeError("'{0}': blob at offset {1}: its data lies before it", path(), offset);
+    return makeError(Code::PackageDamaged, "'{0}': blob at offset {1}: its data lies before it",
+                     path(), offset);
   offset = next;
   return blob;
 }
@@ -165,18 +168,21 @@ Expected<mil::TensorData> WeightFile::tensorAt(uint64_t offset, mil::DType dtype
   if (!blob)
     return blob.takeError();
   if (blob->dtype != dtype)
-    return makeError("'{0}': blob at offset {1}: it holds {2}, but the model says {3}", path(),
+    return makeError(Code::PackageDamaged,
+                     "'{0}': blob at offset {1}: it holds {2}, but the model says {3}", path(),
                      offset, mil::name(blob->dtype), mil::name(dtype));
   int64_t elements = 1;
   for (int64_t dim : shape) {
     std::optional<int64_t> product = dim < 0 ? std::nullopt : llvm::checkedMul(elements, dim);
     if (!product)
-      return makeError("'{0}': blob at offset {1}: the model gives it an impossible shape", path(),
+      return makeError(Code::PackageDamaged,
+                       "'{0}': blob at offset {1}: the model gives it an impossible shape", path(),
                        offset);
     elements = *product;
   }
   if (blob->numElements() != elements)
-    return makeError("'{0}': blob at offset {1}: it holds {2} elements, but the model says {3}",
+    return makeError(Code::PackageDamaged,
+                     "'{0}': blob at offset {1}: it holds {2} elements, but the model says {3}",
                      path(), offset, blob->numElements(), elements);
   return mil::TensorData::view(whole, blob->dataOffset, dtype, shape, {},
                                mil::isFloat(dtype) ? mil::Origin::unnamed() : mil::Origin());

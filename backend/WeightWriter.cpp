@@ -164,7 +164,8 @@ private:
     uint64_t done = written += bytes;
     if (!proceed || proceed(std::min(done, end), end))
       return Error::success();
-    return makeFailure(FailureKind::Cancelled, "cancelled while weights were written");
+    return makeFailure(FailureKind::Cancelled, Code::Cancelled,
+                       "cancelled while weights were written");
   }
   /// Adds to what is known of a blob. Thread-safe.
   void note(uint32_t blob, const mil::Saturation &saturation);
@@ -228,7 +229,8 @@ Error Writer::setExisting(const WeightFile &existing, llvm::ArrayRef<WeightBlob>
   this->existing = &existing;
   for (const WeightBlob &blob : blobs) {
     if (llvm::alignTo(end, weightAlignment) != blob.metadataOffset)
-      return makeError("'{0}': the blob at offset {1} does not follow the one before it",
+      return makeError(Code::PackageDamaged,
+                       "'{0}': the blob at offset {1} does not follow the one before it",
                        existing.path(), blob.metadataOffset);
     WeightLayout::Blob entry;
     static_cast<WeightBlob &>(entry) = blob;

@@ -107,7 +107,7 @@ int main(int argc, char **argv) {
   }
   llvm::SmallString<128> folder;
   if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("plait-bench", folder))
-    check(makeError("no folder for packages: {0}", ec.message()));
+    check(makeError(Code::Internal, "no folder for packages: {0}", ec.message()));
   for (int64_t size : sizes)
     measure(size, (folder + "/p.mlpackage").str());
   llvm::sys::fs::remove_directories(folder);

@@ -51,7 +51,8 @@ Error InputSums::add(const TensorData &tensor, const Activation &activation, uns
   llvm::ArrayRef<int64_t> shape = tensor.shape();
   if (activation.axis >= shape.size() || shape[activation.axis] != inputs_ * activation.groups ||
       !isFloat(tensor.dtype()))
-    return makeError("a value of {0} cannot be the input of a weight of {1} inputs",
+    return makeError(Code::CompressionScheme,
+                     "a value of {0} cannot be the input of a weight of {1} inputs",
                      tensor.type().str(), inputs_);
   if (!activation.isMatrix)
     products_.clear();

@@ -83,7 +83,8 @@ private:
   using Noise = std::vector<double>;
 
   Error proceed(double done) {
-    return options_.proceed(done) ? Error::success() : makeError("cancelled; nothing is written");
+    return options_.proceed(done) ? Error::success()
+                                  : makeError(Code::Cancelled, "cancelled; nothing is written");
   }
   Expected<GuidedOutcome> compress(size_t number, const Scheme &scheme) const {
     return compressOne(*weights_[number], scheme, options_);
@@ -207,7 +208,8 @@ Error SchemeChooser::withinBudget() {
                return a.bytes < b.bytes;
              })->bytes;
   if (least > *options_.budget)
-    return makeError("--size-budget: with 2 bits a number where that can be the weights take {0} "
+    return makeError(Code::BudgetUnreached,
+                     "--size-budget: with 2 bits a number where that can be the weights take {0} "
                      "bytes, and {1} bytes are left for them; a scheme by name may prune more, or "
                      "compress what a rule leaves as it is",
                      least, *options_.budget);
@@ -221,7 +223,8 @@ Error SchemeChooser::checkBudget() const {
     bytes += problem_.forms[i][forms_[i]].bytes;
   return bytes <= *options_.budget
              ? Error::success()
-             : makeError("--min-snr {0} takes {1} bytes of weights, and --size-budget leaves {2} "
+             : makeError(Code::BudgetUnreached,
+                         "--min-snr {0} takes {1} bytes of weights, and --size-budget leaves {2} "
                          "for them",
                          *options_.minSnr, bytes, *options_.budget);
 }
@@ -230,7 +233,8 @@ Error SchemeChooser::reachSnr() {
   double bar = std::pow(10, -*options_.minSnr / 10);
   for (double noise : base_)
     if (noise > bar)
-      return makeError("--min-snr {0}: with no more than the rules compress, an output reaches "
+      return makeError(Code::PrecisionUnreached,
+                       "--min-snr {0}: with no more than the rules compress, an output reaches "
                        "{1:.1f} dB",
                        *options_.minSnr, -10 * std::log10(noise));
   std::vector<unsigned> asTheyAre, best;

@@ -85,7 +85,8 @@ Error ProgramCompressor::checkRules(llvm::ArrayRef<bool> used) const {
       std::string some;
       for (const WeightResult &weight : llvm::ArrayRef(result_.weights).take_front(5))
         some += (some.empty() ? "" : ", ") + weight.name;
-      return makeError("--compress {0}={1}: no weight, module or kind of operation has that name; "
+      return makeError(Code::NothingMatches,
+                       "--compress {0}={1}: no weight, module or kind of operation has that name; "
                        "weights are {2}",
                        rule.pattern, rule.scheme.str(), some.empty() ? "none" : some + ", ...");
     }
@@ -231,7 +232,7 @@ Expected<MeasuredResult> ProgramCompressor::run() {
   for (const Job &job : jobs_) {
     // Choosing takes far longer than what the rules say.
     if (!options_.proceed(free_.empty() ? done / all : 0))
-      return makeError("cancelled; nothing is written");
+      return makeError(Code::Cancelled, "cancelled; nothing is written");
     double count = double(weights_[job.weight].tensor.numElements());
     if (Error error = compress(job))
       return error;

@@ -15,6 +15,7 @@ Expected<Rule> parseRule(StringRef text) {
     return parsed.takeError();
   if (!bare && pattern.trim().empty())
     return makeError(
+        Code::CompressionScheme,
         "'{0}': PATTERN=SCHEME has no pattern; without one the scheme alone is written", text);
   return Rule{bare ? "" : pattern.trim().str(), std::move(*parsed)};
 }

@@ -39,7 +39,8 @@ std::string Scheme::str() const {
 }
 
 static Error wrong(StringRef text, const llvm::Twine &why) {
-  return makeError("scheme '{0}': {1}; schemes are none, q8, q6, q4, int8, int4[block 32], "
+  return makeError(Code::CompressionScheme,
+                   "scheme '{0}': {1}; schemes are none, q8, q6, q4, int8, int4[block 32], "
                    "palette4[group 16], prune50%, prune2:4 and sums such as prune50%+palette4",
                    text, why.str());
 }

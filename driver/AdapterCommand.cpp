@@ -29,10 +29,11 @@ constexpr Section sections[] = {{"Options", options}};
 Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   if (operands.empty() || operands[0] != "pack")
-    return usageError("plait adapter has one form: plait adapter pack DIR --map FILE.adapter.json "
+    return usageError(Code::OptionMissing,
+                      "plait adapter has one form: plait adapter pack DIR --map FILE.adapter.json "
                       "--output-dir FOLDER");
   if (operands.size() != 2)
-    return usageError("one adapter folder is wanted; see: plait help adapter");
+    return usageError(Code::OptionMissing, "one adapter folder is wanted; see: plait help adapter");
   auto mapPath = arguments.required(mapOption);
   if (!mapPath)
     return mapPath.takeError();
@@ -42,18 +43,14 @@ Expected<int> run(const Arguments &arguments) {
   adapters::AdapterSpec adapter{operands[1]};
   for (const Option *option : {&alphaOption, &scaleOption})
     if (auto value = arguments.value(*option)) {
-      auto scale = parseScale(option == &alphaOption, *value);
-      if (!scale)
-        return usageError("{0}: {1}", spelling(*option), toString(scale.takeError()));
-      if (adapter.scale)
-        return usageError("{0}: the scale of the adapter is given already", spelling(*option));
-      adapter.scale = *scale;
+      if (Error error = addScale(*option, option == &alphaOption, *value, adapter.scale))
+        return error;
     }
   auto packed = packAdapter(adapter, *mapPath, arguments.value(functionOption));
   if (!packed)
     return packed.takeError();
   if (std::error_code code = makeFolders(*folder))
-    return makeError("{0}: {1}", *folder, code.message());
+    return makeError(Code::FileUnwritable, "{0}: {1}", *folder, code.message());
   collectAbandoned(*folder);
   uint64_t bytes = 0;
   llvm::json::Array arrays;

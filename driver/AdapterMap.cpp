@@ -39,7 +39,8 @@ Error checkAdapterMap(llvm::StringRef package) {
     return Error::success();
   if (auto map = readAdapterMap(path); !map)
     return joinErrors(map.takeError(),
-                      makeError("{0}: the side file of the package would take its place; move it "
+                      makeError(Code::SideFile,
+                                "{0}: the side file of the package would take its place; move it "
                                 "away",
                                 path));
   return Error::success();
@@ -50,9 +51,10 @@ bool fits(llvm::ArrayRef<adapters::AdapterInput> inputs, const mil::Function &fu
   for (const adapters::AdapterInput &input : inputs)
     if (llvm::none_of(function.inputs(),
                       [&](const auto &own) { return own->name == input.name; })) {
-      warn(fmt::format("{0}: what it says of function '{1}' is not of this package, which has no "
-                       "input '{2}' there; it is ignored",
-                       adapterMapPath(package), function.name, input.name));
+      warn({Code::SideFile,
+            fmt::format("{0}: what it says of function '{1}' is not of this package, which has no "
+                        "input '{2}' there; it is ignored",
+                        adapterMapPath(package), function.name, input.name)});
       return false;
     }
   return true;
@@ -64,17 +66,18 @@ static Expected<adapters::AdapterInput> readInput(const json::Value &value) {
   auto key = object ? object->getString("key") : std::nullopt;
   const json::Array *shape = object ? object->getArray("shape") : nullptr;
   if (!name || !key || !shape)
-    return makeError("an input has no 'input', 'key' or 'shape'");
+    return makeError(Code::SideFile, "an input has no 'input', 'key' or 'shape'");
   // The name becomes that of a file.
   if (mil::legalName(*name) != *name)
-    return makeError("'{0}' is no name of an input", *name);
+    return makeError(Code::SideFile, "'{0}' is no name of an input", *name);
   adapters::AdapterInput input{
       name->str(), key->str(), object->getString("kind").value_or("").str(), {}};
   int64_t elements = 1;
   for (const json::Value &size : *shape) {
     auto number = size.getAsInteger();
     if (!number || *number < 1 || *number > (int64_t(1) << 40) / elements)
-      return makeError("the shape of '{0}' holds something other than sizes", *name);
+      return makeError(Code::SideFile, "the shape of '{0}' holds something other than sizes",
+                       *name);
     input.shape.push_back(*number);
     elements *= *number;
   }
@@ -84,14 +87,15 @@ static Expected<adapters::AdapterInput> readInput(const json::Value &value) {
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError("{0}: {1}", path, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
   auto value = parseJson((*buffer)->getBuffer());
   if (!value)
     return addContext(value.takeError(), path);
   const json::Object *object = value->getAsObject();
   const json::Object *functions = object ? object->getObject("functions") : nullptr;
   if (!functions)
-    return makeError("{0}: this is no side file of `plait compile --lora inputs`", path);
+    return makeError(Code::SideFile, "{0}: this is no side file of `plait compile --lora inputs`",
+                     path);
   AdapterMap map;
   for (const auto &[name, entry] : *functions) {
     auto &function = map.functions[name.str()];
@@ -120,7 +124,7 @@ inputsOf(const AdapterMap &map, llvm::StringRef path, const std::optional<std::s
     names.push_back(name);
   }
   llvm::sort(names);
-  return makeError("{0}: {1}; it has {2}", path,
+  return makeError(Code::NoSuchFunction, "{0}: {1}; it has {2}", path,
                    wanted ? "it has no function '" + *wanted + "'" + didYouMean(*wanted, names)
                           : std::string("say which function with --function"),
                    llvm::join(names, ", "));

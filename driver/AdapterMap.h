@@ -19,7 +19,7 @@ struct AdapterMap {
   std::map<std::string, std::vector<adapters::AdapterInput>> functions;
 };
 
-using Warn = llvm::function_ref<void(llvm::StringRef)>;
+using Warn = llvm::function_ref<void(const Warning &)>;
 
 /// Where the side file of a package lies: OUT.adapter.json beside OUT.mlpackage; beside the package
 /// that a link leads to, where `package` is one.

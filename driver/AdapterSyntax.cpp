@@ -28,19 +28,20 @@ static size_t findWeight(StringRef text, double &weight, size_t &end) {
 Expected<std::vector<adapters::AdapterSpec>> parseAdapters(StringRef text) {
   std::vector<adapters::AdapterSpec> adapters;
   if (text.empty())
-    return makeError("the adapter's folder is missing");
+    return makeError(Code::OptionValue, "the adapter's folder is missing");
   for (StringRef rest = text; !rest.empty();) {
     double weight = 1;
     size_t end = 0, colon = findWeight(rest, weight, end);
     if (colon == StringRef::npos) {
       if (!adapters.empty())
-        return makeError("'{0}' has no weight; a blend is DIR:WEIGHT+DIR:WEIGHT", rest);
+        return makeError(Code::OptionValue, "'{0}' has no weight; a blend is DIR:WEIGHT+DIR:WEIGHT",
+                         rest);
       adapters.push_back({rest.str(), 1});
       break;
     }
     adapters.push_back({rest.take_front(colon).str(), weight});
     if (end + 1 == rest.size())
-      return makeError("nothing follows the last '+'");
+      return makeError(Code::OptionValue, "nothing follows the last '+'");
     rest = rest.drop_front(std::min(end + 1, rest.size()));
   }
   return adapters;
@@ -50,7 +51,19 @@ Expected<adapters::GivenScale> parseScale(bool isAlpha, StringRef text) {
   adapters::GivenScale scale{isAlpha, 0};
   if (!text.getAsDouble(scale.value) && std::isfinite(scale.value))
     return scale;
-  return makeError("'{0}' is no number", text);
+  return makeError(Code::OptionValue, "'{0}' is no number", text);
+}
+
+Error addScale(const Option &option, bool isAlpha, StringRef text,
+               std::optional<adapters::GivenScale> &scale) {
+  auto given = parseScale(isAlpha, text);
+  if (!given)
+    return usageError(Code::OptionValue, given.takeError(), spelling(option));
+  if (scale)
+    return usageError(Code::OptionConflict, "{0}: the scale of the adapter is given already",
+                      spelling(option));
+  scale = *given;
+  return Error::success();
 }
 
 void setScale(std::vector<adapters::AdapterSpec> &adapters,
@@ -62,7 +75,8 @@ void setScale(std::vector<adapters::AdapterSpec> &adapters,
 Error checkLora(const FunctionOptions &function) {
   if (function.lora != mil::LoraMode::Inputs || !function.adapters.specs.empty())
     return Error::success();
-  return makeError("function '{0}' is no --adapter: only an adapter's matrices can be inputs",
+  return makeError(Code::AdapterInputs,
+                   "function '{0}' is no --adapter: only an adapter's matrices can be inputs",
                    function.name);
 }
 

@@ -6,6 +6,7 @@
 // A colon that no number follows belongs to the path.
 #pragma once
 
+#include "driver/CommandLine.h"
 #include "driver/Compiler.h"
 
 namespace plait::driver {
@@ -14,6 +15,9 @@ Expected<std::vector<adapters::AdapterSpec>> parseAdapters(llvm::StringRef text)
 
 /// A number of --lora-scale or --lora-alpha.
 Expected<adapters::GivenScale> parseScale(bool isAlpha, llvm::StringRef text);
+/// Of an option that says it; a UsageError where `scale` is said already.
+Error addScale(const Option &option, bool isAlpha, llvm::StringRef text,
+               std::optional<adapters::GivenScale> &scale);
 /// Gives it to each adapter.
 void setScale(std::vector<adapters::AdapterSpec> &adapters,
               const std::optional<adapters::GivenScale> &scale);

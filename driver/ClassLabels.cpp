@@ -14,17 +14,19 @@ static Expected<frontend::ClassLabels> parseLabels(StringRef text, StringRef pat
   frontend::ClassLabels classes;
   text.consume_front("\xEF\xBB\xBF"); // a byte order mark
   if (!llvm::json::isUTF8(text))
-    return makeError("{0}: labels are text in UTF-8", path);
+    return makeError(Code::ClassMismatch, "{0}: labels are text in UTF-8", path);
   llvm::SmallVector<StringRef, 0> lines;
   text.rtrim("\r\n").split(lines, '\n');
   llvm::StringSet<> seen;
   for (auto [i, line] : llvm::enumerate(lines)) {
     line = line.rtrim('\r');
     if (line.trim().empty())
-      return makeError("{0}:{1}: a label is wanted on each line, and this one is empty", path,
+      return makeError(Code::ClassMismatch,
+                       "{0}:{1}: a label is wanted on each line, and this one is empty", path,
                        i + 1);
     if (!seen.insert(line).second)
-      return makeError("{0}:{1}: the label '{2}' is there twice; each class needs one of its own",
+      return makeError(Code::ClassMismatch,
+                       "{0}:{1}: the label '{2}' is there twice; each class needs one of its own",
                        path, i + 1, line);
     classes.texts.push_back(line.str());
   }
@@ -43,7 +45,7 @@ static Expected<frontend::ClassLabels> parseLabels(StringRef text, StringRef pat
 Expected<frontend::ClassLabels> readClasses(StringRef path, StringRef label) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError("{0}: {1}", path, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
   auto classes = parseLabels((*buffer)->getBuffer(), path);
   if (classes && !label.empty())
     classes->label = label.str();

@@ -16,7 +16,10 @@ namespace plait::driver {
 using llvm::StringRef;
 
 char UsageError::ID;
-void UsageError::log(llvm::raw_ostream &out) const { out << message_; }
+
+Error usageError(Code::OptionValue, Error error, const llvm::Twine &prefix) {
+  return llvm::make_error<UsageError>(takeFailure(addContext(std::move(error), prefix)));
+}
 
 const Option *Command::find(StringRef name) const {
   for (const Section &section : sections)
@@ -35,13 +38,13 @@ static Error unknownOption(const Command &command, StringRef given) {
   StringRef name = given.ltrim('-');
   for (const Hint &hint : command.hints)
     if (name == hint.name)
-      return usageError("{0}: {1}", given, hint.text);
+      return usageError(Code::OptionValue, "{0}: {1}", given, hint.text);
   llvm::SmallVector<std::string, 32> spellings;
   for (const Section &section : command.sections)
     for (const Option *option : section.options)
       spellings.push_back(spelling(*option));
   llvm::SmallVector<StringRef, 32> candidates(spellings.begin(), spellings.end());
-  return usageError("unknown option {0}{1}; see: plait help {2}", given,
+  return usageError(Code::UnknownOption, "unknown option {0}{1}; see: plait help {2}", given,
                     name.size() > 1 ? didYouMean(given, candidates) : "", command.name);
 }
 
@@ -75,16 +78,17 @@ Expected<Arguments> Arguments::parse(const Command &command,
     if (!option)
       return unknownOption(command, given);
     if (option->scope == Scope::Once && result.has(*option))
-      return usageError("{0} is given twice", spelling(*option));
+      return usageError(Code::OptionConflict, "{0} is given twice", spelling(*option));
     if (!option->argument) {
       if (hasAttached)
-        return usageError("{0} takes no value", spelling(*option));
+        return usageError(Code::OptionValue, "{0} takes no value", spelling(*option));
       result.items_.push_back({option, ""});
       continue;
     }
     if (!hasAttached) {
       if (i + 1 == arguments.size())
-        return usageError("{0} needs a value: {0} {1}", spelling(*option), option->argument);
+        return usageError(Code::OptionMissing, "{0} needs a value: {0} {1}", spelling(*option),
+                          option->argument);
       attached = arguments[++i];
     }
     result.items_.push_back({option, attached.str()});
@@ -123,8 +127,8 @@ std::vector<std::string> Arguments::values(const Option &option) const {
 Expected<std::string> Arguments::required(const Option &option) const {
   if (auto given = value(option))
     return *given;
-  return usageError("{0} {1} is missing; see: plait help {2}", spelling(option), option.argument,
-                    command_->name);
+  return usageError(Code::OptionMissing, "{0} {1} is missing; see: plait help {2}",
+                    spelling(option), option.argument, command_->name);
 }
 
 Expected<unsigned> Arguments::choice(const Option &option, llvm::ArrayRef<const char *> words,
@@ -136,7 +140,7 @@ Expected<unsigned> Arguments::choice(const Option &option, llvm::ArrayRef<const 
     if (*given == words[i])
       return i;
   llvm::SmallVector<StringRef, 8> known(words.begin(), words.end());
-  return usageError("{0} {1}: the choices are {2}{3}", spelling(option), *given,
+  return usageError(Code::OptionValue, "{0} {1}: the choices are {2}{3}", spelling(option), *given,
                     llvm::join(words, ", "), didYouMean(*given, known));
 }
 
@@ -147,7 +151,8 @@ Expected<uint64_t> Arguments::number(const Option &option, uint64_t fallback,
     return fallback;
   uint64_t result;
   if (StringRef(*given).getAsInteger(10, result) || result > limit)
-    return usageError("{0} {1}: not a number from 0 to {2}", spelling(option), *given, limit);
+    return usageError(Code::OptionValue, "{0} {1}: not a number from 0 to {2}", spelling(option),
+                      *given, limit);
   return result;
 }
 
@@ -157,16 +162,19 @@ Expected<double> Arguments::real(const Option &option, double fallback) const {
     return fallback;
   double result;
   if (StringRef(*given).getAsDouble(result) || !std::isfinite(result) || result < 0)
-    return usageError("{0} {1}: not a number that is 0 or greater", spelling(option), *given);
+    return usageError(Code::OptionValue, "{0} {1}: not a number that is 0 or greater",
+                      spelling(option), *given);
   return result;
 }
 
 Expected<std::string> Arguments::operand(const char *what) const {
   std::vector<std::string> found = operands();
   if (found.empty())
-    return usageError("{0} is missing; see: plait help {1}", what, command_->name);
+    return usageError(Code::OptionMissing, "{0} is missing; see: plait help {1}", what,
+                      command_->name);
   if (found.size() > 1)
-    return usageError("one {0} is wanted, and '{1}' comes after '{2}'; see: plait help {3}", what,
+    return usageError(Code::OptionValue,
+                      "one {0} is wanted, and '{1}' comes after '{2}'; see: plait help {3}", what,
                       found[1], found[0], command_->name);
   return found[0];
 }
@@ -174,7 +182,8 @@ Expected<std::string> Arguments::operand(const char *what) const {
 Expected<std::pair<std::string, std::string>> splitPair(const Option &option, StringRef value) {
   auto [name, rest] = value.split('=');
   if (name.size() == value.size() || rest.empty())
-    return usageError("{0} {1}: {2} is wanted", spelling(option), value, option.argument);
+    return usageError(Code::OptionValue, "{0} {1}: {2} is wanted", spelling(option), value,
+                      option.argument);
   return std::pair(name.str(), rest.str());
 }
 

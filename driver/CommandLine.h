@@ -8,7 +8,7 @@
 // Everything after a bare `--` is an operand, and so is a lone `-`.
 #pragma once
 
-#include "support/Error.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
@@ -26,20 +26,23 @@ class raw_ostream;
 namespace plait::driver {
 
 /// A mistake in how the command was called: exit status 2.
-class UsageError : public llvm::ErrorInfo<UsageError> {
+class UsageError : public llvm::ErrorInfo<UsageError, Failure> {
 public:
   static char ID;
-  explicit UsageError(std::string message) : message_(std::move(message)) {}
-  void log(llvm::raw_ostream &out) const override;
-  std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }
-
-private:
-  std::string message_;
+  explicit UsageError(Failure failure)
+      : ErrorInfo(failure.kind, Code::None, std::move(failure.message),
+                  std::move(failure.problems)) {
+    parts = std::move(failure.parts);
+  }
 };
 
-template <typename... Args> Error usageError(fmt::format_string<Args...> format, Args &&...args) {
-  return llvm::make_error<UsageError>(fmt::format(format, std::forward<Args>(args)...));
+template <typename... Args>
+Error usageError(Code code, fmt::format_string<Args...> format, Args &&...args) {
+  return llvm::make_error<UsageError>(
+      Failure(FailureKind::Unknown, code, fmt::format(format, std::forward<Args>(args)...)));
 }
+/// The same error as a mistake in how the command was called, by `prefix: `.
+Error usageError(Error error, const llvm::Twine &prefix);
 
 enum class Scope : uint8_t {
   Once,     ///< at most once

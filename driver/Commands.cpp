@@ -18,10 +18,10 @@ using llvm::StringRef;
 
 llvm::ArrayRef<const Command *> commands() {
   static const Command *const all[] = {
-      &compileCommand, &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
-      &addCommand,     &removeCommand,  &compressCommand, &adapterCommand, &reportCommand,
-      &doctorCommand,  &diffCommand,    &patchCommand,    &optCommand,     &completionCommand,
-      &helpCommand,    &versionCommand};
+      &compileCommand,    &inspectCommand, &verifyCommand,   &runCommand,     &mergeCommand,
+      &addCommand,        &removeCommand,  &compressCommand, &adapterCommand, &reportCommand,
+      &doctorCommand,     &explainCommand, &diffCommand,     &patchCommand,   &optCommand,
+      &completionCommand, &helpCommand,    &versionCommand};
   return all;
 }
 
@@ -36,8 +36,8 @@ Error unknownCommand(StringRef name) {
   llvm::SmallVector<StringRef, 8> names;
   for (const Command *command : commands())
     names.push_back(command->name);
-  return usageError("unknown command '{0}'{1}; there are {2}", name, didYouMean(name, names),
-                    llvm::join(names, ", "));
+  return usageError(Code::UnknownOption, "unknown command '{0}'{1}; there are {2}", name,
+                    didYouMean(name, names), llvm::join(names, ", "));
 }
 
 void printOverview(llvm::raw_ostream &out) {
@@ -58,7 +58,8 @@ static Expected<int> runHelp(const Arguments &arguments) {
   std::vector<std::string> topics = arguments.operands();
   if (arguments.has(manOption)) {
     if (!topics.empty())
-      return usageError("--man is the page of all commands; without it: plait help {0}", topics[0]);
+      return usageError(Code::OptionValue,
+                        "--man is the page of all commands; without it: plait help {0}", topics[0]);
     printManPage(llvm::outs());
     return 0;
   }
@@ -78,7 +79,7 @@ static constexpr Section versionSections[] = {{"Options", versionOptions}};
 
 static Expected<int> runVersion(const Arguments &arguments) {
   if (!arguments.operands().empty())
-    return usageError("version takes no arguments");
+    return usageError(Code::OptionValue, "version takes no arguments");
   // With --json it is in the head of the object.
   if (!arguments.has(jsonOption))
     llvm::outs() << "plait " PLAIT_VERSION "\n";
@@ -165,8 +166,8 @@ int runCommandLine(llvm::ArrayRef<const char *> arguments) {
   int status = dispatch(arguments);
   llvm::outs().flush();
   if (llvm::outs().has_error()) {
-    printError(
-        makeError("cannot write to the standard output: {0}", llvm::outs().error().message()));
+    printError(makeError(Code::FileUnwritable, "cannot write to the standard output: {0}",
+                         llvm::outs().error().message()));
     llvm::outs().clear_error();
     status = std::max<int>(status, kFailed);
   }

@@ -16,6 +16,7 @@ extern const Command adapterCommand;
 extern const Command compressCommand;
 extern const Command reportCommand;
 extern const Command doctorCommand;
+extern const Command explainCommand;
 extern const Command diffCommand;
 extern const Command patchCommand;
 extern const Command optCommand;

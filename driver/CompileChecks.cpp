@@ -26,10 +26,12 @@ static Error checkInterface(const FunctionOptions &function) {
   llvm::StringSet<> names;
   auto add = [&](StringRef kind, StringRef name) -> Error {
     if (!mil::isLegalName(name))
-      return makeError("function '{0}': the {1} name '{2}' cannot be one in Core ML: {3}",
+      return makeError(Code::IllegalName,
+                       "function '{0}': the {1} name '{2}' cannot be one in Core ML: {3}",
                        function.name, kind, name, mil::whyIllegal(name));
     if (!names.insert(name).second)
-      return makeError("function '{0}': two of its inputs and outputs are called '{1}'; give each "
+      return makeError(Code::NameTaken,
+                       "function '{0}': two of its inputs and outputs are called '{1}'; give each "
                        "a name of its own",
                        function.name, name);
     return Error::success();
@@ -55,11 +57,11 @@ Error checkModel(const FunctionOptions &function) {
   fs::file_status status;
   if (std::error_code ec = fs::status(file, status))
     return makeFailure(
-        FailureKind::File,
+        FailureKind::File, Code::FileUnreadable,
         fmt::format("{0}: {1}", file,
                     fs::exists(status) ? ec.message() : "no such file" + didYouMeanFile(file)));
   if (fs::is_directory(status))
-    return makeFailure(FailureKind::File,
+    return makeFailure(FailureKind::File, Code::NotAModel,
                        fmt::format("{0}: this is a folder; a TorchScript file, as torch.jit.save "
                                    "writes it, or an archive of torch.export.save is wanted",
                                    file));
@@ -68,7 +70,7 @@ Error checkModel(const FunctionOptions &function) {
 
 Error checkFunction(const FunctionOptions &function) {
   if (!mil::isLegalName(function.name))
-    return makeError("'{0}' cannot name a function: {1}", function.name,
+    return makeError(Code::IllegalName, "'{0}' cannot name a function: {1}", function.name,
                      mil::whyIllegal(function.name));
   return checkInterface(function);
 }
@@ -78,9 +80,11 @@ static Error checkOptions(const CompileOptions &options) {
   if (Error error = checkRuleNames(options.allow))
     return error;
   if (options.functions.empty())
-    return makeError("{0}: a package has at least one function", options.output);
+    return makeError(Code::OptionMissing, "{0}: a package has at least one function",
+                     options.output);
   if (options.multifunction && !options.append && !mil::info(options.target).functions)
     return makeError(
+        Code::OpsetMismatch,
         "{0}: a package of named functions needs {1} or later ({2}); leave --target {3} "
         "out, or compile one model without --function and --adapter",
         options.output, mil::name(mil::kDefaultOpset), mil::info(mil::kDefaultOpset).systems,
@@ -93,12 +97,14 @@ static Error checkOptions(const CompileOptions &options) {
     for (const frontend::InputSpec &input : function.inputs)
       if (input.dtype == mil::DType::I8 && !options.append &&
           !contains(mil::info(options.target).interface, mil::DType::I8))
-        return makeError("function '{0}': input '{1}' is int8, which inputs can be from {2} on "
+        return makeError(Code::IllegalName,
+                         "function '{0}': input '{1}' is int8, which inputs can be from {2} on "
                          "({3}); add --target {2}, or declare int32",
                          function.name, input.name, mil::name(mil::Opset::iOS26),
                          mil::info(mil::Opset::iOS26).systems);
     if (!names.insert(function.name).second)
-      return makeError("two functions are called '{0}'; give each a name of its own",
+      return makeError(Code::NameTaken,
+                       "two functions are called '{0}'; give each a name of its own",
                        function.name);
   }
   // A package that is added to may have the default function already; the backend knows.
@@ -107,7 +113,8 @@ static Error checkOptions(const CompileOptions &options) {
     llvm::SmallVector<StringRef, 8> known;
     for (const FunctionOptions &function : options.functions)
       known.push_back(function.name);
-    return makeError("the default function '{0}' is none of the functions: {1}{2}",
+    return makeError(Code::DefaultFunction,
+                     "the default function '{0}' is none of the functions: {1}{2}",
                      options.defaultFunction, llvm::join(known, ", "),
                      didYouMean(options.defaultFunction, known));
   }
@@ -142,12 +149,15 @@ Error checkOutput(StringRef output) {
     parent = ".";
   fs::file_status status;
   if (fs::status(parent, status) || !fs::exists(status))
-    return makeError("cannot write '{0}': there is no folder '{1}'{2}; make it first", output,
+    return makeError(Code::FileUnwritable,
+                     "cannot write '{0}': there is no folder '{1}'{2}; make it first", output,
                      parent, didYouMeanFile(parent));
   if (!fs::is_directory(status))
-    return makeError("cannot write '{0}': '{1}' is no folder", output, parent);
+    return makeError(Code::FileUnwritable, "cannot write '{0}': '{1}' is no folder", output,
+                     parent);
   if (std::error_code ec = fs::access(parent, fs::AccessMode::Write))
-    return makeError("cannot write '{0}': folder '{1}': {2}", output, parent, ec.message());
+    return makeError(Code::FileUnwritable, "cannot write '{0}': folder '{1}': {2}", output, parent,
+                     ec.message());
   if (fs::status(target, status) || !fs::exists(status))
     return Error::success();
   bool emptyFolder = false;
@@ -156,7 +166,8 @@ Error checkOutput(StringRef output) {
     emptyFolder = fs::directory_iterator(target, ec) == fs::directory_iterator() && !ec;
   }
   if (!emptyFolder && !isPackage(target))
-    return makeError("cannot write '{0}': it exists and is not a package; remove it or choose "
+    return makeError(Code::FileUnwritable,
+                     "cannot write '{0}': it exists and is not a package; remove it or choose "
                      "another name",
                      output);
   return Error::success();

@@ -142,7 +142,8 @@ Expected<CompileOptions> fromRecipe(const Arguments &arguments, StringRef recipe
   for (const Arguments::Item &item : arguments.items())
     if (item.option && (startsFunction(item.option) || item.option == &baseOption ||
                         item.option->scope == Scope::Function))
-      return usageError("{0} beside the recipe '{1}': a recipe says everything of its functions",
+      return usageError(Code::OptionConflict,
+                        "{0} beside the recipe '{1}': a recipe says everything of its functions",
                         spelling(*item.option), recipe);
   return readRecipe(recipe);
 }
@@ -155,7 +156,7 @@ Error readPrecision(const Arguments &arguments, const Option &option, CompileOpt
     StringRef(list).split(patterns, ',', -1, /*KeepEmpty=*/false);
     for (StringRef pattern : patterns) {
       if (Error error = mil::OperationPattern::parse(pattern).takeError())
-        return usageError("--keep-fp32: {0}", toString(std::move(error)));
+        return usageError(Code::OptionValue, std::move(error), "--keep-fp32");
       options.keepFloat32.push_back(pattern.trim().str());
     }
   }
@@ -178,9 +179,10 @@ Error readPrecision(const Arguments &arguments, const Option &option, CompileOpt
   if (!options.autoPrecision)
     for (const Option *one : {&minSnrOption, &inputsOption, &inputScaleOption, &writeRecipeOption})
       if (arguments.has(*one))
-        return usageError("{0} is for --precision auto", spelling(*one));
+        return usageError(Code::OptionConflict, "{0} is for --precision auto", spelling(*one));
   if (options.precision == passes::Precision::F32 && !options.keepFloat32.empty())
-    return usageError("--keep-fp32 is for --precision fp16; in fp32 everything is kept");
+    return usageError(Code::OptionConflict,
+                      "--keep-fp32 is for --precision fp16; in fp32 everything is kept");
   if (!options.autoPrecision)
     return Error::success();
   auto snr = arguments.real(minSnrOption, options.autoPrecision->minSnr);
@@ -188,7 +190,8 @@ Error readPrecision(const Arguments &arguments, const Option &option, CompileOpt
   if (!snr || !scale)
     return joinErrors(snr.takeError(), scale.takeError());
   if (!(*snr > 0 && *snr <= 140))
-    return usageError("--min-snr {0}: decibels between 0 and 140 are wanted", *snr);
+    return usageError(Code::OptionValue, "--min-snr {0}: decibels between 0 and 140 are wanted",
+                      *snr);
   options.autoPrecision->minSnr = *snr;
   options.autoPrecision->inputScale = *scale;
   if (auto folder = arguments.value(inputsOption))
@@ -209,10 +212,12 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   options.dryRun = arguments.has(dryRunOption);
   for (const Option *one : {&writeRecipeOption, &saveRecipeOption})
     if (options.dryRun && arguments.has(*one))
-      return usageError("{0} beside --dry-run, which writes nothing: one of them is wanted",
+      return usageError(Code::OptionValue,
+                        "{0} beside --dry-run, which writes nothing: one of them is wanted",
                         spelling(*one));
   if (arguments.has(jsonOption) && arguments.has(printAfterOption))
-    return usageError("--json and --print-after exclude each other: both take the standard output");
+    return usageError(Code::OptionConflict,
+                      "--json and --print-after exclude each other: both take the standard output");
   auto expected = expectedShare(arguments);
   if (!expected)
     return expected.takeError();
@@ -228,10 +233,12 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
 /// Before anything takes time.
 Error checkSavedRecipe(StringRef to) {
   if (!isRecipe(to))
-    return usageError("--save-recipe {0}: the name of a recipe ends in .yaml", to);
+    return usageError(Code::OptionValue, "--save-recipe {0}: the name of a recipe ends in .yaml",
+                      to);
   StringRef folder = llvm::sys::path::parent_path(to);
   if (!folder.empty() && !llvm::sys::fs::is_directory(folder))
-    return makeError("--save-recipe {0}: there is no folder '{1}'; make it first", to, folder);
+    return makeError(Code::FileUnwritable,
+                     "--save-recipe {0}: there is no folder '{1}'; make it first", to, folder);
   return Error::success();
 }
 
@@ -241,17 +248,21 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
       arguments.items(), [](const Arguments::Item &item) { return startsFunction(item.option); });
   if (!hasFunctions && arguments.has(baseOption))
     return usageError(
+        Code::OptionMissing,
         "--base alone makes nothing: add --adapter NAME=DIR for each adapter, or give "
         "the model without --base");
   if (operands.empty() && !hasFunctions)
-    return usageError("a model is missing: plait compile -o OUT.mlpackage [--input ...] MODEL.pt; "
+    return usageError(Code::OptionMissing,
+                      "a model is missing: plait compile -o OUT.mlpackage [--input ...] MODEL.pt; "
                       "see: plait help compile");
   if (!operands.empty() && hasFunctions)
-    return usageError("'{0}' has no function's name; beside --function and --adapter every model "
+    return usageError(Code::OptionMissing,
+                      "'{0}' has no function's name; beside --function and --adapter every model "
                       "needs one: --function NAME={0}",
                       operands[0]);
   if (operands.size() > 1)
-    return usageError("several models need names: --function NAME={0} --function NAME={1}",
+    return usageError(Code::OptionValue,
+                      "several models need names: --function NAME={0} --function NAME={1}",
                       operands[0], operands[1]);
   bool recipe = !operands.empty() && isRecipe(operands[0]);
   auto options = recipe ? fromRecipe(arguments, operands[0]) : fromFunctions(arguments);
@@ -271,7 +282,8 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (Error error = readMetadata(arguments, options->metadata))
     return error;
   if (arguments.has(writeRecipeOption) && !recipe)
-    return usageError("--write-recipe is for a compile from a recipe; without one, the report has "
+    return usageError(Code::OptionConflict,
+                      "--write-recipe is for a compile from a recipe; without one, the report has "
                       "the --keep-fp32 that says the same");
   if (Error error =
           readPrecision(arguments, precisionOption, *options, [&] { return options->precision; }))
@@ -293,9 +305,10 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   if (Error error = readGeneral(arguments, *options))
     return error;
   if (options->output.empty())
-    return usageError("-o OUT.mlpackage is missing; see: plait help compile");
+    return usageError(Code::OptionMissing, "-o OUT.mlpackage is missing; see: plait help compile");
   if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
-    return usageError("-o {0}: the name of a package ends in .mlpackage", options->output);
+    return usageError(Code::PackageName, "-o {0}: the name of a package ends in .mlpackage",
+                      options->output);
   return options;
 }
 
@@ -307,7 +320,8 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   if (!options)
     return options.takeError();
   if (options->functions.empty())
-    return usageError("what to add is missing: plait add {0} --function NAME=MODEL.pt", *package);
+    return usageError(Code::OptionMissing,
+                      "what to add is missing: plait add {0} --function NAME=MODEL.pt", *package);
   options->defaultFunction = arguments.value(newDefaultOption).value_or("");
   if (Error error = readGeneral(arguments, *options))
     return error;
@@ -322,7 +336,7 @@ class Terminal : public CompileObserver {
 public:
   Terminal(bool quiet, Timing &timing) : line_(quiet), timing_(timing) {}
   void progress(const llvm::Twine &what) override { line_.show(what); }
-  void warning(StringRef message) override { printWarning(message); }
+  void warning(const Warning &warning) override { printWarning(warning); }
   bool proceed(double done) override {
     line_.reach(done);
     return true;

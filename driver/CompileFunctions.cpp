@@ -116,21 +116,22 @@ struct Declarations {
   Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
     if (item.option == &inputOption) {
       if (Error error = addDeclaration(arguments, item.value, {.notes = &notes}))
-        return usageError("--input: {0}", toString(std::move(error)));
+        return usageError(std::move(error), "--input");
     } else if (item.option == &outputOption) {
       auto output = parseOutput(item.value);
       if (!output)
-        return usageError("--output: {0}", toString(output.takeError()));
+        return usageError(output.takeError(), "--output");
       outputs.push_back(std::move(*output));
     } else if (item.option == &describeOption) {
       auto pair = splitPair(*item.option, item.value);
       if (!pair)
         return pair.takeError();
       if (!descriptions.insert(*pair).second)
-        return usageError("--describe {0}: '{1}' is described twice", item.value, pair->first);
+        return usageError(Code::OptionConflict, "--describe {0}: '{1}' is described twice",
+                          item.value, pair->first);
     } else if (item.option == &classesOption) {
       if (classes)
-        return usageError("--classes is given twice");
+        return usageError(Code::OptionConflict, "--classes is given twice");
       auto read = parseClasses(item.value);
       if (!read)
         return read.takeError();
@@ -138,36 +139,32 @@ struct Declarations {
       classesFile = splitClasses(item.value).first;
     } else if (item.option == &classOutputOption) {
       if (classOutput)
-        return usageError("--class-output is given twice");
+        return usageError(Code::OptionConflict, "--class-output is given twice");
       classOutput = item.value;
     } else if (item.option == &statesOption) {
       if (!states)
         states.emplace();
       if (Error error = addStates(*states, item.value))
-        return usageError("--states: {0}", toString(std::move(error)));
+        return usageError(std::move(error), "--states");
     } else if (item.option == &stateInitOption) {
       if (item.value != "zeros" && item.value != "input")
-        return usageError("--state-init {0}: the choices are zeros, input", item.value);
+        return usageError(Code::OptionValue, "--state-init {0}: the choices are zeros, input",
+                          item.value);
       stateInputs = item.value == "input";
     } else if (item.option == &adapterRootOption) {
       if (adapterRoot)
-        return usageError("--adapter-root is given twice");
+        return usageError(Code::OptionConflict, "--adapter-root is given twice");
       adapterRoot = item.value;
     } else if (item.option == &allowUnmatchedOption) {
       allowUnmatched = true;
     } else if (item.option == &loraScaleOption || item.option == &loraAlphaOption) {
-      if (scale)
-        return usageError("{0}: the scale of the adapter is given already", spelling(*item.option));
-      auto given = parseScale(item.option == &loraAlphaOption, item.value);
-      if (!given)
-        return usageError("{0}: {1}", spelling(*item.option), toString(given.takeError()));
-      scale = *given;
+      return addScale(*item.option, item.option == &loraAlphaOption, item.value, scale);
     } else {
       if (lora)
-        return usageError("--lora is given twice");
+        return usageError(Code::OptionConflict, "--lora is given twice");
       lora = mil::parseLoraMode(item.value);
       if (!lora)
-        return usageError("--lora {0}: the choices are {1}", item.value,
+        return usageError(Code::OptionValue, "--lora {0}: the choices are {1}", item.value,
                           llvm::join(mil::kLoraModes, ", "));
     }
     return Error::success();
@@ -189,12 +186,13 @@ Expected<std::vector<Base>> basesOf(const Arguments &arguments) {
     bool isNamed = !model.empty() && mil::isLegalName(phase);
     for (const Base &other : bases)
       if (isNamed && other.phase == phase)
-        return usageError("--base {0}: '{1}' is given twice", value, phase);
+        return usageError(Code::OptionConflict, "--base {0}: '{1}' is given twice", value, phase);
     bases.push_back(isNamed ? Base{phase.str(), model.str()} : Base{"", value});
   }
   for (const Base &base : bases)
     if (base.phase.empty() && bases.size() > 1)
-      return usageError("--base {0}: of several bases each needs a name: --base prefill={0}",
+      return usageError(Code::OptionMissing,
+                        "--base {0}: of several bases each needs a name: --base prefill={0}",
                         base.model);
   return bases;
 }
@@ -215,7 +213,7 @@ Expected<FunctionOptions> startFunction(const Arguments::Item &item, const Base 
   FunctionOptions function = named(pair->first);
   auto adapters = parseAdapters(pair->second);
   if (!adapters)
-    return usageError("--adapter {0}: {1}", item.value, toString(adapters.takeError()));
+    return usageError(adapters.takeError(), "--adapter " + item.value);
   function.adapters.specs = std::move(*adapters);
   return function;
 }
@@ -233,7 +231,7 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
     function.adapters.allowUnmatched |= from->allowUnmatched;
   }
   if (Error error = resolveSizes(function.inputs))
-    return usageError("--input: {0}", toString(std::move(error)));
+    return usageError(std::move(error), "--input");
   auto first = [&](auto Declarations::*member) {
     for (const Declarations *from : said)
       if (from->*member)
@@ -241,7 +239,7 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
     return said.back()->*member;
   };
   if (said.size() > 1 && said.front()->scale && function.adapters.specs.empty())
-    return usageError("{0} is for an --adapter, and function '{1}' is none",
+    return usageError(Code::OptionConflict, "{0} is for an --adapter, and function '{1}' is none",
                       spelling(said.front()->scale->isAlpha ? loraAlphaOption : loraScaleOption),
                       function.name);
   setScale(function.adapters.specs, first(&Declarations::scale));
@@ -252,7 +250,8 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
     }
   auto classOutput = first(&Declarations::classOutput);
   if (classOutput && !function.classes)
-    return usageError("--class-output {0}: there are no --classes", *classOutput);
+    return usageError(Code::OptionConflict, "--class-output {0}: there are no --classes",
+                      *classOutput);
   if (classOutput)
     function.classes->scores = *classOutput;
   function.states = first(&Declarations::states).value_or(frontend::StatesRequest());
@@ -262,7 +261,7 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
     if (!function.lora && (from == said.front() || !function.adapters.specs.empty()))
       function.lora = from->lora;
   if (Error error = checkLora(function))
-    return usageError("{0}", toString(std::move(error)));
+    return llvm::make_error<UsageError>(takeFailure(std::move(error)));
   return Error::success();
 }
 
@@ -290,7 +289,8 @@ Expected<CompileOptions> fromFunctions(const Arguments &arguments) {
   for (const Arguments::Item &item : arguments.items()) {
     if (startsFunction(item.option)) {
       if (item.option != &functionOption && bases->empty())
-        return usageError("{0} needs the model that it is applied to: --base MODEL.pt",
+        return usageError(Code::OptionMissing,
+                          "{0} needs the model that it is applied to: --base MODEL.pt",
                           spelling(*item.option));
       started.push_back({&item});
       current = &started.back().own;

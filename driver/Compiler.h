@@ -77,7 +77,7 @@ struct CompileOptions {
   /// Everything but writing: the report says what would be written.
   bool dryRun = false;
   /// Warnings of reading the options: what was read as something else.
-  std::vector<std::string> notes{};
+  std::vector<Warning> notes{};
   /// Look at the program between passes.
   passes::PipelineHooks hooks{};
 
@@ -126,7 +126,7 @@ public:
   virtual ~CompileObserver() = default;
   /// "lowering adapter_1 (2 of 8)"
   virtual void progress(const llvm::Twine &what) {}
-  virtual void warning(llvm::StringRef message) {}
+  virtual void warning(const Warning &warning) {}
   /// Asked between operations and passes, and by several threads while weights are written, with
   /// how much of the work is done, from 0 to 1; false ends it with an error. 1 comes once, when all
   /// is written and takes its place next.

@@ -46,17 +46,19 @@ Error readCompression(const Arguments &arguments, std::vector<compress::Rule> &r
   for (const std::string &value : arguments.values(compressOption)) {
     auto rule = compress::parseRule(value);
     if (!rule)
-      return usageError("--compress {0}: {1}", value, toString(rule.takeError()));
+      return usageError(Code::OptionValue, rule.takeError(), "--compress " + value);
     rules.push_back(std::move(*rule));
   }
   if (auto given = arguments.value(requireCoverageOption)) {
     requireCoverage = parseShare(*given);
     if (!requireCoverage)
-      return usageError("--require-coverage {0}: a percentage is wanted, from 0% to 100%", *given);
+      return usageError(Code::OptionValue,
+                        "--require-coverage {0}: a percentage is wanted, from 0% to 100%", *given);
   }
   // `plait compress` may choose schemes without a rule, and says itself where it has neither.
   if (requireCoverage && rules.empty() && &arguments.command() != &compressCommand)
-    return usageError("--require-coverage is of --compress, which is not given");
+    return usageError(Code::OptionConflict,
+                      "--require-coverage is of --compress, which is not given");
   return Error::success();
 }
 
@@ -88,7 +90,8 @@ static Error checkCoverage(const compress::ProgramResult &result, double percent
     message += fmt::format("\nand {0} more", named - 8);
   // Rounded down, so that what is below the bound does not read as if it reached it.
   double shown = std::max(0.0, std::min(result.coverage(), percent - 0.01));
-  return makeError("{0:.2f}% of the numbers of weights are compressed, less than the {1:.2f}% that "
+  return makeError(Code::CoverageUnreached,
+                   "{0:.2f}% of the numbers of weights are compressed, less than the {1:.2f}% that "
                    "--require-coverage demands; nothing is written{2}",
                    shown, percent, message);
 }
@@ -111,7 +114,7 @@ class OutputTrial {
 public:
   /// Runs all functions; `program` is not needed afterwards.
   static Expected<OutputTrial> create(const mil::Program &program, llvm::StringRef folder,
-                                      llvm::function_ref<void(llvm::StringRef)> warn);
+                                      llvm::function_ref<void(const Warning &)> warn);
 
   /// compress::MeasureOutputs.
   Expected<std::vector<double>> noise(const mil::Program &changed) const;
@@ -162,23 +165,25 @@ Expected<std::vector<mil::TensorData>> OutputTrial::run(const mil::Function &fun
 }
 
 Expected<OutputTrial> OutputTrial::create(const mil::Program &program, llvm::StringRef folder,
-                                          llvm::function_ref<void(llvm::StringRef)> warn) {
+                                          llvm::function_ref<void(const Warning &)> warn) {
   OutputTrial made;
   for (const auto &function : program.functions()) {
     auto sets = setsOf(*function, folder);
     if (!sets)
       return sets.takeError();
     if (sets->size() > kMostSets) {
-      warn(fmt::format("--inputs {0}: outputs of function '{1}' are measured on the first {2} of "
-                       "{3} sets",
-                       folder, function->name, kMostSets, sets->size()));
+      warn({Code::SetsLeftOut,
+            fmt::format("--inputs {0}: outputs of function '{1}' are measured on the first {2} of "
+                        "{3} sets",
+                        folder, function->name, kMostSets, sets->size())});
       sets->resize(kMostSets);
     }
     auto wanted = run(*function, *sets);
     if (!wanted)
       return wanted.takeError();
     if (wanted->empty())
-      return makeError("function {0}: none of its outputs are floating-point numbers, whose noise "
+      return makeError(Code::NotComparable,
+                       "function {0}: none of its outputs are floating-point numbers, whose noise "
                        "could be measured",
                        function->name);
     made.tried_.push_back({function->name, std::move(*sets), std::move(*wanted)});
@@ -274,7 +279,8 @@ public:
   Error check() const {
     uint64_t bytes = written_.layout.fileBytes + written_.modelBytes + makeManifest().size();
     if (budget_ && bytes > *budget_)
-      return makeError("--size-budget {0}: the package would take {1} bytes, {2} more than that; "
+      return makeError(Code::BudgetUnreached,
+                       "--size-budget {0}: the package would take {1} bytes, {2} more than that; "
                        "nothing is written",
                        grouped(*budget_), grouped(bytes), grouped(bytes - *budget_));
     return Error::success();
@@ -298,7 +304,8 @@ Expected<compress::ProgramResult> compressWeights(mil::Program &program,
                                                   std::vector<FunctionSnr> *outputs) {
   for (const auto &function : program.functions())
     if (function->opset < mil::Opset::iOS18)
-      return makeError("--compress: function '{0}' is of {1}, and packages of compressed weights "
+      return makeError(Code::OpsetMismatch,
+                       "--compress: function '{0}' is of {1}, and packages of compressed weights "
                        "are written for ios18 or later",
                        function->name, mil::name(function->opset));
   const CompressionGoal &goal = request.goal;
@@ -407,7 +414,8 @@ Expected<CompileReport> compressPackage(const CompressOptions &options) {
 Expected<CompileReport> compressPackage(const MeasuredCompressOptions &options,
                                         std::vector<FunctionSnr> &outputs) {
   if (options.rules.empty() && !options.goal.chooses())
-    return makeError("{0}: there is no scheme to compress with", options.package);
+    return makeError(Code::CompressionScheme, "{0}: there is no scheme to compress with",
+                     options.package);
   if (Error error = checkRuleNames(options.allow))
     return error;
   auto lock = holdOutput(options.output);

@@ -41,7 +41,7 @@ struct CompressOptions {
   std::optional<double> requireCoverage{};
   std::vector<std::string> allow{}; ///< as CompileOptions::allow
   unsigned threads = 0;             ///< 0: one a processor
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
   std::function<bool(double)> proceed = [](double) { return true; };
   bool dryRun = false; ///< as CompileOptions::dryRun
   /// As CompileObserver::phase().

@@ -54,7 +54,8 @@ Error readGoal(const Arguments &arguments, CompressionGoal &goal,
   if (auto given = arguments.value(sizeBudgetOption)) {
     goal.sizeBudget = parseBytes(*given);
     if (!goal.sizeBudget)
-      return usageError("--size-budget {0}: a number of bytes is wanted, such as 900MB or 1.5GiB",
+      return usageError(Code::OptionValue,
+                        "--size-budget {0}: a number of bytes is wanted, such as 900MB or 1.5GiB",
                         *given);
   }
   if (arguments.has(minSnrOption)) {
@@ -62,25 +63,30 @@ Error readGoal(const Arguments &arguments, CompressionGoal &goal,
     if (!snr)
       return snr.takeError();
     if (!(*snr > 0 && *snr <= 140))
-      return usageError("--min-snr {0}: decibels between 0 and 140 are wanted", *snr);
+      return usageError(Code::OptionValue, "--min-snr {0}: decibels between 0 and 140 are wanted",
+                        *snr);
     goal.minSnr = *snr;
   }
   goal.calibration = arguments.value(calibrateOption).value_or("");
   goal.inputs = arguments.value(inputsOption).value_or(goal.calibration);
   goal.gptq = arguments.has(gptqOption);
   if (goal.gptq && goal.calibration.empty())
-    return usageError("--gptq needs inputs that the model is given: --calibrate FOLDER");
+    return usageError(Code::OptionMissing,
+                      "--gptq needs inputs that the model is given: --calibrate FOLDER");
   if (goal.chooses() && goal.inputs.empty())
-    return usageError("{0} needs inputs that the functions are run on: --inputs FOLDER",
+    return usageError(Code::OptionMissing,
+                      "{0} needs inputs that the functions are run on: --inputs FOLDER",
                       goal.minSnr ? "--min-snr" : "--size-budget");
   for (const compress::Rule &rule : rules)
     if (goal.chooses() && rule.pattern.empty())
-      return usageError("--compress {0} is a scheme for every weight, and a size or a "
+      return usageError(Code::OptionValue,
+                        "--compress {0} is a scheme for every weight, and a size or a "
                         "signal-to-noise ratio chooses one for each; PATTERN=SCHEME makes an "
                         "exception",
                         rule.scheme.str());
   if (rules.empty() && !goal.chooses())
-    return usageError("--compress SCHEME is missing, such as --compress q4, or --size-budget or "
+    return usageError(Code::OptionMissing,
+                      "--compress SCHEME is missing, such as --compress q4, or --size-budget or "
                       "--min-snr; see: plait help compress");
   return Error::success();
 }
@@ -95,7 +101,8 @@ Expected<MeasuredCompressOptions> compressOptions(const Arguments &arguments) {
   if (!output)
     return output.takeError();
   if (!StringRef(*output).rtrim('/').ends_with(".mlpackage"))
-    return usageError("-o {0}: the name of a package ends in .mlpackage", *output);
+    return usageError(Code::PackageName, "-o {0}: the name of a package ends in .mlpackage",
+                      *output);
   compress.output = *output;
   if (Error error = readCompression(arguments, compress.rules, compress.requireCoverage))
     return error;

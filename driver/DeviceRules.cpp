@@ -23,7 +23,8 @@ Error checkRuleNames(llvm::ArrayRef<std::string> names) {
       known.push_back(rule.id);
   for (StringRef name : names)
     if (!llvm::is_contained(known, name))
-      return makeError("there is no rule '{0}'{1}; `plait opt --list-rules` lists them", name,
+      return makeError(Code::NothingMatches,
+                       "there is no rule '{0}'{1}; `plait opt --list-rules` lists them", name,
                        didYouMean(name, known));
   return Error::success();
 }
@@ -31,20 +32,20 @@ Error checkRuleNames(llvm::ArrayRef<std::string> names) {
 Expected<std::vector<std::string>> allowedRules(const Arguments &arguments) {
   std::vector<std::string> names = arguments.values(allowOption);
   if (Error error = checkRuleNames(names))
-    return usageError("--allow: {0}", toString(std::move(error)));
+    return usageError(Code::OptionValue, std::move(error), "--allow");
   return names;
 }
 
 Error checkDeviceRules(const mil::Program &program, StringRef what,
                        llvm::ArrayRef<std::string> allowed,
-                       llvm::function_ref<void(StringRef)> warn) {
+                       llvm::function_ref<void(const Warning &)> warn) {
   constexpr size_t kMaxLines = 10;
   std::vector<std::string> refused;
   std::vector<StringRef> rules;
   for (const mil::Violation &violation : mil::checkDeviceProfile(program)) {
     StringRef id = violation.rule->id;
     if (violation.rule->severity != mil::Rule::Refused || llvm::is_contained(allowed, id)) {
-      warn(violation.message);
+      warn({mil::codeOf(*violation.rule), violation.message});
       continue;
     }
     refused.push_back(violation.message);
@@ -61,7 +62,8 @@ Error checkDeviceRules(const mil::Program &program, StringRef what,
   std::string options;
   for (StringRef id : rules)
     options += (" --allow " + id).str();
-  return makeError("{0}: Core ML would refuse to load it, so nothing is written:{1}\nwith{2} it is "
+  return makeError(Code::RuleBroken,
+                   "{0}: Core ML would refuse to load it, so nothing is written:{1}\nwith{2} it is "
                    "written all the same",
                    what, lines, options);
 }

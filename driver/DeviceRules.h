@@ -21,6 +21,6 @@ Error checkRuleNames(llvm::ArrayRef<std::string> names);
 /// `what` is what would be written. Everything else goes to `warn`.
 Error checkDeviceRules(const mil::Program &program, llvm::StringRef what,
                        llvm::ArrayRef<std::string> allowed,
-                       llvm::function_ref<void(llvm::StringRef)> warn);
+                       llvm::function_ref<void(const Warning &)> warn);
 
 } // namespace plait::driver

@@ -1,10 +1,13 @@
 // Printing diagnostics and numbers.
 #include "driver/Diagnostics.h"
 
+#include "support/Failure.h"
+
 #include "driver/CommandLine.h"
 #include "driver/ProgressLine.h"
 #include "driver/Terminal.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -35,27 +38,53 @@ static void remember(Message message) {
   printed.push_back(std::move(message));
 }
 
-void printError(Error error) {
-  handleAllErrors(std::move(error), [](const llvm::ErrorInfoBase &info) {
-    print(/*isError=*/true, info.message());
-    FailureProblem whole;
-    whole.message = info.message();
-    if (info.isA<UsageError>())
-      return remember({true, std::nullopt, std::move(whole)});
-    if (!info.isA<Failure>())
-      return remember({true, FailureKind::Unknown, std::move(whole)});
-    const auto &failure = static_cast<const Failure &>(info);
-    if (failure.problems.empty())
-      return remember({true, failure.kind, std::move(whole)});
-    for (const FailureProblem &problem : failure.problems)
-      remember({true, failure.kind, problem});
-  });
+/// The messages of a failure, each with its code.
+static std::vector<FailureProblem> problemsOf(const Failure &failure) {
+  if (!failure.problems.empty())
+    return failure.problems;
+  std::vector<FailureProblem> problems;
+  size_t end = failure.message.size();
+  for (const Failure::Part &part : llvm::reverse(failure.parts)) {
+    FailureProblem problem;
+    // What is before the first message with a code is a part of it.
+    size_t begin = problems.size() + 1 == failure.parts.size() ? 0 : part.begin;
+    problem.message = llvm::StringRef(failure.message).slice(begin, end).rtrim().str();
+    problem.code = part.code;
+    problems.push_back(std::move(problem));
+    end = begin;
+  }
+  if (problems.empty()) {
+    problems.emplace_back();
+    problems.back().message = failure.message;
+  }
+  std::reverse(problems.begin(), problems.end());
+  return problems;
 }
 
-void printWarning(llvm::StringRef message) {
-  print(/*isError=*/false, message);
+void printError(Error error) {
+  handleAllErrors(
+      std::move(error),
+      [](const Failure &failure) {
+        print(/*isError=*/true, failure.withCodes());
+        std::optional<FailureKind> kind;
+        if (!failure.isA<UsageError>())
+          kind = failure.kind;
+        for (FailureProblem &problem : problemsOf(failure))
+          remember({true, kind, std::move(problem)});
+      },
+      [](const llvm::ErrorInfoBase &info) {
+        print(/*isError=*/true, info.message());
+        FailureProblem whole;
+        whole.message = info.message();
+        remember({true, FailureKind::Unknown, std::move(whole)});
+      });
+}
+
+void printWarning(const Warning &warning) {
+  print(/*isError=*/false, withCode(warning.code, warning.text));
   FailureProblem problem;
-  problem.message = message.str();
+  problem.message = warning.text;
+  problem.code = warning.code;
   remember({false, std::nullopt, std::move(problem)});
 }
 

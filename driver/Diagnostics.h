@@ -13,12 +13,13 @@ namespace plait::driver {
 struct Message {
   bool isError;
   std::optional<FailureKind> kind = {}; ///< of an error; none: the command was called wrongly
-  FailureProblem problem = {};          ///< the text, and where in a model it is, as far as known
+  FailureProblem problem = {};          ///< text, code, and where in a model it is, as far as known
 };
 
-/// "plait: error: …" for each error inside; a message of several lines keeps them, indented.
+/// "plait: error: … [P0101]" for each error inside; a message of several lines keeps them,
+/// indented.
 void printError(Error error);
-void printWarning(llvm::StringRef message);
+void printWarning(const Warning &warning);
 
 /// What was printed since the last call. One command is at work at a time.
 std::vector<Message> takeMessages();

@@ -119,7 +119,8 @@ void printDiff(const PackageDiff &diff, llvm::raw_ostream &out) {
 Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   if (operands.size() != 2)
-    return usageError("two packages are wanted: plait diff A.mlpackage B.mlpackage");
+    return usageError(Code::OptionMissing,
+                      "two packages are wanted: plait diff A.mlpackage B.mlpackage");
   LazyEvaluator evaluator;
   DiffOptions options{arguments.has(snrOption), &evaluator};
   auto diff = diffPackages(operands[0], operands[1], options);

@@ -28,10 +28,11 @@ Error addDeclaration(frontend::ModelFunction &function, StringRef text, const In
   name = name.trim();
   if (auto constant = constantIn(value)) {
     if (!mil::isLegalName(name))
-      return makeError("input '{0}': '{1}' cannot be the name of an argument: {2}", text, name,
+      return makeError(Code::IllegalName,
+                       "input '{0}': '{1}' cannot be the name of an argument: {2}", text, name,
                        mil::whyIllegal(name));
     if (!function.constants.emplace(name, std::move(*constant)).second)
-      return makeError("input '{0}': '{1}' is said twice", text, name);
+      return makeError(Code::NameTaken, "input '{0}': '{1}' is said twice", text, name);
     return Error::success();
   }
   auto input = parseInput(text, syntax);
@@ -49,7 +50,8 @@ Error resolveSizes(std::vector<InputSpec> &inputs) {
         continue;
       auto [it, isNew] = known.try_emplace(range.name, range);
       if (!isNew && it->second != range)
-        return makeError("the size '{0}' is {1}..{2} in one input and {3}..{4} in another; say its "
+        return makeError(Code::InputShape,
+                         "the size '{0}' is {1}..{2} in one input and {3}..{4} in another; say its "
                          "range once, and '{0}' alone elsewhere",
                          range.name, it->second.lower, it->second.upper, range.lower, range.upper);
     }
@@ -59,7 +61,8 @@ Error resolveSizes(std::vector<InputSpec> &inputs) {
         continue;
       auto it = known.find(range.name);
       if (it == known.end())
-        return makeError("input '{0}': nothing says what the size '{1}' may be; say it once, "
+        return makeError(Code::InputShape,
+                         "input '{0}': nothing says what the size '{1}' may be; say it once, "
                          "'{1}:1..512'",
                          inputText(input), range.name);
       range = it->second;

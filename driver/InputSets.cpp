@@ -27,7 +27,7 @@ Expected<std::vector<std::string>> entriesOf(StringRef folder) {
     if (!path::filename(it->path()).starts_with("."))
       entries.push_back(it->path());
   if (ec)
-    return makeError("{0}: {1}", folder, ec.message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", folder, ec.message());
   llvm::sort(entries);
   return entries;
 }
@@ -107,7 +107,8 @@ private:
   }
 
   Error strange(StringRef file) const {
-    return makeError("{0}: this belongs to no input of function '{1}'; {2}.npy, a folder of such "
+    return makeError(Code::ArrayMismatch,
+                     "{0}: this belongs to no input of function '{1}'; {2}.npy, a folder of such "
                      "files or an .npz file is wanted{3}",
                      file, function_.name, names_.empty() ? "NAME" : StringRef(names_.front()),
                      names_.size() == 1 ? ", or one .npy, PNG or JPEG a set" : "");
@@ -146,7 +147,8 @@ Expected<std::vector<InputSet>> SetReader::read(StringRef folder) {
   if (!together.empty())
     sets.insert(sets.begin(), std::move(together));
   if (sets.empty())
-    return makeError("{0}: the folder is empty; it holds inputs of function '{1}': {2}", folder,
+    return makeError(Code::ArrayMismatch,
+                     "{0}: the folder is empty; it holds inputs of function '{1}': {2}", folder,
                      function_.name, llvm::join(names_, ", "));
   return sets;
 }
@@ -155,7 +157,7 @@ Expected<std::vector<InputSet>> SetReader::read(StringRef folder) {
 
 Expected<std::vector<InputSet>> readInputSets(StringRef folder, const mil::Function &function) {
   if (!fs::is_directory(folder))
-    return makeError("{0}: a folder of inputs is wanted", folder);
+    return makeError(Code::ArrayMismatch, "{0}: a folder of inputs is wanted", folder);
   return SetReader(function).read(folder);
 }
 

@@ -33,8 +33,8 @@ public:
       auto [name, type] = text_.split('=');
       name = name.trim();
       if (!mil::isLegalName(name))
-        return makeError("input '{0}': '{1}' cannot be a name in Core ML: {2}", text_, name,
-                         mil::whyIllegal(name));
+        return makeError(Code::IllegalName, "input '{0}': '{1}' cannot be a name in Core ML: {2}",
+                         text_, name, mil::whyIllegal(name));
       input.name = name.str();
       rest_ = type;
     }
@@ -67,7 +67,8 @@ public:
         return error;
     for (const Range &size : output.shape)
       if (!size.name.empty())
-        return makeError("output '{0}': sizes of outputs follow from those of inputs; '{1}' cannot "
+        return makeError(Code::InputShape,
+                         "output '{0}': sizes of outputs follow from those of inputs; '{1}' cannot "
                          "be one",
                          text_, size.name);
     if (Error error = parseEnd())
@@ -95,8 +96,8 @@ private:
   Error wanted(const llvm::Twine &what) {
     skipSpace();
     std::string where = rest_.empty() ? "at the end" : ("at '" + rest_ + "'").str();
-    return makeError("{0} '{1}': {2} is wanted {3}; an example: {4}", what_, text_, what.str(),
-                     where, example_);
+    return makeError(Code::InputSyntax, "{0} '{1}': {2} is wanted {3}; an example: {4}", what_,
+                     text_, what.str(), where, example_);
   }
   Error parseEnd() {
     skipSpace();
@@ -115,12 +116,14 @@ private:
       if (input.dtype == mil::DType::I64) {
         input.dtype = mil::DType::I32;
         if (syntax_.notes)
-          syntax_.notes->push_back(fmt::format("input '{0}': Core ML has no int64 in its "
-                                               "interface; it is int32",
-                                               text_));
+          syntax_.notes->push_back(
+              {Code::InputType, fmt::format("input '{0}': Core ML has no int64 in its "
+                                            "interface; it is int32",
+                                            text_)});
       }
       if (input.dtype && mil::isInteger(*input.dtype) && !contains(allowed, *input.dtype))
         return makeError(
+            Code::InputShape,
             "input '{0}': Core ML has no arrays of {1}; int32 holds its numbers{2}", text_, word,
             *input.dtype == mil::DType::U8 ? ", and an image of bytes is image[gray, …]" : "");
       if (!input.dtype || !contains(allowed, *input.dtype))
@@ -146,23 +149,27 @@ private:
       llvm::SmallVector<int64_t, 5> sizes;
       for (const Range &dim : shape) {
         if (!dim.name.empty())
-          return makeError("input '{0}': a shape inside {{}} has numbers; the shapes of several "
+          return makeError(Code::InputShape,
+                           "input '{0}': a shape inside {{}} has numbers; the shapes of several "
                            "inputs that stand at one place belong together anyway",
                            text_);
         if (dim.lower != dim.upper)
-          return makeError("input '{0}': a shape inside {{}} has fixed sizes, not {1}..{2}", text_,
+          return makeError(Code::InputShape,
+                           "input '{0}': a shape inside {{}} has fixed sizes, not {1}..{2}", text_,
                            dim.lower, dim.upper);
         sizes.push_back(dim.lower);
       }
       if (!input.enumerated.empty() && input.enumerated[0].size() != sizes.size())
-        return makeError("input '{0}': all shapes must have the same number of dimensions", text_);
+        return makeError(Code::InputShape,
+                         "input '{0}': all shapes must have the same number of dimensions", text_);
       if (llvm::is_contained(input.enumerated, sizes))
-        return makeError("input '{0}': the shape [{1}] is listed twice", text_,
+        return makeError(Code::InputShape, "input '{0}': the shape [{1}] is listed twice", text_,
                          fmt::join(sizes, ", "));
       input.enumerated.push_back(sizes);
     } while (consume(","));
     if (input.enumerated.size() > maxShapes)
-      return makeError("input '{0}': Core ML takes at most {1} shapes", text_, maxShapes);
+      return makeError(Code::InputShape, "input '{0}': Core ML takes at most {1} shapes", text_,
+                       maxShapes);
     return consume("}") ? Error::success() : wanted("',' or '}'");
   }
 
@@ -176,19 +183,23 @@ private:
     if (Error error = parseNumber(value))
       return error;
     if (input.image || !input.enumerated.empty())
-      return makeError("input '{0}': {1} has no default value in Core ML; an array of one shape or "
+      return makeError(Code::InputShape,
+                       "input '{0}': {1} has no default value in Core ML; an array of one shape or "
                        "of ranges can have one",
                        text_, input.image ? "an image" : "an input of enumerated shapes");
     bool isWhole = value == std::floor(value) && std::fabs(value) <= 1 << 24;
     auto dtype = input.dtype.value_or(mil::DType::F32);
     if (dtype == mil::DType::Bool && value != 0 && value != 1)
-      return makeError("input '{0}': the default value of a bool is 0 or 1", text_);
+      return makeError(Code::InputShape, "input '{0}': the default value of a bool is 0 or 1",
+                       text_);
     if (mil::isInteger(dtype) && (!isWhole || (dtype == mil::DType::I8 && int8_t(value) != value)))
-      return makeError("input '{0}': {1} is no default value of {2}; a whole number that it holds, "
+      return makeError(Code::InputShape,
+                       "input '{0}': {1} is no default value of {2}; a whole number that it holds, "
                        "up to 2^24, is wanted",
                        text_, value, mil::name(dtype));
     if (dtype == mil::DType::F16 && std::fabs(value) > 65504)
-      return makeError("input '{0}': {1} lies beyond the range of fp16", text_, value);
+      return makeError(Code::InputShape, "input '{0}': {1} lies beyond the range of fp16", text_,
+                       value);
     input.defaultValue = value;
     return Error::success();
   }
@@ -200,7 +211,8 @@ private:
         }))
       return error;
     if (input.shape.empty() && input.enumerated.empty())
-      return makeError("input '{0}': an image has the shape [1, {1}, height, width]: [{2}, 1, {1}, "
+      return makeError(Code::ImageMismatch,
+                       "input '{0}': an image has the shape [1, {1}, height, width]: [{2}, 1, {1}, "
                        "224, 224]",
                        text_, mil::channelsOf(*input.image), mil::name(*input.image));
     return parsePixels(input.pixels, mil::channelsOf(*input.image));
@@ -216,8 +228,8 @@ private:
     if (!found)
       return wanted("rgb, bgr, gray or gray16");
     if (format && format != found)
-      return makeError("{0} '{1}': an image is either {2} or {3}", what_, text_, mil::name(*format),
-                       mil::name(*found));
+      return makeError(Code::ImageMismatch, "{0} '{1}': an image is either {2} or {3}", what_,
+                       text_, mil::name(*format), mil::name(*found));
     format = found;
     rest_ = rest_.drop_front(word.size());
     if (consume("]"))
@@ -229,7 +241,8 @@ private:
     int64_t channels = mil::channelsOf(*format);
     auto is = [&](size_t axis, int64_t size) { return shape[axis] == Range{size, size}; };
     if (shape.size() != 4 || !is(0, 1) || !is(1, channels))
-      return makeError("{0} '{1}': a {2} image has the shape [1, {3}, height, width]", what_, text_,
+      return makeError(Code::ImageMismatch,
+                       "{0} '{1}': a {2} image has the shape [1, {3}, height, width]", what_, text_,
                        mil::name(*format), channels);
     return Error::success();
   }
@@ -243,13 +256,14 @@ private:
       llvm::SmallVectorImpl<double> &to = scale ? pixels.scale : pixels.bias;
       StringRef word = scale ? "scale" : "bias";
       if (!to.empty())
-        return makeError("{0} '{1}': {2} is said twice", what_, text_, word);
+        return makeError(Code::InputSyntax, "{0} '{1}': {2} is said twice", what_, text_, word);
       if (!consume("="))
         return wanted("'='");
       if (Error error = parseNumbers(to))
         return error;
       if (channels && to.size() != 1 && int64_t(to.size()) != channels)
-        return makeError("{0} '{1}': {2} has {3} numbers for {4} channels; one for all, or one for "
+        return makeError(Code::ImageMismatch,
+                         "{0} '{1}': {2} has {3} numbers for {4} channels; one for all, or one for "
                          "each, is wanted",
                          what_, text_, word, to.size(), channels);
     }
@@ -286,7 +300,8 @@ private:
   /// Behind '[': to the end of the shape.
   Error parseShape(llvm::SmallVectorImpl<Range> &shape) {
     if (consume("]"))
-      return makeError("input '{0}': Core ML has no inputs without dimensions; [1] holds one "
+      return makeError(Code::InputShape,
+                       "input '{0}': Core ML has no inputs without dimensions; [1] holds one "
                        "number",
                        text_);
     int64_t elements = 1;
@@ -298,8 +313,8 @@ private:
         dim.name.clear();
       } else {
         if (!mil::isLegalName(dim.name))
-          return makeError("input '{0}': '{1}' cannot be the name of a size: {2}", text_, dim.name,
-                           mil::whyIllegal(dim.name));
+          return makeError(Code::InputShape, "input '{0}': '{1}' cannot be the name of a size: {2}",
+                           text_, dim.name, mil::whyIllegal(dim.name));
         rest_ = rest_.drop_front(dim.name.size());
       }
       if (dim.name.empty() || consume(":")) {
@@ -311,16 +326,18 @@ private:
             return error;
       }
       if (dim.upper < dim.lower)
-        return makeError("input '{0}': the range {1}..{2} is empty", text_, dim.lower, dim.upper);
+        return makeError(Code::InputShape, "input '{0}': the range {1}..{2} is empty", text_,
+                         dim.lower, dim.upper);
       shape.push_back(dim);
       elements = elements > maxSize ? elements : elements * std::max<int64_t>(dim.lower, 1);
     } while (consume(","));
     if (!consume("]"))
       return wanted("',' or ']'");
     if (shape.size() > maxRank)
-      return makeError("input '{0}': Core ML takes at most {1} dimensions", text_, maxRank);
+      return makeError(Code::InputShape, "input '{0}': Core ML takes at most {1} dimensions", text_,
+                       maxRank);
     if (elements > maxSize)
-      return makeError("input '{0}': more than {1} elements", text_, maxSize);
+      return makeError(Code::InputShape, "input '{0}': more than {1} elements", text_, maxSize);
     return Error::success();
   }
 
@@ -330,7 +347,8 @@ private:
     if (digits.empty())
       return wanted("a size");
     if (digits.getAsInteger(10, size) || size > maxSize || size < 1)
-      return makeError("input '{0}': the size {1} is not from 1 to {2}", text_, digits, maxSize);
+      return makeError(Code::InputShape, "input '{0}': the size {1} is not from 1 to {2}", text_,
+                       digits, maxSize);
     rest_ = rest_.drop_front(digits.size());
     return Error::success();
   }

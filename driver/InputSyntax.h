@@ -35,7 +35,7 @@ struct InputSyntax {
   /// "x" and "x=int32" are inputs too: their shapes are those of examples.
   bool mayLeaveOutShape = false;
   /// Takes what is read as something else; null: nobody wants to know.
-  std::vector<std::string> *notes = nullptr;
+  std::vector<Warning> *notes = nullptr;
 };
 
 /// Errors quote the text and say what was wanted where. A size that is a name alone has the range

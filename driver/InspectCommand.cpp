@@ -307,9 +307,9 @@ Expected<int> run(const Arguments &arguments) {
   if (!path)
     return path.takeError();
   if (arguments.has(jsonOption) && arguments.has(milOption))
-    return usageError("--json and --mil exclude each other");
+    return usageError(Code::OptionConflict, "--json and --mil exclude each other");
   if (arguments.has(costOption) && arguments.has(milOption))
-    return usageError("--cost and --mil exclude each other");
+    return usageError(Code::OptionConflict, "--cost and --mil exclude each other");
   if (arguments.has(costOption)) {
     auto package = openPackage(*path);
     if (!package)
@@ -330,7 +330,7 @@ Expected<int> run(const Arguments &arguments) {
     return summary.takeError();
   auto adapters = adapterMapOf(*path);
   if (!adapters) {
-    printWarning(llvm::toString(adapters.takeError()));
+    printWarning({Code::SideFile, llvm::toString(adapters.takeError())});
     adapters = AdapterMap();
   }
   if (arguments.has(jsonOption))

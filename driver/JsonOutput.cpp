@@ -57,6 +57,8 @@ static json::Object toJson(const Message &message) {
                       {"message", jsonString(message.problem.message)}};
   if (message.isError)
     object["kind"] = nameOf(message.kind);
+  if (message.problem.code != Code::None)
+    object["code"] = plait::name(message.problem.code);
   for (auto [key, value] :
        {std::pair("function", &message.problem.function),
         std::pair("operation", &message.problem.operation),

@@ -9,16 +9,16 @@ LazyEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<mil::Attr>>
   auto part = libTorch();
   if (!part) {
     std::lock_guard lock(mutex_);
-    failure_ = toString(part.takeError());
-    return makeError("{0}", failure_);
+    failure_ = takeFailure(part.takeError());
+    return makeFailure(*failure_);
   }
   return (*part)->evaluator->evaluate(kind, operands, resultTypes);
 }
 
 Error LazyEvaluator::takeError() {
   std::lock_guard lock(mutex_);
-  std::string failure = std::exchange(failure_, {});
-  return failure.empty() ? Error::success() : makeError("{0}", failure);
+  std::optional<Failure> failure = std::exchange(failure_, {});
+  return failure ? makeFailure(std::move(*failure)) : Error::success();
 }
 
 } // namespace plait::driver

@@ -7,6 +7,7 @@
 #include "driver/Compiler.h"
 #include "driver/Verify.h"
 #include "mil/Evaluator.h"
+#include "support/Failure.h"
 
 #include <mutex>
 
@@ -42,7 +43,7 @@ public:
 
 private:
   std::mutex mutex_;
-  std::string failure_;
+  std::optional<Failure> failure_;
 };
 
 } // namespace plait::driver

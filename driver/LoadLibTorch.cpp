@@ -26,19 +26,22 @@ static std::string placeOfPart() {
 static Expected<const LibTorchPart *> load() {
   std::string place = placeOfPart();
   if (!llvm::sys::fs::exists(place))
-    return makeError("'{0}' is missing: the part of plait that works with LibTorch; install plait "
+    return makeError(Code::LibTorchMissing,
+                     "'{0}' is missing: the part of plait that works with LibTorch; install plait "
                      "again, as a whole",
                      place);
   reserveResidentHeap();
   // Functions are bound when they are called first: most of LibTorch's never are.
   void *object = ::dlopen(place.c_str(), RTLD_LAZY | RTLD_LOCAL);
   if (!object)
-    return makeError("LibTorch cannot be loaded: {0}\nit was looked for in '{1}', and then where "
+    return makeError(Code::LibTorchMissing,
+                     "LibTorch cannot be loaded: {0}\nit was looked for in '{1}', and then where "
                      "the system looks for shared libraries",
                      ::dlerror(), PLAIT_LIBTORCH_FOLDER);
   auto *part = reinterpret_cast<decltype(&plaitLibTorchPart)>(::dlsym(object, "plaitLibTorchPart"));
   if (!part || llvm::StringRef(part()->version) != PLAIT_VERSION)
-    return makeError("'{0}' belongs to another version of plait; install plait again, as a whole",
+    return makeError(Code::LibTorchMissing,
+                     "'{0}' belongs to another version of plait; install plait again, as a whole",
                      place);
   return part();
 }

@@ -36,7 +36,7 @@ struct MeasuredRequest : CompressionRequest {
   CompressionGoal goal{};
   uint64_t otherBytes = 0;                       ///< what the package takes beside its weights
   llvm::ArrayRef<compress::StoredForm> stored{}; ///< of the models
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
 };
 
 /// As the other one; `outputs` takes what was measured.

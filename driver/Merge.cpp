@@ -43,7 +43,8 @@ static Error take(const MergeSource &source, mil::Program &program, AdapterMap &
   for (mil::Function *function : chosen) {
     std::string name = source.name.empty() ? function->name : source.name;
     if (program.function(name))
-      return makeError("{0}: two functions are called '{1}'; give one another name: "
+      return makeError(Code::NameTaken,
+                       "{0}: two functions are called '{1}'; give one another name: "
                        "OTHER={0}:{2}",
                        source.package, name, function->name);
     // What the side file of its package says of it, under its new name.
@@ -67,10 +68,10 @@ static Error take(const MergeSource &source, mil::Program &program, AdapterMap &
 
 Expected<CompileReport> merge(const MergeOptions &options) {
   if (options.sources.empty())
-    return makeError("{0}: there is no package to merge", options.output);
+    return makeError(Code::OptionMissing, "{0}: there is no package to merge", options.output);
   for (const MergeSource &source : options.sources)
     if (!source.name.empty() && !mil::isLegalName(source.name))
-      return makeError("'{0}' cannot name a function: {1}", source.name,
+      return makeError(Code::IllegalName, "'{0}' cannot name a function: {1}", source.name,
                        mil::whyIllegal(source.name));
   if (Error error = checkRuleNames(options.allow))
     return error;

@@ -24,7 +24,7 @@ struct MergeOptions {
   unsigned threads = 0;                 ///< 0: one a processor
   mil::Metadata metadata;
   bool dryRun = false; ///< as CompileOptions::dryRun
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
   /// Told how much of the work is done, by several threads; false ends it.
   std::function<bool(double)> proceed = [](double) { return true; };
   /// As CompileObserver::phase().

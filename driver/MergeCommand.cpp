@@ -41,7 +41,7 @@ Expected<MergeSource> parseSource(StringRef text) {
   bool isPath = name.contains('/') || (!mil::isLegalName(name) && llvm::sys::fs::exists(text));
   if (!path.empty() && !isPath) {
     if (!mil::isLegalName(name))
-      return usageError("'{0}': '{1}' cannot name a function: {2}", text, name,
+      return usageError(Code::IllegalName, "'{0}': '{1}' cannot name a function: {2}", text, name,
                         mil::whyIllegal(name));
     source.name = name.str();
     rest = path;
@@ -53,7 +53,7 @@ Expected<MergeSource> parseSource(StringRef text) {
   }
   source.package = rest.str();
   if (!rest.rtrim('/').ends_with(".mlpackage"))
-    return usageError("'{0}': [NAME=]PKG.mlpackage[:FUNCTION] is wanted", text);
+    return usageError(Code::OptionValue, "'{0}': [NAME=]PKG.mlpackage[:FUNCTION] is wanted", text);
   return source;
 }
 
@@ -63,7 +63,8 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
   if (!output)
     return output.takeError();
   if (!StringRef(*output).rtrim('/').ends_with(".mlpackage"))
-    return usageError("-o {0}: the name of a package ends in .mlpackage", *output);
+    return usageError(Code::PackageName, "-o {0}: the name of a package ends in .mlpackage",
+                      *output);
   merge.output = *output;
   for (const std::string &operand : arguments.operands()) {
     auto source = parseSource(operand);
@@ -72,7 +73,8 @@ Expected<MergeOptions> mergeOptions(const Arguments &arguments) {
     merge.sources.push_back(std::move(*source));
   }
   if (merge.sources.empty())
-    return usageError("the packages to merge are missing; see: plait help merge");
+    return usageError(Code::OptionMissing,
+                      "the packages to merge are missing; see: plait help merge");
   merge.defaultFunction = arguments.value(defaultOption).value_or("");
   auto share = arguments.choice(shareOption, {"off", "on"}, 1);
   if (!share)

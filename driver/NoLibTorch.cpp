@@ -5,7 +5,7 @@
 namespace plait::driver {
 
 Expected<const LibTorchPart *> libTorch() {
-  return makeError("this plait was built without LibTorch");
+  return makeError(Code::LibTorchMissing, "this plait was built without LibTorch");
 }
 
 } // namespace plait::driver

@@ -61,7 +61,7 @@ Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
       return openPackage(path);
     auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
     if (!buffer)
-      return makeError("{0}: {1}", path, buffer.getError().message());
+      return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
     return parseText((*buffer)->getBuffer(), path);
   }();
   if (!package)
@@ -132,10 +132,10 @@ Expected<int> run(const Arguments &arguments) {
     return path.takeError();
   auto list = arguments.value(passesOption);
   if (list && arguments.has(pipelineOption))
-    return usageError("--passes and --pipeline exclude each other");
+    return usageError(Code::OptionConflict, "--passes and --pipeline exclude each other");
   auto chosen = passes::parsePassList(list.value_or(""));
   if (!chosen)
-    return usageError("--passes: {0}", toString(chosen.takeError()));
+    return usageError(Code::OptionValue, chosen.takeError(), "--passes");
   auto lora = arguments.choice(loraOption, {"keep", "fold"}, 0);
   if (!lora)
     return lora.takeError();
@@ -157,7 +157,8 @@ Expected<int> run(const Arguments &arguments) {
   };
   auto print = [&](const mil::Program &program) { printTo(program, llvm::outs()); };
   if (arguments.has(jsonOption) && arguments.has(printAfterOption))
-    return usageError("--json and --print-after exclude each other: both take the standard output");
+    return usageError(Code::OptionConflict,
+                      "--json and --print-after exclude each other: both take the standard output");
   auto hooks = passHooks(arguments, print);
   if (!hooks)
     return hooks.takeError();
@@ -166,7 +167,7 @@ Expected<int> run(const Arguments &arguments) {
     return depth.takeError();
   for (const Option *option : {&depthOption, &functionOption})
     if (arguments.has(*option) && !arguments.has(extractOption))
-      return usageError("{0} belongs to --extract", spelling(*option));
+      return usageError(Code::OptionConflict, "{0} belongs to --extract", spelling(*option));
 
   auto program = readProgram(*path);
   if (!program)

@@ -19,14 +19,15 @@ Expected<mil::Function *> findFunction(const mil::Program &program, llvm::String
   if (name) {
     if (mil::Function *function = program.function(*name))
       return function;
-    return makeError("{0}: there is no function '{1}'{2}; there are {3}", package, *name,
-                     didYouMean(*name, known), llvm::join(known, ", "));
+    return makeError(Code::NoSuchFunction, "{0}: there is no function '{1}'{2}; there are {3}",
+                     package, *name, didYouMean(*name, known), llvm::join(known, ", "));
   }
   if (mil::Function *function = program.function(program.defaultFunction))
     return function;
   if (known.size() == 1)
     return program.functions()[0].get();
-  return makeError("{0}: it names no default function; choose one with --function: {1}", package,
+  return makeError(Code::DefaultFunction,
+                   "{0}: it names no default function; choose one with --function: {1}", package,
                    llvm::join(known, ", "));
 }
 
@@ -35,7 +36,8 @@ Expected<const mil::Value *> findInput(const mil::Function &function, llvm::Stri
   for (const auto &input : function.inputs()) {
     if (input->type.isState()) {
       if (input->name == name)
-        return makeError("'{0}' is a state of function '{1}': it is zero at first and kept from "
+        return makeError(Code::ArrayMismatch,
+                         "'{0}' is a state of function '{1}': it is zero at first and kept from "
                          "call to call, and takes no array",
                          name, function.name);
       continue;
@@ -44,8 +46,9 @@ Expected<const mil::Value *> findInput(const mil::Function &function, llvm::Stri
       return input.get();
     known.push_back(input->name);
   }
-  return makeError("function '{0}' has no input '{1}'{2}; it has {3}", function.name, name,
-                   didYouMean(name, known), known.empty() ? "none" : llvm::join(known, ", "));
+  return makeError(Code::ArrayMismatch, "function '{0}' has no input '{1}'{2}; it has {3}",
+                   function.name, name, didYouMean(name, known),
+                   known.empty() ? "none" : llvm::join(known, ", "));
 }
 
 /// What an array can be to an image whose pixels are bytes: whole numbers from 0 to 255.
@@ -56,7 +59,8 @@ static Expected<mil::TensorData> toPixels(mil::TensorData array, const mil::Valu
     return values.takeError();
   for (double value : *values)
     if (!(value >= 0 && value <= 255 && value == std::floor(value)))
-      return makeError("{0}: {1} is no pixel of the image '{2}': whole numbers from 0 to 255 are "
+      return makeError(Code::ImageMismatch,
+                       "{0}: {1} is no pixel of the image '{2}': whole numbers from 0 to 255 are "
                        "wanted",
                        file, value, input.name);
   return array.cast(input.type.dtype());
@@ -72,7 +76,8 @@ Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &
   if (from == to || from == mil::DType::Bool || (mil::isFloat(from) && mil::isFloat(to)))
     return array.cast(to);
   if (!mil::isInteger(from) || !mil::isInteger(to))
-    return makeError("{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",
+    return makeError(Code::ArrayMismatch,
+                     "{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",
                      file, input.name, name(to), name(from));
   auto values = array.intValues();
   if (!values)
@@ -83,8 +88,8 @@ Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &
     int64_t upper = lower + (int64_t(1) << bits) - 1;
     for (int64_t value : *values)
       if (value < lower || value > upper)
-        return makeError("{0}: {1} does not fit the {2} of input '{3}'", file, value, name(to),
-                         input.name);
+        return makeError(Code::ArrayMismatch, "{0}: {1} does not fit the {2} of input '{3}'", file,
+                         value, name(to), input.name);
   }
   return array.cast(to);
 }
@@ -105,10 +110,12 @@ static Expected<mil::TensorData> readPixels(const mil::Value &input, llvm::Strin
                                             bool resize) {
   const mil::InputInfo &info = input.block()->function()->infoOfInput(input.index());
   if (!info.image)
-    return makeError("{0}: this is an image, and input '{1}' takes an array, {2}", file, input.name,
+    return makeError(Code::ImageMismatch,
+                     "{0}: this is an image, and input '{1}' takes an array, {2}", file, input.name,
                      input.type.str());
   if (*info.image == mil::PixelFormat::Gray16)
-    return makeError("{0}: input '{1}' is a gray16 image, whose numbers no PNG or JPEG holds; give "
+    return makeError(Code::ImageMismatch,
+                     "{0}: input '{1}' is a gray16 image, whose numbers no PNG or JPEG holds; give "
                      "an array",
                      file, input.name);
   auto image = runtime::readImage(file, *info.image);
@@ -119,7 +126,8 @@ static Expected<mil::TensorData> readPixels(const mil::Value &input, llvm::Strin
     for (const mil::Dim &dim : input.type.shape())
       shape.push_back(dim.lower());
   if (!resize)
-    return makeError("{0}: the image is {1} x {2}, and input '{3}' takes {4} x {5}{6}; --resize "
+    return makeError(Code::ImageMismatch,
+                     "{0}: the image is {1} x {2}, and input '{3}' takes {4} x {5}{6}; --resize "
                      "makes it so",
                      file, image->shape()[3], image->shape()[2], input.name, shape[3], shape[2],
                      input.type.hasStaticShape() ? "" : " and others");

@@ -27,7 +27,8 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
     return hooks;
   bool lowering = name == "lowering", all = name == "all";
   if (!lowering && !all && !passes::findPass(name))
-    return usageError("--print-after {0}: no such pass; see: plait opt --list-passes", name);
+    return usageError(Code::NothingMatches,
+                      "--print-after {0}: no such pass; see: plait opt --list-passes", name);
   if (lowering)
     hooks.before = [print](const mil::Program &program) {
       ProgressLine::Pause pause; // both may be on one terminal

@@ -44,7 +44,8 @@ Expected<int> apply(const Arguments &arguments, const std::string &base, const s
                     unsigned threads) {
   std::string output = arguments.value(outputOption).value_or(base);
   if (llvm::StringRef(output).rtrim('/').rsplit('.').second != "mlpackage")
-    return usageError("-o {0}: the name of a package ends in .mlpackage", output);
+    return usageError(Code::PackageName, "-o {0}: the name of a package ends in .mlpackage",
+                      output);
   auto report = applyPatch(base, patch, output, threads);
   if (!report)
     return report.takeError();
@@ -66,10 +67,10 @@ Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   bool makes = !operands.empty() && operands[0] == "make";
   if (operands.empty() || (!makes && operands[0] != "apply"))
-    return usageError("make or apply is wanted{0}; see: plait help patch",
+    return usageError(Code::OptionMissing, "make or apply is wanted{0}; see: plait help patch",
                       operands.empty() ? "" : ", not '" + operands[0] + "'");
   if (operands.size() != 3)
-    return usageError("{0}; see: plait help patch",
+    return usageError(Code::OptionValue, "{0}; see: plait help patch",
                       makes ? "two packages are wanted: plait patch make A.mlpackage B.mlpackage"
                             : "a package and a patch are wanted: plait patch apply A.mlpackage "
                               "D.plaitpatch");

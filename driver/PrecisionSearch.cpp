@@ -139,7 +139,8 @@ Expected<PrecisionSearch> Search::run() {
   if (!least)
     return least.takeError();
   if (*least > bar_)
-    return makeError("with every operation in fp32 the outputs reach {0:.1f} dB",
+    return makeError(Code::PrecisionUnreached,
+                     "with every operation in fp32 the outputs reach {0:.1f} dB",
                      toDecibels(*least));
   groups_.push_back(std::move(*all));
   // Where errors add up in a worse way than powers do, less is allowed to each.

@@ -55,7 +55,7 @@ public:
       if (yaml::Node *second = document->getRoot())
         complain(*second, "a recipe is one YAML document");
     if (!complaint_.empty())
-      return makeError("{0}", complaint_);
+      return makeError(Code::Recipe, "{0}", complaint_);
     return std::move(options_);
   }
 
@@ -552,7 +552,7 @@ Expected<CompileOptions> parseRecipe(StringRef text, StringRef path) {
 Expected<CompileOptions> readRecipe(StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError("{0}: {1}", path, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
   return parseRecipe((*buffer)->getBuffer(), path);
 }
 

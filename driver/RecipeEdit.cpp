@@ -18,7 +18,7 @@ using llvm::StringRef;
 Expected<std::string> withChoice(StringRef recipe, llvm::ArrayRef<std::string> kept,
                                  const PrecisionReport &choice) {
   if (recipe.ltrim().starts_with("{"))
-    return makeError("it is written in braces; write a line for each key");
+    return makeError(Code::Recipe, "it is written in braces; write a line for each key");
   std::string text;
   bool dropping = false;
   llvm::SmallVector<StringRef, 64> lines;
@@ -54,7 +54,8 @@ Error checkRecipeTarget(StringRef from, StringRef to) {
   };
   bool same = false;
   if (llvm::sys::fs::equivalent(folderOf(from), folderOf(to), same) || !same)
-    return makeError("--write-recipe {0}: a recipe's paths are relative to its folder, so that it "
+    return makeError(Code::Recipe,
+                     "--write-recipe {0}: a recipe's paths are relative to its folder, so that it "
                      "has to lie beside {1}",
                      to, from);
   return Error::success();
@@ -64,7 +65,7 @@ Error writeChoice(StringRef from, StringRef to, llvm::ArrayRef<std::string> kept
                   const PrecisionReport &choice) {
   auto recipe = llvm::MemoryBuffer::getFile(from);
   if (!recipe)
-    return makeError("{0}: {1}", from, recipe.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", from, recipe.getError().message());
   auto text = withChoice((*recipe)->getBuffer(), kept, choice);
   if (!text)
     return addContext(text.takeError(), from);

@@ -17,7 +17,7 @@ struct RemoveOptions {
   bool compact = false;
   unsigned threads = 0; ///< for writing weights; 0: one a processor
   bool dryRun = false;  ///< as CompileOptions::dryRun
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
 };
 
 /// What is left of the package.

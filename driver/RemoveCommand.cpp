@@ -26,7 +26,8 @@ Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> operands = arguments.operands();
   bool compacting = arguments.has(compactOption);
   if (operands.empty() || (operands.size() < 2 && !compacting))
-    return usageError("a package and the functions to take out of it are wanted: plait remove "
+    return usageError(Code::OptionMissing,
+                      "a package and the functions to take out of it are wanted: plait remove "
                       "PKG.mlpackage FUNCTION");
   auto threads = arguments.number(threadsOption, 0, 1024);
   if (!threads)

@@ -28,7 +28,7 @@ Expected<int> run(const Arguments &arguments) {
   if (auto file = arguments.value(verificationOption)) {
     auto text = llvm::MemoryBuffer::getFile(*file, /*IsText=*/true);
     if (!text)
-      return makeError("{0}: {1}", *file, text.getError().message());
+      return makeError(Code::FileUnreadable, "{0}: {1}", *file, text.getError().message());
     report.verification = (*text)->getBuffer().str();
   }
   if (Error error = writeReport(report))

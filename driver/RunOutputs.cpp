@@ -135,15 +135,16 @@ static Error writeOutput(StringRef folder, const runtime::NamedResult &output,
     return writeImage(folder, output.name, *output.value.tensor(), *info.image, files);
   if (const mil::TensorData *value = output.value.tensor())
     return writeArray(folder, output.name, *value, files);
-  return makeError("output '{0}' is {1}; only tensors can be written as .npy", output.name,
-                   output.value.type().str());
+  return makeError(Code::ArrayMismatch, "output '{0}' is {1}; only tensors can be written as .npy",
+                   output.name, output.value.type().str());
 }
 
 Error writeResults(mil::Function &function, StringRef folder,
                    llvm::ArrayRef<runtime::NamedResult> outputs,
                    llvm::ArrayRef<runtime::NamedTensor> traced, std::vector<WrittenFile> &files) {
   if (std::error_code ec = makeFolders(folder))
-    return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
+    return makeError(Code::FileUnwritable, "cannot make the folder '{0}': {1}", folder,
+                     ec.message());
   collectAbandoned(folder);
   for (auto [i, output] : llvm::enumerate(outputs))
     if (Error error = writeOutput(folder, output, *function.outputs()[i].get(),

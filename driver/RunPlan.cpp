@@ -19,8 +19,8 @@ static Error checkKeys(const json::Object &object, llvm::ArrayRef<StringRef> kno
                        const std::string &where) {
   for (const auto &entry : object)
     if (!llvm::is_contained(known, StringRef(entry.first)))
-      return makeError("{0}: '{1}' is not known{2}", where, StringRef(entry.first),
-                       didYouMean(entry.first, known));
+      return makeError(Code::PlanOfSteps, "{0}: '{1}' is not known{2}", where,
+                       StringRef(entry.first), didYouMean(entry.first, known));
   return Error::success();
 }
 
@@ -36,34 +36,34 @@ static Expected<StepInput> parseSource(const json::Value &value, StringRef folde
   if (const json::Object *object = value.getAsObject())
     if (auto output = object->getString("output"); output && object->size() == 1)
       return StepInput{true, output->str()};
-  return makeError("{0}: \"FILE.npy\" or {{\"output\": NAME}} is wanted", where);
+  return makeError(Code::PlanOfSteps, "{0}: \"FILE.npy\" or {{\"output\": NAME}} is wanted", where);
 }
 
 static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
                                    const std::string &where) {
   const json::Object *object = value.getAsObject();
   if (!object)
-    return makeError("{0}: an object with inputs is wanted", where);
+    return makeError(Code::PlanOfSteps, "{0}: an object with inputs is wanted", where);
   if (Error error = checkKeys(*object, {"function", "inputs", "repeat"}, where))
     return error;
   RunStep step;
   if (const json::Value *repeat = object->get("repeat")) {
     auto number = repeat->getAsInteger();
     if (!number || *number < 1 || *number > 1000000)
-      return makeError("{0}: repeat is a number from 1 to 1000000", where);
+      return makeError(Code::PlanOfSteps, "{0}: repeat is a number from 1 to 1000000", where);
     step.repeat = uint64_t(*number);
   }
   if (const json::Value *function = object->get("function")) {
     auto name = function->getAsString();
     if (!name)
-      return makeError("{0}: function is the name of one", where);
+      return makeError(Code::PlanOfSteps, "{0}: function is the name of one", where);
     step.function = name->str();
   }
   const json::Value *inputs = object->get("inputs");
   if (!inputs)
     return step;
   if (!inputs->getAsObject())
-    return makeError("{0}: inputs is an object, a source for each name", where);
+    return makeError(Code::PlanOfSteps, "{0}: inputs is an object, a source for each name", where);
   for (const auto &entry : *inputs->getAsObject()) {
     StringRef name = entry.first;
     auto source = parseSource(entry.second, folder, where + ", input '" + name.str() + "'");
@@ -77,14 +77,15 @@ static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
 static Expected<std::vector<RunStep>> readPlan(StringRef file) {
   auto buffer = llvm::MemoryBuffer::getFile(file);
   if (!buffer)
-    return makeError("{0}: {1}", file, buffer.getError().message());
+    return makeError(Code::FileUnreadable, "{0}: {1}", file, buffer.getError().message());
   auto document = json::parse((*buffer)->getBuffer());
   if (!document)
     return addContext(document.takeError(), file);
   const json::Object *top = document->getAsObject();
   const json::Array *list = top ? top->getArray("steps") : nullptr;
   if (!list || list->empty())
-    return makeError("{0}: an object is wanted whose \"steps\" is a list of at least one step",
+    return makeError(Code::PlanOfSteps,
+                     "{0}: an object is wanted whose \"steps\" is a list of at least one step",
                      file);
   if (Error error = checkKeys(*top, {"steps"}, file.str()))
     return error;
@@ -116,7 +117,8 @@ Expected<std::vector<RunStep>> readSteps(StringRef source, const mil::Function &
     }
   if (step.inputs.empty() &&
       llvm::any_of(function.inputs(), [](const auto &input) { return !input->type.isState(); }))
-    return makeError("{0}: the folder holds no NAME.npy for an input of function '{1}'", source,
+    return makeError(Code::ArrayMismatch,
+                     "{0}: the folder holds no NAME.npy for an input of function '{1}'", source,
                      function.name);
   return std::vector<RunStep>{std::move(step)};
 }
@@ -127,10 +129,11 @@ static Expected<mil::TensorData> fromOutput(const StepInput &source,
     if (output.name == source.name) {
       if (const mil::TensorData *tensor = output.value.tensor())
         return *tensor;
-      return makeError("output '{0}' is no tensor", source.name);
+      return makeError(Code::PlanOfSteps, "output '{0}' is no tensor", source.name);
     }
-  return makeError("{0}", previous.empty() ? "the first step has no step before it"
-                                           : "the step before has no output '" + source.name + "'");
+  return makeError(Code::PlanOfSteps, "{0}",
+                   previous.empty() ? "the first step has no step before it"
+                                    : "the step before has no output '" + source.name + "'");
 }
 
 Expected<std::vector<runtime::NamedTensor>>

@@ -67,7 +67,8 @@ Expected<std::optional<double>> expectedShare(const Arguments &arguments) {
     return std::nullopt;
   auto percent = parseShare(*given);
   if (!percent)
-    return usageError("--expect-shared {0}: a percentage is wanted, from 0% to 100%", *given);
+    return usageError(Code::OptionValue,
+                      "--expect-shared {0}: a percentage is wanted, from 0% to 100%", *given);
   return percent;
 }
 
@@ -90,7 +91,8 @@ Error checkShares(const WriteReport &report, double percent,
     return Error::success();
   if (below > 8)
     message += fmt::format("\nand {0} more", below - 8);
-  return makeError("fewer weights are shared than the {0}% that --expect-shared demands; nothing "
+  return makeError(Code::SharedLess,
+                   "fewer weights are shared than the {0}% that --expect-shared demands; nothing "
                    "is written (without it, plait inspect tells of the package what differs){1}",
                    fmt::format("{0:.2f}", percent), message);
 }

@@ -50,7 +50,7 @@ Error SideFile::prepare() {
       if (former_ == Former::Required)
         return there.takeError();
       if (former_ == Former::Dropped)
-        warn_(toString(there.takeError()) + "; it stays where it is");
+        warn_({Code::SideFile, toString(there.takeError()) + "; it stays where it is"});
       else
         consumeError(there.takeError());
       return Error::success();
@@ -83,10 +83,11 @@ void SideFile::finish() {
   if (fresh_)
     error = fresh_->commit(/*flush=*/true);
   else if (std::error_code ec = remove_ ? fs::remove(path_) : std::error_code())
-    error = makeError("cannot remove '{0}': {1}", path_, ec.message());
+    error = makeError(Code::FileUnwritable, "cannot remove '{0}': {1}", path_, ec.message());
   if (error)
-    warn_("'" + package_ + "' is in place, but its side file is not: " +
-          toString(std::move(error)) + "; make the package again once that is mended");
+    warn_({Code::SideFile, "'" + package_ + "' is in place, but its side file is not: " +
+                               toString(std::move(error)) +
+                               "; make the package again once that is mended"});
 }
 
 } // namespace plait::driver

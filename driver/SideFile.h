@@ -19,7 +19,7 @@ public:
   };
   /// For a package whose functions `changed` are new or gone; `entries` are of the new ones.
   SideFile(llvm::StringRef package, AdapterMap entries, Former former,
-           std::vector<std::string> changed, std::function<void(llvm::StringRef)> warn)
+           std::vector<std::string> changed, std::function<void(const Warning &)> warn)
       : package_(package), entries_(std::move(entries)), former_(former),
         changed_(std::move(changed)), warn_(std::move(warn)) {}
 
@@ -32,7 +32,7 @@ private:
   AdapterMap entries_;
   Former former_;
   std::vector<std::string> changed_;
-  std::function<void(llvm::StringRef)> warn_;
+  std::function<void(const Warning &)> warn_;
 
   std::string path_;
   std::optional<NewFile> fresh_;

@@ -13,6 +13,7 @@ using Others = frontend::StatesRequest::Others;
 
 static Error wanted(StringRef text) {
   return makeError(
+      Code::InputSyntax,
       "states '{0}': auto, none, NAME=fp16[SHAPE], NAME=input or NAME=none is wanted; an example: "
       "k_cache=fp16[1, 8, 512, 64]",
       text);
@@ -22,7 +23,7 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
   StringRef word = text.trim();
   if (word == "auto" || word == "none") {
     if (request.others != Others::Refuse)
-      return makeError("states: '{0}' beside another auto or none", word);
+      return makeError(Code::InputSyntax, "states: '{0}' beside another auto or none", word);
     request.others = word == "auto" ? Others::Keep : Others::Forget;
     return Error::success();
   }
@@ -37,7 +38,8 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
   if (state.kind == Kind::State) {
     StringRef dtype = type.take_while(llvm::isAlnum);
     if (dtype == "fp32" || dtype == "int32" || dtype == "bool")
-      return makeError("states '{0}': a state of Core ML holds fp16; {1}=input makes it an input "
+      return makeError(Code::StateImpossible,
+                       "states '{0}': a state of Core ML holds fp16; {1}=input makes it an input "
                        "and an output, which the app hands on from call to call",
                        text, state.attribute);
     if (dtype != "fp16")
@@ -50,7 +52,7 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
       }
       auto isFixed = [](const auto &dim) { return dim.lower == dim.upper && dim.name.empty(); };
       if (!parsed->enumerated.empty() || !llvm::all_of(parsed->shape, isFixed))
-        return makeError("states '{0}': a state has one fixed shape", text);
+        return makeError(Code::StateImpossible, "states '{0}': a state has one fixed shape", text);
       state.shape.emplace();
       for (const auto &dim : parsed->shape)
         state.shape->push_back(dim.lower);
@@ -58,7 +60,7 @@ Error addStates(frontend::StatesRequest &request, StringRef text) {
   }
   for (const frontend::StateSpec &other : request.named)
     if (other.attribute == state.attribute)
-      return makeError("states: '{0}' is named twice", state.attribute);
+      return makeError(Code::InputSyntax, "states: '{0}' is named twice", state.attribute);
   request.named.push_back(std::move(state));
   return Error::success();
 }

@@ -28,7 +28,7 @@ Expected<mil::Opset> readTarget(const Arguments &arguments, mil::Opset otherwise
     return otherwise;
   if (auto target = parseTarget(*given))
     return *target;
-  return usageError("--target {0}: the choices are {1}", *given, targetNames());
+  return usageError(Code::OptionValue, "--target {0}: the choices are {1}", *given, targetNames());
 }
 
 Error bringTo(mil::Program &program, mil::Opset target) {

@@ -16,7 +16,7 @@ struct VerifyModel {
   /// The function's package. Its side file says which inputs stand for an adapter's matrices: they
   /// are given to the function alone, those of the adapter that is merged into the model.
   std::string package{};
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
   /// Asked between operations; false ends it with FailureKind::Cancelled.
   std::function<bool()> proceed = [] { return true; };
 };

@@ -101,28 +101,25 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       found.emplace_back().function = item.value;
     } else if (item.option == &againstOption) {
       if (target.against)
-        return usageError("--against is given twice for one function");
+        return usageError(Code::OptionConflict, "--against is given twice for one function");
       target.against = item.value;
     } else if (item.option == &adapterOption) {
       if (target.adapter)
-        return usageError("--adapter is given twice for one function");
+        return usageError(Code::OptionConflict, "--adapter is given twice for one function");
       target.adapter = item.value;
     } else if (item.option == &adapterRootOption) {
       target.adapterRoot = item.value;
     } else if (item.option == &allowUnmatchedOption) {
       target.allowUnmatched = true;
     } else if (item.option == &loraAlphaOption || item.option == &loraScaleOption) {
-      auto scale = parseScale(item.option == &loraAlphaOption, item.value);
-      if (!scale)
-        return usageError("{0}: {1}", spelling(*item.option), toString(scale.takeError()));
-      if (target.scale)
-        return usageError("{0}: the scale of the adapter is given already", spelling(*item.option));
-      target.scale = *scale;
+      if (Error error =
+              addScale(*item.option, item.option == &loraAlphaOption, item.value, target.scale))
+        return error;
     } else if (item.option == &inputOption) {
       target.inputs.push_back(item.value);
     } else if (item.option == &inputsOption) {
       if (target.sets)
-        return usageError("--inputs is given twice for one function");
+        return usageError(Code::OptionConflict, "--inputs is given twice for one function");
       target.sets = item.value;
     } else if (item.option == &rangeOption) {
       target.ranges.push_back(item.value);
@@ -132,7 +129,7 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
         return pair.takeError();
       auto pixels = parsePixels(pair->second);
       if (!pixels)
-        return usageError("--image {0}: {1}", item.value, toString(pixels.takeError()));
+        return usageError(Code::OptionValue, pixels.takeError(), "--image " + item.value);
       target.pixels[pair->first] = std::move(*pixels);
     }
   }
@@ -142,7 +139,8 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
     if (!target.against)
       target.against = common.against;
     if (!target.against)
-      return usageError("--against MODEL.pt is missing{0}; see: plait help verify",
+      return usageError(Code::OptionMissing,
+                        "--against MODEL.pt is missing{0}; see: plait help verify",
                         target.function ? " for function '" + *target.function + "'" : "");
     if (!target.adapter)
       target.adapter = common.adapter;
@@ -168,7 +166,7 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
   runtime::Range range;
   if (low.getAsInteger(10, range.low) || high.getAsInteger(10, range.high) ||
       range.high < range.low)
-    return usageError("--range {0}: {1} is wanted", given, rangeOption.argument);
+    return usageError(Code::OptionValue, "--range {0}: {1} is wanted", given, rangeOption.argument);
   options.ranges[pair->first] = range;
   return Error::success();
 }
@@ -181,7 +179,7 @@ Expected<VerifyModel> modelOf(const Target &target, const std::string &package) 
     return model;
   auto adapters = parseAdapters(*target.adapter);
   if (!adapters)
-    return usageError("--adapter {0}: {1}", *target.adapter, toString(adapters.takeError()));
+    return usageError(Code::OptionValue, adapters.takeError(), "--adapter " + *target.adapter);
   model.adapters.specs = std::move(*adapters);
   setScale(model.adapters.specs, target.scale);
   return model;
@@ -212,13 +210,13 @@ Expected<int> run(const Arguments &arguments) {
     return error;
   options.seed = *seed;
   if (*draws == 0)
-    return usageError("--draws is at least 1");
+    return usageError(Code::OptionValue, "--draws is at least 1");
   options.draws = unsigned(*draws);
   if (!(*scale > 0))
-    return usageError("--input-scale {0}: a number above 0 is wanted", *scale);
+    return usageError(Code::OptionValue, "--input-scale {0}: a number above 0 is wanted", *scale);
   options.inputScale = *scale;
   if (*steps == 0)
-    return usageError("--steps is at least 1");
+    return usageError(Code::OptionValue, "--steps is at least 1");
   options.steps = unsigned(*steps);
   options.bisect = arguments.has(bisectOption);
   auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);

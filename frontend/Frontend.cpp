@@ -183,18 +183,18 @@ static Error attempt(llvm::function_ref<Error()> lower) {
   try {
     return lower();
   } catch (const Stopped &) {
-    return makeFailure(FailureKind::Cancelled, "cancelled while it was lowered");
+    return makeFailure(FailureKind::Cancelled, Code::Cancelled, "cancelled while it was lowered");
   } catch (const c10::Error &error) {
-    return makeError("{0}", torchMessage(error.what_without_backtrace()));
+    return makeError(Code::ModelRaises, "{0}", torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
-    return makeError("{0}", error.what());
+    return makeError(Code::ModelRaises, "{0}", error.what());
   }
 }
 
 /// Adds the function; takes it away again where lowering fails. Where states are found on the way,
 /// it is lowered again.
 Error Models::lower(mil::Program &program, const ModelFunction &declared,
-                    const LoweringOptions &options, std::vector<std::string> &warnings,
+                    const LoweringOptions &options, std::vector<Warning> &warnings,
                     ParameterNamesRead *readGiven) {
   std::shared_ptr<const mil::ModuleTree> tree;
   if (!options.bordered.empty() || !options.given.empty()) {
@@ -243,7 +243,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   engine.states = &states;
   while (true) {
     mil::Function *function = program.addFunction(declared.name);
-    std::vector<std::string> said;
+    std::vector<Warning> said;
     auto lowerExported = [&] {
       if (tree)
         calls.emplace(*source->exported, *tree, options.bordered, options.given, engine.originOf);

@@ -158,7 +158,7 @@ public:
   /// line.
   /// `readGiven` takes which of the given parameters were read.
   Error lower(mil::Program &program, const ModelFunction &declared, const LoweringOptions &options,
-              std::vector<std::string> &warnings, ParameterNamesRead *readGiven = nullptr);
+              std::vector<Warning> &warnings, ParameterNamesRead *readGiven = nullptr);
 
   /// The modules and parameters of the function's model.
   Expected<std::shared_ptr<const mil::ModuleTree>> describe(const ModelFunction &declared);

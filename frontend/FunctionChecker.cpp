@@ -25,7 +25,7 @@ static Error checkValues(const torch::jit::Module &module) {
     for (const auto &tensor : tensors)
       if (tensor.value.defined() && tensor.value.is_meta())
         return makeFailure(
-            FailureKind::Input,
+            FailureKind::Input, Code::MetaDevice,
             fmt::format("{0} '{1}' is on the meta device, where there are no values to export; "
                         "move the module to the host and load its weights first",
                         kind, tensor.name));
@@ -66,8 +66,9 @@ Error FunctionChecker::check(const ModelFunction &declared) {
                      FailureKind::Option);
     return ofModel(checkSignature(state_->loaded->module, declared), FailureKind::Option);
   } catch (const c10::Error &error) {
-    return ofModel(makeError("{0}", torchMessage(error.what_without_backtrace())),
-                   FailureKind::Input);
+    return ofModel(
+        makeError(Code::ModelRaises, "{0}", torchMessage(error.what_without_backtrace())),
+        FailureKind::Input);
   }
 }
 

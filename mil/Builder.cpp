@@ -14,17 +14,17 @@ Builder Builder::before(Op *op) {
 }
 
 void Builder::fail(Error error) {
-  std::string text = llvm::toString(std::move(error));
+  Failure failure = takeFailure(std::move(error));
   if (!error_)
-    error_ = std::move(text);
+    error_ = std::move(failure);
 }
 
 Error Builder::takeError() {
   if (!error_)
     return Error::success();
-  std::string text = std::move(*error_);
+  Failure failure = std::move(*error_);
   error_.reset();
-  return makeError("{0}", text);
+  return makeFailure(std::move(failure));
 }
 
 Value *Builder::poison() {
@@ -168,7 +168,8 @@ bool Builder::bindLiteral(Op &op, const Arg &arg) {
   } else if (const auto *integer = std::get_if<int64_t>(&arg.literal)) {
     DType dtype = dtypeFor(op, arg.param, DType::I32);
     if (!isFloat(dtype) && (*integer < INT32_MIN || *integer > INT32_MAX)) {
-      fail(makeError("{0}: {1} = {2} does not fit int32", op.info().name, param.name, *integer));
+      fail(makeError(Code::UnsupportedType, "{0}: {1} = {2} does not fit int32", op.info().name,
+                     param.name, *integer));
       return false;
     }
     value = TensorData::splat(dtype, {}, double(*integer));

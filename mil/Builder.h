@@ -4,6 +4,7 @@
 #pragma once
 
 #include "mil/IR.h"
+#include "support/Failure.h"
 
 #include <variant>
 
@@ -102,7 +103,7 @@ private:
   Block *block_;
   Block::iterator position_;
   Location location_;
-  std::optional<std::string> error_;
+  std::optional<Failure> error_;
   std::unique_ptr<Value> poison_;
 };
 

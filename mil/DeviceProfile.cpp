@@ -35,6 +35,11 @@ llvm::StringRef name(Rule::Severity severity) {
   return names[severity];
 }
 
+Code codeOf(const Rule &rule) {
+  static constexpr Code codes[] = {Code::RuleBroken, Code::RuleRisky, Code::RuleRisky};
+  return codes[rule.severity];
+}
+
 std::vector<Violation> checkDeviceProfile(const Program &program, Rule::Level level) {
   std::vector<Violation> violations;
   device::Context context(program, violations);

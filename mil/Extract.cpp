@@ -154,8 +154,9 @@ Expected<Op *> find(const Program &program, const ExtractOptions &options) {
     llvm::SmallVector<llvm::StringRef, 8> known;
     for (const auto &function : program.functions())
       known.push_back(function->name);
-    return makeError("there is no function '{0}'{1}; there are {2}", options.function,
-                     didYouMean(options.function, known), llvm::join(known, ", "));
+    return makeError(Code::NoSuchFunction, "there is no function '{0}'{1}; there are {2}",
+                     options.function, didYouMean(options.function, known),
+                     llvm::join(known, ", "));
   }
   Found all;
   llvm::SmallVector<llvm::StringRef> known;
@@ -178,11 +179,13 @@ Expected<Op *> find(const Program &program, const ExtractOptions &options) {
     all.isArgument |= found.isArgument;
   }
   if (having.size() > 1)
-    return makeError("several functions have a value '{0}': {1}; say which one", options.value,
+    return makeError(Code::NoSuchFunction,
+                     "several functions have a value '{0}': {1}; say which one", options.value,
                      llvm::join(having, ", "));
   if (all.op)
     return all.op;
-  return makeError("'{0}' is {1}{2}; name a value that an operation computes", options.value,
+  return makeError(Code::NoSuchFunction, "'{0}' is {1}{2}; name a value that an operation computes",
+                   options.value,
                    all.isConstant   ? "a constant"
                    : all.isArgument ? "an input"
                                     : "no value of the program",

@@ -22,31 +22,36 @@ static Error checkOperand(const Op &op, const ParamInfo &param, const Value &val
   const Type &type = value.type;
   if (param.flags & ListOnly) {
     if (!type.isList())
-      return makeError("{0}: {1} must be a list, not {2}", opName, param.name, type.str());
+      return makeError(Code::OperandMismatch, "{0}: {1} must be a list, not {2}", opName,
+                       param.name, type.str());
     return Error::success();
   }
   if (param.flags & StateOnly) {
     if (!type.isState())
-      return makeError("{0}: {1} must be a state, not {2}", opName, param.name, type.str());
+      return makeError(Code::OperandMismatch, "{0}: {1} must be a state, not {2}", opName,
+                       param.name, type.str());
     return Error::success();
   }
   if (param.isConst() && !isCompileTime(&value))
-    return makeError("{0}: {1} must be a constant, but '{2}' is computed", opName, param.name,
-                     value.name);
+    return makeError(Code::OperandMismatch, "{0}: {1} must be a constant, but '{2}' is computed",
+                     opName, param.name, value.name);
   if (!param.domain)
     return Error::success();
   if (!type.isTensor())
-    return makeError("{0}: {1} must be a tensor, not {2}", opName, param.name, type.str());
+    return makeError(Code::OperandMismatch, "{0}: {1} must be a tensor, not {2}", opName,
+                     param.name, type.str());
   if (!contains(param.domain, type.dtype()))
-    return makeError("{0}: {1} is {2}; allowed: {3}", opName, param.name, name(type.dtype()),
-                     describe(param.domain));
+    return makeError(Code::OperandMismatch, "{0}: {1} is {2}; allowed: {3}", opName, param.name,
+                     name(type.dtype()), describe(param.domain));
   if (type.rank() != 1 && isVectorParam(op, param.name))
-    return makeError("{0}: {1} must be a vector, not {2}", opName, param.name, type.str());
+    return makeError(Code::OperandMismatch, "{0}: {1} must be a vector, not {2}", opName,
+                     param.name, type.str());
   if (param.var == '_')
     return Error::success();
   auto [it, fresh] = variables.try_emplace(param.var, type.dtype());
   if (!fresh && it->second != type.dtype())
-    return makeError("{0}: {1} is {2} where another operand of the same type is {3}", opName,
+    return makeError(Code::OperandMismatch,
+                     "{0}: {1} is {2} where another operand of the same type is {3}", opName,
                      param.name, name(type.dtype()), name(it->second));
   return Error::success();
 }
@@ -61,9 +66,10 @@ Expected<llvm::SmallVector<Type, 1>> inferTypes(const Op &op) {
       continue;
     llvm::ArrayRef<Operand> bound = op.operands(i);
     if (bound.empty() && !param.isOptional())
-      return makeError("{0}: {1} is missing", row.name, param.name);
+      return makeError(Code::OperandMismatch, "{0}: {1} is missing", row.name, param.name);
     if (bound.size() > 1 && !param.isVariadic())
-      return makeError("{0}: {1} takes one value, not {2}", row.name, param.name, bound.size());
+      return makeError(Code::OperandMismatch, "{0}: {1} takes one value, not {2}", row.name,
+                       param.name, bound.size());
     for (const Operand &operand : bound)
       if (Error error = checkOperand(op, param, *operand.get(), variables))
         return error;
@@ -77,7 +83,8 @@ Expected<llvm::SmallVector<Type, 1>> inferTypes(const Op &op) {
 Expected<int64_t> InferContext::axis(unsigned param, unsigned rank, int64_t fallback) const {
   int64_t axis = constInt(param).value_or(fallback);
   if (axis < -int64_t(rank) || axis >= int64_t(rank))
-    return makeError("{0}: axis {1} is out of range for rank {2}", op_.info().name, axis, rank);
+    return makeError(Code::OperandMismatch, "{0}: axis {1} is out of range for rank {2}",
+                     op_.info().name, axis, rank);
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -93,7 +100,8 @@ Expected<Shape> broadcast(llvm::ArrayRef<Dim> a, llvm::ArrayRef<Dim> b) {
     else if (x == Dim(1))
       shape.push_back(y);
     else if (x.isConst() && y.isConst())
-      return makeError("shapes {0} and {1} do not broadcast", str(a), str(b));
+      return makeError(Code::OperandMismatch, "shapes {0} and {1} do not broadcast", str(a),
+                       str(b));
     else if (x.isConst() || y.isConst())
       shape.push_back(x.isConst() ? x : y); // above 1, so the dynamic one is that or 1
     else

@@ -41,7 +41,8 @@ public:
 
   /// An error that names the operation.
   template <typename... Args> Error fail(fmt::format_string<Args...> format, Args &&...args) const {
-    return addContext(makeError(format, std::forward<Args>(args)...), op_.info().name);
+    return addContext(makeError(Code::OperandMismatch, format, std::forward<Args>(args)...),
+                      op_.info().name);
   }
 
   /// Appends a result.

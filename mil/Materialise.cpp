@@ -12,7 +12,8 @@ Value *sizeOfAxis(Builder &builder, Value *x, int64_t axis) {
 Value *materialise(Builder &builder, const Dim &dim, SymbolValue symbol) {
   if (dim.isConst()) {
     if (dim.value() > INT32_MAX || dim.value() < INT32_MIN) {
-      builder.fail(makeError("the integer {0} does not fit Core ML's int32", dim.value()));
+      builder.fail(makeError(Code::UnsupportedType, "the integer {0} does not fit Core ML's int32",
+                             dim.value()));
       return builder.poison();
     }
     return builder.constant(TensorData::scalar(int32_t(dim.value())));

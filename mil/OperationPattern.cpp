@@ -14,14 +14,14 @@ Expected<OperationPattern::Path> OperationPattern::Path::parse(StringRef text) {
   text.split(parts, '.');
   for (StringRef part : parts) {
     if (part.empty())
-      return makeError("a part of the path '{0}' is empty", text);
+      return makeError(Code::OptionValue, "a part of the path '{0}' is empty", text);
     if (part == "**") {
       path.parts_.push_back(std::nullopt);
       continue;
     }
     auto glob = llvm::GlobPattern::create(part);
     if (!glob)
-      return makeError("'{0}': {1}", text, llvm::toString(glob.takeError()));
+      return makeError(Code::OptionValue, "'{0}': {1}", text, llvm::toString(glob.takeError()));
     path.parts_.push_back(std::move(*glob));
   }
   return path;
@@ -64,13 +64,16 @@ Expected<OperationPattern> OperationPattern::parse(StringRef text) {
   bool isName = what.consume_front("%");
   module = module.trim();
   if (what.empty())
-    return makeError("'{0}': the name of an operation, a parameter or a module is wanted", text);
+    return makeError(Code::OptionValue,
+                     "'{0}': the name of an operation, a parameter or a module is wanted", text);
   if (what.find_first_of(" \t") != StringRef::npos ||
       module.find_first_of(" \t") != StringRef::npos)
-    return makeError("'{0}': 'OPERATION at MODULE' is wanted, or one name", text);
+    return makeError(Code::OptionValue, "'{0}': 'OPERATION at MODULE' is wanted, or one name",
+                     text);
   bool placed = text.contains(" at ");
   if (isName && placed)
-    return makeError("'{0}': a result's name says its place; leave out what is behind it", text);
+    return makeError(Code::OptionValue,
+                     "'{0}': a result's name says its place; leave out what is behind it", text);
   if (placed) {
     auto path = Path::parse(module);
     if (!path)

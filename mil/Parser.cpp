@@ -17,7 +17,7 @@ public:
   Expected<std::unique_ptr<Program>> run() {
     if (parseProgram() && !error_)
       return std::move(program_);
-    return makeError("{0}", *error_);
+    return makeError(Code::ProgramText, "{0}", *error_);
   }
 
 private:

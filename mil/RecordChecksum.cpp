@@ -97,6 +97,7 @@ Error RecordChecksum::checkAll(llvm::ArrayRef<std::shared_ptr<RecordChecksum>> r
   size_t count = damaged.size();
   damaged.resize(std::min<size_t>(count, 5));
   return makeError(
+      Code::ArchiveDamaged,
       "{0}{1} {2} damaged (the CRC-32 of the archive does not match); copy or save the "
       "file again",
       llvm::join(damaged, ", "), count > damaged.size() ? " …" : "", count == 1 ? "is" : "are");

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "mil/Location.h"
+#include "support/Code.h"
 
 #include "llvm/ADT/ArrayRef.h"
 
@@ -58,6 +59,8 @@ llvm::ArrayRef<Rule> listRules();
 
 /// "refused", "risky", "elsewhere"
 llvm::StringRef name(Rule::Severity severity);
+/// Of messages that a rule is broken.
+Code codeOf(const Rule &rule);
 
 /// One place that breaks a rule.
 struct Violation {

@@ -29,10 +29,10 @@ float bellShaped(uint64_t random) {
 Expected<TensorData> standIn(llvm::StringRef path, uint64_t offset, const Type &type) {
   auto shape = constShape(type.shape());
   if (!shape)
-    return makeError("a constant has the dynamic type {0}", type.str());
+    return makeError(Code::IllFormedProgram, "a constant has the dynamic type {0}", type.str());
   int64_t count = numElements(llvm::ArrayRef<int64_t>(*shape));
   if (count > kMaxElements)
-    return makeError("{0} is too large to stand in for a weight", type.str());
+    return makeError(Code::TooLarge, "{0} is too large to stand in for a weight", type.str());
   DType dtype = type.dtype();
   uint64_t seed = mix(llvm::xxh3_64bits(path) + offset);
   if (!isFloat(dtype)) {

@@ -492,13 +492,13 @@ Expected<TensorData> prepare(const TensorData &tensor, Evaluator *evaluator, Pre
       return *tree;
     }
     if (!evaluator)
-      return makeError("a constant is computed by '{0}', and nothing here evaluates operations",
+      return makeError(Code::Internal,
+                       "a constant is computed by '{0}', and nothing here evaluates operations",
                        name(node.op));
     auto results = evaluator->evaluate(node.op, operands, {tensor.type()});
     if (!results)
       return results.takeError();
-    assert(node.index < results->size());
-    result = (*results)[node.index];
+    result = results->at(node.index);
   } else {
     llvm::SmallVector<TensorData, 3> inputs;
     bool changed = false;

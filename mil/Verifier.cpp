@@ -21,9 +21,10 @@ public:
 private:
   template <typename... Args> void fail(fmt::format_string<Args...> format, Args &&...args) {
     if (count_++ < kMaxErrors)
-      error_ = llvm::joinErrors(std::move(error_),
-                                addContext(makeError(format, std::forward<Args>(args)...),
-                                           where_.empty() ? "program" : where_));
+      error_ = llvm::joinErrors(
+          std::move(error_),
+          addContext(makeError(Code::IllFormedProgram, format, std::forward<Args>(args)...),
+                     where_.empty() ? "program" : where_));
   }
   bool full() const { return count_ >= kMaxErrors; }
 

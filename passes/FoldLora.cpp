@@ -219,6 +219,7 @@ Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared,
   }
   if (!found && obstacle && term.branch && warned.insert(term.layer).second)
     context.warning(
+        Code::AdapterNotFolded,
         "function {0}: the LoRA branch at '{1}' is kept beside its weight, which is {2}",
         sum.root->function()->name, llvm::StringRef(term.layer->name), obstacle);
   return found;

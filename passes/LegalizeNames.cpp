@@ -69,6 +69,7 @@ private:
     fixValue(value);
     if (value.name != before)
       context_.warning(
+          Code::IllegalName,
           "function {0}: {1} '{2}' is named '{3}': Core ML does not take the name it had",
           function_.name, role, before, value.name);
   }

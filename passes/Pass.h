@@ -39,11 +39,12 @@ struct PassContext {
   mil::Evaluator *evaluator = nullptr;
   Options options;
   /// Called with one line a warning; empty drops them.
-  std::function<void(llvm::StringRef)> warn;
+  std::function<void(const Warning &)> warn;
 
-  template <typename... Args> void warning(fmt::format_string<Args...> format, Args &&...args) {
+  template <typename... Args>
+  void warning(Code code, fmt::format_string<Args...> format, Args &&...args) {
     if (warn)
-      warn(fmt::format(format, std::forward<Args>(args)...));
+      warn({code, fmt::format(format, std::forward<Args>(args)...)});
   }
   mil::LoraMode lora(llvm::StringRef function) const {
     auto it = options.loraOf.find(function);

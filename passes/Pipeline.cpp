@@ -79,10 +79,12 @@ public:
   bool failed() const { return failure_.has_value(); }
   Error takeError() {
     if (cancelled_)
-      return makeFailure(FailureKind::Cancelled, "cancelled while it was optimised");
+      return makeFailure(FailureKind::Cancelled, Code::Cancelled,
+                         "cancelled while it was optimised");
     if (!failure_)
       return Error::success();
-    return makeError("pass {0} made the program ill-formed; this is a bug in plait: {1}",
+    return makeError(Code::Internal,
+                     "pass {0} made the program ill-formed; this is a bug in plait: {1}",
                      failedPass_, *failure_);
   }
 
@@ -194,7 +196,8 @@ Expected<std::vector<const PassInfo *>> parsePassList(llvm::StringRef list) {
     llvm::SmallVector<llvm::StringRef, 48> known;
     for (const PassInfo &pass : kPasses)
       known.push_back(pass.name);
-    return makeError("there is no pass '{0}'{1}; `plait opt --list-passes` lists them", name,
+    return makeError(Code::NothingMatches,
+                     "there is no pass '{0}'{1}; `plait opt --list-passes` lists them", name,
                      didYouMean(name, known));
   }
   return passes;

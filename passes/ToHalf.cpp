@@ -219,14 +219,16 @@ private:
       if (constTensor(value)) {
         const HalfConstant &constant = narrow(*operand, param);
         if (constant.vanished && (op.is(OpKind::mul) || op.is(OpKind::real_div))) {
-          context_.warning("function {0}: constant '{1}'{2} holds {3:.2g}, which fp16 has not: "
+          context_.warning(Code::LostInHalf,
+                           "function {0}: constant '{1}'{2} holds {3:.2g}, which fp16 has not: "
                            "{4}{5} is computed in fp32",
                            op.parent()->function()->name, value->name, place(*value->def()),
                            *constant.vanished, op.info().name, place(op));
           stays = true;
         }
         if (auto beyond = constant.beyond) {
-          context_.warning("function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of "
+          context_.warning(Code::BeyondHalf,
+                           "function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of "
                            "fp16: {4}{5} is computed in fp32",
                            op.parent()->function()->name, value->name, place(*value->def()),
                            *beyond, op.info().name, place(op));
@@ -282,18 +284,21 @@ private:
         return known;
       const HalfConstant &half = narrow(operand, param);
       if (half.saturated)
-        context_.warning("function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of fp16: "
+        context_.warning(Code::BeyondHalf,
+                         "function {0}: constant '{1}'{2} holds {3:.2f}, beyond the range of fp16: "
                          "it becomes {4:.2f}; --precision fp32 keeps it",
                          value->block()->function()->name, value->name, place(*def),
                          *half.saturated, std::copysign(65504, *half.saturated));
       if (half.vanished)
-        context_.warning("function {0}: constant '{1}'{2} holds {3:.2g}, which is 0 in fp16: it "
+        context_.warning(Code::LostInHalf,
+                         "function {0}: constant '{1}'{2} holds {3:.2g}, which is 0 in fp16: it "
                          "becomes {4:.2g}; --keep-fp32 '%{5}' keeps it",
                          value->block()->function()->name, value->name, place(*user),
                          *half.vanished, std::copysign(0x1p-24, *half.vanished),
                          user->result()->name);
       if (half.inexact)
-        context_.warning("function {0}: constant '{1}'{2} holds the whole number {3:.0f}, which "
+        context_.warning(Code::LostInHalf,
+                         "function {0}: constant '{1}'{2} holds the whole number {3:.0f}, which "
                          "fp16 rounds; --keep-fp32 '%{4}' keeps it",
                          value->block()->function()->name, value->name, place(*user), *half.inexact,
                          user->result()->name);

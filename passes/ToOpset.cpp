@@ -86,8 +86,9 @@ Error checkOpset(const Program &program, Opset target) {
     if (function->opset == target)
       continue;
     for (const std::string &message : obstacles(*function, target))
-      error = llvm::joinErrors(std::move(error),
-                               makeError("function '{0}': {1}", function->name, message));
+      error =
+          llvm::joinErrors(std::move(error), makeError(Code::OpsetMismatch, "function '{0}': {1}",
+                                                       function->name, message));
   }
   return error;
 }

@@ -412,8 +412,8 @@ Expected<BisectReport> bisect(const mil::Function &function, llvm::ArrayRef<Name
     report.untraced = std::move(untraced);
     return report;
   } catch (const c10::Error &error) {
-    return makeError("function '{0}': values cannot be compared: {1}", function.name,
-                     torchMessage(error.what_without_backtrace()));
+    return makeError(Code::NotComparable, "function '{0}': values cannot be compared: {1}",
+                     function.name, torchMessage(error.what_without_backtrace()));
   }
 }
 

@@ -40,7 +40,8 @@ Expected<std::unique_ptr<Interpreter>> Interpreter::create(const mil::Function &
     std::string list;
     for (const auto &[name, count] : missing)
       list += fmt::format("{0}{1} ({2}x)", list.empty() ? "" : ", ", name, count);
-    return makeError("function '{0}' cannot be run: no evaluator for {1}", function.name, list);
+    return makeError(Code::NotComputed, "function '{0}' cannot be run: no evaluator for {1}",
+                     function.name, list);
   }
   auto interpreter = std::unique_ptr<Interpreter>(new Interpreter(function, std::move(options)));
   interpreter->findLastUses(function.body());
@@ -134,12 +135,13 @@ Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
   const Type &type = input.type;
   if (tensor.scalar_type() != heldType(type.dtype()) &&
       tensor.scalar_type() != heldType(type.dtype(), options_.compute))
-    return makeError("input '{0}' is {1} where the function takes {2}", input.name,
-                     c10::toString(tensor.scalar_type()), type.str());
+    return makeError(Code::ArrayMismatch, "input '{0}' is {1} where the function takes {2}",
+                     input.name, c10::toString(tensor.scalar_type()), type.str());
   llvm::SmallVector<int64_t, 5> given(tensor.sizes().begin(), tensor.sizes().end());
   auto wrongShape = [&](const std::string &why) {
     llvm::SmallVector<mil::Dim, 5> dims(given.begin(), given.end());
-    return makeError("input '{0}' has shape {1} where the function takes {2}{3}", input.name,
+    return makeError(Code::ArrayMismatch,
+                     "input '{0}' has shape {1} where the function takes {2}{3}", input.name,
                      mil::str(dims), type.str(), why);
   };
   if (given.size() != type.rank())
@@ -184,7 +186,8 @@ Error Interpreter::start(const Inputs &inputs) {
       if (!states.count(input->name.str())) {
         auto shape = mil::constShape(input->type.shape());
         if (!shape)
-          return makeError("state '{0}' has the dynamic type {1}", input->name, input->type.str());
+          return makeError(Code::IllFormedProgram, "state '{0}' has the dynamic type {1}",
+                           input->name, input->type.str());
         states[input->name.str()] = at::zeros(at::IntArrayRef(shape->data(), shape->size()),
                                               heldType(input->type.dtype(), options_.compute));
       }
@@ -195,7 +198,8 @@ Error Interpreter::start(const Inputs &inputs) {
     auto it = inputs.find(input->name.str());
     auto defaultValue = mil::defaultValueOf(function_, input->name);
     if (it == inputs.end() && !defaultValue)
-      return makeError("input '{0}' of type {1} is missing", input->name, input->type.str());
+      return makeError(Code::ArrayMismatch, "input '{0}' of type {1} is missing", input->name,
+                       input->type.str());
     used += it != inputs.end();
     at::Tensor tensor = it != inputs.end() ? it->second : filled(*input, info, *defaultValue);
     if (Error error = bindInput(*input, info, tensor, symbols))
@@ -206,7 +210,8 @@ Error Interpreter::start(const Inputs &inputs) {
       if (llvm::none_of(function_.inputs(), [&, &wanted = name](const auto &input) {
             return input->name == wanted && !input->type.isState();
           }))
-        return makeError("function '{0}' has no input '{1}'", function_.name, name);
+        return makeError(Code::ArrayMismatch, "function '{0}' has no input '{1}'", function_.name,
+                         name);
   position_ = function_.body().begin();
   end_ = function_.body().end();
   return Error::success();
@@ -228,7 +233,7 @@ Expected<std::vector<Datum>> Interpreter::finish() {
   }
   values_.clear();
   if (!failure.empty())
-    return makeError("function '{0}': {1}", function_.name, failure);
+    return makeError(Code::NotComputed, "function '{0}': {1}", function_.name, failure);
   return outputs;
 }
 
@@ -292,7 +297,7 @@ Expected<Datum> Interpreter::settle(const Value &result, Datum datum) const {
     fits = !type.shape()[i].isConst() || type.shape()[i].value() == datum.tensor.size(int64_t(i));
   if (!fits) {
     llvm::SmallVector<mil::Dim, 5> dims(datum.tensor.sizes().begin(), datum.tensor.sizes().end());
-    return makeError("{0}: '{1}' came out with shape {2} where its type is {3}",
+    return makeError(Code::NotComputed, "{0}: '{1}' came out with shape {2} where its type is {3}",
                      describe(*result.def()), result.name, mil::str(dims), type.str());
   }
   return datum;
@@ -322,13 +327,14 @@ Expected<Data> Interpreter::evaluate(const Op &op) {
       compute(Compute::Float32);
     }
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(op), torchMessage(error.what_without_backtrace()));
+    return makeError(Code::NotComputed, "{0}: {1}", describe(op),
+                     torchMessage(error.what_without_backtrace()));
   } catch (const std::exception &error) {
-    return makeError("{0}: {1}", describe(op), error.what());
+    return makeError(Code::NotComputed, "{0}: {1}", describe(op), error.what());
   }
   if (results.size() != op.numResults())
-    return makeError("{0}: {1} results came out where {2} are declared", describe(op),
-                     results.size(), op.numResults());
+    return makeError(Code::NotComputed, "{0}: {1} results came out where {2} are declared",
+                     describe(op), results.size(), op.numResults());
   for (auto [result, datum] : llvm::zip(op.results(), results)) {
     auto settled = settle(*result, std::move(datum));
     if (!settled)
@@ -351,7 +357,7 @@ Expected<Data> Interpreter::runBlock(const Block &block, llvm::ArrayRef<Datum> a
     for (const mil::Operand &output : block.outputs())
       outputs.push_back(lookup(*output.get()));
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(*block.parentOp()),
+    return makeError(Code::NotComputed, "{0}: {1}", describe(*block.parentOp()),
                      torchMessage(error.what_without_backtrace()));
   }
   // What the block returned has no last use in it.
@@ -367,14 +373,14 @@ static bool truth(const Datum &datum) { return datum.tensor.to(at::kBool).item<b
 
 Expected<Data> Interpreter::runCond(const Op &op) {
   if (op.blocks().size() != 2)
-    return makeError("{0}: it has {1} blocks where two are needed", describe(op),
+    return makeError(Code::NotComputed, "{0}: it has {1} blocks where two are needed", describe(op),
                      op.blocks().size());
   return runBlock(*op.blocks()[truth(lookup(*op[mil::cond::pred])) ? 0 : 1], {});
 }
 
 Expected<Data> Interpreter::runWhile(const Op &op) {
   if (op.blocks().size() != 2)
-    return makeError("{0}: it has {1} blocks where two are needed", describe(op),
+    return makeError(Code::NotComputed, "{0}: it has {1} blocks where two are needed", describe(op),
                      op.blocks().size());
   Data variables;
   for (const mil::Operand &operand : op.operands(mil::while_loop::loop_vars))
@@ -386,13 +392,14 @@ Expected<Data> Interpreter::runWhile(const Op &op) {
     if (!truth(more->front()))
       return variables;
     if (iteration == options_.maxIterations)
-      return makeError("{0}: it has not ended after {1} iterations", describe(op), iteration);
+      return makeError(Code::NotComputed, "{0}: it has not ended after {1} iterations",
+                       describe(op), iteration);
     auto next = runBlock(*op.blocks()[1], variables);
     if (!next)
       return next.takeError();
     if (next->size() != variables.size())
-      return makeError("{0}: the body returns {1} values for {2} loop variables", describe(op),
-                       next->size(), variables.size());
+      return makeError(Code::NotComputed, "{0}: the body returns {1} values for {2} loop variables",
+                       describe(op), next->size(), variables.size());
     variables = std::move(*next);
   }
 }
@@ -419,7 +426,8 @@ Expected<Data> Interpreter::runOp(const Op &op) {
       at::Tensor data = lookup(*op[mil::write_state::data]).tensor;
       at::Tensor &held = states[state.name.str()];
       if (data.sizes() != held.sizes())
-        return makeError("{0}: data of shape {1} does not fit the state '{2}' of type {3}",
+        return makeError(Code::NotComputed,
+                         "{0}: data of shape {1} does not fit the state '{2}' of type {3}",
                          describe(op), c10::str(data.sizes()), state.name, state.type.str());
       held = data.to(held.scalar_type());
       break;
@@ -428,7 +436,8 @@ Expected<Data> Interpreter::runOp(const Op &op) {
       results = evaluate(op);
     }
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", describe(op), torchMessage(error.what_without_backtrace()));
+    return makeError(Code::NotComputed, "{0}: {1}", describe(op),
+                     torchMessage(error.what_without_backtrace()));
   }
   if (!results)
     return results;

@@ -194,7 +194,7 @@ Expected<UnroundedWeights> unroundedWeights(const mil::Function &function,
     }
   });
   if (!failure.empty())
-    return makeError("function '{0}': {1}", function.name, failure);
+    return makeError(Code::NotComputed, "function '{0}': {1}", function.name, failure);
   return weights;
 }
 

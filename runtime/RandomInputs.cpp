@@ -216,10 +216,11 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
     auto input =
         llvm::find_if(function.inputs(), [&](const auto &i) { return i->name == entry.first(); });
     if (input == function.inputs().end())
-      return makeError("a range is given for '{0}', which is no input of function '{1}'",
+      return makeError(Code::OptionValue,
+                       "a range is given for '{0}', which is no input of function '{1}'",
                        entry.first(), function.name);
     if (entry.second.low > entry.second.high)
-      return makeError("the range of input '{0}' is empty", entry.first());
+      return makeError(Code::OptionValue, "the range of input '{0}' is empty", entry.first());
   }
   Generator generator(seed);
   std::vector<NamedTensor> inputs;

@@ -50,7 +50,8 @@ static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs)
       tensor = tensor.to(at::kFloat);
     auto dtype = milType(tensor.scalar_type());
     if (!dtype)
-      return makeError("the model returns a tensor of {0}", c10::toString(tensor.scalar_type()));
+      return makeError(Code::NotComparable, "the model returns a tensor of {0}",
+                       c10::toString(tensor.scalar_type()));
     outputs.push_back(toTensorData(tensor, *dtype));
     return Error::success();
   }
@@ -72,7 +73,9 @@ static Error flatten(const c10::IValue &value, std::vector<TensorData> &outputs)
         return error;
     return Error::success();
   }
-  return value.isNone() ? Error::success() : makeError("the model returns a {0}", value.tagKind());
+  return value.isNone()
+             ? Error::success()
+             : makeError(Code::NotComparable, "the model returns a {0}", value.tagKind());
 }
 
 Expected<std::vector<c10::IValue>> argumentsOf(llvm::ArrayRef<NamedTensor> inputs,
@@ -107,7 +110,7 @@ Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
     return module;
   } catch (const c10::Error &error) {
     return makeError(
-        "{0}: it cannot be loaded as a TorchScript model: {1}", path,
+        Code::NotAModel, "{0}: it cannot be loaded as a TorchScript model: {1}", path,
         llvm::StringRef(torchMessage(error.what_without_backtrace())).split('\n').first);
   }
 }
@@ -216,8 +219,8 @@ public:
       if (other != name && mil::legalName(other) != name)
         continue;
       if (found.defined() && !found.is_same(tensor))
-        return makeError("{0}: '{1}' and '{2}' are both called '{3}' in a package", path_, path,
-                         other, name);
+        return makeError(Code::NameTaken, "{0}: '{1}' and '{2}' are both called '{3}' in a package",
+                         path_, path, other, name);
       found = tensor;
       path = other;
     }

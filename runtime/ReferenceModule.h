@@ -32,7 +32,8 @@ callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
       return run(std::move(*arguments));
     } catch (const c10::Error &error) { // of the call itself
       std::string text = torchMessage(error.what_without_backtrace());
-      return makeError("the model fails: {0}", llvm::StringRef(text).trim().split('\n').first);
+      return makeError(Code::ModelRaises, "the model fails: {0}",
+                       llvm::StringRef(text).trim().split('\n').first);
     } catch (const std::exception &error) { // of TorchScript's interpreter: a traceback first
       llvm::StringRef text = error.what();
       // The message begins at the first "...Error: " that begins a line.
@@ -44,7 +45,7 @@ callWithIntegers(llvm::ArrayRef<NamedTensor> inputs,
           break;
         }
       }
-      return makeError("the model fails: {0}", message);
+      return makeError(Code::ModelRaises, "the model fails: {0}", message);
     }
   };
   Expected<Result> result = call(at::kLong);

@@ -37,13 +37,14 @@ Expected<Interpreter::Inputs> inputTensors(const mil::Function &function,
   for (const NamedTensor &input : inputs) {
     for (const auto &declared : function.inputs())
       if (declared->name == input.name && declared->type.dtype() != input.value.dtype())
-        return makeError("input '{0}' is {1} where the function takes {2}; convert it first",
+        return makeError(Code::ArrayMismatch,
+                         "input '{0}' is {1} where the function takes {2}; convert it first",
                          input.name, input.value.type().str(), declared->type.str());
     auto tensor = toTensor(input.value, Compute::Float32, nullptr);
     if (!tensor)
       return tensor.takeError();
     if (!tensors.emplace(input.name, *tensor).second)
-      return makeError("input '{0}' is given twice", input.name);
+      return makeError(Code::ArrayMismatch, "input '{0}' is given twice", input.name);
   }
   return tensors;
 }
@@ -60,7 +61,8 @@ Expected<std::vector<NamedResult>> namedResults(const mil::Function &function,
         dtype = DType::F32; // a run that does not round
       results.push_back({value->name.str(), toTensorData(datum.tensor, dtype)});
     } else
-      return makeError("output '{0}' is a list: only tensors can be given back", value->name);
+      return makeError(Code::ArrayMismatch,
+                       "output '{0}' is a list: only tensors can be given back", value->name);
   }
   return results;
 }
@@ -85,7 +87,8 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
       if (!known.contains(name))
         unknown += (unknown.empty() ? "'" : ", '") + name + "'";
     if (!unknown.empty())
-      return makeError("function '{0}' computes no value named {1}", function.name, unknown);
+      return makeError(Code::NoSuchFunction, "function '{0}' computes no value named {1}",
+                       function.name, unknown);
     inner.observer = [impl = impl.get(), wanted, all = options.traceAll](const mil::Value &value,
                                                                          const Datum &datum) {
       if (datum.tensor.defined() && (all || wanted.contains(value.name)))
@@ -149,15 +152,16 @@ Error InterpreterRunner::setState(const NamedTensor &state) {
     auto shape = mil::constShape(input->type.shape());
     if (!shape || llvm::ArrayRef<int64_t>(*shape) != state.value.shape() ||
         !mil::isFloat(state.value.dtype()))
-      return makeError("state '{0}' holds {1}, and what it is given is {2}", input->name,
-                       input->type.element().str(), state.value.type().str());
+      return makeError(Code::ArrayMismatch, "state '{0}' holds {1}, and what it is given is {2}",
+                       input->name, input->type.element().str(), state.value.type().str());
     auto tensor = toTensor(state.value.cast(input->type.dtype()), Compute::Float32, nullptr);
     if (!tensor)
       return tensor.takeError();
     interpreter->setState(*input, *tensor);
     return Error::success();
   }
-  return makeError("function '{0}' has no state '{1}'", function->name, state.name);
+  return makeError(Code::ArrayMismatch, "function '{0}' has no state '{1}'", function->name,
+                   state.name);
 }
 
 std::vector<NamedTensor> InterpreterRunner::states() const {

@@ -27,7 +27,7 @@ RuntimeEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<Attr>> o
                            llvm::ArrayRef<mil::Type> resultTypes) {
   const mil::OpInfo &row = mil::info(kind);
   if (row.traits & (mil::Effect | mil::ReadsMemory | mil::NonDeterministic))
-    return makeError("{0} cannot be computed on constants", row.name);
+    return makeError(Code::NotComputed, "{0} cannot be computed on constants", row.name);
   mil::Program program;
   mil::Function *function = program.addFunction("constants", newestWith(row, operands));
   mil::Builder builder(function->body());
@@ -56,14 +56,14 @@ RuntimeEvaluator::evaluate(mil::OpKind kind, llvm::ArrayRef<std::vector<Attr>> o
   std::vector<TensorData> constants;
   for (auto [value, datum] : llvm::zip(outputs, *results)) {
     if (!datum.tensor.defined())
-      return makeError("{0} gives no tensor", row.name);
+      return makeError(Code::NotComputed, "{0} gives no tensor", row.name);
     constants.push_back(toTensorData(datum.tensor, value->type.dtype()));
   }
   if (resultTypes.size() == constants.size())
     for (auto [type, constant] : llvm::zip(resultTypes, constants))
       if (!mil::compatible(type, constant.type()))
-        return makeError("{0} gives {1} where {2} is expected", row.name, constant.type().str(),
-                         type.str());
+        return makeError(Code::NotComputed, "{0} gives {1} where {2} is expected", row.name,
+                         constant.type().str(), type.str());
   return constants;
 }
 

@@ -141,14 +141,16 @@ Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const 
   for (size_t run = 0; run < noise.disturbedRuns(); ++run)
     disturbed.push_back(arrange(noise.disturbed(run)));
   if (computed.size() != expected.size())
-    return makeError("function '{0}' has {1} outputs where the model returns {2}", function.name,
+    return makeError(Code::NotComparable,
+                     "function '{0}' has {1} outputs where the model returns {2}", function.name,
                      computed.size(), expected.size());
   std::vector<Judgement> judgements;
   for (size_t i = 0; i < computed.size(); ++i) {
     const std::string &name = computed[i].name;
     const TensorData *tensor = computed[i].value.tensor();
     if (!tensor)
-      return makeError("output '{0}' is no tensor and cannot be compared", name);
+      return makeError(Code::NotComparable, "output '{0}' is no tensor and cannot be compared",
+                       name);
     TensorData theirs = shapedAs(expected[i], *tensor);
     auto comparison = compare(*tensor, theirs);
     if (!comparison)
@@ -162,7 +164,8 @@ Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const 
       runs.disturbed.push_back(run[i].value.tensor());
     auto sameShape = [&](const TensorData *other) { return other->shape() == tensor->shape(); };
     if (!sameShape(runs.unrounded) || !llvm::all_of(runs.disturbed, sameShape))
-      return makeError("output '{0}' has other shapes when rounding moves what decides about them "
+      return makeError(Code::NotComparable,
+                       "output '{0}' has other shapes when rounding moves what decides about them "
                        "(non_zero …); compare it by --atol and --rtol",
                        name);
     bool floats = mil::isFloat(theirs.dtype()) && mil::isFloat(tensor->dtype());

@@ -26,7 +26,8 @@ static Error replaceGiven(std::vector<NamedTensor> &inputs, const mil::Function 
   for (const NamedTensor &tensor : given) {
     auto it = llvm::find_if(inputs, [&](const NamedTensor &i) { return i.name == tensor.name; });
     if (it == inputs.end())
-      return makeError("function '{0}' has no input '{1}'", function.name, tensor.name);
+      return makeError(Code::ArrayMismatch, "function '{0}' has no input '{1}'", function.name,
+                       tensor.name);
     it->value = tensor.value;
   }
   return Error::success();
@@ -87,10 +88,12 @@ static Error checkPixels(const mil::Function &function,
       if (input->name == name && function.infoOfInput(i).image)
         image = input.get();
     if (!image)
-      return makeError("function '{0}' has no image '{1}'", function.name, name);
+      return makeError(Code::ImageMismatch, "function '{0}' has no image '{1}'", function.name,
+                       name);
     for (size_t count : {arithmetic.scale.size(), arithmetic.bias.size()})
       if (count > 1 && image->type.shape()[1] != mil::Dim(int64_t(count)))
-        return makeError("image '{0}' is {1}, and {2} numbers are given for its channels", name,
+        return makeError(Code::ImageMismatch,
+                         "image '{0}' is {1}, and {2} numbers are given for its channels", name,
                          image->type.str(), count);
   }
   return Error::success();
@@ -127,13 +130,15 @@ static Expected<std::vector<OutputReport>>
 compareOutputs(const mil::Function &function, llvm::ArrayRef<NamedResult> actual,
                llvm::ArrayRef<TensorData> expected, const Tolerance &tolerance, unsigned draw) {
   if (actual.size() != expected.size())
-    return makeError("function '{0}' has {1} outputs where the model returns {2}", function.name,
+    return makeError(Code::NotComparable,
+                     "function '{0}' has {1} outputs where the model returns {2}", function.name,
                      actual.size(), expected.size());
   std::vector<OutputReport> outputs;
   for (auto [output, theirs] : llvm::zip(actual, expected)) {
     const TensorData *tensor = output.value.tensor();
     if (!tensor)
-      return makeError("output '{0}' is no tensor and cannot be compared", output.name);
+      return makeError(Code::NotComparable, "output '{0}' is no tensor and cannot be compared",
+                       output.name);
     auto comparison = compare(*tensor, shapedAs(theirs, *tensor));
     if (!comparison)
       return addContext(comparison.takeError(), "output '" + output.name + "'");

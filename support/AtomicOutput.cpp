@@ -52,12 +52,13 @@ Error flushTree(const std::string &root) {
     if (fs::is_symlink_file(it->path()))
       continue; // It is an entry of its folder alone.
     if (std::error_code failure = flushPath(it->path()))
-      return makeError("cannot flush '{0}': {1}", it->path(), failure.message());
+      return makeError(Code::FileUnwritable, "cannot flush '{0}': {1}", it->path(),
+                       failure.message());
   }
   if (!ec)
     ec = flushPath(root);
   if (ec)
-    return makeError("cannot flush '{0}': {1}", root, ec.message());
+    return makeError(Code::FileUnwritable, "cannot flush '{0}': {1}", root, ec.message());
   return Error::success();
 }
 
@@ -68,26 +69,29 @@ Expected<AtomicDirectory> AtomicDirectory::create(llvm::StringRef target) {
   while (destination.size() > 1 && path::is_separator(destination.back()))
     destination.pop_back();
   if (std::error_code ec = fs::make_absolute(destination))
-    return makeError("cannot write '{0}': {1}", target, ec.message());
+    return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", target, ec.message());
   if (fs::exists(destination)) {
     llvm::SmallString<256> real;
     if (std::error_code ec = fs::real_path(destination, real))
-      return makeError("cannot write '{0}': {1}", target, ec.message());
+      return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", target, ec.message());
     destination = real;
   }
   llvm::StringRef name = path::filename(destination);
   if (name.empty() || name == "." || name == ".." || path::is_separator(name[0]))
-    return makeError("cannot write '{0}': it does not name a new directory", target);
+    return makeError(Code::FileUnwritable, "cannot write '{0}': it does not name a new directory",
+                     target);
 
   llvm::StringRef parent = path::parent_path(destination);
   if (!fs::is_directory(parent))
-    return makeError("cannot write '{0}': there is no folder '{1}'; create it first", target,
+    return makeError(Code::FileUnwritable,
+                     "cannot write '{0}': there is no folder '{1}'; create it first", target,
                      parent);
 
   collectAbandoned(parent);
   llvm::ErrorOr<Temporary> made = Temporary::create(destination, makeFolder);
   if (!made)
-    return makeError("cannot write '{0}': creating a folder in '{1}' failed: {2}", target, parent,
+    return makeError(Code::FileUnwritable,
+                     "cannot write '{0}': creating a folder in '{1}' failed: {2}", target, parent,
                      made.getError().message());
   return AtomicDirectory(std::move(*made), destination.str().str());
 }
@@ -108,7 +112,8 @@ Error AtomicDirectory::commit(bool flush) {
       return error;
 
   auto fail = [&](std::error_code ec) {
-    return makeError("cannot put the result in place at '{0}': {1}", destination, ec.message());
+    return makeError(Code::FileUnwritable, "cannot put the result in place at '{0}': {1}",
+                     destination, ec.message());
   };
   auto move = [](const std::string &from, const std::string &to) {
     return ::rename(from.c_str(), to.c_str()) == 0 ? std::error_code() : lastError();

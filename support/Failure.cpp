@@ -1,6 +1,7 @@
 // Errors of a kind.
 #include "support/Failure.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -8,27 +9,60 @@ namespace plait {
 
 char Failure::ID = 0;
 
+Failure::Failure(FailureKind kind, Code code, std::string message,
+                 std::vector<FailureProblem> problems)
+    : kind(kind), message(std::move(message)), problems(std::move(problems)) {
+  if (code != Code::None)
+    parts.push_back({0, code});
+}
+
+void Failure::append(Code code, const std::string &text) {
+  append(Failure(FailureKind::Unknown, code, text));
+}
+
+void Failure::append(Failure other) {
+  if (kind == FailureKind::Unknown)
+    kind = other.kind;
+  if (!message.empty())
+    message += "\n";
+  for (Part part : other.parts)
+    parts.push_back({part.begin + message.size(), part.code});
+  message += other.message;
+  std::move(other.problems.begin(), other.problems.end(), std::back_inserter(problems));
+}
+
+void Failure::prepend(const std::string &prefix) {
+  message.insert(0, prefix);
+  for (Part &part : parts)
+    if (part.begin)
+      part.begin += prefix.size();
+}
+
+std::string Failure::withCodes() const {
+  std::string text;
+  size_t end = message.size();
+  for (const Part &part : llvm::reverse(parts)) {
+    text = withCode(part.code, message.substr(part.begin, end - part.begin)) + text;
+    end = part.begin;
+  }
+  return message.substr(0, end) + text;
+}
+
 void Failure::log(llvm::raw_ostream &out) const { out << message; }
 std::error_code Failure::convertToErrorCode() const { return llvm::inconvertibleErrorCode(); }
 
-Error makeFailure(FailureKind kind, std::string message, std::vector<FailureProblem> problems) {
-  return llvm::make_error<Failure>(kind, std::move(message), std::move(problems));
+Error makeFailure(FailureKind kind, Code code, std::string message,
+                  std::vector<FailureProblem> problems) {
+  return llvm::make_error<Failure>(kind, code, std::move(message), std::move(problems));
 }
 
+Error makeFailure(Failure failure) { return llvm::make_error<Failure>(std::move(failure)); }
+
 Failure takeFailure(Error error) {
-  Failure all(FailureKind::Unknown, "");
-  auto add = [&](const std::string &message) {
-    all.message += (all.message.empty() ? "" : "\n") + message;
-  };
+  Failure all(FailureKind::Unknown, Code::None, "");
   llvm::handleAllErrors(
-      std::move(error),
-      [&](Failure &one) {
-        if (all.kind == FailureKind::Unknown)
-          all.kind = one.kind;
-        add(one.message);
-        std::move(one.problems.begin(), one.problems.end(), std::back_inserter(all.problems));
-      },
-      [&](const llvm::ErrorInfoBase &one) { add(one.message()); });
+      std::move(error), [&](Failure &one) { all.append(std::move(one)); },
+      [&](const llvm::ErrorInfoBase &one) { all.append(Code::None, one.message()); });
   return all;
 }
 
@@ -36,8 +70,9 @@ Error classify(Error error, FailureKind kind) {
   if (!error)
     return Error::success();
   Failure failure = takeFailure(std::move(error));
-  return makeFailure(failure.kind == FailureKind::Unknown ? kind : failure.kind,
-                     std::move(failure.message), std::move(failure.problems));
+  if (failure.kind == FailureKind::Unknown)
+    failure.kind = kind;
+  return makeFailure(std::move(failure));
 }
 
 Error inFunction(Error error, llvm::StringRef function) {
@@ -47,7 +82,7 @@ Error inFunction(Error error, llvm::StringRef function) {
   for (FailureProblem &problem : failure.problems)
     if (problem.function.empty())
       problem.function = function.str();
-  return makeFailure(failure.kind, std::move(failure.message), std::move(failure.problems));
+  return makeFailure(std::move(failure));
 }
 
 std::pair<std::string, unsigned> sourceLine(llvm::StringRef source) {

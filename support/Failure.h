@@ -1,5 +1,6 @@
-// An error that says of what kind it is and, where operations of a model caused it, which.
-// makeError() makes errors of no kind; whoever calls knows what they mean, and says so once.
+// What every error of plait's is: a text with its code, of a kind and, where operations of a model
+// caused it, with these. makeError() makes errors of no kind; whoever calls knows what they mean,
+// and says so once.
 #pragma once
 
 #include "support/Error.h"
@@ -26,24 +27,42 @@ struct FailureProblem {
   std::string file;      ///< of the model's source
   unsigned line = 0;     ///< there, from 1; 0 where it is not known
   std::string message;
+  Code code = Code::None;
 };
 
-class Failure final : public llvm::ErrorInfo<Failure> {
+class Failure : public llvm::ErrorInfo<Failure> {
 public:
   static char ID;
-  Failure(FailureKind kind, std::string message, std::vector<FailureProblem> problems = {})
-      : kind(kind), message(std::move(message)), problems(std::move(problems)) {}
+  /// One of the messages that the text is made of.
+  struct Part {
+    size_t begin; ///< in the text
+    Code code;
+  };
+
+  Failure(FailureKind kind, Code code, std::string message,
+          std::vector<FailureProblem> problems = {});
+  /// Another message, with a code of its own.
+  void append(Code code, const std::string &text);
+  void append(Failure other);
+  void prepend(const std::string &prefix);
+  /// Of the first message that has one.
+  Code code() const { return parts.empty() ? Code::None : parts.front().code; }
+  /// The text with the code of each message at the end of its first line.
+  std::string withCodes() const;
   void log(llvm::raw_ostream &out) const override;
   std::error_code convertToErrorCode() const override;
 
   FailureKind kind;
   std::string message;
   std::vector<FailureProblem> problems;
+  std::vector<Part> parts; ///< ascending
 };
 
-Error makeFailure(FailureKind kind, std::string message, std::vector<FailureProblem> problems = {});
+Error makeFailure(FailureKind kind, Code code, std::string message,
+                  std::vector<FailureProblem> problems = {});
+Error makeFailure(Failure failure);
 
-/// All that an error says, in one.
+/// All that an error says, in one; each message of joined errors keeps its code.
 Failure takeFailure(Error error);
 
 /// The error, of this kind where nobody has said of which it is.

@@ -22,18 +22,18 @@ public:
   }
   Error rename(const std::string &from, const std::string &to) override {
     if (::rename(from.c_str(), to.c_str()) != 0)
-      return makeError("cannot put '{0}' in place: {1}", to,
+      return makeError(Code::FileUnwritable, "cannot put '{0}' in place: {1}", to,
                        std::generic_category().message(errno));
     return Error::success();
   }
   Error remove(const std::string &path) override {
     if (std::error_code ec = llvm::sys::fs::remove(path))
-      return makeError("cannot remove '{0}': {1}", path, ec.message());
+      return makeError(Code::FileUnwritable, "cannot remove '{0}': {1}", path, ec.message());
     return Error::success();
   }
   Error flushFolder(const std::string &folder) override {
     if (std::error_code ec = flushPath(folder))
-      return makeError("cannot flush '{0}': {1}", folder, ec.message());
+      return makeError(Code::FileUnwritable, "cannot flush '{0}': {1}", folder, ec.message());
     return Error::success();
   }
 

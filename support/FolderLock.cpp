@@ -8,11 +8,13 @@ namespace plait {
 Expected<FolderLock> FolderLock::take(llvm::StringRef folder) {
   llvm::ErrorOr<FileLock> opened = FileLock::open(folder, FileLock::Links::Follow);
   if (!opened)
-    return makeError("cannot open '{0}': {1}", folder, opened.getError().message());
+    return makeError(Code::FileUnreadable, "cannot open '{0}': {1}", folder,
+                     opened.getError().message());
   FolderLock lock(folder, std::move(*opened));
   llvm::ErrorOr<FileLock::Result> result = lock.lock.take();
   if (!result)
-    return makeError("cannot lock '{0}': {1}", folder, result.getError().message());
+    return makeError(Code::FileUnreadable, "cannot lock '{0}': {1}", folder,
+                     result.getError().message());
   if (*result == FileLock::Result::HeldElsewhere)
     return lock.isTaken();
   // Another folder may have taken this one's place since it was opened. A file system without locks
@@ -34,7 +36,8 @@ Expected<std::optional<FolderLock>> FolderLock::takeIfThere(llvm::StringRef fold
 Error FolderLock::check() const { return lock.isAt(folder) ? Error::success() : isTaken(); }
 
 Error FolderLock::isTaken() const {
-  return makeError("'{0}' is being changed by another process; try again when that is done",
+  return makeError(Code::FileBusy,
+                   "'{0}' is being changed by another process; try again when that is done",
                    folder);
 }
 

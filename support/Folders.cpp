@@ -32,10 +32,12 @@ Error makeFoldersInside(llvm::StringRef root, llvm::StringRef folders) {
     if (ec == std::errc::file_exists)
       ec = fs::status(folder, status, /*follow=*/false);
     if (ec)
-      return makeError("cannot make the folder '{0}': {1}", folder, ec.message());
+      return makeError(Code::FileUnwritable, "cannot make the folder '{0}': {1}", folder,
+                       ec.message());
     if (status.type() != fs::file_type::directory_file &&
         status.type() != fs::file_type::status_error)
-      return makeError("'{0}' is a link or a file, where a folder is wanted", folder);
+      return makeError(Code::OutputInTheWay, "'{0}' is a link or a file, where a folder is wanted",
+                       folder);
   }
   return Error::success();
 }
@@ -61,7 +63,7 @@ static Error copyFile(const std::string &from, const std::string &to) {
 Error copyTree(const std::string &from, const std::string &to) {
   fs::file_status source, target;
   if (std::error_code ec = fs::status(from, source, /*follow=*/false))
-    return makeError("cannot read '{0}': {1}", from, ec.message());
+    return makeError(Code::FileUnreadable, "cannot read '{0}': {1}", from, ec.message());
   bool isThere = !fs::status(to, target, /*follow=*/false);
   bool isFolder = source.type() == fs::file_type::directory_file;
   if (isThere && !(isFolder && target.type() == fs::file_type::directory_file))
@@ -72,7 +74,8 @@ Error copyTree(const std::string &from, const std::string &to) {
   if (source.type() == fs::file_type::symlink_file) {
     std::filesystem::copy_symlink(from, to, ec);
   } else if (!isFolder) {
-    return makeError("'{0}' is neither a file, a folder nor a link; take it away", from);
+    return makeError(Code::PackageLink,
+                     "'{0}' is neither a file, a folder nor a link; take it away", from);
   } else {
     if (!isThere)
       ec = makeFolder(to);
@@ -82,7 +85,7 @@ Error copyTree(const std::string &from, const std::string &to) {
         return error;
   }
   if (ec)
-    return makeError("cannot copy '{0}': {1}", from, ec.message());
+    return makeError(Code::FileUnwritable, "cannot copy '{0}': {1}", from, ec.message());
   return Error::success();
 }
 

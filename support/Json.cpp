@@ -64,14 +64,15 @@ static size_t countMembers(const json::Value &value) {
 Expected<json::Value> parseJson(llvm::StringRef text) {
   Nesting shape = nestingOf(text);
   if (shape.depth > kMaxJsonDepth)
-    return makeError("the JSON is nested {0} levels deep; {1} is the limit", shape.depth,
-                     kMaxJsonDepth);
+    return makeError(Code::TooLarge, "the JSON is nested {0} levels deep; {1} is the limit",
+                     shape.depth, kMaxJsonDepth);
   auto value = json::parse(text);
   if (!value)
-    return makeError("the JSON is malformed: {0}", llvm::toString(value.takeError()));
+    return makeError(Code::ArchiveDamaged, "the JSON is malformed: {0}",
+                     llvm::toString(value.takeError()));
   // The parser keeps one of several members of a name.
   if (countMembers(*value) != shape.members)
-    return makeError("the JSON has two members of one name");
+    return makeError(Code::ArchiveDamaged, "the JSON has two members of one name");
   return value;
 }
 

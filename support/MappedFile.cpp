@@ -62,7 +62,7 @@ Expected<std::shared_ptr<const MappedFile>> MappedFile::open(const llvm::Twine &
     descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   while (descriptor < 0 && errno == EINTR);
   if (descriptor < 0)
-    return makeError("cannot open '{0}': {1}", name, lastError().message());
+    return makeError(Code::FileUnreadable, "cannot open '{0}': {1}", name, lastError().message());
   auto result = map(descriptor, name, access);
   ::close(descriptor);
   return result;
@@ -74,9 +74,10 @@ Expected<std::shared_ptr<const MappedFile>> MappedFile::map(int descriptor, cons
   file->name = path.str();
   fs::file_status status;
   if (std::error_code ec = fs::status(descriptor, status))
-    return makeError("cannot open '{0}': {1}", file->name, ec.message());
+    return makeError(Code::FileUnreadable, "cannot open '{0}': {1}", file->name, ec.message());
   if (status.type() != fs::file_type::regular_file)
-    return makeError("cannot open '{0}': it is not a regular file", file->name);
+    return makeError(Code::FileUnreadable, "cannot open '{0}': it is not a regular file",
+                     file->name);
   file->size = status.getSize();
   file->identity = status.getUniqueID();
   file->written = status.getLastModificationTime();
@@ -90,7 +91,8 @@ Expected<std::shared_ptr<const MappedFile>> MappedFile::map(int descriptor, cons
       access == Access::ReadOnly ? fs::mapped_file_region::readonly : fs::mapped_file_region::priv,
       file->size, 0, ec);
   if (ec)
-    return makeError("cannot map '{0}' into memory: {1}", file->name, ec.message());
+    return makeError(Code::FileUnreadable, "cannot map '{0}' into memory: {1}", file->name,
+                     ec.message());
   file->data = reinterpret_cast<const uint8_t *>(file->region.const_data());
   file->place = Place::take(file->name.c_str(), file->bytes());
   return file;
@@ -106,7 +108,8 @@ Error MappedFile::checkUnchanged() const {
   if (fs::status(name, status) || status.getUniqueID() != identity ||
       (status.getSize() == size && status.getLastModificationTime() == written))
     return Error::success();
-  return makeError("'{0}' changed while it was read; start again once nobody writes to it", name);
+  return makeError(Code::FileBusy,
+                   "'{0}' changed while it was read; start again once nobody writes to it", name);
 }
 
 void MappedFile::release(llvm::ArrayRef<uint8_t> range) const {

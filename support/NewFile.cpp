@@ -11,7 +11,8 @@ namespace plait {
 Expected<NewFile> NewFile::create(llvm::StringRef target, FileSystem &files) {
   llvm::sys::fs::file_status status;
   if (!llvm::sys::fs::status(target, status) && !llvm::sys::fs::is_regular_file(status))
-    return makeError("cannot write '{0}': it is there and no regular file", target);
+    return makeError(Code::OutputInTheWay, "cannot write '{0}': it is there and no regular file",
+                     target);
   NewFile made(target.str(), files);
   Error error = Error::success();
   llvm::ErrorAsOutParameter isChecked(&error);
@@ -29,7 +30,8 @@ Expected<NewFile> NewFile::create(llvm::StringRef target, FileSystem &files) {
   if (error)
     return error;
   if (!temporary)
-    return makeError("cannot write '{0}': {1}", target, temporary.getError().message());
+    return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", target,
+                     temporary.getError().message());
   made.temporary.emplace(std::move(*temporary));
   return made;
 }

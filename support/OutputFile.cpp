@@ -16,7 +16,8 @@ static Expected<int> openForWriting(const std::string &name, int flags) {
     descriptor = ::open(name.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666);
   while (descriptor < 0 && errno == EINTR);
   if (descriptor < 0)
-    return makeError("cannot write '{0}': {1}", name, std::generic_category().message(errno));
+    return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", name,
+                     std::generic_category().message(errno));
   return descriptor;
 }
 
@@ -51,7 +52,8 @@ OutputFile::~OutputFile() {
 }
 
 Error OutputFile::systemError(const char *what) const {
-  return makeError("cannot {0} '{1}': {2}", what, name, std::generic_category().message(errno));
+  return makeError(Code::FileUnwritable, "cannot {0} '{1}': {2}", what, name,
+                   std::generic_category().message(errno));
 }
 
 Error OutputFile::writeAt(uint64_t offset, llvm::ArrayRef<uint8_t> bytes) const {
@@ -78,7 +80,7 @@ Error OutputFile::resize(uint64_t size) const {
 
 Error OutputFile::flush() const {
   if (std::error_code ec = flushDescriptor(descriptor))
-    return makeError("cannot flush '{0}': {1}", name, ec.message());
+    return makeError(Code::FileUnwritable, "cannot flush '{0}': {1}", name, ec.message());
   return Error::success();
 }
 

@@ -17,7 +17,8 @@ Expected<ScratchFile> ScratchFile::create(llvm::StringRef target) {
   llvm::sys::path::append(model, ".scratch.%%%%%%%%%%%%.plait");
   int descriptor = -1;
   if (std::error_code ec = fs::createUniqueFile(model, descriptor, path))
-    return makeError("cannot make a temporary file beside '{0}': {1}", target, ec.message());
+    return makeError(Code::FileUnwritable, "cannot make a temporary file beside '{0}': {1}", target,
+                     ec.message());
   fs::remove(path);
   return ScratchFile(descriptor, path.str().str());
 }
@@ -37,7 +38,7 @@ Error ScratchFile::append(llvm::ArrayRef<uint8_t> bytes) {
     if (written < 0 && errno == EINTR)
       continue;
     if (written < 0)
-      return makeError("cannot write to the temporary file '{0}': {1}", path_,
+      return makeError(Code::FileUnwritable, "cannot write to the temporary file '{0}': {1}", path_,
                        std::generic_category().message(errno));
     bytes = bytes.drop_front(size_t(written));
     size_ += uint64_t(written);

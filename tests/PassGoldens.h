@@ -39,7 +39,7 @@ inline Expected<bool> runPass(const std::string &name, mil::Program &program, co
   if (std::string target = c.setting("target"); !target.empty())
     context.options.target = *mil::parseOpset(target);
   std::string warnings;
-  context.warn = [&](llvm::StringRef text) { warnings += text.str() + "\n"; };
+  context.warn = [&](const Warning &warning) { warnings += warning.text + "\n"; };
 
   Expected<bool> changed = false;
   if (name == "pipeline") {

@@ -32,7 +32,7 @@ inline Expected<std::string> unpackRelease(const std::string &path, const std::s
     std::error_code ec;
     llvm::raw_fd_ostream(target, ec) << llvm::toStringRef(bytes->bytes);
     if (ec)
-      return makeError("{0}: {1}", target, ec.message());
+      return makeError(Code::Internal, "{0}: {1}", target, ec.message());
   }
   return index;
 }

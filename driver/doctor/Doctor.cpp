@@ -48,33 +48,39 @@ bool holds(StringRef folder, StringRef name) {
 /// What a folder without a manifest and without a program is.
 Error refuseFolder(StringRef path) {
   if (holds(path, "model.espresso.net"))
-    return makeError("'{0}' is a compiled neural network (model.espresso.net), which holds no "
+    return makeError(Code::NoProgram,
+                     "'{0}' is a compiled neural network (model.espresso.net), which holds no "
                      "program; convert the model again as an mlprogram",
                      path);
   if (holds(path, "model0"))
-    return makeError("'{0}' is a compiled pipeline; give the models that it holds one by one, such "
+    return makeError(Code::NoProgram,
+                     "'{0}' is a compiled pipeline; give the models that it holds one by one, such "
                      "as {0}/model0",
                      path);
   if (holds(path, "coremldata.bin"))
-    return makeError("'{0}' is a compiled model of a kind that holds no program (there is no "
+    return makeError(Code::NoProgram,
+                     "'{0}' is a compiled model of a kind that holds no program (there is no "
                      "model.mil in it)",
                      path);
-  return makeError("'{0}' is neither a package (no Manifest.json) nor a compiled model (no "
+  return makeError(Code::NoPackage,
+                   "'{0}' is neither a package (no Manifest.json) nor a compiled model (no "
                    "model.mil)",
                    path);
 }
 
 Expected<Diagnosis::Form> formOf(StringRef path) {
   if (!fs::exists(path))
-    return makeError("'{0}': there is no such file or folder", path);
+    return makeError(Code::NoPackage, "'{0}': there is no such file or folder", path);
   if (!fs::is_directory(path)) {
     if (path.ends_with(".mil"))
       return Diagnosis::Text;
     if (path.ends_with(".mlmodel"))
-      return makeError("'{0}' is a single file, as models were before there were packages; save it "
+      return makeError(Code::NoProgram,
+                       "'{0}' is a single file, as models were before there were packages; save it "
                        "as an .mlpackage",
                        path);
-    return makeError("'{0}' is no package, which is a folder that ends in .mlpackage", path);
+    return makeError(Code::NoPackage,
+                     "'{0}' is no package, which is a folder that ends in .mlpackage", path);
   }
   if (isPackage(path) || path.rtrim('/').ends_with(".mlpackage"))
     return Diagnosis::Package;
@@ -109,7 +115,7 @@ Expected<Diagnosis> diagnose(StringRef path) {
   if (!package) {
     Failure failure = takeFailure(package.takeError());
     if (failure.kind == FailureKind::Unsupported)
-      return makeFailure(failure.kind, std::move(failure.message));
+      return makeFailure(std::move(failure));
     add(mil::RuleId::PackageReadable, std::move(failure.message));
     return diagnosis;
   }

@@ -42,7 +42,7 @@ Expected<Format> formatOf(const Arguments &arguments) {
   if (!arguments.has(jsonOption))
     return Format(*format);
   if (arguments.has(formatOption) && *format != JsonFormat)
-    return usageError("--json and --format exclude each other");
+    return usageError(Code::OptionConflict, "--json and --format exclude each other");
   return JsonFormat;
 }
 
@@ -53,7 +53,8 @@ Expected<std::vector<std::string>> ignoredRules(const Arguments &arguments) {
     known.push_back(rule.id);
   for (StringRef name : names)
     if (!llvm::is_contained(known, name))
-      return usageError("--ignore: there is no rule '{0}'{1}; `plait doctor --list-rules` lists "
+      return usageError(Code::NothingMatches,
+                        "--ignore: there is no rule '{0}'{1}; `plait doctor --list-rules` lists "
                         "them",
                         name, didYouMean(name, known));
   return names;
@@ -66,7 +67,8 @@ Expected<RepairOptions> repairOptions(const Arguments &arguments, StringRef pack
   if (!output)
     return output.takeError();
   if (!StringRef(*output).rtrim('/').ends_with(".mlpackage"))
-    return usageError("-o {0}: the name of a package ends in .mlpackage", *output);
+    return usageError(Code::PackageName, "-o {0}: the name of a package ends in .mlpackage",
+                      *output);
   repair.output = *output;
   auto threads = arguments.number(threadsOption, 0, 1024);
   if (!threads)
@@ -102,7 +104,7 @@ Expected<int> run(const Arguments &arguments) {
     return failOn.takeError();
   for (const Option *option : {&outOption, &threadsOption})
     if (arguments.has(*option) && !arguments.has(fixOption))
-      return usageError("{0} belongs to --fix", spelling(*option));
+      return usageError(Code::OptionConflict, "{0} belongs to --fix", spelling(*option));
 
   auto diagnosis = [&]() -> Expected<Diagnosis> {
     if (!arguments.has(fixOption))

@@ -63,7 +63,8 @@ Expected<Diagnosis> repair(const RepairOptions &options) {
   if (!adapters)
     return adapters.takeError();
   if (program.functions().empty())
-    return makeError("{0}: it has no functions, so that nothing can be rewritten", options.package);
+    return makeError(Code::NoProgram, "{0}: it has no functions, so that nothing can be rewritten",
+                     options.package);
   if (Error error = mil::verify(program))
     return addContext(std::move(error), options.package +
                                             ": it is not well-formed MIL, so that nothing can be "

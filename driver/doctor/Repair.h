@@ -10,7 +10,7 @@ struct RepairOptions {
   std::string package;  ///< or a compiled model, or a text
   std::string output;   ///< a package; may be the same
   unsigned threads = 0; ///< 0: one a processor
-  std::function<void(llvm::StringRef)> warn = [](llvm::StringRef) {};
+  std::function<void(const Warning &)> warn = [](const Warning &) {};
 };
 
 /// Writes the package and looks at it again. Functions keep their names and opset; an input or

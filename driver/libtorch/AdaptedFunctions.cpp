@@ -18,7 +18,7 @@ using mil::LoraMode;
 struct AdaptedFunctions::Planned {
   AdapterPlan plan;
   LoraMode mode;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 struct AdaptedFunctions::Base {
@@ -27,10 +27,10 @@ struct AdaptedFunctions::Base {
   /// Parameters that are constants, not to be computed with, since adapters are merged into them.
   std::vector<mil::GivenParameter> constants;
   std::unique_ptr<mil::Program> program;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 
   const mil::Function &function() const { return *program->functions()[0]; }
-  Error lower(frontend::Models &models, std::vector<std::string> &warnings) {
+  Error lower(frontend::Models &models, std::vector<Warning> &warnings) {
     program = std::make_unique<mil::Program>();
     lowering.given = constants;
     return models.lower(*program, *of, lowering, warnings);
@@ -61,7 +61,7 @@ static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
 static Expected<AdapterPlan>
 makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
          std::shared_ptr<const mil::ModuleTree> tree, const adapters::AdapterOptions &options,
-         std::vector<std::string> &warnings) {
+         std::vector<Warning> &warnings) {
   std::vector<adapters::AdapterUse> uses;
   for (const adapters::AdapterSpec &spec : options.specs) {
     auto &file = files[spec.path];
@@ -87,7 +87,7 @@ Expected<AdaptedFunctions::Planned *> AdaptedFunctions::plan(const FunctionOptio
   auto tree = models_.describe(function);
   if (!tree)
     return tree.takeError();
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
   auto plan = makePlan(files_, std::move(*tree), function.adapters, warnings);
   if (!plan)
     return plan.takeError();
@@ -135,7 +135,7 @@ Expected<AdaptedFunctions::Base *> AdaptedFunctions::baseOf(const FunctionOption
 }
 
 Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &function,
-                              std::vector<std::string> &warnings,
+                              std::vector<Warning> &warnings,
                               std::vector<adapters::AdapterInput> &inputs) {
   auto planned = plan(function);
   if (!planned)
@@ -158,7 +158,7 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
     std::vector<mil::GivenParameter> own;
     for (mil::GivenParameter &parameter : applied->missing)
       (parameter.value ? own : (*base)->constants).push_back(std::move(parameter));
-    std::vector<std::string> repeated;
+    std::vector<Warning> repeated;
     if (own.empty()) {
       if (Error error = (*base)->lower(models_, repeated))
         return error;
@@ -180,9 +180,9 @@ Error AdaptedFunctions::lower(mil::Program &program, const FunctionOptions &func
   if (!error && !applied->unused.empty()) {
     std::string text = function.adapters.specs[0].path + ": " + applied->unused;
     if (function.adapters.allowUnmatched && !applied->allUnused)
-      warnings.push_back(std::move(text));
+      warnings.push_back({Code::AdapterUnmatched, std::move(text)});
     else
-      error = makeError("{0}", text);
+      error = makeError(Code::AdapterUnmatched, "{0}", text);
   }
   if (error) {
     program.eraseFunction(made);
@@ -201,7 +201,7 @@ mergedParameters(StringRef base, const adapters::AdapterOptions &adapters) {
   if (!tree)
     return tree.takeError();
   std::map<std::string, std::shared_ptr<const AdapterFile>> files;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
   auto plan = makePlan(files, std::move(*tree), adapters, warnings);
   if (!plan)
     return plan.takeError();

@@ -24,7 +24,7 @@ public:
   /// Adds the function to the program. `inputs` takes what are inputs of the function in place of
   /// an adapter's matrices.
   Error lower(mil::Program &program, const FunctionOptions &function,
-              std::vector<std::string> &warnings, std::vector<adapters::AdapterInput> &inputs);
+              std::vector<Warning> &warnings, std::vector<adapters::AdapterInput> &inputs);
 
 private:
   struct Planned;

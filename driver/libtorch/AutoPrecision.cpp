@@ -216,7 +216,8 @@ Error MixedPrecision::decide(const Program &program, passes::PassContext &contex
 Error MixedPrecision::checkPatterns() const {
   for (auto [matched, pattern] : llvm::zip_equal(matched_, patterns_))
     if (!matched)
-      return makeError("--keep-fp32: '{0}' fits no operation that would be computed in fp16: it is "
+      return makeError(Code::NothingMatches,
+                       "--keep-fp32: '{0}' fits no operation that would be computed in fp16: it is "
                        "no kind of operation, operator, module, parameter or value of any function "
                        "(plait opt --print-after and inspect --mil show them)",
                        pattern.text());
@@ -234,8 +235,9 @@ Error MixedPrecision::search(const Program &program, const passes::PassContext &
       if (!read)
         return read.takeError();
       if (read->size() > kMostSets) {
-        observer_.warning(fmt::format("--inputs {0}: the first {1} of {2} sets are used",
-                                      wanted.inputs, kMostSets, read->size()));
+        observer_.warning(
+            {Code::SetsLeftOut, fmt::format("--inputs {0}: the first {1} of {2} sets are used",
+                                            wanted.inputs, kMostSets, read->size())});
         read->resize(kMostSets);
       }
       sets = std::move(*read);
@@ -262,7 +264,7 @@ Error MixedPrecision::search(const Program &program, const passes::PassContext &
   unsigned number = 0;
   auto measure = [&](const std::vector<bool> &wide) -> Expected<std::vector<double>> {
     if (!observer_.proceed(0))
-      return makeError("{0}: cancelled; nothing is written", options_.output);
+      return makeError(Code::Cancelled, "{0}: cancelled; nothing is written", options_.output);
     observer_.progress(fmt::format("looking for what has to be in fp32: trial {0}", ++number));
     std::unique_ptr<Copy> copy = halved(program, context, [&](const Op &op) {
       auto unit = units.of.find(&op);

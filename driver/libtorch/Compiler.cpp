@@ -37,9 +37,9 @@ class WarningsOnce : public CompileObserver {
 public:
   explicit WarningsOnce(CompileObserver &observer) : observer_(observer) {}
   void progress(const llvm::Twine &what) override { observer_.progress(what); }
-  void warning(StringRef message) override {
-    if (said_.insert(message).second)
-      observer_.warning(message);
+  void warning(const Warning &warning) override {
+    if (said_.insert(warning.text).second)
+      observer_.warning(warning);
   }
   bool proceed(double done) override { return observer_.proceed(done); }
   void phase(StringRef name, StringRef of) override { observer_.phase(name, of); }
@@ -68,7 +68,8 @@ static Error checkRange(const WriteReport &written) {
         parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")", blob.saturation.count,
         blob.numElements(), blob.saturation.largest, text.empty() ? "" : "\n");
   }
-  return text.empty() ? Error::success() : makeFailure(FailureKind::Unsupported, std::move(text));
+  return text.empty() ? Error::success()
+                      : makeFailure(FailureKind::Unsupported, Code::BeyondHalf, std::move(text));
 }
 
 /// The share of the work that lowering is taken for; writing is the rest, and compression, where
@@ -76,7 +77,7 @@ static Error checkRange(const WriteReport &written) {
 static constexpr double kLoweringShare = 0.3, kCompressingShare = 0.6;
 
 static Error cancelled(StringRef output) {
-  return makeFailure(FailureKind::Cancelled,
+  return makeFailure(FailureKind::Cancelled, Code::Cancelled,
                      fmt::format("{0}: cancelled; nothing is written", output));
 }
 
@@ -98,13 +99,15 @@ static Error joinOlder(const CompileOptions &options, mil::Opset target, mil::Pr
     added.push_back(function.get());
   for (mil::Function *function : added) {
     if (whole->function(function->name))
-      return makeError("'{0}': there is a function '{1}' already; give the new one another name",
+      return makeError(Code::NameTaken,
+                       "'{0}': there is a function '{1}' already; give the new one another name",
                        options.output, function->name);
     whole->adopt(program, function);
   }
   whole->defaultFunction = options.defaultFunction.empty() ? first : options.defaultFunction;
   if (!whole->function(whole->defaultFunction))
-    return makeError("'{0}': '{1}' cannot be the default function; the package holds no such one",
+    return makeError(Code::DefaultFunction,
+                     "'{0}': '{1}' cannot be the default function; the package holds no such one",
                      options.output, whole->defaultFunction);
   if (Error error = mil::verify(*whole))
     return addContext(std::move(error), "the package is not well-formed MIL");
@@ -140,7 +143,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   context.options.share = options.share;
   context.options.readsWeights = readsWeights;
   context.options.target = target;
-  context.warn = [&](StringRef message) { observer.warning(message); };
+  context.warn = [&](const Warning &warning) { observer.warning(warning); };
   AdapterMap adapterMap;
   std::vector<std::shared_ptr<mil::RecordChecksum>> checksums;
   std::vector<compress::StoredForm> stored;
@@ -165,14 +168,15 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
       if (!tree)
         return inFunction(tree.takeError(), function.name);
       observer.phase("lower", function.name);
-      std::vector<std::string> warnings;
+      std::vector<Warning> warnings;
       mil::Program lowered;
       std::vector<adapters::AdapterInput> adapterInputs;
       Error error = function.adapters.specs.empty()
                         ? models.lower(lowered, function, loweringOptions(options), warnings)
                         : adapted.lower(lowered, function, warnings, adapterInputs);
-      for (const std::string &warning : warnings)
-        observer.warning(options.multifunction ? function.name + ": " + warning : warning);
+      for (const Warning &warning : warnings)
+        observer.warning({warning.code, options.multifunction ? function.name + ": " + warning.text
+                                                              : warning.text});
       if (error)
         return inFunction(std::move(error), function.name);
       for (compress::StoredForm &form : compress::storedForms(**tree))
@@ -218,9 +222,10 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   double writingFrom = kLoweringShare;
   if (!stored.empty() && options.compress.empty() && target < mil::Opset::iOS18) {
     observer.warning(
-        fmt::format("{0} weights ({1}, ...) were compressed before the model was saved, "
-                    "and {2} has no form for that; they are stored as they are",
-                    stored.size(), stored.front().path, mil::name(target)));
+        {Code::OpsetMismatch,
+         fmt::format("{0} weights ({1}, ...) were compressed before the model was saved, "
+                     "and {2} has no form for that; they are stored as they are",
+                     stored.size(), stored.front().path, mil::name(target))});
     stored.clear();
   }
   if (!options.compress.empty() || !stored.empty()) {
@@ -248,7 +253,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
                                           "mistake of plait; please report it");
   }
   if (Error error = checkDeviceRules(program, options.output, options.allow,
-                                     [&](StringRef message) { observer.warning(message); }))
+                                     [&](const Warning &warning) { observer.warning(warning); }))
     return classify(std::move(error), FailureKind::Unsupported);
 
   // Early, and again when it is written.
@@ -285,7 +290,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   };
   SideFile sideFile(options.output, std::move(adapterMap),
                     options.append ? SideFile::Former::Kept : SideFile::Former::Dropped, names,
-                    [&](StringRef message) { observer.warning(message); });
+                    [&](const Warning &warning) { observer.warning(warning); });
   WriteReport written;
   std::optional<FolderLock> lock; // from reading until writing
   std::unique_ptr<mil::Program> whole;
@@ -338,7 +343,7 @@ Expected<CompileReport> compile(const CompileOptions &options, CompileObserver &
   if (Error error = check(options))
     return error;
   WarningsOnce once(observer);
-  for (const std::string &note : options.notes)
+  for (const Warning &note : options.notes)
     once.warning(note);
   bool beyondHalf = false;
   auto report = compileOnce(options, once, equal, /*readsWeights=*/false, beyondHalf);

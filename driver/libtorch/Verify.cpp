@@ -104,14 +104,16 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
   for (const adapters::AdapterInput &input : own->second) {
     options.ownInputs.insert(input.name);
     if (model.adapters.specs.empty() && !given.contains(input.name))
-      return makeError("function '{0}' takes the matrices of an adapter as inputs; give the base "
+      return makeError(Code::AdapterInputs,
+                       "function '{0}' takes the matrices of an adapter as inputs; give the base "
                        "and the adapter (--against BASE.pt --adapter DIR), or an array for '{1}'",
                        function.name, input.name);
   }
   if (model.adapters.specs.empty())
     return Error::success();
   if (model.adapters.specs.size() > 1 || model.adapters.specs[0].weight != 1)
-    return makeError("function '{0}' takes the matrices of one adapter as inputs, not of a blend",
+    return makeError(Code::AdapterInputs,
+                     "function '{0}' takes the matrices of one adapter as inputs, not of a blend",
                      function.name);
   auto packed = adapters::packAdapter(model.adapters.specs[0], own->second, readTensorFile);
   if (!packed)
@@ -139,7 +141,8 @@ static Expected<runtime::VerifyReport> verifyToTheEnd(const mil::Function &funct
     if (model.adapters.specs.empty() || map.empty() || llvm::sys::fs::exists(map))
       return error;
     return joinErrors(std::move(error),
-                      makeError("there is no '{0}', the side file that says which inputs are an "
+                      makeError(Code::SideFile,
+                                "there is no '{0}', the side file that says which inputs are an "
                                 "adapter's; if '{1}' takes its matrices as inputs, put it back",
                                 map, function.name));
   }
@@ -155,7 +158,7 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
   if (!running.stopped() && model.proceed())
     return report;
   llvm::consumeError(report.takeError());
-  return makeFailure(FailureKind::Cancelled,
+  return makeFailure(FailureKind::Cancelled, Code::Cancelled,
                      fmt::format("{0} against {1}: cancelled", function.name, model.against));
 }
 

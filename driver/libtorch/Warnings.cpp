@@ -41,9 +41,11 @@ static bool varies(const mil::Value *value) {
 void warnOfConstantResults(const mil::Function &function, CompileObserver &observer) {
   for (const mil::Operand &output : function.outputs())
     if (!varies(output.get()))
-      observer.warning(fmt::format("function {0}: result '{1}' depends on no input; it is the same "
-                                   "in every run",
-                                   function.name, output->name));
+      observer.warning(
+          {Code::ConstantResult,
+           fmt::format("function {0}: result '{1}' depends on no input; it is the same "
+                       "in every run",
+                       function.name, output->name)});
 }
 
 void warnOfFrozenStates(const mil::Program &program, const CompileOptions &options,
@@ -71,10 +73,13 @@ void warnOfFrozenStates(const mil::Program &program, const CompileOptions &optio
         auto kept = keptBy.find(name);
         if (kept == keptBy.end() || !said.insert(name).second)
           continue;
-        observer.warning(fmt::format(
-            "function {0} reads '{1}' as the model holds it, and function {2} keeps it as a state; "
-            "--states '{1}=fp16' gives {0} the state too, --states none says that it is meant",
-            declared.name, path, kept->second));
+        observer.warning(
+            {Code::FrozenStatistics,
+             fmt::format(
+                 "function {0} reads '{1}' as the model holds it, and function {2} keeps it as a "
+                 "state; "
+                 "--states '{1}=fp16' gives {0} the state too, --states none says that it is meant",
+                 declared.name, path, kept->second)});
       }
     });
   }
@@ -113,9 +118,10 @@ void warnOfWeights(const WriteReport &written, CompileObserver &observer) {
     // What the compiler made of other things may be as it is on purpose.
     if (!parameters.empty() && (found.nan || (found.infinite && !isMask(*weight.op))))
       observer.warning(
-          fmt::format("{0}: of {1} values {2} are NaN and {3} infinite, as they are in "
-                      "the model; results will not be finite either",
-                      which, blob.numElements(), found.nan, found.infinite));
+          {Code::NotFinite,
+           fmt::format("{0}: of {1} values {2} are NaN and {3} infinite, as they are in "
+                       "the model; results will not be finite either",
+                       which, blob.numElements(), found.nan, found.infinite)});
   }
 }
 

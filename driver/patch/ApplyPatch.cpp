@@ -53,7 +53,8 @@ public:
 
 private:
   Error wrongBase(llvm::StringRef why) const {
-    return makeError("'{0}' is not the package that the patch is for: {1}", base_, why);
+    return makeError(Code::PatchMisfit, "'{0}' is not the package that the patch is for: {1}",
+                     base_, why);
   }
   Error makeFile(const PackageFile &file, llvm::raw_ostream &out, PatchReport &report);
   /// Errors where the bytes that were made of `file` are not those that it has.
@@ -100,7 +101,8 @@ Expected<bool> PatchedPackage::compareBase() {
 Error PatchedPackage::checkMade(const PackageFile &file, llvm::ArrayRef<uint8_t> bytes) const {
   if (digestOf(bytes, threads_) == file.digest)
     return Error::success();
-  return makeError("the patch is damaged: what it makes of {0} is not what it says", nameOf(file));
+  return makeError(Code::PatchDamaged,
+                   "the patch is damaged: what it makes of {0} is not what it says", nameOf(file));
 }
 
 Error PatchedPackage::makeFile(const PackageFile &file, llvm::raw_ostream &out,
@@ -129,7 +131,8 @@ Error PatchedPackage::write(const AtomicDirectory &output, PatchReport &report) 
     report.resultBytes += file.bytes;
   auto space = fs::disk_space(llvm::sys::path::parent_path(output.target()));
   if (space && report.resultBytes > space->available)
-    return makeError("the patched package has {0} bytes, and the disk of '{1}' has room for {2}",
+    return makeError(Code::FileUnwritable,
+                     "the patched package has {0} bytes, and the disk of '{1}' has room for {2}",
                      report.resultBytes, output.target(), space->available);
   for (const PackageFile &file : patch_.result()) {
     llvm::StringRef folder = llvm::sys::path::parent_path(file.path);
@@ -141,7 +144,8 @@ Error PatchedPackage::write(const AtomicDirectory &output, PatchReport &report) 
       continue;
     if (file.kind == PackageFile::Kind::SideFile) {
       if (file.bytes > maxSideFileBytes)
-        return makeError("the patch is damaged: no side file has {0} bytes", file.bytes);
+        return makeError(Code::PatchDamaged, "the patch is damaged: no side file has {0} bytes",
+                         file.bytes);
       llvm::raw_string_ostream out(sideText_);
       if (Error error = makeFile(file, out, report))
         return error;
@@ -196,7 +200,7 @@ Error PatchedPackage::finishSideFile() {
   if (side_)
     error = side_->commit(/*flush=*/true);
   else if (std::error_code ec = removesSide_ ? fs::remove(sidePath_) : std::error_code())
-    error = makeError("cannot remove '{0}': {1}", sidePath_, ec.message());
+    error = makeError(Code::FileUnwritable, "cannot remove '{0}': {1}", sidePath_, ec.message());
   if (!error)
     return error;
   return addContext(std::move(error), "the package is in place, but its side file is not");
@@ -219,9 +223,10 @@ Expected<PatchReport> applyPatch(llvm::StringRef base, llvm::StringRef patchPath
       return model.takeError();
   llvm::SmallString<256> real;
   if (std::error_code ec = fs::real_path(base, real))
-    return makeError("cannot read '{0}': {1}", base, ec.message());
+    return makeError(Code::FileUnreadable, "cannot read '{0}': {1}", base, ec.message());
   if (fs::exists(target) && !isPackage(target))
-    return makeError("cannot write '{0}': it exists and is not a package; remove it or choose "
+    return makeError(Code::OutputInTheWay,
+                     "cannot write '{0}': it exists and is not a package; remove it or choose "
                      "another name",
                      target);
   bool isInPlace = fs::equivalent(base, target);
@@ -243,7 +248,7 @@ Expected<PatchReport> applyPatch(llvm::StringRef base, llvm::StringRef patchPath
   if (report.isApplied && isInPlace)
     return report;
   if (report.isApplied)
-    return makeError("'{0}' is what the patch makes, already; copy it", base);
+    return makeError(Code::PatchMisfit, "'{0}' is what the patch makes, already; copy it", base);
   auto output = AtomicDirectory::create(target);
   if (!output)
     return output.takeError();

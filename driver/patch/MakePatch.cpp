@@ -26,7 +26,7 @@ Expected<ListedPackage> openListed(llvm::StringRef folder, unsigned threads) {
       return model.takeError();
   llvm::SmallString<256> real;
   if (std::error_code ec = llvm::sys::fs::real_path(folder, real))
-    return makeError("cannot read '{0}': {1}", folder, ec.message());
+    return makeError(Code::FileUnreadable, "cannot read '{0}': {1}", folder, ec.message());
   auto files = listPackage(real);
   if (!files)
     return files.takeError();

@@ -43,7 +43,7 @@ Expected<std::vector<PackageFile>> listPackage(llvm::StringRef folder) {
   std::vector<PackageFile> files;
   std::vector<std::string> folders;
   auto fail = [](llvm::StringRef where, std::error_code ec) {
-    return makeError("cannot read '{0}': {1}", where, ec.message());
+    return makeError(Code::FileUnreadable, "cannot read '{0}': {1}", where, ec.message());
   };
   std::error_code ec;
   for (fs::recursive_directory_iterator it(folder, ec, /*follow_symlinks=*/false), end;
@@ -59,7 +59,8 @@ Expected<std::vector<PackageFile>> listPackage(llvm::StringRef folder) {
     else if (status.type() == fs::file_type::regular_file)
       files.push_back({PackageFile::Kind::File, std::move(below), status.getSize(), {}});
     else
-      return makeError("'{0}' is a link or a device, which a patch cannot hold; put a copy of what "
+      return makeError(Code::PackageLink,
+                       "'{0}' is a link or a device, which a patch cannot hold; put a copy of what "
                        "it leads to in its place",
                        it->path());
   }
@@ -85,7 +86,7 @@ Expected<std::vector<PackageFile>> listPackage(llvm::StringRef folder) {
   fs::file_status status;
   if (!fs::status(side, status, /*follow=*/false)) {
     if (status.type() != fs::file_type::regular_file)
-      return makeError("'{0}', the side file of the package, is no file", side);
+      return makeError(Code::SideFile, "'{0}', the side file of the package, is no file", side);
     files.push_back({PackageFile::Kind::SideFile, "", status.getSize(), {}});
   }
   return files;

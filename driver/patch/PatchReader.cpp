@@ -11,7 +11,7 @@ using llvm::ArrayRef;
 using llvm::StringRef;
 
 Error PatchReader::damaged(const char *what) const {
-  return makeError("the patch is damaged: {0}", what);
+  return makeError(Code::PatchDamaged, "the patch is damaged: {0}", what);
 }
 
 Expected<uint64_t> PatchReader::readUint(ArrayRef<uint8_t> &from) const {
@@ -62,7 +62,8 @@ Expected<PackageFile> PatchReader::readFile() {
       return path.takeError();
     file.path = llvm::toStringRef(*path).str();
     if (!staysInside(file.path))
-      return makeError("the patch names '{0}', which is no place inside of a package; it is not "
+      return makeError(Code::PatchDamaged,
+                       "the patch names '{0}', which is no place inside of a package; it is not "
                        "applied",
                        llvm::StringRef(file.path).take_front(200));
   }
@@ -105,14 +106,16 @@ Expected<std::vector<PackageFile>> PatchReader::readFiles() {
 Expected<PatchReader> PatchReader::open(ArrayRef<uint8_t> bytes) {
   if (bytes.size() < patchHeaderBytes ||
       llvm::toStringRef(bytes.take_front(patchMagic.size())) != patchMagic)
-    return makeError("this is no patch of packages");
+    return makeError(Code::PatchDamaged, "this is no patch of packages");
   uint32_t version = llvm::support::endian::read32le(&bytes[patchMagic.size()]);
   if (version != patchVersion)
-    return makeError("the patch has version {0} and this program knows {1}; take a newer plait",
+    return makeError(Code::PatchDamaged,
+                     "the patch has version {0} and this program knows {1}; take a newer plait",
                      version, patchVersion);
   uint64_t size = llvm::support::endian::read64le(&bytes[12]);
   if (size != bytes.size())
-    return makeError("the patch is incomplete: it has {0} bytes of {1}; fetch it again",
+    return makeError(Code::PatchDamaged,
+                     "the patch is incomplete: it has {0} bytes of {1}; fetch it again",
                      bytes.size(), size);
   PatchReader reader(bytes);
   reader.rest_ = bytes.drop_front(patchHeaderBytes);

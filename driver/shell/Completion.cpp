@@ -3,6 +3,7 @@
 
 #include "backend/PackageReader.h"
 #include "driver/Commands.h"
+#include "driver/Explain.h"
 #include "mil/Verifier.h"
 #include "passes/Pass.h"
 
@@ -205,6 +206,9 @@ private:
     } else if (what == "RULE") {
       for (const mil::Rule &rule : mil::listRules())
         offer(rule.id, rule.text);
+    } else if (what == "CODE") {
+      for (const CodePage *page = codePages; page->code; ++page)
+        offer(page->code, titleOf(*page));
     } else if (what == "COMMAND") {
       for (const Command *command : commands())
         offer(command->name, command->summary);

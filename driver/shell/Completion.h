@@ -8,6 +8,7 @@
 //   FOLDER, DIR             a folder, a folder or file
 //   PKG.mlpackage           a package
 //   PASS, RULE, COMMAND     the names of passes, rules, commands
+//   CODE                    the codes of messages
 //   VALUE                   a value of the package that is named before
 //   NAME                    of --function and --default: a function of that package
 //   NAME=…                  of --input, --range and --image of a package: its inputs, then what is

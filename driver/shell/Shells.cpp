@@ -136,13 +136,14 @@ Expected<int> runCompletion(const Arguments &arguments) {
   if (what == "candidates")
     return printCandidates(arguments);
   if (operands.size() != 1 || !arguments.values(lineOption).empty() || arguments.has(breaksOption))
-    return usageError("a shell is wanted: plait completion bash, zsh or fish");
+    return usageError(Code::OptionMissing, "a shell is wanted: plait completion bash, zsh or fish");
   const char *script = what == "bash"   ? bashScript
                        : what == "zsh"  ? zshScript
                        : what == "fish" ? fishScript
                                         : nullptr;
   if (!script)
-    return usageError("'{0}' is no shell that plait knows; there are bash, zsh, fish{1}", what,
+    return usageError(Code::UnknownOption,
+                      "'{0}' is no shell that plait knows; there are bash, zsh, fish{1}", what,
                       didYouMean(what, {"bash", "zsh", "fish"}));
   llvm::outs() << script;
   return 0;

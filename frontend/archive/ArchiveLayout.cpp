@@ -30,23 +30,29 @@ bool isText(StringRef file) {
 /// Why `file`, which does not begin as a zip file does, is no model.
 Error explainNoZip(StringRef file) {
   if (file.empty())
-    return makeError("the file is empty; save the model again: {0}", howToSave);
+    return makeError(Code::NotAModel, "the file is empty; save the model again: {0}", howToSave);
   if (file.size() > 1 && file[0] == '\x80' && file[1] >= 2 && file[1] <= 5)
     return makeError(
+        Code::NotAModel,
         "this is a pickle (written by torch.save in its old format, or by Python's pickle): it "
         "holds objects or weights, but no program; {0}",
         howToSave);
   if (isSafetensors(file))
-    return makeError("this is a safetensors file: it holds weights, but no program; {0}",
+    return makeError(Code::NotAModel,
+                     "this is a safetensors file: it holds weights, but no program; {0}",
                      howToSave);
   if (file.substr(4, 4) == "PTMF")
-    return makeError("this is a PyTorch Mobile flatbuffer, which has no TorchScript source; {0}",
+    return makeError(Code::NotAModel,
+                     "this is a PyTorch Mobile flatbuffer, which has no TorchScript source; {0}",
                      howToSave);
   if (file.size() > 8 && file.substr(4, 4) == "ET12")
-    return makeError("this is an ExecuTorch program, not TorchScript; {0}", howToSave);
+    return makeError(Code::NotAModel, "this is an ExecuTorch program, not TorchScript; {0}",
+                     howToSave);
   if (isText(file))
-    return makeError("this is a text file, not a TorchScript archive; {0}", howToSave);
-  return makeError("this is not a TorchScript archive (it does not begin as a zip file); {0}",
+    return makeError(Code::NotAModel, "this is a text file, not a TorchScript archive; {0}",
+                     howToSave);
+  return makeError(Code::NotAModel,
+                   "this is not a TorchScript archive (it does not begin as a zip file); {0}",
                    howToSave);
 }
 
@@ -55,16 +61,20 @@ Error explainNoTorchScript(const ArchiveLayout &layout) {
   if (layout.find("archive_format") || layout.find("models/model.json") ||
       layout.find("serialized_exported_program.json") ||
       layout.directory.find("serialized_exported_program.json"))
-    return makeError("this is a torch.export archive (.pt2), not TorchScript; {0}", howToSave);
+    return makeError(Code::NotAModel, "this is a torch.export archive (.pt2), not TorchScript; {0}",
+                     howToSave);
   if (layout.find(".data/python_version") || layout.find(".data/ts_code/0/data.pkl"))
-    return makeError("this is a torch.package archive, not TorchScript; {0}", howToSave);
+    return makeError(Code::NotAModel, "this is a torch.package archive, not TorchScript; {0}",
+                     howToSave);
   if (layout.find("data.pkl"))
     return makeError(
+        Code::NotAModel,
         "this file was written by torch.save: it holds weights (a state_dict) or pickled Python "
         "objects, but no program (there is no code/ in it); load it into the model in "
         "Python, then {0}",
         howToSave);
-  return makeError("this is a zip file, but not a TorchScript archive (it has no data.pkl); {0}",
+  return makeError(Code::NotAModel,
+                   "this is a zip file, but not a TorchScript archive (it has no data.pkl); {0}",
                    howToSave);
 }
 
@@ -79,15 +89,18 @@ Error checkVersion(StringRef file, ArchiveLayout &layout, uint64_t maxVersion) {
   if (text.empty())
     text = storedText(file, layout, "version");
   if (text.getAsInteger(10, layout.version))
-    return makeError("its record 'version' is {0}; the archive is damaged, save it again",
+    return makeError(Code::ArchiveDamaged,
+                     "its record 'version' is {0}; the archive is damaged, save it again",
                      text.empty() ? "missing" : "not a number");
   if (layout.version > maxVersion)
-    return makeError("it was saved by a newer PyTorch (archive format {0}; the LibTorch in this "
+    return makeError(Code::ArchiveVersion,
+                     "it was saved by a newer PyTorch (archive format {0}; the LibTorch in this "
                      "plait reads up to "
                      "{1}); save it with an older PyTorch, or build plait with a newer LibTorch",
                      layout.version, maxVersion);
   if (storedText(file, layout, "byteorder") == "big")
-    return makeError("it was saved on a big-endian machine; save it on a little-endian one");
+    return makeError(Code::ArchiveVersion,
+                     "it was saved on a big-endian machine; save it on a little-endian one");
   return Error::success();
 }
 
@@ -99,6 +112,7 @@ Expected<ArchiveLayout> readArchiveLayout(StringRef file, uint64_t maxVersion) {
   auto directory = ZipDirectory::read(file);
   if (!directory)
     return makeError(
+        Code::ArchiveDamaged,
         "this zip archive is truncated or damaged: {0}; copy, download or save it again",
         llvm::toString(directory.takeError()));
 
@@ -116,6 +130,7 @@ Expected<ArchiveLayout> readArchiveLayout(StringRef file, uint64_t maxVersion) {
     return explainNoTorchScript(layout);
   if (!layout.legacy && !layout.find("constants.pkl"))
     return makeError(
+        Code::ArchiveDamaged,
         "its record 'constants.pkl' is missing; the archive is damaged, save it again");
   if (auto error = checkVersion(file, layout, maxVersion))
     return error;

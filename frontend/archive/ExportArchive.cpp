@@ -64,10 +64,11 @@ static bool isModelName(StringRef name) {
 Expected<ExportArchive> ExportArchive::open(std::shared_ptr<const MappedFile> file) {
   auto directory = ZipDirectory::read(llvm::toStringRef(file->bytes()));
   if (!directory)
-    return makeError("this archive is truncated or damaged: {0}; copy, download or save it again",
+    return makeError(Code::ArchiveDamaged,
+                     "this archive is truncated or damaged: {0}; copy, download or save it again",
                      toString(directory.takeError()));
   if (!isExport(*directory))
-    return makeError("this is no archive of torch.export.save");
+    return makeError(Code::NotAModel, "this is no archive of torch.export.save");
   ExportArchive archive;
   archive.prefix_ = exportPrefix(*directory);
   archive.isFlat_ = directory->find(kFlatProgram);
@@ -91,10 +92,12 @@ Expected<ExportArchive> ExportArchive::open(std::shared_ptr<const MappedFile> fi
   if (!format || !order)
     return joinErrors(format.takeError(), order.takeError());
   if (*format != "pt2")
-    return makeError("its format is '{0}', and plait reads 'pt2' of torch.export.save",
+    return makeError(Code::NotAModel,
+                     "its format is '{0}', and plait reads 'pt2' of torch.export.save",
                      StringRef(*format).take_front(40));
   if (*order == "big")
-    return makeError("it was saved on a big-endian machine; save it on a little-endian one");
+    return makeError(Code::ArchiveVersion,
+                     "it was saved on a big-endian machine; save it on a little-endian one");
   bool compiled = false;
   for (const ZipRecord &record : archive.directory_->records()) {
     StringRef name = record.name;
@@ -104,12 +107,14 @@ Expected<ExportArchive> ExportArchive::open(std::shared_ptr<const MappedFile> fi
     if (!name.consume_front("models/") || !name.consume_back(".json"))
       continue;
     if (!isModelName(name))
-      return makeError("'{0}' cannot be the name of a model; save the archive again", name);
+      return makeError(Code::ArchiveDamaged,
+                       "'{0}' cannot be the name of a model; save the archive again", name);
     archive.models_.push_back(name.str());
   }
   llvm::sort(archive.models_);
   if (archive.models_.empty())
     return makeError(
+        Code::NotAModel,
         "the archive holds {0}; write it with torch.export.save(torch.export.export(model, "
         "inputs), path)",
         compiled ? "code that AOTInductor compiled, and no program" : "no program");
@@ -125,9 +130,10 @@ Expected<std::string> ExportArchive::choose(StringRef model) const {
                                 models_.begin() + std::min<size_t>(models_.size(), 12));
   std::string known = llvm::join(some, ", ") + (some.size() < models_.size() ? ", …" : "");
   if (model.empty())
-    return makeError("the archive holds {0} models: {1}; name one, FILE.pt2:NAME", models_.size(),
+    return makeError(Code::NoSuchModel,
+                     "the archive holds {0} models: {1}; name one, FILE.pt2:NAME", models_.size(),
                      known);
-  return makeError("the archive has no model '{0}'{1}; it has {2}", model,
+  return makeError(Code::NoSuchModel, "the archive has no model '{0}'{1}; it has {2}", model,
                    didYouMean(model, models_), known);
 }
 
@@ -139,8 +145,8 @@ Expected<ExportedModelData> ExportArchive::read(StringRef given) const {
   std::string name = isFlat_ ? kFlatProgram.str() : "models/" + *model + ".json";
   const ZipRecord *record = find(name);
   if (record->size > kLargestJson)
-    return makeError("its program is {0} bytes of JSON; plait reads up to {1}", record->size,
-                     kLargestJson);
+    return makeError(Code::TooLarge, "its program is {0} bytes of JSON; plait reads up to {1}",
+                     record->size, kLargestJson);
   auto bytes = reader.readChecked(reader.whole(), *record);
   if (!bytes)
     return bytes.takeError();
@@ -264,7 +270,8 @@ Expected<ExportArchive::Tensors> ExportArchive::readTensors(RecordReader &reader
     // Before 2.2 there were no constants.
     return kind == "constants"
                ? Expected<Tensors>(Tensors())
-               : makeError("its record '{0}.pt' is missing; save the archive again", stem);
+               : makeError(Code::ArchiveDamaged,
+                           "its record '{0}.pt' is missing; save the archive again", stem);
   }
   std::string folder = ("data/" + kind + "/").str();
   if (const ZipRecord *record = find(folder + model.str() + ".pt"))
@@ -285,13 +292,15 @@ Expected<ExportArchive::Tensors> ExportArchive::readPickled(RecordReader &reader
     return Tensors();
   auto directory = ZipDirectory::read(bytes);
   if (!directory)
-    return makeError("record '{0}' is no file of torch.save: {1}; save the archive again",
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}' is no file of torch.save: {1}; save the archive again",
                      record.name, toString(directory.takeError()));
   StringRef first = directory->records().empty() ? "" : directory->records().front().name;
   std::string prefix = first.take_front(first.find('/') + 1).str();
   const ZipRecord *pickle = directory->find(prefix + "data.pkl");
   if (!pickle)
-    return makeError("record '{0}' has no data.pkl; save the archive again", record.name);
+    return makeError(Code::ArchiveDamaged, "record '{0}' has no data.pkl; save the archive again",
+                     record.name);
   auto text = reader.readChecked(*container, *pickle);
   if (!text)
     return text.takeError();
@@ -308,7 +317,8 @@ Expected<ExportArchive::Tensors> ExportArchive::readPickled(RecordReader &reader
     auto &storage = storages[one.record];
     const ZipRecord *inner = storage ? nullptr : directory->find(prefix + one.record);
     if (!storage && !inner)
-      return makeError("record '{0}' of '{1}' is missing; the archive is damaged, save it again",
+      return makeError(Code::ArchiveDamaged,
+                       "record '{0}' of '{1}' is missing; the archive is damaged, save it again",
                        one.record, record.name);
     if (!storage) {
       auto read = reader.read(*container, *inner);
@@ -344,8 +354,8 @@ static std::optional<std::vector<int64_t>> knownSizes(llvm::ArrayRef<exported::S
 Expected<ExportArchive::Tensors>
 ExportArchive::readPayloads(RecordReader &reader, const ZipRecord &config, StringRef folder) const {
   if (config.size > kLargestJson)
-    return makeError("record '{0}' is {1} bytes of JSON; plait reads up to {2}", config.name,
-                     config.size, kLargestJson);
+    return makeError(Code::TooLarge, "record '{0}' is {1} bytes of JSON; plait reads up to {2}",
+                     config.name, config.size, kLargestJson);
   auto text = reader.readChecked(reader.whole(), config);
   if (!text)
     return text.takeError();

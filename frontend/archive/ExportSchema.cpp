@@ -65,7 +65,7 @@ private:
   static constexpr unsigned kMaxGraphs = 6; ///< one within another
   static constexpr int64_t kOldest = 5, kNewest = 8;
 
-  Error takeError() { return makeError("{0}", problem_); }
+  Error takeError() { return makeError(Code::ArchiveVersion, "{0}", problem_); }
 
   void fail(const llvm::Twine &what) {
     if (problem_.empty())
@@ -473,7 +473,7 @@ private:
                                           ? entry->getObject("signature")
                                           : nullptr;
       auto text = signature ? signature->getString("out_spec") : std::nullopt;
-      auto spec = text ? parseJson(*text) : makeError("none");
+      auto spec = text ? parseJson(*text) : makeError(Code::ArchiveVersion, "none");
       if (!spec) {
         llvm::consumeError(spec.takeError());
         continue;

@@ -56,6 +56,7 @@ private:
   /// What Python reads, but LibTorch does not.
   Error unreadable(const char *how) const {
     return makeError(
+        Code::PickledObject,
         "the pickle holds a value that LibTorch cannot read (torch.Size, NumPy, sparse "
         "or 8-bit floats, tensors with Python attributes, integers of "
         "more than 32 bits): its operation at {0} {1}; "
@@ -147,6 +148,7 @@ Error Machine::other(const PickleOperation &operation) {
   case '\x80':
     if (argument != "\x02")
       return makeError(
+          Code::PickledObject,
           "the pickle is of protocol {0}, and LibTorch reads protocol 2 alone; save it "
           "without pickle_protocol, as safetensors where you can",
           littleEndian(argument));

@@ -54,7 +54,8 @@ uint64_t littleEndian(StringRef bytes) {
 }
 
 Error PickleOperations::damaged(const char *how) const {
-  return makeError("the pickle is damaged: its operation at {0} {1}; save the file again",
+  return makeError(Code::ArchiveDamaged,
+                   "the pickle is damaged: its operation at {0} {1}; save the file again",
                    position_, how);
 }
 
@@ -90,8 +91,8 @@ Expected<std::optional<PickleOperation>> PickleOperations::next() {
 }
 
 Error tooManyPickledValues() {
-  return makeError("the pickle holds more than {0} containers or {1} values", maxPickledContainers,
-                   maxPickledValues);
+  return makeError(Code::TooLarge, "the pickle holds more than {0} containers or {1} values",
+                   maxPickledContainers, maxPickledValues);
 }
 
 Error checkPickledNesting(
@@ -116,7 +117,8 @@ Error checkPickledNesting(
       Visit &visit = visits.back();
       if (auto inner = nextInner(visit.container, visit.next)) {
         if (depth[*inner] == open)
-          return makeError("the pickle holds a container that holds itself; only values that "
+          return makeError(Code::PickledObject,
+                           "the pickle holds a container that holds itself; only values that "
                            "end are read");
         if (depth[*inner] == 0)
           enter(*inner);
@@ -126,7 +128,8 @@ Error checkPickledNesting(
       }
       unsigned own = visit.deepest + 1;
       if (own > maxNesting)
-        return makeError("the pickle nests containers more than {0} levels deep", maxNesting);
+        return makeError(Code::TooLarge, "the pickle nests containers more than {0} levels deep",
+                         maxNesting);
       depth[visit.container] = own;
       visits.pop_back();
       if (!visits.empty())

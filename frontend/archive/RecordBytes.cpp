@@ -12,7 +12,8 @@ static constexpr uintptr_t kRecordAlignment = 8;
 static constexpr uint64_t kTrustedUnpacked = 64 << 20;
 
 static Error damagedRecord(llvm::StringRef name) {
-  return makeError("record '{0}' is damaged (its CRC-32 does not match); copy or save the file "
+  return makeError(Code::ArchiveDamaged,
+                   "record '{0}' is damaged (its CRC-32 does not match); copy or save the file "
                    "again",
                    name);
 }
@@ -27,12 +28,14 @@ Expected<RecordBytes> RecordReader::read(const RecordBytes &container, const Zip
   if (record.compressed) {
     unpacked_ += record.size;
     if (unpacked_ > kTrustedUnpacked && unpacked_ / 100 > file_->bytes().size())
-      return makeError("its records unpack to {0} bytes so far, and the file has {1}; if that is "
+      return makeError(Code::ArchiveDamaged,
+                       "its records unpack to {0} bytes so far, and the file has {1}; if that is "
                        "so, pack the archive again without compression",
                        unpacked_, file_->bytes().size());
     auto unpacked = inflate(bytes, record.size);
     if (!unpacked)
-      return makeError("record '{0}' is damaged: {1}; copy or save the file again", record.name,
+      return makeError(Code::ArchiveDamaged,
+                       "record '{0}' is damaged: {1}; copy or save the file again", record.name,
                        toString(unpacked.takeError()));
     if (crc32(*unpacked) != record.crc32)
       return damagedRecord(record.name);

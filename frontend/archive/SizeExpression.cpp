@@ -19,7 +19,7 @@ public:
     if (value && !peek().empty())
       fail("something follows");
     if (!value || !problem_.empty())
-      return makeError("the size '{0}' cannot be read: {1}", text_,
+      return makeError(Code::ArchiveDamaged, "the size '{0}' cannot be read: {1}", text_,
                        problem_.empty() ? "it is malformed" : problem_);
     return *value;
   }

@@ -71,10 +71,12 @@ private:
 Expected<TensorData> viewOf(TensorRecords &records, PickledTensor &tensor) {
   const ZipRecord *record = records.find(tensor.record);
   if (!record)
-    return makeError("record '{0}' is missing; the archive is damaged, save it again",
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}' is missing; the archive is damaged, save it again",
                      tensor.record);
   if (tensor.storageBytes > record->size)
-    return makeError("a tensor of {0} bytes lies in a record of {1}; the archive is damaged, save "
+    return makeError(Code::ArchiveDamaged,
+                     "a tensor of {0} bytes lies in a record of {1}; the archive is damaged, save "
                      "it again",
                      tensor.storageBytes, record->size);
   auto storage =
@@ -95,10 +97,12 @@ readTensorRecords(TensorRecords &records) {
     if (!bytes)
       return bytes.takeError();
     if (llvm::toStringRef((*bytes)->bytes).trim() == "big")
-      return makeError("it was saved on a big-endian machine; save it on a little-endian one");
+      return makeError(Code::ArchiveVersion,
+                       "it was saved on a big-endian machine; save it on a little-endian one");
   }
   if (!record)
-    return makeError("record 'data.pkl' is missing: torch.save did not write this file");
+    return makeError(Code::PickledObject,
+                     "record 'data.pkl' is missing: torch.save did not write this file");
   auto pickle = records.storage(*record);
   if (!pickle)
     return pickle.takeError();
@@ -125,7 +129,8 @@ Expected<std::vector<std::pair<std::string, TensorData>>> readTensorFile(StringR
   auto directory =
       ZipDirectory::looksLikeZip(bytes)
           ? ZipDirectory::read(bytes)
-          : makeError("it is no zip archive, as torch.save has written them since PyTorch 1.6; "
+          : makeError(Code::PickledObject,
+                      "it is no zip archive, as torch.save has written them since PyTorch 1.6; "
                       "save it again, as safetensors where you can");
   if (!directory)
     return addContext(directory.takeError(), path);

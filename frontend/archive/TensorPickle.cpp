@@ -128,12 +128,14 @@ private:
 
   // ---- Errors ----
   Error unreadable(StringRef how) const {
-    return makeError("the pickle holds a value that is no tensor of torch.save: its operation at "
+    return makeError(Code::PickledObject,
+                     "the pickle holds a value that is no tensor of torch.save: its operation at "
                      "{0} {1}; save tensors alone, {2}, as safetensors where you can",
                      operations.position(), how, howToSaveTensors);
   }
   Error unknown(const PickledName &name) const {
-    return makeError("it holds an object of the class {0}, and only tensors are read; save them in "
+    return makeError(Code::PickledObject,
+                     "it holds an object of the class {0}, and only tensors are read; save them in "
                      "a plain dict, {1}, as safetensors where you can",
                      name.text(), howToSaveTensors);
   }
@@ -239,7 +241,8 @@ Error TensorMachine::makeStorage() {
 /// Whether the products of sizes fit, and the last element is within `bytes`.
 Error checkExtent(const PickledTensor &tensor) {
   auto outside = [] {
-    return makeError("a tensor reaches out of its storage; the archive is damaged, save it again");
+    return makeError(Code::ArchiveDamaged,
+                     "a tensor reaches out of its storage; the archive is damaged, save it again");
   };
   int64_t width = ElementType{tensor.dtype, tensor.isComplex}.bytes();
   int64_t count = width, last = tensor.offset;
@@ -252,7 +255,8 @@ Error checkExtent(const PickledTensor &tensor) {
       return outside();
     isEmpty |= size == 0;
     if (llvm::MulOverflow(count, std::max<int64_t>(size, 1), count) || count > maxPickledBytes)
-      return makeError("a tensor is larger than any file; the archive is damaged, save it again");
+      return makeError(Code::ArchiveDamaged,
+                       "a tensor is larger than any file; the archive is damaged, save it again");
     if (llvm::MulOverflow(std::max<int64_t>(size, 1) - 1, stride, span) ||
         llvm::AddOverflow(last, span, last))
       return outside();
@@ -335,7 +339,8 @@ Error TensorMachine::makeFromType(const Items &arguments) {
     return unreadable("makes a tensor of no class");
   if (!type->is("torch.Tensor") && !type->is("torch._tensor.Tensor") &&
       !type->is("torch.nn.parameter.Parameter"))
-    return makeError("it holds a tensor of a subclass, {0}; save plain tensors, {{k: "
+    return makeError(Code::PickledObject,
+                     "it holds a tensor of a subclass, {0}; save plain tensors, {{k: "
                      "v.detach().clone().as_subclass(torch.Tensor) for k, v in "
                      "state_dict.items()}}, as safetensors where you can",
                      type->text());
@@ -404,7 +409,8 @@ Error TensorMachine::other(const PickleOperation &operation) {
     return makeStorage();
   case '\x80':
     if (operation.argument != "\x02")
-      return makeError("the pickle is of protocol {0}, and protocol 2 alone is read, which "
+      return makeError(Code::PickledObject,
+                       "the pickle is of protocol {0}, and protocol 2 alone is read, which "
                        "torch.save writes; save it without pickle_protocol, as safetensors where "
                        "you can",
                        littleEndian(operation.argument));
@@ -440,13 +446,14 @@ Error TensorMachine::other(const PickleOperation &operation) {
 Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item,
                                                               OtherTensors others) const {
   if (item.kind != Kind::Dictionary)
-    return makeError("it holds no dictionary of tensors");
+    return makeError(Code::PickledObject, "it holds no dictionary of tensors");
   const Items &items = containers[item.index];
   std::vector<PickledTensor> result;
   llvm::StringMap<size_t> places;
   for (size_t i = 0; i + 1 < items.size(); i += 2) {
     if (items[i].kind != Kind::Text || items[i + 1].kind != Kind::Tensor)
-      return makeError("its dictionary holds something other than tensors by name{0}; save the "
+      return makeError(Code::PickledObject,
+                       "its dictionary holds something other than tensors by name{0}; save the "
                        "dictionary that get_peft_model_state_dict gives, {1}",
                        items[i].kind == Kind::Text ? ", '" + textOf(items[i]).str() + "'" : "",
                        howToSaveTensors);
@@ -469,7 +476,7 @@ Expected<std::vector<PickledTensor>> TensorMachine::tensorsOf(const Item &item,
                             "{0}.resolve_conj()",
                             name);
     if (!problem.empty() && others == OtherTensors::Refuse)
-      return makeError("{0}", problem);
+      return makeError(Code::PickledObject, "{0}", problem);
     if (made.tensor.isNegated && !mil::isFloat(made.tensor.dtype))
       return unreadable("negates integers");
     auto [place, isNew] = places.try_emplace(name, result.size());

@@ -34,7 +34,7 @@ struct Extent {
 /// Where the central directory is.
 Expected<Extent> findDirectory(StringRef file) {
   if (file.size() < endSize)
-    return makeError("it has {0} bytes, too few for a zip file", file.size());
+    return makeError(Code::ArchiveDamaged, "it has {0} bytes, too few for a zip file", file.size());
   // The end record is found from the back: only a comment may follow it, and its length must fit.
   uint64_t lowest = file.size() - std::min<uint64_t>(file.size(), endSize + maxComment);
   uint64_t end = file.size();
@@ -48,7 +48,7 @@ Expected<Extent> findDirectory(StringRef file) {
       break;
   }
   if (end == file.size())
-    return makeError("its end is missing: the zip directory is not there");
+    return makeError(Code::ArchiveDamaged, "its end is missing: the zip directory is not there");
 
   const char *p = file.data() + end;
   Extent extent{read32(p + 16), read32(p + 12), read16(p + 10)};
@@ -59,7 +59,8 @@ Expected<Extent> findDirectory(StringRef file) {
     uint64_t end64 = read64(locator + 8);
     if (!fits(end64, end64Size, end - locator64Size) ||
         read32(file.data() + end64) != end64Signature)
-      return makeError("its zip64 end record is not where the locator says ({0})", end64);
+      return makeError(Code::ArchiveDamaged,
+                       "its zip64 end record is not where the locator says ({0})", end64);
     const char *q = file.data() + end64;
     disks = read32(q + 16) | read32(q + 20);
     extent = {read64(q + 48), read64(q + 40), read64(q + 32)};
@@ -67,13 +68,14 @@ Expected<Extent> findDirectory(StringRef file) {
     limit = end64;
   }
   if (disks != 0 || entriesHere != extent.entries)
-    return makeError("it is one part of a zip file split over several");
+    return makeError(Code::ArchiveDamaged, "it is one part of a zip file split over several");
   if (!fits(extent.offset, extent.size, limit))
-    return makeError("its zip directory ({0} bytes at {1}) reaches out of the file", extent.size,
+    return makeError(Code::ArchiveDamaged,
+                     "its zip directory ({0} bytes at {1}) reaches out of the file", extent.size,
                      extent.offset);
   if (extent.entries > extent.size / entrySize)
-    return makeError("its zip directory claims {0} records in {1} bytes", extent.entries,
-                     extent.size);
+    return makeError(Code::ArchiveDamaged, "its zip directory claims {0} records in {1} bytes",
+                     extent.entries, extent.size);
   return extent;
 }
 
@@ -82,7 +84,7 @@ Error readZip64Extra(StringRef extra, ZipRecord &record) {
   while (extra.size() >= 4) {
     uint64_t id = read16(extra.data()), length = read16(extra.data() + 2);
     if (length > extra.size() - 4)
-      return makeError("record '{0}': a malformed extra field", record.name);
+      return makeError(Code::ArchiveDamaged, "record '{0}': a malformed extra field", record.name);
     StringRef body = extra.substr(4, length);
     extra = extra.drop_front(4 + length);
     if (id != 1)
@@ -91,7 +93,8 @@ Error readZip64Extra(StringRef extra, ZipRecord &record) {
       if (*field != 0xffffffff)
         continue;
       if (body.size() < 8)
-        return makeError("record '{0}': its zip64 field is too short", record.name);
+        return makeError(Code::ArchiveDamaged, "record '{0}': its zip64 field is too short",
+                         record.name);
       *field = read64(body.data());
       body = body.drop_front(8);
     }
@@ -103,32 +106,35 @@ Error readZip64Extra(StringRef extra, ZipRecord &record) {
 /// Fills `offset` from the local header, which must lie before the directory and agree with it.
 Error locateData(StringRef file, uint64_t directoryOffset, ZipRecord &record) {
   if (!fits(record.headerOffset, localSize, directoryOffset))
-    return makeError("record '{0}': its header at {1} is outside of the file's data", record.name,
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}': its header at {1} is outside of the file's data", record.name,
                      record.headerOffset);
   const char *p = file.data() + record.headerOffset;
   if (read32(p) != localSignature)
-    return makeError("record '{0}': there is no record header at {1}", record.name,
-                     record.headerOffset);
+    return makeError(Code::ArchiveDamaged, "record '{0}': there is no record header at {1}",
+                     record.name, record.headerOffset);
   uint64_t nameLength = read16(p + 26), extraLength = read16(p + 28);
   record.offset = record.headerOffset + localSize + nameLength + extraLength;
   if (!fits(record.offset, record.packedSize, directoryOffset))
-    return makeError("record '{0}': its {1} bytes at {2} reach out of the file's data", record.name,
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}': its {1} bytes at {2} reach out of the file's data", record.name,
                      record.packedSize, record.offset);
   if (StringRef(p + localSize, nameLength) != record.name)
-    return makeError("record '{0}': its header at {1} carries another name", record.name,
-                     record.headerOffset);
+    return makeError(Code::ArchiveDamaged, "record '{0}': its header at {1} carries another name",
+                     record.name, record.headerOffset);
   return Error::success();
 }
 
 /// Reads the entry at the front of `rest` and drops it.
 Expected<ZipRecord> readEntry(StringRef file, uint64_t directoryOffset, StringRef &rest) {
   if (rest.size() < entrySize || read32(rest.data()) != entrySignature)
-    return makeError("its zip directory is damaged at {0}", rest.data() - file.data());
+    return makeError(Code::ArchiveDamaged, "its zip directory is damaged at {0}",
+                     rest.data() - file.data());
   const char *p = rest.data();
   uint64_t nameLength = read16(p + 28), extraLength = read16(p + 30),
            commentLength = read16(p + 32);
   if (nameLength + extraLength + commentLength > rest.size() - entrySize)
-    return makeError("its zip directory is damaged at {0}", p - file.data());
+    return makeError(Code::ArchiveDamaged, "its zip directory is damaged at {0}", p - file.data());
   uint16_t flags = read16(p + 8), method = read16(p + 10);
   ZipRecord record{StringRef(p + entrySize, nameLength),
                    /*headerOffset=*/read32(p + 42),
@@ -142,11 +148,12 @@ Expected<ZipRecord> readEntry(StringRef file, uint64_t directoryOffset, StringRe
   rest = rest.drop_front(entrySize + nameLength + extraLength + commentLength);
 
   if (record.name.empty() || record.name.contains('\0'))
-    return makeError("its zip directory has a record without a usable name");
+    return makeError(Code::ArchiveDamaged, "its zip directory has a record without a usable name");
   if (flags & 1)
-    return makeError("record '{0}' is encrypted", record.name);
+    return makeError(Code::ArchiveDamaged, "record '{0}' is encrypted", record.name);
   if (method != 0 && method != 8)
-    return makeError("record '{0}' is compressed with method {1}; only stored and deflated records "
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}' is compressed with method {1}; only stored and deflated records "
                      "are read",
                      record.name, method);
   if (auto error = locateData(file, directoryOffset, record))
@@ -155,7 +162,8 @@ Expected<ZipRecord> readEntry(StringRef file, uint64_t directoryOffset, StringRe
   bool possible = record.compressed ? record.size <= (record.packedSize + 1) * maxDeflateRatio
                                     : record.size == record.packedSize;
   if (!possible)
-    return makeError("record '{0}': {1} bytes cannot hold the {2} that are claimed", record.name,
+    return makeError(Code::ArchiveDamaged,
+                     "record '{0}': {1} bytes cannot hold the {2} that are claimed", record.name,
                      record.packedSize, record.size);
   return record;
 }
@@ -187,10 +195,11 @@ Expected<ZipDirectory> ZipDirectory::read(StringRef file) {
     if (index > 0) {
       const ZipRecord &before = directory.sorted[index - 1];
       if (before.offset + before.packedSize > record.headerOffset)
-        return makeError("records '{0}' and '{1}' overlap", before.name, record.name);
+        return makeError(Code::ArchiveDamaged, "records '{0}' and '{1}' overlap", before.name,
+                         record.name);
     }
     if (!directory.byName.try_emplace(record.name, index).second)
-      return makeError("it has two records named '{0}'", record.name);
+      return makeError(Code::ArchiveDamaged, "it has two records named '{0}'", record.name);
   }
   return directory;
 }

@@ -21,7 +21,8 @@ Call::Call(Engine &engine, const c10::FunctionSchema &schema, std::vector<Val> a
 }
 
 void refuseArgument(const c10::FunctionSchema &schema, llvm::StringRef name) {
-  throw Refusal(fmt::format("the operator has no argument '{0}': a fault of plait's; please report "
+  throw Refusal(Code::Internal,
+                fmt::format("the operator has no argument '{0}': a fault of plait's; please report "
                             "it with the schema {1}",
                             name, c10::toString(schema)));
 }
@@ -36,9 +37,11 @@ mil::Value *Call::made(mil::Value *value) {
 
 mil::Builder &Call::builder() { return engine_.builder(); }
 
-void Call::refuse(Error error) { throw Refusal(llvm::toString(std::move(error))); }
+void Call::refuse(Error error) { throw Refusal(std::move(error)); }
 
-void Call::warn(const llvm::Twine &message) { engine_.warn(llvm::Twine(name_) + ": " + message); }
+void Call::warn(Code code, const llvm::Twine &message) {
+  engine_.warn(code, llvm::Twine(name_) + ": " + message);
+}
 
 // ---- Arguments ----------------------------------------------------------------------------------
 
@@ -75,7 +78,7 @@ Tensor Call::tensor(llvm::StringRef name) {
     at::ScalarType dtype = isFloat ? at::kFloat : isBool ? at::kBool : at::kLong;
     return {made(engine_.scalar(argument, milTypeOf(dtype))), dtype};
   }
-  refuse("'{0}' must be a tensor", name);
+  refuse(Code::OperandMismatch, "'{0}' must be a tensor", name);
 }
 
 Tensor Call::optionalTensor(llvm::StringRef name) { return has(name) ? tensor(name) : Tensor(); }
@@ -84,11 +87,11 @@ llvm::SmallVector<Tensor, 4> Call::tensors(llvm::StringRef name) {
   llvm::SmallVector<Tensor, 4> result;
   auto list = val(name).list();
   if (!list)
-    refuse("'{0}' must be a list of tensors", name);
+    refuse(Code::OperandMismatch, "'{0}' must be a list of tensors", name);
   for (const Val &element : list->values) {
     auto object = element.tensor();
     if (!object)
-      refuse("'{0}' must hold tensors only", name);
+      refuse(Code::OperandMismatch, "'{0}' must hold tensors only", name);
     result.push_back({made(engine_.read(*object)), object->dtype()});
   }
   return result;
@@ -98,11 +101,11 @@ llvm::SmallVector<Tensor, 4> Call::optionalTensors(llvm::StringRef name) {
   llvm::SmallVector<Tensor, 4> result;
   auto list = val(name).list();
   if (!list)
-    refuse("'{0}' must be a list of tensors", name);
+    refuse(Code::OperandMismatch, "'{0}' must be a list of tensors", name);
   for (const Val &element : list->values) {
     auto object = element.tensor();
     if (!object && !element.isNone())
-      refuse("'{0}' must hold tensors and None only", name);
+      refuse(Code::OperandMismatch, "'{0}' must hold tensors and None only", name);
     result.push_back(object ? Tensor{made(engine_.read(*object)), object->dtype()} : Tensor());
   }
   return result;
@@ -126,7 +129,7 @@ int64_t Call::integer(llvm::StringRef name) {
   if (auto object = argument.tensor())
     if (auto dim = engine_.readDim(*object); dim && dim->isConst())
       return dim->value();
-  refuse("'{0}' must be an integer that is known while compiling", name);
+  refuse(Code::NotKnown, "'{0}' must be an integer that is known while compiling", name);
 }
 
 std::optional<int64_t> Call::optionalInteger(llvm::StringRef name) {
@@ -145,7 +148,7 @@ double Call::number(llvm::StringRef name) {
   if (at::Tensor tensor = argument.tensor() ? engine_.compute(*argument.tensor()) : at::Tensor();
       tensor.defined() && tensor.numel() == 1)
     return tensor.item().toDouble();
-  refuse("'{0}' must be a number that is known while compiling", name);
+  refuse(Code::NotKnown, "'{0}' must be a number that is known while compiling", name);
 }
 
 std::optional<double> Call::optionalNumber(llvm::StringRef name) {
@@ -158,14 +161,14 @@ bool Call::boolean(llvm::StringRef name) {
     return known->toBool();
   if (known && known->isInt())
     return known->toInt() != 0;
-  refuse("'{0}' must be a bool that is known while compiling", name);
+  refuse(Code::NotKnown, "'{0}' must be a bool that is known while compiling", name);
 }
 
 std::string Call::string(llvm::StringRef name) {
   auto known = val(name).known();
   if (known && known->isString())
     return known->toStringRef();
-  refuse("'{0}' must be a string", name);
+  refuse(Code::OperandMismatch, "'{0}' must be a string", name);
 }
 
 llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name) {
@@ -175,10 +178,10 @@ llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name) {
     return {integer(name)};
   auto dims = engine_.dimsOf(argument);
   if (!dims)
-    refuse("'{0}' must be a list of integers", name);
+    refuse(Code::OperandMismatch, "'{0}' must be a list of integers", name);
   for (const Dim &d : *dims) {
     if (!d.isConst())
-      refuse("'{0}' must hold integers that are known while compiling", name);
+      refuse(Code::NotKnown, "'{0}' must hold integers that are known while compiling", name);
     result.push_back(d.value());
   }
   return result;
@@ -193,7 +196,8 @@ llvm::SmallVector<int64_t, 6> Call::integers(llvm::StringRef name, unsigned coun
   if (values.size() == 1 && count > 1)
     values.assign(count, int64_t(values[0]));
   if (values.size() != count)
-    refuse("'{0}' has {1} values where {2} are needed", name, values.size(), count);
+    refuse(Code::OperandMismatch, "'{0}' has {1} values where {2} are needed", name, values.size(),
+           count);
   return values;
 }
 
@@ -201,10 +205,10 @@ llvm::SmallVector<bool, 4> Call::booleans(llvm::StringRef name) {
   llvm::SmallVector<bool, 4> result;
   auto list = val(name).list();
   if (!list)
-    refuse("'{0}' must be a list of bools", name);
+    refuse(Code::OperandMismatch, "'{0}' must be a list of bools", name);
   for (const Val &element : list->values) {
     if (!element.known() || !element.known()->isBool())
-      refuse("'{0}' must hold bools that are known while compiling", name);
+      refuse(Code::NotKnown, "'{0}' must hold bools that are known while compiling", name);
     result.push_back(element.known()->toBool());
   }
   return result;
@@ -214,10 +218,10 @@ llvm::SmallVector<double, 4> Call::numbers(llvm::StringRef name) {
   llvm::SmallVector<double, 4> result;
   auto list = val(name).list();
   if (!list)
-    refuse("'{0}' must be a list of numbers", name);
+    refuse(Code::OperandMismatch, "'{0}' must be a list of numbers", name);
   for (const Val &element : list->values) {
     if (!element.known() || !element.known()->isScalar())
-      refuse("'{0}' must hold numbers that are known while compiling", name);
+      refuse(Code::NotKnown, "'{0}' must hold numbers that are known while compiling", name);
     result.push_back(element.known()->toScalar().toDouble());
   }
   return result;
@@ -226,7 +230,7 @@ llvm::SmallVector<double, 4> Call::numbers(llvm::StringRef name) {
 Dim Call::dim(llvm::StringRef name) {
   if (auto dim = engine_.dimOf(val(name)))
     return *dim;
-  refuse("'{0}' must be an integer", name);
+  refuse(Code::OperandMismatch, "'{0}' must be an integer", name);
 }
 
 Shape Call::dims(llvm::StringRef name) {
@@ -234,7 +238,7 @@ Shape Call::dims(llvm::StringRef name) {
     return {dim(name)};
   if (auto dims = engine_.dimsOf(val(name)))
     return *dims;
-  refuse("'{0}' must be a list of integers", name);
+  refuse(Code::OperandMismatch, "'{0}' must be a list of integers", name);
 }
 
 std::optional<at::ScalarType> Call::optionalDType(llvm::StringRef name) {
@@ -250,7 +254,8 @@ mil::Value *Call::scalar(llvm::StringRef name, DType dtype) {
 int64_t Call::axis(llvm::StringRef name, int64_t rank) {
   int64_t axis = integer(name), bound = std::max<int64_t>(rank, 1);
   if (axis < -bound || axis >= bound)
-    refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
+    refuse(Code::OperandMismatch, "dimension {0} is out of range for a tensor of rank {1}", axis,
+           rank);
   return axis < 0 ? axis + bound : axis;
 }
 
@@ -266,7 +271,8 @@ llvm::SmallVector<int64_t, 6> Call::axes(llvm::StringRef name, int64_t rank) {
   int64_t bound = std::max<int64_t>(rank, 1);
   for (int64_t &axis : result) {
     if (axis < -bound || axis >= bound)
-      refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
+      refuse(Code::OperandMismatch, "dimension {0} is out of range for a tensor of rank {1}", axis,
+             rank);
     axis = axis < 0 ? axis + bound : axis;
   }
   llvm::sort(result);

@@ -133,12 +133,12 @@ public:
   /// Refuses the call and ends the lowering. The engine adds the place to the message.
   [[noreturn]] void refuse(Error error);
   template <typename... Args>
-  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args &&...args) {
-    refuse(makeError(format, std::forward<Args>(args)...));
+  [[noreturn]] void refuse(Code code, fmt::format_string<Args...> format, Args &&...args) {
+    refuse(makeError(code, format, std::forward<Args>(args)...));
   }
   /// Whether the builder failed to make an operation that was asked of it directly.
   bool failed();
-  void warn(const llvm::Twine &message);
+  void warn(Code code, const llvm::Twine &message);
 
 private:
   std::optional<unsigned> find(llvm::StringRef name) const;

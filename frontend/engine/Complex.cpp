@@ -34,6 +34,7 @@ Val Engine::makeComplex(const Val &real, const Val &imag) {
     Dim x = sizeOf(*parts[0]), y = sizeOf(*parts[1]);
     if (!(x == y) && !(x == Dim(1)) && !(y == Dim(1)))
       throw Refusal(
+          Code::UnsupportedType,
           fmt::format("a complex tensor of real and imaginary parts of shapes {0} and {1}",
                       mil::str(parts[0]->shape), mil::str(parts[1]->shape)));
     shape.push_back(x == Dim(1) ? y : x);
@@ -139,7 +140,8 @@ Engine::Handled Engine::decompose(llvm::StringRef function, const c10::FunctionS
   // arguments.
   static thread_local std::vector<std::string> active;
   if (llvm::count(active, function) > 1)
-    throw Refusal("its sizes must be known while compiling; give the input's dimensions without a "
+    throw Refusal(Code::NotKnown,
+                  "its sizes must be known while compiling; give the input's dimensions without a "
                   "range");
   active.push_back(function.str());
   auto leave = llvm::make_scope_exit([] { active.pop_back(); });
@@ -192,7 +194,8 @@ Val Engine::joinParts(const Val &real, const Val &imag) {
 Engine::Results Engine::complexCall(const c10::FunctionSchema &schema, Arguments arguments,
                                     const Row *row) {
   if (!row || row->whenComplex != WhenComplex::Parts)
-    throw Refusal("it is not supported for complex tensors; write it with the real and the "
+    throw Refusal(Code::UnsupportedType,
+                  "it is not supported for complex tensors; write it with the real and the "
                   "imaginary part: torch.real(x), torch.imag(x)");
   Results results[2];
   for (unsigned which : {0u, 1u}) {

@@ -35,6 +35,7 @@ public:
     b_ = regions[1].get();
     if (a_->changedMetadata() || b_->changedMetadata())
       engine_.fail(makeError(
+          Code::ControlFlow,
           "a branch of an if changes the shape of an outer tensor in place; assign it instead"));
 
     std::vector<std::function<Val()>> merged;
@@ -111,8 +112,9 @@ private:
   std::function<Val()> refuse(const llvm::Twine &what) {
     // Types or shapes that differ may be guesses.
     if (!engine_.hasGuessed())
-      engine_.fail(
-          makeError("the branches of an if that is decided at run time give {0}", what.str()));
+      engine_.fail(makeError(Code::ControlFlow,
+                             "the branches of an if that is decided at run time give {0}",
+                             what.str()));
     return [] { return Val(); };
   }
 

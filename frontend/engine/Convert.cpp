@@ -56,12 +56,14 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
       return makeComplex(
           copy(real.tensor()),
           copy(castTensor(part(tensor, 1).tensor(), c10::toRealValueType(dtype)).tensor()));
-    warn("a complex tensor is converted to a real one: as in PyTorch its imaginary part is left "
+    warn(Code::UnsupportedType,
+         "a complex tensor is converted to a real one: as in PyTorch its imaginary part is left "
          "out; say torch.real(x) where that is meant");
     return copy(real.tensor());
   }
   if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) && !at::isComplexType(dtype)) {
-    fail(makeError("a tensor is converted to {0}, which Core ML does not have",
+    fail(makeError(Code::UnsupportedType,
+                   "a tensor is converted to {0}, which Core ML does not have",
                    at::toString(dtype)));
     return Val();
   }
@@ -90,7 +92,8 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   if (Builder::isPoison(x) || x->type.shape() == shape)
     return x;
   if (x->type.rank() > shape.size()) {
-    builder_.fail(makeError("a tensor of shape {0} does not fit into shape {1}",
+    builder_.fail(makeError(Code::OperandMismatch,
+                            "a tensor of shape {0} does not fit into shape {1}",
                             mil::str(x->type.shape()), mil::str(shape)));
     return builder_.poison();
   }
@@ -101,7 +104,8 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
   bool any = false;
   for (auto [from, to] : llvm::zip(padded, shape)) {
     if (from.isConst() && to.isConst() && !(from == to) && !(from == Dim(1))) {
-      builder_.fail(makeError("a tensor of shape {0} does not broadcast to shape {1}",
+      builder_.fail(makeError(Code::OperandMismatch,
+                              "a tensor of shape {0} does not broadcast to shape {1}",
                               mil::str(padded), mil::str(shape)));
       return builder_.poison();
     }
@@ -123,7 +127,7 @@ mil::Value *Engine::symbolValue(llvm::StringRef name) {
   for (const SymbolSource &source : symbolSources_[name.str()])
     if (llvm::is_contained(scopes_, source.scope))
       return source.axis < 0 ? source.value : mil::sizeOfAxis(builder_, source.value, source.axis);
-  builder_.fail(makeError("the size '{0}' is not known where it is needed", name));
+  builder_.fail(makeError(Code::NotKnown, "the size '{0}' is not known where it is needed", name));
   return builder_.poison();
 }
 
@@ -152,7 +156,7 @@ mil::Value *Engine::scalar(const Val &val, DType dtype) {
   } else if (auto tensor = val.tensor()) {
     return castTo(reshape(read(*tensor), {}), dtype);
   }
-  builder_.fail(makeError("a number is needed here"));
+  builder_.fail(makeError(Code::OperandMismatch, "a number is needed here"));
   return builder_.poison();
 }
 

@@ -30,7 +30,8 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
   if (mil::Builder::isPoison(value))
     return Val();
   if (at::isComplexType(dtype)) {
-    fail(makeError("a complex tensor is made here of real values; make it of two real tensors: "
+    fail(makeError(Code::UnsupportedType,
+                   "a complex tensor is made here of real values; make it of two real tensors: "
                    "torch.complex(real, imag)"));
     return Val();
   }
@@ -174,18 +175,24 @@ bool Engine::hasPoison(const Val &val) {
 
 // ---- Diagnostics -------------------------------------------------------------------------------
 
-void Engine::addProblem(std::string what, bool isUnsupported) {
-  problems_.push_back({std::move(what), isUnsupported, builder_.location()});
+void Engine::addProblem(std::string what, Code code) {
+  problems_.push_back(
+      {std::move(what), code == Code::UnsupportedOperator, code, builder_.location()});
 }
 
-void Engine::fail(Error error) { addProblem(llvm::toString(std::move(error)), false); }
+void Engine::fail(Error error) {
+  Failure failure = takeFailure(std::move(error));
+  addProblem(std::move(failure.message), failure.code());
+}
 
-void Engine::unsupported(llvm::StringRef name) { addProblem(name.str(), true); }
+void Engine::unsupported(llvm::StringRef name) {
+  addProblem(name.str(), Code::UnsupportedOperator);
+}
 
-void Engine::warn(const llvm::Twine &message) {
+void Engine::warn(Code code, const llvm::Twine &message) {
   std::string text = message.str();
-  if (!llvm::is_contained(warnings_, text))
-    warnings_.push_back(std::move(text));
+  if (llvm::none_of(warnings_, [&](const Warning &warning) { return warning.text == text; }))
+    warnings_.push_back({code, std::move(text)});
 }
 
 static FailureProblem describe(const Problem &problem) {
@@ -197,6 +204,7 @@ static FailureProblem describe(const Problem &problem) {
     operation = what.take_front(what.find(": "));
   if (operation.contains("::") && !operation.contains(' '))
     result.operation = operation.str();
+  result.code = problem.code;
   result.message = problem.unsupported ? what.str() + " is not supported" : what.str();
   return result;
 }
@@ -232,19 +240,20 @@ Error Engine::takeError() {
     }
     text += "\nrewrite the model with supported operations, or move this part out of it";
   }
+  Failure all(FailureKind::Unsupported, Code::None, "");
+  if (!text.empty())
+    all.append(Code::UnsupportedOperator, text);
   for (const auto &[message, group] : refusals) {
-    if (!text.empty())
-      text += "\n";
-    text += message.str() + whereOf(*group.first);
+    text = message.str() + whereOf(*group.first);
     if (group.count > 1)
       text += fmt::format(" (and {0} more)", group.count - 1);
+    all.append(group.first->code, text);
   }
-  std::vector<FailureProblem> described;
   for (const Problem &problem : problems_)
-    described.push_back(describe(problem));
+    all.problems.push_back(describe(problem));
   problems_.clear();
   discard();
-  return makeFailure(FailureKind::Unsupported, std::move(text), std::move(described));
+  return makeFailure(std::move(all));
 }
 
 // ---- One operation -----------------------------------------------------------------------------
@@ -270,10 +279,12 @@ Engine::Results Engine::at(const Site &site, llvm::StringRef name,
 void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
   size_t before = problems_.size();
   std::optional<std::string> why;
+  Code code = Code::UnsupportedForm; // what LibTorch refuses, too
   try {
     lower();
   } catch (const Refusal &refusal) {
     why = refusal.what();
+    code = refusal.code;
   } catch (const c10::Error &error) {
     why = torchMessage(error.what_without_backtrace());
   } catch (const std::exception &error) {
@@ -285,7 +296,7 @@ void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
   // An error behind a problem is no problem of its own: the value is missing because of the first
   // one.
   if (why && problems_.size() == before)
-    fail(makeError("{0}: {1}", name, *why));
+    fail(makeError(Code::NotKnown, code, "{0}: {1}", name, *why));
 }
 
 Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schema,
@@ -326,7 +337,8 @@ static void checkElementTypes(const c10::FunctionSchema &schema, llvm::ArrayRef<
       continue;
     int64_t number = val.known()->toInt();
     if (number < 0 || number >= int64_t(at::ScalarType::Undefined))
-      throw Refusal(fmt::format("'{0}' is {1}, and PyTorch has no such element type",
+      throw Refusal(Code::UnsupportedType,
+                    fmt::format("'{0}' is {1}, and PyTorch has no such element type",
                                 argument.name(), number));
   }
 }
@@ -432,6 +444,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   if (!results) {
     if (row)
       fail(makeError(
+          Code::NotKnown,
           "{0}: an argument of it must be known while compiling, and depends on the elements "
           "of an input",
           name));

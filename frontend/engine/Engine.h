@@ -39,6 +39,7 @@ struct Row;
 struct Problem {
   std::string what; ///< the message, or the name of an unsupported operation
   bool unsupported; ///< no lowering exists, as against one that refused
+  Code code;
   mil::Location location;
 };
 
@@ -119,7 +120,7 @@ public:
   /// All problems as one error, each unsupported operation once, with count, module path and line.
   /// If there are any, all lowered operations are deleted, so that nothing can be written.
   Error takeError();
-  std::vector<std::string> takeWarnings() { return std::move(warnings_); }
+  std::vector<Warning> takeWarnings() { return std::move(warnings_); }
 
   // ---- for Call, lowerings and the engine's own parts ----
   mil::Builder &builder() { return builder_; }
@@ -227,7 +228,7 @@ public:
   void touch(const Val::DictPtr &dict);
 
   void fail(Error error);
-  void warn(const llvm::Twine &message);
+  void warn(Code code, const llvm::Twine &message);
 
 private:
   friend class Call;
@@ -253,7 +254,7 @@ private:
   /// Runs a part of the lowering of operation `name`. Exceptions, and operations that the builder
   /// cannot make, become problems.
   void refusing(llvm::StringRef name, llvm::function_ref<void()> lower);
-  void addProblem(std::string what, bool isUnsupported);
+  void addProblem(std::string what, Code code);
   /// Whether the table has a lowering of the operator, or of its functional form.
   static bool isLowered(const c10::FunctionSchema &schema);
 
@@ -352,7 +353,7 @@ private:
   EngineOptions options_;
   mil::Builder builder_;
   std::vector<Problem> problems_;
-  std::vector<std::string> warnings_;
+  std::vector<Warning> warnings_;
   std::vector<Journal *> journals_;
   std::vector<uint64_t> scopes_{0}; ///< open MIL blocks, by a number never used again
   uint64_t nextScope_ = 1, nextSerial_ = 1, nextVersion_ = 1;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "frontend/engine/Sizes.h"
+#include "support/Failure.h"
 
 #include <memory>
 #include <stdexcept>
@@ -27,7 +28,10 @@ struct TupleObj;
 /// Ends the lowering of one operation: Engine::at makes a problem of it, where the operation
 /// stands.
 struct Refusal : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  Refusal(Code code, const std::string &message) : std::runtime_error(message), code(code) {}
+  explicit Refusal(const Failure &failure) : Refusal(failure.code(), failure.message) {}
+  explicit Refusal(Error error) : Refusal(takeFailure(std::move(error))) {}
+  Code code;
 };
 
 /// The message where another kind of content is held, by type.
@@ -43,7 +47,7 @@ template <> inline constexpr const char *kHeldName<DictObj> = "a dictionary";
 
 /// Ends the lowering without another problem: its cause was reported already.
 struct Abandoned : Refusal {
-  Abandoned() : Refusal("") {}
+  Abandoned() : Refusal(Code::None, "") {}
 };
 
 [[noreturn]] void refuseMissing(const char *what);

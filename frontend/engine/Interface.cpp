@@ -22,11 +22,13 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   }
   for (const InputSpec &input : declared_.inputs)
     if (!input.name.empty() && !seen.insert(input.name).second)
-      return makeError("two inputs, outputs or states are called '{0}'; names must differ",
+      return makeError(Code::NameTaken,
+                       "two inputs, outputs or states are called '{0}'; names must differ",
                        input.name);
   auto addOutput = [&](const std::string &output) -> Error {
     if (!seen.insert(output).second)
-      return makeError("two inputs, outputs or states are called '{0}'; names must differ", output);
+      return makeError(Code::NameTaken,
+                       "two inputs, outputs or states are called '{0}'; names must differ", output);
     function_.reserveName(output);
     return Error::success();
   };
@@ -39,7 +41,8 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
         return error;
   for (const auto &name : seen.keys())
     if (!mil::isLegalName(name))
-      return makeError("'{0}' cannot be the name of an input or output; use letters, digits and "
+      return makeError(Code::IllegalName,
+                       "'{0}' cannot be the name of an input or output; use letters, digits and "
                        "_, not beginning "
                        "with a digit, and no word of MIL's grammar",
                        name);
@@ -72,7 +75,8 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
       int64_t low = INT64_MAX, high = 0;
       for (const auto &sizes : spec.enumerated) {
         if (sizes.size() != rank)
-          return makeError("input '{0}': the enumerated shapes have different ranks", name);
+          return makeError(Code::InputShape,
+                           "input '{0}': the enumerated shapes have different ranks", name);
         low = std::min(low, sizes[axis]);
         high = std::max(high, sizes[axis]);
       }
@@ -84,7 +88,8 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
     bool flexible = false;
     for (auto [axis, range] : llvm::enumerate(spec.shape)) {
       if (range.lower < 1 || range.upper < range.lower)
-        return makeError("input '{0}': dimension {1} must be a positive size or a range low..high",
+        return makeError(Code::InputShape,
+                         "input '{0}': dimension {1} must be a positive size or a range low..high",
                          name, axis);
       flexible |= range.lower != range.upper;
       shape.push_back(range.lower == range.upper
@@ -98,7 +103,8 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
   mil::Value *value = function_.addInput(mil::Type::tensor(dtype, shape), name);
   info.image = spec.image;
   if (spec.image && !mil::isImageType(value->type, *spec.image))
-    return makeError("input '{0}': a {1} image has the shape [1, {2}, height, width]", name,
+    return makeError(Code::ImageMismatch,
+                     "input '{0}': a {1} image has the shape [1, {2}, height, width]", name,
                      mil::name(*spec.image), mil::channelsOf(*spec.image));
   function_.inputInfo.resize(function_.inputs().size());
   function_.inputInfo.back() = std::move(info);
@@ -190,19 +196,22 @@ static void collect(Engine &engine, const Val &val, llvm::StringRef name,
 
 static Error checkOutput(const OutputSpec &spec, const mil::Value &value) {
   if (spec.dtype && value.type.dtype() != *spec.dtype)
-    return makeError("output '{0}' is declared {1}, but is {2} in the model; leave the type out",
+    return makeError(Code::OutputMismatch,
+                     "output '{0}' is declared {1}, but is {2} in the model; leave the type out",
                      spec.name, mil::name(*spec.dtype), mil::name(value.type.dtype()));
   if (!spec.image)
     return Error::success();
   if (!mil::isImageType(value.type, *spec.image))
-    return makeError("output '{0}' is {1}; a {2} image is floating-point of the shape [1, {3}, "
+    return makeError(Code::ImageMismatch,
+                     "output '{0}' is {1}; a {2} image is floating-point of the shape [1, {3}, "
                      "height, width], 0 to 255",
                      spec.name, value.type.str(), mil::name(*spec.image),
                      mil::channelsOf(*spec.image));
   for (auto [dim, wanted] : llvm::zip(value.type.shape(), spec.shape))
     if (dim.isConst() ? dim.value() != wanted.lower || dim.value() != wanted.upper
                       : wanted.lower == wanted.upper)
-      return makeError("output '{0}' is {1}, and another shape is declared; leave the sizes out",
+      return makeError(Code::OutputMismatch,
+                       "output '{0}' is {1}, and another shape is declared; leave the sizes out",
                        spec.name, value.type.str());
   return Error::success();
 }
@@ -216,10 +225,11 @@ Error Interface::setOutputs(const Val &result, llvm::ArrayRef<std::string> names
     if (!known.empty())
       output.first = known;
   if (outputs.empty())
-    return makeError("{0} returns no tensor; a Core ML function needs an output", declared_.method);
+    return makeError(Code::OutputMismatch,
+                     "{0} returns no tensor; a Core ML function needs an output", declared_.method);
   if (declared_.outputs.size() > outputs.size())
-    return makeError("{0} outputs are named, but {1} returns {2}", declared_.outputs.size(),
-                     declared_.method, outputs.size());
+    return makeError(Code::OutputMismatch, "{0} outputs are named, but {1} returns {2}",
+                     declared_.outputs.size(), declared_.method, outputs.size());
   llvm::append_range(outputs, further);
   Builder &builder = engine_.builder();
   llvm::SmallVector<mil::Value *, 4> values;
@@ -235,7 +245,8 @@ Error Interface::setOutputs(const Val &result, llvm::ArrayRef<std::string> names
                                   : val.known()->isBool() ? DType::Bool
                                                           : DType::F32);
     else
-      return makeError("{0} returns a value that is neither a tensor nor a number",
+      return makeError(Code::OutputMismatch,
+                       "{0} returns a value that is neither a tensor nor a number",
                        declared_.method);
     static const OutputSpec undeclared;
     const OutputSpec &spec = i < declared_.outputs.size() ? declared_.outputs[i] : undeclared;
@@ -290,22 +301,26 @@ Error Interface::classify(const ClassLabels &classes, llvm::SmallVectorImpl<mil:
       candidates.push_back(i);
   }
   if (candidates.empty() && !classes.scores.empty())
-    return makeError("there is no output '{0}' that the classes could be of; there are {1}",
+    return makeError(Code::ClassMismatch,
+                     "there is no output '{0}' that the classes could be of; there are {1}",
                      classes.scores, known);
   if (candidates.empty())
-    return makeError("there are {0} classes, and no floating-point output of that many elements: "
+    return makeError(Code::ClassMismatch,
+                     "there are {0} classes, and no floating-point output of that many elements: "
                      "{1}",
                      classes.count(), known);
   if (candidates.size() > 1)
-    return makeError("several outputs have an element for each of the {0} classes: {1}; say which "
+    return makeError(Code::ClassMismatch,
+                     "several outputs have an element for each of the {0} classes: {1}; say which "
                      "holds the probabilities: --class-output NAME",
                      classes.count(), known);
   size_t at = candidates.front();
   if (!fits(values[at]))
-    return makeError("there are {0} classes, but output '{1}' is {2}", classes.count(),
-                     values[at]->name, values[at]->type.str());
+    return makeError(Code::ClassMismatch, "there are {0} classes, but output '{1}' is {2}",
+                     classes.count(), values[at]->name, values[at]->type.str());
   if (function_.outputInfo[at].image)
-    return makeError("output '{0}' is an image and cannot hold the probabilities of classes",
+    return makeError(Code::ImageMismatch,
+                     "output '{0}' is an image and cannot hold the probabilities of classes",
                      values[at]->name);
   Builder &builder = engine_.builder();
   std::vector<mil::Attr> numbers;
@@ -344,7 +359,8 @@ Error Interface::describe() {
   for (const auto &[name, text] : declared_.descriptions) {
     auto it = texts.find(name);
     if (it == texts.end())
-      return makeError("there is no input, output or state '{0}' to be described; there are {1}",
+      return makeError(Code::OutputMismatch,
+                       "there is no input, output or state '{0}' to be described; there are {1}",
                        name, llvm::join(known, ", "));
     *it->second = text;
   }

@@ -94,7 +94,7 @@ static std::function<c10::IValue()> givenConstant(const TensorObj &tensor) {
   return [data = *data, dtype = tensor.dtype()] {
     auto bytes = data.bytes();
     if (!bytes)
-      throw Refusal(llvm::toString(bytes.takeError()));
+      throw Refusal(bytes.takeError());
     at::Tensor result = at::empty(at::IntArrayRef(data.shape().data(), data.rank()), at::kFloat);
     std::copy(bytes->begin(), bytes->end(), static_cast<uint8_t *>(result.data_ptr()));
     return c10::IValue(result.to(dtype));
@@ -201,7 +201,7 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   if (llvm::StringRef(schema.name()).starts_with("aten::_"))
     for (const c10::IValue &value : stack)
       if (value.isTensorList() && value.toTensorList().empty())
-        throw Refusal("a list of no tensors");
+        throw Refusal(Code::UnsupportedForm, "a list of no tensors");
   operation->getOperation()(stack);
   std::vector<Val> results;
   for (c10::IValue &value : stack) {
@@ -230,7 +230,8 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, m
   at::Tensor tensor = original.resolve_conj().resolve_neg();
   auto stored = storedType(tensor.scalar_type());
   if (!stored || tensor.layout() != at::kStrided) {
-    fail(makeError("a {0} constant{1} cannot be expressed in Core ML; convert it to float32 "
+    fail(makeError(Code::UnsupportedType,
+                   "a {0} constant{1} cannot be expressed in Core ML; convert it to float32 "
                    "before saving the model",
                    at::toString(tensor.scalar_type()),
                    hint.empty() ? "" : " '" + hint.str() + "'"));
@@ -239,7 +240,8 @@ mil::Value *Engine::constant(const at::Tensor &original, llvm::StringRef hint, m
   if (tensor.scalar_type() == at::kLong && tensor.numel() > 0) {
     int64_t low = tensor.min().item<int64_t>(), high = tensor.max().item<int64_t>();
     if (low < INT32_MIN || high > INT32_MAX) {
-      fail(makeError("an int64 constant holds {0}, which does not fit Core ML's int32",
+      fail(makeError(Code::UnsupportedType,
+                     "an int64 constant holds {0}, which does not fit Core ML's int32",
                      low < INT32_MIN ? low : high));
       return builder_.poison();
     }

@@ -163,8 +163,9 @@ private:
     failed_ = true;
     // What does not fit together may be what is only guessed.
     if (!engine_.hasGuessed())
-      engine_.fail(
-          makeError("a loop whose number of turns is only known at run time {0}", what.str()));
+      engine_.fail(makeError(Code::ControlFlow,
+                             "a loop whose number of turns is only known at run time {0}",
+                             what.str()));
   }
 
   mil::Value *initialValue(Slot &slot) {

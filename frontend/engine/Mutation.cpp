@@ -73,7 +73,8 @@ std::optional<Engine::Results> Engine::functional(const c10::FunctionSchema &sch
 }
 
 void Engine::refuseWrite(const c10::FunctionSchema &schema, const char *why) {
-  fail(makeError("{0} writes to its argument, {1}", schema.operator_name().name, why));
+  fail(makeError(Code::SharedMemory, "{0} writes to its argument, {1}", schema.operator_name().name,
+                 why));
 }
 
 Engine::Handled Engine::mutation(const c10::FunctionSchema &schema, Arguments arguments) {

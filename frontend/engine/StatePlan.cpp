@@ -68,7 +68,8 @@ Error StatePlan::add(const std::string &path, const at::Tensor &tensor, bool asI
   Kept kept{mil::legalName(path), path, tensor, asInput};
   for (const Kept &other : kept_)
     if (other.name == kept.name)
-      return makeError("'{0}' and '{1}' would both be called '{2}'; rename one in the model",
+      return makeError(Code::NameTaken,
+                       "'{0}' and '{1}' would both be called '{2}'; rename one in the model",
                        other.path, path, kept.name);
   kept_.push_back(std::move(kept));
   return Error::success();
@@ -91,12 +92,13 @@ Error StatePlan::begin() {
     if (!tensor.defined()) {
       bool many = known.size() > 12;
       known.resize(std::min<size_t>(known.size(), 12));
-      return makeError("--states {0}: the model has no tensor of that name; it has {1}{2}",
-                       spec.attribute, known.empty() ? "none" : llvm::join(known, ", "),
-                       many ? " …" : "");
+      return makeError(
+          Code::NoSuchState, "--states {0}: the model has no tensor of that name; it has {1}{2}",
+          spec.attribute, known.empty() ? "none" : llvm::join(known, ", "), many ? " …" : "");
     }
     if (find(tensor))
-      return makeError("--states {0}: it is '{1}' under another name; name it once", spec.attribute,
+      return makeError(Code::NoSuchState,
+                       "--states {0}: it is '{1}' under another name; name it once", spec.attribute,
                        find(tensor)->path);
     if (spec.kind == StateSpec::Kind::Forget) {
       forgotten_.push_back(tensor);
@@ -104,15 +106,18 @@ Error StatePlan::begin() {
     }
     std::string why = inputObstacle(tensor, model_.overlapping(tensor));
     if (!why.empty())
-      return makeError("'{0}' cannot be kept from call to call: {1}", path, why);
+      return makeError(Code::StateImpossible, "'{0}' cannot be kept from call to call: {1}", path,
+                       why);
     bool asInput = spec.kind == StateSpec::Kind::Input;
     if (!asInput) {
       mil::Shape shape = Kept{"", "", tensor}.stateShape();
       if (spec.shape && mil::Shape(spec.shape->begin(), spec.shape->end()) != shape)
-        return makeError("--states {0}: in the model it is {1}", spec.attribute, shapeText(tensor));
+        return makeError(Code::StateImpossible, "--states {0}: in the model it is {1}",
+                         spec.attribute, shapeText(tensor));
       why = stateObstacle(tensor);
       if (!why.empty() && !request_.inputs)
-        return makeError("'{0}' can be no state: {1}. --states {2}=input makes it an input and an "
+        return makeError(Code::StateImpossible,
+                         "'{0}' can be no state: {1}. --states {2}=input makes it an input and an "
                          "output, which the app hands on from call to call",
                          path, why, path);
       asInput = !why.empty();
@@ -209,7 +214,8 @@ Error StatePlan::refuse(llvm::ArrayRef<const Write *> writes) const {
       text += anyInput ? ", or all such tensors: --states auto --state-init input"
                        : ", or all such tensors: --states auto";
   }
-  return makeError("{0}\nto begin each call with what the model holds: --states none", text);
+  return makeError(Code::WritesLost,
+                   "{0}\nto begin each call with what the model holds: --states none", text);
 }
 
 } // namespace plait::frontend

@@ -68,13 +68,15 @@ bool Engine::mayWrite(const std::shared_ptr<Cell> &cell) {
   if (cell->attribute.empty())
     return true;
   if (at::isComplexType(cell->dtype) && options_.states && !options_.states->forgets()) {
-    fail(makeError("the model writes to its complex attribute '{0}', which no state can hold; keep "
+    fail(makeError(Code::StateImpossible,
+                   "the model writes to its complex attribute '{0}', which no state can hold; keep "
                    "its real and imaginary part in two attributes",
                    cell->attribute));
     return false;
   }
   if (!options_.states) {
-    fail(makeError("the model writes to its attribute '{0}', which the next call would not see",
+    fail(makeError(Code::WritesLost,
+                   "the model writes to its attribute '{0}', which the next call would not see",
                    cell->attribute));
     return false;
   }
@@ -90,7 +92,8 @@ bool Engine::mayWrite(const std::shared_ptr<Cell> &cell) {
 bool Engine::mayChange(const std::string &attribute, llvm::StringRef kind) {
   if (attribute.empty() || (options_.states && options_.states->forgets()))
     return true;
-  fail(makeError("the model changes its {0} '{1}', which the next call would not see; write into "
+  fail(makeError(Code::WritesLost,
+                 "the model changes its {0} '{1}', which the next call would not see; write into "
                  "the tensors that it holds, or begin each call with what the model holds: "
                  "--states none",
                  kind, attribute));
@@ -143,7 +146,8 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
   const c10::IValue &original = object.getSlot(index);
   KeptState *state = original.isTensor() ? keptState(original.toTensor()) : nullptr;
   if (!state && !options_.states)
-    return fail(makeError("the model assigns to its attribute '{0}', which the next call would not "
+    return fail(makeError(Code::WritesLost,
+                          "the model assigns to its attribute '{0}', which the next call would not "
                           "see",
                           path));
   if (!state && !options_.states->forgets())
@@ -184,12 +188,14 @@ std::vector<std::pair<std::string, Val>> Engine::finishStates() {
       Val here = written ? *written : Val(makeObject(state.initial));
       auto tensor = here.tensor();
       if (!tensor) {
-        fail(makeError("'{0}' is assigned what is no tensor", state.kept->path));
+        fail(makeError(Code::StateImpossible, "'{0}' is assigned what is no tensor",
+                       state.kept->path));
         return {};
       }
       auto other = now ? now->tensor() : nullptr;
       if (other && (other->cell != tensor->cell || !other->view.empty() || !tensor->view.empty())) {
-        fail(makeError("'{0}' has two names in the model, and one of them is assigned to; write "
+        fail(makeError(Code::StateImpossible,
+                       "'{0}' has two names in the model, and one of them is assigned to; write "
                        "to it in place",
                        state.kept->path));
         return {};
@@ -200,7 +206,8 @@ std::vector<std::pair<std::string, Val>> Engine::finishStates() {
       now = Val(makeObject(state.initial));
     auto tensor = now->tensor();
     if (llvm::ArrayRef<Dim>(tensor->shape) != llvm::ArrayRef<Dim>(state.initial->shape)) {
-      fail(makeError("'{0}' is assigned a tensor of shape {1} and begins with {2}; what is kept "
+      fail(makeError(Code::StateImpossible,
+                     "'{0}' is assigned a tensor of shape {1} and begins with {2}; what is kept "
                      "has one shape",
                      state.kept->path, mil::str(tensor->shape), mil::str(state.initial->shape)));
       return {};

@@ -26,7 +26,8 @@ Expected<at::Tensor> storedTensor(const mil::TensorData &data) {
   auto type =
       llvm::find_if(kStoredTypes, [&](const auto &row) { return row.second == data.dtype(); });
   if (type == std::end(kStoredTypes))
-    return makeError("a weight of {0} has no PyTorch type", mil::name(data.dtype()));
+    return makeError(Code::UnsupportedType, "a weight of {0} has no PyTorch type",
+                     mil::name(data.dtype()));
   auto bytes = data.bytes();
   if (!bytes)
     return bytes.takeError();

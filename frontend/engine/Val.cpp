@@ -4,13 +4,15 @@
 namespace plait::frontend {
 
 void refuseMissing(const char *what) {
-  throw Refusal(std::string(what) +
-                " that is known while compiling is needed here; what is computed from "
-                "the elements of an input is only known at run time");
+  throw Refusal(Code::NotKnown,
+                std::string(what) +
+                    " that is known while compiling is needed here; what is computed from "
+                    "the elements of an input is only known at run time");
 }
 
 void refuseRank(llvm::ArrayRef<Dim> shape) {
-  throw Refusal(fmt::format("a tensor of shape {0} has too few dimensions for this operation",
+  throw Refusal(Code::OperandMismatch,
+                fmt::format("a tensor of shape {0} has too few dimensions for this operation",
                             mil::str(shape)));
 }
 

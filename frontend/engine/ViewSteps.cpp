@@ -128,7 +128,7 @@ Val Engine::sliceTensor(const Val::TensorPtr &self, int64_t dim, const Val &star
   };
   auto first = bound(start, 0), last = bound(end, size);
   if (!first || !last) {
-    fail(makeError("the bounds of a slice must be integers"));
+    fail(makeError(Code::NotKnown, "the bounds of a slice must be integers"));
     return Val();
   }
   ViewStep slice{.kind = ViewStep::Slice, .dim = dim, .start = *first, .step = step};

@@ -99,14 +99,16 @@ mil::Value *Engine::cellValue(Cell &cell) {
     return *value;
   if (const auto *selection = std::get_if<Selection>(&cell.content))
     return sideBySide(*selection, cell.shape[0]);
-  builder_.fail(makeError("a complex tensor is no single value here; pass its real and its "
+  builder_.fail(makeError(Code::UnsupportedType,
+                          "a complex tensor is no single value here; pass its real and its "
                           "imaginary part"));
   return builder_.poison();
 }
 
 mil::Value *Engine::read(TensorObj &tensor) {
   if (tensor.isComplex()) {
-    builder_.fail(makeError("it does not take complex tensors; compute with the real and the "
+    builder_.fail(makeError(Code::UnsupportedType,
+                            "it does not take complex tensors; compute with the real and the "
                             "imaginary part: torch.real(x), torch.imag(x)"));
     return builder_.poison();
   }
@@ -294,6 +296,7 @@ mil::Value *Engine::insertStep(mil::Value *base, const ViewStep &step, mil::Valu
     return reshape(part, base->type.shape());
   case ViewStep::Expand:
     builder_.fail(makeError(
+        Code::SharedMemory,
         "an expanded tensor is written to: several of its elements share one place in memory; "
         "clone it first"));
     return builder_.poison();
@@ -373,7 +376,8 @@ void Engine::write(TensorObj &target, const Val &value) {
   if (!mayWrite(target.cell))
     return;
   if (cell.mayBeAliased) {
-    fail(makeError("a tensor is written to that may or may not share memory with another one; "
+    fail(makeError(Code::SharedMemory,
+                   "a tensor is written to that may or may not share memory with another one; "
                    "clone it before the "
                    "write"));
     return;

@@ -82,7 +82,8 @@ Values EngineRun::atNode(const Node &node, Thunk run) {
       return run();
     } catch (const Abandoned &) { // what stood in its way was reported
     } catch (const Refusal &refusal) {
-      engine_.fail(makeError("{0}: {1}", name, refusal.what()));
+      engine_.fail(
+          makeError(Code::UnsupportedForm, refusal.code, "{0}: {1}", name, refusal.what()));
     }
     return {};
   });
@@ -134,7 +135,8 @@ Val EngineRun::checked(const exported::Argument &output, Val result) {
     std::string said;
     for (const exported::Size &size : sizes)
       said += (said.empty() ? "" : ", ") + (size.number ? std::to_string(*size.number) : "?");
-    throw Refusal(fmt::format("it gives {0}, and the archive says [{1}]; export the model anew",
+    throw Refusal(Code::UnsupportedForm,
+                  fmt::format("it gives {0}, and the archive says [{1}]; export the model anew",
                               mil::str(tensor->shape), said));
   }
   auto type = exportedScalarType(meta->second.dtype);

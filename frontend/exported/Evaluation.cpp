@@ -24,7 +24,7 @@ using SpecKind = exported::InputSpec::Kind;
 static Expected<at::Tensor> toAtTensor(const TensorData &data, at::ScalarType type) {
   auto stored = storedType(type);
   if (!stored)
-    return makeError("there are no {0} inputs", at::toString(type));
+    return makeError(Code::NotComparable, "there are no {0} inputs", at::toString(type));
   auto bytes = data.cast(*stored).bytes();
   if (!bytes)
     return bytes.takeError();
@@ -41,7 +41,8 @@ static Expected<TensorData> fromAtTensor(at::Tensor tensor) {
     tensor = tensor.to(at::kFloat);
   auto dtype = storedType(tensor.scalar_type());
   if (!dtype)
-    return makeError("the model gives a tensor of {0}", at::toString(tensor.scalar_type()));
+    return makeError(Code::NotComparable, "the model gives a tensor of {0}",
+                     at::toString(tensor.scalar_type()));
   tensor = tensor.clone(at::MemoryFormat::Contiguous);
   return TensorData::view(Engine::storageOf(tensor), 0, *dtype, tensor.sizes().vec(),
                           tensor.strides().vec());
@@ -309,8 +310,8 @@ public:
           (spec.target != name && mil::legalName(spec.target) != name))
         continue;
       if (found && !tensors_[*found].is_same(tensors_[i]))
-        return makeError("{0}: '{1}' and '{2}' are both called '{3}' in a package", path_,
-                         specs[*found].target, spec.target, name);
+        return makeError(Code::NameTaken, "{0}: '{1}' and '{2}' are both called '{3}' in a package",
+                         path_, specs[*found].target, spec.target, name);
       found = i;
     }
     if (!found)
@@ -349,7 +350,7 @@ private:
     } catch (const std::exception &error) {
       why = error.what();
     }
-    return makeError("{0}: the model fails: {1}", path_, why);
+    return makeError(Code::ModelRaises, "{0}: the model fails: {1}", path_, why);
   }
 
   Error setTensor(const ParameterValue &value) {
@@ -372,7 +373,8 @@ private:
       found = true;
     }
     return found ? Error::success()
-                 : makeError("{0}: the program does not compute with '{1}'", path_, value.path);
+                 : makeError(Code::AdapterMerge, "{0}: the program does not compute with '{1}'",
+                             path_, value.path);
   }
 
   /// Copies of what calls may change.
@@ -408,7 +410,7 @@ private:
           : meta == program.graph.tensors.end() ? std::nullopt
                                                 : exportedScalarType(meta->second.dtype);
       if (!type || next == inputs.size())
-        return makeError("the model takes another input, '{0}'", input.text);
+        return makeError(Code::InputCount, "the model takes another input, '{0}'", input.text);
       auto tensor = toAtTensor(inputs[next++], widened_ && isHalf(*type) ? at::kFloat : *type);
       if (!tensor)
         return tensor.takeError();
@@ -423,7 +425,8 @@ private:
                                                                              : *tensor);
     }
     if (next != inputs.size())
-      return makeError("the model takes {0} inputs, and {1} are given", next, inputs.size());
+      return makeError(Code::InputCount, "the model takes {0} inputs, and {1} are given", next,
+                       inputs.size());
     return values;
   }
 
@@ -469,7 +472,7 @@ ExportedEvaluation::load(StringRef path, std::vector<ParameterValue> values) {
     bool isTensor = spec.kind == SpecKind::Parameter || spec.kind == SpecKind::Buffer ||
                     spec.kind == SpecKind::Constant;
     if (isTensor && !(*model)->find(spec))
-      return makeError("{0}: '{1}' cannot be read: {2}", path, spec.target,
+      return makeError(Code::PickledObject, "{0}: '{1}' cannot be read: {2}", path, spec.target,
                        (*model)->problemOf(spec));
   }
   at::NoGradGuard noGrad;
@@ -478,7 +481,8 @@ ExportedEvaluation::load(StringRef path, std::vector<ParameterValue> values) {
     if (Error error = evaluation->prepare(std::move(values)))
       return error;
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", path, torchMessage(error.what_without_backtrace()));
+    return makeError(Code::ModelRaises, "{0}: {1}", path,
+                     torchMessage(error.what_without_backtrace()));
   }
   return std::shared_ptr<ExportedEvaluation>(std::move(evaluation));
 }

@@ -22,7 +22,8 @@ Expected<Val> ExportedFunction::bindTensor(const exported::InputSpec &spec, bool
   if (!place) {
     if (!isRead)
       return Val();
-    return makeError("the program computes with '{0}', and it cannot be read: {1}", spec.target,
+    return makeError(Code::PickledObject,
+                     "the program computes with '{0}', and it cannot be read: {1}", spec.target,
                      model_.problemOf(spec));
   }
   if (calls_)
@@ -59,7 +60,8 @@ Expected<Val> ExportedFunction::userInput(const exported::Argument &argument) {
         symbols_.try_emplace(symbol, Symbol{own, declared.name, declared.shape[axis]});
     const InputSpec::Range &first = known->second.range, &range = declared.shape[axis];
     if (!isNew && (first.lower != range.lower || first.upper != range.upper))
-      return makeError("inputs '{0}' and '{1}' have one size in common (dimension {2} of the "
+      return makeError(Code::InputShape,
+                       "inputs '{0}' and '{1}' have one size in common (dimension {2} of the "
                        "second); declare the same range for both",
                        known->second.input, declared.name, axis);
     symbols.push_back(known->second.name);
@@ -124,7 +126,8 @@ Expected<std::vector<Val>> ExportedFunction::bindInputs() {
     }
     case SpecKind::CustomObject:
       if (isRead)
-        return makeError("the program computes with '{0}', an object of the class '{1}', which "
+        return makeError(Code::UnsupportedType,
+                         "the program computes with '{0}', an object of the class '{1}', which "
                          "Core ML has nothing like; export the model without it",
                          spec.target, input.text);
       values.emplace_back();
@@ -159,7 +162,8 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
                                  spec.target, true};
       const ExportedModel::Place *place = model_.find(buffer);
       if (!place)
-        return makeError("the program writes to '{0}', which the archive does not hold",
+        return makeError(Code::WritesLost,
+                         "the program writes to '{0}', which the archive does not hold",
                          spec.target);
       Val before = engine_.fromIValue(place->object->getSlot(place->slot), spec.target,
                                       /*fromWeight=*/true);
@@ -171,7 +175,8 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
     case OutputKind::Other:
       if (spec.member == "token")
         break;
-      return makeError("the program has an output that is no result ('{0}'); export the model for "
+      return makeError(Code::OutputMismatch,
+                       "the program has an output that is no result ('{0}'); export the model for "
                        "inference",
                        spec.member);
     }

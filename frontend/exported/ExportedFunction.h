@@ -19,7 +19,7 @@ public:
         declared_(declared), model_(model), calls_(calls) {}
 
   Error run();
-  std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
+  std::vector<Warning> takeWarnings() { return engine_.takeWarnings(); }
 
 private:
   Expected<std::vector<Val>> bindInputs();

@@ -37,7 +37,8 @@ static Expected<std::vector<UserInput>> userInputs(const Program &program) {
     if (spec.kind != SpecKind::User)
       continue;
     if (input.kind == Argument::Kind::CustomObject)
-      return makeError("the model takes an object of the class '{0}', which cannot be an input of "
+      return makeError(Code::UnsupportedType,
+                       "the model takes an object of the class '{0}', which cannot be an input of "
                        "a Core ML function; export it without",
                        input.text);
     if (input.kind != Argument::Kind::Name)
@@ -48,7 +49,8 @@ static Expected<std::vector<UserInput>> userInputs(const Program &program) {
     }
     auto meta = program.graph.tensors.find(input.text);
     if (meta == program.graph.tensors.end())
-      return makeError("the archive does not describe its input '{0}'; save it again", input.text);
+      return makeError(Code::ArchiveDamaged,
+                       "the archive does not describe its input '{0}'; save it again", input.text);
     inputs.push_back({input.text, &meta->second, &input});
   }
   return inputs;
@@ -126,7 +128,8 @@ static Expected<InputSpec> describeInput(const Program &program, const UserInput
   }
   auto type = exportedScalarType(input.meta->dtype);
   if (!type || at::isComplexType(*type))
-    return makeError("input '{0}' is {1}, which Core ML has no tensors of; convert it in the "
+    return makeError(Code::InputType,
+                     "input '{0}' is {1}, which Core ML has no tensors of; convert it in the "
                      "model",
                      input.name, type ? at::toString(*type) : "of an unknown type");
   spec.dtype = typeOf(*type);
@@ -137,7 +140,8 @@ static Expected<InputSpec> describeInput(const Program &program, const UserInput
     return ranges.takeError();
   for (const SizeRange &range : *ranges) {
     if (!range.upper)
-      return makeError("the model was exported with no bound on a size of input '{0}', {1}; say "
+      return makeError(Code::InputShape,
+                       "the model was exported with no bound on a size of input '{0}', {1}; say "
                        "how large it may be: --input '{0}={2}'",
                        spec.name, rangesText(*ranges, ""), rangesText(*ranges, "512"));
     spec.shape.push_back({range.lower, *range.upper});
@@ -157,7 +161,8 @@ static Error checkType(const UserInput &input, InputSpec &spec) {
   bool isInteger = spec.dtype && !mil::isFloat(*spec.dtype);
   if (isInteger && (*wanted != mil::DType::Bool) == (*spec.dtype != mil::DType::Bool))
     return Error::success();
-  return makeError("input '{0}' is declared {1}, and the model was exported for {2}; say --input "
+  return makeError(Code::InputType,
+                   "input '{0}' is declared {1}, and the model was exported for {2}; say --input "
                    "'{0}={3}[…]', or leave it out",
                    spec.name.empty() ? input.name : spec.name,
                    spec.dtype ? mil::name(*spec.dtype) : "an image",
@@ -171,7 +176,8 @@ static Error checkDeclared(const Program &program, const UserInput &input, Input
   auto isOne = [](const InputSpec::Range &range) { return range.lower == 1 && range.upper == 1; };
   bool isOneNumber = spec.enumerated.empty() && spec.shape.size() == 1 && isOne(spec.shape[0]);
   if (!input.meta && !isOneNumber)
-    return makeError("input '{0}' is a number of the model; declare it '{0}={1}[1]'", input.name,
+    return makeError(Code::InputType,
+                     "input '{0}' is a number of the model; declare it '{0}={1}[1]'", input.name,
                      spec.dtype ? mil::name(*spec.dtype) : "fp32");
   if (!input.meta || (input.meta->sizes.empty() && isOneNumber))
     return Error::success();
@@ -188,7 +194,8 @@ static Error checkDeclared(const Program &program, const UserInput &input, Input
     std::vector<SizeRange> declared;
     for (const InputSpec::Range &range : shape)
       declared.push_back({range.lower, range.upper});
-    return makeError("input '{0}' is declared {1}, and the model was exported for {2}; export it "
+    return makeError(Code::InputShape,
+                     "input '{0}' is declared {1}, and the model was exported for {2}; export it "
                      "with other sizes, or with dynamic_shapes",
                      input.name, rangesText(declared, ""), rangesText(*ranges, ""));
   };
@@ -245,10 +252,12 @@ static Error checkConstants(const Program &program,
     if (fixed && fixedValue(*fixed) == constant.str())
       continue;
     if (fixed)
-      return makeError("'{0}' is declared {1}, and the model was exported with {2}; export it with "
+      return makeError(Code::InputType,
+                       "'{0}' is declared {1}, and the model was exported with {2}; export it with "
                        "{0}={1}",
                        name, constant.str(), fixedValue(*fixed));
-    return makeError("'{0}' is declared {1}, and {2}; export the model with {0}={1}", name,
+    return makeError(Code::InputType,
+                     "'{0}' is declared {1}, and {2}; export the model with {0}={1}", name,
                      constant.str(),
                      isInput ? "it is an input of the program that the archive holds"
                              : "the program that the archive holds has no such argument");
@@ -280,7 +289,8 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
                                            const ModelFunction &declared) {
   const Program &program = model.program();
   if (declared.method != "forward")
-    return makeError("the archive holds one program and no method '{0}'; export a module whose "
+    return makeError(Code::NoSuchModel,
+                     "the archive holds one program and no method '{0}'; export a module whose "
                      "forward is what is to be compiled",
                      declared.method);
   auto inputs = userInputs(program);
@@ -309,7 +319,7 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
     if (!spec && next != inOrder.end())
       spec = *next++;
   if (next != inOrder.end())
-    return makeError("{0} inputs are declared, but the model takes {1}: {2}",
+    return makeError(Code::InputCount, "{0} inputs are declared, but the model takes {1}: {2}",
                      declared.inputs.size(), inputs->size(), llvm::join(names, ", "));
   ModelFunction completed = declared;
   completed.inputs.clear();

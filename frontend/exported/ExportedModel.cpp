@@ -25,7 +25,8 @@ Error ExportedModel::addAttribute(const std::string &path, const at::Tensor &ten
   llvm::SmallVector<llvm::StringRef, 8> names;
   llvm::StringRef(path).split(names, '.');
   auto clash = [&] {
-    return makeError("'{0}' cannot be the path of a tensor of this model; save the archive again",
+    return makeError(Code::ArchiveDamaged,
+                     "'{0}' cannot be the path of a tensor of this model; save the archive again",
                      path);
   };
   if (names.size() > kMostLevels || llvm::any_of(names, [](auto name) { return name.empty(); }))

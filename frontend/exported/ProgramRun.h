@@ -65,8 +65,8 @@ protected:
   Values runGraph(const exported::Graph &graph, llvm::ArrayRef<V> inputs) {
     Frame frame{&graph, {}};
     if (inputs.size() != graph.inputs.size())
-      throw Refusal(fmt::format("a graph takes {0} values, and is given {1}", graph.inputs.size(),
-                                inputs.size()));
+      throw Refusal(Code::UnsupportedForm, fmt::format("a graph takes {0} values, and is given {1}",
+                                                       graph.inputs.size(), inputs.size()));
     for (auto [argument, value] : llvm::zip(graph.inputs, inputs))
       if (argument.kind == Kind::Name)
         frame.values[argument.text] = value;
@@ -95,7 +95,8 @@ protected:
   const V &lookup(llvm::StringRef name) {
     auto it = frame_->values.find(name);
     if (it == frame_->values.end())
-      throw Refusal(fmt::format("the program reads '{0}' before anything gives it", name));
+      throw Refusal(Code::UnsupportedForm,
+                    fmt::format("the program reads '{0}' before anything gives it", name));
     return it->second;
   }
 
@@ -139,7 +140,8 @@ protected:
       constexpr int64_t strided = 7;
       if (argument.integer == strided)
         return constant(c10::IValue(int64_t(at::kStrided)));
-      throw Refusal("a tensor is not strided (sparse, or of another library), and Core ML has "
+      throw Refusal(Code::UnsupportedType,
+                    "a tensor is not strided (sparse, or of another library), and Core ML has "
                     "strided ones alone");
     }
     case Kind::Device: // a model exported on another device runs on this one
@@ -152,7 +154,8 @@ protected:
       return list(element, std::move(values));
     }
     case Kind::CustomObject:
-      throw Refusal(fmt::format("it takes an object of the class '{0}', which Core ML has nothing "
+      throw Refusal(Code::UnsupportedType,
+                    fmt::format("it takes an object of the class '{0}', which Core ML has nothing "
                                 "like; export the model without it",
                                 argument.text));
     case Kind::Operator:
@@ -160,7 +163,8 @@ protected:
     case Kind::Unknown:
       break;
     }
-    throw Refusal(fmt::format("it has an argument '{0}' that plait does not know, or not with this "
+    throw Refusal(Code::UnsupportedForm,
+                  fmt::format("it has an argument '{0}' that plait does not know, or not with this "
                               "value",
                               argument.member));
   }
@@ -215,7 +219,8 @@ private:
       return callOperator(node, std::move(op));
     }
     if (llvm::StringRef(node.target).starts_with("#"))
-      throw Refusal(fmt::format("'{0}' is an operator of a library that extends torch.export, and "
+      throw Refusal(Code::UnsupportedForm,
+                    fmt::format("'{0}' is an operator of a library that extends torch.export, and "
                                 "the archive does not say what it computes; export the model "
                                 "without it",
                                 node.target));
@@ -252,10 +257,12 @@ private:
       else if (argument.type()->kind() == c10::TypeKind::OptionalType)
         arguments.push_back(constant(c10::IValue()));
       else
-        throw Refusal(fmt::format("it lacks the argument '{0}'", argument.name()));
+        throw Refusal(Code::UnsupportedForm,
+                      fmt::format("it lacks the argument '{0}'", argument.name()));
     }
     if (found != node.inputs.size())
-      throw Refusal("it has an argument that LibTorch's operator does not have: the archive was "
+      throw Refusal(Code::UnsupportedForm,
+                    "it has an argument that LibTorch's operator does not have: the archive was "
                     "written by another PyTorch; export the model with one that is nearer to the "
                     "LibTorch of this plait");
     return operation(node, *op, std::move(arguments));
@@ -276,7 +283,8 @@ private:
   static std::shared_ptr<torch::jit::Operator> need(const char *name, const char *overload) {
     auto op = operatorNamed(name, overload);
     if (!op)
-      throw Refusal(fmt::format("this LibTorch has no operator {0}.{1}", name, overload));
+      throw Refusal(Code::UnsupportedForm,
+                    fmt::format("this LibTorch has no operator {0}.{1}", name, overload));
     return op;
   }
 
@@ -294,7 +302,8 @@ private:
       arguments.push_back(convert(input.value, nullptr));
     auto takes = [&](size_t count) {
       if (arguments.size() != count)
-        throw Refusal(fmt::format("'{0}' has {1} arguments", node.target, arguments.size()));
+        throw Refusal(Code::UnsupportedForm,
+                      fmt::format("'{0}' has {1} arguments", node.target, arguments.size()));
     };
     switch (function.kind) {
     case NumberFunction::Operator: {
@@ -342,7 +351,7 @@ private:
 
   const exported::Graph &graphAt(const exported::Node &node, size_t index) {
     if (index >= node.inputs.size() || node.inputs[index].value.kind != Kind::Graph)
-      throw Refusal(fmt::format("its argument {0} is no graph", index));
+      throw Refusal(Code::UnsupportedForm, fmt::format("its argument {0} is no graph", index));
     return *node.inputs[index].value.graph;
   }
   /// Of the arguments from `index` on, lists spread out.
@@ -421,6 +430,7 @@ private:
       return 0;
     if (node.inputs[3].value.integer != 0 || node.inputs[4].value.integer != 0)
       throw Refusal(
+          Code::UnsupportedForm,
           "it goes backwards, or along another axis than the first, as PyTorch before 2.7 "
           "writes it; export the model with a later release");
     return 2;
@@ -428,7 +438,7 @@ private:
 
   Values conditional(const exported::Node &node) {
     if (node.inputs.size() < 3)
-      throw Refusal("it lacks a condition or a branch");
+      throw Refusal(Code::UnsupportedForm, "it lacks a condition or a branch");
     V condition = truth(convert(node.inputs[0].value, nullptr));
     Values operands = operandsFrom(node, 3);
     const exported::Graph &then = graphAt(node, 1), &otherwise = graphAt(node, 2);
@@ -461,7 +471,7 @@ private:
               const Values &constants) {
     const exported::Graph &body = graphAt(node, 0);
     if (sequences.empty() || body.outputs.size() < carried.size())
-      throw Refusal("it has nothing to go through, or too few results");
+      throw Refusal(Code::UnsupportedForm, "it has nothing to go through, or too few results");
     auto integer = [&](int64_t value) { return constant(c10::IValue(value)); };
     V length = one("aten::size", "int", {sequences[0], integer(0)});
     size_t states = carried.size(), gathered = body.outputs.size() - states;
@@ -511,11 +521,12 @@ private:
     auto meta = output.kind == Kind::Name ? body.tensors.find(output.text) : body.tensors.end();
     auto type = meta == body.tensors.end() ? std::nullopt : exportedScalarType(meta->second.dtype);
     if (!type)
-      throw Refusal("a result that is gathered is no tensor");
+      throw Refusal(Code::UnsupportedForm, "a result that is gathered is no tensor");
     Values sizes{length};
     for (const exported::Size &size : meta->second.sizes) {
       if (!size.number)
-        throw Refusal("it gathers tensors whose size is not known, for a number of turns that is "
+        throw Refusal(Code::NotKnown,
+                      "it gathers tensors whose size is not known, for a number of turns that is "
                       "only known at run time; export it with fixed sizes there");
       sizes.push_back(constant(c10::IValue(*size.number)));
     }

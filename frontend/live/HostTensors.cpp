@@ -22,7 +22,8 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
   int fd = -1;
   llvm::SmallString<128> path;
   if (std::error_code ec = fs::createTemporaryFile("plait-weights", "bin", fd, path))
-    return makeError("cannot make a temporary file for weights that are on a device: {0}; TMPDIR "
+    return makeError(Code::FileUnwritable,
+                     "cannot make a temporary file for weights that are on a device: {0}; TMPDIR "
                      "says where there is room",
                      ec.message());
   // Nobody else needs the name, and without one a process that is killed leaves nothing.
@@ -41,7 +42,8 @@ Expected<at::Tensor> HostTensors::copyStorage(const at::Tensor &tensor) {
     if (file.has_error()) {
       std::error_code ec = file.error();
       file.clear_error();
-      return makeError("cannot copy the weights of a device to '{0}': {1}", path, ec.message());
+      return makeError(Code::FileUnwritable, "cannot copy the weights of a device to '{0}': {1}",
+                       path, ec.message());
     }
   }
   auto mapped = MappedFile::map(fd, path);
@@ -57,7 +59,8 @@ Expected<at::Tensor> HostTensors::get(const at::Tensor &original) {
   if (!original.defined() || original.device().is_cpu())
     return original;
   if (original.is_meta())
-    return makeError("a tensor of the model is on the meta device, where there are no values to "
+    return makeError(Code::MetaDevice,
+                     "a tensor of the model is on the meta device, where there are no values to "
                      "export; move the model to the host and load its weights first");
   at::NoGradGuard noGrad;
   if (original.layout() != at::kStrided || original.is_quantized() || original.numel() == 0 ||

@@ -122,10 +122,11 @@ Expected<ModuleUse> ModuleUse::take(torch::nn::Module *module) {
   Idleness idleness;
   while (auto activity = all.of(parts)) {
     if (!ProceedScope::mayProceed())
-      return makeFailure(FailureKind::Cancelled, "cancelled while another thread traces it");
+      return makeFailure(FailureKind::Cancelled, Code::Cancelled,
+                         "cancelled while another thread traces it");
     if (idleness.of(activity) >= kPatience)
       return makeFailure(
-          FailureKind::Input,
+          FailureKind::Input, Code::LibraryMisuse,
           fmt::format("another thread is adding it or a model that shares modules or buffers with "
                       "it, and that one's forward() has run no operation for {0} seconds: if it "
                       "waits for this thread, neither would ever end. Add models outside of "

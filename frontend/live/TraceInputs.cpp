@@ -35,9 +35,10 @@ static Expected<InputSpec> completed(size_t index, const InputSpec &declared,
   std::string which = declared.name.empty() ? "example input " + std::to_string(index)
                                             : "the example of input '" + declared.name + "'";
   if (!example.defined())
-    return makeError("{0} is undefined; it has to be a tensor", which);
+    return makeError(Code::ExampleMismatch, "{0} is undefined; it has to be a tensor", which);
   auto refuse = [&](const std::string &why) {
-    return makeError("{0}, of shape {1}, {2}", which, shapeText(example.sizes()), why);
+    return makeError(Code::ExampleMismatch, "{0}, of shape {1}, {2}", which,
+                     shapeText(example.sizes()), why);
   };
   if (example.is_meta())
     return refuse("is on the meta device, where there are no values; make one on the host");
@@ -83,10 +84,12 @@ static Expected<InputSpec> completed(size_t index, const InputSpec &declared,
 Expected<std::vector<InputSpec>> inputsOf(llvm::ArrayRef<InputSpec> declared,
                                           llvm::ArrayRef<at::Tensor> examples) {
   if (examples.empty())
-    return makeError("there are no examples; a function of Core ML takes at least one tensor, and "
+    return makeError(Code::ExampleMismatch,
+                     "there are no examples; a function of Core ML takes at least one tensor, and "
                      "each input needs an example");
   if (!declared.empty() && declared.size() != examples.size())
-    return makeError("{0} inputs are declared and {1} examples given; each input needs one",
+    return makeError(Code::ExampleMismatch,
+                     "{0} inputs are declared and {1} examples given; each input needs one",
                      declared.size(), examples.size());
   std::vector<InputSpec> inputs;
   for (auto [index, example] : llvm::enumerate(examples)) {
@@ -284,10 +287,12 @@ private:
     }
     if (elements > double(std::max(kMostElements, elements_))) {
       if (result_.warnings.empty())
-        result_.warnings.push_back(fmt::format(
-            "the model was not traced at the sizes {0}, where its inputs have {1:.0f} elements: "
-            "what a size decides there is not found; declare smaller ones, or script the model",
-            text(shapes), elements));
+        result_.warnings.push_back(
+            {Code::TraceOfSizes, fmt::format("the model was not traced at the sizes {0}, where its "
+                                             "inputs have {1:.0f} elements: "
+                                             "what a size decides there is not found; declare "
+                                             "smaller ones, or script the model",
+                                             text(shapes), elements)});
       return;
     }
     result_.draws.push_back({[examples = examples_, shapes] {

@@ -33,7 +33,7 @@ std::vector<Draw> otherValues(llvm::ArrayRef<at::Tensor> examples);
 struct OtherSizes {
   std::vector<Draw> draws;
   /// What was not looked at since it takes too much memory.
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 /// Other sizes that `inputs` declare: of a range its ends, those next to them, 1, 2 and 3 and some

@@ -78,6 +78,7 @@ private:
     const libtorch::Internals *internals = libtorch::internals();
     if (!internals)
       return makeError(
+          Code::LibTorchMissing,
           "this plait was built without LibTorch's tracer (PLAIT_LIBTORCH_INTERNALS=OFF); script "
           "the model, or save it as TorchScript and add the file");
     if (!ProceedScope::mayProceed())
@@ -131,17 +132,18 @@ private:
       std::string message = torchMessage(error.what_without_backtrace());
       if (llvm::StringRef(message).contains("requires grad as a constant"))
         return makeError(
+            Code::TraceFails,
             "it uses a parameter that is registered in no module; register it, or give "
             "the module that holds it beside the callable");
-      return makeError("{0}", message);
+      return makeError(Code::TraceFails, "{0}", message);
     } catch (const std::exception &error) {
-      return makeError("{0}", error.what());
+      return makeError(Code::TraceFails, "{0}", error.what());
     } catch (...) {
-      return makeError("it throws something that is no std::exception");
+      return makeError(Code::TraceFails, "it throws something that is no std::exception");
     }
   }
 
-  void compareValues(const Trace &first, std::vector<std::string> &warnings) {
+  void compareValues(const Trace &first, std::vector<Warning> &warnings) {
     std::optional<std::string> difference;
     size_t tried = 0;
     for (const Draw &draw : otherValues(request_.examples)) {
@@ -164,16 +166,21 @@ private:
     if (reads.size() > kReadsSaid)
       places += fmt::format(" and {0} more", reads.size() - kReadsSaid);
     if (difference)
-      warnings.push_back("the trace depends on the values of the inputs (" + *difference + ")" +
-                         (places.empty() ? "" : "; the model reads a number out of " + places) +
-                         ": control flow is frozen as the examples decided it; make both branches "
-                         "tensor operations, or script the model");
+      warnings.push_back(
+          {Code::TraceOfValues,
+           "the trace depends on the values of the inputs (" + *difference + ")" +
+               (places.empty() ? "" : "; the model reads a number out of " + places) +
+               ": control flow is frozen as the examples decided it; make both branches "
+               "tensor operations, or script the model"});
     else if (!places.empty())
-      warnings.push_back(fmt::format(
-          "the model reads a number out of {0}: what it decides is frozen as the examples have it, "
-          "if it decides anything ({1} other sets of values gave the same trace); leave item() "
-          "and comparisons of tensors in an if out of forward(), or script the model",
-          places, tried));
+      warnings.push_back(
+          {Code::TraceOfValues,
+           fmt::format("the model reads a number out of {0}: what it decides is frozen as the "
+                       "examples have it, "
+                       "if it decides anything ({1} other sets of values gave the same trace); "
+                       "leave item() "
+                       "and comparisons of tensors in an if out of forward(), or script the model",
+                       places, tried)});
   }
 
   static constexpr size_t kReadsSaid = 3;
@@ -197,11 +204,13 @@ private:
         continue;
       }
       if (!second)
-        return makeError("the model runs at the sizes of the examples and not at others that are "
+        return makeError(Code::TraceOfSizes,
+                         "the model runs at the sizes of the examples and not at others that are "
                          "declared ({0}): {1}",
                          shapesText(inputs), toString(second.takeError()));
       if (auto difference = firstDifference(first.graph(), second->graph()))
         return makeError(
+            Code::TraceOfSizes,
             "the trace holds sizes of the examples as plain numbers ({0}; one is traced at {1}, "
             "the other at {2}), so it is wrong at other sizes; in C++ size() gives a number that "
             "no trace can follow: use -1, flatten, unflatten or expand_as, declare fixed shapes, "
@@ -224,7 +233,8 @@ Error checkTensors(const torch::nn::Module *module) {
   auto check = [](const auto &named, const char *kind) -> Error {
     for (const auto &tensor : named)
       if (tensor.value().defined() && tensor.value().is_meta())
-        return makeError("{0} '{1}' is on the meta device, where there are no values to export; "
+        return makeError(Code::MetaDevice,
+                         "{0} '{1}' is on the meta device, where there are no values to export; "
                          "move the module to the host and load its weights first",
                          kind, tensor.key());
     return Error::success();
@@ -238,7 +248,8 @@ Error checkTensors(const torch::nn::Module *module) {
 
 Expected<TracedModel> trace(const TraceRequest &request) {
   if (isTracing())
-    return makeError("a forward() that is being traced adds a model itself; add it before or "
+    return makeError(Code::LibraryMisuse,
+                     "a forward() that is being traced adds a model itself; add it before or "
                      "after, outside of forward()");
   try {
     at::NoGradGuard noGrad;
@@ -262,9 +273,10 @@ Expected<TracedModel> trace(const TraceRequest &request) {
     BufferGuard contents(buffers);
     return Tracing(request, use->activity()).run();
   } catch (const Cancelled &) {
-    return makeFailure(FailureKind::Cancelled, "cancelled while it was traced; it is not added");
+    return makeFailure(FailureKind::Cancelled, Code::Cancelled,
+                       "cancelled while it was traced; it is not added");
   } catch (const c10::Error &error) {
-    return makeError("{0}", torchMessage(error.what_without_backtrace()));
+    return makeError(Code::TraceFails, "{0}", torchMessage(error.what_without_backtrace()));
   }
 }
 

@@ -46,7 +46,7 @@ struct TracedModel {
   std::shared_ptr<torch::jit::Module> module;
   std::vector<InputSpec> inputs; ///< complete, one for each example
   size_t results = 0;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 /// What `call` throws on the examples comes out as it is, but for c10::Error, which is an error.

@@ -59,7 +59,8 @@ static void lowerLeakyRelu(Call &c) {
 static void lowerRrelu(Call &c) {
   Tensor x = floatSelf(c);
   if (c.boolean("training"))
-    return c.refuse("rrelu in training mode draws random slopes; call model.eval() before tracing");
+    return c.refuse(Code::TrainingMode,
+                    "rrelu in training mode draws random slopes; call model.eval() before tracing");
   double slope = (c.number("lower") + c.number("upper")) / 2;
   if (!c.failed())
     c.result(leakyRelu(Expr(c, x), slope), x.dtype);
@@ -109,7 +110,8 @@ static void lowerGelu(Call &c) {
   Tensor x = floatSelf(c);
   std::string approximate = c.string("approximate");
   if (approximate != "none" && approximate != "tanh")
-    return c.refuse("approximate is '{0}'; known are 'none' and 'tanh'", approximate);
+    return c.refuse(Code::UnsupportedForm, "approximate is '{0}'; known are 'none' and 'tanh'",
+                    approximate);
   if (!c.failed())
     c.result(c.emit(OpKind::gelu,
                     {{gelu::x, x.value},
@@ -287,7 +289,8 @@ static void lowerLogSoftmax(Call &c) {
 
 /// In evaluation the engine drops them.
 static void refuseDropout(Call &c) {
-  c.refuse("dropout in training mode draws random numbers; call model.eval() before tracing or "
+  c.refuse(Code::TrainingMode,
+           "dropout in training mode draws random numbers; call model.eval() before tracing or "
            "scripting");
 }
 

@@ -74,7 +74,8 @@ void lowerDivide(Call &c) {
   if (mode == "floor")
     return lowerFloorDivide(c);
   if (mode != "trunc")
-    return c.refuse("rounding_mode is '{0}'; known are None, 'floor' and 'trunc'", mode);
+    return c.refuse(Code::UnsupportedForm,
+                    "rounding_mode is '{0}'; known are None, 'floor' and 'trunc'", mode);
   Operands in(c, "self", "other");
   if (!c.failed())
     giveResult(c, truncateDivide(in.x, in.y), in.dtype);
@@ -126,7 +127,7 @@ void lowerClamp(Call &c) {
   if (high)
     names.push_back("max");
   if (names.size() == 1)
-    return c.refuse("at least one of min and max is needed");
+    return c.refuse(Code::OperandMismatch, "at least one of min and max is needed");
   at::ScalarType dtype = c.promote(names);
   Tensor x = c.operand("self", dtype);
   if (c.failed())
@@ -224,7 +225,8 @@ template <bool Divide> void lowerAddProduct(Call &c) {
   if (c.failed())
     return;
   if (Divide && !x.isFloat())
-    return c.refuse("addcdiv of integers is refused by PyTorch itself; cast the operands to float");
+    return c.refuse(Code::UnsupportedForm,
+                    "addcdiv of integers is refused by PyTorch itself; cast the operands to float");
   Expr first(c, a), second(c, b);
   Expr product = Divide ? first / second : first * second;
   c.result(Expr(c, x) + timesArgument(c, product, "value"), dtype);

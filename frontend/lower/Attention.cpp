@@ -59,7 +59,7 @@ Expr attend(Expr q, Expr k, Expr v, const AttentionMask &rows, std::optional<dou
   if (!q.valid() || !k.valid() || !v.valid())
     return q;
   if (q.rank() < 2 || k.rank() < 2 || v.rank() < 2) {
-    c.refuse("query, key and value need rank 2 or more");
+    c.refuse(Code::OperandMismatch, "query, key and value need rank 2 or more");
     return q;
   }
   Dim width = q.shape().back();
@@ -126,12 +126,14 @@ void lowerAttention(Call &c) {
     return;
   if (dropout != 0)
     return c.refuse(
+        Code::TrainingMode,
         "dropout of {0:.2f} in attention cannot be kept; call model.eval() before tracing",
         dropout);
   if (c.schema().returns().size() == 2 && c.isUsed(1))
-    return c.refuse("only the attention's result can be used, not its logsumexp");
+    return c.refuse(Code::UnsupportedForm,
+                    "only the attention's result can be used, not its logsumexp");
   if (causal && mask)
-    return c.refuse("a mask and is_causal exclude each other");
+    return c.refuse(Code::UnsupportedForm, "a mask and is_causal exclude each other");
   AttentionMask rows;
   if (causal)
     rows.value = causalMask(c, q.size(q.rank() - 2), k.size(k.rank() - 2));

@@ -130,7 +130,8 @@ template <bool Left> void lowerShift(Call &c) {
     return;
   const TensorData *counts = constTensor(y.value);
   if (!counts)
-    return c.refuse("only a shift by known counts can be lowered; Core ML has no shift operation");
+    return c.refuse(Code::NotKnown,
+                    "only a shift by known counts can be lowered; Core ML has no shift operation");
   auto values = counts->intValues();
   if (!values)
     return c.refuse(values.takeError());
@@ -144,7 +145,8 @@ template <bool Left> void lowerShift(Call &c) {
     bool isBeyond = count < 0 || count > 30;
     auto factor = Left ? leftFactor(count, dtype) : int64_t(1) << (isBeyond ? 30 : count);
     if (!factor)
-      return c.refuse("a shift by {0} to the left gives integers that Core ML's int32 does not "
+      return c.refuse(Code::UnsupportedType,
+                      "a shift by {0} to the left gives integers that Core ML's int32 does not "
                       "hold",
                       count);
     factors.push_back(*factor);

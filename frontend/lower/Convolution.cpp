@@ -37,7 +37,7 @@ Expr convolve(const Expr &x, const Expr &weight, Value *bias, const Geometry &g)
       // An odd total has its larger half behind.
       auto kernel = weight.shape()[i + 2].tryValue();
       if (!kernel) {
-        c.refuse("padding 'same' needs a kernel of known size");
+        c.refuse(Code::NotKnown, "padding 'same' needs a kernel of known size");
         return x;
       }
       int64_t total = g.dilation[i] * (*kernel - 1);
@@ -51,7 +51,7 @@ Expr convolve(const Expr &x, const Expr &weight, Value *bias, const Geometry &g)
   }
   bool dynamic = !isCompileTime(weight);
   if (dynamic && llvm::any_of(g.dilation, [](int64_t d) { return d != 1; })) {
-    c.refuse("a weight computed at run time cannot be dilated in Core ML");
+    c.refuse(Code::NotKnown, "a weight computed at run time cannot be dilated in Core ML");
     return x;
   }
   bool fused = bias && isCompileTime(bias);
@@ -125,7 +125,8 @@ void give(Call &c, llvm::StringRef input, const Geometry &geometry) {
     return;
   int64_t spatial = geometry.stride.size();
   if (weight.rank() != spatial + 2 || x.rank() < spatial + 1 || x.rank() > spatial + 2)
-    return c.refuse("input of rank {0} and weight of rank {1} do not make a convolution over {2} "
+    return c.refuse(Code::OperandMismatch,
+                    "input of rank {0} and weight of rank {1} do not make a convolution over {2} "
                     "dimensions",
                     x.rank(), weight.rank(), spatial);
   bool batched = x.rank() == spatial + 2;

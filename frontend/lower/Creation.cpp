@@ -106,7 +106,8 @@ Value *stackNumbers(Call &c, const Val &val, DType dtype) {
   if (!list)
     return c.engine().scalar(val, dtype);
   if (list->values.empty()) {
-    c.refuse("an empty list gives a tensor without elements, which Core ML has not");
+    c.refuse(Code::UnsupportedForm,
+             "an empty list gives a tensor without elements, which Core ML has not");
     return c.builder().poison();
   }
   llvm::SmallVector<Value *, 4> parts;
@@ -271,7 +272,8 @@ void lowerMultinomial(Call &c) {
   if (c.failed())
     return;
   if (!replacement && samples != 1)
-    return c.refuse("Core ML draws with replacement only; pass replacement=True or draw one "
+    return c.refuse(Code::UnsupportedForm,
+                    "Core ML draws with replacement only; pass replacement=True or draw one "
                     "sample");
   Expr total = reduce(OpKind::reduce_sum, Expr(c, weights), weights.rank() - 1, true);
   // The class is a number of the weights' type.

@@ -16,11 +16,13 @@ void lowerNms(Call &c) {
   if (c.failed())
     return;
   if (boxes.rank() != 2 || scores.rank() != 1)
-    return c.refuse("boxes of {0} and scores of {1} dimensions; 2 and 1 are needed", boxes.rank(),
+    return c.refuse(Code::OperandMismatch,
+                    "boxes of {0} and scores of {1} dimensions; 2 and 1 are needed", boxes.rank(),
                     scores.rank());
   int64_t most = boxes.shape()[0].upper();
   if (most > (int64_t(1) << 24))
-    return c.refuse("the number of boxes has no bound that is known; give it a range");
+    return c.refuse(Code::UnsupportedForm,
+                    "the number of boxes has no bound that is known; give it a range");
   Expr corners = castTo(Expr(c, boxes), DType::F32);
   auto side = [&](int64_t first) { return slice(corners, 1, first, first + 2); };
   Expr size = side(2) - side(0), centre = side(0) + size * 0.5;

@@ -139,8 +139,8 @@ Expr contract(Call &c, std::vector<std::pair<Expr, std::string>> operands, llvm:
   std::vector<Labelled> terms;
   for (auto &[value, labels] : operands) {
     if (int64_t(labels.size()) != value.rank())
-      c.refuse("an operand of shape {0}, where {1} dimensions are needed", mil::str(value.shape()),
-               labels.size());
+      c.refuse(Code::OperandMismatch, "an operand of shape {0}, where {1} dimensions are needed",
+               mil::str(value.shape()), labels.size());
     terms.push_back(withoutRepeats({value, labels}));
   }
   Labelled total = terms[0];
@@ -180,8 +180,8 @@ void lowerEinsum(Call &c) {
   llvm::SmallVector<llvm::StringRef, 4> inputs;
   left.split(inputs, ',');
   if (inputs.size() != tensors.size())
-    return c.refuse("'{0}' names {1} operands, {2} are given", equation, inputs.size(),
-                    tensors.size());
+    return c.refuse(Code::OperandMismatch, "'{0}' names {1} operands, {2} are given", equation,
+                    inputs.size(), tensors.size());
   at::ScalarType dtype = tensors[0].dtype;
   for (const Tensor &tensor : tensors)
     dtype = at::promote_types(dtype, tensor.dtype);
@@ -192,7 +192,8 @@ void lowerEinsum(Call &c) {
     size_t letters = input.size() - (input.contains("...") ? 3 : 0);
     if (letters > size_t(tensor.rank()) ||
         (!input.contains("...") && letters != size_t(tensor.rank())))
-      return c.refuse("'{0}' does not fit an operand of rank {1}", input, tensor.rank());
+      return c.refuse(Code::OperandMismatch, "'{0}' does not fit an operand of rank {1}", input,
+                      tensor.rank());
     dots.push_back(tensor.rank() - letters);
     mostDots = std::max(mostDots, dots.back());
   }
@@ -216,7 +217,8 @@ void lowerEinsum(Call &c) {
   }
   for (char label : result)
     if (!llvm::is_contained(all, label))
-      return c.refuse("'{0}' has a label in its result that no operand has", equation);
+      return c.refuse(Code::UnsupportedForm, "'{0}' has a label in its result that no operand has",
+                      equation);
   c.result(contract(c, std::move(operands), result), dtype);
 }
 
@@ -226,7 +228,7 @@ void lowerTensordot(Call &c) {
   if (c.failed())
     return;
   if (left.size() != right.size())
-    return c.refuse("{0} axes against {1}", left.size(), right.size());
+    return c.refuse(Code::OperandMismatch, "{0} axes against {1}", left.size(), right.size());
   std::string a, b, result;
   for (int64_t i = 0; i < x.rank(); ++i)
     a += char('a' + i);

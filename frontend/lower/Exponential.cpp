@@ -52,7 +52,8 @@ template <bool FloatOnly> void lowerPow(Call &c) {
     if (c.failed())
       return;
     if (!x.isFloat() && *exponent < 0)
-      return c.refuse("integers to a negative power are refused by PyTorch itself");
+      return c.refuse(Code::UnsupportedForm,
+                      "integers to a negative power are refused by PyTorch itself");
     if (*exponent == 0)
       return c.result(c.full(x.shape(), x.milType(), 1), dtype);
     return c.result(constantPower(Expr(c, x), *exponent), dtype);

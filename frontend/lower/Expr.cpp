@@ -204,7 +204,7 @@ Expr squeeze(const Expr &x, llvm::ArrayRef<int64_t> axes) {
 Expr iota(Call &c, const Dim &n) {
   if (auto count = n.tryValue()) {
     if (*count < 0)
-      c.refuse("a range of {0} numbers", *count);
+      c.refuse(Code::UnsupportedForm, "a range of {0} numbers", *count);
     llvm::SmallVector<int64_t, 0> values(*count);
     std::iota(values.begin(), values.end(), 0);
     return Expr(c, c.builder().ints(values, "iota"));
@@ -230,7 +230,8 @@ Expr wrapIndices(const Expr &indices, const Dim &size) {
     bool changed = false;
     for (int64_t &value : *values) {
       if (value < -size.value() || value >= size.value()) {
-        c.refuse("index {0} is out of range for a dimension of size {1}", value, size.value());
+        c.refuse(Code::OperandMismatch, "index {0} is out of range for a dimension of size {1}",
+                 value, size.value());
         return Expr(c, c.builder().poison());
       }
       if (value < 0) {
@@ -276,7 +277,8 @@ llvm::SmallVector<int64_t, 6> orderedAxes(Call &c, llvm::StringRef name, int64_t
   auto axes = c.integers(name);
   for (int64_t &axis : axes) {
     if (axis < -rank || axis >= rank) {
-      c.refuse("dimension {0} is out of range for a tensor of rank {1}", axis, rank);
+      c.refuse(Code::OperandMismatch, "dimension {0} is out of range for a tensor of rank {1}",
+               axis, rank);
       return {};
     }
     axis = axis < 0 ? axis + rank : axis;

@@ -34,7 +34,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
   const Val &list = c.val("indices");
   auto entries = list.list();
   if (!entries) {
-    c.refuse("the indices must be a list of known length");
+    c.refuse(Code::NotKnown, "the indices must be a list of known length");
     return std::nullopt;
   }
   std::vector<std::pair<int64_t, Tensor>> found;
@@ -53,7 +53,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
     }
     // A mask over as many axes as it has: its true positions, where they are known.
     if (axis + tensor.rank() > int64_t(shape.size()))
-      c.refuse("a mask of {0} axes for {1} axes of a tensor", tensor.rank(),
+      c.refuse(Code::OperandMismatch, "a mask of {0} axes for {1} axes of a tensor", tensor.rank(),
                int64_t(shape.size()) - axis);
     auto object = entry.tensor();
     at::Tensor known = object ? c.engine().compute(*object) : at::Tensor();
@@ -64,26 +64,28 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
         index.maskAxis = axis;
         return index;
       }
-      c.refuse("a mask that is computed at run time gives a tensor whose size depends on data, "
+      c.refuse(Code::DataDependentSize,
+               "a mask that is computed at run time gives a tensor whose size depends on data, "
                "which Core ML cannot describe; use torch.where");
       return std::nullopt;
     }
     for (const at::Tensor &positions : at::nonzero(known.to(at::kBool)).unbind(1)) {
       if (positions.numel() == 0) {
-        c.refuse("a mask that selects nothing gives an empty tensor, which Core ML has not");
+        c.refuse(Code::UnsupportedForm,
+                 "a mask that selects nothing gives an empty tensor, which Core ML has not");
         return std::nullopt;
       }
       found.emplace_back(axis++, Tensor{c.engine().constant(positions.contiguous()), at::kLong});
     }
   }
   if (found.empty()) {
-    c.refuse("no index is given");
+    c.refuse(Code::UnsupportedForm, "no index is given");
     return std::nullopt;
   }
   llvm::SmallVector<llvm::ArrayRef<Dim>, 4> shapes;
   for (auto &[where, tensor] : found) {
     if (where >= int64_t(shape.size())) {
-      c.refuse("more indices than the tensor's {0} axes", shape.size());
+      c.refuse(Code::OperandMismatch, "more indices than the tensor's {0} axes", shape.size());
       return std::nullopt;
     }
     index.axes.push_back(where);
@@ -135,11 +137,11 @@ void lowerEmbeddingBag(Call &c) {
   bool ends = c.boolean("include_last_offset");
   for (unsigned result = 1; result < 4; ++result)
     if (c.isUsed(result))
-      return c.refuse("only the first result is computed");
+      return c.refuse(Code::UnsupportedForm, "only the first result is computed");
   if (c.failed())
     return;
   if (indices.rank() != 1)
-    return c.refuse("indices of rank {0}; 1 is needed", indices.rank());
+    return c.refuse(Code::OperandMismatch, "indices of rank {0}; 1 is needed", indices.rank());
   enum { Sum, Mean, Max };
   Dim count = indices.size(0), width = weight.size(1);
   Dim bags = ends ? offsets.size(0) - Dim(1) : offsets.size(0);
@@ -203,7 +205,8 @@ void lowerIndexSelect(Call &c) {
 Expr takeAlong(const Expr &x, const Expr &indices, int64_t axis) {
   Call &c = x.call();
   if (x.rank() != indices.rank())
-    c.refuse("indices of shape {0} for a tensor of shape {1}; both need one rank",
+    c.refuse(Code::OperandMismatch,
+             "indices of shape {0} for a tensor of shape {1}; both need one rank",
              mil::str(indices.shape()), mil::str(x.shape()));
   Expr source = gatherable(x);
   // PyTorch reads only as much of the other axes as the indices have.
@@ -325,7 +328,8 @@ void lowerOneHot(Call &c) {
   if (c.failed())
     return;
   if (classes < 0)
-    return c.refuse("the number of classes must be given; counting them depends on run-time data");
+    return c.refuse(Code::DataDependentSize,
+                    "the number of classes must be given; counting them depends on run-time data");
   c.result(c.emit(OpKind::one_hot, {{one_hot::indices, indices.value},
                                     {one_hot::one_hot_vector_size, classes},
                                     {one_hot::axis, -1},

@@ -26,7 +26,7 @@ at::ScalarType promoteAll(Call &c, Tensors &tensors) {
 /// tensors.
 void giveConcat(Call &c, Tensors tensors, int64_t dim) {
   if (c.failed() || tensors.empty())
-    return c.refuse("nothing to join");
+    return c.refuse(Code::UnsupportedForm, "nothing to join");
   at::ScalarType dtype = promoteAll(c, tensors);
   llvm::SmallVector<Value *, 4> values;
   int64_t rank = 0;
@@ -38,7 +38,7 @@ void giveConcat(Call &c, Tensors tensors, int64_t dim) {
   if (values.empty())
     return c.result(tensors[0]);
   if (dim < -rank || dim >= rank)
-    return c.refuse("axis {0} is out of range for rank {1}", dim, rank);
+    return c.refuse(Code::OperandMismatch, "axis {0} is out of range for rank {1}", dim, rank);
   c.result(concat(c, values, dim < 0 ? dim + rank : dim), dtype);
 }
 
@@ -47,7 +47,7 @@ void lowerCat(Call &c) { giveConcat(c, c.tensors("tensors"), c.integer("dim")); 
 void lowerStack(Call &c) {
   Tensors tensors = c.tensors("tensors");
   if (c.failed() || tensors.empty())
-    return c.refuse("nothing to join");
+    return c.refuse(Code::UnsupportedForm, "nothing to join");
   int64_t axis = c.axis("dim", tensors[0].rank() + 1);
   if (c.failed())
     return;
@@ -99,7 +99,7 @@ template <int64_t Rank> void lowerAtLeast(Call &c) {
 template <int64_t Rank> void lowerStackAlong(Call &c) {
   Tensors tensors = c.tensors("tensors");
   if (c.failed() || tensors.empty())
-    return c.refuse("nothing to join");
+    return c.refuse(Code::UnsupportedForm, "nothing to join");
   bool columns = c.name() == "aten::column_stack";
   for (Tensor &tensor : tensors)
     tensor = columns && tensor.rank() < 2
@@ -133,7 +133,7 @@ void lowerRepeat(Call &c) {
   if (c.failed())
     return;
   if (int64_t(reps.size()) < x.rank())
-    return c.refuse("{0} counts for {1} axes", reps.size(), x.rank());
+    return c.refuse(Code::OperandMismatch, "{0} counts for {1} axes", reps.size(), x.rank());
   giveTiled(c, x, reps);
 }
 
@@ -222,7 +222,8 @@ void lowerRepeatedPositions(Call &c) {
   if (c.failed())
     return;
   if (counts.rank() != 1)
-    return c.refuse("the counts have {0} dimensions; one is needed", counts.rank());
+    return c.refuse(Code::OperandMismatch, "the counts have {0} dimensions; one is needed",
+                    counts.rank());
   c.result(repeatedPositions(c, counts, counts.shape()[0]), at::kLong);
 }
 
@@ -253,7 +254,7 @@ void lowerRot90(Call &c) {
   int64_t k = c.integer("k") & 3;
   auto axes = orderedAxes(c, "dims", x.rank());
   if (c.failed() || axes.size() != 2)
-    return c.refuse("two axes are needed");
+    return c.refuse(Code::OperandMismatch, "two axes are needed");
   Expr e(c, x);
   auto perm = allAxes(x.rank());
   std::swap(perm[axes[0]], perm[axes[1]]);
@@ -299,7 +300,7 @@ void lowerRoll(Call &c) {
   }
   auto axes = orderedAxes(c, "dims", x.rank());
   if (c.failed() || axes.size() != shifts.size())
-    return c.refuse("{0} shifts for {1} axes", shifts.size(), axes.size());
+    return c.refuse(Code::OperandMismatch, "{0} shifts for {1} axes", shifts.size(), axes.size());
   Expr y(c, x);
   for (auto [axis, shift] : llvm::zip(axes, shifts))
     y = rolled(y, axis, shift);

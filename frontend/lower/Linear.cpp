@@ -43,7 +43,7 @@ Expr matrixProduct(const Expr &x, const Expr &y) {
   if (!x.valid() || !y.valid())
     return Expr(c, c.builder().poison());
   if (x.rank() == 0 || y.rank() == 0) {
-    c.refuse("both operands need rank 1 or more");
+    c.refuse(Code::OperandMismatch, "both operands need rank 1 or more");
     return Expr(c, c.builder().poison());
   }
   if (x.rank() == 1 && y.rank() == 1)
@@ -69,7 +69,8 @@ namespace {
 std::pair<Tensor, Tensor> factors(Call &c, llvm::StringRef first, llvm::StringRef second) {
   Tensor x = c.tensor(first), y = c.tensor(second);
   if (!c.failed() && x.milType() != y.milType())
-    c.refuse("'{0}' is {1} and '{2}' is {3}, where PyTorch needs one element type; declare the "
+    c.refuse(Code::UnsupportedType,
+             "'{0}' is {1} and '{2}' is {3}, where PyTorch needs one element type; declare the "
              "model's input in the type that it was made for",
              first, c10::toString(x.dtype), second, c10::toString(y.dtype));
   return {x, y};
@@ -249,7 +250,8 @@ void lowerCross(Call &c) {
     while (axis < int64_t(own.size()) && !(own[axis] == Dim(3))) {
       const Dim &size = own[axis];
       if (size.lower() <= 3 && size.upper() >= 3)
-        return c.refuse("the product is along the first axis of size 3, and the size {0} of axis "
+        return c.refuse(Code::OperandMismatch,
+                        "the product is along the first axis of size 3, and the size {0} of axis "
                         "{1} may be 3; name the axis: dim",
                         size.str(), axis);
       ++axis;
@@ -257,7 +259,7 @@ void lowerCross(Call &c) {
     axis += int64_t(shape->size() - own.size());
   }
   if (c.failed() || axis == int64_t(shape->size()) || !((*shape)[axis] == Dim(3)))
-    return c.refuse("an axis of size 3 is needed");
+    return c.refuse(Code::OperandMismatch, "an axis of size 3 is needed");
   Expr x(c, c.broadcastTo(a.value, *shape)), y(c, c.broadcastTo(b.value, *shape));
   llvm::SmallVector<Value *, 3> parts;
   for (int64_t i = 0; i < 3; ++i) {

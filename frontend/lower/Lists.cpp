@@ -45,7 +45,8 @@ template <ListFn fn> Handled changing(ValueCall &c) {
   if (!c.engine().mayChange(list->attribute, "list"))
     return none();
   if (list->mayBeAliased)
-    throw Refusal("the list is one of several by a condition or a loop that is only decided at run "
+    throw Refusal(Code::NotKnown,
+                  "the list is one of several by a condition or a loop that is only decided at run "
                   "time; change a copy of it: list(…)");
   c.engine().touch(list);
   return of<fn>(c);

@@ -45,7 +45,7 @@ Expr perChannel(Call &c, Value *value, int64_t rank) {
   if (!value->type.isTensor())
     return Expr(c, value);
   if (rank < 2)
-    c.refuse("input of rank {0}; a batch and channels are needed", rank);
+    c.refuse(Code::OperandMismatch, "input of rank {0}; a batch and channels are needed", rank);
   Shape shape(rank, 1);
   shape[1] = numElements(value->type.shape());
   return Expr(c, c.reshape(value, shape));
@@ -114,7 +114,7 @@ void lowerBatchNorm(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 2)
-    return c.refuse("input of rank {0}; 2 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 2 or more is needed", x.rank());
   if (stats && !training) {
     norm.mean = c.tensor("running_mean");
     norm.variance = c.tensor("running_var");
@@ -123,7 +123,8 @@ void lowerBatchNorm(Call &c) {
     c.result(normalizeByStatistics(c, x, norm), x.dtype);
   } else {
     if (stats)
-      c.warn("batch_norm in training mode normalises by the batch's statistics, and its running "
+      c.warn(Code::FrozenStatistics,
+             "batch_norm in training mode normalises by the batch's statistics, and its running "
              "statistics are not updated; call model.eval() before tracing if that is not meant");
     auto axes = batchAxes(x.rank());
     Moments m = moments(Expr(c, x), axes);
@@ -161,7 +162,7 @@ void lowerGroupNorm(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 2)
-    return c.refuse("input of rank {0}; 2 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 2 or more is needed", x.rank());
   Dim elements = floordiv(x.size(1), Dim(groups));
   for (int64_t axis = 2; axis < x.rank(); ++axis)
     elements = elements * x.size(axis);
@@ -189,7 +190,7 @@ void lowerInstanceNorm(Call &c) {
     return;
   }
   if (x.rank() < 3)
-    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 3 or more is needed", x.rank());
   bool fused = (!norm.gamma || isCompileTime(norm.gamma.value)) &&
                (!norm.beta || isCompileTime(norm.beta.value));
   Expr y(c,

@@ -48,7 +48,7 @@ Several scan(Call &c, Several x, int64_t axis,
              llvm::function_ref<Several(const Several &, const Several &)> combine) {
   auto size = x[0].shape()[axis].tryValue();
   if (!size) {
-    c.refuse("the scanned dimension must have a known size");
+    c.refuse(Code::NotKnown, "the scanned dimension must have a known size");
     return x;
   }
   for (int64_t shift = 1; shift < *size && x[0].valid(); shift *= 2) {
@@ -96,9 +96,10 @@ void lowerDiff(Call &c) {
   for (; n > 0 && y.valid(); --n) {
     Dim size = y.shape()[axis];
     if (size == Dim(0) || size == Dim(1))
-      return c.refuse("the result has no elements");
+      return c.refuse(Code::UnsupportedForm, "the result has no elements");
     if (mayBeOne(size))
-      return c.refuse("along dimension {0}, whose size may be {1}, the result would have no "
+      return c.refuse(Code::UnsupportedForm,
+                      "along dimension {0}, whose size may be {1}, the result would have no "
                       "elements then; let the range begin at {2} (--input 'x=[{2}..…]')",
                       axis, x.size(axis).lower(), x.size(axis).lower() + 2 - size.lower());
     Expr next = slice(y, axis, 1, size), previous = slice(y, axis, 0, size - Dim(1));
@@ -210,7 +211,7 @@ void lowerTopk(Call &c) {
   }
   int64_t k = count.value();
   if (auto size = s.x.shape()[axis].tryValue(); size && k > *size)
-    return c.refuse("k = {0} exceeds the dimension's size {1}", k, *size);
+    return c.refuse(Code::OperandMismatch, "k = {0} exceeds the dimension's size {1}", k, *size);
   // Sorted whatever `sorted` says: PyTorch leaves the order open otherwise.
   Op *op = c.create(OpKind::topk, {{topk::x, s.x.value()},
                                    {topk::k, k},
@@ -265,7 +266,7 @@ void lowerMedian(Call &c) {
     s.x = Expr(c, c.reshape(s.x, {numElements(self.shape())}));
   auto size = s.x.valid() ? s.x.shape()[axis].tryValue() : std::nullopt;
   if (!size)
-    return c.refuse("the dimension must have a known size");
+    return c.refuse(Code::NotKnown, "the dimension must have a known size");
   giveOrderStatistic(c, s, axis, (*size - 1) / 2, keep);
 }
 
@@ -299,7 +300,7 @@ void lowerSearchsorted(Call &c) {
   if (c.has("side"))
     right |= c.string("side") == "right";
   if (c.has("sorter"))
-    return c.refuse("a sorter is not supported; sort the sequence itself");
+    return c.refuse(Code::UnsupportedForm, "a sorter is not supported; sort the sequence itself");
   if (!c.failed())
     giveSearch(c, sequence, c.operand("self", c.promote({"self", "sorted_sequence"})), right);
 }

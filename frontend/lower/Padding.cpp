@@ -18,7 +18,7 @@ std::optional<Amounts> amounts(Call &c, int64_t rank, llvm::StringRef name) {
   if (c.failed())
     return std::nullopt;
   if (pad.size() % 2 || int64_t(pad.size()) > 2 * rank) {
-    c.refuse("{0} amounts for a tensor of rank {1}", pad.size(), rank);
+    c.refuse(Code::OperandMismatch, "{0} amounts for a tensor of rank {1}", pad.size(), rank);
     return std::nullopt;
   }
   Amounts a{Shape(rank, 0), Shape(rank, 0)};
@@ -120,7 +120,7 @@ void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
   Expr y = crop(Expr(c, x), a);
   auto before = constShape(a.before), after = constShape(a.after);
   if (!before || !after)
-    return c.refuse("amounts of '{0}' padding must be known", mode);
+    return c.refuse(Code::NotKnown, "amounts of '{0}' padding must be known", mode);
   if (!y.valid())
     return;
   int64_t rank = y.rank();
@@ -133,8 +133,8 @@ void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
     auto size = y.shape()[axis].tryValue();
     int64_t most = mode == "reflect" ? 1 : 0;
     if (size && mode != "replicate" && std::max(front, back) > *size - most)
-      return c.refuse("'{0}' padding of {1} exceeds a dimension of size {2}", mode,
-                      std::max(front, back), *size);
+      return c.refuse(Code::OperandMismatch, "'{0}' padding of {1} exceeds a dimension of size {2}",
+                      mode, std::max(front, back), *size);
     if (mode != "circular" && axis >= rank - 2) {
       last[2 * axis] = front;
       last[2 * axis + 1] = back;
@@ -152,7 +152,8 @@ void givePadded(Call &c, const Tensor &x, Amounts a, llvm::StringRef mode) {
       Expr rows = x.isBool() ? castTo(y, DType::I32) : y;
       y = castTo(gather(rows, positions, axis), x.milType());
     } else {
-      return c.refuse("'{0}' padding of a dimension of unknown size; only the last two can be",
+      return c.refuse(Code::NotKnown,
+                      "'{0}' padding of a dimension of unknown size; only the last two can be",
                       mode);
     }
     if (!y.valid())
@@ -174,7 +175,8 @@ void lowerPad(Call &c) {
   if (mode == "constant")
     return c.result(padConstant(Expr(c, x), *a, value), x.dtype);
   if (mode != "reflect" && mode != "replicate" && mode != "circular")
-    return c.refuse("mode is '{0}'; known are constant, reflect, replicate and circular", mode);
+    return c.refuse(Code::UnsupportedForm,
+                    "mode is '{0}'; known are constant, reflect, replicate and circular", mode);
   givePadded(c, x, *a, mode);
 }
 
@@ -217,7 +219,7 @@ template <bool Lower> void lowerTriangle(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 2)
-    return c.refuse("input of rank {0}; 2 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 2 or more is needed", x.rank());
   Expr e(c, x);
   if (auto d = diagonal.tryValue(); d && (Lower ? *d >= 0 : *d <= 0))
     return c.result(c.emit(OpKind::band_part, {{band_part::x, x.value},
@@ -237,14 +239,15 @@ Expr diagonalOf(Call &c, const Tensor &x, int64_t offset, int64_t dim1, int64_t 
   perm.push_back(dim2);
   auto rows = x.size(dim1).tryValue(), columns = x.size(dim2).tryValue();
   if (!rows || !columns) {
-    c.refuse("a diagonal over dimensions of unknown size");
+    c.refuse(Code::NotKnown, "a diagonal over dimensions of unknown size");
     return Expr(c, x);
   }
   llvm::SmallVector<int64_t, 0> positions;
   for (int64_t i = std::max<int64_t>(0, -offset); i < *rows && i + offset < *columns; ++i)
     positions.push_back(i * *columns + i + offset);
   if (positions.empty()) {
-    c.refuse("diagonal {0} of a {1} by {2} matrix is empty", offset, *rows, *columns);
+    c.refuse(Code::UnsupportedForm, "diagonal {0} of a {1} by {2} matrix is empty", offset, *rows,
+             *columns);
     return Expr(c, x);
   }
   Expr moved(c, llvm::is_sorted(perm) ? x.value : c.permute(x.value, perm));

@@ -16,7 +16,7 @@ template <bool Shuffle> void lowerPixelShuffle(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 3)
-    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 3 or more is needed", x.rank());
   auto last = x.shape().take_back(3);
   Dim area = factor * factor;
   Shape result(x.shape().drop_back(3));
@@ -43,7 +43,7 @@ void lowerChannelShuffle(Call &c) {
   if (c.failed())
     return;
   if (x.rank() < 3)
-    return c.refuse("input of rank {0}; 3 or more is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 3 or more is needed", x.rank());
   Dim pixels = numElements(x.shape().drop_front(2));
   Value *split = c.reshape(x.value, {x.size(0), groups, floordiv(x.size(1), Dim(groups)), pixels});
   c.result(c.reshape(c.permute(split, {0, 2, 1, 3}), x.shape()), x.dtype);
@@ -82,7 +82,7 @@ void lowerIm2col(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 3 && x.rank() != 4)
-    return c.refuse("input of rank {0}; 3 or 4 is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 3 or 4 is needed", x.rank());
   auto s = x.shape().take_back(3);
   Dim batch = x.rank() == 4 ? x.size(0) : Dim(1);
   Expr image(c, c.reshape(c.castTo(x.value, DType::F32), {batch * s[0], s[1], s[2]}));
@@ -98,7 +98,7 @@ void lowerIm2col(Call &c) {
     Dim span = s[1 + i] + Dim(2 * w.padding[i] - w.dilation[i] * (w.kernel[i] - 1) - 1);
     counts[i] = floordiv(span, Dim(w.stride[i])) + Dim(1);
     if (counts[i].upper() < 1)
-      return c.refuse("the window does not fit the image");
+      return c.refuse(Code::OperandMismatch, "the window does not fit the image");
     image = gather(image, positions(c, w, i, counts[i]), 1 + i);
   }
   Value *split = c.reshape(image, {batch * s[0], w.kernel[0], counts[0], w.kernel[1], counts[1]});
@@ -118,11 +118,12 @@ void lowerCol2im(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 2 && x.rank() != 3)
-    return c.refuse("input of rank {0}; 2 or 3 is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 2 or 3 is needed", x.rank());
   auto rows = x.size(x.rank() - 2).tryValue();
   int64_t area = w.kernel[0] * w.kernel[1];
   if (!rows || *rows % area)
-    return c.refuse("the number of rows must be known and a multiple of the window's area");
+    return c.refuse(Code::NotKnown,
+                    "the number of rows must be known and a multiple of the window's area");
   int64_t channels = *rows / area, counts[2];
   for (int i = 0; i < 2; ++i)
     counts[i] =
@@ -192,15 +193,17 @@ void lowerAsStrided(Call &c) {
   if (c.failed())
     return;
   if (size.size() != stride.size())
-    return c.refuse("{0} sizes and {1} strides", size.size(), stride.size());
+    return c.refuse(Code::UnsupportedForm, "{0} sizes and {1} strides", size.size(), stride.size());
   if (!object || !isContiguous(*object) ||
       !(numElements(object->shape) == numElements(object->cell->shape)))
-    return c.refuse("the tensor is not all of its memory in row-major order; call "
+    return c.refuse(Code::SharedMemory,
+                    "the tensor is not all of its memory in row-major order; call "
                     "clone(memory_format=torch.contiguous_format) on it first");
   if (at::Tensor known = c.engine().readKnown(*object);
       known.defined() && !object->cell->attribute.empty() &&
       !(known.is_contiguous() && known.storage_offset() == 0))
-    return c.refuse("the parameter is not stored in row-major order from the start of its memory; "
+    return c.refuse(Code::SharedMemory,
+                    "the parameter is not stored in row-major order from the start of its memory; "
                     "call clone(memory_format=torch.contiguous_format) on it first");
   Expr where = sizeOf(c, offset);
   for (auto [i, n] : llvm::enumerate(size)) {

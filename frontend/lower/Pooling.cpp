@@ -59,11 +59,12 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
   w.extra.assign(spatial, 0);
   for (llvm::ArrayRef<int64_t> sizes : {w.kernel, w.stride, w.dilation})
     if (llvm::any_of(sizes, [](int64_t size) { return size < 1; }))
-      c.refuse("a window whose size, stride or dilation is less than 1");
+      c.refuse(Code::UnsupportedForm, "a window whose size, stride or dilation is less than 1");
   if (c.failed())
     return std::nullopt;
   if (x.rank() != spatial + 1 && x.rank() != spatial + 2) {
-    c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), spatial + 1, spatial + 2);
+    c.refuse(Code::OperandMismatch, "input of rank {0}; {1} or {2} is needed", x.rank(),
+             spatial + 1, spatial + 2);
     return std::nullopt;
   }
   bool dilated = llvm::any_of(w.dilation, [](int64_t d) { return d > 1; }), rounds = false;
@@ -71,7 +72,8 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
     int64_t span = w.dilation[i] * (w.kernel[i] - 1) + 1;
     auto size = x.size(x.rank() - spatial + i).tryValue();
     if (!size && (w.padding[i] != 0 || w.stride[i] > w.kernel[i])) {
-      c.refuse("ceil_mode with padding on a dimension of unknown size; Core ML and PyTorch count "
+      c.refuse(Code::NotKnown,
+               "ceil_mode with padding on a dimension of unknown size; Core ML and PyTorch count "
                "windows differently there");
       return std::nullopt;
     }
@@ -89,7 +91,8 @@ std::optional<Windows> windows(Call &c, const Tensor &x, unsigned spatial) {
     rounds |= excess < 0;
   }
   if (w.dynamicCeil && rounds) {
-    c.refuse("ceil_mode where one dimension has an unknown size and the last window of another "
+    c.refuse(Code::NotKnown,
+             "ceil_mode where one dimension has an unknown size and the last window of another "
              "would start outside; Core ML counts that window");
     return std::nullopt;
   }
@@ -222,13 +225,14 @@ void giveIndices(Call &c, const Tensor &x, const Expr &e, unsigned spatial,
   if (!c.isUsed(1))
     return c.result(Val());
   if (spatial == 3)
-    return c.refuse("the indices of maxima over three dimensions cannot be lowered; only the "
+    return c.refuse(Code::UnsupportedForm,
+                    "the indices of maxima over three dimensions cannot be lowered; only the "
                     "values can be used");
   llvm::SmallVector<ReadTable, 2> tables;
   for (unsigned i = 0; e.valid() && i < spatial; ++i) {
     auto size = e.shape()[i + 2].tryValue();
     if (!size)
-      return c.refuse("the indices of maxima need dimensions of known size");
+      return c.refuse(Code::NotKnown, "the indices of maxima need dimensions of known size");
     tables.emplace_back(reads(i, *size));
   }
   Expr indices = e.valid() ? maximaIndices(e, tables) : e;
@@ -272,7 +276,7 @@ void lowerMaxUnpool(Call &c) {
   if (c.failed())
     return;
   if ((x.rank() != 3 && x.rank() != 4) || size.size() != 2)
-    return c.refuse("input of rank {0}; 3 or 4 is needed", x.rank());
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; 3 or 4 is needed", x.rank());
   Shape result(x.shape().drop_back(2));
   Dim planes = numElements(result), pixels = numElements(x.shape().take_back(2));
   result.append(size.begin(), size.end());
@@ -313,10 +317,12 @@ template <unsigned Spatial> void lowerAvgPool(Call &c) {
     return;
   if (divisor && w->dynamicCeil)
     return c.refuse(
+        Code::NotKnown,
         "divisor_override with ceil_mode on a dimension of unknown size; Core ML divides "
         "by what the last window holds");
   if (includePadding && w->dynamicCeil && llvm::any_of(w->padding, [](int64_t p) { return p; }))
     return c.refuse(
+        Code::NotKnown,
         "count_include_pad with ceil_mode on a dimension of unknown size; Core ML counts "
         "all of the padding or none");
   Expr e = prepare(c, x, Spatial);
@@ -393,10 +399,11 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != Spatial + 1 && x.rank() != Spatial + 2)
-    return c.refuse("input of rank {0}; {1} or {2} is needed", x.rank(), Spatial + 1, Spatial + 2);
+    return c.refuse(Code::OperandMismatch, "input of rank {0}; {1} or {2} is needed", x.rank(),
+                    Spatial + 1, Spatial + 2);
   for (int64_t size : outputs)
     if (size < 1)
-      c.refuse("an output of size {0}", size);
+      c.refuse(Code::UnsupportedForm, "an output of size {0}", size);
   Expr e = prepare(c, x, Spatial), y = e;
   llvm::SmallVector<int64_t, 3> whole; // axes that are reduced to one element
   Windows w;
@@ -409,7 +416,7 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
       continue;
     }
     if (!size.isConst())
-      return c.refuse("a dimension of unknown size can only be pooled to 1");
+      return c.refuse(Code::NotKnown, "a dimension of unknown size can only be pooled to 1");
     divides &= size.value() % outputs[i] == 0;
     w.kernel.push_back(size.value() / outputs[i]);
   }

@@ -121,13 +121,16 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
   if (c.failed())
     return;
   if (c.boolean("train") && c.number("dropout") != 0)
-    return c.refuse("dropout between layers in training mode; call model.eval() before tracing");
+    return c.refuse(Code::TrainingMode,
+                    "dropout between layers in training mode; call model.eval() before tracing");
   auto list = c.val("params").list();
   unsigned directions = both ? 2 : 1, each = biases ? 4 : 2;
   if (!list || list->values.size() < size_t(layers) * directions * each)
-    return c.refuse("{0} layers need {1} weights", layers, layers * directions * each);
+    return c.refuse(Code::OperandMismatch, "{0} layers need {1} weights", layers,
+                    layers * directions * each);
   if (list->values.size() > size_t(layers) * directions * each)
-    return c.refuse("a projection of the hidden state (proj_size) has no counterpart in Core ML");
+    return c.refuse(Code::UnsupportedForm,
+                    "a projection of the hidden state (proj_size) has no counterpart in Core ML");
   std::vector<Weights> weights;
   for (int64_t i = 0; i < layers * directions; ++i) {
     at::Tensor w[4];
@@ -135,7 +138,7 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
       auto object = list->values[i * each + k].tensor();
       w[k] = object ? c.engine().compute(*object) : at::Tensor();
       if (!w[k].defined())
-        return c.refuse("the weights must be constants");
+        return c.refuse(Code::NotKnown, "the weights must be constants");
     }
     weights.push_back({w[0], w[1], w[2], w[3]});
   }
@@ -202,10 +205,10 @@ template <Recurrence Kind> void lowerCell(Call &c) {
   auto states =
       Kind == Recurrence::Lstm ? c.tensors("hx") : llvm::SmallVector<Tensor, 4>{c.tensor("hx")};
   if (states.size() != (Kind == Recurrence::Lstm ? 2 : 1))
-    c.refuse("{0} states are given", states.size());
+    c.refuse(Code::OperandMismatch, "{0} states are given", states.size());
   auto width = wHh.size(1).tryValue();
   if (!width)
-    return c.refuse("the hidden size must be known while compiling");
+    return c.refuse(Code::NotKnown, "the hidden size must be known while compiling");
   Expr h(c, states[0]);
   Expr ofInput = linearLayer(Expr(c, input), wIh.value, bIh.value);
   Expr ofState = linearLayer(h, wHh.value, bHh.value);

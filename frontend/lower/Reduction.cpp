@@ -195,7 +195,7 @@ template <bool Root, bool WithMean> void lowerVariance(Call &c) {
   if (c.failed())
     return;
   if (axes.empty())
-    return c.refuse("a tensor of rank 0 has no variance");
+    return c.refuse(Code::OperandMismatch, "a tensor of rank 0 has no variance");
   Expr e(c, x);
   Moments m = moments(e, axes);
   Expr variance = m.variance;
@@ -277,24 +277,26 @@ void lowerMatrixNorm(Call &c) {
   if (ofVector && llvm::StringRef(c.name()).starts_with("aten::linalg_norm"))
     return giveVectorNorm(c, "ord");
   if (x.rank() < 2)
-    return c.refuse("a matrix norm of a tensor of rank {0}", x.rank());
+    return c.refuse(Code::OperandMismatch, "a matrix norm of a tensor of rank {0}", x.rank());
   Axes axes = c.has("dim") ? orderedAxes(c, "dim", x.rank()) : Axes{x.rank() - 2, x.rank() - 1};
   if (c.failed() || axes.size() != 2)
-    return c.refuse("a matrix norm needs two axes");
+    return c.refuse(Code::OperandMismatch, "a matrix norm needs two axes");
   Expr e(c, x);
   if (named) {
     if (c.string("ord") != "fro")
-      return c.refuse("the '{0}' norm needs singular values, which Core ML cannot compute",
+      return c.refuse(Code::UnsupportedForm,
+                      "the '{0}' norm needs singular values, which Core ML cannot compute",
                       c.string("ord"));
     return c.result(vectorNorm(e, 2, axes, keep), x.dtype);
   }
   double p = c.number("ord");
   if (std::abs(p) == 2)
-    return c.refuse("the matrix norm of order {0:.2f} needs singular values, which Core ML cannot "
+    return c.refuse(Code::UnsupportedForm,
+                    "the matrix norm of order {0:.2f} needs singular values, which Core ML cannot "
                     "compute; 'fro', 1 and inf can be",
                     p);
   if (std::abs(p) != 1 && !std::isinf(p))
-    return c.refuse("no matrix norm of order {0:.2f}", p);
+    return c.refuse(Code::UnsupportedForm, "no matrix norm of order {0:.2f}", p);
   int64_t summed = std::isinf(p) ? axes[1] : axes[0], other = std::isinf(p) ? axes[0] : axes[1];
   Expr sums = reduce(OpKind::reduce_l1_norm, e, summed, true);
   Expr y = reduce(p > 0 ? OpKind::reduce_max : OpKind::reduce_min, sums, other, true);

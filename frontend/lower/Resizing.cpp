@@ -45,7 +45,7 @@ std::optional<Target> target(Call &c, unsigned spatial) {
   if (c.failed())
     return std::nullopt;
   if (t.x.rank() != spatial + 2) {
-    c.refuse("input of rank {0}; {1} is needed", t.x.rank(), spatial + 2);
+    c.refuse(Code::OperandMismatch, "input of rank {0}; {1} is needed", t.x.rank(), spatial + 2);
     return std::nullopt;
   }
   t.scales.resize(spatial);
@@ -72,13 +72,14 @@ std::optional<Target> target(Call &c, unsigned spatial) {
       else if (scale == std::floor(scale))
         t.sizes.push_back(size * Dim(int64_t(scale)));
       else
-        c.refuse("a dimension of unknown size can only be scaled by a whole factor, not {0:.2f}",
+        c.refuse(Code::NotKnown,
+                 "a dimension of unknown size can only be scaled by a whole factor, not {0:.2f}",
                  scale);
     }
   if (c.failed())
     return std::nullopt;
   if (t.sizes.size() != spatial) {
-    c.refuse("{0} sizes for {1} dimensions", t.sizes.size(), spatial);
+    c.refuse(Code::OperandMismatch, "{0} sizes for {1} dimensions", t.sizes.size(), spatial);
     return std::nullopt;
   }
   return t;
@@ -133,6 +134,7 @@ template <unsigned Spatial, bool Exact> void lowerNearest(Call &c) {
       y = Expr(c, c.reshape(c.broadcastTo(expandDims(y, {axis + 1}), spread), merged));
     } else if (t->scales[i]) {
       return c.refuse(
+          Code::UnsupportedForm,
           "a scale of {0:.2f} that the sizes of dimension {1} do not bear out, which are "
           "not known; give the size alone",
           *t->scales[i], axis);
@@ -199,7 +201,7 @@ Expr interpolateAxis(const Expr &x, const Target &t, unsigned i, bool alignCorne
   int64_t axis = t.axis(i);
   auto in = t.x.size(axis).tryValue(), out = t.sizes[i].tryValue();
   if (!in || !out) {
-    c.refuse("dimension {0} has no known size", axis);
+    c.refuse(Code::NotKnown, "dimension {0} has no known size", axis);
     return x;
   }
   Sampling sampling(*in, *out, alignCorners, t.scales[i]);
@@ -331,9 +333,11 @@ void lowerGridSampler(Call &c) {
   if (c.failed())
     return;
   if (x.rank() != 4)
-    return c.refuse("input of rank {0}; Core ML samples images of rank 4 only", x.rank());
+    return c.refuse(Code::OperandMismatch,
+                    "input of rank {0}; Core ML samples images of rank 4 only", x.rank());
   if (interpolation > 1)
-    return c.refuse("bicubic sampling has no counterpart in Core ML; bilinear and nearest have");
+    return c.refuse(Code::UnsupportedForm,
+                    "bicubic sampling has no counterpart in Core ML; bilinear and nearest have");
   // Reflection is about the centres of the border pixels when corners are aligned, else about
   // edges.
   llvm::StringRef mode = padding == 0   ? "constant"
@@ -359,7 +363,7 @@ void lowerAffineGrid(Call &c) {
   if (c.failed())
     return;
   if (size.size() != 4)
-    return c.refuse("only grids over images are supported");
+    return c.refuse(Code::UnsupportedForm, "only grids over images are supported");
   int64_t height = size[2], width = size[3];
   at::Tensor identity = at::eye(2, 3, at::kFloat).unsqueeze(0);
   at::Tensor grid = at::affine_grid_generator(identity, {1, 1, height, width}, align);

@@ -113,7 +113,7 @@ template <bool FromValue> void lowerScatter(Call &c) {
   if (c.has("reduce")) {
     mode = modeOf(c.string("reduce"));
     if (mode.empty())
-      return c.refuse("no reduction '{0}'", c.string("reduce"));
+      return c.refuse(Code::UnsupportedForm, "no reduction '{0}'", c.string("reduce"));
   }
   Expr updates = FromValue ? s.filled(c, "value") : s.updates(c, "src");
   if (!c.failed())
@@ -131,7 +131,7 @@ void lowerScatterReduce(Call &c) {
   bool mean = reduce == "mean";
   llvm::StringRef mode = mean ? "add" : modeOf(reduce);
   if (mode.empty())
-    return c.refuse("no reduction '{0}'", reduce);
+    return c.refuse(Code::UnsupportedForm, "no reduction '{0}'", reduce);
   Expr updates = s.updates(c, "src"), index = s.index, data = s.data;
   if (!updates.valid() || !index.valid())
     return;
@@ -196,7 +196,8 @@ void putByMask(Call &c, const Tensor &x, const AdvancedIndex &index, const Tenso
     maskShape[index.maskAxis + i] = index.mask.size(i);
   int64_t trailing = x.rank() - index.maskAxis - index.mask.rank();
   if (numElements(values.shape()) != Dim(1) && (index.maskAxis != 0 || values.rank() > trailing))
-    return c.refuse("values are written at the positions of a run-time mask one by one; only one "
+    return c.refuse(Code::NotKnown,
+                    "values are written at the positions of a run-time mask one by one; only one "
                     "value for all of them can be lowered");
   Expr mask(c, c.reshape(index.mask.value, maskShape));
   Expr value(c, c.castTo(values.value, x.milType()));

@@ -136,14 +136,15 @@ GraphWalk::Results GraphWalk::callFunction(torch::jit::Function &function,
   try {
     graph = torch::jit::toGraphFunction(function).graph();
   } catch (const c10::Error &error) {
-    engine_.fail(makeError("the code of '{0}' cannot be read: {1}", function.name(),
-                           torchMessage(error.what_without_backtrace())));
+    engine_.fail(makeError(Code::ArchiveDamaged, "the code of '{0}' cannot be read: {1}",
+                           function.name(), torchMessage(error.what_without_backtrace())));
     return {Val()};
   }
   unsigned depth = 0;
   for (Frame *frame = frame_; frame; frame = frame->caller)
     if (++depth > 500) {
-      engine_.fail(makeError("calls nest too deeply at '{0}': recursion cannot be compiled",
+      engine_.fail(makeError(Code::ControlFlow,
+                             "calls nest too deeply at '{0}': recursion cannot be compiled",
                              function.name()));
       return {Val()};
     }
@@ -166,8 +167,8 @@ GraphWalk::Results GraphWalk::callMethod(Node &node, Arguments arguments) {
   auto object = self->toObject();
   torch::jit::Function *method = object->type()->findMethod(node.s(attr::name));
   if (!method) {
-    engine_.fail(
-        makeError("'{0}' has no method '{1}'", object->type()->repr_str(), node.s(attr::name)));
+    engine_.fail(makeError(Code::NoSuchModel, "'{0}' has no method '{1}'",
+                           object->type()->repr_str(), node.s(attr::name)));
     return {};
   }
   auto known = objectPaths_.find(object.get());

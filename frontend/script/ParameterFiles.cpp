@@ -58,7 +58,8 @@ moduleWithParameters(llvm::StringRef path, std::vector<ParameterValue> values) {
   try {
     return load(path, std::move(values));
   } catch (const c10::Error &error) {
-    return makeError("{0}: {1}", path, torchMessage(error.what_without_backtrace()));
+    return makeError(Code::ModelRaises, "{0}: {1}", path,
+                     torchMessage(error.what_without_backtrace()));
   }
 }
 

@@ -68,9 +68,10 @@ GraphWalk::Handled GraphWalk::primitive(Node &node, Arguments arguments) {
                               ? arguments[0].known()->toStringRef()
                               : "an exception";
     if (!options_.decomposed.empty())
-      engine_.fail(makeError("{0}: {1}", options_.decomposed, message));
+      engine_.fail(makeError(Code::UnsupportedForm, "{0}: {1}", options_.decomposed, message));
     else if (!engine_.hasGuessed()) // it may be the guess that is refused here
-      engine_.fail(makeError("the model raises here for these inputs: {0}", message));
+      engine_.fail(
+          makeError(Code::ModelRaises, "the model raises here for these inputs: {0}", message));
     return Results{};
   }
   if (kind == prim::Print || kind == c10::Symbol::fromQualString("prim::AssertNonZero"))
@@ -92,7 +93,8 @@ GraphWalk::Handled GraphWalk::container(Node &node, Arguments arguments) {
     for (size_t i = 0; i + 1 < arguments.size(); i += 2) {
       auto key = engine_.toKnown(arguments[i]);
       if (!key) {
-        engine_.fail(makeError("a dictionary has a key that is only known at run time"));
+        engine_.fail(
+            makeError(Code::NotKnown, "a dictionary has a key that is only known at run time"));
         return Results();
       }
       entries.emplace_back(*key, arguments[i + 1]);
@@ -108,8 +110,8 @@ GraphWalk::Handled GraphWalk::container(Node &node, Arguments arguments) {
     else
       return Results();
     if (values.size() != node.outputs().size()) {
-      engine_.fail(makeError("{0} values are unpacked into {1} names", values.size(),
-                             node.outputs().size()));
+      engine_.fail(makeError(Code::UnsupportedForm, "{0} values are unpacked into {1} names",
+                             values.size(), node.outputs().size()));
       return Results();
     }
     return values;

@@ -14,7 +14,8 @@ Error checkSignature(const torch::jit::Module &module, const ModelFunction &decl
     std::string others;
     for (const auto &other : module.get_methods())
       others += (others.empty() ? ": it has " : ", ") + other.name();
-    return makeError("the model has no method '{0}'{1}; wrap it in a module whose '{0}' calls "
+    return makeError(Code::NoSuchModel,
+                     "the model has no method '{0}'{1}; wrap it in a module whose '{0}' calls "
                      "what is to be compiled",
                      declared.method, others);
   }
@@ -43,7 +44,8 @@ Expected<Val> ScriptFunction::make(const ArgumentPlan &plan) {
     try {
       return engine_.makeComplex(*real, *imag);
     } catch (const Refusal &refusal) {
-      return makeError("input '{0}': {1}", plan.name, refusal.what());
+      return makeError(Code::InputType, refusal.code, "input '{0}': {1}", plan.name,
+                       refusal.what());
     }
   }
   case Kind::Number:

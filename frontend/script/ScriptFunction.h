@@ -25,7 +25,7 @@ public:
 
   /// The signature is checked.
   Error run(const torch::jit::Module &module);
-  std::vector<std::string> takeWarnings() { return engine_.takeWarnings(); }
+  std::vector<Warning> takeWarnings() { return engine_.takeWarnings(); }
 
 private:
   /// The value of an argument, or of a part of one.

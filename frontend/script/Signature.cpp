@@ -82,13 +82,13 @@ public:
       plans.back().known = argument.default_value().value_or(c10::IValue());
     }
     if (!constants_.empty())
-      return makeError("{0} has no argument '{1}' that could be {2}: {3}", method_,
+      return makeError(Code::InputType, "{0} has no argument '{1}' that could be {2}: {3}", method_,
                        constants_.begin()->first, constants_.begin()->second.str(),
                        describe(schema));
     size_t taken = llvm::count(isTaken_, true);
     if (taken < declared_.size())
-      return makeError("{0} inputs are declared, but {1} takes {2}: {3}{4}", declared_.size(),
-                       method_, taken, describe(schema), numbersHint(schema));
+      return makeError(Code::InputCount, "{0} inputs are declared, but {1} takes {2}: {3}{4}",
+                       declared_.size(), method_, taken, describe(schema), numbersHint(schema));
     return plans;
   }
 
@@ -183,8 +183,8 @@ private:
   Result planConstant(const Constant &constant, const TypePtr &type, const std::string &path) {
     auto value = valueOf(constant, type);
     if (!value)
-      return makeError("{0}'s argument '{1}' has type {2} and cannot be {3}{4}", method_, path,
-                       type->repr_str(), constant.str(),
+      return makeError(Code::InputType, "{0}'s argument '{1}' has type {2} and cannot be {3}{4}",
+                       method_, path, type->repr_str(), constant.str(),
                        constant.isNone() ? "; it is not optional"
                        : type->kind() == TypeKind::DictType || type->kind() == TypeKind::TupleType
                            ? "; name its elements, '" + path + "_0'"
@@ -287,7 +287,8 @@ private:
       StringRef wanted = type->kind() == TypeKind::FloatType  ? "fp32[1]"
                          : type->kind() == TypeKind::BoolType ? "bool[1]"
                                                               : "int32[1]";
-      return makeError("{0}'s argument '{1}' has type {2}; as an input it is one number, --input "
+      return makeError(Code::InputType,
+                       "{0}'s argument '{1}' has type {2}; as an input it is one number, --input "
                        "'{1}={3}'",
                        method_, path, type->repr_str(), wanted);
     }
@@ -346,7 +347,8 @@ private:
         return plan;
       const std::string &name = declared_[*next].name;
       if (name.empty())
-        return makeError("{0}'s argument '{1}' is a dictionary: an input of it needs a name, "
+        return makeError(Code::InputCount,
+                         "{0}'s argument '{1}' is a dictionary: an input of it needs a name, "
                          "'{1}_KEY=[…]'",
                          method_, path);
       std::string key = keyIn(name, path, isTensor);
@@ -359,7 +361,8 @@ private:
       if (!one)
         return one.takeError();
       if (!*one || !isTaken_[*next])
-        return makeError("{0}'s argument '{1}' is a dictionary of {2}, and no value of it has an "
+        return makeError(Code::InputCount,
+                         "{0}'s argument '{1}' is a dictionary of {2}, and no value of it has an "
                          "input '{3}'",
                          method_, path, value->repr_str(), name);
       plan.elements.push_back(std::move(**one));
@@ -368,11 +371,13 @@ private:
 
   Error missing(const TypePtr &type, const std::string &path) const {
     if (holdsTensors(type))
-      return makeError("{0} takes a tensor '{1}' that no input is declared for; add --input "
+      return makeError(Code::InputCount,
+                       "{0} takes a tensor '{1}' that no input is declared for; add --input "
                        "'{1}=[…]'",
                        method_, path);
     if (isNumber(type))
       return makeError(
+          Code::InputType,
           "{0}'s argument '{1}' has type {2} and no default; --input '{1}={3}[1]' makes "
           "it an input, --input '{1}={4}' a constant",
           method_, path, type->repr_str(),
@@ -383,14 +388,17 @@ private:
           : type->kind() == TypeKind::BoolType ? "true"
                                                : "1");
     if (type->kind() == TypeKind::StringType)
-      return makeError("{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
+      return makeError(Code::InputType,
+                       "{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
                        "'{1}=\"…\"'",
                        method_, path, type->repr_str());
     if (auto list = type->cast<c10::ListType>(); list && isNumber(list->getElementType()))
-      return makeError("{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
+      return makeError(Code::InputType,
+                       "{0}'s argument '{1}' has type {2} and no default; say what it is: --input "
                        "'{1}=list[1, 2]'",
                        method_, path, type->repr_str());
-    return makeError("{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
+    return makeError(Code::InputType,
+                     "{0}'s argument '{1}' has type {2} and no default, which cannot be an input "
                      "of a Core ML function; wrap the model in a module that fixes it",
                      method_, path, type->repr_str());
   }
@@ -418,13 +426,15 @@ private:
     if (!spec.dtype || !mil::isFloat(*spec.dtype))
       return Error::success();
     if (std::string use = integerUse(*inputs[argument + 1]); !use.empty())
-      return makeError("{0} takes integers as '{1}', which {2} takes, and a floating-point input "
+      return makeError(Code::InputType,
+                       "{0} takes integers as '{1}', which {2} takes, and a floating-point input "
                        "is declared; say --input '{1}=int32[…]', or bool where it is a mask",
                        method_, plan.name, use);
     auto type = inputs[argument + 1]->type()->cast<c10::TensorType>();
     if (!type || !type->scalarType() || !at::isIntegralType(*type->scalarType(), true))
       return Error::success();
-    return makeError("{0} takes {1} as '{2}', and a floating-point input is declared; say --input "
+    return makeError(Code::InputType,
+                     "{0} takes {1} as '{2}', and a floating-point input is declared; say --input "
                      "'{2}={3}[…]'",
                      method_, at::toString(*type->scalarType()), plan.name,
                      *type->scalarType() == at::kBool ? "bool" : "int32");

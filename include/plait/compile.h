@@ -116,8 +116,9 @@ struct Report {
   };
   std::vector<Function> functions; ///< those that were written now, in their order
   std::uint64_t weightFileBytes = 0;
-  std::uint64_t packageBytes = 0;    ///< all files
-  std::vector<std::string> warnings; ///< all of them, whether a log took them or not
+  std::uint64_t packageBytes = 0;             ///< all files
+  std::vector<std::string> warnings;          ///< all of them, whether a log took them or not
+  std::vector<std::string> warningCodes = {}; ///< of each: "P0701" (`plait explain P0701`)
   /// The side file for packAdapter(), beside the package, where a function has Lora::inputs.
   std::string adapterMap;
 };

@@ -27,6 +27,7 @@ struct Problem {
   std::string file;      ///< of the model's source, as TorchScript files know it
   unsigned line = 0;     ///< in that file, counted from 1
   std::string message;   ///< without function and place
+  std::string code = {}; ///< "P0301": `plait explain P0301` tells more
 };
 
 /// Every function of plait throws this when it fails. what() is the text that the command prints,
@@ -42,19 +43,26 @@ public:
     File,        ///< a file or folder cannot be read or written, or is not what is wanted
   };
   explicit Exception(const std::string &message, Reason reason = Reason::Failed,
-                     std::vector<Problem> problems = {})
+                     std::vector<Problem> problems = {}, std::string code = {})
       : std::runtime_error(message), reason_(reason),
-        problems_(std::make_shared<const std::vector<Problem>>(std::move(problems))) {}
+        details_(std::make_shared<const Details>(Details{std::move(problems), std::move(code)})) {}
   ~Exception() override;
 
   Reason reason() const noexcept { return reason_; }
   /// Of Reason::Unsupported, every operation in the way, each as often as the model uses it. Lives
   /// as long as a copy of the exception.
-  const std::vector<Problem> &problems() const noexcept { return *problems_; }
+  const std::vector<Problem> &problems() const noexcept { return details_->problems; }
+  /// What kind of refusal it is, by a number that stays: "P0101". `plait explain P0101` says what
+  /// it means, with an example and the way out. Where there are several, of the first.
+  const std::string &code() const noexcept { return details_->code; }
 
 private:
+  struct Details {
+    std::vector<Problem> problems;
+    std::string code;
+  };
   Reason reason_;
-  std::shared_ptr<const std::vector<Problem>> problems_; ///< exceptions are copied without failing
+  std::shared_ptr<const Details> details_; ///< exceptions are copied without failing
 };
 
 } // namespace v0

@@ -29,19 +29,22 @@ Expected<llvm::SmallVector<int64_t, 8>> normalizeAxes(const InferContext &c,
 Expected<Shape> windowOutput(const Window &w) {
   size_t n = w.kernel.size();
   if (w.input.size() != n || w.strides.size() != n || w.dilations.size() != n)
-    return makeError("{0} spatial dimensions, but {1} kernel sizes, {2} strides and {3} dilations",
+    return makeError(Code::OperandMismatch,
+                     "{0} spatial dimensions, but {1} kernel sizes, {2} strides and {3} dilations",
                      w.input.size(), n, w.strides.size(), w.dilations.size());
   bool same = w.padType == "same" || w.padType == "same_lower";
   bool custom = w.padType == "custom";
   if (!same && !custom && w.padType != "valid")
-    return makeError("pad_type \"{0}\" is none of valid, same, same_lower, custom", w.padType);
+    return makeError(Code::OperandMismatch,
+                     "pad_type \"{0}\" is none of valid, same, same_lower, custom", w.padType);
   if (custom && w.pad.size() != 2 * n)
-    return makeError("pad has {0} elements; two a spatial dimension make {1}", w.pad.size(), 2 * n);
+    return makeError(Code::OperandMismatch,
+                     "pad has {0} elements; two a spatial dimension make {1}", w.pad.size(), 2 * n);
   Shape shape;
   for (size_t i = 0; i < n; ++i) {
     int64_t stride = w.strides[i];
     if (stride < 1 || w.dilations[i] < 1)
-      return makeError("strides and dilations must be positive");
+      return makeError(Code::OperandMismatch, "strides and dilations must be positive");
     const Dim &in = w.input[i];
     Dim kernel = (w.kernel[i] - 1) * w.dilations[i] + 1;
     Dim out;
@@ -67,7 +70,8 @@ Expected<Shape> windowOutput(const Window &w) {
       }
     }
     if (out.isConst() && out.value() <= 0)
-      return makeError("spatial dimension {0} would have {1} elements: input {2}, kernel {3}", i,
+      return makeError(Code::OperandMismatch,
+                       "spatial dimension {0} would have {1} elements: input {2}, kernel {3}", i,
                        out.value(), in.str(), kernel.str());
     shape.push_back(out);
   }

@@ -23,7 +23,7 @@ _torch.check()
 
 if typing.TYPE_CHECKING:
     from plait._compile import compile, merge, pack_adapter
-    from plait._errors import (AdapterWarning, DeviceWarning, Error, PlaitWarning, PrecisionWarning, Problem, StateWarning,
+    from plait._errors import (AdapterWarning, DeviceWarning, Error, Message, PlaitWarning, PrecisionWarning, Problem, StateWarning,
                                TraceWarning)
     from plait._inputs import Adapter, Constant, Image, Model, Range, Tensor, bgr, gray, gray16, rgb
     from plait._package import Package
@@ -33,14 +33,14 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "Adapter", "AdapterWarning", "Bisection", "Comparison", "Constant", "DeviceWarning", "Error", "Finding", "Function", "FunctionReport",
-    "FunctionSummary", "Image", "Model", "NearlyShared", "OutputCheck", "Package", "PlaitWarning", "PrecisionWarning", "Problem",
+    "FunctionSummary", "Image", "Message", "Model", "NearlyShared", "OutputCheck", "Package", "PlaitWarning", "PrecisionWarning", "Problem",
     "Range", "Report", "State", "StateWarning", "Summary", "Tensor", "TraceWarning", "Value", "Verification", "__version__",
     "bgr", "compile", "gray", "gray16", "merge", "pack_adapter", "rgb",
 ]
 
 _PLACES = {
     "_compile": ("compile", "merge", "pack_adapter"),
-    "_errors": ("AdapterWarning", "DeviceWarning", "Error", "PlaitWarning", "PrecisionWarning", "Problem", "StateWarning", "TraceWarning"),
+    "_errors": ("AdapterWarning", "DeviceWarning", "Error", "Message", "PlaitWarning", "PrecisionWarning", "Problem", "StateWarning", "TraceWarning"),
     "_inputs": ("Adapter", "Constant", "Image", "Model", "Range", "Tensor", "bgr", "gray", "gray16", "rgb"),
     "_package": ("Package",),
     "_function": ("Function", "State"),

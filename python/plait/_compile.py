@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 
 from plait import _peft, _running, _torch
-from plait._errors import Error
+from plait._errors import Error, Message
 from plait._inputs import Adapter, Declared, Model, declare_all, output_texts, path_text
 from plait._package import Package, fresh_place
 from plait._results import Report
@@ -207,7 +207,7 @@ class _Job:
         self.append = multifunction
         self.functions: list[tuple[str, _Source, dict[str, typing.Any]]] = []
         self.traced: dict[tuple[typing.Any, ...], _Source] = {}
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         self.names: list[str] = []
         self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.single = False
@@ -232,11 +232,11 @@ class _Job:
         named = dict(models) if isinstance(models, Mapping) else {}
         alone = None if isinstance(models, Mapping) else models
         if models is None and base is None and not adapters:
-            raise Error("there is nothing to compile: give a model, or models by the names of their functions")
+            raise Error("there is nothing to compile: give a model, or models by the names of their functions", code="P0903")
         if _peft.is_peft_model(adapters):
             adapters = {name: (adapters, name) for name in _peft.adapters_of(adapters)}
         elif isinstance(adapters, (str, os.PathLike)) or (adapters is not None and not isinstance(adapters, Mapping)):
-            raise Error("adapters are a dictionary from the names of functions to folders or live PeftModels")
+            raise Error("adapters are a dictionary from the names of functions to folders or live PeftModels", code="P0902")
         live = _model_of(alone)
         if alone is not None and not adapters and base is None and not _peft.is_peft_model(live):
             if base_function is None:
@@ -279,7 +279,7 @@ class _Job:
 
     def need(self, bases: dict[str, typing.Any], name: str) -> dict[str, typing.Any]:
         if not bases:
-            raise Error(f"function '{name}': there are several models, or none, that the adapter could be applied to; base= says which")
+            raise Error(f"function '{name}': there are several models, or none, that the adapter could be applied to; base= says which", code="P0903")
         return bases
 
     def add_model(self, name: str, model: typing.Any, key: str = "") -> None:
@@ -316,7 +316,7 @@ class _Job:
             path = path_text(source)
         else:
             raise Error(f"function '{name}': an adapter is a folder, a safetensors file or a live PeftModel, and this is "
-                        f"{type(source).__name__}")
+                        f"{type(source).__name__}", code="P0902")
         options: dict[str, typing.Any] = {"adapter": path}
         for key, value, other in (("adapter_root", own.root, self.said.root), ("allow_unmatched", own.allow_unmatched, self.said.allow_unmatched),
                                   ("lora", own.lora, None)):
@@ -361,7 +361,7 @@ class _Job:
             if key not in self.traced:
                 from plait import _trace
                 if own.method != "forward":
-                    raise Error(f"function '{name}': an nn.Module is traced through its forward(); method={own.method!r} is for ScriptModules")
+                    raise Error(f"function '{name}': an nn.Module is traced through its forward(); method={own.method!r} is for ScriptModules", code="P0902")
                 with _peft.without_adapters(model) if id(model) in self.stripped else contextlib.nullcontext():
                     script, ordered, warnings = _trace.trace(model, declared, name)
                 self.warnings += warnings
@@ -372,7 +372,7 @@ class _Job:
             torch.export.save(model, path)
             return _Source(None, str(path), declared)
         raise Error(f"function '{name}': a model is an nn.Module, a ScriptModule, a PeftModel or the path of a TorchScript file, and this "
-                    f"is {type(model).__name__}")
+                    f"is {type(model).__name__}", code="P0902")
 
     def add(self, name: str, source: _Source, own: Model, options: dict[str, typing.Any]) -> None:
         options = dict(options)
@@ -390,7 +390,7 @@ class _Job:
             options["states"] = [own.states] if isinstance(own.states, str) else list(own.states)
         if own.state_init is not None:
             if own.state_init not in ("zeros", "input"):
-                raise Error(f"state_init is {own.state_init!r}; the choices are zeros, input")
+                raise Error(f"state_init is {own.state_init!r}; the choices are zeros, input", code="P0902")
             options["state_inputs"] = own.state_init == "input"
         if own.lora is not None:
             options["lora"] = own.lora
@@ -403,13 +403,13 @@ class _Job:
         name = ""
         if isinstance(classes, Mapping):
             if len(classes) != 1:
-                raise Error("classes are a sequence of labels, a file, or a dictionary from the name of the output to one of these")
+                raise Error("classes are a sequence of labels, a file, or a dictionary from the name of the output to one of these", code="P0902")
             name, classes = next(iter(classes.items()))
             if isinstance(classes, (str, os.PathLike)):
                 return f"{name}={path_text(classes)}"
         texts = [str(label) for label in classes]
         if any("\n" in text for text in texts):
-            raise Error("a class label has no line break")
+            raise Error("a class label has no line break", code="P0902")
         file = self.scratch() / "labels.txt"
         file.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
         return f"{name}={file}" if name else str(file)
@@ -425,8 +425,7 @@ class _Job:
                 compiler.add_module(name, source.script._c, copy.copy(said))
             else:
                 compiler.add_file(name, source.path, said)
-        from plait import _trace
-        _trace.warn_of(self.warnings, stacklevel + 2)
+        _running.warn(self.warnings, stacklevel + 1)
         report = _running.run(compiler, place, append, progress, stacklevel + 1)
         return dataclasses.replace(report, warnings=(*self.warnings, *report.warnings))
 

@@ -33,7 +33,7 @@ def numpy_of(value: typing.Any, declared: Value) -> Array:
     if not is_array(value) and array.dtype.kind in "fi" and declared.dtype in ("fp16", "fp32"):
         array = array.astype("float32")
     if array.dtype.kind not in "fiub":
-        raise Error(f"input '{declared.name}' is {type(value).__name__} of {array.dtype}, which is no array of numbers")
+        raise Error(f"input '{declared.name}' is {type(value).__name__} of {array.dtype}, which is no array of numbers", code="P0210")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return numpy.asarray(array, order="C")
@@ -43,13 +43,13 @@ def _of_image(image: typing.Any, declared: Value) -> Array:
     """The pixels of a PIL image, [1, channels, height, width], as bytes."""
     import numpy
     if declared.image is None:
-        raise Error(f"input '{declared.name}' takes an array, {declared}, and this is an image")
+        raise Error(f"input '{declared.name}' takes an array, {declared}, and this is an image", code="P0210")
     if declared.image == "gray16":
         if image.mode not in ("F", "I;16", "I"):
-            raise Error(f"input '{declared.name}' is a gray16 image, and this is one of the mode {image.mode}; give an array, or mode F")
+            raise Error(f"input '{declared.name}' is a gray16 image, and this is one of the mode {image.mode}; give an array, or mode F", code="P0210")
         return numpy.asarray(image, dtype="float16")[None, None]
     if image.mode not in ("RGB", "L", "1") and not (image.mode == "P" and "transparency" not in image.info):
-        raise Error(f"input '{declared.name}' takes RGB or grey images, and this has the mode {image.mode}; image.convert(\"RGB\") makes it so")
+        raise Error(f"input '{declared.name}' takes RGB or grey images, and this has the mode {image.mode}; image.convert(\"RGB\") makes it so", code="P0210")
     pixels = numpy.asarray(image.convert("L" if declared.image == "gray" else "RGB"))
     if declared.image == "gray":
         return numpy.ascontiguousarray(pixels[None, None])
@@ -82,7 +82,7 @@ class State(MutableMapping[str, typing.Any]):
         before = self._arrays[name]
         array = numpy.asarray(value.detach().cpu().float() if hasattr(value, "detach") else value)
         if array.shape != before.shape:
-            raise Error(f"state '{name}' has the shape {list(before.shape)}, and this has {list(array.shape)}")
+            raise Error(f"state '{name}' has the shape {list(before.shape)}, and this has {list(array.shape)}", code="P0210")
         self._arrays[name] = array.astype(before.dtype)
 
     def __delitem__(self, name: str) -> None:
@@ -155,11 +155,11 @@ class Function:
     def __call__(self, *arrays: typing.Any, state: State | None = None, compute: str = "fp32", **named: typing.Any) -> dict[str, typing.Any]:
         """Runs it: inputs in order or by name, as ``predict`` takes them. Returns the outputs by name; raises ``plait.Error``."""
         if len(arrays) > len(self.inputs):
-            raise Error(f"function '{self.name}' takes {len(self.inputs)} inputs, and {len(arrays)} are given")
+            raise Error(f"function '{self.name}' takes {len(self.inputs)} inputs, and {len(arrays)} are given", code="P0210")
         given = {value.name: array for value, array in zip(self.inputs, arrays)}
         for name in named:
             if name in given:
-                raise Error(f"function '{self.name}': input '{name}' is given twice")
+                raise Error(f"function '{self.name}': input '{name}' is given twice", code="P0210")
         return self.predict({**given, **named}, state=state, compute=compute)
 
     def predict(self, inputs: Mapping[str, typing.Any], *, state: State | None = None, compute: str = "fp32") -> dict[str, typing.Any]:
@@ -192,27 +192,27 @@ class Function:
 
     def _run(self, inputs: Mapping[str, typing.Any], state: State | None, compute: str, trace: list[str]) -> tuple[typing.Any, ...]:
         if compute not in ("fp32", "native"):
-            raise Error(f"compute is {compute!r}; the choices are fp32, native")
+            raise Error(f"compute is {compute!r}; the choices are fp32, native", code="P0902")
         if not isinstance(inputs, Mapping):
-            raise Error(f"function '{self.name}': inputs are a dictionary of arrays by name")
+            raise Error(f"function '{self.name}': inputs are a dictionary of arrays by name", code="P0210")
         declared = {value.name: value for value in self.inputs}
         for name in inputs:
             if name not in declared:
-                raise Error(f"function '{self.name}' has no input '{name}'; it has {', '.join(declared) or 'none'}")
+                raise Error(f"function '{self.name}' has no input '{name}'; it has {', '.join(declared) or 'none'}", code="P0210")
         missing = [name for name, value in declared.items() if name not in inputs and value.default_value is None]
         if missing:
-            raise Error(f"function '{self.name}': input '{missing[0]}' is missing; it takes {', '.join(map(str, self.inputs))}")
+            raise Error(f"function '{self.name}': input '{missing[0]}' is missing; it takes {', '.join(map(str, self.inputs))}", code="P0210")
         begin: dict[str, Array] = {}
         if self.states:
             if state is None:
                 raise Error(f"function '{self.name}' keeps states from call to call ({', '.join(value.name for value in self.states)}): make "
-                            "some with make_state() and give them to every call")
+                            "some with make_state() and give them to every call", code="P0210")
             for value in self.states:
                 if value.name not in state._arrays:
-                    raise Error(f"function '{self.name}' has the state '{value.name}', and what it is given has not")
+                    raise Error(f"function '{self.name}' has the state '{value.name}', and what it is given has not", code="P0210")
                 begin[value.name] = state._arrays[value.name]
         elif state is not None:
-            raise Error(f"function '{self.name}' has no states, and is given some")
+            raise Error(f"function '{self.name}' has no states, and is given some", code="P0210")
         arrays = {name: numpy_of(value, declared[name]) for name, value in inputs.items()}
         with self._lock:
             if self._ready is None:

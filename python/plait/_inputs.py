@@ -47,7 +47,7 @@ def _is_dimension(value: typing.Any) -> bool:
 def shape_text(shape: Shape) -> str:
     """``[1, 3, 64..512]``"""
     if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(_is_dimension(d) for d in shape):
-        raise Error(f"a shape is a sequence of sizes, plait.Range and names of sizes, and this is {shape!r}")
+        raise Error(f"a shape is a sequence of sizes, plait.Range and names of sizes, and this is {shape!r}", code="P0201")
     return "[" + ", ".join(str(dimension) for dimension in shape) + "]"
 
 
@@ -74,7 +74,7 @@ class Tensor:
     def text(self) -> str:
         """As ``--input`` has it, without the name."""
         if self.shapes and self.shape:
-            raise Error("an input has a shape or several shapes, not both")
+            raise Error("an input has a shape or several shapes, not both", code="P0201")
         several = "{" + ", ".join(shape_text(one) for one in self.shapes) + "}"
         default = "" if self.default is None else f" default={float(self.default)!r}"
         return (self.dtype or "") + (several if self.shapes else shape_text(self.shape)) + default
@@ -189,7 +189,7 @@ class Constant:
             return repr(value)
         if isinstance(value, str) and not set(value) & set('"\n\r'):
             return f'"{value}"'
-        raise Error(f"a constant is None, a bool, a number, a text without quotes, or a list of these, and this is {value!r}")
+        raise Error(f"a constant is None, a bool, a number, a text without quotes, or a list of these, and this is {value!r}", code="P0201")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,14 +213,14 @@ def declare(name: str | None, value: typing.Any) -> Declared:
         before, equals, after = value.partition("=")
         if equals and before.strip().isidentifier() and "[" not in before:
             if name and name != before.strip():
-                raise Error(f"the input '{name}' is called '{before.strip()}' in {value!r}")
+                raise Error(f"the input '{name}' is called '{before.strip()}' in {value!r}", code="P0201")
             return Declared(before.strip(), after, None, None)
         return Declared(name, value, None, None)
     if value is None or isinstance(value, (bool, int, float)):
         value = Constant(value)
     if isinstance(value, Constant):
         if not name:
-            raise Error(f"{value.text()} is a constant, and no argument is named; give inputs as a dictionary from names")
+            raise Error(f"{value.text()} is a constant, and no argument is named; give inputs as a dictionary from names", code="P0201")
         return Declared(name, value.text(), None, None, value)
     if isinstance(value, (Tensor, Image)):
         return Declared(name or value.name, value.text(), value, value.example)
@@ -231,7 +231,7 @@ def declare(name: str | None, value: typing.Any) -> Declared:
         spec = Tensor(tuple(value))
         return Declared(name, spec.text(), spec, None)
     raise Error(f"an input is a torch.Tensor, an array, a shape, plait.Tensor, plait.Image, plait.Constant or the command's text, and "
-                f"{name or 'one'} is {type(value).__name__}")
+                f"{name or 'one'} is {type(value).__name__}", code="P0201")
 
 
 def _with_sizes(declared: list[Declared]) -> list[Declared]:
@@ -243,7 +243,7 @@ def _with_sizes(declared: list[Declared]) -> list[Declared]:
             return d
         for size in d.spec.shape:
             if isinstance(size, str) and size not in known:
-                raise Error(f"input '{d.said()}': nothing says what the size '{size}' may be; plait.Range(1, 512, \"{size}\") says it")
+                raise Error(f"input '{d.said()}': nothing says what the size '{size}' may be; plait.Range(1, 512, \"{size}\") says it", code="P0201")
         shape = tuple(known[size] if isinstance(size, str) else size for size in d.spec.shape)
         return dataclasses.replace(d, spec=dataclasses.replace(d.spec, shape=shape))
     return [resolved(d) for d in declared]
@@ -274,7 +274,7 @@ def _declare_each(inputs: typing.Any) -> list[Declared]:
         return [declare(None, inputs)]
     if isinstance(inputs, Sequence):
         return [declare(None, value) for value in inputs]
-    raise Error(f"inputs are a list or a dictionary, and this is {type(inputs).__name__}")
+    raise Error(f"inputs are a list or a dictionary, and this is {type(inputs).__name__}", code="P0201")
 
 
 def output_texts(outputs: typing.Any) -> list[str]:
@@ -292,7 +292,7 @@ def output_texts(outputs: typing.Any) -> list[str]:
         return texts
     if isinstance(outputs, Sequence) and all(isinstance(name, str) for name in outputs):
         return list(outputs)
-    raise Error("outputs are a list of names, or a dictionary from names to \"fp16\", \"fp32\", plait.Image or None")
+    raise Error("outputs are a list of names, or a dictionary from names to \"fp16\", \"fp32\", plait.Image or None", code="P0201")
 
 
 def path_text(value: typing.Any) -> str:

@@ -18,7 +18,7 @@ from plait import _peft, _running, _torch
 from plait._errors import Error
 from plait._function import Function, State
 from plait._inputs import Adapter, Model, declare_all, path_text
-from plait._results import Bisection, Report, Summary, Verification, summary_of, verification_of
+from plait._results import Bisection, Report, Summary, Verification, messages_of, summary_of, verification_of
 
 
 def fresh_place() -> tuple[str, str]:
@@ -114,7 +114,7 @@ class Package:
         if not wanted and len(self._functions) == 1:
             return next(iter(self._functions.values()))
         what = f"there is no function '{wanted}'" if wanted else "it names no default function"
-        raise Error(f"{self._path.name}: {what}; there are {', '.join(self._functions)}")
+        raise Error(f"{self._path.name}: {what}; there are {', '.join(self._functions)}", code="P0503")
 
     def predict(self, inputs: Mapping[str, typing.Any], *, function: str | None = None, state: State | None = None,
                 compute: str = "fp32") -> dict[str, typing.Any]:
@@ -138,7 +138,7 @@ class Package:
         """
         target = pathlib.Path(os.path.abspath(path_text(path)))
         if target.suffix != ".mlpackage":
-            raise Error(f"{target}: the name of a package ends in .mlpackage")
+            raise Error(f"{target}: the name of a package ends in .mlpackage", code="P0908")
         if target == self._path:
             return self
         compiler = _torch.compiler()
@@ -229,7 +229,7 @@ class Package:
         declared = {value.name: value for value in target.inputs}
         for name in inputs or {}:
             if name not in declared:
-                raise Error(f"function '{target.name}' has no input '{name}'; it has {', '.join(declared)}")
+                raise Error(f"function '{target.name}' has no input '{name}'; it has {', '.join(declared)}", code="P0210")
         options: dict[str, typing.Any] = {
             "adapter_root": adapter_root, "allow_unmatched": allow_unmatched, "lora_alpha": lora_alpha, "lora_scale": lora_scale,
             "seed": seed, "draws": draws, "steps": steps, "atol": atol, "rtol": rtol, "compute": compute, "bisect": bisect,
@@ -237,12 +237,12 @@ class Package:
             "input": {name: numpy_of(value, declared[name]) for name, value in (inputs or {}).items()},
         }
         if draws < 1 or steps < 1:
-            raise Error("draws and steps are at least 1")
+            raise Error("draws and steps are at least 1", code="P0902")
         with _model_file(against, target) as (file, folder):
             if _peft.is_peft_model(adapter):
                 held = _peft.adapters_of(adapter)
                 if len(held) != 1:
-                    raise Error(f"the PeftModel holds {', '.join(held)}; save the one that is meant, and give its folder")
+                    raise Error(f"the PeftModel holds {', '.join(held)}; save the one that is meant, and give its folder", code="P0902")
                 options["adapter"] = str(_peft.save_adapter(adapter, held[0], folder / "adapter"))
             elif adapter is not None:
                 options["adapter"] = path_text(adapter)
@@ -250,7 +250,7 @@ class Package:
             compiler, opened = _torch.compiler(), self._opened()
             stop = compiler.Stop()
             data = _running.attend(lambda callback: compiler.verify(opened, target.name, file, said, callback, stop), stop.stop, progress)
-        _running.warn(tuple(data["warnings"]), 2)
+        _running.warn(messages_of(data["warnings"]), 2)
         return verification_of(target.name, data)
 
     def bisect(self, against: typing.Any, *, function: str | None = None, **options: typing.Any) -> Bisection | None:
@@ -302,7 +302,7 @@ def _model_file(against: typing.Any, function: Function) -> Iterator[tuple[str, 
                 constants = [Declared(name, text, None, None, Constant(constant_of(text))) for name, text in function.summary.constants.items()]
                 script, _, _ = _trace.trace(base, [*declare_all(specs), *constants], function.name)
         if not isinstance(script, torch.jit.ScriptModule):
-            raise Error(f"a function is held against a file, a ScriptModule, an ExportedProgram or an nn.Module, and this is {type(against).__name__}")
+            raise Error(f"a function is held against a file, a ScriptModule, an ExportedProgram or an nn.Module, and this is {type(against).__name__}", code="P0902")
         file = folder / "model.pt"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -24,7 +24,7 @@ def adapters_of(model: typing.Any) -> list[str]:
     for name, config in model.peft_config.items():
         if config.is_prompt_learning:
             raise Error(f"adapter '{name}' is of the kind {config.peft_type.value}, which changes what the model is given and no "
-                        "weight; trace the PeftModel as an nn.Module of its own (torch.jit.trace), with its virtual tokens inside")
+                        "weight; trace the PeftModel as an nn.Module of its own (torch.jit.trace), with its virtual tokens inside", code="P0402")
     return list(model.peft_config)
 
 
@@ -39,7 +39,7 @@ def _original(module: torch.nn.Module) -> torch.nn.Module | None:
     from peft.tuners.tuners_utils import BaseTunerLayer
     if isinstance(module, BaseTunerLayer):
         if getattr(module, "merged", False):
-            raise Error("an adapter is merged into the live model's weights; call unmerge_adapter() first")
+            raise Error("an adapter is merged into the live model's weights; call unmerge_adapter() first", code="P0411")
         original: torch.nn.Module = module.get_base_layer()
         return original
     if type(module).__module__.startswith("peft.") and isinstance(getattr(module, "original_module", None), torch.nn.Module):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from plait._errors import Message
 from plait._inputs import Dimension, Range
 
 
@@ -108,13 +109,13 @@ class Report:
     """What compiling, adding or merging wrote.
 
     functions: those that were written now. weight_file_bytes, package_bytes: sizes of files. warnings: the texts of all that
-    were given. adapter_map: the side file for ``plait.pack_adapter``, "" where there is none.
+    were given, each with its ``code``. adapter_map: the side file for ``plait.pack_adapter``, "" where there is none.
     """
 
     functions: tuple[FunctionReport, ...]
     weight_file_bytes: int
     package_bytes: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     adapter_map: str
 
 
@@ -249,11 +250,16 @@ def summary_of(data: dict[str, typing.Any], shapes: dict[str, dict[str, tuple[ty
                    weights["unique_bytes"], weights["referenced_bytes"], near)
 
 
+def messages_of(data: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+    """The compiler's warnings."""
+    return tuple(Message(text, code) for code, text in data)
+
+
 def report_of(data: dict[str, typing.Any]) -> Report:
     """From the compiler's report."""
     functions = tuple(FunctionReport(f["name"], f["operations"], f["own_bytes"], f["shared_bytes"], tuple(f["states"]))
                       for f in data["functions"])
-    return Report(functions, data["weight_file_bytes"], data["package_bytes"], tuple(data["warnings"]), data["adapter_map"])
+    return Report(functions, data["weight_file_bytes"], data["package_bytes"], messages_of(data["warnings"]), data["adapter_map"])
 
 
 def _finding(data: dict[str, typing.Any] | None) -> Finding | None:

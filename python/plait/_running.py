@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from plait._errors import AdapterWarning, DeviceWarning, PlaitWarning, PrecisionWarning, StateWarning, TraceWarning
+from plait._errors import Message, category
 from plait._results import Report, report_of
 
 Progress = typing.Union[bool, None, Callable[[str, float], object]]
@@ -27,24 +26,6 @@ class _Bar:
 
     def close(self) -> None:
         self.bar.close()
-
-
-# The compiler's warnings are text. What they are about stands in them by these words; the first that is there decides.
-_CATEGORIES: tuple[tuple[type[PlaitWarning], tuple[str, ...]], ...] = (
-    (PrecisionWarning, ("range of fp16", "NaN or infin", "half precision")),
-    (AdapterWarning, ("adapter", "LoRA", "lora_")),
-    (TraceWarning, ("the trace ",)),
-    (StateWarning, (" state", "running statistics")),
-    (DeviceWarning, ("Core ML",)),
-)
-_RULE = re.compile(r" \[[a-z0-9-]+\]$")  # of Core ML's, by name
-
-
-def category(text: str) -> type[PlaitWarning]:
-    """The category of one of the compiler's warnings."""
-    if _RULE.search(text):
-        return DeviceWarning
-    return next((kind for kind, words in _CATEGORIES if any(word in text for word in words)), PlaitWarning)
 
 
 T = typing.TypeVar("T")
@@ -93,7 +74,7 @@ def run(compiler: typing.Any, path: str, append: bool, progress: Progress, stack
     return report
 
 
-def warn(texts: tuple[str, ...], stacklevel: int) -> None:
+def warn(messages: Iterable[Message], stacklevel: int) -> None:
     """The compiler's warnings as Python's."""
-    for text in texts:
-        warnings.warn(text, category(text), stacklevel=stacklevel + 1)
+    for message in messages:
+        warnings.warn(category(message.code)(message, message.code), stacklevel=stacklevel + 1)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from plait._errors import Error, TraceWarning
+from plait._errors import Error, Message
 from plait._inputs import Declared, Image, Range, Tensor
 
 # torch's tracer keeps the names of modules in a global; modes and warnings are the process's too.
@@ -82,7 +82,7 @@ def _example(declared: Declared, number: int, generator: torch.Generator, floats
             example = example.to(floats)
     else:
         raise Error(f"input {number + 1} ({declared.said()}) is text, from which no example is made for a trace; "
-                    "give a tensor, or plait.Tensor(shape, dtype, example=...)")
+                    "give a tensor, or plait.Tensor(shape, dtype, example=...)", code="P1104")
     return example.detach().clone()
 
 
@@ -151,7 +151,7 @@ def _with_constants(module: torch.nn.Module, constants: dict[str, typing.Any], n
     signature = inspect.signature(forward)
     for argument in constants:
         if argument not in signature.parameters:
-            raise Error(f"function '{name}': forward() has no argument '{argument}'; it takes {', '.join(signature.parameters)}")
+            raise Error(f"function '{name}': forward() has no argument '{argument}'; it takes {', '.join(signature.parameters)}", code="P0202")
     rest = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in constants])
 
     def fixed(*arguments: typing.Any, **named: typing.Any) -> typing.Any:
@@ -187,16 +187,16 @@ def _cache_hint(module: torch.nn.Module) -> str:
     return " (model.config.use_cache = False leaves the cache out)" if cached is True else ""
 
 
-def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[str]]:
+def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[Message]]:
     """The traced module, its inputs in the order of the trace and the constants behind them, and warnings."""
     if not declared:
-        raise Error(f"function '{name}' is traced, and that takes its inputs: inputs=[torch.rand(...), ...]")
+        raise Error(f"function '{name}' is traced, and that takes its inputs: inputs=[torch.rand(...), ...]", code="P1104")
     if any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()]):
-        raise Error(f"function '{name}': the model is on the device meta, where tensors have no contents; load its weights first")
+        raise Error(f"function '{name}': the model is on the device meta, where tensors have no contents; load its weights first", code="P1105")
     fixed = [d for d in declared if d.constant is not None]
     declared = [d for d in declared if d.constant is None]
     if not declared:
-        raise Error(f"function '{name}': all arguments are constants; a function of Core ML takes at least one tensor")
+        raise Error(f"function '{name}': all arguments are constants; a function of Core ML takes at least one tensor", code="P0202")
     constants = {d.name or "": d.constant.value for d in fixed if d.constant is not None}
     with undisturbed(module), _with_constants(module, constants, name):
         declared, by_name = _arrange(module, declared)
@@ -220,10 +220,10 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
             except RuntimeError as error:
                 text = str(error)
                 if "requires grad as a constant" in text:
-                    raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it") from error
+                    raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it", code="P1101") from error
                 if "Tracer cannot infer type" in text or "output of the traced function" in text or "Only tensors" in text:
                     raise Error(f"function '{name}': what its forward() gives cannot be traced; give tensors, or tuples, lists or "
-                                f"dictionaries of them{_cache_hint(module)}: {text.splitlines()[0][:200]}") from error
+                                f"dictionaries of them{_cache_hint(module)}: {text.splitlines()[0][:200]}", code="P1101") from error
                 raise
         found = []
         for warning in caught:
@@ -232,8 +232,8 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
                     warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
             else:
                 text = " ".join(str(warning.message).split())
-                found.append(f"{name}: {text.removesuffix(' We cannot record the data flow of Python values.')} "
-                             f"({warning.filename}:{warning.lineno})")
+                found.append(Message(f"{name}: {text.removesuffix(' We cannot record the data flow of Python values.')} "
+                                     f"({warning.filename}:{warning.lineno})", "P1102"))
         for sizes in _other_sizes(declared):
             tensors = [_resized(example.cpu(), shape).to(device) for example, shape in zip(examples, sizes)]
             shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
@@ -242,7 +242,7 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
                 try:
                     expected = call(module, [t.clone() for t in tensors])
                 except Exception as error:
-                    raise Error(f"function '{name}': the model does not run at sizes that are declared ({shapes}): {error}") from error
+                    raise Error(f"function '{name}': the model does not run at sizes that are declared ({shapes}): {error}", code="P1103") from error
                 try:
                     difference = _differs(call(traced, [t.clone() for t in tensors]), expected)
                 except RuntimeError as error:
@@ -250,11 +250,5 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
             if difference:
                 raise Error(f"function '{name}': the trace is wrong at other sizes than the examples' ({shapes}): {difference}; "
                             "something was decided by a size. Compute with sizes as x.shape gives them, declare fixed shapes, or "
-                            "torch.jit.script the model")
+                            "torch.jit.script the model", code="P1103")
     return traced, [*declared, *fixed], list(dict.fromkeys(found))
-
-
-def warn_of(texts: Sequence[str], stacklevel: int = 3) -> None:
-    """The tracer's remarks as Python warnings."""
-    for text in texts:
-        warnings.warn(text, TraceWarning, stacklevel=stacklevel)

@@ -50,6 +50,9 @@ private:
 /// Text that may quote bytes of a damaged file, which are no text.
 py::str text(const std::string &bytes);
 
+/// Codes and texts.
+py::list toList(llvm::ArrayRef<Warning> warnings);
+
 /// A C-contiguous NumPy array, copied. `what` is what messages call it.
 mil::TensorData toTensorData(const std::string &what, const py::array &array);
 /// A NumPy array that owns its memory.

@@ -14,6 +14,13 @@ py::str text(const std::string &bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), py::ssize_t(bytes.size()), "replace"));
 }
 
+py::list toList(llvm::ArrayRef<Warning> warnings) {
+  py::list list;
+  for (const Warning &warning : warnings)
+    list.append(py::make_tuple(name(warning.code), text(warning.text)));
+  return list;
+}
+
 std::optional<unsigned> Options::choice(const char *name,
                                         llvm::ArrayRef<const char *> words) const {
   if (!values_.contains(name))
@@ -25,7 +32,7 @@ std::optional<unsigned> Options::choice(const char *name,
       return i;
     known += (known.empty() ? "" : ", ") + std::string(words[i]);
   }
-  raise(makeError("{0} is '{1}'; the choices are {2}", name, value, known));
+  raise(makeError(Code::OptionValue, "{0} is '{1}'; the choices are {2}", name, value, known));
 }
 
 namespace {
@@ -51,7 +58,7 @@ py::array makeArray(mil::DType dtype, const std::vector<py::ssize_t> &shape, con
         std::memcpy(array.mutable_data(), bytes, size);
       return array;
     }
-  raise(makeError("NumPy has no arrays of {0}", mil::name(dtype)));
+  raise(makeError(Code::ArrayMismatch, "NumPy has no arrays of {0}", mil::name(dtype)));
 }
 
 } // namespace
@@ -65,7 +72,8 @@ mil::TensorData toTensorData(const std::string &what, const py::array &array) {
       return mil::TensorData::fromBytes(
           type.dtype, shape, std::vector<uint8_t>(begin, begin + size_t(array.nbytes())));
     }
-  raise(makeError("{0} is an array of {1}, which no function takes", what, name));
+  raise(makeError(Code::ArrayMismatch, "{0} is an array of {1}, which no function takes", what,
+                  name));
 }
 
 py::array toNumPy(const mil::TensorData &tensor) {
@@ -90,10 +98,11 @@ PYBIND11_MODULE(_plait, module) {
       for (const plait::FailureProblem &problem : error.failure.problems)
         problems.append(py::make_tuple(text(problem.message), text(problem.operation),
                                        text(problem.module), text(problem.file), problem.line,
-                                       text(problem.function)));
+                                       text(problem.function), name(problem.code)));
       bool cancelled = error.failure.kind == plait::FailureKind::Cancelled;
       py::object made = py::module_::import("plait._errors")
-                            .attr("_from_compiler")(text(error.what()), cancelled, problems);
+                            .attr("_from_compiler")(text(error.what()), cancelled,
+                                                    name(error.failure.code()), problems);
       PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(made.ptr())), made.ptr());
     }
   });

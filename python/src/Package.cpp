@@ -47,7 +47,8 @@ py::object toPython(const mil::Attr &value) {
     }
     return result;
   }
-  raise(makeError("a value of {0} cannot be given to Python", value.type().str()));
+  raise(makeError(Code::ArrayMismatch, "a value of {0} cannot be given to Python",
+                  value.type().str()));
 }
 
 /// A function that is ready to run. One call at a time; several wait for one another.
@@ -170,7 +171,7 @@ void copyPackage(const std::string &from, const std::string &to) {
       raise(std::move(error));
   }
   if (failure)
-    raise(makeError("'{0}' cannot be read: {1}", from, failure.message()));
+    raise(makeError(Code::PackageDamaged, "'{0}' cannot be read: {1}", from, failure.message()));
   if (Error error = folder.commit(/*flush=*/false))
     raise(std::move(error));
 }

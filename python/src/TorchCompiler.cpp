@@ -38,7 +38,7 @@ std::optional<double> percentage(const Options &said, const char *name) {
   std::optional<double> percent;
   said.take(name, percent);
   if (percent && !(*percent >= 0 && *percent <= 100))
-    raise(makeError("{0} is a percentage, from 0 to 100", name));
+    raise(makeError(Code::OptionValue, "{0} is a percentage, from 0 to 100", name));
   return percent;
 }
 
@@ -57,12 +57,13 @@ std::optional<adapters::GivenScale> scale(const Options &said) {
   said.take("lora_alpha", alpha);
   said.take("lora_scale", scale);
   if (alpha && scale)
-    raise(makeError("lora_alpha and lora_scale say the same: one of them is wanted"));
+    raise(makeError(Code::OptionConflict,
+                    "lora_alpha and lora_scale say the same: one of them is wanted"));
   if (!alpha && !scale)
     return std::nullopt;
   double value = alpha ? *alpha : *scale;
   if (!std::isfinite(value))
-    raise(makeError("the scale of an adapter is a finite number"));
+    raise(makeError(Code::OptionValue, "the scale of an adapter is a finite number"));
   return adapters::GivenScale{alpha.has_value(), value};
 }
 
@@ -90,7 +91,8 @@ driver::FunctionOptions functionOptions(const std::string &name, const py::dict 
     function.classes = ofOption("classes", driver::parseClasses(classes));
   said.take("class_output", scores);
   if (!scores.empty() && !function.classes)
-    raise(makeError("class_output is '{0}', and there are no classes", scores));
+    raise(
+        makeError(Code::OptionConflict, "class_output is '{0}', and there are no classes", scores));
   if (function.classes)
     function.classes->scores = scores;
   said.take("states", states);
@@ -112,7 +114,7 @@ driver::FunctionOptions functionOptions(const std::string &name, const py::dict 
   return function;
 }
 
-py::dict toDict(const driver::CompileReport &report, const std::vector<std::string> &warnings,
+py::dict toDict(const driver::CompileReport &report, const std::vector<Warning> &warnings,
                 const std::string &adapterMap) {
   py::list functions;
   for (const driver::CompileReport::Function &function : report.functions)
@@ -120,13 +122,10 @@ py::dict toDict(const driver::CompileReport &report, const std::vector<std::stri
         py::arg("name") = function.name, py::arg("operations") = function.operations,
         py::arg("own_bytes") = function.ownBytes, py::arg("shared_bytes") = function.sharedBytes,
         py::arg("states") = function.states));
-  py::list texts;
-  for (const std::string &warning : warnings)
-    texts.append(text(warning));
   return py::dict(py::arg("functions") = functions,
                   py::arg("weight_file_bytes") = report.weightFileBytes,
-                  py::arg("package_bytes") = report.packageBytes, py::arg("warnings") = texts,
-                  py::arg("adapter_map") = adapterMap);
+                  py::arg("package_bytes") = report.packageBytes,
+                  py::arg("warnings") = toList(warnings), py::arg("adapter_map") = adapterMap);
 }
 
 /// Hands progress on to a function of Python's, from whichever thread. What it raises ends the
@@ -141,9 +140,9 @@ public:
     what_ = what.str();
     tell();
   }
-  void warning(llvm::StringRef message) override {
+  void warning(const Warning &warning) override {
     std::scoped_lock lock(mutex_);
-    warnings_.push_back(message.str());
+    warnings_.push_back(warning);
   }
   bool proceed(double done) override {
     std::scoped_lock lock(mutex_);
@@ -155,7 +154,7 @@ public:
     return !cancelled_ && !raised_;
   }
 
-  const std::vector<std::string> &warnings() const { return warnings_; }
+  const std::vector<Warning> &warnings() const { return warnings_; }
   std::optional<py::error_already_set> &raised() { return raised_; }
 
 private:
@@ -175,7 +174,7 @@ private:
   std::mutex mutex_;
   std::string what_;
   double done_ = 0;
-  std::vector<std::string> warnings_;
+  std::vector<Warning> warnings_;
   std::optional<py::error_already_set> raised_;
 };
 
@@ -199,7 +198,7 @@ public:
       options_.compress.push_back(ofOption("compress", compress::parseRule(rule)));
     options_.requireCoverage = percentage(said, "require_coverage");
     if (options_.requireCoverage && rules.empty())
-      raise(makeError("require_coverage is of compress, which is not given"));
+      raise(makeError(Code::OptionConflict, "require_coverage is of compress, which is not given"));
     if (auto target = said.choice("target", kTargets))
       options_.target = *mil::parseOpset(kTargets[*target]);
     if (auto lora = said.choice("lora", mil::kLoraModes))
@@ -229,7 +228,7 @@ public:
 
   py::dict write(const std::string &path, bool append, py::object progress) {
     if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
-      raise(makeError("{0}: the name of a package ends in .mlpackage", path));
+      raise(makeError(Code::PackageName, "{0}: the name of a package ends in .mlpackage", path));
     driver::CompileOptions options = options_;
     options.output = path;
     options.append = append;
@@ -269,11 +268,13 @@ private:
     said.take("min_snr", snr);
     bool isAuto = precision == 2u;
     if (snr && !isAuto)
-      raise(makeError("min_snr is for precision=\"auto\""));
+      raise(makeError(Code::OptionConflict, "min_snr is for precision=\"auto\""));
     if (snr && !(*snr > 0 && *snr <= 140))
-      raise(makeError("min_snr is {0}: decibels between 0 and 140 are wanted", *snr));
+      raise(makeError(Code::OptionValue, "min_snr is {0}: decibels between 0 and 140 are wanted",
+                      *snr));
     if (precision == 1u && !options_.keepFloat32.empty())
-      raise(makeError("keep_fp32 is for precision=\"fp16\"; in fp32 everything is kept"));
+      raise(makeError(Code::OptionConflict,
+                      "keep_fp32 is for precision=\"fp16\"; in fp32 everything is kept"));
     if (isAuto)
       options_.autoPrecision.emplace();
     if (snr)
@@ -304,9 +305,9 @@ py::dict merge(const std::string &path,
   said.take("threads", options.threads);
   options.metadata = metadata(said);
   if (!llvm::StringRef(path).rtrim('/').ends_with(".mlpackage"))
-    raise(makeError("{0}: the name of a package ends in .mlpackage", path));
-  std::vector<std::string> warnings;
-  options.warn = [&](llvm::StringRef message) { warnings.push_back(message.str()); };
+    raise(makeError(Code::PackageName, "{0}: the name of a package ends in .mlpackage", path));
+  std::vector<Warning> warnings;
+  options.warn = [&](const Warning &warning) { warnings.push_back(warning); };
   std::optional<driver::CompileReport> report;
   {
     py::gil_scoped_release free;
@@ -323,7 +324,8 @@ void remove(const std::string &path, const std::vector<std::string> &functions,
   options.defaultFunction = defaultFunction;
   options.compact = compact;
   if (functions.empty() && !compact)
-    raise(makeError("{0}: no function is named that is to be taken out", path));
+    raise(
+        makeError(Code::OptionMissing, "{0}: no function is named that is to be taken out", path));
   py::gil_scoped_release free;
   if (Error error = driver::remove(options).takeError())
     raise(std::move(error));

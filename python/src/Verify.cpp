@@ -67,8 +67,8 @@ py::dict verify(const OpenPackage &package, const std::string &name, const std::
   driver::VerifyModel model;
   model.against = against;
   model.package = package.path;
-  std::vector<std::string> warnings;
-  model.warn = [&](llvm::StringRef message) { warnings.push_back(message.str()); };
+  std::vector<Warning> warnings;
+  model.warn = [&](const Warning &warning) { warnings.push_back(warning); };
   std::string adapter;
   said.take("adapter", adapter);
   if (!adapter.empty())
@@ -137,7 +137,8 @@ py::dict verify(const OpenPackage &package, const std::string &name, const std::
   return py::dict(py::arg("passed") = report->passed, py::arg("atol") = report->tolerance.absolute,
                   py::arg("rtol") = report->tolerance.relative, py::arg("outputs") = outputs,
                   py::arg("uncompared") = report->uncompared, py::arg("random") = report->random,
-                  py::arg("bisect") = toDict(report->bisect), py::arg("warnings") = warnings);
+                  py::arg("bisect") = toDict(report->bisect),
+                  py::arg("warnings") = toList(warnings));
 }
 
 } // namespace

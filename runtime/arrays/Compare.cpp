@@ -24,7 +24,8 @@ static Error readDoubles(const mil::TensorReader &reader, int64_t begin, int64_t
 
 Expected<Comparison> compare(const TensorData &actual, const TensorData &reference) {
   if (actual.shape() != reference.shape())
-    return makeError("shapes differ: {0} and {1}", actual.type().str(), reference.type().str());
+    return makeError(Code::NotComparable, "shapes differ: {0} and {1}", actual.type().str(),
+                     reference.type().str());
   auto a = mil::TensorReader::create(actual, nullptr);
   if (!a)
     return a.takeError();

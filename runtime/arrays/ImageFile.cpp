@@ -39,7 +39,7 @@ bool isJpeg(StringRef bytes) { return bytes.starts_with("\xff\xd8\xff"); }
 
 Error checkSize(uint64_t width, uint64_t height) {
   if (width == 0 || height == 0 || width * height > kMostPixels)
-    return makeError("an image of {0} x {1} pixels is not read", width, height);
+    return makeError(Code::ArrayFile, "an image of {0} x {1} pixels is not read", width, height);
   return Error::success();
 }
 
@@ -49,13 +49,14 @@ Expected<Bitmap> decodePng(StringRef file) {
   auto fail = [&] {
     std::string message = image.message;
     png_image_free(&image);
-    return makeError("it is no PNG that can be read: {0}", message);
+    return makeError(Code::ArrayFile, "it is no PNG that can be read: {0}", message);
   };
   if (!png_image_begin_read_from_memory(&image, file.data(), file.size()))
     return fail();
   Error error = checkSize(image.width, image.height);
   if (!error && (image.format & PNG_FORMAT_FLAG_LINEAR))
-    error = makeError("it has 16 bits a channel; an image of Core ML has 8, so convert it");
+    error = makeError(Code::ArrayFile,
+                      "it has 16 bits a channel; an image of Core ML has 8, so convert it");
   if (error) {
     png_image_free(&image);
     return error;
@@ -70,7 +71,8 @@ Expected<Bitmap> decodePng(StringRef file) {
   size_t step = size_t(result.channels) + 1;
   for (size_t i = 0; i < pixels.size(); i += step) {
     if (pixels[i + step - 1] != 255)
-      return makeError("it has transparent pixels; an image of Core ML has none, so draw it on a "
+      return makeError(Code::ArrayFile,
+                       "it has transparent pixels; an image of Core ML has none, so draw it on a "
                        "background");
     result.bytes.insert(result.bytes.end(), pixels.begin() + i, pixels.begin() + i + step - 1);
   }
@@ -150,9 +152,9 @@ Expected<Bitmap> decodeJpeg(StringRef file) {
     return bitmap.bytes.data();
   };
   if (!decodeJpeg(file, errors, &context, start))
-    return makeError("it is no JPEG that can be read: {0}", errors.message);
+    return makeError(Code::ArrayFile, "it is no JPEG that can be read: {0}", errors.message);
   if (!context.refusal.empty())
-    return makeError("{0}", context.refusal);
+    return makeError(Code::ArrayFile, "{0}", context.refusal);
   return std::move(context.bitmap);
 }
 
@@ -228,7 +230,7 @@ Expected<TensorData> readImage(StringRef path, PixelFormat format) {
     return file.takeError();
   StringRef bytes = llvm::toStringRef((*file)->bytes());
   if (!isPng(bytes) && !isJpeg(bytes))
-    return makeError("{0}: this is neither PNG nor JPEG", path);
+    return makeError(Code::ArrayFile, "{0}: this is neither PNG nor JPEG", path);
   auto bitmap = isPng(bytes) ? decodePng(bytes) : decodeJpeg(bytes);
   if (!bitmap)
     return addContext(bitmap.takeError(), path);
@@ -285,7 +287,7 @@ Error writePng(StringRef path, const TensorData &image, PixelFormat format) {
   text.resize(bytes);
   good = good && png_image_write_to_memory(&out, text.data(), &bytes, 0, pixels.data(), 0, nullptr);
   if (!good)
-    return makeError("{0}: cannot be written as PNG: {1}", path, out.message);
+    return makeError(Code::FileUnwritable, "{0}: cannot be written as PNG: {1}", path, out.message);
   text.resize(bytes);
   return writeNewFile(path, text, /*flush=*/false);
 }

@@ -43,9 +43,10 @@ public:
     if (!rest.trim().empty())
       return malformed("nothing");
     if (!descr || !fortran || !hasShape)
-      return makeError("the header lacks '{0}'", !descr     ? "descr"
-                                                 : !fortran ? "fortran_order"
-                                                            : "shape");
+      return makeError(Code::ArrayFile, "the header lacks '{0}'",
+                       !descr     ? "descr"
+                       : !fortran ? "fortran_order"
+                                  : "shape");
     return Error::success();
   }
 
@@ -60,7 +61,7 @@ private:
     return rest.consume_front(token);
   }
   Error malformed(const char *wanted) {
-    return makeError("the header is malformed: {0} expected before '{1}'", wanted,
+    return makeError(Code::ArrayFile, "the header is malformed: {0} expected before '{1}'", wanted,
                      rest.ltrim().take_front(20));
   }
   Error quoted(std::string &text) {
@@ -76,7 +77,8 @@ private:
   Error entry(const std::string &key) {
     if (key == "descr" && !descr) {
       if (rest.ltrim().starts_with("["))
-        return makeError("records (a list of fields) are not supported: save one plain array");
+        return makeError(Code::ArrayFile,
+                         "records (a list of fields) are not supported: save one plain array");
       return quoted(descr.emplace());
     }
     if (key == "fortran_order" && !fortran) {
@@ -90,7 +92,8 @@ private:
     }
     if (key == "shape" && !hasShape)
       return tuple();
-    return makeError("the header has '{0}' where descr, fortran_order and shape are defined, once "
+    return makeError(Code::ArrayFile,
+                     "the header has '{0}' where descr, fortran_order and shape are defined, once "
                      "each",
                      key);
   }
@@ -128,17 +131,17 @@ static std::optional<uint64_t> dataSize(DType dtype, llvm::ArrayRef<int64_t> sha
 Expected<TensorData> parseNpy(llvm::ArrayRef<uint8_t> bytes, std::shared_ptr<const void> owner) {
   llvm::StringRef text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
   if (!text.starts_with(kMagic) || text.size() < 8)
-    return makeError("it is no .npy file (save one with numpy.save)");
+    return makeError(Code::ArrayFile, "it is no .npy file (save one with numpy.save)");
   unsigned major = bytes[6], minor = bytes[7];
   if (major < 1 || major > 3 || minor != 0)
-    return makeError("version {0}.{1} of the format is not known", major, minor);
+    return makeError(Code::ArrayFile, "version {0}.{1} of the format is not known", major, minor);
   size_t start = major == 1 ? 10 : 12;
   if (text.size() < start)
-    return makeError("it is cut off in the header");
+    return makeError(Code::ArrayFile, "it is cut off in the header");
   size_t length = major == 1 ? llvm::support::endian::read16le(&bytes[8])
                              : llvm::support::endian::read32le(&bytes[8]);
   if (text.size() - start < length)
-    return makeError("it is cut off in the header");
+    return makeError(Code::ArrayFile, "it is cut off in the header");
   HeaderParser header(text.substr(start, length));
   if (Error error = header.parse())
     return error;
@@ -146,12 +149,14 @@ Expected<TensorData> parseNpy(llvm::ArrayRef<uint8_t> bytes, std::shared_ptr<con
   const auto *known =
       llvm::find_if(kDescriptions, [&](const auto &d) { return d.first == *header.descr; });
   if (known == std::end(kDescriptions))
-    return makeError("element type '{0}' is not supported; little-endian float16 to float64, bool "
+    return makeError(Code::ArrayFile,
+                     "element type '{0}' is not supported; little-endian float16 to float64, bool "
                      "and integers are",
                      *header.descr);
   auto size = dataSize(known->second, header.shape);
   if (!size || *size != text.size() - start - length)
-    return makeError("it holds {0} bytes of data where the header's shape needs {1}",
+    return makeError(Code::ArrayFile,
+                     "it holds {0} bytes of data where the header's shape needs {1}",
                      text.size() - start - length, size ? std::to_string(*size) : "too many");
   auto storage = mil::keptStorage(bytes.drop_front(start + length), std::move(owner));
   if (!*header.fortran)
@@ -180,7 +185,8 @@ Error writeNpy(llvm::StringRef path, const TensorData &tensor) {
   const auto *known =
       llvm::find_if(kDescriptions, [&](const auto &d) { return d.second == tensor.dtype(); });
   if (known == std::end(kDescriptions))
-    return makeError("{0}: NumPy has no element type for {1}", path, mil::name(tensor.dtype()));
+    return makeError(Code::ArrayFile, "{0}: NumPy has no element type for {1}", path,
+                     mil::name(tensor.dtype()));
   std::string header =
       fmt::format("{{'descr': '{0}', 'fortran_order': False, 'shape': (", known->first);
   for (int64_t size : tensor.shape())

@@ -123,7 +123,7 @@ protected:
   mil::Program program;
   mil::Function *function = nullptr;
   std::string folder;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 TEST_F(Apply, KeepsABranchBesideTheWeight) {

@@ -103,7 +103,7 @@ private:
   Error end() {
     if (stop != Stop::Full)
       ::_exit(stoppedStatus);
-    return makeError("No space left on device");
+    return makeError(Code::Internal, "No space left on device");
   }
   Expected<std::unique_ptr<WritableFile>> wrap(Expected<std::unique_ptr<WritableFile>> file) {
     if (!file)
@@ -386,7 +386,7 @@ TEST_F(PackageEdit, AFirstAdditionThatFailsLeavesNoFolder) {
   withoutWeights();
   std::vector<std::string> before = list();
   EditOptions options;
-  options.accept = [](const WriteReport &) { return makeError("not good enough"); };
+  options.accept = [](const WriteReport &) { return makeError(Code::Internal, "not good enough"); };
   EXPECT_THAT(llvm::toString(addFunctions(*programOf({{"b", 1, 3}}), package, options)),
               HasSubstr("not good enough"));
   EXPECT_EQ(list(), before);
@@ -414,7 +414,7 @@ TEST_F(PackageEdit, WhatLiesBesideThePackageChangesUnderItsLock) {
   struct Beside : Companion {
     Error prepare() override {
       calls += "prepare ";
-      return fail ? makeError("no room") : Error::success();
+      return fail ? makeError(Code::Internal, "no room") : Error::success();
     }
     void finish() override {
       calls += "finish ";
@@ -595,7 +595,7 @@ TEST_F(PackageEdit, RefusalsLeaveThePackageAsItWas) {
     EXPECT_EQ(report.layout.blobs.size(), 5u);
     EXPECT_TRUE(report.layout.blobs[0].usedBefore);
     EXPECT_FALSE(report.layout.blobs[4].usedBefore);
-    return makeError("not good enough");
+    return makeError(Code::Internal, "not good enough");
   };
   EXPECT_THAT(says(addFunctions(*programOf({{"c", 7, 8}}), package, options)),
               HasSubstr("not good enough"));

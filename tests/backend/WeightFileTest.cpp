@@ -384,7 +384,7 @@ struct Adder : Evaluator {
     ++calls;
     auto x = operands[0][0].tensor()->floatValues(), y = operands[1][0].tensor()->floatValues();
     if (!x || !y)
-      return makeError("no values");
+      return makeError(Code::Internal, "no values");
     std::vector<float> sum;
     for (size_t i = 0; i < x->size(); ++i)
       sum.push_back(float((*x)[i] + (*y)[i]));

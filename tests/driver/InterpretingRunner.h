@@ -25,7 +25,7 @@ public:
     std::vector<mil::TensorData> outputs;
     for (const runtime::NamedResult &result : *results) {
       if (!result.value.tensor())
-        return makeError("output '{0}' is no tensor", result.name);
+        return makeError(Code::Internal, "output '{0}' is no tensor", result.name);
       outputs.push_back(*result.value.tensor());
     }
     return outputs;

@@ -23,7 +23,7 @@ void text(llvm::ArrayRef<uint8_t> input) {
   parsing.blob = [](llvm::StringRef, uint64_t, const mil::Type &type) -> Expected<mil::TensorData> {
     auto shape = mil::constShape(type.shape());
     if (!shape || mil::numElements(llvm::ArrayRef<int64_t>(*shape)) > 1 << 16)
-      return makeError("the weight file is shorter");
+      return makeError(Code::Internal, "the weight file is shorter");
     return mil::TensorData::splat(type.dtype(), *shape, 1);
   };
   auto program = mil::parseProgram(llvm::toStringRef(input), parsing);

@@ -56,7 +56,7 @@ std::vector<StringRef> parts(StringRef text, char separator) {
 Expected<Request> parse(StringRef line) {
   std::vector<StringRef> fields = parts(line, '\t');
   if (fields.size() != 4)
-    return makeError("a request has four fields");
+    return makeError(Code::Internal, "a request has four fields");
   auto [submodule, method] = fields[1].rsplit('.');
   if (method.empty())
     std::swap(submodule, method);
@@ -73,10 +73,11 @@ Expected<Request> parse(StringRef line) {
       auto &shape = shapes.emplace_back();
       for (StringRef size : parts(text, 'x'))
         if (size.getAsInteger(10, shape.emplace_back()))
-          return makeError("'{0}' is no size", size);
+          return makeError(Code::Internal, "'{0}' is no size", size);
     }
     if (shapes.size() != request.inputs.size())
-      return makeError("{0} shapes for {1} inputs", shapes.size(), request.inputs.size());
+      return makeError(Code::Internal, "{0} shapes for {1} inputs", shapes.size(),
+                       request.inputs.size());
   }
   return request;
 }
@@ -212,7 +213,7 @@ Answer check(StringRef line) {
   declared.module = std::make_shared<const torch::jit::Module>(module);
   frontend::LoweringOptions options;
   options.floatType = mil::DType::F32;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
   frontend::Models models;
   if (Error error = models.lower(program, declared, options, warnings))
     return {"refused", llvm::toString(std::move(error))};

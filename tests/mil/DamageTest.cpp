@@ -20,7 +20,7 @@ ParseOptions shortFiles() {
   options.blob = [](llvm::StringRef, uint64_t, const Type &type) -> Expected<TensorData> {
     auto shape = constShape(type.shape());
     if (!shape || numElements(llvm::ArrayRef<int64_t>(*shape)) > 1 << 16)
-      return makeError("the weight file is shorter");
+      return makeError(Code::Internal, "the weight file is shorter");
     return TensorData::splat(type.dtype(), *shape, 1);
   };
   return options;

@@ -126,7 +126,7 @@ TEST(ToHalf, MasksInFilesStayFiniteWithScores) {
   ASSERT_FALSE(builder.failed()) << llvm::toString(builder.takeError());
   PassContext context;
   std::vector<std::string> warnings;
-  context.warn = [&](llvm::StringRef text) { warnings.push_back(text.str()); };
+  context.warn = [&](const Warning &warning) { warnings.push_back(warning.text); };
   ASSERT_TRUE(toHalf(program, context));
   std::vector<double> last;
   for (const Op &op : function->body())
@@ -168,7 +168,7 @@ TEST(LegalizeNames, IllegalAndTakenNamesChange) {
   function->body().setOutputs({c});
   std::vector<std::string> warnings;
   PassContext context;
-  context.warn = [&](llvm::StringRef text) { warnings.push_back(text.str()); };
+  context.warn = [&](const Warning &warning) { warnings.push_back(warning.text); };
   EXPECT_TRUE(legalizeNames(program, context));
   EXPECT_EQ(x->name, "input_1");
   EXPECT_EQ(c->name, "layer_0") << "an output chooses before what is inside";
@@ -200,7 +200,7 @@ public:
       for (size_t i = 0; i < out.size(); ++i)
         out[i] = (*x)[i] + (*y)[i % y->size()];
     else
-      return makeError("only add and matmul here");
+      return makeError(Code::Internal, "only add and matmul here");
     return std::vector{TensorData::from<float>(DType::F32, shape, out)};
   }
   int calls = 0;
@@ -518,7 +518,7 @@ TEST(Pipeline, AnErrorNamesThePass) {
   addAdapter(program, "one", 1, 2, 3);
   PassContext context;
   PipelineHooks hooks;
-  hooks.verify = [](const Program &) { return makeError("broken"); };
+  hooks.verify = [](const Program &) { return makeError(Code::Internal, "broken"); };
   std::string message = llvm::toString(runPipeline(program, context, hooks));
   EXPECT_THAT(message, HasSubstr("made the program ill-formed"));
   EXPECT_THAT(message, HasSubstr("broken"));

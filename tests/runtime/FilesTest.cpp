@@ -365,7 +365,7 @@ TEST(Verify, FindsTheFirstOperationThatLeavesTheModel) {
   EXPECT_THAT(describe(found)[0], HasSubstr("leaves the model at add"));
 
   auto failing = [](llvm::ArrayRef<NamedTensor>) -> Expected<std::vector<ReferenceStep>> {
-    return makeError("no luck");
+    return makeError(Code::Internal, "no luck");
   };
   auto alone = llvm::cantFail(bisect(*n.function, inputs, {1e-5, 1e-4}, Compute::Float32, failing));
   EXPECT_FALSE(alone.traced);

@@ -173,13 +173,14 @@ TEST(ParallelFor, VisitsEachItemOnce) {
     for (auto &count : visits)
       EXPECT_EQ(count, 1);
   }
-  llvm::cantFail(parallelFor(4, 0, [](unsigned, size_t) { return makeError("never called"); }));
+  llvm::cantFail(parallelFor(
+      4, 0, [](unsigned, size_t) { return makeError(Code::Internal, "never called"); }));
 }
 
 TEST(ParallelFor, ReturnsTheFirstFailure) {
   Error error = parallelFor(4, 100, [](unsigned, size_t item) -> Error {
     if (item % 10 == 3)
-      return makeError("item {0}", item);
+      return makeError(Code::Internal, "item {0}", item);
     return Error::success();
   });
   EXPECT_EQ(llvm::toString(std::move(error)), "item 3");

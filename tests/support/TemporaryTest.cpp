@@ -115,8 +115,9 @@ TEST_F(Temporaries, AFileThatIsNotPutInPlaceLeavesNothing) {
     NewFile file = llvm::cantFail(NewFile::create(at("a")));
     NewFile moved = std::move(file);
     llvm::cantFail(moved.file().writeAt(0, "half"));
-    EXPECT_THAT(llvm::toString(moved.commit(false, [] { return makeError("not yet"); })),
-                HasSubstr("not yet"));
+    EXPECT_THAT(
+        llvm::toString(moved.commit(false, [] { return makeError(Code::Internal, "not yet"); })),
+        HasSubstr("not yet"));
     EXPECT_FALSE(moved.isInPlace());
   }
   EXPECT_EQ(get("a"), "old");

@@ -44,22 +44,26 @@ std::string explain(const std::exception &error) {
 Error checkPath(StringRef path) {
   fs::file_status status;
   if (std::error_code code = fs::status(path, status))
-    return makeError("cannot open it: {0}", code.message());
+    return makeError(Code::FileUnreadable, "cannot open it: {0}", code.message());
   if (status.type() == fs::file_type::directory_file) {
     llvm::SmallString<256> config(path);
     llvm::sys::path::append(config, "adapter_config.json");
     if (fs::exists(config))
       return makeError(
+          Code::NotAModel,
           "this is a PEFT adapter folder; give it as --adapter NAME={0}, beside the base "
           "model as --base FILE.pt",
           path);
     if (path.rtrim('/').ends_with(".mlpackage"))
       return makeError(
+          Code::NotAModel,
           "this is a Core ML package; a file written by torch.jit.save is expected here");
-    return makeError("this is a folder; name the file in it that torch.jit.save wrote");
+    return makeError(Code::NotAModel,
+                     "this is a folder; name the file in it that torch.jit.save wrote");
   }
   if (status.type() != fs::file_type::regular_file)
     return makeError(
+        Code::NotAModel,
         "this is not a regular file, and a model is mapped into memory; copy it to a file");
   return Error::success();
 }
@@ -114,8 +118,10 @@ public:
       result.module =
           withVision([&] { return internals->loadModule(result.mapping, result.layout); });
       return result;
+    } catch (const std::runtime_error &error) { // of plait's own readers
+      return makeError(Code::ArchiveDamaged, "LibTorch cannot load it: {0}", explain(error));
     } catch (const std::exception &error) {
-      return makeError("LibTorch cannot load it: {0}", explain(error));
+      return makeError(Code::ArchiveVersion, "LibTorch cannot load it: {0}", explain(error));
     }
   }
 };
@@ -141,6 +147,7 @@ Error LoadedModule::checkContent(const void *data) const {
   auto bytes = mapping->bytes().slice(origin->offset, origin->size);
   if (crc32Of(llvm::toStringRef(bytes)) != origin->crc32)
     return makeError(
+        Code::ArchiveDamaged,
         "{0}: record '{1}' is damaged (its CRC-32 does not match); copy or save the file again",
         mapping->path(), origin->record);
   return Error::success();

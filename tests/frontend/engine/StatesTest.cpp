@@ -35,7 +35,7 @@ StatesRequest automatic() { return {.others = StatesRequest::Others::Keep}; }
 
 struct Lowering {
   mil::Program program;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
   std::string error;
 
   Lowering(const torch::jit::Module &module, const Inputs &inputs, StatesRequest states,

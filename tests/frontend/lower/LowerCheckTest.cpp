@@ -116,7 +116,7 @@ Error lower(Lowered &out, torch::jit::Module &module, const std::vector<at::Tens
   if (Error error = engine.takeError())
     return error;
   if (!flatten(engine, result, out.results))
-    return makeError("the result is poison, but no error was reported");
+    return makeError(Code::Internal, "the result is poison, but no error was reported");
   if (Error error = engine.builder().takeError())
     return error;
   if (Error error = engine.takeError())
