@@ -23,7 +23,8 @@ Every operation of MIL, as `mil/Ops.def` has it and in its order. Made from the 
   always written, *optional* ones have none; `…` takes several values.
 - **older forms**: from which opset on, and what is otherwise there; `−` marks parameters that are not there.
 - **notes**: *effect* writes a state or list, *reads* reads a state, *random* is never merged or folded, *compile time*
-  has literals for operands; *keeps fp32* is left alone by the fp16 pass.
+  has literals for operands; *elementwise* works on each element of `x`, or of two operands that broadcast; *moves* gives
+  elements as they are, *picks* chooses them by comparing; *keeps fp32* is left alone by the fp16 pass.
 
 | operation | since | parameters | older forms | notes |
 |---|---|---|---|---|

@@ -26,6 +26,34 @@ def test_a_callback_hears_of_progress():
     assert [done for _, done in heard] == sorted(done for _, done in heard)
 
 
+def test_verifying_tells_how_far_it_is_and_is_ended():
+    model = large()
+    package = plait.compile(model, inputs=[torch.rand(1, 1024)])
+    heard = []
+    assert package.verify(model, draws=2, progress=lambda what, done: heard.append((what, done))).passed
+    assert len(heard) == 4 and "running the model" in heard[0][0]
+    assert [done for _, done in heard] == sorted(done for _, done in heard)
+
+    class Enough(Exception):
+        pass
+
+    def enough(what, done):
+        raise Enough
+
+    with pytest.raises(Enough):
+        package.verify(model, progress=enough)
+
+    main = threading.get_ident()
+
+    def interrupt(what, done):
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.1)
+
+    with pytest.raises(KeyboardInterrupt):
+        package.verify(model, draws=50, progress=interrupt)
+    assert package.verify(model).passed
+
+
 def test_true_shows_a_bar_and_nothing_else_is_printed(capfd):
     plait.compile(large(), inputs=[torch.rand(1, 1024)], progress=True)
     out, err = capfd.readouterr()
