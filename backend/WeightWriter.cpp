@@ -2,7 +2,7 @@
 #include "backend/WeightWriter.h"
 
 #include "backend/ComparableViews.h"
-#include "mil/RecordChecksum.h"
+#include "backend/RecordRange.h"
 #include "support/Failure.h"
 #include "support/Parallel.h"
 
@@ -33,39 +33,6 @@ mil::Saturation readElements(const TensorReader &reader, int64_t begin, int64_t 
   mil::readSaturated(reader, begin, count, out, saturation);
   return saturation;
 }
-
-/// Where the elements [begin, begin + count) of a tensor lie in a record, if they do in that order
-/// and the record's checksum is looked at.
-struct RecordRange {
-  mil::RecordChecksum *checksum = nullptr;
-  uint64_t offset = 0, size = 0;
-
-  RecordRange(const TensorData &tensor, int64_t begin, int64_t count) {
-    const TensorData *leaf = &tensor;
-    while (llvm::is_contained({TensorData::Kind::Cast, TensorData::Kind::Scale,
-                               TensorData::Kind::Reshape, TensorData::Kind::LoraMerge},
-                              leaf->kind()))
-      leaf = &leaf->node().inputs[0];
-    if (leaf->kind() != TensorData::Kind::Strided || !leaf->node().storage->checksum ||
-        leaf->contiguousBytes().empty())
-      return;
-    checksum = leaf->node().storage->checksum.get();
-    offset = leaf->node().byteOffset + mil::byteSize(leaf->dtype(), begin);
-    size = mil::byteSize(leaf->dtype(), count);
-  }
-
-  /// While the bytes are at hand.
-  std::optional<uint32_t> see() const {
-    return checksum ? checksum->see(offset, size) : std::nullopt;
-  }
-  /// They are those of a range of the same size with this CRC-32, where it is known.
-  void seeEqual(std::optional<uint32_t> crc) const {
-    if (checksum && crc)
-      checksum->seeEqual(offset, size, *crc);
-    else
-      see();
-  }
-};
 
 constexpr uint32_t none = UINT32_MAX;
 

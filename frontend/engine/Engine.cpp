@@ -403,7 +403,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   if (row && row->values) {
     ValueCall call(*this, schema, arguments);
     if (auto handled = row->values(call)) {
-      keepRecipes(schema, arguments, *handled);
+      keepDeferred(schema, arguments, *handled);
       return handled;
     }
   }
@@ -452,7 +452,7 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
       unsupported(name);
     return std::nullopt;
   }
-  keepRecipes(schema, arguments, *results);
+  keepDeferred(schema, arguments, *results);
   // How kernels lay out results of strided operands is theirs to know.
   bool contiguous = llvm::all_of(arguments, [](const Val &argument) {
     auto tensor = argument.tensor();

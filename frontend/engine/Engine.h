@@ -264,7 +264,7 @@ private:
                    bool force);
   std::optional<c10::IValue> knownArgument(const Val &val, const c10::TypePtr &type);
   /// Keeps with the results how LibTorch would compute them, if the arguments are known.
-  void keepRecipes(const c10::FunctionSchema &schema, Arguments arguments, const Results &results);
+  void keepDeferred(const c10::FunctionSchema &schema, Arguments arguments, const Results &results);
 
   // Views.cpp
   mil::Value *applyStep(mil::Value *base, const ViewStep &step);

@@ -1,7 +1,7 @@
 // Known values: nodes whose inputs are all known run on LibTorch itself; known tensors become MIL
 // constants.
+#include "frontend/engine/DeferredResult.h"
 #include "frontend/engine/Engine.h"
-#include "frontend/engine/Recipe.h"
 #include "frontend/engine/StoredType.h"
 #include "frontend/engine/Table.h"
 #include "mil/MappedStorage.h"
@@ -102,8 +102,8 @@ static std::function<c10::IValue()> givenConstant(const TensorObj &tensor) {
 }
 
 /// A function that makes the value when it is needed; null if part of it is only known at run time.
-static std::function<c10::IValue()> recipeOf(Engine &engine, const Val &val) {
-  if (auto tensor = val.tensor(); tensor && tensor->cell->recipe) {
+static std::function<c10::IValue()> deferredOf(Engine &engine, const Val &val) {
+  if (auto tensor = val.tensor(); tensor && tensor->cell->deferred) {
     // A copy is kept, because the tensor object and its cell change.
     auto now = std::make_shared<TensorObj>(*tensor);
     now->cell = std::make_shared<Cell>(*tensor->cell);
@@ -114,7 +114,7 @@ static std::function<c10::IValue()> recipeOf(Engine &engine, const Val &val) {
   if (auto list = val.list()) {
     std::vector<std::function<c10::IValue()>> elements;
     for (const Val &value : list->values) {
-      auto element = recipeOf(engine, value);
+      auto element = deferredOf(engine, value);
       if (!element)
         return nullptr;
       elements.push_back(std::move(element));
@@ -132,12 +132,12 @@ static std::function<c10::IValue()> recipeOf(Engine &engine, const Val &val) {
   return [known = std::move(*known)] { return known; };
 }
 
-void Engine::keepRecipes(const c10::FunctionSchema &schema, Arguments arguments,
-                         const Results &results) {
+void Engine::keepDeferred(const c10::FunctionSchema &schema, Arguments arguments,
+                          const Results &results) {
   auto isWithout = [](const Val &val) {
     auto tensor = val.tensor();
     return tensor && std::holds_alternative<mil::Value *>(tensor->cell->content) &&
-           !tensor->cell->recipe;
+           !tensor->cell->deferred;
   };
   if (schema.is_mutable() || schema.is_vararg() || llvm::any_of(arguments, isWithout) ||
       llvm::none_of(results, isWithout))
@@ -146,17 +146,17 @@ void Engine::keepRecipes(const c10::FunctionSchema &schema, Arguments arguments,
   auto handle = c10::Dispatcher::singleton().findSchema(schema.operator_name());
   if (!operation || (handle && handle->hasTag(at::Tag::nondeterministic_seeded)))
     return;
-  auto call = std::make_shared<Recipe::Call>();
+  auto call = std::make_shared<DeferredResult::Call>();
   call->operation = std::move(operation);
   for (const Val &argument : arguments) {
-    auto recipe = recipeOf(*this, argument);
-    if (!recipe)
+    auto deferred = deferredOf(*this, argument);
+    if (!deferred)
       return;
-    call->arguments.push_back(std::move(recipe));
+    call->arguments.push_back(std::move(deferred));
   }
   for (auto [i, result] : llvm::enumerate(results))
     if (isWithout(result) && result.tensor()->view.empty())
-      result.tensor()->cell->recipe = std::make_shared<Recipe>(call, i);
+      result.tensor()->cell->deferred = std::make_shared<DeferredResult>(call, i);
 }
 
 Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments arguments,
@@ -179,8 +179,8 @@ Engine::Handled Engine::runKnown(const c10::FunctionSchema &schema, Arguments ar
   for (auto [i, argument] : llvm::enumerate(arguments)) {
     bool named = i < schema.arguments().size(); // false for the tail of a vararg
     auto known = knownArgument(argument, named ? schema.arguments()[i].type() : nullptr);
-    if (auto recipe = !known && force ? recipeOf(*this, argument) : nullptr)
-      known = recipe();
+    if (auto deferred = !known && force ? deferredOf(*this, argument) : nullptr)
+      known = deferred();
     if (!known)
       return std::nullopt;
     // Pinned memory is not needed here, and without another device LibTorch crashes on it.

@@ -68,7 +68,7 @@ struct Selection {
 
 /// How LibTorch computes a tensor that is lowered although it is known: one computed from a large
 /// weight, or an identity matrix of many rows. Used only for operators without a lowering.
-class Recipe;
+class DeferredResult;
 
 /// The storage behind tensors: what is written by one alias is seen by all. Its content is
 /// row-major in `shape`.
@@ -86,7 +86,8 @@ struct Cell {
   /// read from there or stored there.
   mil::Value *state = nullptr;
   bool unstored = false;
-  std::shared_ptr<Recipe> recipe; ///< of the content; null where that is known or is not computed
+  std::shared_ptr<DeferredResult>
+      deferred; ///< the content; null where that is known or is not computed
 };
 
 /// A tensor object. Distinct objects may view one cell; in-place metadata operations (unsqueeze_)

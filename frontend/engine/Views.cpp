@@ -3,8 +3,8 @@
 // base:
 //
 //     y = x.t()[1:]; y.copy_(v)     x' = transpose(slice_update(transpose(x), v, begin=[1, 0]))
+#include "frontend/engine/DeferredResult.h"
 #include "frontend/engine/Engine.h"
-#include "frontend/engine/Recipe.h"
 
 #include <ATen/Functions.h>
 
@@ -62,9 +62,9 @@ at::Tensor Engine::readKnown(const TensorObj &tensor) {
 
 at::Tensor Engine::compute(const TensorObj &tensor) {
   at::Tensor value = readKnown(tensor);
-  if (value.defined() || !tensor.cell->recipe)
+  if (value.defined() || !tensor.cell->deferred)
     return value;
-  value = tensor.cell->recipe->result();
+  value = tensor.cell->deferred->result();
   for (const ViewStep &step : tensor.view)
     if (value.defined())
       value = applyKnown(value, step);
@@ -364,7 +364,7 @@ void Engine::mayAlias(const Val &a, const Val &b) {
 void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content) {
   touch(cell);
   cell->content = std::move(content);
-  cell->recipe = nullptr;
+  cell->deferred = nullptr;
   cell->version = nextVersion_++;
   cell->unstored = cell->state != nullptr;
 }

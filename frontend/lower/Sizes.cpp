@@ -72,7 +72,7 @@ static Handled numberOf(ValueCall &c, Scalar op) {
   at::ScalarType dtype = tensor->dtype();
   if (auto dim = engine.readDim(*tensor); dim && (op == Scalar::Int || op == Scalar::Item))
     return one(Val(*dim));
-  if (engine.readKnown(*tensor).defined() || tensor->cell->recipe)
+  if (engine.readKnown(*tensor).defined() || tensor->cell->deferred)
     return std::nullopt; // LibTorch's to run
   c10::TypeKind kind = op == Scalar::Int                  ? c10::TypeKind::IntType
                        : op == Scalar::Float              ? c10::TypeKind::FloatType

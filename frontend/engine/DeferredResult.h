@@ -11,18 +11,19 @@
 
 namespace plait::frontend {
 
-class Recipe {
+class DeferredResult {
 public:
   /// Puts the arguments of one call together; LibTorch's errors are thrown.
   using Arguments = std::vector<std::function<c10::IValue()>>;
-  /// One call, which the recipes of its results share.
+  /// One call, which its results share.
   struct Call {
     std::shared_ptr<torch::jit::Operator> operation;
     Arguments arguments;
     std::vector<c10::IValue> results; ///< once it ran
   };
 
-  Recipe(std::shared_ptr<Call> call, unsigned index) : call_(std::move(call)), index_(index) {}
+  DeferredResult(std::shared_ptr<Call> call, unsigned index)
+      : call_(std::move(call)), index_(index) {}
 
   at::Tensor result() {
     if (call_->results.empty()) {
