@@ -50,6 +50,13 @@ void printRounding(const runtime::OutputReport &output, llvm::raw_ostream &out) 
   out << "\n        --precision fp32 does not round\n";
 }
 
+void printDistribution(const runtime::DistributionReport &report, llvm::raw_ostream &out) {
+  out << fmt::format("{0} draws {1} distributed as the model's; most apart is {2}, {3:.4g} and "
+                     "{4:.4g} on average: {5:.2f} of the draws, {6:.2f} allowed\n",
+                     runtime::kRandomDraws, report.passed() ? "are" : "are not", report.statistic,
+                     report.ours, report.theirs, report.distance, report.allowed);
+}
+
 void printOutput(const runtime::OutputReport &output, const runtime::VerifyReport &report,
                  unsigned steps, llvm::raw_ostream &out) {
   const runtime::Comparison &c = output.comparison;
@@ -57,8 +64,13 @@ void printOutput(const runtime::OutputReport &output, const runtime::VerifyRepor
   StringRef verdict = nameOf(output.verdict);
   out << "  ";
   printToned(out, tones[unsigned(output.verdict)], verdict);
-  out.indent(verdict == "ok" ? 4 : 1)
-      << (output.isState ? "state " : "") << output.name << ": " << describe(c);
+  out.indent(verdict == "ok" ? 4 : 1) << (output.isState ? "state " : "") << output.name << ": ";
+  if (output.distribution) {
+    printDistribution(*output.distribution, out);
+    printRounding(output, out);
+    return;
+  }
+  out << describe(c);
   if (!report.calibrated)
     out << fmt::format("; {0:.1e} allowed", output.explained);
   else if (output.jumps)
@@ -105,6 +117,13 @@ json::Object toJson(const runtime::OutputReport &output, const runtime::VerifyRe
     object["distance"] = finite(output.distance);
     object["explained"] = finite(output.explained);
   }
+  if (output.distribution)
+    object["distribution"] = json::Object{{"statistic", jsonString(output.distribution->statistic)},
+                                          {"draws", runtime::kRandomDraws},
+                                          {"distance", finite(output.distribution->distance)},
+                                          {"allowed", finite(output.distribution->allowed)},
+                                          {"ours", finite(output.distribution->ours)},
+                                          {"model", finite(output.distribution->theirs)}};
   json::Array causes;
   for (const runtime::RoundingCause &cause : output.causes)
     causes.push_back(json::Object{{"operation", jsonString(cause.operation)},
@@ -129,10 +148,7 @@ void printVerified(const Verified &verified, unsigned steps, llvm::raw_ostream &
   for (const std::string &state : report.uncompared)
     out << "  state " << state << ": the model has no tensor of that name; not compared\n";
   if (!report.random.empty())
-    out << "  it draws random numbers (" << llvm::join(report.random, ", ")
-        << "), which are others in each run and in LibTorch: a difference may be theirs alone; "
-           "give "
-           "the noise to the model as an input to compare the rest\n";
+    out << "  it draws random numbers: " << llvm::join(report.random, ", ") << '\n';
   for (const std::string &line : verified.bisection)
     out << "  " << line << '\n';
 }

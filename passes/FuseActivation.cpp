@@ -6,7 +6,8 @@
 //   %b = silu(x = %x)                           after
 //
 // gelu in its exact form (erf) and its tanh approximation, in every association of the factors;
-// silu; relu from maximum or clip; relu6 and clip from minimum and maximum; leaky_relu; softplus.
+// silu; relu from maximum or clip; relu6 and clip from minimum and maximum; leaky_relu and prelu
+// from a choice or from two relus; softplus.
 // Constants are recognised to three digits: a model in half precision holds no more.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -134,8 +135,72 @@ Value *fromClip(Op &op, Captures &c) {
   return std::isinf(*high) ? builder.emit(OpKind::relu, {{relu::x, c[0]}}) : nullptr;
 }
 
+/// x where it is above 0, else times `slopes` times `sign`: leaky_relu where all slopes are equal,
+/// prelu where there is one a channel of an image (Core ML takes others of no other rank).
+Value *sloped(Op &op, Value *x, Value *slopes, double sign) {
+  Builder builder = Builder::before(&op);
+  if (auto slope = splatValue(slopes); slope && std::isfinite(*slope))
+    return builder.emit(OpKind::leaky_relu,
+                        {{leaky_relu::x, x}, {leaky_relu::alpha, sign * *slope}});
+  const TensorData &tensor = *constTensor(slopes);
+  auto shape = staticShape(x);
+  int64_t channels = tensor.numElements();
+  if (!shape || shape->size() != 4 || tensor.rank() > 4 || (*shape)[1] != channels)
+    return nullptr;
+  unsigned lead = 4 - tensor.rank();
+  for (unsigned axis = 0; axis < tensor.rank(); ++axis)
+    if (tensor.shape()[axis] != (axis + lead == 1 ? channels : 1))
+      return nullptr;
+  auto values = tensor.floatValues();
+  if (!values) {
+    consumeError(values.takeError());
+    return nullptr;
+  }
+  if (!llvm::all_of(*values, [](double slope) { return std::isfinite(slope); }))
+    return nullptr;
+  TensorData alpha = tensor.reshape({channels});
+  return builder.emit(
+      OpKind::prelu,
+      {{prelu::x, x},
+       {prelu::alpha, derivedConstant(&op, sign < 0 ? alpha.scale(sign) : alpha, slopes)}});
+}
+
+/// select(x > 0, x, slopes * x), and with the branches exchanged.
+Value *fromSelect(Op &op, Captures &c) {
+  auto times = commutative(OpKind::mul, value(0), constant(1));
+  auto above = either(binary(OpKind::greater, value(0), splat(0)),
+                      binary(OpKind::greater_equal, value(0), splat(0)));
+  auto below = either(binary(OpKind::less, value(0), splat(0)),
+                      binary(OpKind::less_equal, value(0), splat(0)));
+  Value *a = op[select::a], *b = op[select::b];
+  if (match(op[select::cond], above, c) && c[0] == a && match(b, times, c))
+    return sloped(op, c[0], c[1], 1);
+  c = {};
+  if (match(op[select::cond], below, c) && c[0] == b && match(a, times, c))
+    return sloped(op, c[0], c[1], 1);
+  return nullptr;
+}
+
+/// relu(x) - slopes * relu(-x), and the sum with slopes of the other sign.
+Value *fromParts(Op &op, Captures &c) {
+  auto positive = unary(OpKind::relu, value(0));
+  auto negative = commutative(
+      OpKind::mul, unary(OpKind::relu, commutative(OpKind::mul, value(0), splat(-1))), constant(1));
+  if (match(op.result(), binary(OpKind::sub, positive, negative), c))
+    return sloped(op, c[0], c[1], 1);
+  c = {};
+  if (match(op.result(), commutative(OpKind::add, positive, negative), c))
+    return sloped(op, c[0], c[1], -1);
+  return nullptr;
+}
+
 Value *fused(Op &op, Captures &c) {
   switch (op.kind()) {
+  case OpKind::select:
+    return fromSelect(op, c);
+  case OpKind::add:
+  case OpKind::sub:
+    return fromParts(op, c);
   case OpKind::mul:
     return fromMul(op, c);
   case OpKind::maximum:

@@ -110,8 +110,10 @@ static void cleanUp(Runner &runner) {
       moveReshapes,       //
       mergeTransposes,    //
       mergeSlices,        // after mergeReshapes: an axis that a chain drops is the chain's
+      mergeWrites,        // before mergeConcats, which takes what it makes further
       mergeConcats,       //
       simplifyArithmetic, //
+      hoistInvariants,    //
       cse,                // last: it needs equal operations in their final spelling
   });
 }

@@ -8,13 +8,18 @@ namespace plait::passes {
 using namespace mil;
 namespace s = slice_by_index;
 
-std::optional<SliceBounds> sliceBounds(const Op &op) {
-  if (!op.is(OpKind::slice_by_index))
-    return std::nullopt;
-  auto shape = staticShape(op[s::x]);
-  auto begin = constInts(op[s::begin]), end = constInts(op[s::end]),
-       stride = constInts(op[s::stride]);
-  if (!shape || !begin || !end || (op[s::stride] && !stride))
+namespace {
+
+/// Where the two operations have their parameters.
+struct Places {
+  unsigned x, begin, end, stride, beginMask, endMask, squeezeMask;
+};
+
+std::optional<SliceBounds> boundsOf(const Op &op, const Places &place) {
+  auto shape = staticShape(op[place.x]);
+  auto begin = constInts(op[place.begin]), end = constInts(op[place.end]),
+       stride = constInts(op[place.stride]);
+  if (!shape || !begin || !end || (op[place.stride] && !stride))
     return std::nullopt;
   auto bit = [&](unsigned param, size_t i) {
     auto mask = constInts(op[param]);
@@ -26,14 +31,31 @@ std::optional<SliceBounds> sliceBounds(const Op &op) {
     if (step < 1)
       return std::nullopt;
     auto clamp = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + size : v, 0, size); };
-    bool squeezed = bit(s::squeeze_mask, i);
-    int64_t first = bit(s::begin_mask, i) && !squeezed ? 0 : clamp((*begin)[i]);
-    int64_t last = squeezed ? first + 1 : bit(s::end_mask, i) ? size : clamp((*end)[i]);
+    bool squeezed = bit(place.squeezeMask, i);
+    int64_t first = bit(place.beginMask, i) && !squeezed ? 0 : clamp((*begin)[i]);
+    int64_t last = squeezed ? first + 1 : bit(place.endMask, i) ? size : clamp((*end)[i]);
     if (first >= last || last > size)
       return std::nullopt;
     bounds.push_back({first, (last - first + step - 1) / step, step, squeezed});
   }
   return bounds;
+}
+
+} // namespace
+
+std::optional<SliceBounds> sliceBounds(const Op &op) {
+  if (!op.is(OpKind::slice_by_index))
+    return std::nullopt;
+  return boundsOf(op,
+                  {s::x, s::begin, s::end, s::stride, s::begin_mask, s::end_mask, s::squeeze_mask});
+}
+
+std::optional<SliceBounds> writtenBounds(const Op &op) {
+  namespace u = slice_update;
+  if (!op.is(OpKind::slice_update))
+    return std::nullopt;
+  return boundsOf(op,
+                  {u::x, u::begin, u::end, u::stride, u::begin_mask, u::end_mask, u::squeeze_mask});
 }
 
 std::optional<unsigned> onlySlicedAxis(const SliceBounds &bounds, const Value *x) {

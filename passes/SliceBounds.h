@@ -1,4 +1,4 @@
-// What a slice_by_index with constant bounds takes, axis by axis.
+// What a slice_by_index with constant bounds takes, or a slice_update writes, axis by axis.
 #pragma once
 
 #include "passes/Rewrite.h"
@@ -16,6 +16,9 @@ using SliceBounds = llvm::SmallVector<SlicedAxis, 5>;
 /// The bounds of a slice_by_index of a static shape, with constant bounds and steps of 1 or more;
 /// nullopt for any other operation.
 std::optional<SliceBounds> sliceBounds(const mil::Op &op);
+
+/// The same of a slice_update: what it writes.
+std::optional<SliceBounds> writtenBounds(const mil::Op &op);
 
 /// The one axis that the slice does not take whole; nullopt where there is none or are several.
 std::optional<unsigned> onlySlicedAxis(const SliceBounds &bounds, const mil::Value *x);

@@ -3,6 +3,7 @@
 
 #include "mil/DefaultValues.h"
 #include "runtime/RuntimeEvaluator.h"
+#include "runtime/WeightPages.h"
 #include "support/TorchMessage.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -219,7 +220,10 @@ Error Interpreter::start(const Inputs &inputs) {
 
 Expected<Data> Interpreter::step() {
   const Op &op = *position_++;
-  return runOp(op);
+  auto results = runOp(op);
+  if (options_.givesBack)
+    releasePages(op);
+  return results;
 }
 
 Expected<std::vector<Datum>> Interpreter::finish() {

@@ -25,6 +25,8 @@ public:
     /// What is gone on with in place of a result or an input.
     std::function<at::Tensor(const mil::Value &, const at::Tensor &)> disturb;
     bool profile = false;
+    /// Pages of mapped weights are given back after each operation of the function's body.
+    bool givesBack = false;
     /// A while_loop that runs longer than this is an error.
     int64_t maxIterations = 1000000;
   };

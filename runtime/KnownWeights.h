@@ -11,11 +11,15 @@
 namespace plait::runtime {
 
 struct UnroundedWeight {
-  at::Tensor tensor;
-  /// How far each row's factor may be off, relative to it: a norm that was folded into a weight
-  /// multiplies its rows, and the factors are known from the rounded products alone. 0 where the
-  /// weight is the model's as it is.
-  double rowError = 0;
+  at::Tensor known; ///< the model's, of the constant's shape; in place where it lies in a file
+  /// A norm that was folded into a weight multiplies its rows, by factors that are known from the
+  /// rounded products alone; undefined where the weight is the model's as it is.
+  at::Tensor factors;
+  double rowError = 0;    ///< how far each of them may be off, relative to it
+  mil::TensorData source; ///< what `known` is of
+
+  /// In fp32, with the factors times `moved` where that is defined.
+  at::Tensor tensor(const at::Tensor &moved = {}) const;
 };
 using UnroundedWeights = llvm::DenseMap<const mil::Value *, UnroundedWeight>;
 

@@ -2,6 +2,7 @@
 #include "runtime/Noise.h"
 
 #include "mil/Computation.h"
+#include "runtime/WeightPages.h"
 
 #include <ATen/Parallel.h>
 #include <bit>
@@ -78,11 +79,9 @@ at::Tensor disturbedResult(const Value &value, const at::Tensor &tensor, uint64_
 
 /// Rows times factors that are as far off as those that were found may be.
 at::Tensor disturbedRows(const UnroundedWeight &weight, uint64_t seed) {
-  at::Tensor rows = weight.tensor.flatten(1);
-  at::Tensor factors = moved(at::ones({rows.size(0), 1}), seed, [&](float one, float sign) {
+  return weight.tensor(moved(at::ones({weight.known.size(0), 1}), seed, [&](float one, float sign) {
     return one + sign * 2 * float(weight.rowError);
-  });
-  return (rows * factors).reshape(weight.tensor.sizes());
+  }));
 }
 
 /// The outputs and then the states, in fp32 where the run does not round.
@@ -114,14 +113,9 @@ Interpreter::Options unroundedOptions(const UnroundedWeights &weights) {
   options.compute = Compute::Exact;
   options.constant = [&weights](const Value &value) -> Expected<std::optional<at::Tensor>> {
     auto it = weights.find(&value);
-    return it == weights.end() ? std::nullopt : std::optional(it->second.tensor);
+    return it == weights.end() ? std::nullopt : std::optional(it->second.tensor());
   };
   return options;
-}
-
-bool isRandom(const mil::Op &op) {
-  return op.is(OpKind::random_bernoulli) || op.is(OpKind::random_categorical) ||
-         op.is(OpKind::random_normal) || op.is(OpKind::random_uniform);
 }
 
 bool computesInHalf(const mil::Function &function) {
@@ -141,7 +135,12 @@ Expected<std::unique_ptr<Noise>> Noise::create(const mil::Function &function, Co
   if (!weights)
     return weights.takeError();
   noise->weights_ = std::move(*weights);
-  auto exact = Interpreter::create(function, unroundedOptions(noise->weights_));
+  auto draws = [noise = noise.get()](const Value &value, const at::Tensor &tensor) {
+    return noise->drawn(value, tensor);
+  };
+  Interpreter::Options unrounded = unroundedOptions(noise->weights_);
+  unrounded.disturb = draws;
+  auto exact = Interpreter::create(function, std::move(unrounded));
   if (!exact)
     return exact.takeError();
   noise->unrounded_.interpreter = std::move(*exact);
@@ -150,11 +149,21 @@ Expected<std::unique_ptr<Noise>> Noise::create(const mil::Function &function, Co
     return noise;
   Interpreter::Options options;
   options.compute = compute;
+  options.disturb = draws;
   auto computed = Interpreter::create(function, std::move(options));
   if (!computed)
     return computed.takeError();
   noise->computed_.interpreter = std::move(*computed);
   return noise;
+}
+
+at::Tensor Noise::drawn(const Value &value, const at::Tensor &tensor) const {
+  if (!value.def() || !isRandom(*value.def()))
+    return tensor;
+  Draws &draws = draws_[{step_, value.def()}];
+  if (draws.next == draws.tensors.size())
+    draws.tensors.push_back(tensor);
+  return draws.tensors[draws.next++].to(tensor.scalar_type());
 }
 
 Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
@@ -163,7 +172,7 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
   options.constant = [this, seed](const Value &value) -> Expected<std::optional<at::Tensor>> {
     if (auto it = weights_.find(&value); it != weights_.end())
       return it->second.rowError > 0 ? disturbedRows(it->second, seedOf(value.name.str(), seed))
-                                     : it->second.tensor;
+                                     : it->second.tensor();
     if (value.type.dtype() != DType::F16)
       return std::nullopt;
     auto tensor = toTensor(*value.def()->val().tensor(), Compute::Float32, nullptr);
@@ -171,8 +180,9 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
       return tensor.takeError();
     return moved(*tensor, seedOf(value.name.str(), seed), movedWeight);
   };
-  options.disturb = [seed](const Value &value, const at::Tensor &tensor) {
-    return disturbedResult(value, tensor, seed);
+  options.disturb = [this, seed](const Value &value, const at::Tensor &tensor) {
+    return value.def() && isRandom(*value.def()) ? drawn(value, tensor)
+                                                 : disturbedResult(value, tensor, seed);
   };
   auto interpreter = Interpreter::create(function_, std::move(options));
   if (!interpreter)
@@ -183,6 +193,7 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
 /// Operation by operation, so that a weight that one run has read is still at hand for the others.
 Error Noise::runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const {
   c10::InferenceMode guard;
+  step_ = step;
   for (Run *run : runs) {
     Interpreter::Inputs inputs = steps_[step];
     for (const NamedResult &result : run->results) // of the step before
@@ -208,11 +219,17 @@ Error Noise::runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const
   while (const mil::Op *op = runs[0]->interpreter->next()) {
     llvm::SmallVector<Data, 3> results;
     for (Run *run : runs) {
+      for (auto &[place, draws] : draws_)
+        draws.next = 0;
       auto given = run->interpreter->step();
       if (!given)
         return given.takeError();
       results.push_back(std::move(*given));
     }
+    releasePages(*op);
+    for (const mil::Operand &operand : op->operands())
+      if (auto known = weights_.find(operand.get()); known != weights_.end())
+        releasePages(known->second.source);
     if (watch)
       if (Error error = watch(*op, results[0], results[1]))
         return error;
@@ -232,6 +249,7 @@ void Noise::begin(uint64_t seed, std::map<std::string, std::string> handed,
   handed_ = std::move(handed);
   rounded_ = std::move(rounded);
   steps_.clear();
+  draws_.clear();
   disturbed_.clear();
   for (Run *run : {&computed_, &unrounded_})
     if (run->interpreter)
@@ -270,6 +288,24 @@ Error Noise::disturbAgain() {
       return error;
   disturbed_.push_back(std::move(*disturbed));
   return Error::success();
+}
+
+Expected<std::vector<NamedResult>> Noise::draw(llvm::ArrayRef<NamedTensor> inputs) const {
+  auto tensors = inputTensors(function_, inputs);
+  if (!tensors)
+    return tensors.takeError();
+  auto kept = std::move(unrounded_.interpreter->states);
+  unrounded_.interpreter->states.clear();
+  step_ = steps_.size(); // of none that is run again
+  std::erase_if(draws_, [&](const auto &draws) { return draws.first.first == step_; });
+  c10::InferenceMode guard;
+  Error error = unrounded_.interpreter->start(*tensors);
+  while (!error && unrounded_.interpreter->next())
+    error = unrounded_.interpreter->step().takeError();
+  auto results = error ? Expected<std::vector<NamedResult>>(std::move(error))
+                       : resultsOf(function_, *unrounded_.interpreter);
+  unrounded_.interpreter->states = std::move(kept);
+  return results;
 }
 
 Error Noise::watch(Watch watch) {

@@ -12,20 +12,19 @@
 // not known, and the disturbed runs say how far that is. A weight was rounded by half a unit at
 // most, so that one drawn sign takes an output at least as far as a single weight may have, and the
 // sum of many 3.5 times as far as their rounding does (a uniform error has 1/sqrt(3) of its bound
-// as its deviation). fp32 functions have nothing but their results disturbed.
+// as its deviation). fp32 functions have nothing but their results disturbed. Random numbers are
+// the same in all runs.
 #pragma once
 
 #include "runtime/Interpreter.h"
 #include "runtime/KnownWeights.h"
+#include "runtime/Randomness.h"
 #include "runtime/Runner.h"
 
 namespace plait::runtime {
 
 /// Of a run without rounding; `weights` outlive it.
 Interpreter::Options unroundedOptions(const UnroundedWeights &weights);
-
-/// Whether it draws random numbers.
-bool isRandom(const mil::Op &op);
 
 /// Whether anything in it is fp16.
 bool computesInHalf(const mil::Function &function);
@@ -50,6 +49,8 @@ public:
   size_t disturbedRuns() const { return disturbed_.size(); }
   /// One more disturbed run of all steps so far, with other signs.
   Error disturbAgain();
+  /// What the run without rounding gives with other random numbers, on states that are zero.
+  Expected<std::vector<NamedResult>> draw(llvm::ArrayRef<NamedTensor> inputs) const;
 
   /// Runs all steps the first two ways again and shows what each operation gives in both in the
   /// last of them. Nothing is shown of a function that rounds nothing.
@@ -65,6 +66,8 @@ private:
   };
   Noise(const mil::Function &function) : function_(function) {}
 
+  /// Random numbers as the first run of a step drew them, so that all runs have the same.
+  at::Tensor drawn(const mil::Value &value, const at::Tensor &tensor) const;
   Expected<Run> makeDisturbed(uint64_t seed) const;
   Error runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const;
 
@@ -77,6 +80,13 @@ private:
   std::map<std::string, std::string> handed_;
   llvm::StringSet<> rounded_;
   uint64_t seed_ = 0;
+  /// What operations that draw random numbers gave, by step and, in a loop, by turn.
+  struct Draws {
+    std::vector<at::Tensor> tensors;
+    size_t next = 0; ///< of the run that is on
+  };
+  mutable std::map<std::pair<size_t, const mil::Op *>, Draws> draws_;
+  mutable size_t step_ = 0; ///< that is on
 };
 
 } // namespace plait::runtime

@@ -5,6 +5,7 @@
 #include "runtime/ReferenceArguments.h"
 #include "runtime/ReferenceModule.h"
 #include "runtime/Tensors.h"
+#include "runtime/WeightPages.h"
 #include "support/TorchMessage.h"
 
 namespace plait::runtime {
@@ -92,29 +93,6 @@ Expected<std::vector<c10::IValue>> argumentsOf(llvm::ArrayRef<NamedTensor> input
   return arguments;
 }
 
-Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path) {
-  try {
-    auto module = std::make_shared<torch::jit::Module>(torch::jit::load(path.str(), at::kCPU));
-    module->eval();
-    // A model of half precision throughout is widened. One that mixes types casts between them in
-    // its code, and so runs as it is only.
-    bool narrow = false, wide = false;
-    for (const at::Tensor &parameter : module->parameters()) {
-      bool isNarrow =
-          parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16;
-      narrow |= isNarrow;
-      wide |= !isNarrow && parameter.is_floating_point();
-    }
-    if (narrow && !wide)
-      module->to(at::kFloat);
-    return module;
-  } catch (const c10::Error &error) {
-    return makeError(
-        Code::NotAModel, "{0}: it cannot be loaded as a TorchScript model: {1}", path,
-        llvm::StringRef(torchMessage(error.what_without_backtrace())).split('\n').first);
-  }
-}
-
 namespace {
 
 /// The attributes that calls may change, so that they can be put back: every one but parameters.
@@ -184,9 +162,10 @@ private:
 
 class LoadedReference final : public Reference::Impl {
 public:
-  LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path, ArgumentBinder bind)
+  LoadedReference(std::shared_ptr<torch::jit::Module> module, std::string path, ArgumentBinder bind,
+                  std::shared_ptr<WeightPages> pages)
       : module_(std::move(module)), path_(std::move(path)), bind_(std::move(bind)),
-        first_(*module_), before_(first_) {}
+        pages_(std::move(pages)), first_(*module_), before_(first_) {}
 
   Expected<std::vector<TensorData>> call(llvm::ArrayRef<NamedTensor> inputs) override {
     before_ = Attributes(*module_);
@@ -198,6 +177,9 @@ public:
             if (Error error = bind_(arguments, inputs))
               return error;
           NarrowArithmetic narrow;
+          std::optional<WeightPages::Use> use;
+          if (pages_)
+            use.emplace(*pages_);
           Error error = flatten(module_->forward(std::move(arguments)), flat);
           if (narrow.narrowest() && narrowest_ != DType::BF16)
             narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
@@ -238,13 +220,15 @@ private:
   std::shared_ptr<torch::jit::Module> module_;
   std::string path_;
   ArgumentBinder bind_;
+  std::shared_ptr<WeightPages> pages_;
   Attributes first_, before_;
   std::optional<DType> narrowest_;
 };
 
 } // namespace
 
-std::vector<TensorData> tensorsOf(const torch::jit::Module &module) {
+std::vector<TensorData> tensorsOf(const torch::jit::Module &module,
+                                  std::shared_ptr<const WeightPages> pages) {
   std::vector<TensorData> tensors;
   for (const auto &attribute : module.named_attributes(/*recurse=*/true)) {
     if (!attribute.value.isTensor())
@@ -255,19 +239,20 @@ std::vector<TensorData> tensorsOf(const torch::jit::Module &module) {
     if (tensor.scalar_type() == at::kBFloat16)
       tensor = tensor.to(at::kFloat);
     if (auto dtype = milType(tensor.scalar_type()))
-      tensors.push_back(toTensorData(tensor, *dtype));
+      tensors.push_back(pages ? releasable(toTensorData(tensor, *dtype), pages)
+                              : toTensorData(tensor, *dtype));
   }
   return tensors;
 }
 
 Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name) {
-  return referenceOf(std::move(loaded), name, nullptr);
+  return referenceOf(std::move(loaded), name, nullptr, nullptr);
 }
 
 Reference referenceOf(std::shared_ptr<torch::jit::Module> loaded, llvm::StringRef name,
-                      ArgumentBinder bind) {
-  return Reference(
-      std::make_shared<LoadedReference>(std::move(loaded), name.str(), std::move(bind)));
+                      ArgumentBinder bind, std::shared_ptr<WeightPages> pages) {
+  return Reference(std::make_shared<LoadedReference>(std::move(loaded), name.str(), std::move(bind),
+                                                     std::move(pages)));
 }
 
 } // namespace plait::runtime

@@ -12,6 +12,8 @@ struct Module;
 
 namespace plait::runtime {
 
+class WeightPages;
+
 /// A model that a function is held against. Where it writes to its own tensors, the next call sees
 /// it.
 class Reference {
@@ -48,14 +50,14 @@ private:
   std::shared_ptr<Impl> impl_;
 };
 
-/// A TorchScript file in evaluation mode; models of half precision throughout in fp32.
-Expected<std::shared_ptr<torch::jit::Module>> loadModule(llvm::StringRef path);
 /// A TorchScript module in evaluation mode and fp32; messages call it `name`. Half-precision inputs
 /// are computed in fp32. int32 inputs are given as int64, and again as int32 or bool if the model
 /// refuses them. Tuples, lists and dictionaries of tensors are flattened in order; numbers count as
 /// tensors without dimensions.
 Reference referenceOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name);
-/// The floating-point tensors of a module: parameters, buffers and others.
-std::vector<mil::TensorData> tensorsOf(const torch::jit::Module &module);
+/// The floating-point tensors of a module: parameters, buffers and others. Those that `pages` knows
+/// are given back through it.
+std::vector<mil::TensorData> tensorsOf(const torch::jit::Module &module,
+                                       std::shared_ptr<const WeightPages> pages = nullptr);
 
 } // namespace plait::runtime

@@ -17,9 +17,10 @@ namespace plait::runtime {
 using ArgumentBinder =
     std::function<Error(std::vector<c10::IValue> &arguments, llvm::ArrayRef<NamedTensor> inputs)>;
 
-/// As without a binder; an empty one is none.
+/// As without a binder; an empty one is none. Parameters that `pages` knows are given back while
+/// the model runs.
 Reference referenceOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name,
-                      ArgumentBinder bind);
+                      ArgumentBinder bind, std::shared_ptr<WeightPages> pages);
 ReferenceTracer tracerOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name,
                          NodeDescriber describe, ArgumentBinder bind);
 

@@ -74,6 +74,7 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
   Interpreter::Options inner;
   inner.compute = options.compute;
   inner.profile = options.profile;
+  inner.givesBack = true;
   if (options.traceAll || !options.trace.empty()) {
     llvm::StringSet<> wanted, known;
     for (const std::string &name : options.trace)

@@ -14,10 +14,12 @@ using Arrange = llvm::function_ref<std::vector<NamedResult>(std::vector<NamedRes
 
 /// Judges what the last step of `noise` gave, and has it disturbed again where that may settle what
 /// is not explained yet. `limit` is how far rounding may take an output; `inside` the type of half
-/// precision that the model computes in, where it does.
+/// precision that the model computes in, where it does. Results in `random` are none of the
+/// model's: they are judged by their rounding alone.
 Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &noise,
                                           llvm::ArrayRef<mil::TensorData> expected, Arrange arrange,
                                           const Tolerance &limit, unsigned draw,
-                                          std::optional<mil::DType> inside);
+                                          std::optional<mil::DType> inside,
+                                          const llvm::StringSet<> &random);
 
 } // namespace plait::runtime

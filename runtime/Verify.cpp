@@ -11,16 +11,6 @@ namespace plait::runtime {
 using mil::DType;
 using mil::TensorData;
 
-/// "random_normal 'noise'" …
-static std::vector<std::string> randomOperations(const mil::Function &function) {
-  std::vector<std::string> found;
-  mil::walk(const_cast<mil::Block &>(function.body()), [&](mil::Op &op) {
-    if (isRandom(op))
-      found.push_back(fmt::format("{0} '{1}'", op.info().name, op.name));
-  });
-  return found;
-}
-
 static Error replaceGiven(std::vector<NamedTensor> &inputs, const mil::Function &function,
                           llvm::ArrayRef<NamedTensor> given) {
   for (const NamedTensor &tensor : given) {
@@ -201,6 +191,13 @@ private:
   Error addKept(std::vector<TensorData> &expected);
   Expected<std::vector<OutputReport>> judgeAgainst(std::vector<TensorData> expected, unsigned draw);
   Error lookInside(llvm::ArrayRef<NamedTensor> inputs, llvm::ArrayRef<OutputReport> outputs);
+  /// What a call is at, and how much of it is done.
+  using Progress = llvm::function_ref<void(llvm::StringRef, double)>;
+  /// Refuses what depends on random numbers and cannot be compared by distribution.
+  Error checkRandom() const;
+  /// Draws the outputs that depend on random numbers from both.
+  Error compareDistributions(llvm::ArrayRef<NamedTensor> inputs, llvm::ArrayRef<NamedTensor> given,
+                             std::vector<OutputReport> &outputs, Progress progress);
   /// The outputs of the first call of a draw as they would be judged without a tolerance that the
   /// user gave: whether the package is right is another question than whether it is near enough.
   Expected<std::vector<OutputReport>> calibrate(llvm::ArrayRef<NamedTensor> inputs,
@@ -215,6 +212,7 @@ private:
   std::vector<NamedResult> results_;
   std::vector<std::string> states_; ///< that the model has too
   llvm::StringSet<> own_;           ///< inputs that are no arguments of the model
+  llvm::StringSet<> random_;        ///< outputs and states that depend on random numbers
   /// Inputs that the app hands on, the outputs they come from, and what they are next.
   struct Handed {
     std::string input, output;
@@ -224,7 +222,43 @@ private:
   std::map<std::string, std::string> handedOn_; ///< inputs, and the outputs they come from
 };
 
+/// "random_normal 'noise', random_uniform 'u'".
+static std::string listed(llvm::ArrayRef<std::string> names) {
+  std::string text;
+  for (const std::string &name : names)
+    text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+Error Verification::checkRandom() const {
+  if (random_.empty())
+    return Error::success();
+  auto refuse = [&](const std::string &why) {
+    return makeError(Code::NotComparable,
+                     "function '{0}' draws random numbers ({1}), {2}; or give the numbers to the "
+                     "model as an input, and compile it again",
+                     function_.name, listed(report_.random), why);
+  };
+  for (const auto &input : function_.inputs())
+    if (random_.contains(input->name.str()))
+      return refuse(fmt::format("and its state '{0}' depends on them, whose distribution is not "
+                                "compared: verify a function without the state",
+                                input->name));
+  if (!handed_.empty())
+    return refuse(fmt::format("and input '{0}' is handed on from call to call, whose distribution "
+                              "is not compared: verify a function without it",
+                              handed_[0].input));
+  if (options_.absolute || options_.relative)
+    return refuse("which no two runs have alike, so that no tolerance tells a right output: leave "
+                  "out --atol and --rtol, and distributions are compared");
+  if (options_.steps > 1)
+    return refuse("and distributions are compared of a single call: leave out --steps");
+  return Error::success();
+}
+
 Error Verification::begin() {
+  report_.random = randomOperations(function_);
+  random_ = randomResults(function_);
   report_.calibrated = !options_.absolute && !options_.relative;
   if (report_.calibrated) {
     auto noise = Noise::create(function_, options_.compute, options_.weights);
@@ -259,7 +293,7 @@ Error Verification::begin() {
       own_.insert(name);
     }
   }
-  return Error::success();
+  return checkRandom();
 }
 
 Error Verification::draw(unsigned number) {
@@ -379,9 +413,40 @@ Expected<std::vector<OutputReport>> Verification::judgeAgainst(std::vector<Tenso
     return error;
   auto arrange = [&](std::vector<NamedResult> all) { return arranged(std::move(all), expected); };
   return noise_ ? judge(function_, *noise_, expected, arrange, report_.tolerance, draw,
-                        reference_.narrowest())
+                        reference_.narrowest(), random_)
                 : compareOutputs(function_, arranged(results_, expected), expected,
                                  report_.tolerance, draw);
+}
+
+Error Verification::compareDistributions(llvm::ArrayRef<NamedTensor> inputs,
+                                         llvm::ArrayRef<NamedTensor> given,
+                                         std::vector<OutputReport> &outputs, Progress progress) {
+  std::map<std::string, TwoSamples> distributions;
+  for (unsigned i = 0; i < kRandomDraws; ++i) {
+    progress("drawing random numbers", double(i) / kRandomDraws);
+    reference_.reset();
+    auto theirs = reference_(given);
+    auto ours = noise_->draw(inputs);
+    if (!theirs || !ours)
+      return joinErrors(theirs.takeError(), ours.takeError());
+    auto results = arranged(std::move(*ours), *theirs);
+    for (auto [result, reference] : llvm::zip(results, *theirs))
+      if (random_.contains(result.name))
+        if (Error error = distributions[result.name].add(*result.value.tensor(), reference))
+          return addContext(std::move(error),
+                            fmt::format("output '{0}' depends on random numbers ({1})", result.name,
+                                        listed(report_.random)));
+  }
+  reference_.reset();
+  for (OutputReport &output : outputs) {
+    auto found = distributions.find(output.name);
+    if (found == distributions.end())
+      continue;
+    output.distribution = found->second.compare(output.jumps ? 0 : output.explained);
+    if (!output.distribution->passed())
+      output.verdict = Verdict::Wrong;
+  }
+  return Error::success();
 }
 
 Error Verification::step(unsigned draw, unsigned number) {
@@ -399,12 +464,14 @@ Error Verification::step(unsigned draw, unsigned number) {
                          : "";
   double calls = double(options_.draws) * options_.steps,
          done = (double(draw) * options_.steps + number) / calls;
-  options_.progress(fmt::format("{0}: running the model{1}", function_.name, call), done);
+  auto progress = [&](llvm::StringRef what, double part) {
+    options_.progress(fmt::format("{0}: {1}{2}", function_.name, what, call), done + part / calls);
+  };
+  progress("running the model", 0);
   auto expected = reference_(given);
   if (!expected)
     return addContext(expected.takeError(), "on inputs " + shapesOf(*inputs));
-  options_.progress(fmt::format("{0}: running the function{1}", function_.name, call),
-                    done + 0.2 / calls); // the interpreter takes longer
+  progress("running the function", random_.empty() ? 0.2 : 0.01); // which takes longer
   if (Error error = run(*inputs))
     return addContext(std::move(error), "on inputs " + shapesOf(*inputs));
   for (Handed &handed : handed_)
@@ -419,6 +486,7 @@ Error Verification::step(unsigned draw, unsigned number) {
   bool asBool = llvm::any_of(llvm::zip(given, *common), [](auto pair) {
     return std::get<0>(pair).value.dtype() != std::get<1>(pair).value.dtype();
   });
+  llvm::ArrayRef<NamedTensor> used = given;
   // A number that the model makes a bool itself may be used as a number too.
   if (asBool && !allPassed(*outputs)) {
     reference_.undo();
@@ -427,6 +495,7 @@ Error Verification::step(unsigned draw, unsigned number) {
                         : Expected<std::vector<OutputReport>>(again.takeError());
     if (judged && allPassed(*judged)) {
       outputs = std::move(judged);
+      used = *common;
     } else {
       llvm::consumeError(judged.takeError());
       reference_.undo();
@@ -437,6 +506,9 @@ Error Verification::step(unsigned draw, unsigned number) {
     output.step = number;
     output.isState = i >= returned + handed_.size();
   }
+  if (!random_.empty())
+    if (Error error = compareDistributions(*inputs, used, *outputs, progress))
+      return error;
   if (noise_ && llvm::any_of(*outputs, isFar))
     if (Error error = findRoundingCauses(function_, *noise_, report_.tolerance, *outputs))
       return error;
@@ -508,8 +580,6 @@ Expected<VerifyReport> verifyFunction(const mil::Function &function, const Refer
   for (; report.draws < options.draws; ++report.draws)
     if (Error error = verification.draw(report.draws))
       return error;
-  if (!report.passed)
-    report.random = randomOperations(function);
   return report;
 }
 

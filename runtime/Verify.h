@@ -3,6 +3,7 @@
 
 #include "runtime/Bisect.h"
 #include "runtime/RandomInputs.h"
+#include "runtime/Randomness.h"
 #include "runtime/Reference.h"
 
 #include "llvm/ADT/StringSet.h"
@@ -74,6 +75,9 @@ struct OutputReport {
   int64_t flipped = 0, unexplained = 0;
   /// What flips is decided by numbers that rounding moves so far, relative to the largest.
   double deciding = 0;
+  /// Of an output that depends on random numbers: how its draws are distributed beside the model's.
+  /// The other numbers are of the function beside itself without rounding, with the same draws.
+  std::optional<DistributionReport> distribution;
   /// Where rounding takes the output further than half a per cent: what causes that.
   std::vector<RoundingCause> causes;
 
@@ -91,13 +95,14 @@ struct VerifyReport {
   std::vector<std::string> uncompared;
   /// Of the first draw that failed.
   std::optional<BisectReport> bisect;
-  /// After a failure: the operations of the function that draw random numbers, which no two runs
-  /// have alike.
+  /// The operations of the function that draw random numbers.
   std::vector<std::string> random;
 };
 
 /// States start at zero for each draw, and the model's tensors with what its file holds. Outputs
-/// are matched with the model's by position, states by name. An input that the app hands on
+/// are matched with the model's by position, states by name. Outputs that depend on random numbers
+/// are compared by their distribution, and refused where that cannot be: a tolerance, several
+/// steps, states or sizes that depend on them. An input that the app hands on
 /// (`--states NAME=input`) starts with what the model's tensor holds, and then takes what came out.
 Expected<VerifyReport> verifyFunction(const mil::Function &function, const Reference &reference,
                                       const VerifyOptions &options);

@@ -16,6 +16,7 @@
 #include "frontend/script/NodeLocation.h"
 #include "mil/ConstantArguments.h"
 #include "runtime/ReferenceArguments.h"
+#include "runtime/WeightPages.h"
 #include "support/Failure.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -26,7 +27,7 @@ namespace plait::driver {
 /// into it.
 static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel &model) {
   if (model.adapters.specs.empty())
-    return runtime::loadModule(model.against);
+    return frontend::moduleWithParameters(model.against, {});
   auto values = mergedParameters(model.against, model.adapters);
   if (!values)
     return values.takeError();
@@ -74,7 +75,8 @@ static Expected<runtime::Reference> referenceFor(const mil::Function &function,
     }
     return module.takeError();
   }
-  options.weights = runtime::tensorsOf(**module);
+  auto pages = runtime::WeightPages::of(**module);
+  options.weights = runtime::tensorsOf(**module, pages);
   if (options.bisect)
     options.tracer = [&model, &function](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {
@@ -86,7 +88,7 @@ static Expected<runtime::Reference> referenceFor(const mil::Function &function,
                                std::move(bind))(inputs);
     };
   auto bind = binderOf(*module, function);
-  return runtime::referenceOf(std::move(*module), model.against, std::move(bind));
+  return runtime::referenceOf(std::move(*module), model.against, std::move(bind), pages);
 }
 
 /// Gives the function its adapter, where it takes one as inputs.

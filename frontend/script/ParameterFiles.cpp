@@ -39,11 +39,16 @@ static Expected<std::shared_ptr<torch::jit::Module>> load(llvm::StringRef path,
   auto kept = std::make_shared<LoadedModule>(std::move(*loaded));
   torch::jit::Module &module = kept->module;
   module.eval();
-  for (const at::Tensor &parameter : module.parameters())
-    if (parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16) {
-      module.to(at::kFloat);
-      break;
-    }
+  bool narrow = false, wide = false;
+  for (const at::Tensor &parameter : module.parameters()) {
+    bool isNarrow =
+        parameter.scalar_type() == at::kHalf || parameter.scalar_type() == at::kBFloat16;
+    narrow |= isNarrow;
+    wide |= !isNarrow && parameter.is_floating_point();
+  }
+  // A model that mixes types casts between them in its code, and so runs as it is only.
+  if (narrow && (!wide || !values.empty()))
+    module.to(at::kFloat);
   for (ParameterValue &value : values) {
     if (Error error = setParameter(module, value))
       return error;

@@ -47,6 +47,13 @@ def scores(form):
     return attend
 
 
+def masked(rows):
+    """Scores under a causal mask of the largest numbers, as transformers' masks are; of `rows` none is attended to."""
+    mask = torch.triu(torch.full((16, 16), torch.finfo(torch.float32).min), 1)
+    mask[rows] = torch.finfo(torch.float32).min
+    return lambda x: (x + mask).softmax(-1)
+
+
 def chances(x):
     return torch.log(F.softmax(x, -1) + 1e-6)
 
@@ -60,6 +67,11 @@ FORMS = {
     "GemmaRMSNorm": (gemma_norm, [normal(1, 8, 64, scale=800)]),
     "l2 norm of queries": (lambda: Of(lambda x: x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6)), [normal(1, 4, 8, 64, scale=400)]),
     "quotient": (lambda: Of(lambda x: x / torch.sqrt(x.pow(2).mean(1, keepdim=True) + 1e-5)), [normal(1, 16, 8, scale=700)]),
+    "softmax under a mask": (lambda: Of(masked([])), [normal(1, 4, 16, 16, scale=30)]),
+    "softmax of rows without a key": (lambda: Of(masked([0, 3])), [normal(1, 4, 16, 16)]),
+    "LayerNorm, massive": (lambda: nn.LayerNorm(64), [with_spikes(1, 8, 64, spike=20000)]),
+    "GroupNorm": (lambda: nn.GroupNorm(4, 16), [normal(1, 16, 8, 8, scale=2000)]),
+    "InstanceNorm": (lambda: nn.InstanceNorm2d(4), [normal(1, 4, 8, 8, scale=2000, offset=500)]),
     "variance": (lambda: Of(lambda x: (x.var(-1), x.std(-1), x.var(-1, unbiased=False))[0]), [with_spikes(4, 256, spike=1200)]),
     "deviation": (lambda: Of(lambda x: x.std(-1)), [normal(4, 256, scale=5000)]),
     "mean of squares": (lambda: Of(lambda x: (x ** 2).mean((1, 2))), [with_spikes(2, 16, 256, spike=2000)]),
@@ -79,6 +91,7 @@ FORMS = {
     "gelu's cube by products": (lambda: Of(lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), [normal(4, 64, scale=100)]),
     "cumulative sum": (lambda: Of(lambda x: torch.cumsum(x, 1)), [normal(2, 4000, offset=2)]),
     "a tiny epsilon": (lambda: Of(lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-8)), [normal(4, 64, scale=1e-2)]),
+    "a quotient by a sum": (lambda: Of(lambda x: x / (x.sum(-1, keepdim=True) + 1e-12)), [normal(4, 64, scale=1e-3, offset=1e-2)]),
     "an epsilon in a root": (lambda: Of(lambda x: x * torch.rsqrt(x.abs().mean(-1, keepdim=True) + 1e-12)), [normal(4, 64, scale=1e-2)]),
     "softmax of a long row": (lambda: Of(chances), [normal(2, 3000, scale=4)]),
 }
@@ -103,7 +116,7 @@ def test_forms(tmp_path):
             options += ["--input", f"x{i}=fp16[{', '.join(map(str, tensor.shape))}]"]
     result = succeed("compile", "-o", tmp_path / "p.mlpackage", *options)
     warned = {list(FORMS)[int(number)] for number in re.findall(r"function f(\d+)", result.stderr)}
-    assert warned <= {"a tiny epsilon", "an epsilon in a root"}, result.stderr
+    assert warned <= {"a tiny epsilon", "a quotient by a sum", "an epsilon in a root"}, result.stderr
     verify = [part for name in functions for part in ("--function", name, "--against", tmp_path / f"{name}.pt", "--inputs", tmp_path / name)]
     report = plait("verify", tmp_path / "p.mlpackage", "--atol", "1e-4", "--rtol", "5e-3", *verify)
     failed = [functions[name] for name in re.findall(r"^FAIL  (\w+) ", report.stdout, re.M)]

@@ -176,18 +176,6 @@ def test_given_arrays(tmp_path):
     assert missing.returncode == 1 and "no function 'other'" in missing.stderr
 
 
-class Noisy(nn.Module):
-    def forward(self, x):
-        return x + torch.randn_like(x)
-
-
-def test_random_numbers_are_named(tmp_path):
-    torch.jit.script(Noisy()).save(str(tmp_path / "m.pt"))
-    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[2, 8]", tmp_path / "m.pt")
-    result = verify(tmp_path / "p.mlpackage", tmp_path / "m.pt")
-    assert result.returncode == 1 and "draws random numbers (random_normal '" in result.stdout, result.stdout
-
-
 class Grid(nn.Module):
     def forward(self, x):
         rows, columns = torch.meshgrid([torch.arange(2), torch.arange(8)])
