@@ -113,7 +113,7 @@ struct Declarations {
   std::optional<adapters::GivenScale> scale;
 
   /// `notes` takes what is read as something else.
-  Error add(const Arguments::Item &item, std::vector<std::string> &notes) {
+  Error add(const Arguments::Item &item, std::vector<Warning> &notes) {
     if (item.option == &inputOption) {
       if (Error error = addDeclaration(arguments, item.value, {.notes = &notes}))
         return usageError(std::move(error), "--input");

@@ -69,7 +69,7 @@ std::optional<adapters::GivenScale> scale(const Options &said) {
 
 /// `notes` takes what is read as something else.
 driver::FunctionOptions functionOptions(const std::string &name, const py::dict &values,
-                                        std::vector<std::string> &notes) {
+                                        std::vector<Warning> &notes) {
   Options said(values);
   driver::FunctionOptions function;
   function.name = name;

@@ -54,7 +54,7 @@ def convert(
     if not exported and not isinstance(model, (str, os.PathLike, torch.jit.ScriptModule)):
         refuse(f"a model that is {type(model).__name__}", "it is a torch.jit.ScriptModule, an ExportedProgram or the path of a file")
     if not inputs and not exported:
-        raise Error("inputs are needed: [ct.TensorType(shape=...), ...] for each argument of the model")
+        raise Error("inputs are needed: [ct.TensorType(shape=...), ...] for each argument of the model", code="P0202")
     where = minimum_deployment_target or target.iOS16
     if where.value not in ("ios16", "ios17", "ios18", "ios26"):
         refuse(f"minimum_deployment_target=ct.target.{where.name}", "plait writes for iOS 16 and macOS 13 and later")

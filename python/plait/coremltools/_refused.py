@@ -32,4 +32,4 @@ def refuse_name(where: str, name: str) -> typing.NoReturn:
 
 def refuse(what: str, way: str) -> typing.NoReturn:
     """Of an argument."""
-    raise Error(f"plait.coremltools does not take {what}: {way}")
+    raise Error(f"plait.coremltools does not take {what}: {way}", code="P0902")

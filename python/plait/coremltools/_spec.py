@@ -20,7 +20,7 @@ def _model_class() -> typing.Any:
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:
-        raise Error("reading a package's message needs protobuf: pip install protobuf; plait.Package(path).summary says the same") from error
+        raise Error("reading a package's message needs protobuf: pip install protobuf; plait.Package(path).summary says the same", code="P0903") from error
     files = descriptor_pb2.FileDescriptorSet()
     files.ParseFromString((pathlib.Path(__file__).parent / "spec.bin").read_bytes())
     pool = descriptor_pool.DescriptorPool()
@@ -34,7 +34,7 @@ def _file_of(package: pathlib.Path) -> pathlib.Path:
         manifest = json.loads((package / "Manifest.json").read_text())
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     except (OSError, ValueError, KeyError) as error:
-        raise Error(f"{package}: there is no package here, or its manifest cannot be read") from error
+        raise Error(f"{package}: there is no package here, or its manifest cannot be read", code="P0501") from error
     return package / "Data" / str(entry)
 
 

@@ -130,7 +130,7 @@ class _InputType:
             return (), [default, *(one for one in self.shape.shapes if one != default)]
         if isinstance(self.shape, Shape):
             return _sizes(self.shape.shape), []
-        raise Error(f"input '{self.name}' needs its shape")
+        raise Error(f"input '{self.name}' needs its shape", code="P0204")
 
 
 class TensorType(_InputType):

@@ -205,7 +205,7 @@ def _to_image(pixels: typing.Any, layout: str) -> typing.Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise Error("an output is an image, and that needs Pillow: pip install pillow; plait.Package gives its pixels as an array") from error
+        raise Error("an output is an image, and that needs Pillow: pip install pillow; plait.Package gives its pixels as an array", code="P0903") from error
     if layout == "gray16":
         return Image.fromarray(pixels[0, 0].astype("float32"), mode="F")
     bytes_ = pixels.round().clip(0, 255).astype("uint8")
