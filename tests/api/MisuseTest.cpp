@@ -316,6 +316,8 @@ TEST_F(Misuse, ProblemsAreAList) {
     EXPECT_EQ(error.reason(), Reason::Unsupported);
     ASSERT_EQ(error.problems().size(), 2u) << error.what();
     const Problem &problem = error.problems()[0];
+    EXPECT_EQ(error.code(), "P0301");
+    EXPECT_EQ(problem.code, "P0301");
     EXPECT_EQ(problem.function, "f");
     EXPECT_EQ(problem.operation, "aten::linalg_eigh");
     EXPECT_EQ(problem.module, "decomposed");

@@ -81,7 +81,9 @@ TEST_F(Warnings, WeightsThatWereWrittenTo) {
                                            HasSubstr("what they hold now"))));
   EXPECT_THAT(written(), ElementsAre()) << "said once";
   layer->bias.set_data(at::ones({4})); // other memory
-  EXPECT_THAT(written(), ElementsAre(HasSubstr("weight 'bias'")));
+  Report report = compiler.write(at("m.mlpackage"));
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("weight 'bias'")));
+  EXPECT_THAT(report.warningCodes, ElementsAre("P1106"));
   compiler.onProgress([&](const Progress &progress) {
     if (progress.what.starts_with("writing") && progress.done < 0.5)
       train();
