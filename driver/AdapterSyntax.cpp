@@ -58,7 +58,7 @@ Error addScale(const Option &option, bool isAlpha, StringRef text,
                std::optional<adapters::GivenScale> &scale) {
   auto given = parseScale(isAlpha, text);
   if (!given)
-    return usageError(Code::OptionValue, given.takeError(), spelling(option));
+    return usageError(given.takeError(), spelling(option));
   if (scale)
     return usageError(Code::OptionConflict, "{0}: the scale of the adapter is given already",
                       spelling(option));

@@ -17,7 +17,7 @@ using llvm::StringRef;
 
 char UsageError::ID;
 
-Error usageError(Code::OptionValue, Error error, const llvm::Twine &prefix) {
+Error usageError(Error error, const llvm::Twine &prefix) {
   return llvm::make_error<UsageError>(takeFailure(addContext(std::move(error), prefix)));
 }
 

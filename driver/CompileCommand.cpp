@@ -156,7 +156,7 @@ Error readPrecision(const Arguments &arguments, const Option &option, CompileOpt
     StringRef(list).split(patterns, ',', -1, /*KeepEmpty=*/false);
     for (StringRef pattern : patterns) {
       if (Error error = mil::OperationPattern::parse(pattern).takeError())
-        return usageError(Code::OptionValue, std::move(error), "--keep-fp32");
+        return usageError(std::move(error), "--keep-fp32");
       options.keepFloat32.push_back(pattern.trim().str());
     }
   }

@@ -46,7 +46,7 @@ Error readCompression(const Arguments &arguments, std::vector<compress::Rule> &r
   for (const std::string &value : arguments.values(compressOption)) {
     auto rule = compress::parseRule(value);
     if (!rule)
-      return usageError(Code::OptionValue, rule.takeError(), "--compress " + value);
+      return usageError(rule.takeError(), "--compress " + value);
     rules.push_back(std::move(*rule));
   }
   if (auto given = arguments.value(requireCoverageOption)) {

@@ -32,7 +32,7 @@ Error checkRuleNames(llvm::ArrayRef<std::string> names) {
 Expected<std::vector<std::string>> allowedRules(const Arguments &arguments) {
   std::vector<std::string> names = arguments.values(allowOption);
   if (Error error = checkRuleNames(names))
-    return usageError(Code::OptionValue, std::move(error), "--allow");
+    return usageError(std::move(error), "--allow");
   return names;
 }
 

@@ -67,7 +67,7 @@ void printError(Error error) {
       [](const Failure &failure) {
         print(/*isError=*/true, failure.withCodes());
         std::optional<FailureKind> kind;
-        if (!failure.isA<UsageError>())
+        if (!static_cast<const llvm::ErrorInfoBase &>(failure).isA<UsageError>())
           kind = failure.kind;
         for (FailureProblem &problem : problemsOf(failure))
           remember({true, kind, std::move(problem)});

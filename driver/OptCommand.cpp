@@ -135,7 +135,7 @@ Expected<int> run(const Arguments &arguments) {
     return usageError(Code::OptionConflict, "--passes and --pipeline exclude each other");
   auto chosen = passes::parsePassList(list.value_or(""));
   if (!chosen)
-    return usageError(Code::OptionValue, chosen.takeError(), "--passes");
+    return usageError(chosen.takeError(), "--passes");
   auto lora = arguments.choice(loraOption, {"keep", "fold"}, 0);
   if (!lora)
     return lora.takeError();

@@ -129,7 +129,7 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
         return pair.takeError();
       auto pixels = parsePixels(pair->second);
       if (!pixels)
-        return usageError(Code::OptionValue, pixels.takeError(), "--image " + item.value);
+        return usageError(pixels.takeError(), "--image " + item.value);
       target.pixels[pair->first] = std::move(*pixels);
     }
   }
@@ -179,7 +179,7 @@ Expected<VerifyModel> modelOf(const Target &target, const std::string &package) 
     return model;
   auto adapters = parseAdapters(*target.adapter);
   if (!adapters)
-    return usageError(Code::OptionValue, adapters.takeError(), "--adapter " + *target.adapter);
+    return usageError(adapters.takeError(), "--adapter " + *target.adapter);
   model.adapters.specs = std::move(*adapters);
   setScale(model.adapters.specs, target.scale);
   return model;

@@ -39,8 +39,8 @@ std::shared_ptr<WeightPages> WeightPages::of(const torch::jit::Module &module) {
 }
 
 WeightPages::Range *WeightPages::find(const void *data) {
-  auto after = llvm::upper_bound(
-      ranges_, uintptr_t(data), [](uintptr_t at, const Range &range) { return at < range.begin; });
+  auto after = llvm::upper_bound(ranges_, uintptr_t(data),
+                                 [](uintptr_t at, const Range &range) { return at < range.begin; });
   if (after == ranges_.begin() || std::prev(after)->end <= uintptr_t(data))
     return nullptr;
   return &*std::prev(after);

@@ -45,7 +45,7 @@ private:
   void begin(const at::RecordFunction &call);
   static void release(const Range &range);
 
-  std::vector<Range> ranges_; ///< ascending
+  std::vector<Range> ranges_;      ///< ascending
   const Range *current_ = nullptr; ///< what the last operator with such a parameter read
 };
 

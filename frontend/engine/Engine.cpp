@@ -296,7 +296,7 @@ void Engine::refusing(llvm::StringRef name, llvm::function_ref<void()> lower) {
   // An error behind a problem is no problem of its own: the value is missing because of the first
   // one.
   if (why && problems_.size() == before)
-    fail(makeError(Code::NotKnown, code, "{0}: {1}", name, *why));
+    fail(makeError(code, "{0}: {1}", name, *why));
 }
 
 Engine::Results Engine::lower(const Site &site, const c10::FunctionSchema &schema,

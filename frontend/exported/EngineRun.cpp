@@ -82,8 +82,7 @@ Values EngineRun::atNode(const Node &node, Thunk run) {
       return run();
     } catch (const Abandoned &) { // what stood in its way was reported
     } catch (const Refusal &refusal) {
-      engine_.fail(
-          makeError(Code::UnsupportedForm, refusal.code, "{0}: {1}", name, refusal.what()));
+      engine_.fail(makeError(refusal.code, "{0}: {1}", name, refusal.what()));
     }
     return {};
   });

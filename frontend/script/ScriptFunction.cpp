@@ -44,8 +44,7 @@ Expected<Val> ScriptFunction::make(const ArgumentPlan &plan) {
     try {
       return engine_.makeComplex(*real, *imag);
     } catch (const Refusal &refusal) {
-      return makeError(Code::InputType, refusal.code, "input '{0}': {1}", plan.name,
-                       refusal.what());
+      return makeError(refusal.code, "input '{0}': {1}", plan.name, refusal.what());
     }
   }
   case Kind::Number:

@@ -84,9 +84,9 @@ float sampledBin(const Image &map, const Extent &rows, const Extent &columns, in
   float sum = 0;
   for (int64_t y = 0; y < down; ++y)
     for (int64_t x = 0; x < across; ++x)
-      sum += atBorder(
-          map, rows.begin + (float(i) + (float(y) + 0.5f) / float(down)) * rows.step(),
-          columns.begin + (float(j) + (float(x) + 0.5f) / float(across)) * columns.step());
+      sum +=
+          atBorder(map, rows.begin + (float(i) + (float(y) + 0.5f) / float(down)) * rows.step(),
+                   columns.begin + (float(j) + (float(x) + 0.5f) / float(across)) * columns.step());
   return sum / float(std::max<int64_t>(down * across, 1));
 }
 
@@ -208,9 +208,8 @@ Tensor deformConv2d(const Tensor &input, const Tensor &weight, const Tensor &off
                     const Tensor &mask, const Tensor &bias, int64_t strideH, int64_t strideW,
                     int64_t padH, int64_t padW, int64_t dilationH, int64_t dilationW,
                     int64_t groups, int64_t offsetGroups, bool useMask) {
-  Tensor maps = plain(input), kernels = plain(weight), offsets = plain(offset),
-         masks = plain(mask), result = at::zeros({input.size(0), weight.size(0), offset.size(2),
-                                                  offset.size(3)});
+  Tensor maps = plain(input), kernels = plain(weight), offsets = plain(offset), masks = plain(mask),
+         result = at::zeros({input.size(0), weight.size(0), offset.size(2), offset.size(3)});
   auto map = maps.accessor<float, 4>(), kernel = kernels.accessor<float, 4>(),
        shift = offsets.accessor<float, 4>(), y = result.accessor<float, 4>();
   int64_t rows = weight.size(2), columns = weight.size(3);
@@ -223,8 +222,8 @@ Tensor deformConv2d(const Tensor &input, const Tensor &weight, const Tensor &off
             for (int64_t tap = 0; tap < rows * columns; ++tap) {
               int64_t channel = out / perGroup * kernel.size(1) + in;
               int64_t own = channel / perOffsets * rows * columns + tap;
-              float row = float(i * strideH - padH + tap / columns * dilationH) +
-                          shift[n][2 * own][i][j];
+              float row =
+                  float(i * strideH - padH + tap / columns * dilationH) + shift[n][2 * own][i][j];
               float column = float(j * strideW - padW + tap % columns * dilationW) +
                              shift[n][2 * own + 1][i][j];
               float taken = inZeros(map[n][channel], row, column);
