@@ -82,7 +82,7 @@ def rounded(self, x: Tensor) -> Tensor:
 
 
 # The first position of each bin and the one behind its last, [regions, bins, 1], within [0, last].
-def bins_of(self, begin: Tensor, length: Tensor, bins: int, last: int) -> Tuple[Tensor, Tensor]:
+def edges_of_bins(self, begin: Tensor, length: Tensor, bins: int, last: int) -> Tuple[Tensor, Tensor]:
     step = (length / bins).unsqueeze(1)
     bin = torch.arange(bins).unsqueeze(0)
     low = torch.floor(bin * step) + begin.unsqueeze(1)
@@ -92,7 +92,7 @@ def bins_of(self, begin: Tensor, length: Tensor, bins: int, last: int) -> Tuple[
 
 # The same as what a mean takes of each position.
 def averaged(self, begin: Tensor, end: Tensor, bins: int, size: int) -> Tensor:
-    low, high = self.bins_of(begin, torch.clamp_min(end - begin, 1.0), bins, size - 1)
+    low, high = self.edges_of_bins(begin, torch.clamp_min(end - begin, 1.0), bins, size - 1)
     at = torch.arange(size)
     inside = torch.logical_and(at >= low, at < high)
     return torch.where(inside, 1.0 / torch.clamp_min(high - low, 1.0), 0.0)
