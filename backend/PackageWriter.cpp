@@ -172,6 +172,29 @@ std::vector<WeightRequest> collectWeights(const mil::Program &program, bool shar
   return requests;
 }
 
+Expected<uint64_t> modelBytesOf(const mil::Program &program, mil::Evaluator *evaluator) {
+  WriteReport report;
+  std::vector<WeightRequest> requests = collectWeights(program, /*share=*/true, report);
+  BlobOffsets offsets;
+  uint64_t end = 64;
+  for (auto [weight, request] : llvm::zip_equal(report.weights, requests)) {
+    offsets[weight.op] = end;
+    end += 128 + request.tensor.byteSize();
+  }
+  ModelFrame frame;
+  if (Error error = encodeFrame(program, evaluator, frame))
+    return error;
+  constexpr uint64_t kFields = 64; // tags and sizes around the parts
+  uint64_t bytes = kFields + frame.head.size() + frame.otherProgram.size();
+  for (const auto &function : program.functions()) {
+    Expected<std::string> field = encodeFunctionField(*function, offsets, evaluator);
+    if (!field)
+      return field.takeError();
+    bytes += field->size();
+  }
+  return bytes;
+}
+
 BlobOffsets placeWeights(WriteReport &report) {
   BlobOffsets offsets;
   offsets.reserve(report.weights.size());

@@ -74,6 +74,9 @@ struct WriteReport {
 Error writePackage(const mil::Program &program, llvm::StringRef path,
                    const WriteOptions &options = {}, WriteReport *report = nullptr);
 
+/// How many bytes model.mlmodel takes, or a few more: where weights come to lie is guessed.
+Expected<uint64_t> modelBytesOf(const mil::Program &program, mil::Evaluator *evaluator);
+
 /// Enters all constants that go to the weight file into `report`, in program order, and returns
 /// their requests to the writer.
 std::vector<WeightRequest> collectWeights(const mil::Program &program, bool share,
