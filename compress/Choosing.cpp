@@ -6,7 +6,6 @@
 #include "mil/Clone.h"
 
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -29,7 +28,6 @@ constexpr unsigned kMostChanges = 24;
 /// What a blob takes: a record of 64 bytes, and bytes up to the next multiple of 64.
 uint64_t blobBytes(uint64_t bytes) { return 64 + (bytes + 63) / 64 * 64; }
 uint64_t blobBytes(const TensorData &tensor) { return tensor ? blobBytes(tensor.byteSize()) : 0; }
-constexpr int64_t kSmallConstant = 16;
 
 /// Schemes of the ladder, from few bits to many. Tables for fewer channels take more bytes and are
 /// right for weights whose channels differ; blocks, for those with few large numbers.
@@ -118,7 +116,7 @@ private:
   Error improve();
   Error reachSnr();
   Error checkBudget() const;
-  uint64_t otherBlobs() const;
+  /// Of these weights.
   uint64_t blobsOf(llvm::ArrayRef<unsigned> forms) const;
   /// The package with what was taken.
   Expected<uint64_t> packageBytes() const;
@@ -126,8 +124,8 @@ private:
   std::vector<unsigned> uniform(const Scheme &scheme) const;
   /// All of these by ascending bytes, but those that are expected to be far noisier.
   std::vector<std::vector<unsigned>> uniforms(double noise) const;
-  /// Takes the forms, and says how noisy the worst output is by what is allowed; nullopt where
-  /// they do not fit into the budget.
+  /// Takes the forms, and says how noisy the worst output is; nullopt where they do not fit into
+  /// the budget.
   Expected<std::optional<double>> attempt(llvm::ArrayRef<unsigned> forms);
 
   const Program &program_;
@@ -224,25 +222,8 @@ Expected<SchemeChooser::Noise> SchemeChooser::measured() const {
   return copy ? options_.measure((*copy)->program) : copy.takeError();
 }
 
-/// The blobs of all constants but these weights.
-uint64_t SchemeChooser::otherBlobs() const {
-  llvm::DenseSet<const Op *> own;
-  for (const Weight *weight : weights_)
-    own.insert(weight->constants.begin(), weight->constants.end());
-  llvm::DenseSet<uint64_t> seen;
-  uint64_t bytes = 64; // the file's head
-  for (const auto &function : program_.functions())
-    walk(const_cast<Block &>(function->body()), [&](Op &op) {
-      const TensorData *tensor = op.is(OpKind::const_) ? op.val().tensor() : nullptr;
-      if (tensor && !own.contains(&op) && tensor->numElements() > kSmallConstant &&
-          seen.insert(tensor->treeHash()).second)
-        bytes += blobBytes(*tensor);
-    });
-  return bytes;
-}
-
 uint64_t SchemeChooser::blobsOf(llvm::ArrayRef<unsigned> forms) const {
-  uint64_t bytes = otherBlobs();
+  uint64_t bytes = 0;
   for (size_t i = 0; i < forms.size(); ++i)
     bytes += problem_.forms[i][forms[i]].bytes;
   return bytes;
@@ -250,10 +231,7 @@ uint64_t SchemeChooser::blobsOf(llvm::ArrayRef<unsigned> forms) const {
 
 Expected<uint64_t> SchemeChooser::packageBytes() const {
   auto copy = changed();
-  if (!copy)
-    return copy.takeError();
-  auto others = options_.otherBytes((*copy)->program);
-  return others ? Expected<uint64_t>(*others + blobsOf(forms_)) : others.takeError();
+  return copy ? options_.packageBytes((*copy)->program) : copy.takeError();
 }
 
 std::vector<unsigned> SchemeChooser::uniform(const Scheme &scheme) const {
@@ -288,17 +266,15 @@ std::vector<std::vector<unsigned>> SchemeChooser::uniforms(double noise) const {
 }
 
 Expected<std::optional<double>> SchemeChooser::attempt(llvm::ArrayRef<unsigned> forms) {
-  if (options_.budget && blobsOf(forms) > *options_.budget)
+  if (blobsOf(forms) > *options_.budget)
     return std::nullopt;
   if (Error error = take(forms))
     return error;
-  if (options_.budget) {
-    auto bytes = packageBytes();
-    if (!bytes)
-      return bytes.takeError();
-    if (*bytes > *options_.budget)
-      return std::nullopt;
-  }
+  auto bytes = packageBytes();
+  if (!bytes)
+    return bytes.takeError();
+  if (*bytes > *options_.budget)
+    return std::nullopt;
   auto noise = measured();
   if (!noise)
     return noise.takeError();
@@ -353,7 +329,7 @@ Error SchemeChooser::improve() {
 }
 
 Error SchemeChooser::withinBudget() {
-  uint64_t budget = *options_.budget, others = otherBlobs();
+  uint64_t budget = *options_.budget;
   std::vector<unsigned> smallest;
   for (const auto &forms : problem_.forms)
     smallest.push_back(unsigned(
@@ -370,8 +346,8 @@ Error SchemeChooser::withinBudget() {
                      "{1} bytes; a scheme by name may prune more, or compress what a rule leaves "
                      "as it is",
                      budget, *least);
-  // What the model file takes depends on the forms, though hardly.
-  room_ = budget - others - (*least - blobsOf(smallest));
+  // What else there is depends on the forms, though hardly: the model file.
+  room_ = budget - (*least - blobsOf(smallest));
   auto noisiest = measured();
   if (!noisiest)
     return noisiest.takeError();
@@ -387,7 +363,7 @@ Error SchemeChooser::withinBudget() {
     auto bytes = packageBytes();
     if (!bytes)
       return bytes.takeError();
-    room_ = budget - std::min(budget, others + (*bytes - blobsOf(forms_)));
+    room_ = budget - std::min(budget, *bytes - blobsOf(forms_));
     if (*noise && **noise < least_) {
       best_ = *chosen;
       least_ = **noise;

@@ -33,8 +33,8 @@ struct MeasuredOptions : ProgramOptions {
   /// output has as many decibels of signal over noise, in few bytes.
   std::optional<uint64_t> budget{};
   std::optional<double> minSnr{};
-  /// What the package of a program takes beside its blobs; with `budget`.
-  std::function<Expected<uint64_t>(const mil::Program &)> otherBytes{};
+  /// What the package of a program takes; with `budget`.
+  std::function<Expected<uint64_t>(const mil::Program &)> packageBytes{};
   bool chooses() const { return budget || minSnr; }
 };
 

@@ -100,9 +100,9 @@ Expected<compress::ProgramResult> compressWeights(mil::Program &program,
   options.gptq = goal.gptq;
   options.minSnr = goal.minSnr;
   options.budget = goal.sizeBudget;
-  options.otherBytes = [&](const mil::Program &changed) -> Expected<uint64_t> {
-    auto model = modelBytesOf(changed, request.evaluator);
-    return model ? Expected<uint64_t>(*model + makeManifest().size()) : model.takeError();
+  options.packageBytes = [&](const mil::Program &changed) -> Expected<uint64_t> {
+    auto bytes = packageBytesOf(changed, request.evaluator);
+    return bytes ? Expected<uint64_t>(*bytes + makeManifest().size()) : bytes.takeError();
   };
   auto result = compress::compressProgram(program, options);
   if (!result)
