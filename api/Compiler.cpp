@@ -208,7 +208,7 @@ Compiler::~Compiler() = default;
 
 Compiler Compiler::fromRecipe(const std::string &path) {
   driver::CompileOptions recipe = valueOrRaise(driver::readRecipe(path), FailureKind::File);
-  if (!recipe.compress.empty() || recipe.autoPrecision)
+  if (!recipe.compress.empty() || recipe.goal.chooses() || recipe.autoPrecision)
     refuse(Code::OptionConflict,
            path + ": compression and precision auto are the command's; give the recipe to "
                   "`plait compile`",

@@ -13,8 +13,10 @@
 #include "support/Folders.h"
 #include "support/OutputFile.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
 
 namespace fs = llvm::sys::fs;
@@ -182,6 +184,38 @@ BlobOffsets placeWeights(WriteReport &report) {
   return offsets;
 }
 
+/// The size of model.mlmodel.
+static Expected<uint64_t> measureModel(const mil::Program &program, const BlobOffsets &offsets,
+                                       mil::Evaluator *evaluator) {
+  DiscardedFile nowhere;
+  Expected<uint64_t> functions = writeFunctions(program, offsets, evaluator, nowhere);
+  if (!functions)
+    return functions.takeError();
+  ModelFrame frame;
+  if (Error error = encodeFrame(program, evaluator, frame))
+    return error;
+  return writeModelFile(nowhere, frame, *functions, [&](Appender &out) -> Error {
+    out.size += *functions;
+    return Error::success();
+  });
+}
+
+Expected<uint64_t> packageBytesOf(const mil::Program &program, mil::Evaluator *evaluator) {
+  WriteReport report;
+  std::vector<WeightRequest> requests = collectWeights(program, /*share=*/true, report);
+  BlobOffsets offsets;
+  llvm::DenseMap<uint64_t, uint64_t> known;
+  uint64_t end = 64; // behind the head
+  for (auto [weight, request] : llvm::zip_equal(report.weights, requests)) {
+    auto [it, isNew] = known.try_emplace(request.tensor.treeHash(), llvm::alignTo(end, 64));
+    if (isNew)
+      end = it->second + 64 + request.tensor.byteSize();
+    offsets[weight.op] = it->second;
+  }
+  Expected<uint64_t> model = measureModel(program, offsets, evaluator);
+  return model ? Expected<uint64_t>(end + *model) : model.takeError();
+}
+
 /// What writePackage() does, without files.
 static Error measurePackage(const mil::Program &program, const WriteOptions &options,
                             WriteReport &measured) {
@@ -196,17 +230,7 @@ static Error measurePackage(const mil::Program &program, const WriteOptions &opt
   if (options.accept)
     if (Error error = options.accept(measured))
       return error;
-  Expected<uint64_t> functions = writeFunctions(program, offsets, options.evaluator, nowhere);
-  if (!functions)
-    return functions.takeError();
-  ModelFrame frame;
-  if (Error error = encodeFrame(program, options.evaluator, frame))
-    return error;
-  Expected<uint64_t> bytes =
-      writeModelFile(nowhere, frame, *functions, [&](Appender &out) -> Error {
-        out.size += *functions;
-        return Error::success();
-      });
+  Expected<uint64_t> bytes = measureModel(program, offsets, options.evaluator);
   if (!bytes)
     return bytes.takeError();
   measured.modelBytes = *bytes;

@@ -74,6 +74,10 @@ struct WriteReport {
 Error writePackage(const mil::Program &program, llvm::StringRef path,
                    const WriteOptions &options = {}, WriteReport *report = nullptr);
 
+/// How many bytes model and weights would take. Weights are not read: constants that are equal
+/// though they come from different places are counted twice.
+Expected<uint64_t> packageBytesOf(const mil::Program &program, mil::Evaluator *evaluator);
+
 /// Enters all constants that go to the weight file into `report`, in program order, and returns
 /// their requests to the writer.
 std::vector<WeightRequest> collectWeights(const mil::Program &program, bool share,

@@ -120,7 +120,7 @@ def compare(arguments):
     folder = pathlib.Path(arguments.folder)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{'weights':<17} {'scheme':<19} {'error / peer':>12} {'seconds':>8} {'peer':>8} {'MB':>7} {'peer':>7} {'own MB':>7}")
-    worse, ours_total, peer_total = [], 0.0, 0.0
+    worse, ours_total, peer_total = [], {}, {}
     for name, draw in list(distributions(0).items())[:arguments.models]:
         model = Stack(arguments.width).eval()
         with torch.no_grad():
@@ -143,10 +143,14 @@ def compare(arguments):
             # Decompression multiplies in half, whatever the sizes: both errors are what a device would have.
             worse += [f"{name} {scheme} {key}: {a:.6g} above {b:.6g}" for a, b, key in errors if a > b * (1 + 1e-9)]
             a, b = sum(e[0] for e in errors), sum(e[1] for e in errors)
-            ours_total, peer_total = ours_total + cost.wall, peer_total + seconds
+            kind = SCHEMES[scheme][0]
+            ours_total[kind], peer_total[kind] = ours_total.get(kind, 0) + cost.wall, peer_total.get(kind, 0) + seconds
             print(f"{name:<17} {scheme:<19} {a / b if b else 1.0:>12.4f} {cost.wall:>8.2f} {seconds:>8.2f} "
                   f"{size(folder / 'ours.mlpackage') / 1e6:>7.2f} {size(folder / 'peer.mlpackage') / 1e6:>7.2f} {cost.anonymous / 1e6:>7.1f}", flush=True)
-    print(f"\n{ours_total:.1f} s against {peer_total:.1f} s; weights with a larger error than coremltools': {len(worse)}")
+    print()
+    for kind, seconds in ours_total.items():
+        print(f"{kind}: {seconds:.1f} s against {peer_total[kind]:.1f} s, {seconds / peer_total[kind]:.3f} of it")
+    print(f"weights with a larger error than coremltools': {len(worse)}")
     print("\n".join(worse))
     return 1 if worse else 0
 

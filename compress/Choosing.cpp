@@ -6,11 +6,12 @@
 #include "mil/Clone.h"
 
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <set>
 
 namespace plait::compress {
 
@@ -22,26 +23,41 @@ namespace {
 constexpr unsigned kMostRounds = 10;
 /// Of what noise is allowed, the part that is good enough.
 constexpr double kCloseEnough = 0.85;
+/// Trials of changes of one weight, once schemes are chosen for a size.
+constexpr unsigned kMostChanges = 24;
 /// What a blob takes: a record of 64 bytes, and bytes up to the next multiple of 64.
 uint64_t blobBytes(uint64_t bytes) { return 64 + (bytes + 63) / 64 * 64; }
 uint64_t blobBytes(const TensorData &tensor) { return tensor ? blobBytes(tensor.byteSize()) : 0; }
-constexpr int64_t kSmallConstant = 16;
 
-/// Schemes from few bits to many.
+/// Schemes of the ladder, from few bits to many. Tables for fewer channels take more bytes and are
+/// right for weights whose channels differ; blocks, for those with few large numbers.
+constexpr const char *kLadder[] = {"palette2[group 16]",
+                                   "palette2[group 4]",
+                                   "palette3[group 16]",
+                                   "palette3[group 4]",
+                                   "palette4[group 16]",
+                                   "palette4[group 4]",
+                                   "int4[block 32]",
+                                   "palette6[group 16]",
+                                   "palette6",
+                                   "palette8",
+                                   "int8"};
+/// Of a weight that has no axis of outputs.
+constexpr const char *kLadderWithoutAxes[] = {"palette2", "palette3", "palette4", "palette6",
+                                              "palette8"};
+
+/// Those that the weight can take.
 std::vector<Scheme> ladderOf(const Weight &weight) {
   std::vector<Scheme> ladder;
-  auto add = [&](llvm::StringRef text) {
-    Scheme scheme = llvm::cantFail(parseScheme(text));
-    if (!refusal(weight, scheme).empty())
-      return false;
-    ladder.push_back(std::move(scheme));
-    return true;
+  auto add = [&](llvm::ArrayRef<const char *> texts) {
+    for (const char *text : texts) {
+      Scheme scheme = llvm::cantFail(parseScheme(text));
+      if (refusal(weight, scheme).empty())
+        ladder.push_back(std::move(scheme));
+    }
   };
-  for (const char *bits : {"2", "3", "4", "6"})
-    if (!add(fmt::format("palette{0}[group 16]", bits)))
-      add(fmt::format("palette{0}", bits));
-  add("palette8");
-  add("int8");
+  bool hasAxes = refusal(weight, llvm::cantFail(parseScheme(kLadder[0]))).empty();
+  add(hasAxes ? llvm::ArrayRef(kLadder) : llvm::ArrayRef(kLadderWithoutAxes));
   return ladder;
 }
 
@@ -93,11 +109,24 @@ private:
   Error look(size_t number);
   /// Compresses as chosen, and keeps what was compressed before.
   Error take(llvm::ArrayRef<unsigned> forms);
+  /// The program with what was taken.
+  Expected<std::unique_ptr<Copy>> changed() const;
   Expected<Noise> measured() const;
   Error withinBudget();
+  Error improve();
   Error reachSnr();
   Error checkBudget() const;
-  uint64_t otherBytes() const;
+  /// Of these weights.
+  uint64_t blobsOf(llvm::ArrayRef<unsigned> forms) const;
+  /// The package with what was taken.
+  Expected<uint64_t> packageBytes() const;
+  /// One rung of the ladder for all weights; for one that has not that rung one of as many bits.
+  std::vector<unsigned> uniform(const Scheme &scheme) const;
+  /// All of these by ascending bytes, but those that are expected to be far noisier.
+  std::vector<std::vector<unsigned>> uniforms(double noise) const;
+  /// Takes the forms, and says how noisy the worst output is; nullopt where they do not fit into
+  /// the budget.
+  Expected<std::optional<double>> attempt(llvm::ArrayRef<unsigned> forms);
 
   const Program &program_;
   llvm::ArrayRef<const Weight *> weights_;
@@ -107,6 +136,10 @@ private:
   std::vector<std::vector<Scheme>> ladders_;
   FormProblem problem_;
   Noise base_; ///< with these weights as they are
+  /// Of withinBudget(): the best forms that were measured, and the noise of their worst output.
+  std::vector<unsigned> best_;
+  uint64_t room_ = 0; ///< for these weights
+  double least_ = std::numeric_limits<double>::infinity();
 };
 
 Error SchemeChooser::look(size_t number) {
@@ -126,8 +159,8 @@ Error SchemeChooser::look(size_t number) {
     }
     const Compressed &parts = *outcome->compressed;
     uint64_t bytes = 0;
-    for (const TensorData *part :
-         {&parts.data, &parts.mask, &parts.table, &parts.scale, &parts.offset})
+    for (const TensorData *part : {&parts.data, &parts.mask, &parts.table, &parts.scale,
+                                   &parts.offset, &parts.down, &parts.up})
       bytes += blobBytes(*part);
     if (bytes >= weight.tensor.byteSize())
       continue;
@@ -175,58 +208,193 @@ Error SchemeChooser::take(llvm::ArrayRef<unsigned> forms) {
   return Error::success();
 }
 
-Expected<SchemeChooser::Noise> SchemeChooser::measured() const {
-  Copy copy(program_);
+Expected<std::unique_ptr<Copy>> SchemeChooser::changed() const {
+  auto copy = std::make_unique<Copy>(program_);
   for (auto [weight, choice] : llvm::zip_equal(weights_, chosen_))
     if (choice.compressed)
-      if (Error error = copy.replace(*weight, *choice.compressed))
+      if (Error error = copy->replace(*weight, *choice.compressed))
         return error;
-  return options_.measure(copy.program);
+  return copy;
 }
 
-/// The bytes of all constants but these weights.
-uint64_t SchemeChooser::otherBytes() const {
-  llvm::DenseSet<const Op *> own;
-  for (const Weight *weight : weights_)
-    own.insert(weight->constants.begin(), weight->constants.end());
-  llvm::DenseSet<uint64_t> seen;
+Expected<SchemeChooser::Noise> SchemeChooser::measured() const {
+  auto copy = changed();
+  return copy ? options_.measure((*copy)->program) : copy.takeError();
+}
+
+uint64_t SchemeChooser::blobsOf(llvm::ArrayRef<unsigned> forms) const {
   uint64_t bytes = 0;
-  for (const auto &function : program_.functions())
-    walk(const_cast<Block &>(function->body()), [&](Op &op) {
-      const TensorData *tensor = op.is(OpKind::const_) ? op.val().tensor() : nullptr;
-      if (tensor && !own.contains(&op) && tensor->numElements() > kSmallConstant &&
-          seen.insert(tensor->treeHash()).second)
-        bytes += blobBytes(*tensor);
-    });
+  for (size_t i = 0; i < forms.size(); ++i)
+    bytes += problem_.forms[i][forms[i]].bytes;
   return bytes;
 }
 
+Expected<uint64_t> SchemeChooser::packageBytes() const {
+  auto copy = changed();
+  return copy ? options_.packageBytes((*copy)->program) : copy.takeError();
+}
+
+std::vector<unsigned> SchemeChooser::uniform(const Scheme &scheme) const {
+  auto bitsOf = [](const Scheme &s) { return s.palette ? s.palette->bits : s.linear->bits; };
+  std::vector<unsigned> forms;
+  for (const auto &ladder : ladders_) {
+    unsigned best = 0;
+    for (unsigned form = 0; form < ladder.size(); ++form)
+      if (bitsOf(ladder[form]) <= bitsOf(scheme))
+        best = form;
+    for (unsigned form = 0; form < ladder.size(); ++form)
+      if (ladder[form] == scheme)
+        best = form;
+    forms.push_back(best); // where there is none at all it stays as it is
+  }
+  return forms;
+}
+
+std::vector<std::vector<unsigned>> SchemeChooser::uniforms(double noise) const {
+  constexpr double kFarNoisier = 4;
+  std::vector<std::vector<unsigned>> all;
+  if (weights_.empty())
+    return all;
+  for (const char *text : kLadder) {
+    auto forms = uniform(llvm::cantFail(parseScheme(text)));
+    if (*llvm::max_element(noiseOf(problem_, forms)) <= kFarNoisier * noise)
+      all.push_back(std::move(forms));
+  }
+  llvm::stable_sort(all, [&](const auto &a, const auto &b) { return blobsOf(a) < blobsOf(b); });
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+Expected<std::optional<double>> SchemeChooser::attempt(llvm::ArrayRef<unsigned> forms) {
+  if (blobsOf(forms) > *options_.budget)
+    return std::nullopt;
+  if (Error error = take(forms))
+    return error;
+  auto bytes = packageBytes();
+  if (!bytes)
+    return bytes.takeError();
+  if (*bytes > *options_.budget)
+    return std::nullopt;
+  auto noise = measured();
+  if (!noise)
+    return noise.takeError();
+  return *llvm::max_element(*noise);
+}
+
+/// Changes of one weight to the next form, larger or smaller, where the others are chosen anew for
+/// what is left: those that are measured to be better stay.
+Error SchemeChooser::improve() {
+  std::set<std::vector<unsigned>> tried{best_};
+  unsigned trials = 0;
+  for (bool better = true; better;) {
+    better = false;
+    for (size_t i = 0; i < weights_.size(); ++i)
+      for (int step : {1, -1}) {
+        if (trials == kMostChanges)
+          return Error::success();
+        const auto &forms = problem_.forms[i];
+        // The next form by bytes.
+        std::optional<unsigned> next;
+        for (unsigned form = 0; form < forms.size(); ++form) {
+          auto more = int64_t(forms[form].bytes) - int64_t(forms[best_[i]].bytes);
+          auto least = next ? int64_t(forms[*next].bytes) - int64_t(forms[best_[i]].bytes) : 0;
+          if (more * step > 0 && (!next || more * step < least * step) &&
+              (forms[form].error < forms[best_[i]].error) == (step > 0))
+            next = form;
+        }
+        if (!next)
+          continue;
+        FormProblem fixed = problem_;
+        fixed.forms[i] = {forms[*next]};
+        auto chosen = leastNoise(fixed, room_);
+        if (!chosen)
+          continue;
+        (*chosen)[i] = *next;
+        if (!tried.insert(*chosen).second)
+          continue;
+        ++trials;
+        if (Error error = proceed(0.8 + 0.2 * trials / kMostChanges))
+          return error;
+        auto noise = attempt(*chosen);
+        if (!noise)
+          return noise.takeError();
+        if (*noise && **noise < least_) {
+          least_ = **noise;
+          best_ = std::move(*chosen);
+          better = true;
+        }
+      }
+  }
+  return Error::success();
+}
+
 Error SchemeChooser::withinBudget() {
-  uint64_t others = otherBytes(), least = others;
+  uint64_t budget = *options_.budget;
+  std::vector<unsigned> smallest;
   for (const auto &forms : problem_.forms)
-    least += llvm::min_element(forms, [](const Form &a, const Form &b) {
-               return a.bytes < b.bytes;
-             })->bytes;
-  if (least > *options_.budget)
+    smallest.push_back(unsigned(
+        llvm::min_element(forms, [](const Form &a, const Form &b) { return a.bytes < b.bytes; }) -
+        forms.begin()));
+  if (Error error = take(smallest))
+    return error;
+  auto least = packageBytes();
+  if (!least)
+    return least.takeError();
+  if (*least > budget)
     return makeError(Code::BudgetUnreached,
-                     "--size-budget: with 2 bits a number where that can be the weights take {0} "
-                     "bytes, and {1} bytes are left for them; a scheme by name may prune more, or "
-                     "compress what a rule leaves as it is",
-                     least, *options_.budget);
-  return take(*leastNoise(problem_, *options_.budget - others));
+                     "--size-budget {0}: with 2 bits a number where that can be the package takes "
+                     "{1} bytes; a scheme by name may prune more, or compress what a rule leaves "
+                     "as it is",
+                     budget, *least);
+  // What else there is depends on the forms, though hardly: the model file.
+  room_ = budget - (*least - blobsOf(smallest));
+  auto noisiest = measured();
+  if (!noisiest)
+    return noisiest.takeError();
+  best_ = smallest;
+  least_ = *llvm::max_element(*noisiest);
+  for (unsigned round = 0; round < 3; ++round) {
+    auto chosen = leastNoise(problem_, room_);
+    if (!chosen || *chosen == best_)
+      break;
+    auto noise = attempt(*chosen);
+    if (!noise)
+      return noise.takeError();
+    auto bytes = packageBytes();
+    if (!bytes)
+      return bytes.takeError();
+    room_ = budget - std::min(budget, *bytes - blobsOf(forms_));
+    if (*noise && **noise < least_) {
+      best_ = *chosen;
+      least_ = **noise;
+    }
+  }
+  for (const auto &forms : uniforms(least_)) {
+    if (forms == best_)
+      continue;
+    auto noise = attempt(forms);
+    if (!noise)
+      return noise.takeError();
+    if (*noise && **noise < least_) {
+      least_ = **noise;
+      best_ = forms;
+    }
+  }
+  if (Error error = improve())
+    return error;
+  return take(best_);
 }
 
 /// Where both are asked for: whether what reaches the one is within the other.
 Error SchemeChooser::checkBudget() const {
-  uint64_t bytes = otherBytes();
-  for (size_t i = 0; i < forms_.size(); ++i)
-    bytes += problem_.forms[i][forms_[i]].bytes;
-  return bytes <= *options_.budget
+  auto bytes = packageBytes();
+  if (!bytes)
+    return bytes.takeError();
+  return *bytes <= *options_.budget
              ? Error::success()
              : makeError(Code::BudgetUnreached,
-                         "--min-snr {0} takes {1} bytes of weights, and --size-budget leaves {2} "
-                         "for them",
-                         *options_.minSnr, bytes, *options_.budget);
+                         "--min-snr {0} takes {1} bytes, and --size-budget allows {2}",
+                         *options_.minSnr, *bytes, *options_.budget);
 }
 
 Error SchemeChooser::reachSnr() {
@@ -271,7 +439,23 @@ Error SchemeChooser::reachSnr() {
     if (part >= fails || part <= passes)
       part = passes > 0 ? std::sqrt(passes * fails) : fails / 4;
   }
-  return take(best.empty() ? asTheyAre : best);
+  if (best.empty())
+    best = asTheyAre;
+  // One scheme for all, where that reaches it in fewer bytes.
+  for (const auto &forms : uniforms(bar)) {
+    if (blobsOf(forms) >= blobsOf(best))
+      break;
+    if (Error error = take(forms))
+      return error;
+    auto noise = measured();
+    if (!noise)
+      return noise.takeError();
+    if (*llvm::max_element(*noise) <= bar) {
+      best = forms;
+      break;
+    }
+  }
+  return take(best);
 }
 
 Expected<std::vector<Choice>> SchemeChooser::run() {

@@ -2,6 +2,7 @@
 #include "compress/CodeSink.h"
 #include "compress/Gptq.h"
 #include "compress/Guided.h"
+#include "compress/LowRank.h"
 #include "compress/Parts.h"
 #include "compress/Pruning.h"
 #include "compress/Units.h"
@@ -20,7 +21,7 @@ using mil::TensorData;
 
 uint64_t Compressed::bytes() const {
   uint64_t sum = 0;
-  for (const TensorData *part : {&data, &mask, &table, &scale, &offset})
+  for (const TensorData *part : {&data, &mask, &table, &scale, &offset, &down, &up})
     if (*part)
       sum += part->byteSize();
   return sum;
@@ -78,6 +79,7 @@ private:
     return CodeSink::create(dtype, layout_.count(), options_.target);
   }
   Error put(llvm::ArrayRef<uint8_t> codes, int64_t begin);
+  Error correct();
   Error finishData();
   Error finish();
   llvm::ArrayRef<uint8_t> keep(int64_t begin, size_t size) const {
@@ -112,6 +114,7 @@ private:
   std::vector<uint8_t> keep_;
   std::vector<float> importance_; ///< of the numbers of a row; empty: all count alike
   std::optional<Gptq> gptq_;
+  std::optional<Residual> residual_; ///< of a weight that is corrected
   CellParameters whole_;
   AllParameters parameters_;   ///< of each cell, in order
   std::vector<uint8_t> codes_; ///< of a weight that does not lie in order, all
@@ -267,6 +270,8 @@ void WeightCompressor::roundRows(UnitWorker &worker, const UnitWorker::Numbers &
         scratch);
     for (size_t i = 0; i < length; ++i)
       loss.add(numbers.values[begin + i], stored[i], numbers.importanceOf(begin + i));
+    if (numbers.stored)
+      llvm::copy(stored, numbers.stored + begin);
   }
 }
 
@@ -290,6 +295,7 @@ Error WeightCompressor::cells() {
     std::vector<uint8_t> codes;
     AllParameters parameters;
     Loss loss;
+    std::vector<float> errors; ///< of a weight that is corrected
   };
   std::vector<Piece> round(std::min(pieces, kPiecesOfARound));
   Loss loss;
@@ -304,6 +310,8 @@ Error WeightCompressor::cells() {
         worker.buffer.values,
         pieces_.halves() ? llvm::ArrayRef(worker.buffer.halves) : llvm::ArrayRef<uint16_t>(),
         keep(begin, size_t(count)), importance(begin, size_t(count), worker.importance)};
+    piece.errors.resize(residual_ ? size_t(count) : 0);
+    all.stored = residual_ ? piece.errors.data() : nullptr;
     piece.loss.finite = llvm::all_of(all.values, [](float v) { return std::isfinite(v); });
     if (!piece.loss.finite)
       return;
@@ -328,6 +336,8 @@ Error WeightCompressor::cells() {
     if (gptq_)
       roundRows(worker.units, all, worker.parameters, worker.scratch, piece.codes.data(),
                 piece.loss);
+    for (size_t i = 0; i < piece.errors.size(); ++i)
+      piece.errors[i] = all.values[i] - piece.errors[i];
   };
   for (size_t first = 0; first < pieces;) {
     // The first piece goes before the others, which begin their searches where its first one ended.
@@ -342,6 +352,8 @@ Error WeightCompressor::cells() {
       if (!loss.finite)
         break;
       parameters_.add(round[i].parameters);
+      if (residual_)
+        residual_->put(size_t(int64_t(first + i) * size), round[i].errors);
       if (Error error = put(round[i].codes, int64_t(first + i) * size))
         return error;
     }
@@ -353,6 +365,23 @@ Error WeightCompressor::cells() {
   note(loss);
   if (isWhole())
     parameters_.add(whole_);
+  return Error::success();
+}
+
+/// Two thin matrices for what is wrong, and what is wrong still.
+Error WeightCompressor::correct() {
+  auto found =
+      lowRankOf(*residual_, scheme().lowRank, importance_, pieces_.halves(), options_.threads);
+  if (!found)
+    return found.takeError();
+  auto rank = int64_t(found->rank);
+  result_.scheme.lowRank = found->rank;
+  result_.down = numbers(dtype(), {rank, layout_.inputs}, found->down);
+  result_.up = numbers(dtype(), {layout_.rows, rank}, found->up);
+  result_.error = found->error;
+  heavyError_ = found->heavyError;
+  result_.largestError = found->largest;
+  residual_.reset();
   return Error::success();
 }
 
@@ -505,10 +534,17 @@ Expected<Outcome> WeightCompressor::run() {
     gptq_.emplace(std::move(*gptq));
     result_.note += result_.note.empty() ? "GPTQ" : "; GPTQ";
   }
+  if (scheme().lowRank && layout_.inner > 1)
+    return skip("a correction is of a matrix");
+  if (scheme().lowRank)
+    residual_.emplace(size_t(layout_.rows), size_t(layout_.rowLength()));
   if (Error error = cells())
     return error;
   if (!finite_)
     return skip(notFinite);
+  if (residual_)
+    if (Error error = correct())
+      return error;
   if (Error error = finish())
     return error;
   return Outcome{std::move(result_), ""};
@@ -523,7 +559,7 @@ Expected<GuidedOutcome> compressGuided(const TensorData &weight, Axes axes, cons
                    (scheme.palette && (scheme.palette->grain.kind != Grain::Kind::Tensor ||
                                        scheme.palette->vector > 1)) ||
                    (scheme.linear && scheme.linear->grain.kind != Grain::Kind::Tensor) ||
-                   (guidance.inputs && weight.rank() > 1);
+                   scheme.lowRank || (guidance.inputs && weight.rank() > 1);
   if (!needsAxes)
     axes = weight.rank() > 1 ? Axes{0, 1} : Axes{0, std::nullopt};
   Layout layout(weight.shape(), axes);

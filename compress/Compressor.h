@@ -20,6 +20,9 @@ struct Compressed {
   std::optional<int> vectorAxis; ///< of a palette of vectors, along which they lie
   /// Of integers, or of a table of int8.
   mil::TensorData scale, offset;
+  /// Of a correction, whose product is added: [rank, in] and [out, rank]. What its layer does to
+  /// them is Rewrite.h's.
+  mil::TensorData down, up;
   std::string note; ///< what is not as asked for
 
   int64_t count = 0; ///< numbers of the weight

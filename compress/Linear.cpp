@@ -28,11 +28,8 @@ static inline float product(float scale, int q, bool halves) {
 /// To the nearest integer, the even one of two; for magnitudes below 2^22.
 static inline float toInteger(float value) { return value + 0x1.8p23f - 0x1.8p23f; }
 
-/// The nearest integer for value / scale, then the better one of its neighbours for `stored`.
-static inline int nearest(float value, float inverse, int zeroPoint, const LinearRange &range,
-                          const float *stored) {
-  float guess = toInteger(std::clamp(value * inverse, -1e4f, 1e4f));
-  int q = std::clamp(int(guess) + zeroPoint, range.low, range.high);
+/// The better one of an integer and its neighbours for `stored`.
+static inline int nearest(float value, int q, const LinearRange &range, const float *stored) {
   auto off = [&](int at) { return std::fabs(double(stored[at - range.low]) - double(value)); };
   if (q < range.high && off(q + 1) < off(q))
     return q + 1;
@@ -129,65 +126,126 @@ double LinearFitter::leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<f
   return squares > 0 ? products / squares : scale;
 }
 
+/// By ascending inverse, equal ones by index: into as many buckets as there are, and then the few
+/// that are not in order.
+void LinearFitter::sortChanges(float least, float most) {
+  size_t count = changes_.size();
+  sorted_.resize(count);
+  starts_.assign(count + 1, 0);
+  float factor = most > least ? float(count) / (most - least) : 0;
+  auto bucket = [&](const Change &change) {
+    auto at = ptrdiff_t((change.inverse - least) * factor);
+    return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(count) - 1));
+  };
+  for (const Change &change : changes_)
+    ++starts_[bucket(change) + 1];
+  for (size_t i = 1; i < count; ++i)
+    starts_[i] += starts_[i - 1];
+  for (const Change &change : changes_)
+    sorted_[starts_[bucket(change)]++] = change;
+  auto before = [](const Change &a, const Change &b) {
+    return a.inverse != b.inverse ? a.inverse < b.inverse
+           : a.index != b.index   ? a.index < b.index
+                                  : a.step < b.step;
+  };
+  for (size_t i = 1; i < count; ++i) {
+    Change change = sorted_[i];
+    size_t at = i;
+    for (; at > 0 && before(change, sorted_[at - 1]); --at)
+      sorted_[at] = sorted_[at - 1];
+    sorted_[at] = change;
+  }
+}
+
 void LinearFitter::fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                               double least, double most, LinearFit &best) {
   changes_.clear();
   double energy = 0, products = 0, squares = 0;
+  auto first = float(1 / most), last = float(1 / least);
   for (size_t i = 0; i < values.size(); ++i) {
-    double magnitude = std::fabs(double(values[i]));
+    float magnitude = std::fabs(values[i]);
+    if (magnitude == 0)
+      continue;
     double weight = weights.empty() ? 1 : double(weights[i]);
-    energy += weight * magnitude * magnitude;
+    energy += weight * double(magnitude) * double(magnitude);
     int limit = values[i] < 0 ? -range_.low : range_.high;
     // What the number is at the largest scale, and each change from there.
-    int step = std::min(limit, int(magnitude / most + 0.5));
-    products += weight * magnitude * step;
+    int step = std::min(limit, int(magnitude * first + 0.5F));
+    products += weight * double(magnitude) * step;
     squares += weight * step * step;
-    for (++step; step <= limit && magnitude > least * (step - 0.5); ++step)
-      changes_.push_back({float(magnitude / (step - 0.5)), uint32_t(i), step});
+    float inverse = 1 / magnitude;
+    for (++step; step <= limit; ++step) {
+      float at = (float(step) - 0.5F) * inverse;
+      if (at >= last)
+        break;
+      changes_.push_back({at, uint32_t(i), step});
+    }
   }
-  llvm::sort(changes_, [](const Change &a, const Change &b) {
-    return a.scale != b.scale   ? a.scale > b.scale
-           : a.index != b.index ? a.index < b.index
-                                : a.step < b.step;
-  });
-  // The lowest points of a few parabolas, in order.
+  sortChanges(first, last);
+  // The lowest points of a few parabolas, in order: those with the largest products^2 / squares.
   struct Point {
-    double error, scale;
+    double gain, scale;
   };
   std::array<Point, 3> lowest;
-  lowest.fill({std::numeric_limits<double>::infinity(), 0});
-  for (const Change &change : changes_) {
+  lowest.fill({0, 0});
+  for (const Change &change : sorted_) {
     double weight = weights.empty() ? 1 : double(weights[change.index]);
     products += weight * std::fabs(double(values[change.index]));
     squares += weight * (2 * change.step - 1);
-    Point point{energy - products * products / squares, products / squares};
+    if (products * products <= lowest.back().gain * squares)
+      continue;
+    Point point{products * products / squares, products / squares};
     for (Point &other : lowest)
-      if (point.error < other.error)
+      if (point.gain > other.gain)
         std::swap(point, other);
   }
   double found = best.error, at = 0;
-  auto look = [&](double scale) {
-    float candidate = rounded(scale);
+  for (const Point &point : lowest) {
+    if (!(energy - point.gain < found))
+      break;
+    float candidate = rounded(point.scale);
     double error = candidate > 0 ? quickError(values, weights, candidate, 0) : found;
     if (error < found) {
       found = error;
       at = candidate;
     }
-  };
-  for (const Point &point : lowest) {
-    if (!(point.error < found))
-      break;
-    // Of the two halves beside it the nearer one is the better one of the parabola.
-    look(point.scale);
   }
   if (at > 0)
     consider(values, weights, at, 0, best);
 }
 
+double LinearFitter::expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+                                   double least, double most) {
+  beyond_.clear();
+  double within = 0;
+  auto up = float(least * range_.high), down = float(least * range_.low);
+  for (size_t i = 0; i < values.size(); ++i) {
+    float value = values[i], weight = weights.empty() ? 1 : weights[i];
+    within += value != 0 ? double(weight) : 0;
+    if (value > up || value < down)
+      beyond_.push_back({value, weight});
+  }
+  double lowest = std::numeric_limits<double>::infinity(), at = most;
+  for (int i = 0; i <= 48; ++i) {
+    double scale = least + (most - least) / 48 * i, rounding = scale * scale / 12;
+    double error = within * rounding;
+    for (auto [value, weight] : beyond_) {
+      double end = scale * (value < 0 ? range_.low : range_.high), off = std::fabs(value - end);
+      if (std::fabs(double(value)) > std::fabs(end) && off * off > rounding)
+        error += double(weight) * (off * off - rounding);
+    }
+    if (error < lowest) {
+      lowest = error;
+      at = scale;
+    }
+  }
+  return at;
+}
+
 void LinearFitter::fitOnGrid(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
-                             double least, double most, LinearFit &best) {
+                             double least, double most, double symmetric, LinearFit &best) {
   constexpr int cells = 16;
-  double step = (most - least) / cells, at = best.scale;
+  double top = std::max(most, symmetric) * 1.05, step = (top - least) / cells, at = best.scale;
   double lowest = quickError(values, weights, at, 0);
   auto look = [&](double scale) {
     if (!(scale > 0))
@@ -198,9 +256,19 @@ void LinearFitter::fitOnGrid(llvm::ArrayRef<float> values, llvm::ArrayRef<float>
       at = scale;
     }
   };
-  for (int i = 0; i <= cells; ++i)
-    look(least + step * i);
-  for (int halving = 0; halving < 4; ++halving) {
+  // With many integers the error of what is not clipped is that of rounding, and what a scale costs
+  // can be told from what it clips; with few every cell is looked at.
+  int halvings = 4;
+  if (range_.high > 16) {
+    look(most);
+    look(expectedScale(values, weights, least, most));
+    step /= 8;
+    halvings = 2;
+  } else {
+    for (int i = 0; i <= cells; ++i)
+      look(least + step * i);
+  }
+  for (int halving = 0; halving < halvings; ++halving) {
     step /= 2;
     double middle = at;
     look(middle - step);
@@ -231,17 +299,29 @@ void LinearFitter::fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<flo
       zeroAt = zeroPoint;
     }
   };
-  for (double a : ratios)
-    for (double b : ratios) {
-      double scale = (high * b - low * a) / steps;
-      float stored = rounded(scale);
-      if (!(stored > 0))
-        continue;
-      int zeroPoint =
-          std::clamp(int(std::nearbyint(range_.low - low * a / stored)), range_.low, range_.high);
-      if (a == 1 && b == 1) // what others take
-        consider(values, weights, scale, zeroPoint, best);
-      look(scale, zeroPoint);
+  auto lookAt = [&](size_t a, size_t b) {
+    double scale = (high * ratios[b] - low * ratios[a]) / steps;
+    float stored = rounded(scale);
+    if (!(stored > 0))
+      return;
+    int zeroPoint = std::clamp(int(std::nearbyint(range_.low - low * ratios[a] / stored)),
+                               range_.low, range_.high);
+    if (a == 0 && b == 0) // what others take
+      consider(values, weights, scale, zeroPoint, best);
+    look(scale, zeroPoint);
+  };
+  // Both ends alike, then one more or less than the other.
+  size_t alike = 0;
+  for (size_t i = 0; i < ratios.size(); ++i) {
+    double before = lowest;
+    lookAt(i, i);
+    if (lowest < before)
+      alike = i;
+  }
+  for (size_t i = 0; i < ratios.size(); ++i)
+    if (i != alike && i + 2 >= alike && i <= alike + 2) {
+      lookAt(i, alike);
+      lookAt(alike, i);
     }
   for (int i = 0; i < 3; ++i) {
     double before = lowest;
@@ -254,41 +334,68 @@ void LinearFitter::fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<flo
     consider(values, weights, at, zeroAt, best);
 }
 
-LinearFit LinearFitter::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights) {
-  double low = 0, high = 0;
-  for (float value : values) {
-    low = std::min(low, double(value));
-    high = std::max(high, double(value));
+/// The least and the greatest of some numbers and zero.
+static std::pair<float, float> boundsOf(llvm::ArrayRef<float> values) {
+  constexpr size_t lanes = 8;
+  float low[lanes] = {}, high[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= values.size(); i += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      float value = values[i + lane];
+      low[lane] = value < low[lane] ? value : low[lane];
+      high[lane] = value > high[lane] ? value : high[lane];
+    }
+  for (; i < values.size(); ++i) {
+    low[0] = std::min(low[0], values[i]);
+    high[0] = std::max(high[0], values[i]);
   }
+  return {*std::min_element(low, low + lanes), *std::max_element(high, high + lanes)};
+}
+
+LinearFit LinearFitter::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights) {
+  auto [lowest, highest] = boundsOf(values);
+  double low = double(lowest), high = double(highest);
   // With any scale zeros are stored as zeros; 1 is one that no half makes zero.
   LinearFit best{1, range_.hasZeroPoint ? std::clamp(0, range_.low, range_.high) : 0, 0};
-  best.error = errorAt(values, weights, best.scale, best.zeroPoint);
   if (low == 0 && high == 0)
     return best;
-  if (range_.hasZeroPoint) {
-    fitZeroPoint(values, weights, low, high, best);
-    return best;
-  }
+  best.error = std::numeric_limits<double>::infinity();
   // The smallest scale that clips nothing, and the one of -high to high, which others take.
   double most = std::max(high / range_.high, low / range_.low);
   double symmetric = std::max(high, -low) / range_.high;
-  consider(values, weights, symmetric, 0, best);
-  consider(values, weights, most, 0, best);
+  if (range_.hasZeroPoint) {
+    fitZeroPoint(values, weights, low, high, best);
+  } else {
+    consider(values, weights, symmetric, 0, best);
+    fitScale(values, weights, most, symmetric, best);
+  }
+  if (std::isinf(best.error)) // a scale that no half can hold
+    best.error = errorAt(values, weights, best.scale, best.zeroPoint);
+  return best;
+}
+
+void LinearFitter::fitScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+                            double most, double symmetric, LinearFit &best) {
   // A smaller scale clips the largest number; below this bound that alone costs more.
   double lightest = 1;
   for (float weight : weights)
     lightest = std::min(lightest, double(weight));
-  double allowed = lightest > 0 ? std::sqrt(best.error / lightest) : most * range_.high;
+  double allowed = lightest > 0 && std::isfinite(best.error) ? std::sqrt(best.error / lightest)
+                                                             : most * range_.high;
   double least = std::max(most - allowed / range_.high, most / 64);
   double changes = 0;
-  for (float value : values)
-    changes += std::min(double(range_.high), std::fabs(value) / least + 0.5);
-  if (changes <= kMostChanges)
+  if (double(values.size()) < 4 * kMostChanges)
+    for (float value : values)
+      changes += std::min(double(range_.high), std::fabs(double(value)) / least + 0.5);
+  else
+    changes = 2 * kMostChanges;
+  if (changes <= kMostChanges) {
+    consider(values, weights, most, 0, best);
     // A scale beyond that may be the best one of very few numbers.
     fitExactly(values, weights, least, most * (values.size() < 8 ? 1e3 : 1.5), best);
-  else
-    fitOnGrid(values, weights, least, std::max(most, symmetric) * 1.05, best);
-  return best;
+  } else {
+    fitOnGrid(values, weights, least, most, symmetric, best);
+  }
 }
 
 std::pair<int8_t, float> LinearFitter::nearestTo(float value, const LinearFit &fit) const {
@@ -304,13 +411,35 @@ std::pair<int8_t, float> LinearFitter::nearestTo(float value, const LinearFit &f
 
 void LinearFitter::quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out,
                             float *stored) {
-  float table[256];
+  constexpr size_t piece = 256;
+  float table[256], exact[piece];
+  int guesses[piece];
   tabulate(range_, fit.scale, fit.zeroPoint, table);
   float inverse = 1 / fit.scale;
-  for (size_t i = 0; i < values.size(); ++i) {
-    int q = nearest(values[i], inverse, fit.zeroPoint, range_, table);
-    out[i] = int8_t(q);
-    stored[i] = table[q - range_.low];
+  auto low = float(range_.low - fit.zeroPoint), high = float(range_.high - fit.zeroPoint);
+  // Rounding of products moves the middle between two of them by as many steps at most; where
+  // halves are subnormal, by any number.
+  float shift = !range_.halves         ? 0.001F
+                : fit.scale < 0x1p-14f ? 1.0F
+                                       : float(range_.high - range_.low) * 0x1p-11f + 0.001F;
+  float sure = 0.5F - shift;
+  for (size_t begin = 0; begin < values.size(); begin += piece) {
+    size_t count = std::min(piece, values.size() - begin);
+    const float *in = values.data() + begin;
+    for (size_t i = 0; i < count; ++i) {
+      float q = in[i] * inverse;
+      q = q < low ? low : q;
+      q = q > high ? high : q;
+      exact[i] = q;
+      guesses[i] = int(toInteger(q));
+    }
+    for (size_t i = 0; i < count; ++i) {
+      int q = guesses[i] + fit.zeroPoint;
+      if (std::fabs(exact[i] - float(guesses[i])) > sure)
+        q = nearest(in[i], q, range_, table);
+      out[begin + i] = int8_t(q);
+      stored[begin + i] = table[q - range_.low];
+    }
   }
 }
 

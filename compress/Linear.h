@@ -5,8 +5,9 @@
 // The error of a scale is a parabola as long as no q changes. For blocks the changes are sorted and
 // all parabolas looked at, so that no other scale is better, but for what the rounding of products
 // to half adds: up to a hundredth of the error of few numbers. Longer runs of numbers, whose error
-// is smooth, are searched on a grid that is refined where it is least. In both cases the scale that
-// the largest number asks for is among the candidates.
+// is smooth, are searched on a grid that is refined where it is least; of 8 bits, near the scale
+// that is best if rounding is off by any part of a step alike. In both cases the scale that the
+// largest number asks for is among the candidates.
 //
 // Without a zero point both ends of the integers are used: -8 to 7.
 #pragma once
@@ -46,7 +47,7 @@ public:
 
 private:
   struct Change {
-    float scale; ///< at and below which the number has another integer
+    float inverse; ///< of the scale, at and beyond which the number has another integer
     uint32_t index;
     int32_t step; ///< the integer's magnitude from then on
   };
@@ -59,10 +60,17 @@ private:
                  int zeroPoint) const;
   void consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
                 int zeroPoint, LinearFit &best);
+  void sortChanges(float least, float most);
   void fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
                   double most, LinearFit &best);
+  /// Without a zero point. `most` is the smallest scale that clips nothing.
+  void fitScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double most,
+                double symmetric, LinearFit &best);
   void fitOnGrid(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
-                 double most, LinearFit &best);
+                 double most, double symmetric, LinearFit &best);
+  /// The best scale if what is not clipped is off by any part of a step alike.
+  double expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
+                       double most);
   void fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double low,
                     double high, LinearFit &best);
   double leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
@@ -70,7 +78,9 @@ private:
   float rounded(double value) const;
 
   LinearRange range_;
-  std::vector<Change> changes_;
+  std::vector<Change> changes_, sorted_;
+  std::vector<uint32_t> starts_;
+  std::vector<std::pair<float, float>> beyond_; ///< what a scale may clip, with its weight
 };
 
 } // namespace plait::compress

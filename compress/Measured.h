@@ -29,10 +29,12 @@ struct MeasuredOptions : ProgramOptions {
   /// Empty: outputs are not measured.
   MeasureOutputs measure{};
   /// Of weights that no rule fits the schemes are chosen (Choosing.h) where one of these is given,
-  /// which needs `measure`: so that the constants of the program, each once, take at most as many
-  /// bytes, or so that every output has as many decibels of signal over noise, in few bytes.
+  /// which needs `measure`: so that the package takes at most as many bytes, or so that every
+  /// output has as many decibels of signal over noise, in few bytes.
   std::optional<uint64_t> budget{};
   std::optional<double> minSnr{};
+  /// What the package of a program takes; with `budget`.
+  std::function<Expected<uint64_t>(const mil::Program &)> packageBytes{};
   bool chooses() const { return budget || minSnr; }
 };
 

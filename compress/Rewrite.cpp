@@ -7,6 +7,26 @@ namespace plait::compress {
 
 using namespace mil;
 
+/// Adds up(down(x)) to the layer's result.
+static Error correct(Op &layer, Value *down, Value *up) {
+  Value *plain = layer.result();
+  std::string name = plain->name.str();
+  Builder b = Builder::before(&layer);
+  b.setInsertionPoint(*layer.parent(), std::next(layer.getIterator()));
+  Value *few = b.emit(OpKind::linear, {{linear::x, layer[linear::x]}, {linear::weight, down}},
+                      name + "_down");
+  Value *error = b.emit(OpKind::linear, {{linear::x, few}, {linear::weight, up}}, name + "_up");
+  Value *sum = b.emit(OpKind::add, {{add::x, error}, {add::y, error}}, name + "_plain");
+  if (Error failure = b.takeError())
+    return failure;
+  // The sum is what everybody knows by the name.
+  plain->replaceAllUsesWith(sum);
+  sum->def()->set(add::x, plain);
+  std::swap(plain->name, sum->name);
+  std::swap(layer.name, sum->def()->name);
+  return Error::success();
+}
+
 Error replaceWeight(Op &constant, const Compressed &parts) {
   Value *weight = constant.result();
   std::string name = weight->name.str();
@@ -78,10 +98,17 @@ Error replaceWeight(Op &constant, const Compressed &parts) {
                 name + "_dense");
     result = op ? op->result() : nullptr;
   }
+  Value *down = part(parts.down, "down"), *up = part(parts.up, "up");
   if (Error error = b.takeError())
     return error;
+  llvm::SmallVector<Op *, 4> layers;
+  if (down)
+    layers = weight->users();
   weight->replaceAllUsesWith(result);
   constant.erase();
+  for (Op *layer : layers)
+    if (Error error = correct(*layer, down, up))
+      return error;
   return Error::success();
 }
 

@@ -6,6 +6,15 @@
 //   pruned           constexpr_sparse_to_dense(nonzero_data, mask)
 //   pruned, palette  (mask, data) = constexpr_lut_to_sparse(…), then constexpr_sparse_to_dense
 //   pruned, integers (mask, data) = constexpr_sparse_blockwise_shift_scale(…), then likewise
+//
+// A correction stands beside each layer of the weight, as a LoRA branch does:
+//
+//   %y = linear(x = %x, weight = const W, bias = const b)           before
+//
+//   %p = linear(x = %x, weight = %W_dense, bias = const b)          after
+//   %d = linear(x = %x, weight = const down)
+//   %u = linear(x = %d, weight = const up)
+//   %y = add(x = %p, y = %u)
 #pragma once
 
 #include "compress/Compressor.h"

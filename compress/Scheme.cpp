@@ -35,13 +35,16 @@ std::string Scheme::str() const {
   if (linear)
     parts.push_back(fmt::format("{0}int{1}[{2}]", linear->hasZeroPoint ? "u" : "", linear->bits,
                                 linear->grain.str()));
+  if (lowRank)
+    parts.push_back(fmt::format("lowrank{0}", lowRank));
   return parts.empty() ? "none" : llvm::join(parts, "+");
 }
 
 static Error wrong(StringRef text, const llvm::Twine &why) {
   return makeError(Code::CompressionScheme,
                    "scheme '{0}': {1}; schemes are none, q8, q6, q4, int8, int4[block 32], "
-                   "palette4[group 16], prune50%, prune2:4 and sums such as prune50%+palette4",
+                   "palette4[group 16], prune50%, prune2:4 and sums such as prune50%+palette4 and "
+                   "q4+lowrank16",
                    text, why.str());
 }
 
@@ -121,18 +124,34 @@ static Error parseLinear(StringRef whole, StringRef bits, bool hasZeroPoint, Str
   return Error::success();
 }
 
+static Error parseLowRank(StringRef whole, StringRef rank, Scheme &scheme) {
+  if (rank.trim().getAsInteger(10, scheme.lowRank) || scheme.lowRank < 1 || scheme.lowRank > 256)
+    return wrong(whole, "the rank of a correction is 1 to 256, lowrank16");
+  if (!scheme.palette && !scheme.linear)
+    return wrong(whole, "a correction is of the error of a palette or of integers, which come "
+                        "before it");
+  if (scheme.palette && scheme.palette->vector > 1)
+    return wrong(whole, "tables of vectors have no correction");
+  return Error::success();
+}
+
+/// What is left of a 16-bit weight, for the three sizes that people ask for.
+static StringRef presetOf(StringRef part) {
+  return part == "q8"   ? "int8"
+         : part == "q6" ? "palette6"
+         : part == "q4" ? "palette4[group 16]"
+                        : part;
+}
+
 Expected<Scheme> parseScheme(StringRef text) {
   Scheme scheme;
   text = text.trim();
   if (text == "none")
     return scheme;
-  // What is left of a 16-bit weight, for the three sizes that people ask for.
-  if (text == "q8" || text == "q6" || text == "q4")
-    return parseScheme(text == "q8" ? "int8" : text == "q6" ? "palette6" : "palette4[group 16]");
   llvm::SmallVector<StringRef, 3> parts;
   text.split(parts, '+');
   for (StringRef part : parts) {
-    part = part.trim();
+    part = presetOf(part.trim());
     StringRef head = part, options;
     if (head.consume_back("]")) {
       std::tie(head, options) = head.split('[');
@@ -143,8 +162,11 @@ Expected<Scheme> parseScheme(StringRef text) {
     }
     head = head.trim();
     Error error = Error::success();
-    bool repeated = scheme.linear || scheme.palette;
-    if (head.consume_front("prune")) {
+    bool repeated = scheme.linear || scheme.palette || scheme.lowRank;
+    if (head.consume_front("lowrank")) {
+      repeated = scheme.lowRank != 0;
+      error = parseLowRank(text, head, scheme);
+    } else if (head.consume_front("prune")) {
       repeated |= scheme.prune.has_value();
       error = parsePrune(text, head, scheme);
     } else if (head.consume_front("palette")) {
@@ -159,7 +181,8 @@ Expected<Scheme> parseScheme(StringRef text) {
     if (error)
       return error;
     if (repeated)
-      return wrong(text, "pruning comes first, then one palette or one kind of integers");
+      return wrong(text, "pruning comes first, then one palette or one kind of integers, then one "
+                         "correction");
   }
   if (scheme.prune && scheme.palette && scheme.palette->vector > 1)
     return wrong(text, "pruned weights have palettes of single numbers");

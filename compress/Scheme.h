@@ -1,17 +1,20 @@
 // How a weight is compressed, as people write it.
 //
-//   scheme   := 'none' | preset | part ('+' part)*          the parts in the order of the table
+//   scheme   := 'none' | part ('+' part)*                   the parts in the order of the table
+//   part     := prune | preset | palette | linear | lowrank
 //   preset   := 'q8' | 'q6' | 'q4'
-//   part     := prune | palette | linear
 //   prune    := 'prune' PERCENT '%' | 'prune' N ':' M       N of every M along the input axis
 //   linear   := 'int8' | 'uint8' | 'int4' | 'uint4' ['[' grain ']']
 //   palette  := 'palette' BITS ['[' option (',' option)* ']']
 //   option   := grain | 'table int8' | 'vector' V           V numbers along the output axis
 //   grain    := 'tensor' | 'channel' | 'group' N | 'block' N
+//   lowrank  := 'lowrank' RANK                              of what the others change
 //
 //   int8                      a scale for each output channel (int4: for blocks of 32 inputs)
 //   palette4[group 16]        a table of 16 for each 16 output channels
 //   prune50% + palette4       half of the weights are zeros, the others from a table of 16
+//   q4 + lowrank16            beside a table, two thin matrices whose product is nearest to the
+//   error
 //
 // `uint8` and `uint4` have zero points, `int8` and `int4` none.
 #pragma once
@@ -62,6 +65,7 @@ struct Scheme {
   std::optional<Prune> prune;
   std::optional<Palette> palette; ///< at most one of these two
   std::optional<Linear> linear;
+  unsigned lowRank = 0; ///< of the correction of their error; 0: there is none
 
   bool isNone() const { return !prune && !palette && !linear; }
   /// As it would be written, every choice said.

@@ -7,6 +7,39 @@
 
 namespace plait::compress {
 
+void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
+               llvm::ArrayRef<float> importance) {
+  if (!importance.empty()) {
+    for (size_t i = 0; i < values.size(); ++i)
+      add(values[i], stored[i], importance[i]);
+    return;
+  }
+  constexpr size_t lanes = 8;
+  double powers[lanes] = {}, errors[lanes] = {};
+  float most[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= values.size(); i += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      float value = values[i + lane], off = value - stored[i + lane];
+      double wide = double(value), wideOff = double(off);
+      powers[lane] += wide * wide;
+      errors[lane] += wideOff * wideOff;
+      off = std::fabs(off);
+      most[lane] = off > most[lane] ? off : most[lane];
+    }
+  Loss sum;
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    sum.power += powers[lane];
+    sum.error += errors[lane];
+    sum.largest = std::max(sum.largest, double(most[lane]));
+  }
+  sum.heavyPower = sum.power;
+  sum.heavyError = sum.error;
+  for (; i < values.size(); ++i)
+    sum.add(values[i], stored[i]);
+  add(sum);
+}
+
 void AllParameters::add(const CellParameters &cell) {
   llvm::append_range(tables, cell.table);
   llvm::append_range(tableIntegers, cell.tableIntegers);
@@ -54,7 +87,7 @@ UnitWorker::UnitWorker(const Scheme &scheme, bool halves, double scale)
 
 UnitWorker::Numbers UnitWorker::Numbers::slice(size_t begin, size_t size) const {
   auto cut = [&](auto array) { return array.empty() ? array : array.slice(begin, size); };
-  return {cut(values), cut(halves), cut(keep), cut(importance)};
+  return {cut(values), cut(halves), cut(keep), cut(importance), stored ? stored + begin : nullptr};
 }
 
 void UnitWorker::bins(const Numbers &numbers) {
@@ -176,37 +209,41 @@ void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table,
                             Loss &loss) {
   histogram_.assign(table, scale_, codeOfBin_.data());
   bins(numbers);
+  stored_.resize(bins_.size());
   for (size_t i = 0; i < bins_.size(); ++i) {
-    float value = numbers.values[i];
-    if (!numbers.keep.empty() && !numbers.keep[i]) {
-      codes[i] = 0;
-      loss.add(value, 0, numbers.importanceOf(i));
-      continue;
-    }
     uint8_t code = codeOfBin_[bins_[i]];
     if (!halves_) { // the bin holds numbers on either side of a middle
-      auto off = [&](size_t at) { return std::fabs(double(table[at]) - double(value)); };
+      auto off = [&](size_t at) {
+        return std::fabs(double(table[at]) - double(numbers.values[i]));
+      };
       if (code + 1u < table.size() && off(code + 1) < off(code))
         ++code;
       else if (code > 0 && off(code - 1) < off(code))
         --code;
     }
     codes[i] = code;
-    loss.add(value, table[code], numbers.importanceOf(i));
+    stored_[i] = table[code];
   }
+  finish(numbers, codes, loss);
 }
 
 void UnitWorker::applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes,
                              Loss &loss) {
-  size_t count = numbers.values.size();
-  integers_.resize(count);
-  stored_.resize(count);
-  fitter_.quantize(numbers.values, fit, integers_.data(), stored_.data());
-  for (size_t i = 0; i < count; ++i) {
-    bool gone = !numbers.keep.empty() && !numbers.keep[i];
-    codes[i] = gone ? 0 : uint8_t(integers_[i]);
-    loss.add(numbers.values[i], gone ? 0 : stored_[i], numbers.importanceOf(i));
-  }
+  stored_.resize(numbers.values.size());
+  fitter_.quantize(numbers.values, fit, reinterpret_cast<int8_t *>(codes), stored_.data());
+  finish(numbers, codes, loss);
+}
+
+/// Takes away what is pruned, and hands on what is stored.
+void UnitWorker::finish(const Numbers &numbers, uint8_t *codes, Loss &loss) {
+  for (size_t i = 0; i < numbers.keep.size(); ++i)
+    if (!numbers.keep[i]) {
+      codes[i] = 0;
+      stored_[i] = 0;
+    }
+  loss.add(numbers.values, stored_, numbers.importance);
+  if (numbers.stored)
+    llvm::copy(stored_, numbers.stored);
 }
 
 std::pair<uint8_t, float> UnitWorker::nearest(float value, const CellParameters &parameters) {

@@ -41,6 +41,9 @@ struct Loss {
     heavyError += off * off * double(importance);
     largest = std::max(largest, std::abs(off));
   }
+  /// Many at once; `importance` is empty where all weigh 1.
+  void add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
+           llvm::ArrayRef<float> importance);
   void add(const Loss &other) {
     power += other.power;
     error += other.error;
@@ -66,6 +69,7 @@ public:
     llvm::ArrayRef<uint16_t> halves;
     llvm::ArrayRef<uint8_t> keep;
     llvm::ArrayRef<float> importance;
+    float *stored = nullptr; ///< takes what is stored of each, where it is not null
 
     float importanceOf(size_t i) const { return importance.empty() ? 1 : importance[i]; }
     Numbers slice(size_t begin, size_t size) const;
@@ -85,6 +89,7 @@ private:
   void quantizeTable(CellParameters &parameters);
   void applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes, Loss &loss);
   void applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes, Loss &loss);
+  void finish(const Numbers &numbers, uint8_t *codes, Loss &loss);
 
   const Scheme &scheme_;
   bool halves_;
@@ -96,7 +101,6 @@ private:
   std::vector<uint8_t> codeOfBin_;
   std::vector<uint32_t> counts_; ///< what each of bins_ counts for
   std::vector<float> kept_, keptImportance_, weights_, stored_;
-  std::vector<int8_t> integers_;
 };
 
 } // namespace plait::compress

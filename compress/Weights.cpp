@@ -26,6 +26,8 @@ void addUser(Weight &weight, const Op &user, const Value *value) {
     weight.isOutput = true;
     return;
   }
+  weight.ofLinear &=
+      user.is(OpKind::linear) && user[linear::weight] == value && user[linear::x] != value;
   if (!llvm::is_contained(weight.operations, user.info().name))
     weight.operations.push_back(user.info().name);
   auto axes = axesOf(user, value);
@@ -135,9 +137,19 @@ Error calibrate(llvm::ArrayRef<Weight *> weights, const MeasuredOptions &options
 
 Expected<GuidedOutcome> compressOne(const Weight &weight, const Scheme &scheme,
                                     const MeasuredOptions &options) {
-  auto outcome = compressGuided(weight.tensor, weight.axes.value_or(Axes{0, 1}), scheme, options,
+  Scheme possible = scheme;
+  if (!weight.ofLinear)
+    possible.lowRank = 0;
+  auto outcome = compressGuided(weight.tensor, weight.axes.value_or(Axes{0, 1}), possible, options,
                                 {weight.inputs.get(), options.gptq});
-  return outcome ? std::move(outcome) : addContext(outcome.takeError(), weight.name());
+  if (!outcome)
+    return addContext(outcome.takeError(), weight.name());
+  if (outcome->compressed && possible.lowRank != scheme.lowRank) {
+    std::string &note = outcome->compressed->note;
+    note += fmt::format("{0}no correction: it is a weight of {1}, which has no sum of layers",
+                        note.empty() ? "" : "; ", llvm::join(weight.operations, ", "));
+  }
+  return outcome;
 }
 
 std::string refusal(const Weight &weight, const Scheme &scheme) {

@@ -18,6 +18,7 @@ struct Weight {
   llvm::SmallVector<llvm::StringRef, 2> operations; ///< kinds of the users
   bool ofAdapter = false;
   bool isOutput = false;
+  bool ofLinear = true;     ///< all users are linear layers that multiply with it
   std::optional<Axes> axes; ///< of the users that have some
   std::string conflict;     ///< two users that do not agree
   /// What it is multiplied with on calibration inputs; null where nobody knows.

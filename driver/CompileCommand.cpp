@@ -1,7 +1,7 @@
 // plait compile and plait add: the options become CompileOptions, the report becomes a few lines.
 #include "driver/Commands.h"
 #include "driver/CompileFunctions.h"
-#include "driver/Compress.h"
+#include "driver/CompressionOptions.h"
 #include "driver/DeviceRules.h"
 #include "driver/Diagnostics.h"
 #include "driver/JsonOutput.h"
@@ -49,10 +49,13 @@ constexpr Option keepOption{
     "layers.*.norm')",
     0, Scope::Many};
 constexpr Option minSnrOption{
-    "min-snr", "DB", "of --precision auto: decibels that every output reaches beside fp32 (50)"};
+    "min-snr", "DB",
+    "of --precision auto: decibels that every output reaches beside fp32 (50); otherwise of "
+    "compression: schemes are chosen so that outputs reach it, in as few bytes as that takes"};
 constexpr Option inputsOption{"inputs", "FOLDER",
-                              "of --precision auto: inputs that an app gives, in place of random "
-                              "ones; NAME.npy, .npz, PNG, JPEG, or folders of them"};
+                              "inputs that an app gives: of --precision auto, in place of random "
+                              "ones, and of compression, where outputs are measured; NAME.npy, "
+                              ".npz, PNG, JPEG, or folders of them"};
 constexpr Option inputScaleOption{"input-scale", "S",
                                   "of --precision auto: the standard deviation of random inputs "
                                   "(1)"};
@@ -76,9 +79,11 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *generalOptions[] = {
-    &precisionOption,       &keepOption,         &minSnrOption, &inputsOption,    &inputScaleOption,
-    &writeRecipeOption,     &saveRecipeOption,   &targetOption, &shareOption,     &compressOption,
-    &requireCoverageOption, &expectSharedOption, &allowOption,  &debugInfoOption, &threadsOption};
+    &precisionOption,   &keepOption,       &minSnrOption, &inputsOption, &inputScaleOption,
+    &writeRecipeOption, &saveRecipeOption, &targetOption, &shareOption,  &expectSharedOption,
+    &allowOption,       &debugInfoOption,  &threadsOption};
+constexpr const Option *compressionOptions[] = {&compressOption, &requireCoverageOption,
+                                                &sizeBudgetOption, &calibrateOption, &gptqOption};
 constexpr const Option *sayingOptions[] = {&dryRunOption, &jsonOption, &verboseOption,
                                            &quietOption};
 constexpr const Option *debuggingOptions[] = {&printAfterOption, &verifyEachOption};
@@ -88,6 +93,7 @@ const Section sections[] = {
      "all)",
      functionOptions()},
     {"In general", generalOptions},
+    {"Compression", compressionOptions},
     {"Metadata", metadataOptions()},
     {"What it says", sayingOptions},
     {"Looking into it", debuggingOptions},
@@ -177,7 +183,7 @@ Error readPrecision(const Arguments &arguments, const Option &option, CompileOpt
       options.autoPrecision.emplace();
   }
   if (!options.autoPrecision)
-    for (const Option *one : {&minSnrOption, &inputsOption, &inputScaleOption, &writeRecipeOption})
+    for (const Option *one : {&inputScaleOption, &writeRecipeOption})
       if (arguments.has(*one))
         return usageError(Code::OptionConflict, "{0} is for --precision auto", spelling(*one));
   if (options.precision == passes::Precision::F32 && !options.keepFloat32.empty())
@@ -304,6 +310,10 @@ Expected<CompileOptions> compileOptions(const Arguments &arguments) {
   options->share = *share;
   if (Error error = readGeneral(arguments, *options))
     return error;
+  if (Error error =
+          readCompileGoal(arguments, minSnrOption, inputsOption, options->autoPrecision.has_value(),
+                          options->compress, options->requireCoverage.has_value(), options->goal))
+    return error;
   if (options->output.empty())
     return usageError(Code::OptionMissing, "-o OUT.mlpackage is missing; see: plait help compile");
   if (!StringRef(options->output).rtrim('/').ends_with(".mlpackage"))
@@ -328,6 +338,13 @@ Expected<CompileOptions> addOptions(const Arguments &arguments) {
   if (Error error = readPrecision(arguments, samePrecisionOption, *options,
                                   [&] { return precisionOf(*package); }))
     return error;
+  if (!options->autoPrecision)
+    for (const Option *one : {&minSnrOption, &inputsOption})
+      if (arguments.has(*one))
+        return usageError(Code::OptionConflict, "{0} is for --precision auto", spelling(*one));
+  if (options->requireCoverage && options->compress.empty())
+    return usageError(Code::OptionConflict,
+                      "--require-coverage is of --compress, which is not given");
   return options;
 }
 

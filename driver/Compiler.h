@@ -14,6 +14,7 @@
 
 #include "adapters/Adapter.h"
 #include "compress/Program.h"
+#include "driver/CompressionGoal.h"
 #include "frontend/Frontend.h"
 #include "passes/Pipeline.h"
 #include "support/Error.h"
@@ -72,6 +73,8 @@ struct CompileOptions {
   /// The least percentage of the numbers of weights that is compressed; below it nothing is
   /// written.
   std::optional<double> requireCoverage{};
+  /// What compression is to reach, and what it goes by.
+  CompressionGoal goal{};
   unsigned threads = 0; ///< 0: one a processor
   mil::Metadata metadata;
   /// Everything but writing: the report says what would be written.
@@ -117,6 +120,7 @@ struct CompileReport {
   uint64_t packageBytes = 0; ///< all files
   /// Where weights were to be compressed.
   std::optional<compress::ProgramResult> compressed{};
+  std::vector<FunctionSnr> outputs{}; ///< where outputs were measured
 };
 
 /// Hears of what happens. Called from the thread that called compile(), but for proceed() and

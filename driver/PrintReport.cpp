@@ -87,7 +87,7 @@ void printReport(const CompileOptions &options, const CompileReport &report, dou
     out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
                        grouped(report.weightFileBytes), grouped(referenced));
   if (report.compressed)
-    printCompression(*report.compressed, out);
+    printCompression(*report.compressed, report.outputs, out);
 }
 
 void printPackageSize(llvm::StringRef output, uint64_t bytes, bool dryRun, llvm::raw_ostream &out) {
@@ -152,8 +152,14 @@ void addTo(json::Object &reply, llvm::StringRef output, bool dryRun, double seco
   reply["functions"] = std::move(functions);
   if (report.precision)
     reply["precision"] = toJson(*report.precision);
-  if (report.compressed)
-    reply["compression"] = toJson(*report.compressed);
+  if (!report.compressed)
+    return;
+  reply["compression"] = toJson(*report.compressed);
+  json::Array outputs;
+  for (const FunctionSnr &output : report.outputs)
+    outputs.push_back(
+        json::Object{{"function", jsonString(output.function)}, {"snr", finite(output.snr)}});
+  reply["outputs"] = std::move(outputs);
 }
 
 } // namespace plait::driver

@@ -5,6 +5,7 @@
 #include "driver/ClassLabels.h"
 
 #include "driver/CommandLine.h"
+#include "driver/CompressionOptions.h"
 #include "driver/DeviceRules.h"
 #include "driver/InputDeclarations.h"
 #include "driver/Sharing.h"
@@ -314,6 +315,17 @@ private:
               complain(n, "require_coverage: '" + given +
                               "' is no percentage; one from 0% to 100% is wanted");
           }},
+         {"size_budget",
+          [&](yaml::Node &n) {
+            std::string given = text(n, "size_budget");
+            options_.goal.sizeBudget = parseBytes(given);
+            if (!options_.goal.sizeBudget)
+              complain(n, "size_budget: '" + given +
+                              "' is no number of bytes, such as 900MB or 1.5GiB");
+          }},
+         {"measure_on", [&](yaml::Node &n) { options_.goal.inputs = file(n, "measure_on"); }},
+         {"calibrate", [&](yaml::Node &n) { options_.goal.calibration = file(n, "calibrate"); }},
+         {"gptq", [&](yaml::Node &n) { options_.goal.gptq = flag(n, "gptq"); }},
          {"expect_shared",
           [&](yaml::Node &n) {
             std::string given = text(n, "expect_shared");
@@ -341,10 +353,22 @@ private:
       return;
     if (keepNode && options_.precision == passes::Precision::F32)
       return complain(*keepNode, "keep_fp32 is for `precision: fp16`; in fp32 everything is kept");
-    if (snrNode && !options_.autoPrecision)
-      return complain(*snrNode, "min_snr is for `precision: auto`");
-    if (snrNode)
+    CompressionGoal &goal = options_.goal;
+    if (snrNode && options_.autoPrecision)
       options_.autoPrecision->minSnr = minSnr;
+    else if (snrNode)
+      goal.minSnr = minSnr;
+    if (options_.autoPrecision)
+      options_.autoPrecision->inputs = goal.inputs;
+    if (snrNode && goal.minSnr && goal.inputs.empty() && goal.calibration.empty())
+      return complain(*snrNode, "min_snr is of `precision: auto`; without that it chooses how "
+                                "weights are compressed, and needs inputs that the functions are "
+                                "run on: measure_on");
+    bool compresses = !options_.compress.empty() || goal.chooses() || !goal.calibration.empty();
+    if (options_.autoPrecision && !compresses)
+      goal.inputs.clear();
+    else if (Error error = checkGoal(goal, options_.compress, kGoalKeys))
+      return complain(root, toString(std::move(error)));
     if (single.empty() == options_.functions.empty())
       return complain(root, "a recipe has either `model:`, for a package of one function, or "
                             "`functions:`");

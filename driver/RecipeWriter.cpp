@@ -115,6 +115,16 @@ private:
       return rule.pattern.empty() ? rule.scheme.str() : rule.pattern + "=" + rule.scheme.str();
     });
     word("require_coverage", percentage(options.requireCoverage));
+    const CompressionGoal &goal = options.goal;
+    if (goal.sizeBudget)
+      word("size_budget", std::to_string(*goal.sizeBudget));
+    if (goal.minSnr)
+      word("min_snr", fmt::format("{0}", *goal.minSnr));
+    if (!goal.inputs.empty())
+      entry("measure_on", fromFolder(goal.inputs));
+    if (!goal.calibration.empty())
+      entry("calibrate", fromFolder(goal.calibration));
+    word("gptq", goal.gptq ? "on" : "");
     list("allow", options.allow);
     if (options.threads)
       word("threads", std::to_string(options.threads));

@@ -26,7 +26,10 @@
 // users scale alike. A factor per feature behind B goes into B. If neither factor can take it, the
 // multiplication stays. Fold: W becomes the function's own, c ∘ W + (c s ∘ B) A. A base conv takes
 // a branch of a conv of its own geometry and a 1x1 conv. A base gather (an embedding) takes a
-// branch of a gather with the same indices and a linear.
+// branch of a gather with the same indices and a linear. A compressed W takes none, but where it
+// may be decompressed: W is then what its operations compute.
+#include "passes/FoldLora.h"
+
 #include "passes/LoraFactors.h"
 #include "passes/Rewrite.h"
 
@@ -76,9 +79,37 @@ TensorData asMatrix(const TensorData &weight) {
   return weight.reshape({rows, weight.numElements() / rows});
 }
 
+/// The layer's weight, what decompresses it computed; nullopt where it is no constant.
+std::optional<TensorData> denseWeight(const Op &layer) {
+  if (const TensorData *tensor = weightOf(layer))
+    return *tensor;
+  auto compute = [](const Value *value, auto &compute) -> std::optional<TensorData> {
+    if (const TensorData *tensor = constTensor(value))
+      return *tensor;
+    const Op *op = value->def();
+    if (!op || !(op->info().traits & Constexpr) || !value->type.hasStaticShape())
+      return std::nullopt;
+    std::vector<std::vector<Attr>> operands;
+    for (unsigned param = 0; param < op->numParams(); ++param) {
+      std::vector<Attr> &bound = operands.emplace_back();
+      for (const Operand &operand : op->operands(param)) {
+        const Attr *attr = constAttr(operand.get());
+        auto tensor = attr ? std::nullopt : compute(operand.get(), compute);
+        if (!attr && !tensor)
+          return std::nullopt;
+        bound.push_back(attr ? *attr : Attr(*tensor));
+      }
+    }
+    return TensorData::computed(op->kind(), std::move(operands), value->type, value->index());
+  };
+  return compute(layer[weightParam(layer)], compute);
+}
+
 /// W, B and A belong together: the branch is W's, at the same places of the same input.
 bool fits(const Op &base, const LoraBranch &branch) {
-  const TensorData *w = weightOf(base), *b = weightOf(*branch.b), *a = weightOf(*branch.a);
+  auto dense = denseWeight(base);
+  const TensorData *w = dense ? &*dense : nullptr, *b = weightOf(*branch.b),
+                   *a = weightOf(*branch.a);
   if (!w || base.kind() != branch.a->kind() || hasBias(*branch.a))
     return false;
   auto fit = [](const TensorData &w, const TensorData &b, const TensorData &a) {
@@ -193,7 +224,7 @@ private:
 
 /// The layer that a branch or a difference can be merged into, or null. Says once of a branch why
 /// not.
-Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared,
+Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared, bool decompresses,
              llvm::DenseSet<const Op *> &warned, PassContext &context) {
   if (!term.layer || (!term.branch && (!sum.owns(term.value) || !weightOf(*term.layer))))
     return nullptr;
@@ -204,8 +235,10 @@ Op *findBase(const LoraSum &sum, const LoraTerm &term, SharedLayers &shared,
         (!term.branch && (!isDifference(term, base) || shared.usedWithout(term, base))))
       continue;
     Value *weight = (*base.layer)[weightParam(*base.layer)];
-    if (isCompileTime(weight) && !constTensor(weight))
-      obstacle = "compressed and cannot take it";
+    if (isCompileTime(weight) && !constTensor(weight) && !decompresses)
+      obstacle =
+          "compressed and cannot take it; plait compress --lora fold decompresses it, merges "
+          "and compresses again";
     else if (!sum.owns(base.value))
       obstacle = "used without it elsewhere";
     else if (!biasValues(*term.layer, context) || !biasValues(*base.layer, context))
@@ -234,7 +267,7 @@ void fold(Plan &plan, const PassContext &context) {
       continue;
     Op &layer = *base.layer;
     TensorData weight =
-        scaled(*weightOf(layer), base.factor, layer.is(OpKind::gather) ? 1 : 0, context);
+        scaled(*denseWeight(layer), base.factor, layer.is(OpKind::gather) ? 1 : 0, context);
     for (auto [term, into] : llvm::zip(sum.terms, plan.bases))
       if (into == &layer) {
         weight = term.branch ? merged(weight, term, context) : added(weight, term, context);
@@ -342,9 +375,7 @@ Value *write(Plan &plan, const llvm::DenseMap<Value *, Value *> &replaced,
   return result;
 }
 
-} // namespace
-
-bool foldLora(Program &program, PassContext &context) {
+bool fold(Program &program, bool decompresses, PassContext &context) {
   std::vector<Op *> operations;
   walk(program, [&](Op &op) { operations.push_back(&op); });
   // From the last: the whole of a sum before its parts.
@@ -359,7 +390,8 @@ bool foldLora(Program &program, PassContext &context) {
     Plan plan{std::move(*sum), {}, {}};
     bool folding = context.lora(op->function()->name) == LoraMode::Fold;
     for (const LoraTerm &term : plan.sum.terms)
-      plan.bases.push_back(folding ? findBase(plan.sum, term, shared, warned, context) : nullptr);
+      plan.bases.push_back(folding ? findBase(plan.sum, term, shared, decompresses, warned, context)
+                                   : nullptr);
     // What takes a branch is not merged itself.
     for (auto [term, base] : llvm::zip(plan.sum.terms, plan.bases))
       if (term.layer && llvm::is_contained(plan.bases, term.layer))
@@ -410,6 +442,16 @@ bool foldLora(Program &program, PassContext &context) {
   for (const Plan &plan : plans)
     eraseDead(plan.sum.root);
   return !plans.empty();
+}
+
+} // namespace
+
+bool foldLora(Program &program, PassContext &context) {
+  return fold(program, /*decompresses=*/false, context);
+}
+
+bool foldLoraDecompressing(Program &program, PassContext &context) {
+  return fold(program, /*decompresses=*/true, context);
 }
 
 } // namespace plait::passes

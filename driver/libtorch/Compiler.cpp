@@ -4,8 +4,8 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "driver/Compress.h"
 #include "driver/DeviceRules.h"
-#include "driver/MeasuredCompression.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
 #include "driver/Target.h"
@@ -219,8 +219,10 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
                                   mil::name(target), mil::info(target).systems,
                                   mil::name(mil::kDefaultOpset)));
   std::optional<compress::ProgramResult> compressed;
+  std::vector<FunctionSnr> outputs;
+  bool compresses = !options.compress.empty() || options.goal.chooses();
   double writingFrom = kLoweringShare;
-  if (!stored.empty() && options.compress.empty() && target < mil::Opset::iOS18) {
+  if (!stored.empty() && !compresses && target < mil::Opset::iOS18) {
     observer.warning(
         {Code::OpsetMismatch,
          fmt::format("{0} weights ({1}, ...) were compressed before the model was saved, "
@@ -228,7 +230,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
                      stored.size(), stored.front().path, mil::name(target))});
     stored.clear();
   }
-  if (!options.compress.empty() || !stored.empty()) {
+  if (compresses || !stored.empty()) {
     observer.progress("compressing");
     observer.phase("compress", "");
     // The comparison of the files takes a processor.
@@ -238,12 +240,15 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     for (const FunctionOptions &function : options.functions)
       if (!function.adapters.specs.empty())
         adapted.insert(function.name);
-    MeasuredRequest request{{options.compress, options.requireCoverage, options.threads, &evaluator,
-                             options.output, std::move(adapted), [&](double done) {
-                               return observer.proceed(kLoweringShare + kCompressingShare * done);
-                             }}};
+    CompressionRequest request{options.compress, options.requireCoverage, options.threads,
+                               &evaluator,       options.output,          std::move(adapted)};
+    request.proceed = [&](double done) {
+      return observer.proceed(kLoweringShare + kCompressingShare * done);
+    };
+    request.goal = options.goal;
     request.stored = stored;
-    auto result = compressWeights(program, request);
+    request.warn = context.warn;
+    auto result = compressWeights(program, request, &outputs);
     if (!result)
       return result.takeError();
     compressed = std::move(*result);
@@ -324,13 +329,18 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     write.accept = accept;
     write.proceed = proceed;
     write.lock = lock ? &*lock : nullptr;
-    write.companion = &sideFile;
+    BudgetGuard guard(sideFile, options.goal.sizeBudget, written);
+    write.companion = &guard;
     write.dryRun = options.dryRun;
     if (Error error = writePackage(whole ? *whole : program, options.output, write, &written))
       return classify(std::move(error), FailureKind::File);
+    if (options.dryRun)
+      if (Error error = guard.check())
+        return error;
   }
   CompileReport report = summarise(whole ? *whole : program, written);
   report.compressed = std::move(compressed);
+  report.outputs = std::move(outputs);
   report.precision = (*precision)->takeReport();
   llvm::erase_if(report.functions, [&](const CompileReport::Function &function) {
     return !llvm::is_contained(names, function.name);

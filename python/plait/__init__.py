@@ -28,11 +28,11 @@ if typing.TYPE_CHECKING:
     from plait._inputs import Adapter, Constant, Image, Model, Range, Tensor, bgr, gray, gray16, rgb
     from plait._package import Package
     from plait._function import Function, State
-    from plait._results import (Bisection, Comparison, Finding, FunctionReport, FunctionSummary, NearlyShared, OutputCheck,
+    from plait._results import (Bisection, Comparison, CompressedWeight, Finding, FunctionReport, FunctionSummary, NearlyShared, OutputCheck,
                                 Report, Summary, Value, Verification)
 
 __all__ = [
-    "Adapter", "AdapterWarning", "Bisection", "Comparison", "Constant", "DeviceWarning", "Error", "Finding", "Function", "FunctionReport",
+    "Adapter", "AdapterWarning", "Bisection", "Comparison", "CompressedWeight", "Constant", "DeviceWarning", "Error", "Finding", "Function", "FunctionReport",
     "FunctionSummary", "Image", "Message", "Model", "NearlyShared", "OutputCheck", "Package", "PlaitWarning", "PrecisionWarning", "Problem",
     "Range", "Report", "State", "StateWarning", "Summary", "Tensor", "TraceWarning", "Value", "Verification", "__version__",
     "bgr", "compile", "gray", "gray16", "merge", "pack_adapter", "rgb",
@@ -44,7 +44,7 @@ _PLACES = {
     "_inputs": ("Adapter", "Constant", "Image", "Model", "Range", "Tensor", "bgr", "gray", "gray16", "rgb"),
     "_package": ("Package",),
     "_function": ("Function", "State"),
-    "_results": ("Bisection", "Comparison", "Finding", "FunctionReport", "FunctionSummary", "NearlyShared", "OutputCheck", "Report",
+    "_results": ("Bisection", "Comparison", "CompressedWeight", "Finding", "FunctionReport", "FunctionSummary", "NearlyShared", "OutputCheck", "Report",
                  "Summary", "Value", "Verification"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}

@@ -48,6 +48,10 @@ def compile(
     allow: Sequence[str] = (),
     compress: str | Sequence[str] = (),
     require_coverage: float | None = None,
+    size_budget: int | str | None = None,
+    measure_on: str | os.PathLike[str] | None = None,
+    calibrate: str | os.PathLike[str] | None = None,
+    gptq: bool = False,
     keep_fp32: str | Sequence[str] = (),
     min_snr: float | None = None,
     debug_info: bool = False,
@@ -91,10 +95,14 @@ def compile(
 
     default: the function that runs where none is named; the first otherwise. precision: "fp16", "fp32", or "auto", which looks for
     the least that has to be in fp32 for every output to reach min_snr, in dB. keep_fp32: operations that are computed in fp32 in a
-    package of fp16. compress: how weights are compressed, "palette4", "lm_head=int8"; require_coverage: fail where less than this
-    percentage of their numbers is. target: "ios16" to "ios26". share: whether functions share weights. expect_shared: fail where a function shares less than this percentage of
+    package of fp16. target: "ios16" to "ios26". share: whether functions share weights. expect_shared: fail where a function shares less than this percentage of
     its weights' bytes. allow: rules of Core ML that are a warning here. debug_info: whether the package tells where its
-    operations come from. threads: 0 is one a processor. author, license, version_string, description, meta: metadata.
+    operations come from. threads: 0 is one a processor.
+
+    Of compression, as ``Package.compress`` has them: compress, require_coverage, size_budget, measure_on, calibrate, gptq; without
+    precision="auto" min_snr too.
+
+    Metadata: author, license, version_string, description, meta.
 
     output: where to write the ``.mlpackage``; without it the package lies in a temporary folder until ``Package.save``.
     progress: True shows a bar; a function is called with what is done now, and how much of the whole, from 0 to 1. Ctrl-C, and
@@ -114,7 +122,7 @@ def compile(
 
 
 _PACKAGE_OPTIONS = {"default", "precision", "target", "lora", "share", "expect_shared", "allow", "debug_info", "threads", "compress", "require_coverage",
-                    "keep_fp32", "min_snr", "author", "license",
+                    "size_budget", "measure_on", "calibrate", "gptq", "keep_fp32", "min_snr", "author", "license",
                     "version_string", "description", "meta"}
 
 
@@ -182,6 +190,11 @@ def _native(options: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     for name in ("allow", "compress", "keep_fp32"):
         if name in native:
             native[name] = [native[name]] if isinstance(native[name], str) else list(native[name])
+    for name in ("measure_on", "calibrate"):
+        if name in native:
+            native[name] = path_text(native[name])
+    if "size_budget" in native:
+        native["size_budget"] = str(native["size_budget"])
     if "meta" in native:
         native["meta"] = {str(key): str(value) for key, value in native["meta"].items()}
     return native

@@ -191,6 +191,33 @@ class Package:
         _torch.compiler().remove(str(self._path), list(functions), default or "", compact)
         self._reload()
 
+    def compress(self, compress: str | typing.Sequence[str] = (), *, output: str | os.PathLike[str] | None = None,
+                 require_coverage: float | None = None, size_budget: int | str | None = None, min_snr: float | None = None,
+                 measure_on: str | os.PathLike[str] | None = None, calibrate: str | os.PathLike[str] | None = None, gptq: bool = False,
+                 lora: str = "keep", allow: typing.Sequence[str] = (), threads: int = 0) -> Report:
+        """Stores weights in fewer bits: ``plait compress``. The package is written anew, or as another one to ``output``.
+
+        compress: schemes, "q4", or for some weights "lm_head=int8"; a weight that several functions share is compressed once.
+        require_coverage: fail where less than this percentage of the weights' numbers is compressed.
+        size_budget, min_snr: of weights that no rule names, choose the schemes so that the package takes as many bytes at most, a number
+            or "900MB", or so that every output of every function has as many dB of signal over noise.
+        measure_on: a folder of inputs on which outputs are measured, NAME.npy or folders of them. calibrate: a folder of inputs that say
+            which errors of a weight matter. gptq: errors of linear layers make up for one another, by the calibration inputs.
+        lora: "fold" merges the branches of adapters into their weights first, which are decompressed where they were compressed.
+
+        Returns what was made of each weight. Raises ``plait.Error``; the package is then as it was.
+        """
+        from plait._compile import _native
+        options = {"compress": compress, "require_coverage": require_coverage, "size_budget": size_budget, "min_snr": min_snr,
+                   "measure_on": measure_on, "calibrate": calibrate, "gptq": gptq, "lora": lora, "allow": allow, "threads": threads}
+        target = str(self._path) if output is None else path_text(output)
+        report = _running.report_of(_torch.compiler().compress(
+            str(self._path), target, _native({name: value for name, value in options.items() if value is not None})))
+        _running.warn(report.warnings, 2)
+        if output is None:
+            self._reload()
+        return report
+
     def merge(self, *others: typing.Any, output: str | os.PathLike[str] | None = None, **options: typing.Any) -> Package:
         """Its functions and those of ``others`` as a new package, at ``output``; this one stays as it is.
 

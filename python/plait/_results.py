@@ -105,11 +105,30 @@ class FunctionReport:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompressedWeight:
+    """What became of one weight.
+
+    functions: how many use it. scheme: as ``compress`` has it; "" where the weight stays as it is, and ``skipped`` says why. bits: of a
+    number, with all tables and scales. snr: in dB, of the weight; infinite where nothing changed. note: what is not as asked for.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    functions: int
+    scheme: str
+    bits: float
+    snr: float
+    skipped: str
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
-    """What compiling, adding or merging wrote.
+    """What compiling, adding, merging or compressing wrote.
 
     functions: those that were written now. weight_file_bytes, package_bytes: sizes of files. warnings: the texts of all that
-    were given, each with its ``code``. adapter_map: the side file for ``plait.pack_adapter``, "" where there is none.
+    were given, each with its ``code``. adapter_map: the side file for ``plait.pack_adapter``, "" where there is none. weights: what
+    compression made of each; none where nothing was to be compressed. output_snr: of each function in dB, where outputs were measured.
     """
 
     functions: tuple[FunctionReport, ...]
@@ -117,6 +136,8 @@ class Report:
     package_bytes: int
     warnings: tuple[Message, ...]
     adapter_map: str
+    weights: tuple[CompressedWeight, ...] = ()
+    output_snr: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +280,8 @@ def report_of(data: dict[str, typing.Any]) -> Report:
     """From the compiler's report."""
     functions = tuple(FunctionReport(f["name"], f["operations"], f["own_bytes"], f["shared_bytes"], tuple(f["states"]))
                       for f in data["functions"])
-    return Report(functions, data["weight_file_bytes"], data["package_bytes"], messages_of(data["warnings"]), data["adapter_map"])
+    return Report(functions, data["weight_file_bytes"], data["package_bytes"], messages_of(data["warnings"]), data["adapter_map"],
+                  tuple(CompressedWeight(**weight) for weight in data["weights"]), dict(data["output_snr"]))
 
 
 def _finding(data: dict[str, typing.Any] | None) -> Finding | None:

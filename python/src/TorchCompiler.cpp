@@ -7,6 +7,8 @@
 #include "driver/AdapterSyntax.h"
 #include "driver/ClassLabels.h"
 #include "driver/Compiler.h"
+#include "driver/Compress.h"
+#include "driver/CompressionOptions.h"
 #include "driver/InputDeclarations.h"
 #include "driver/Merge.h"
 #include "driver/Remove.h"
@@ -67,6 +69,37 @@ std::optional<adapters::GivenScale> scale(const Options &said) {
   return adapters::GivenScale{alpha.has_value(), value};
 }
 
+/// `minSnr` is that of compression.
+driver::CompressionGoal compressionGoal(const Options &said, std::optional<double> minSnr,
+                                        llvm::ArrayRef<compress::Rule> rules) {
+  driver::CompressionGoal goal;
+  std::string budget;
+  said.take("size_budget", budget);
+  if (!budget.empty() && !(goal.sizeBudget = driver::parseBytes(budget)))
+    raise(makeError(Code::OptionValue,
+                    "size_budget is {0}: a number of bytes is wanted, or text such as \"900MB\"",
+                    budget));
+  if (minSnr && !(*minSnr > 0 && *minSnr <= 140))
+    raise(makeError(Code::OptionValue, "min_snr is {0}: decibels between 0 and 140 are wanted",
+                    *minSnr));
+  goal.minSnr = minSnr;
+  said.take("measure_on", goal.inputs);
+  said.take("calibrate", goal.calibration);
+  said.take("gptq", goal.gptq);
+  if (Error error = driver::checkGoal(goal, rules, driver::kGoalKeys))
+    raise(std::move(error));
+  return goal;
+}
+
+std::vector<compress::Rule> compressionRules(const Options &said) {
+  std::vector<std::string> texts;
+  said.take("compress", texts);
+  std::vector<compress::Rule> rules;
+  for (const std::string &rule : texts)
+    rules.push_back(ofOption("compress", compress::parseRule(rule)));
+  return rules;
+}
+
 /// `notes` takes what is read as something else.
 driver::FunctionOptions functionOptions(const std::string &name, const py::dict &values,
                                         std::vector<Warning> &notes) {
@@ -122,10 +155,24 @@ py::dict toDict(const driver::CompileReport &report, const std::vector<Warning> 
         py::arg("name") = function.name, py::arg("operations") = function.operations,
         py::arg("own_bytes") = function.ownBytes, py::arg("shared_bytes") = function.sharedBytes,
         py::arg("states") = function.states));
+  py::list weights;
+  if (report.compressed)
+    for (const compress::WeightResult &weight : report.compressed->weights)
+      weights.append(py::dict(
+          py::arg("name") = weight.name,
+          py::arg("shape") =
+              py::tuple(py::cast(std::vector<int64_t>(weight.shape.begin(), weight.shape.end()))),
+          py::arg("functions") = weight.functions, py::arg("scheme") = weight.scheme,
+          py::arg("bits") = weight.bitsPerWeight, py::arg("snr") = weight.snr,
+          py::arg("skipped") = weight.skipped, py::arg("note") = weight.note));
+  py::dict outputs;
+  for (const driver::FunctionSnr &output : report.outputs)
+    outputs[py::str(output.function)] = output.snr;
   return py::dict(py::arg("functions") = functions,
                   py::arg("weight_file_bytes") = report.weightFileBytes,
                   py::arg("package_bytes") = report.packageBytes,
-                  py::arg("warnings") = toList(warnings), py::arg("adapter_map") = adapterMap);
+                  py::arg("warnings") = toList(warnings), py::arg("weights") = weights,
+                  py::arg("output_snr") = outputs, py::arg("adapter_map") = adapterMap);
 }
 
 /// Hands progress on to a function of Python's, from whichever thread. What it raises ends the
@@ -191,13 +238,18 @@ public:
     said.take("threads", options_.threads);
     said.take("multifunction", options_.multifunction);
     options_.metadata = metadata(said);
-    takePrecision(said);
-    std::vector<std::string> rules;
-    said.take("compress", rules);
-    for (const std::string &rule : rules)
-      options_.compress.push_back(ofOption("compress", compress::parseRule(rule)));
+    std::optional<double> snr = takePrecision(said);
+    options_.compress = compressionRules(said);
+    std::string sets, calibration;
+    said.take("measure_on", sets);
+    said.take("calibrate", calibration);
+    if (snr && sets.empty() && calibration.empty())
+      raise(makeError(Code::OptionMissing,
+                      "min_snr is for precision=\"auto\", or for compression beside inputs that "
+                      "outputs are measured on: measure_on"));
+    options_.goal = compressionGoal(said, snr, options_.compress);
     options_.requireCoverage = percentage(said, "require_coverage");
-    if (options_.requireCoverage && rules.empty())
+    if (options_.requireCoverage && options_.compress.empty() && !options_.goal.chooses())
       raise(makeError(Code::OptionConflict, "require_coverage is of compress, which is not given"));
     if (auto target = said.choice("target", kTargets))
       options_.target = *mil::parseOpset(kTargets[*target]);
@@ -258,7 +310,8 @@ public:
   void cancel() { cancelled_ = true; }
 
 private:
-  void takePrecision(const Options &said) {
+  /// Gives back min_snr where it is not the precision's.
+  std::optional<double> takePrecision(const Options &said) {
     auto precision = said.choice("precision", kPrecisions);
     said.take("keep_fp32", options_.keepFloat32);
     for (const std::string &pattern : options_.keepFloat32)
@@ -267,8 +320,6 @@ private:
     std::optional<double> snr;
     said.take("min_snr", snr);
     bool isAuto = precision == 2u;
-    if (snr && !isAuto)
-      raise(makeError(Code::OptionConflict, "min_snr is for precision=\"auto\""));
     if (snr && !(*snr > 0 && *snr <= 140))
       raise(makeError(Code::OptionValue, "min_snr is {0}: decibels between 0 and 140 are wanted",
                       *snr));
@@ -277,10 +328,11 @@ private:
                       "keep_fp32 is for precision=\"fp16\"; in fp32 everything is kept"));
     if (isAuto)
       options_.autoPrecision.emplace();
-    if (snr)
+    if (snr && isAuto)
       options_.autoPrecision->minSnr = *snr;
     if (precision)
       precision_ = isAuto ? passes::Precision::F16 : passes::Precision(*precision);
+    return isAuto ? std::nullopt : snr;
   }
 
   driver::CompileOptions options_;
@@ -312,6 +364,37 @@ py::dict merge(const std::string &path,
   {
     py::gil_scoped_release free;
     report.emplace(valueOrRaise(driver::merge(options)));
+  }
+  return toDict(*report, warnings, "");
+}
+
+py::dict compressPackage(const std::string &package, const std::string &output,
+                         const py::dict &values) {
+  Options said(values);
+  driver::CompressOptions options;
+  options.package = package;
+  options.output = output;
+  if (!llvm::StringRef(output).rtrim('/').ends_with(".mlpackage"))
+    raise(makeError(Code::PackageName, "{0}: the name of a package ends in .mlpackage", output));
+  std::optional<double> snr;
+  said.take("min_snr", snr);
+  options.rules = compressionRules(said);
+  options.goal = compressionGoal(said, snr, options.rules);
+  if (options.rules.empty() && !options.goal.chooses())
+    raise(makeError(Code::OptionMissing,
+                    "there is no scheme to compress with: compress=\"q4\", or size_budget or "
+                    "min_snr"));
+  options.requireCoverage = percentage(said, "require_coverage");
+  constexpr const char *modes[] = {"keep", "fold"};
+  options.foldAdapters = said.choice("lora", modes) == 1u;
+  said.take("allow", options.allow);
+  said.take("threads", options.threads);
+  std::vector<Warning> warnings;
+  options.warn = [&](const Warning &warning) { warnings.push_back(warning); };
+  std::optional<driver::CompileReport> report;
+  {
+    py::gil_scoped_release free;
+    report.emplace(valueOrRaise(driver::compressPackage(options)));
   }
   return toDict(*report, warnings, "");
 }
@@ -356,6 +439,7 @@ void bindCompiler(py::module_ &module) {
       .def("write", &Compiler::write, py::arg("path"), py::arg("append"), py::arg("progress"))
       .def("cancel", &Compiler::cancel);
   module.def("merge", &merge);
+  module.def("compress", &compressPackage);
   module.def("remove", &remove);
   module.def("pack_adapter", &pack);
 }

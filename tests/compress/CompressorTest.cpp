@@ -179,6 +179,37 @@ TEST(Compressor, PartsStandForWhatTheReportSays) {
       }
 }
 
+TEST(Compressor, CorrectionsTakeErrorAway) {
+  for (DType dtype : {DType::F16, DType::F32})
+    for (Axes axes : {Axes{0, 1}, Axes{1, 0}})
+      for (const char *scheme :
+           {"palette2[group 4]", "palette3", "int4[block 8]", "prune50%+int8"}) {
+        SCOPED_TRACE(std::string(scheme) + " " + name(dtype).str());
+        TensorData weight = randomWeight(dtype, {24, 40});
+        Compressed plain = compressed(weight, scheme, axes),
+                   c = compressed(weight, std::string(scheme) + "+lowrank6", axes);
+        ASSERT_TRUE(c.down && c.up);
+        int64_t rows = weight.shape()[axes.out], columns = weight.shape()[*axes.in];
+        ASSERT_EQ(c.up.shape().vec(), (std::vector<int64_t>{rows, 6}));
+        ASSERT_EQ(c.down.shape().vec(), (std::vector<int64_t>{6, columns}));
+        EXPECT_EQ(c.up.dtype(), dtype);
+        std::vector<double> before = numbers(weight), up = numbers(c.up), down = numbers(c.down),
+                            after = decompressed(c, {24, 40}, dtype == DType::F16);
+        double error = 0;
+        for (int64_t row = 0; row < rows; ++row)
+          for (int64_t column = 0; column < columns; ++column) {
+            auto at = size_t(axes.out == 0 ? row * columns + column : column * rows + row);
+            double left = before[at] - after[at];
+            for (size_t k = 0; k < 6; ++k)
+              left -= up[size_t(row) * 6 + k] * down[k * size_t(columns) + size_t(column)];
+            error += left * left;
+          }
+        EXPECT_NEAR(c.error, error, error * 0.01);
+        EXPECT_LT(c.error, plain.error * 0.75);
+        EXPECT_GT(c.bytes(), plain.bytes());
+      }
+}
+
 TEST(Compressor, TheNumberOfThreadsDoesNotShow) {
   TensorData weight = randomWeight(DType::F16, {96, 2000});
   for (const char *scheme : {"int4", "palette4[group 16]", "palette6", "prune50%+palette4", "int8",

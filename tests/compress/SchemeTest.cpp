@@ -28,6 +28,9 @@ TEST(Scheme, ReadsBackWhatItPrints) {
                               {"q8", "int8[channel]"},
                               {"q6", "palette6[tensor]"},
                               {"q4", "palette4[group 16]"},
+                              {"q4+lowrank16", "palette4[group 16]+lowrank16"},
+                              {"prune50% + q6", "prune50%+palette6[tensor]"},
+                              {"int4 + lowrank 8", "int4[block 32]+lowrank8"},
                               {"none", "none"}}) {
     EXPECT_EQ(text(given), meant);
     EXPECT_EQ(text(meant), meant);
@@ -48,6 +51,11 @@ TEST(Scheme, SaysWhatIsWrong) {
   EXPECT_THAT(text("prune4:2"), HasSubstr("N of every M"));
   EXPECT_THAT(text("int8+palette4"), HasSubstr("pruning comes first"));
   EXPECT_THAT(text("palette4+prune50%"), HasSubstr("pruning comes first"));
+  EXPECT_THAT(text("lowrank16"), HasSubstr("which come before it"));
+  EXPECT_THAT(text("prune50%+lowrank16"), HasSubstr("which come before it"));
+  EXPECT_THAT(text("q4+lowrank0"), HasSubstr("is 1 to 256"));
+  EXPECT_THAT(text("q4+lowrank4+lowrank4"), HasSubstr("then one correction"));
+  EXPECT_THAT(text("palette4[vector 2]+lowrank4"), HasSubstr("have no correction"));
   EXPECT_THAT(text("zip"), HasSubstr("schemes are none, q8"));
   EXPECT_THAT(text(""), HasSubstr("schemes are"));
 }

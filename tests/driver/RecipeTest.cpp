@@ -184,9 +184,19 @@ TEST(Recipe, ComplaintsHaveAPlace) {
             "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
             "precision, keep_fp32, min_snr, target, lora, base, "
             "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
-            "compress, require_coverage, expect_shared, allow, threads, metadata");
+            "compress, require_coverage, size_budget, measure_on, calibrate, gptq, expect_shared, "
+            "allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32, auto");
+  EXPECT_EQ(complaint("model: m.pt\nmin_snr: 30\n"),
+            "r.yaml:2:10: min_snr is of `precision: auto`; without that it chooses how weights are "
+            "compressed, and needs inputs that the functions are run on: measure_on");
+  EXPECT_EQ(complaint("model: m.pt\nsize_budget: many\n"),
+            "r.yaml:2:14: size_budget: 'many' is no number of bytes, such as 900MB or 1.5GiB");
+  EXPECT_THAT(complaint("model: m.pt\ncompress: q4\ngptq: on\n"),
+              HasSubstr("gptq needs inputs that the model is given"));
+  EXPECT_THAT(complaint("model: m.pt\nsize_budget: 9MB\nmeasure_on: in\ncompress: q4\n"),
+              HasSubstr("and size_budget chooses one for each"));
   EXPECT_EQ(complaint("model: m.pt\ntarget: ios15\n"),
             "r.yaml:2:9: target: 'ios15' is none of ios16, ios17, ios18, ios26");
   EXPECT_THAT(

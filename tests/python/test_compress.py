@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shutil
+import struct
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -215,3 +217,69 @@ def test_packages_of_the_peer(files, tmp_path):
     for name, array in before.items():
         error = [((array - found[name][1].astype(np.float64)) ** 2).sum() for found in (ours, theirs)]
         assert error[0] <= error[1] * (1 + 1e-12), name
+
+
+class Odd(nn.Module):
+    """Counts that fill no byte of 3 or 6 bits; rows of zeros; a number that is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.odd, self.zeros, self.bad = nn.Linear(53, 53), nn.Linear(53, 64, bias=False), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.bad(self.zeros(self.odd(x)))
+
+
+@pytest.mark.parametrize("scheme, code, bits", [("palette3", 12, 3), ("palette6", 13, 6), ("palette1", 9, 1), ("int4[channel]", 8, 4), ("int4", 8, 4)])
+def test_odd_counts_zeros_and_nan(scheme, code, bits, tmp_path):
+    torch.manual_seed(0)
+    model = Odd().eval()
+    with torch.no_grad():
+        model.zeros.weight[16:48] = 0
+        model.bad.weight[3, 5] = float("nan")
+    torch.jit.trace(model, torch.zeros(1, 53), check_trace=False).save(str(tmp_path / "odd.pt"))
+    report = succeed("compile", "-o", tmp_path / "odd.mlpackage", "--input", "x=[1, 53]", "--output", "y", "--compress", scheme, tmp_path / "odd.pt").stdout
+    assert re.search(r"bad\.weight .*as it is: it holds numbers that are not finite", report), report
+    found = {size: padding for kind, padding, size, _ in blobs(tmp_path / "odd.mlpackage") if kind == code}
+    for count in (53 * 53, 64 * 53):
+        size = (count * bits + 7) // 8
+        assert found[size] == 8 * size - count * bits
+    dense = {name: array for name, (kind, array) in weights(tmp_path / "odd.mlpackage").items() if kind != "const"}
+    assert set(dense) == {"linear(53, 53)", "linear(64, 53)"}
+    assert np.isfinite(dense["linear(64, 53)"]).all()
+    if "palette" not in scheme:  # a table for the whole has no entry that is zero for sure
+        assert (dense["linear(64, 53)"][16:48] == 0).all()
+
+
+def test_weights_behind_four_gigabytes(files, tmp_path):
+    """Offsets have 64 bits: a package whose weights lie behind a hole of 5 GiB."""
+    from coremltools.proto import Model_pb2
+    shift, far = 5 << 30, tmp_path / "far.mlpackage"
+    shutil.copytree(files / "plain.mlpackage", far)
+    model = Model_pb2.Model()
+    model.ParseFromString((far / "Data/com.apple.CoreML/model.mlmodel").read_bytes())
+    for function in model.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for op in block.operations:
+                value = op.attributes["val"] if "val" in op.attributes else None
+                if value is not None and value.HasField("blobFileValue"):
+                    value.blobFileValue.offset += shift
+    (far / "Data/com.apple.CoreML/model.mlmodel").write_bytes(model.SerializeToString())
+    weight_file = far / "Data/com.apple.CoreML/weights/weight.bin"
+    data = weight_file.read_bytes()
+    with open(weight_file, "wb") as out:
+        out.write(data[:64])
+        at = 64
+        while at < len(data):
+            head = bytearray(data[at:at + 64])
+            sentinel, code, size, begin = struct.unpack_from("<IIQQ", head)
+            assert sentinel == 0xDEADBEEF
+            struct.pack_into("<Q", head, 16, begin + shift)
+            out.seek(at + shift)
+            out.write(head)
+            out.seek(begin + shift)
+            out.write(data[begin:begin + size])
+            at = (begin + size + 63) // 64 * 64
+    for package, name in ((files / "plain.mlpackage", "near"), (far, "far")):
+        succeed("compress", package, "-o", tmp_path / f"{name}4.mlpackage", "--compress", "q4")
+    assert blobs(tmp_path / "far4.mlpackage") == blobs(tmp_path / "near4.mlpackage")

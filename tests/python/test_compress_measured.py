@@ -9,6 +9,7 @@ import torch
 from command import digest, plait, succeed
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from weight_files import blobs
 
 
 class Uneven(nn.Module):
@@ -133,10 +134,11 @@ def test_calibration(files, tmp_path):
     (["--min-snr", "many", "--inputs", "inputs"], 2, "not a number that is 0 or greater"),
     (["--min-snr", "0", "--inputs", "inputs"], 2, "decibels between 0 and 140"),
     (["--size-budget", "many", "--inputs", "inputs"], 2, "a number of bytes is wanted"),
-    (["--size-budget", "2kB", "--inputs", "inputs"], 1, "bytes are left for them"),
-    (["--min-snr", "45", "--size-budget", "33kB", "--inputs", "inputs"], 1, "--size-budget leaves"),
+    (["--size-budget", "2kB", "--inputs", "inputs"], 1, "with 2 bits a number where that can be"),
+    (["--min-snr", "45", "--size-budget", "33kB", "--inputs", "inputs"], 1, "and --size-budget allows"),
     (["--min-snr", "30", "--inputs", "inputs", "--compress", "skewed*=palette1"], 1, "with no more than the rules compress, an output reaches"),
     (["--inputs", "inputs"], 2, "--compress SCHEME is missing"),
+    (["--compress", "q4", "--lora", "fold", "--min-snr", "30", "--inputs", "inputs"], 2, "is a scheme for every weight"),
     (["--compress", "q4", "--inputs", "nowhere"], 1, "a folder of inputs is wanted"),
     (["--compress", "q4", "--gptq"], 2, "--gptq needs inputs"),
 ])
@@ -144,3 +146,100 @@ def test_refusals(options, status, message, files, tmp_path):
     result = plait("compress", files / "plain.mlpackage", "-o", tmp_path / "out.mlpackage", *options, cwd=files)
     assert result.returncode == status and message in result.stderr, result.stderr
     assert not (tmp_path / "out.mlpackage").exists()
+
+
+ADAPTED = ["--input", "x=[64, 64]", "--output", "y", "--base-function", "base"]
+
+
+def adapted(files):
+    return [*ADAPTED, "--base", files / "model.pt", "--adapter", f"a={files}/a", "--adapter", f"b={files}/b"]
+
+
+@pytest.mark.parametrize("options", [
+    ["--compress", "q4", "--inputs", "inputs"],
+    ["--compress", "q4", "--calibrate", "inputs", "--gptq", "--require-coverage", "50%"],
+    ["--min-snr", "25", "--inputs", "inputs"],
+    ["--size-budget", "60kB", "--inputs", "inputs", "--compress", "skewed*=int8"],
+    ["--compress", "q4+lowrank4"],
+])
+def test_compiling_does_what_compressing_does(options, files, tmp_path):
+    """plait compile with the options, and plait compress with them on what it compiles without."""
+    said = [files / "inputs" if option == "inputs" else option for option in options]
+    report = succeed("compile", "-o", tmp_path / "one.mlpackage", *adapted(files), *said).stdout
+    other = succeed("compress", files / "plain.mlpackage", "-o", tmp_path / "two.mlpackage", *said).stdout
+    assert snr_of_outputs(report) == snr_of_outputs(other)
+    if "--compress" in options and "--size-budget" not in options:
+        assert blobs(tmp_path / "one.mlpackage") == blobs(tmp_path / "two.mlpackage")
+    if "--size-budget" in options:
+        assert size(tmp_path / "one.mlpackage") <= 60000
+
+
+def test_a_recipe_says_the_same(files, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"""output: {tmp_path}/recipe.mlpackage
+base: {files}/model.pt
+inputs: ['x=[64, 64]']
+outputs: [y]
+min_snr: 25
+measure_on: {files}/inputs
+functions:
+  base: {{bare_base: on}}
+  a: {{adapter: {files}/a}}
+""")
+    report = succeed("compile", tmp_path / "r.yaml").stdout
+    assert set(snr_of_outputs(report)) == {"base", "a"} and min(snr_of_outputs(report).values()) >= 25
+
+
+@pytest.mark.parametrize("options, status, message", [
+    (["--min-snr", "30"], 2, "--min-snr is of --precision auto; without that it chooses how weights are compressed"),
+    (["--inputs", "inputs"], 2, "--inputs is for --precision auto and for --compress"),
+    (["--calibrate", "inputs"], 2, "--calibrate is of compression, and nothing is compressed"),
+    (["--compress", "q4", "--gptq"], 2, "--gptq needs inputs"),
+    (["--require-coverage", "50%"], 2, "--require-coverage is of --compress"),
+    (["--size-budget", "1kB", "--inputs", "inputs"], 1, "with 2 bits a number where that can be"),
+    (["--size-budget", "60kB", "--inputs", "inputs", "--target", "ios17"], 1, "for ios18 or later"),
+])
+def test_refusals_of_compile(options, status, message, files, tmp_path):
+    result = plait("compile", "-o", tmp_path / "out.mlpackage", "--input", "x=[64, 64]", files / "model.pt", *options, cwd=files)
+    assert result.returncode == status and message in result.stderr, result.stderr
+    assert not (tmp_path / "out.mlpackage").exists()
+
+
+def test_a_correction_of_low_rank(files, tmp_path):
+    """It stands beside the compressed weight in every function, once, and takes noise away; with calibration more of what matters."""
+    found = {}
+    for scheme in ("palette2[group 16]", "palette2[group 16]+lowrank8", "palette2[group 16]+lowrank24"):
+        report = compress(files, tmp_path / "out.mlpackage", "--compress", scheme, "--inputs", files / "inputs")
+        found[scheme] = snr_of_outputs(report)
+        if "+" in scheme:
+            assert re.search(r"loud\S* +\[96, 64\] +3  palette2\[group 16\]\+lowrank", report), report
+            rank = int(scheme.split("lowrank")[1])
+            # Two factors of each of three weights, once for three functions.
+            assert sum(code == 1 and count in (2 * rank * 96, 2 * rank * 64) for code, _, count, _ in blobs(tmp_path / "out.mlpackage")) == 6
+    plain, some, more = found.values()
+    for function in plain:
+        assert plain[function] + 0.5 < some[function] < more[function]
+    succeed("verify", tmp_path / "out.mlpackage", "--function", "b", "--against", files / "model.pt", "--adapter", files / "b", "--atol", "2", "--rtol", "2")
+    # The factors are nobody's weights afterwards, and what is compressed stays.
+    again = succeed("compress", tmp_path / "out.mlpackage", "-o", tmp_path / "again.mlpackage", "--compress", "q4").stdout
+    assert "palette4" not in again and blobs(tmp_path / "again.mlpackage") == blobs(tmp_path / "out.mlpackage")
+    calibrated = compress(files, tmp_path / "out.mlpackage", "--compress", "palette2[group 16]+lowrank8", "--calibrate", files / "inputs")
+    without = compress(files, tmp_path / "out.mlpackage", "--compress", "palette2[group 16]", "--calibrate", files / "inputs")
+    for function, snr in snr_of_outputs(without).items():
+        assert snr_of_outputs(calibrated)[function] > snr + 0.5
+
+
+def test_merging_into_a_compressed_base(files, tmp_path):
+    """--lora fold decompresses, merges and compresses again: the functions are what the merged models are."""
+    compress(files, tmp_path / "q8.mlpackage", "--compress", "q8")
+    report = succeed("compress", tmp_path / "q8.mlpackage", "-o", tmp_path / "folded.mlpackage", "--compress", "q8", "--lora", "fold")
+    assert not report.stderr and report.stdout.count("int8[channel]") >= 4  # those of a and of b
+    merged = succeed("inspect", tmp_path / "folded.mlpackage", "--mil").stdout
+    assert merged.count(" linear(") == 9
+    for function in "ab":
+        succeed("verify", tmp_path / "folded.mlpackage", "--function", function, "--against", files / "model.pt", "--adapter", files / function,
+                "--atol", "0.3", "--rtol", "0.3")
+    plain = plait("compress", files / "model.pt", "-o", tmp_path / "x.mlpackage", "--compress", "q8", "--lora", "fold")
+    assert plain.returncode == 1
+    succeed("compile", "-o", tmp_path / "one.mlpackage", "--input", "x=[64, 64]", files / "model.pt")
+    nothing = plait("compress", tmp_path / "one.mlpackage", "-o", tmp_path / "x.mlpackage", "--compress", "q8", "--lora", "fold")
+    assert nothing.returncode == 1 and "no function has an adapter's branch beside its weight" in nothing.stderr

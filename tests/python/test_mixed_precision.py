@@ -372,7 +372,7 @@ def test_keep(two, tmp_path, keep, kinds, borders):
     (["--keep-fp32", "softmaxx"], 1, "'softmaxx' fits no operation"),
     (["--keep-fp32", "a b"], 2, "'OPERATION at MODULE' is wanted"),
     (["--keep-fp32", "softmax", "--precision", "fp32"], 2, "in fp32 everything is kept"),
-    (["--min-snr", "40"], 2, "--min-snr is for --precision auto"),
+    (["--min-snr", "40"], 2, "--min-snr is of --precision auto"),
     (["--precision", "auto", "--min-snr", "200"], 2, "decibels between 0 and 140"),
     (["--precision", "auto", "--min-snr", "100"], 1, "100 dB cannot be reached"),
     (["--precision", "auto", "--inputs", "nowhere"], 1, "a folder of inputs is wanted"),
