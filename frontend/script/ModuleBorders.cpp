@@ -4,6 +4,8 @@
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/StoredType.h"
 
+#include <ATen/core/jit_type.h>
+
 namespace plait::frontend {
 
 using llvm::StringRef;
