@@ -26,9 +26,10 @@ class Options(nn.Module):
             y = y / 2
         if weights is not None:
             y = y * weights[0] + weights[1]
-        if pair[1] is not None:
-            y = y + pair[1]
-        y = (y + shift).reshape(sizes) * pair[0]
+        first, second = pair
+        if second is not None:
+            y = y + second
+        y = (y + shift).reshape(sizes) * first
         return -y if negate else y
 
 

@@ -53,7 +53,6 @@ def inputs():
     (lambda: ct.convert(torch.nn.Linear(4, 2), inputs=inputs()), "torch.jit.trace"),
     (lambda: ct.convert(traced()), "inputs are needed"),
     (lambda: ct.convert(traced(), inputs=[ct.TensorType(name="x")]), "needs its shape"),
-    (lambda: ct.TensorType(shape=(1,), default_value=np.zeros(1)), "constant"),
     (lambda: ct.TensorType(name="x", shape=(1,), dtype=np.float64)._input(None), "float16, float32 or int32"),
     (lambda: ct.RangeDim(1), "upper_bound"),
     (lambda: ct.ImageType(channel_first=False), "channels"),
@@ -73,6 +72,21 @@ def test_names_that_are_not_there_say_the_other_way(place, name, message):
     with pytest.raises(AttributeError, match=message):
         getattr(place, name)
     assert not hasattr(place, name)
+
+
+def test_default_values(tmp_path):
+    class Biased(torch.nn.Module):
+        def forward(self, x, bias):
+            return x + bias
+    script = torch.jit.trace(Biased(), (torch.rand(1, 4), torch.rand(4)))
+    model = ct.convert(script, inputs=[ct.TensorType("x", (1, 4)), ct.TensorType("bias", (4,), default_value=np.full(4, 2, np.float32))])
+    x = np.ones((1, 4), np.float32)
+    (result,) = model.predict({"x": x}).values()
+    np.testing.assert_array_equal(result, x + 2)
+    with pytest.raises(ValueError, match="one number"):
+        ct.TensorType("bias", (2,), default_value=np.array([1, 2]))
+    with pytest.raises(ValueError, match="no default_value"):
+        ct.TensorType("bias", ct.EnumeratedShapes([(1,), (2,)]), default_value=np.zeros(1))
 
 
 def test_descriptors(tmp_path):
