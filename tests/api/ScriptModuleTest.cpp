@@ -208,7 +208,7 @@ TEST_F(ScriptModule, SessionsOfClassifiers) {
     compiler.write(at("c.mlpackage"));
     Session session = Program(at("c.mlpackage")).session();
     EXPECT_FALSE(session.classification());
-    at::Tensor x = at::tensor({{0.0f, 2.0f, -1.0f}});
+    at::Tensor x = at::tensor({0.0f, 2.0f, -1.0f}).reshape({1, 3});
     EXPECT_TRUE(run(session, {{"x", x}}).empty());
     std::optional<Classification> found = session.classification();
     ASSERT_TRUE(found);

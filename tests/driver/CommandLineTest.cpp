@@ -32,7 +32,7 @@ Arguments parse(std::vector<const char *> arguments) {
     ADD_FAILURE() << toString(result.takeError());
     return {};
   }
-  return *result;
+  return std::move(*result);
 }
 
 template <typename T> std::string failure(Expected<T> result) {

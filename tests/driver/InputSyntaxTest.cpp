@@ -54,12 +54,13 @@ TEST(InputSyntax, Fields) {
 }
 
 TEST(InputSyntax, Int64IsInt32) {
-  std::vector<std::string> notes;
+  std::vector<Warning> notes;
   auto input = parseInput("x=int64[2]", {.notes = &notes});
   ASSERT_TRUE(bool(input));
   EXPECT_EQ(inputText(*input), "x=int32[2]");
-  EXPECT_THAT(notes, testing::ElementsAre(
-                         "input 'x=int64[2]': Core ML has no int64 in its interface; it is int32"));
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0].text,
+            "input 'x=int64[2]': Core ML has no int64 in its interface; it is int32");
 }
 
 TEST(InputSyntax, ShapesMayBeLeftToExamples) {

@@ -81,21 +81,21 @@ TEST(KnownWeights, AreFoundInEveryForm) {
     auto it = found.find(layer.constant);
     return it == found.end() ? UnroundedWeight() : it->second;
   };
-  EXPECT_TRUE(at::equal(find(weight).tensor, weight));
-  EXPECT_TRUE(at::equal(find(weight.t().contiguous()).tensor, weight));
-  EXPECT_TRUE(at::equal(find(weight.reshape({1, 16, 24, 1})).tensor, weight));
-  EXPECT_TRUE(at::equal(find(at::cat({weight + 1, weight})).tensor, weight));
-  EXPECT_TRUE(at::equal(find(at::cat({weight, weight + 1}).t().contiguous()).tensor, weight));
+  EXPECT_TRUE(at::equal(find(weight).tensor(), weight));
+  EXPECT_TRUE(at::equal(find(weight.t().contiguous()).tensor(), weight));
+  EXPECT_TRUE(at::equal(find(weight.reshape({1, 16, 24, 1})).tensor(), weight));
+  EXPECT_TRUE(at::equal(find(at::cat({weight + 1, weight})).tensor(), weight));
+  EXPECT_TRUE(at::equal(find(at::cat({weight, weight + 1}).t().contiguous()).tensor(), weight));
   // A norm was folded into its rows.
   UnroundedWeight folded = find(weight * at::linspace(0.5, 3, 16).reshape({16, 1}));
-  ASSERT_TRUE(folded.tensor.defined());
+  ASSERT_TRUE(folded.known.defined());
   EXPECT_GT(folded.rowError, 0);
-  EXPECT_LT((folded.tensor - weight).abs().max().item<double>(), 1e-3);
+  EXPECT_LT((folded.tensor() - weight).abs().max().item<double>(), 1e-3);
   // What is further away than rounding takes it is another weight.
   at::Tensor other = weight.clone();
   other[3][5] *= 1.002;
-  EXPECT_FALSE(find(other).tensor.defined());
-  EXPECT_FALSE(find(weight.narrow(0, 0, 8)).tensor.defined());
+  EXPECT_FALSE(find(other).known.defined());
+  EXPECT_FALSE(find(weight.narrow(0, 0, 8)).known.defined());
 }
 
 TEST(Noise, IsThatOfRounding) {
