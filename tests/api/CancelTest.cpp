@@ -1,7 +1,7 @@
 // Ending what runs LibTorch: tracing between two operations of the model, and verification.
 #include "ApiTestUtils.h"
 
-#include <torch/script.h>
+#include <torch/csrc/jit/api/module.h>
 
 namespace plait::test {
 
