@@ -2,6 +2,8 @@
 #include "backend/ProtoFunction.h"
 
 #include "MIL.pb.h"
+#include "mil/ConstantArguments.h"
+#include "mil/DefaultValues.h"
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
@@ -206,6 +208,9 @@ Expected<std::string> FunctionEncoder::encode() {
   out += entry;
   out += body;
   for (const auto &[name, value] : function.attributes) {
+    // A package's description and metadata say these.
+    if (name == mil::defaultValuesAttribute || name == mil::constantArgumentsAttribute)
+      continue;
     wire::Value encoded;
     if (Error error = encodeImmediate(value, evaluator, encoded))
       return addContext(std::move(error), "function '" + function.name + "'");

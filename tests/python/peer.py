@@ -136,5 +136,6 @@ def check_interfaces(spec):
             assert feature.type.multiArrayType.dataType == arrays[dtype(types[feature.name])]
             shape = [dimension.constant.size for dimension in types[feature.name].tensorType.dimensions]
             assert 1 <= len(shape) <= 5
-            if feature.type.multiArrayType.shape:
+            fixed = all(d.WhichOneof("dimension") == "constant" for d in types[feature.name].tensorType.dimensions)
+            if feature.type.multiArrayType.shape and fixed:  # else it is the default shape
                 assert list(feature.type.multiArrayType.shape) == shape
