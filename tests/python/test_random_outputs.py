@@ -88,7 +88,7 @@ class Walk(nn.Module):
 
 def test_what_is_refused(tmp_path):
     torch.jit.script(Walk()).save(str(tmp_path / "walk.pt"))
-    succeed("compile", "-o", tmp_path / "walk.mlpackage", "--input", "x=[2, 8]", "--states", "place", tmp_path / "walk.pt")
+    succeed("compile", "-o", tmp_path / "walk.mlpackage", "--input", "x=[2, 8]", "--states", "auto", tmp_path / "walk.pt")
     result = plait("verify", tmp_path / "walk.mlpackage", "--against", tmp_path / "walk.pt")
     assert result.returncode == 1 and "draws random numbers (random_normal '" in result.stderr and "its state 'place' depends" in result.stderr, result.stderr
     model = saved(tmp_path / "model.pt", lambda x: x + torch.randn_like(x))
