@@ -134,7 +134,7 @@ function(plait_add_library name)
   else()
     set_target_properties(plait_${name} PROPERTIES PLAIT_VISIBLE ON)
     # Loops over weights are here; files with torch headers take long to compile as it is.
-    target_compile_options(plait_${name} PRIVATE $<$<CONFIG:Release>:-O0>)
+    target_compile_options(plait_${name} PRIVATE $<$<CONFIG:Release>:-O3>)
   endif()
 endfunction()
 
