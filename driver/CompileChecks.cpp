@@ -166,7 +166,7 @@ Error checkOutput(StringRef output) {
     emptyFolder = fs::directory_iterator(target, ec) == fs::directory_iterator() && !ec;
   }
   if (!emptyFolder && !isPackage(target))
-    return makeError(Code::FileUnwritable,
+    return makeError(Code::OutputInTheWay,
                      "cannot write '{0}': it exists and is not a package; remove it or choose "
                      "another name",
                      output);

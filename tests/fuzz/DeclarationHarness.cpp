@@ -22,7 +22,9 @@ void declaration(llvm::ArrayRef<uint8_t> input) {
   if (!spec)
     return llvm::consumeError(spec.takeError());
   for (const auto &range : spec->shape)
-    require(range.lower >= 1 && range.lower <= range.upper, "a range that holds nothing");
+    require((range.lower >= 1 && range.lower <= range.upper) ||
+                (!range.name.empty() && range.lower == 0 && range.upper == 0), // said elsewhere
+            "a range that holds nothing");
   keepsItsText(*spec);
 }
 

@@ -20,7 +20,7 @@ def test_example(code, tmp_path):
 
 class Rows(torch.nn.Module):
     def forward(self, x):
-        return torch.linalg.qr(x)[0], torch.multinomial(x, 2)
+        return torch.linalg.eigvals(x), torch.multinomial(x, 2)
 
 
 def test_error_has_the_code_of_each_problem():
