@@ -224,7 +224,7 @@ void lowerEinsum(Call &c) {
 
 void lowerTensordot(Call &c) {
   Tensor x = c.tensor("self"), y = c.tensor("other");
-  auto left = c.integers("dims_self"), right = c.integers("dims_other");
+  auto left = c.axes("dims_self", x.rank()), right = c.axes("dims_other", y.rank());
   if (c.failed())
     return;
   if (left.size() != right.size())
@@ -235,7 +235,7 @@ void lowerTensordot(Call &c) {
   for (int64_t i = 0; i < y.rank(); ++i)
     b += char('A' + i);
   for (auto [i, j] : llvm::zip(left, right))
-    b[j < 0 ? j + y.rank() : j] = a[i < 0 ? i + x.rank() : i];
+    b[j] = a[i];
   for (char label : a + b)
     if (llvm::count(a + b, label) == 1)
       result += label;

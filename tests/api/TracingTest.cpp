@@ -198,4 +198,19 @@ TEST_F(Tracing, NoThreadDrawsANumberTwice) {
   EXPECT_EQ(std::set<int64_t>(drawn.begin(), drawn.end()).size(), drawn.size());
 }
 
+TEST_F(Tracing, AnErrorThatTheModelCatchesEndsTheRecording) {
+  Compiler compiler;
+  auto function = [](at::Tensor x) {
+    try {
+      return at::matmul(x, x);
+    } catch (const c10::Error &) {
+      return x * 2;
+    }
+  };
+  EXPECT_THAT(message([&] { add(compiler, "f", function, {at::ones({2, 4})}); }),
+              HasSubstr("goes on after an error of LibTorch's"));
+  EXPECT_TRUE(compiler.functions().empty());
+  EXPECT_TRUE(at::equal(function(at::ones({2, 4})), at::full({2, 4}, 2))) << "LibTorch is as it was";
+}
+
 } // namespace

@@ -95,7 +95,12 @@ Recording recordTrace(TraceCall call) {
     std::vector<at::Tensor> tensors;
     for (const c10::IValue &argument : arguments)
       tensors.push_back(argument.toTensor());
-    return torch::jit::Stack{call.call(tensors)};
+    torch::jit::Stack results{call.call(tensors)};
+    // An operator that fails while it is traced takes the recording with it.
+    TORCH_CHECK(torch::jit::tracer::isTracing(),
+                "the model goes on after an error of LibTorch's, and nothing behind that is "
+                "recorded; ask before the call what would make it fail");
+    return results;
   };
   Recording result;
   Observer observer(result.reads);
