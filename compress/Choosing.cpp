@@ -65,6 +65,10 @@ std::vector<Scheme> ladderOf(const Weight &weight) {
 class Copy {
 public:
   explicit Copy(const Program &original) {
+    program.metadata = original.metadata;
+    program.defaultFunction = original.defaultFunction;
+    program.docString = original.docString;
+    program.attributes = original.attributes;
     for (const auto &function : original.functions()) {
       Function *made = cloneFunction(program, *function, function->name);
       std::vector<const Op *> from;

@@ -15,15 +15,13 @@ void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
     return;
   }
   constexpr size_t lanes = 8;
-  double powers[lanes] = {}, errors[lanes] = {};
-  float most[lanes] = {};
+  double powers[lanes] = {}, errors[lanes] = {}, most[lanes] = {};
   size_t i = 0;
   for (; i + lanes <= values.size(); i += lanes)
     for (size_t lane = 0; lane < lanes; ++lane) {
-      float value = values[i + lane], off = value - stored[i + lane];
-      double wide = double(value), wideOff = double(off);
-      powers[lane] += wide * wide;
-      errors[lane] += wideOff * wideOff;
+      double value = double(values[i + lane]), off = value - double(stored[i + lane]);
+      powers[lane] += value * value;
+      errors[lane] += off * off;
       off = std::fabs(off);
       most[lane] = off > most[lane] ? off : most[lane];
     }
@@ -31,7 +29,7 @@ void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
   for (size_t lane = 0; lane < lanes; ++lane) {
     sum.power += powers[lane];
     sum.error += errors[lane];
-    sum.largest = std::max(sum.largest, double(most[lane]));
+    sum.largest = std::max(sum.largest, most[lane]);
   }
   sum.heavyPower = sum.power;
   sum.heavyError = sum.error;

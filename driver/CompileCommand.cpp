@@ -50,12 +50,13 @@ constexpr Option keepOption{
     0, Scope::Many};
 constexpr Option minSnrOption{
     "min-snr", "DB",
-    "of --precision auto: decibels that every output reaches beside fp32 (50); otherwise of "
-    "compression: schemes are chosen so that outputs reach it, in as few bytes as that takes"};
+    "of --precision auto: decibels that every output reaches beside fp32 (50); of a compile "
+    "without "
+    "it: schemes of compression are chosen so that outputs reach it, in few bytes"};
 constexpr Option inputsOption{"inputs", "FOLDER",
                               "inputs that an app gives: of --precision auto, in place of random "
-                              "ones, and of compression, where outputs are measured; NAME.npy, "
-                              ".npz, PNG, JPEG, or folders of them"};
+                              "ones, and of a compile that compresses, where outputs are measured; "
+                              "NAME.npy, .npz, PNG, JPEG, or folders of them"};
 constexpr Option inputScaleOption{"input-scale", "S",
                                   "of --precision auto: the standard deviation of random inputs "
                                   "(1)"};
