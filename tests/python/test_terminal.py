@@ -48,7 +48,8 @@ class Screen:
         self.log = folder / "status"
         # A variable that pytest's own terminal has is not this one's.
         clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "CLICOLOR", "TMUX")}
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", "40", "sh", env={**clean, "PS1": "$ ", "TERM": "xterm-256color"})
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", "40", "sh", env={**clean, "TERM": "xterm-256color"})
+        self.type("PS1='$ '")  # root's is another
         for key, value in environment.items():
             self.type(f"export {key}={value}")
 
