@@ -48,6 +48,7 @@ llvm::StringRef fieldOf(llvm::StringRef option) {
       .Case("share", "PackageOptions::share")
       .Case("state-init", "FunctionOptions::stateInputs")
       .Case("states", "FunctionOptions::states")
+      .Case("steps", "VerifyOptions::steps")
       .Case("target", "PackageOptions::target")
       .Default("");
 }

@@ -227,6 +227,10 @@ private:
 
 } // namespace
 
+std::shared_ptr<WeightPages> weightPagesOf(const torch::jit::Module &module) {
+  return WeightPages::of(module);
+}
+
 std::vector<TensorData> tensorsOf(const torch::jit::Module &module,
                                   std::shared_ptr<const WeightPages> pages) {
   std::vector<TensorData> tensors;

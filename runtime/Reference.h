@@ -55,6 +55,8 @@ private:
 /// refuses them. Tuples, lists and dictionaries of tensors are flattened in order; numbers count as
 /// tensors without dimensions.
 Reference referenceOf(std::shared_ptr<torch::jit::Module> module, llvm::StringRef name);
+/// The large parameters of a module whose file is mapped (WeightPages.h).
+std::shared_ptr<WeightPages> weightPagesOf(const torch::jit::Module &module);
 /// The floating-point tensors of a module: parameters, buffers and others. Those that `pages` knows
 /// are given back through it.
 std::vector<mil::TensorData> tensorsOf(const torch::jit::Module &module,

@@ -16,7 +16,6 @@
 #include "frontend/script/NodeLocation.h"
 #include "mil/ConstantArguments.h"
 #include "runtime/ReferenceArguments.h"
-#include "runtime/WeightPages.h"
 #include "support/Failure.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -75,7 +74,7 @@ static Expected<runtime::Reference> referenceFor(const mil::Function &function,
     }
     return module.takeError();
   }
-  auto pages = runtime::WeightPages::of(**module);
+  auto pages = runtime::weightPagesOf(**module);
   options.weights = runtime::tensorsOf(**module, pages);
   if (options.bisect)
     options.tracer = [&model, &function](llvm::ArrayRef<runtime::NamedTensor> inputs)

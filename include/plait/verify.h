@@ -68,7 +68,7 @@ struct Verification {
   double atol = 0, rtol = 0;       ///< the tolerance, or how far rounding may take an output
   std::vector<Output> outputs;     ///< in the order of the function, states last
   std::vector<std::string> bisect; ///< what VerifyOptions::bisect found, a sentence each
-  /// After a failure: the operations that draw random numbers, which differ in each run.
+  /// The operations that draw random numbers; what depends on them is compared by distribution.
   std::vector<std::string> random;
 };
 
