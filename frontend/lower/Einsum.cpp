@@ -224,7 +224,7 @@ void lowerEinsum(Call &c) {
 
 void lowerTensordot(Call &c) {
   Tensor x = c.tensor("self"), y = c.tensor("other");
-  auto left = c.axes("dims_self", x.rank()), right = c.axes("dims_other", y.rank());
+  auto left = orderedAxes(c, "dims_self", x.rank()), right = orderedAxes(c, "dims_other", y.rank());
   if (c.failed())
     return;
   if (left.size() != right.size())

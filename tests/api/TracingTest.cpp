@@ -210,7 +210,8 @@ TEST_F(Tracing, AnErrorThatTheModelCatchesEndsTheRecording) {
   EXPECT_THAT(message([&] { add(compiler, "f", function, {at::ones({2, 4})}); }),
               HasSubstr("goes on after an error of LibTorch's"));
   EXPECT_TRUE(compiler.functions().empty());
-  EXPECT_TRUE(at::equal(function(at::ones({2, 4})), at::full({2, 4}, 2))) << "LibTorch is as it was";
+  EXPECT_TRUE(at::equal(function(at::ones({2, 4})), at::full({2, 4}, 2)))
+      << "LibTorch is as it was";
 }
 
 } // namespace

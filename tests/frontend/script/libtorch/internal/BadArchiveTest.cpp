@@ -144,10 +144,10 @@ TEST_F(BadArchive, UnknownOperators) {
     std::string code = record.data;
     size_t at = code.find("torch.relu(");
     ASSERT_NE(at, std::string::npos);
-    code.replace(at, 11, "ops.torchvision.nms(");
+    code.replace(at, 11, "ops.othervision.nms(");
     EXPECT_THAT(
         errorWith("code/__torch__.py", code),
-        AllOf(HasSubstr("torchvision::nms"), HasSubstr("built from PyTorch's own operators")));
+        AllOf(HasSubstr("othervision::nms"), HasSubstr("built from PyTorch's own operators")));
   }
 }
 
