@@ -27,6 +27,9 @@ namespace {
 constexpr float kSlack = 1.2f;
 /// Fewer elements may be near those of some weight by chance, and so may a few of a larger one.
 constexpr int64_t kFewest = 4, kFewestOfPart = 16;
+/// A weight is looked for in tensors of up to so many times its elements, such as the queries, keys
+/// and values of one layer. Beyond that, looking at every part would read most of a large model.
+constexpr int64_t kMostParts = 16;
 
 /// So many elements are compared at a time: what they are converted to stays in the cache.
 constexpr int64_t kTile = 1 << 18;
@@ -138,11 +141,10 @@ public:
       }
       if (!withFactors)
         return;
-      if (at::Tensor factors = factorsOf(wanted, known); factors.defined()) {
+      if (at::Tensor factors = factorsOf(wanted, known); factors.defined())
         found = {known.reshape(constant.sizes()), std::move(factors),
                  0x1p-11 / std::sqrt(double(wanted.numel()) / double(wanted.size(0))), source};
-        releasePages(source);
-      }
+      releasePages(source); // the first row of a transposed one lies in all of them
     };
     for (bool factors : {false, true})
       forEachView(wanted, [&](const at::Tensor &known, const mil::TensorData &source) {
@@ -171,7 +173,8 @@ private:
       }
     if (wanted.numel() < kFewestOfPart)
       return;
-    for (auto larger = bySize_.upper_bound(wanted.numel()); larger != bySize_.end(); ++larger) {
+    for (auto larger = bySize_.upper_bound(wanted.numel());
+         larger != bySize_.end() && larger->first <= kMostParts * wanted.numel(); ++larger) {
       if (larger->first % wanted.numel())
         continue;
       for (const auto &[known, source] : larger->second)

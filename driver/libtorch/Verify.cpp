@@ -22,14 +22,26 @@
 
 namespace plait::driver {
 
+/// What a merged parameter is computed from: the base's weight and the adapter's matrices.
+static void addSources(const mil::TensorData &value, std::vector<mil::TensorData> &sources) {
+  if (value.kind() == mil::TensorData::Kind::Strided)
+    sources.push_back(value);
+  for (const mil::TensorData &input : value.node().inputs)
+    addSources(input, sources);
+}
+
 /// The model that a function was made from, loaded anew: with adapters, LibTorch has merged them
-/// into it.
-static Expected<std::shared_ptr<torch::jit::Module>> moduleOf(const VerifyModel &model) {
+/// into it. `sources` is given what they were merged from.
+static Expected<std::shared_ptr<torch::jit::Module>>
+moduleOf(const VerifyModel &model, std::vector<mil::TensorData> *sources = nullptr) {
   if (model.adapters.specs.empty())
     return frontend::moduleWithParameters(model.against, {});
   auto values = mergedParameters(model.against, model.adapters);
   if (!values)
     return values.takeError();
+  if (sources)
+    for (const frontend::ParameterValue &parameter : *values)
+      addSources(parameter.value, *sources);
   return frontend::moduleWithParameters(model.against, std::move(*values));
 }
 
@@ -65,7 +77,8 @@ static Expected<runtime::Reference> referenceFor(const mil::Function &function,
       options.tracer = exportedTracer(*evaluation);
     return exportedReference(std::move(*evaluation));
   }
-  auto module = moduleOf(model);
+  std::vector<mil::TensorData> sources; // a function that keeps its adapter has these
+  auto module = moduleOf(model, &sources);
   if (!module) {
     // The message of `compile` about the file tells more than LibTorch's.
     if (Error failure = frontend::checkModelFile(model.against)) {
@@ -76,6 +89,7 @@ static Expected<runtime::Reference> referenceFor(const mil::Function &function,
   }
   auto pages = runtime::weightPagesOf(**module);
   options.weights = runtime::tensorsOf(**module, pages);
+  llvm::append_range(options.weights, sources);
   if (options.bisect)
     options.tracer = [&model, &function](llvm::ArrayRef<runtime::NamedTensor> inputs)
         -> Expected<std::vector<runtime::ReferenceStep>> {
