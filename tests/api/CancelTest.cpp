@@ -14,7 +14,7 @@ protected:
   /// A model of some operations, saved and compiled.
   Program compiled() {
     torch::jit::Module module("Model");
-    module.define("def forward(self, x):\n    return torch.tanh(x * 2 + 1) - x");
+    module.define("def forward(self, x):\n    return torch.tanh(x * 2 + 1) - x\n");
     module.save(at("m.pt"));
     Compiler compiler = inFp32();
     compiler.addFile("main", at("m.pt"), {.input = {"x=[2, 4]"}});
