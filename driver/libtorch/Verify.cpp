@@ -169,10 +169,16 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
   frontend::OwnRandom random; // the model may draw some
   frontend::ProceedScope lowering(model.proceed);
   frontend::OperationStop running(model.proceed);
-  auto report = verifyToTheEnd(function, model, std::move(options));
-  if (!running.stopped() && model.proceed())
-    return report;
-  llvm::consumeError(report.takeError());
+  // Once it is stopped, what still asks for an operation is given an exception.
+  try {
+    auto report = verifyToTheEnd(function, model, std::move(options));
+    if (!running.stopped() && model.proceed())
+      return report;
+    llvm::consumeError(report.takeError());
+  } catch (const c10::Error &) {
+    if (!running.stopped())
+      throw;
+  }
   return makeFailure(FailureKind::Cancelled, Code::Cancelled,
                      fmt::format("{0} against {1}: cancelled", function.name, model.against));
 }
