@@ -169,16 +169,12 @@ Expected<runtime::VerifyReport> verify(const mil::Function &function, const Veri
   frontend::OwnRandom random; // the model may draw some
   frontend::ProceedScope lowering(model.proceed);
   frontend::OperationStop running(model.proceed);
-  // Once it is stopped, what still asks for an operation is given an exception.
-  try {
-    auto report = verifyToTheEnd(function, model, std::move(options));
-    if (!running.stopped() && model.proceed())
-      return report;
-    llvm::consumeError(report.takeError());
-  } catch (const c10::Error &) {
-    if (!running.stopped())
-      throw;
-  }
+  std::optional<Expected<runtime::VerifyReport>> report;
+  bool ended = running.guard([&] { report = verifyToTheEnd(function, model, std::move(options)); });
+  if (ended && model.proceed())
+    return std::move(*report);
+  if (report)
+    llvm::consumeError(report->takeError());
   return makeFailure(FailureKind::Cancelled, Code::Cancelled,
                      fmt::format("{0} against {1}: cancelled", function.name, model.against));
 }

@@ -54,6 +54,16 @@ OperationStop::~OperationStop() {
   c10::impl::tls_set_dispatch_key_included(kWithoutKernels, false);
 }
 
+bool OperationStop::guard(llvm::function_ref<void()> work) {
+  try {
+    work();
+  } catch (const c10::Error &) {
+    if (!stopped())
+      throw;
+  }
+  return !stopped();
+}
+
 bool OperationStop::stopped() const { return state_->stopped; }
 
 } // namespace plait::frontend

@@ -4,6 +4,8 @@
 // exists, and the next operation throws c10::Error.
 #pragma once
 
+#include "llvm/ADT/STLFunctionalExtras.h"
+
 #include <functional>
 #include <memory>
 
@@ -19,6 +21,9 @@ public:
 
   /// Whether `proceed` said no, so that what was thrown since is of no interest.
   bool stopped() const;
+  /// Calls `work` and says whether it came to its end: not where it was stopped, whether an
+  /// operation has thrown for that or not.
+  bool guard(llvm::function_ref<void()> work);
 
 private:
   struct State;
