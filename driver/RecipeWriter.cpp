@@ -205,7 +205,8 @@ private:
 
   /// As the recipe's reader resolves it. What is below the last folder may be a link of its own.
   std::string fromFolder(StringRef file) const {
-    if (path::is_absolute(file))
+    // What a recipe in this folder names is in it as before; other absolute paths stay.
+    if (path::is_absolute(file) && !file.starts_with((folder_ + "/").str()))
       return file.str();
     file = file.rtrim('/');
     llvm::SmallString<256> whole;

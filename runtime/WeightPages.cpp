@@ -89,7 +89,8 @@ WeightPages::Use::Use(WeightPages &pages) {
   handle_ = at::addThreadLocalCallback(
       at::RecordFunctionCallback(
           [](const at::RecordFunction &call) -> std::unique_ptr<at::ObserverContext> {
-            inUse->begin(call);
+            if (inUse) // not on a thread that the model starts
+              inUse->begin(call);
             return nullptr;
           })
           .needsInputs(true)
