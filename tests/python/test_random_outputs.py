@@ -27,7 +27,7 @@ def always_dropout(rate):
 FUNCTIONS = {
     "normal": (lambda x: x + torch.randn_like(x), "random_normal", lambda x: x + 1.2 * torch.randn_like(x)),
     "uniform": (lambda x: torch.rand_like(x) * x, "random_uniform", lambda x: torch.rand_like(x) ** 1.3 * x),
-    "dropout": (always_dropout(0.3), "random_uniform", always_dropout(0.4)),
+    "dropout": (always_dropout(0.3), "random_uniform", always_dropout(0.7)),
     "bernoulli": (lambda x: torch.bernoulli(x.sigmoid()), "random_", lambda x: torch.bernoulli((x + 0.4).sigmoid())),
     "positions": (lambda x: x.cumsum(0) + 0.1 * torch.randn_like(x), "random_normal", lambda x: x.flip(0).cumsum(0) + 0.1 * torch.randn_like(x)),
 }
