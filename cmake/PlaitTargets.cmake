@@ -151,6 +151,29 @@ const char *const plait::sourceDir = "@PROJECT_SOURCE_DIR@";
   target_link_libraries(plait_source_dir PRIVATE plait_flags)
 endif()
 
+# plait_embed_texts(TARGET HEADER NAMESPACE "TYPE ARRAY" FILENAME|STEM FILE ...): the texts of the files as an array of the
+# program, `const TYPE ARRAY[] = {{"name", "text"}, ..., {nullptr, nullptr}}`, which the header declares.
+function(plait_embed_texts target header namespace declaration component)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
+  set(entries)
+  foreach(path ${ARGN})
+    cmake_path(GET path ${component} name)
+    file(READ ${path} text)
+    string(APPEND entries "    {\"${name}\", R\"embedded(${text})embedded\"},\n")
+  endforeach()
+  string(REGEX REPLACE ".* " "" array ${declaration})
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/${array}.cpp @ONLY CONTENT [[
+// Made by CMake (plait_embed_texts).
+#include "@header@"
+
+namespace @namespace@ {
+const @declaration@[] = {
+@entries@    {nullptr, nullptr}};
+} // namespace @namespace@
+]])
+  target_sources(${target} PRIVATE ${PROJECT_BINARY_DIR}/${array}.cpp)
+endfunction()
+
 function(plait_add_tests name)
   cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*Test.cpp)
