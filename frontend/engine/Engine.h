@@ -375,6 +375,8 @@ private:
     mil::Value *positions = nullptr;
   };
   std::vector<Selected> selected_;
+  /// What is known of this mask, or of an equal one, in the open blocks; null: nothing.
+  Selected *selectedBy(const mil::Value *mask);
   /// By address of the first element: tensors of one address and form are one.
   llvm::DenseMap<const void *, llvm::SmallVector<std::pair<at::Tensor, std::shared_ptr<Cell>>, 1>>
       attributeCells_;

@@ -52,12 +52,18 @@ Val Engine::makeSelection(Selection selection, Dim count) {
   return Val(makeObject(std::move(cell)));
 }
 
+Engine::Selected *Engine::selectedBy(const mil::Value *mask) {
+  for (Selected &known : selected_)
+    if (llvm::is_contained(scopes_, known.scope) && isSameValue(known.mask, mask))
+      return &known;
+  return nullptr;
+}
+
 Val Engine::makeSelection(const Val &source, const Val &mask) {
   // What equal masks select has one size.
   mil::Value *value = read(*mask.tensor());
-  for (const Selected &known : selected_)
-    if (llvm::is_contained(scopes_, known.scope) && isSameValue(known.mask, value))
-      return makeSelection({source.tensor(), mask.tensor()}, known.count);
+  if (const Selected *known = selectedBy(value))
+    return makeSelection({source.tensor(), mask.tensor()}, known->count);
   // The number of elements; nothing is left of it where nobody asks.
   auto sum = torch::jit::findOperatorFor({"aten::sum", ""});
   auto count = call(sum->schema(), {mask, Val(c10::IValue())});
@@ -73,16 +79,14 @@ mil::Value *Engine::sideBySide(const Selection &selection, const Dim &count) {
   Value *mask = read(*selection.mask), *source = read(*selection.source);
   if (Builder::isPoison(mask) || Builder::isPoison(source))
     return builder_.poison();
-  auto known = llvm::find_if(selected_, [&](const Selected &one) {
-    return llvm::is_contained(scopes_, one.scope) && isSameValue(one.mask, mask);
-  });
-  Value *positions = known != selected_.end() ? known->positions : nullptr;
+  Selected *known = selectedBy(mask);
+  Value *positions = known ? known->positions : nullptr;
   if (!positions) {
     positions = builder_.emit(OpKind::non_zero, {{non_zero::x, mask}});
     if (Builder::isPoison(positions))
       return positions;
     positions->type = positions->type.withShape({count, positions->type.shape()[1]});
-    if (known != selected_.end() && known->scope == scopes_.back())
+    if (known && known->scope == scopes_.back())
       known->positions = positions;
   }
   // The positions themselves are asked for: the coordinates of all elements are selected of.
