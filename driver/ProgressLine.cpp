@@ -14,6 +14,8 @@ namespace plait::driver {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience(2000), kInterval(200);
+/// Columns of "^C", which the terminal writes behind the line: where it wrapped, the line stayed.
+constexpr unsigned kEcho = 2;
 /// Before as much is done, the rest is anybody's guess.
 constexpr double kLeastForEstimate = 0.02;
 
@@ -97,7 +99,9 @@ void ProgressLine::reach(double done) {
 
 void ProgressLine::draw() {
   std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-  writeToTerminal("\r\033[K" + text(what_, done_, elapsed.count(), errorColumns()));
+  unsigned columns = errorColumns();
+  columns -= std::min(columns, kEcho);
+  writeToTerminal("\r\033[K" + text(what_, done_, elapsed.count(), columns));
   onTerminal_ = true;
 }
 

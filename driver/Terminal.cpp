@@ -5,6 +5,8 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <cstdlib>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace plait::driver {
 
@@ -39,6 +41,9 @@ bool errorsCanBeOverwritten() {
 }
 
 unsigned errorColumns() {
+  winsize size; // LLVM knows COLUMNS alone, which shells do not pass on
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+    return size.ws_col;
   unsigned columns = llvm::sys::Process::StandardErrColumns();
   return columns ? columns : 80;
 }

@@ -137,12 +137,12 @@ def long_work(folder):
     return [str(PLAIT), "verify", str(folder / "a.mlpackage"), "--against", str(folder / "a.pt"), "--draws", "10000", "--steps", "100"]
 
 
-@pytest.mark.parametrize("columns", [120])
+@pytest.mark.parametrize("columns", [120, 40])
 def test_one_line_of_progress(screen, folder, columns):
     terminal = screen(columns)
     terminal.type("clear; " + f"cd {folder}; plait=" + str(PLAIT))
     terminal.type("clear; $plait verify a.mlpackage --against a.pt --draws 10000; echo stopped")
-    progress = re.compile(r"^main: running the (model|function).*", re.MULTILINE)
+    progress = re.compile(r"^main: running .*", re.MULTILINE)  # 40 columns have no room for more of it
     shown = terminal.until(lambda shown: progress.search(shown))
     seen = set()
     for _ in range(20):
@@ -156,7 +156,7 @@ def test_one_line_of_progress(screen, folder, columns):
         assert re.search(r"main: running the \w+, draw \d+ of 10000, step 1 of 1  \d+ %  \d+:\d\d(:\d\d)? left", shown), shown
     terminal.tmux("send-keys", "C-c")
     shown = terminal.until(lambda shown: shown.rstrip().endswith("$"))
-    assert "running the" not in shown
+    assert "running" not in shown
 
 
 def test_no_progress_on_a_dumb_terminal(screen, folder):
