@@ -172,8 +172,8 @@ TEST(Compressor, PartsStandForWhatTheReportSays) {
           largest = std::max(largest, std::fabs(a - b));
         }
         EXPECT_NEAR(c.power, power, 1e-9 * power);
-        EXPECT_NEAR(c.error, error, 1e-7 * power); // palettes of fp32 are taken off in fp32
-        EXPECT_NEAR(c.largestError, largest, 1e-7);
+        EXPECT_NEAR(c.error, error, 1e-9 * power);
+        EXPECT_NEAR(c.largestError, largest, 1e-9);
         EXPECT_GT(c.snr(), 2);
         EXPECT_GT(c.bitsPerWeight(), 1);
       }

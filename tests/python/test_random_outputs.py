@@ -29,6 +29,8 @@ FUNCTIONS = {
     "uniform": (lambda x: torch.rand_like(x) * x, "random_uniform", lambda x: torch.rand_like(x) ** 1.3 * x),
     "dropout": (always_dropout(0.3), "random_uniform", always_dropout(0.7)),
     "bernoulli": (lambda x: torch.bernoulli(x.sigmoid()), "random_", lambda x: torch.bernoulli((x + 0.4).sigmoid())),
+    "multinomial": (lambda x: torch.multinomial(F.softmax(x, -1), 1), "random_categorical",
+                    lambda x: torch.multinomial(F.softmax(x + torch.arange(64) / 8, -1), 1)),
     "positions": (lambda x: x.cumsum(0) + 0.1 * torch.randn_like(x), "random_normal", lambda x: x.flip(0).cumsum(0) + 0.1 * torch.randn_like(x)),
 }
 
