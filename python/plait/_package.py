@@ -204,6 +204,7 @@ class Package:
         measure_on: a folder of inputs on which outputs are measured, NAME.npy or folders of them. calibrate: a folder of inputs that say
             which errors of a weight matter. gptq: errors of linear layers make up for one another, by the calibration inputs.
         lora: "fold" merges the branches of adapters into their weights first, which are decompressed where they were compressed.
+        allow: rules of Core ML that are a warning here. threads: 0 is one a processor.
 
         Returns what was made of each weight. Raises ``plait.Error``; the package is then as it was.
         """

@@ -1,8 +1,9 @@
 """Codes of errors and warnings, and the examples of pages that are Python's."""
 
+import pathlib
 import pickle
 import re
-import shutil
+import sysconfig
 import warnings
 
 import code_pages
@@ -14,7 +15,7 @@ import plait
 
 @pytest.mark.parametrize("code", sorted(code for code, page in code_pages.PAGES.items() if "import plait" in page))
 def test_example(code, tmp_path):
-    said = code_pages.run(code_pages.PAGES[code], tmp_path, shutil.which("plait"))
+    said = code_pages.run(code_pages.PAGES[code], tmp_path, pathlib.Path(sysconfig.get_path("scripts")) / "plait")
     assert f"[{code}]" in said
 
 
