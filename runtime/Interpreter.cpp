@@ -8,6 +8,7 @@
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/ScopeExit.h"
+#include <ATen/CPUGeneratorImpl.h>
 #include <chrono>
 
 namespace plait::runtime {
@@ -25,6 +26,8 @@ std::string describe(const Op &op, bool withLocation) {
     text += " (" + op.location.str() + ")";
   return text;
 }
+
+void Interpreter::seedRandom(uint64_t seed) { random_ = at::detail::createCPUGenerator(seed); }
 
 /// Constants live where they lie and have no place among the values.
 static bool isKept(const Value *value) { return !mil::isCompileTime(value); }
@@ -319,7 +322,7 @@ Expected<Data> Interpreter::evaluate(const Op &op) {
   // Named, because contexts refer to it for as long as they live.
   auto valueOf = [&](const Value &value) { return lookup(value); };
   auto compute = [&](Compute mode) {
-    EvalContext context(op, mode, valueOf);
+    EvalContext context(op, mode, valueOf, random_);
     results = fn(context);
   };
   try {

@@ -9,6 +9,7 @@
 #include "runtime/eval/Eval.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include <ATen/core/Generator.h>
 #include <functional>
 #include <map>
 
@@ -57,6 +58,9 @@ public:
   void setState(const mil::Value &state, const at::Tensor &content) {
     states[state.name.str()] = content.to(heldType(state.type.dtype(), options_.compute));
   }
+  /// From here on, operations that have no seed of their own draw the numbers that follow from this
+  /// one; before, they draw other numbers in every run.
+  void seedRandom(uint64_t seed);
   const std::map<mil::OpKind, Timing> &timings() const { return timings_; }
 
 private:
@@ -87,6 +91,7 @@ private:
   llvm::DenseSet<const mil::Value *> reused_; ///< results of constexpr_* that are used repeatedly
   mil::Block::iterator position_, end_;
   std::map<mil::OpKind, Timing> timings_;
+  at::Generator random_;
 };
 
 /// Inputs as the interpreter takes them.

@@ -254,6 +254,7 @@ void Noise::begin(uint64_t seed, std::map<std::string, std::string> handed,
   for (Run *run : {&computed_, &unrounded_})
     if (run->interpreter)
       run->interpreter->states.clear();
+  unrounded_.interpreter->seedRandom(seed); // the first run of each step, which the others follow
 }
 
 Error Noise::step(llvm::ArrayRef<NamedTensor> inputs) {

@@ -37,7 +37,8 @@ public:
 
   /// The states of all runs are zero, and the next step is the first one. An input that is in
   /// `handed` takes in later steps what its run gave as the output of that name. Inputs in
-  /// `rounded` are weights that the model has wider: an fp16 one is moved like a weight.
+  /// `rounded` are weights that the model has wider: an fp16 one is moved like a weight. Random
+  /// numbers follow from the seed too.
   void begin(uint64_t seed, std::map<std::string, std::string> handed = {},
              llvm::StringSet<> rounded = {});
   /// Runs all three ways, on the states that each has left.

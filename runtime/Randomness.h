@@ -1,7 +1,7 @@
 // Functions that draw random numbers: which values depend on them, and whether two ways of drawing
 // give the same distribution.
 //
-// No two runs have the same numbers, so such an output is drawn many times from the function and
+// The function and its model never draw the same numbers, so such an output is drawn many times from the function and
 // from the model, on the same inputs. Of each draw a few dozen numbers are taken (Statistic): the
 // output's mean, root mean square and quantiles, single elements, and sums of all elements with
 // drawn signs. Each is a sample of independent draws on both sides, and the two samples are

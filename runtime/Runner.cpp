@@ -100,6 +100,8 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
   if (!interpreter)
     return interpreter.takeError();
   impl->interpreter = std::move(*interpreter);
+  if (options.seed)
+    impl->interpreter->seedRandom(*options.seed);
   return Runner(std::move(impl));
 }
 

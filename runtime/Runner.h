@@ -5,6 +5,7 @@
 #include "runtime/Compute.h"
 
 #include <functional>
+#include <optional>
 
 namespace plait::runtime {
 
@@ -22,6 +23,9 @@ struct NamedResult {
 struct RunOptions {
   Compute compute = Compute::Float32;
   bool profile = false;
+  /// What random numbers follow from, where an operation has no seed of its own; nothing: each run
+  /// draws others.
+  std::optional<uint64_t> seed = {};
   /// Values whose contents traced() gives after a run; all of them with traceAll.
   std::vector<std::string> trace;
   bool traceAll = false;

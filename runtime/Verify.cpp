@@ -268,6 +268,7 @@ Error Verification::begin() {
   } else {
     RunOptions runOptions;
     runOptions.compute = options_.compute;
+    runOptions.seed = options_.seed;
     auto runner = Runner::create(function_, std::move(runOptions));
     if (!runner)
       return runner.takeError();

@@ -166,7 +166,7 @@ static Expected<runtime::VerifyReport> verifyToTheEnd(const mil::Function &funct
 
 Expected<runtime::VerifyReport> verify(const mil::Function &function, const VerifyModel &model,
                                        runtime::VerifyOptions options) {
-  frontend::OwnRandom random; // the model may draw some
+  frontend::OwnRandom random(options.seed); // the model may draw some
   frontend::ProceedScope lowering(model.proceed);
   frontend::OperationStop running(model.proceed);
   std::optional<Expected<runtime::VerifyReport>> report;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace plait::frontend {
@@ -18,7 +19,7 @@ namespace {
 class Lent {
 public:
   /// Of operations that overlap, the first takes a generator and the last gives all back.
-  void take(const std::vector<at::Device> &devices) {
+  void take(const std::vector<at::Device> &devices, std::optional<uint64_t> &seed) {
     std::scoped_lock lock(mutex_);
     ++users_;
     for (at::Device device : devices) {
@@ -28,7 +29,8 @@ public:
         continue;
       std::scoped_lock drawing(generator.mutex());
       taken_.emplace_back(generator, generator.get_state());
-      generator.set_current_seed(seed_ += 0x9E3779B97F4A7C15); // another stream for each operation
+      // Another stream for each operation.
+      generator.set_current_seed((seed ? *seed : seed_) += 0x9E3779B97F4A7C15);
     }
   }
   void giveBack() {
@@ -56,7 +58,13 @@ Lent &lent() {
 
 /// Of operations that draw, on this thread: one is often made of others.
 thread_local unsigned depth = 0;
-thread_local const std::vector<at::Device> *devicesHere = nullptr;
+
+/// What an OwnRandom of this thread draws from.
+struct Source {
+  std::vector<at::Device> devices{at::Device(at::kCPU)};
+  std::optional<uint64_t> seed; ///< of the last operation; nothing: one for the process
+};
+thread_local Source *sourceHere = nullptr;
 
 struct Drawing final : at::ObserverContext {};
 
@@ -85,7 +93,7 @@ std::unique_ptr<at::ObserverContext> beginDrawing(const at::RecordFunction &call
   if (!draws(call))
     return nullptr;
   if (depth++ == 0)
-    lent().take(*devicesHere);
+    lent().take(sourceHere->devices, sourceHere->seed);
   return std::make_unique<Drawing>();
 }
 
@@ -97,8 +105,8 @@ void endDrawing(const at::RecordFunction &, at::ObserverContext *context) {
 } // namespace
 
 struct OwnRandom::State {
-  std::vector<at::Device> devices{at::Device(at::kCPU)};
-  const std::vector<at::Device> *outer = std::exchange(devicesHere, &devices);
+  Source source;
+  Source *outer = std::exchange(sourceHere, &source);
   at::RecordFunctionGuard enabled{true};
   at::CallbackHandle handle =
       at::addThreadLocalCallback(at::RecordFunctionCallback(beginDrawing, endDrawing)
@@ -111,13 +119,16 @@ OwnRandom::OwnRandom() : state_(std::make_unique<State>()) {}
 OwnRandom::OwnRandom(const std::vector<c10::Device> &devices) : OwnRandom() {
   for (at::Device device : devices)
     if ((device.is_cuda() || device.is_mps()) && // of the others not every one has a generator
-        std::find(state_->devices.begin(), state_->devices.end(), device) == state_->devices.end())
-      state_->devices.push_back(device);
+        std::find(state_->source.devices.begin(), state_->source.devices.end(), device) ==
+            state_->source.devices.end())
+      state_->source.devices.push_back(device);
 }
+
+OwnRandom::OwnRandom(uint64_t seed) : OwnRandom() { state_->source.seed = seed; }
 
 OwnRandom::~OwnRandom() {
   at::removeCallback(state_->handle);
-  devicesHere = state_->outer;
+  sourceHere = state_->outer;
 }
 
 } // namespace plait::frontend

@@ -8,6 +8,7 @@
 // from plait's stream too, and is none of the numbers that the seed gives.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,8 @@ class OwnRandom {
 public:
   OwnRandom();
   explicit OwnRandom(const std::vector<c10::Device> &devices);
+  /// Of the host. The numbers follow from the seed, whatever ran before.
+  explicit OwnRandom(uint64_t seed);
   ~OwnRandom();
   OwnRandom(const OwnRandom &) = delete;
 

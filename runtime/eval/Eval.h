@@ -39,11 +39,13 @@ class EvalContext {
 public:
   /// What a value holds at this point.
   using Lookup = llvm::function_ref<Datum(const mil::Value &)>;
-  EvalContext(const mil::Op &op, Compute compute, Lookup lookup)
-      : op_(op), compute_(compute), lookup_(lookup) {}
+  EvalContext(const mil::Op &op, Compute compute, Lookup lookup, const at::Generator &random)
+      : op_(op), compute_(compute), lookup_(lookup), random_(random) {}
 
   const mil::Op &op() const { return op_; }
   Compute compute() const { return compute_; }
+  /// What an operation without a seed of its own draws from; undefined where every run differs.
+  const at::Generator &random() const { return random_; }
   bool has(unsigned param) const { return op_[param] != nullptr; }
   mil::DType dtype(unsigned param) const { return op_[param]->type.dtype(); }
   /// Element type and shape that the operation declares for a result.
@@ -82,6 +84,7 @@ private:
   const mil::Op &op_;
   Compute compute_;
   Lookup lookup_;
+  const at::Generator &random_;
 };
 
 /// What an evaluator returns: a datum a result.

@@ -1,4 +1,5 @@
-// random_*: LibTorch's generator, seeded by the operation; a negative seed draws anew each time.
+// random_*: LibTorch's generator, seeded by the operation; where its seed is negative, the run's own
+// (Interpreter::seedRandom), or one that draws anew each time.
 // The numbers are not Core ML's: only their distribution is.
 #include "runtime/eval/Eval.h"
 
@@ -9,7 +10,10 @@ namespace plait::runtime {
 using namespace mil;
 namespace {
 
-at::Generator generator(int64_t seed) {
+at::Generator generator(const EvalContext &c, unsigned seedParam) {
+  int64_t seed = c.integer(seedParam, -1);
+  if (seed < 0 && c.random().defined())
+    return c.random();
   return at::detail::createCPUGenerator(seed < 0 ? c10::detail::getNonDeterministicRandom()
                                                  : uint64_t(seed));
 }
@@ -17,19 +21,19 @@ at::Generator generator(int64_t seed) {
 Results evalBernoulli(EvalContext &c) {
   namespace r = random_bernoulli;
   return at::empty(c.ints(r::shape), at::kFloat)
-      .bernoulli_(c.number(r::prob, 0.5), generator(c.integer(r::seed, -1)));
+      .bernoulli_(c.number(r::prob, 0.5), generator(c, r::seed));
 }
 
 Results evalNormal(EvalContext &c) {
   namespace r = random_normal;
   return at::empty(c.ints(r::shape), at::kFloat)
-      .normal_(c.number(r::mean, 0), c.number(r::stddev, 1), generator(c.integer(r::seed, -1)));
+      .normal_(c.number(r::mean, 0), c.number(r::stddev, 1), generator(c, r::seed));
 }
 
 Results evalUniform(EvalContext &c) {
   namespace r = random_uniform;
   return at::empty(c.ints(r::shape), at::kFloat)
-      .uniform_(c.number(r::low, 0), c.number(r::high, 1), generator(c.integer(r::seed, -1)));
+      .uniform_(c.number(r::low, 0), c.number(r::high, 1), generator(c, r::seed));
 }
 
 /// `size` draws with replacement from the last axis of x, logits or probabilities.
@@ -41,7 +45,7 @@ Results evalCategorical(EvalContext &c) {
   std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
   shape.back() = size;
   return at::multinomial(weights.reshape({-1, x.size(-1)}), size, /*replacement=*/true,
-                         generator(c.integer(r::seed, -1)))
+                         generator(c, r::seed))
       .reshape(shape);
 }
 

@@ -77,6 +77,17 @@ def test_other_outputs_are_held_against_the_model(tmp_path):
     assert result.returncode == 1 and "wrong a: max abs" in result.stdout, result.stdout
 
 
+def test_draws_follow_from_the_seed(tmp_path):
+    model = saved(tmp_path / "model.pt", FUNCTIONS["dropout"][0])
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=fp16[4, 64]", model)
+
+    def report(seed):
+        return succeed("verify", tmp_path / "p.mlpackage", "--against", model, "--seed", seed, "--json").stdout
+
+    assert report(1) == report(1)
+    assert report(1) != report(2)
+
+
 class Walk(nn.Module):
     def __init__(self):
         super().__init__()
