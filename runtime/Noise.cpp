@@ -252,9 +252,10 @@ void Noise::begin(uint64_t seed, std::map<std::string, std::string> handed,
   draws_.clear();
   disturbed_.clear();
   for (Run *run : {&computed_, &unrounded_})
-    if (run->interpreter)
+    if (run->interpreter) {
       run->interpreter->states.clear();
-  unrounded_.interpreter->seedRandom(seed); // the first run of each step, which the others follow
+      run->interpreter->seedRandom(seed);
+    }
 }
 
 Error Noise::step(llvm::ArrayRef<NamedTensor> inputs) {
@@ -295,17 +296,18 @@ Expected<std::vector<NamedResult>> Noise::draw(llvm::ArrayRef<NamedTensor> input
   auto tensors = inputTensors(function_, inputs);
   if (!tensors)
     return tensors.takeError();
-  auto kept = std::move(unrounded_.interpreter->states);
-  unrounded_.interpreter->states.clear();
+  Interpreter &interpreter = *(rounds_ ? computed_ : unrounded_).interpreter;
+  auto kept = std::move(interpreter.states);
+  interpreter.states.clear();
   step_ = steps_.size(); // of none that is run again
   std::erase_if(draws_, [&](const auto &draws) { return draws.first.first == step_; });
   c10::InferenceMode guard;
-  Error error = unrounded_.interpreter->start(*tensors);
-  while (!error && unrounded_.interpreter->next())
-    error = unrounded_.interpreter->step().takeError();
+  Error error = interpreter.start(*tensors);
+  while (!error && interpreter.next())
+    error = interpreter.step().takeError();
   auto results = error ? Expected<std::vector<NamedResult>>(std::move(error))
-                       : resultsOf(function_, *unrounded_.interpreter);
-  unrounded_.interpreter->states = std::move(kept);
+                       : resultsOf(function_, interpreter);
+  interpreter.states = std::move(kept);
   return results;
 }
 

@@ -50,7 +50,7 @@ public:
   size_t disturbedRuns() const { return disturbed_.size(); }
   /// One more disturbed run of all steps so far, with other signs.
   Error disturbAgain();
-  /// What the run without rounding gives with other random numbers, on states that are zero.
+  /// What the function as it computes gives with other random numbers, on states that are zero.
   Expected<std::vector<NamedResult>> draw(llvm::ArrayRef<NamedTensor> inputs) const;
 
   /// Runs all steps the first two ways again and shows what each operation gives in both in the

@@ -1,12 +1,14 @@
 // Functions that draw random numbers: which values depend on them, and whether two ways of drawing
 // give the same distribution.
 //
-// The function and its model never draw the same numbers, so such an output is drawn many times from the function and
-// from the model, on the same inputs. Of each draw a few dozen numbers are taken (Statistic): the
-// output's mean, root mean square and quantiles, single elements, and sums of all elements with
-// drawn signs. Each is a sample of independent draws on both sides, and the two samples are
-// compared by the Kolmogorov-Smirnov test: the largest difference of their cumulative
-// distributions, beyond what moving one of them by `tolerance` explains.
+// The function and its model never draw the same numbers, so such an output is drawn many times
+// from the function and from the model, on the same inputs. Of each draw a few dozen numbers are
+// taken (Statistic): the output's mean, root mean square and quantiles, single elements, and sums
+// of all elements with drawn signs. Each is a sample of independent draws on both sides, and the
+// two samples are compared by the Kolmogorov-Smirnov test: the largest difference of their
+// cumulative distributions, beyond what moving one of them by `tolerance` explains. The function is
+// drawn as it computes. So a draw that rounding moves across a threshold (a dropout's) is no fault
+// by itself: it is one where the distribution changes.
 //
 // For n draws each, the difference is larger than sqrt(ln(2 / a) / n) with a probability of a at
 // most. a is kSignificance over the number of statistics, so that a right function is called wrong

@@ -13,6 +13,12 @@
 
 namespace plait::frontend {
 
+/// What operations of a thread draw from.
+struct RandomSource {
+  std::vector<at::Device> devices{at::Device(at::kCPU)};
+  std::optional<uint64_t> seed; ///< of the last operation; nothing: one for the process
+};
+
 namespace {
 
 /// The default generators while operations of plait's draw from them.
@@ -58,13 +64,7 @@ Lent &lent() {
 
 /// Of operations that draw, on this thread: one is often made of others.
 thread_local unsigned depth = 0;
-
-/// What an OwnRandom of this thread draws from.
-struct Source {
-  std::vector<at::Device> devices{at::Device(at::kCPU)};
-  std::optional<uint64_t> seed; ///< of the last operation; nothing: one for the process
-};
-thread_local Source *sourceHere = nullptr;
+thread_local RandomSource *sourceHere = nullptr;
 
 struct Drawing final : at::ObserverContext {};
 
@@ -105,8 +105,8 @@ void endDrawing(const at::RecordFunction &, at::ObserverContext *context) {
 } // namespace
 
 struct OwnRandom::State {
-  Source source;
-  Source *outer = std::exchange(sourceHere, &source);
+  RandomSource source;
+  RandomSource *outer = std::exchange(sourceHere, &source);
   at::RecordFunctionGuard enabled{true};
   at::CallbackHandle handle =
       at::addThreadLocalCallback(at::RecordFunctionCallback(beginDrawing, endDrawing)

@@ -1,6 +1,6 @@
-// random_*: LibTorch's generator, seeded by the operation; where its seed is negative, the run's own
-// (Interpreter::seedRandom), or one that draws anew each time.
-// The numbers are not Core ML's: only their distribution is.
+// random_*: LibTorch's generator, seeded by the operation; where its seed is negative, the run's
+// own (Interpreter::seedRandom), or one that draws anew each time. The numbers are not Core ML's:
+// only their distribution is.
 #include "runtime/eval/Eval.h"
 
 #include <ATen/CPUGeneratorImpl.h>
