@@ -32,7 +32,7 @@ struct WeightLayout {
   struct Blob : WeightBlob {
     unsigned users = 0; ///< requests that refer to it
     /// The elements of its source beyond the range of fp16, written as 65504 in an fp16 blob, and
-    /// those that are no finite numbers.
+    /// those that are no finite numbers or become zero.
     mil::Saturation saturation;
     /// A function that was in the package before, and is not among the requests, uses it.
     bool usedBefore = false;

@@ -574,31 +574,37 @@ static TensorData widened(const TensorData &tensor) {
   }
 }
 
-/// Counts what is no finite number among `count` elements whose bits `Bits` holds. The first loop
-/// is for all but a few tiles.
+/// Counts what is no finite number among `count` elements whose bits `Bits` holds, and says whether
+/// there is anything but zeros. The first loop is for all but a few tiles.
 template <typename Bits, Bits infinity>
-static void countNonFinite(const uint8_t *bytes, int64_t count, Saturation &saturation) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < count; ++i)
-    found += (load<Bits>(bytes, i) & infinity) == infinity;
-  if (!found)
-    return;
+static bool countNonFinite(const uint8_t *bytes, int64_t count, Saturation &saturation) {
   constexpr Bits magnitude = Bits(~Bits(0)) >> 1;
+  int64_t found = 0;
+  Bits any = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits = load<Bits>(bytes, i);
+    found += (bits & infinity) == infinity;
+    any |= bits;
+  }
+  if (!found)
+    return any & magnitude;
   for (int64_t i = 0; i < count; ++i) {
     Bits bits = load<Bits>(bytes, i) & magnitude;
     saturation.infinite += bits == infinity;
     saturation.nan += bits > infinity;
   }
+  return true;
 }
 
-static void countNonFinite(DType dtype, const uint8_t *bytes, int64_t count,
+static bool countNonFinite(DType dtype, const uint8_t *bytes, int64_t count,
                            Saturation &saturation) {
   if (dtype == DType::F16)
-    countNonFinite<uint16_t, 0x7C00>(bytes, count, saturation);
-  else if (dtype == DType::BF16)
-    countNonFinite<uint16_t, 0x7F80>(bytes, count, saturation);
-  else if (dtype == DType::F32)
-    countNonFinite<uint32_t, 0x7F800000>(bytes, count, saturation);
+    return countNonFinite<uint16_t, 0x7C00>(bytes, count, saturation);
+  if (dtype == DType::BF16)
+    return countNonFinite<uint16_t, 0x7F80>(bytes, count, saturation);
+  if (dtype == DType::F32)
+    return countNonFinite<uint32_t, 0x7F800000>(bytes, count, saturation);
+  return true;
 }
 
 void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,
@@ -618,7 +624,15 @@ void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uin
       saturation.largest = std::max(saturation.largest, std::abs(wide[i]));
     }
   }
-  countNonFinite(dtype, out, count, saturation);
+  if (countNonFinite(dtype, out, count, saturation) || dtype != DType::F16)
+    return;
+  std::vector<float> wide(count);
+  readFloats(widened(reader.tensor()), begin, count, wide.data());
+  saturation.zeros += uint64_t(count);
+  for (float value : wide) {
+    saturation.vanished += value != 0;
+    saturation.largestVanished = std::max(saturation.largestVanished, std::abs(value));
+  }
 }
 
 static void releaseNode(const TensorData &tensor, int64_t begin, int64_t count) {

@@ -109,7 +109,8 @@ void warnOfWeights(const WriteReport &written, CompileObserver &observer) {
   for (const WriteReport::Weight &weight : written.weights) {
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
     const mil::Saturation &found = blob.saturation;
-    if (!(found.nan || found.infinite) || !said.insert(weight.blob).second)
+    bool vanished = found.vanished && found.zeros == uint64_t(blob.numElements());
+    if (!(found.nan || found.infinite || vanished) || !said.insert(weight.blob).second)
       continue;
     std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
     std::string which = fmt::format(
@@ -122,6 +123,11 @@ void warnOfWeights(const WriteReport &written, CompileObserver &observer) {
            fmt::format("{0}: of {1} values {2} are NaN and {3} infinite, as they are in "
                        "the model; results will not be finite either",
                        which, blob.numElements(), found.nan, found.infinite)});
+    if (vanished && !parameters.empty())
+      observer.warning({Code::LostInHalf,
+                        fmt::format("{0}: all {1} values are 0 in fp16, the largest is {2:.2g}; "
+                                    "--precision fp32 keeps them",
+                                    which, blob.numElements(), found.largestVanished)});
   }
 }
 

@@ -31,6 +31,30 @@ TEST_F(Warnings, AResultThatNoInputReaches) {
                                      HasSubstr("result 'twos' depends on no input")));
 }
 
+TEST_F(Warnings, WeightsThatAreZeroInHalf) {
+  nn::Linear tiny(64, 64), nearly(64, 64), zero(64, 64);
+  {
+    torch::NoGradGuard noGrad;
+    tiny->weight.mul_(1e-9);
+    nearly->weight.mul_(1e-9)[63][63] = 1e-6f;
+    zero->weight.zero_();
+  }
+  for (Precision precision : {Precision::fp16, Precision::fp32}) {
+    Compiler one;
+    one.options().precision = precision;
+    add(one, "tiny", tiny, {at::rand({1, 64})});
+    add(one, "nearly", nearly, {at::rand({1, 64})});
+    add(one, "zero", zero, {at::rand({1, 64})});
+    std::vector<std::string> warnings = one.write(at("m.mlpackage")).warnings;
+    if (precision == Precision::fp32)
+      EXPECT_THAT(warnings, testing::IsEmpty());
+    else
+      EXPECT_THAT(warnings, ElementsAre(AllOf(HasSubstr("function tiny: weight '"),
+                                              HasSubstr("(weight)"),
+                                              HasSubstr("all 4096 values are 0 in fp16"))));
+  }
+}
+
 TEST_F(Warnings, WeightsThatAreNoNumbers) {
   nn::Linear broken(64, 64), fine(64, 64);
   {

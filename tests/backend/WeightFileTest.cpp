@@ -253,6 +253,7 @@ TEST_F(WeightFileTest, NumbersBeyondHalfSaturateAndAreCounted) {
       EXPECT_EQ(layout.blobs[blob].saturation.largest, 1e6f);
     }
     EXPECT_EQ(layout.blobs[2].saturation.count, 0u) << "fp32";
+    EXPECT_EQ(layout.blobs[0].saturation.zeros, 0u);
     auto file = llvm::cantFail(WeightFile::open(at("w")));
     auto back =
         llvm::cantFail(llvm::cantFail(file->tensorAt(layout.offset(0), DType::F16, {rows, columns}))
