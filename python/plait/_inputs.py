@@ -270,11 +270,16 @@ def _declare_each(inputs: typing.Any) -> list[Declared]:
         return []
     if isinstance(inputs, Mapping):
         return [declare(str(name), value) for name, value in inputs.items()]
-    if isinstance(inputs, (str, Tensor, Image)) or is_array(inputs):
+    if isinstance(inputs, (str, Tensor, Image)) or is_array(inputs) or _is_bare_shape(inputs):
         return [declare(None, inputs)]
     if isinstance(inputs, Sequence):
         return [declare(None, value) for value in inputs]
     raise Error(f"inputs are a list or a dictionary, and this is {type(inputs).__name__}", code="P0201")
+
+
+def _is_bare_shape(inputs: typing.Any) -> bool:
+    """Whether it is the shape of one input, and no list of inputs: numbers in a list would be constants of no argument."""
+    return isinstance(inputs, Sequence) and any(isinstance(one, (int, Range)) for one in inputs) and all(map(_is_dimension, inputs))
 
 
 def output_texts(outputs: typing.Any) -> list[str]:
