@@ -215,7 +215,7 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
             if issubclass(warning.category, torch.jit.TracerWarning):
                 found.append(Message(f"{name}: {text.removesuffix(' We cannot record the data flow of Python values.')} "
                                      f"({warning.filename}:{warning.lineno})", "P1102"))
-            elif not (issubclass(warning.category, DeprecationWarning) and "torch.jit" in text):
+            elif not (issubclass(warning.category, (DeprecationWarning, FutureWarning)) and "torch.jit" in text):
                 said = (text, warning.category, warning.filename, warning.lineno)
                 if said not in others:
                     others.add(said)
