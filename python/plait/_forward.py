@@ -54,18 +54,36 @@ def _replaced(module: torch.nn.Module, forward: Callable[..., typing.Any], signa
             del module.__dict__["forward"]
 
 
+def _without_keywords(signature: inspect.Signature) -> inspect.Signature:
+    """Arguments that can only be named as arguments like others: a trace knows no others."""
+    kinds = [one.kind for one in signature.parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY not in kinds or inspect.Parameter.VAR_POSITIONAL in kinds:
+        return signature
+    parameters: list[inspect.Parameter] = []
+    for one in signature.parameters.values():
+        if one.kind is inspect.Parameter.KEYWORD_ONLY:
+            needs_default = one.default is one.empty and any(before.default is not before.empty for before in parameters)
+            one = one.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None if needs_default else one.default)
+        parameters.append(one)
+    return signature.replace(parameters=parameters)
+
+
 @contextlib.contextmanager
 def with_constants(module: torch.nn.Module, constants: dict[str, typing.Any], name: str) -> Iterator[None]:
-    """forward() without the arguments that are constants, which it is given in every call."""
-    if not constants:
+    """forward() without the arguments that are constants, which it is given in every call, and without arguments that have to be named."""
+    forward = module.forward
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):
         yield
         return
-    forward = module.forward
-    signature = inspect.signature(forward)
     for argument in constants:
         if argument not in signature.parameters:
             raise Error(f"function '{name}': forward() has no argument '{argument}'; it takes {', '.join(signature.parameters)}", code="P0202")
-    rest = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in constants])
+    rest = _without_keywords(signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in constants]))
+    if not constants and rest == signature:
+        yield
+        return
 
     def fixed(*arguments: typing.Any, **named: typing.Any) -> typing.Any:
         given = rest.bind(*arguments, **named)

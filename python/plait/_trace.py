@@ -76,6 +76,8 @@ def _made_up(sizes: Sequence[int], spec: Tensor | Image, generator: torch.Genera
 def _example(declared: Declared, number: int, generator: torch.Generator, floats: torch.dtype) -> torch.Tensor:
     if declared.example is not None:
         example = torch.as_tensor(declared.example)
+        if example.dtype == torch.float64 and not isinstance(declared.example, torch.Tensor):
+            example = example.to(floats)  # NumPy's usual type
     elif declared.spec is not None:
         example = _made_up(declared.spec.shapes[0] if declared.spec.shapes else [_usual(size) for size in declared.spec.shape],
                            declared.spec, generator)
@@ -142,13 +144,18 @@ def _differs(one: typing.Any, other: typing.Any) -> str:
     return ""
 
 
-def _arrange(module: torch.nn.Module, declared: list[Declared]) -> tuple[list[Declared], bool]:
+def _arrange(module: torch.nn.Module, declared: list[Declared], function: str) -> tuple[list[Declared], bool]:
     """The inputs in the order of forward()'s arguments, and whether they are given by name."""
     names = [d.name for d in declared]
     try:
         arguments = list(inspect.signature(module.forward).parameters)
     except (TypeError, ValueError):
         return declared, False
+    stranger = next((name for name in names if name not in arguments), None)
+    for place, name in enumerate(names):
+        if stranger and None not in names and name in arguments and arguments.index(name) != place:
+            raise Error(f"function '{function}': input '{name}' is called like forward()'s argument, and stands in another's place, since '{stranger}' is none; "
+                        f"it takes {', '.join(arguments)}: give all inputs its arguments' names, or all in their order", code="P0202")
     if not all(name in arguments for name in names):
         return declared, False
     ordered = sorted(declared, key=lambda d: arguments.index(d.name or ""))
@@ -191,7 +198,7 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
         raise Error(f"function '{name}': all arguments are constants; a function of Core ML takes at least one tensor", code="P0202")
     constants = {d.name or "": d.constant.value for d in fixed if d.constant is not None}
     with undisturbed(module), _forward.without_compilation(module), _forward.with_constants(module, constants, name):
-        declared, by_name = _arrange(module, declared)
+        declared, by_name = _arrange(module, declared, name)
         generator = torch.Generator().manual_seed(0)
         devices = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
         device = devices.pop() if len(devices) == 1 else torch.device("cpu")
