@@ -108,6 +108,17 @@ def test_a_trace_warns_of_numbers_and_not_of_sizes(numbers):
     assert (torch.Tensor.__bool__, torch.Tensor.item) == before
 
 
+@pytest.mark.parametrize("make", (
+    lambda x: x + 1 if x.nonzero().shape[0] > 2 else x,
+    lambda x: x + 1 if x[x > 0].shape[0] > 2 else x,
+    lambda x: x + 1 if torch.where(x > 0)[0].shape[0] > 2 else x,
+    lambda x: x + 1 if torch.arange(x.sum().to(torch.int64)).shape[0] > 2 else x,
+), ids=("nonzero", "mask", "where", "arange"))
+def test_sizes_that_follow_from_values_are_values(make):
+    with pytest.warns(plait.TraceWarning, match="Python boolean"):
+        plait.compile(Gives(make), inputs=[torch.rand(3, 4)])
+
+
 def test_a_shape_alone_is_one_input():
     assert str(plait.compile(nn.Linear(8, 2), inputs=(1, 8)).default.inputs[0]) == "input: fp16[1, 8]"
 
