@@ -115,6 +115,7 @@ TEST(Special, FunctionsOfOneNumber) {
         "special_scaled_modified_bessel_k1", "special_entr", "special_spherical_bessel_j0", "angle",
         "isreal", "frexp"})
     check(fmt::format("torch.{0}(x)", name), {x}, {.rtol = 2e-4, .atol = 3e-5});
+  check("torch.special_entr(x)", {floats({-1, 0, 0.25, 1, 3})});
   check("torch.lgamma(x), torch.digamma(x)", {ints({1, 2, 7})});
   checkAll({"torch.erfinv(x * 2 - 1)", "torch.special_ndtri(x)"},
            {floats({0, 1e-6, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.99, 1})}, {.rtol = 1e-3});
