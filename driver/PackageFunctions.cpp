@@ -77,8 +77,9 @@ Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &
     return array.cast(to);
   if (!mil::isInteger(from) || !mil::isInteger(to))
     return makeError(Code::ArrayMismatch,
-                     "{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",
-                     file, input.name, name(to), name(from));
+                     "{0}: input '{1}' is {2} and the array {3}; give one of {4}", file, input.name,
+                     name(to), name(from),
+                     mil::isFloat(to) ? "floating-point numbers, or of bool" : "integers");
   auto values = array.intValues();
   if (!values)
     return values.takeError();

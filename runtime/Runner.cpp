@@ -2,6 +2,7 @@
 #include "runtime/Runner.h"
 
 #include "runtime/Interpreter.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/StringSet.h"
 
@@ -88,8 +89,9 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
       if (!known.contains(name))
         unknown += (unknown.empty() ? "'" : ", '") + name + "'";
     if (!unknown.empty())
-      return makeError(Code::NoSuchFunction, "function '{0}' computes no value named {1}",
-                       function.name, unknown);
+      return makeFailure(
+          FailureKind::Option, Code::NoSuchFunction,
+          fmt::format("function '{0}' computes no value named {1}", function.name, unknown));
     inner.observer = [impl = impl.get(), wanted, all = options.traceAll](const mil::Value &value,
                                                                          const Datum &datum) {
       if (datum.tensor.defined() && (all || wanted.contains(value.name)))
