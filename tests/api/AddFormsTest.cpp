@@ -111,7 +111,7 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
               }),
               HasSubstr("does not take 17 tensors"));
   add(compiler, "template", Summing(), {x, y});
-  add(compiler, "list", Stacking(), {x, y});
+  add(compiler, "stacked", Stacking(), {x, y});
   // With the model that holds the parameters, in any form.
   auto head = [&](at::Tensor a) { return layer(a).softmax(-1); };
   add(compiler, "head", head, layer, {x});
@@ -125,7 +125,7 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   expectFirst("of_one", {x}, x * 2);
   expectFirst("with_default", {x}, x * 3);
   expectFirst("template", {x, y}, x + y);
-  expectFirst("list", {x, y}, x + y);
+  expectFirst("stacked", {x, y}, x + y);
   expectFirst("many", std::vector<at::Tensor>(18, x), x * 18);
 }
 
