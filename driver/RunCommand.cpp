@@ -38,9 +38,6 @@ constexpr Option stepsOption{"steps", "FOLDER|PLAN.json|N",
                              "each input, a plan (see below), or N calls on the arrays of --input; "
                              "repeatable. Call N writes to the folder N of the output folder",
                              0, Scope::Many};
-constexpr Option computeOption{"compute", "fp32|native",
-                               "how operations on fp16 compute: in fp32 with a rounded result "
-                               "(fp32), or in fp16 throughout"};
 constexpr Option traceOption{"trace", "VALUE|all",
                              "also writes VALUE.npy for a value inside the function, or for every "
                              "one; repeatable",
@@ -194,11 +191,11 @@ Expected<int> run(const Arguments &arguments) {
   auto folder = arguments.required(outputDirOption);
   if (!folder)
     return folder.takeError();
-  auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  auto compute = computeOf(arguments);
   if (!compute)
     return compute.takeError();
   runtime::RunOptions runOptions;
-  runOptions.compute = *compute ? runtime::Compute::Native : runtime::Compute::Float32;
+  runOptions.compute = *compute;
   runOptions.profile = arguments.has(profileOption);
   for (const std::string &name : arguments.values(traceOption))
     if (name == "all")

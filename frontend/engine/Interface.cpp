@@ -3,6 +3,7 @@
 
 #include "mil/ConstantArguments.h"
 #include "mil/DefaultValues.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -294,16 +295,18 @@ Error Interface::classify(const ClassLabels &classes, llvm::SmallVectorImpl<mil:
            mil::numElements(*shape) == int64_t(classes.count());
   };
   std::string known;
+  std::vector<llvm::StringRef> names;
   llvm::SmallVector<size_t, 2> candidates;
   for (auto [i, value] : llvm::enumerate(values)) {
+    names.push_back(value->name);
     known += (i ? ", " : "") + value->name + " " + mil::str(value->type.shape());
     if (classes.scores.empty() ? fits(value) : value->name == classes.scores)
       candidates.push_back(i);
   }
   if (candidates.empty() && !classes.scores.empty())
     return makeError(Code::ClassMismatch,
-                     "there is no output '{0}' that the classes could be of; there are {1}",
-                     classes.scores, known);
+                     "there is no output '{0}'{1} that the classes could be of; there are {2}",
+                     classes.scores, didYouMean(classes.scores, names), known);
   if (candidates.empty())
     return makeError(Code::ClassMismatch,
                      "there are {0} classes, and no floating-point output of that many elements: "
@@ -360,8 +363,8 @@ Error Interface::describe() {
     auto it = texts.find(name);
     if (it == texts.end())
       return makeError(Code::OutputMismatch,
-                       "there is no input, output or state '{0}' to be described; there are {1}",
-                       name, llvm::join(known, ", "));
+                       "there is no input, output or state '{0}' to be described{1}; there are {2}",
+                       name, didYouMean(name, known), llvm::join(known, ", "));
     *it->second = text;
   }
   return Error::success();

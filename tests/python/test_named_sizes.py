@@ -67,6 +67,29 @@ def test_one_symbol(model, tmp_path):
         '{"sizes":{"mask":["","n"],"tokens":["","n"]}}'
 
 
+def test_the_text_has_the_name(model, tmp_path):
+    """By name where people read it; in Core ML's form, which has no names, as an attribute."""
+    package, text = tmp_path / "p.mlpackage", tmp_path / "p.mil"
+    succeed("compile", "-o", package, *given(*SIZES), model)
+    shown = succeed("inspect", package, "--mil").stdout
+    assert "tensor<int32, [1, n]> tokens, tensor<fp16, [1, n]> mask" in shown and "tensor<fp16, [1, n, 8]>" in shown and "[1, ?]" not in shown
+    succeed("opt", package, "-o", text)
+    assert "tensor<int32, [1, ?]> tokens, tensor<fp16, [1, ?]> mask" in text.read_text()
+    assert 'PlaitSizeNames = dict<string, tensor<string, [?]>>({{"tokens", ["", "n"]}, {"mask", ["", "n"]}})' in text.read_text()
+    again = tmp_path / "again.mlpackage"
+    succeed("opt", text, "-o", again)
+    assert succeed("inspect", again, "--mil").stdout == shown and inputs_of(again)["mask"]["sizes"] == ["", "n"]
+    # Names that do not fit are as if there were none; bounds that differ cannot be one size.
+    for wrong in ('["n"]', '["", "tensor"]', '["n", ""]'):
+        (tmp_path / "wrong.mil").write_text(text.read_text().replace('{"mask", ["", "n"]}', f'{{"mask", {wrong}}}'))
+        assert "PlaitSizeNames" not in succeed("opt", tmp_path / "wrong.mil").stdout
+        assert "mask_1" in succeed("opt", tmp_path / "wrong.mil").stdout
+    apart = text.read_text().replace('{"mask", [[1, 1], [1, 64]]}', '{"mask", [[1, 1], [1, 32]]}')
+    assert apart != text.read_text()
+    (tmp_path / "apart.mil").write_text(apart)
+    assert "tokens_1" in succeed("opt", tmp_path / "apart.mil").stdout
+
+
 def test_of_several_functions(model, tmp_path):
     package = tmp_path / "p.mlpackage"
     succeed("compile", "-o", package, *given(*SIZES), "--function", f"a={model}", "--function", f"b={model}")
