@@ -118,14 +118,15 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
             "live one calls none; add the base as TorchScript, or trace the adapted model",
         Exception::Reason::Option);
   if (!function.constants.empty())
-    refuse(Code::AdapterLayer,
+    refuse(Code::OptionConflict,
            function.model + ": '" + function.constants.begin()->first + "' is declared " +
                function.constants.begin()->second.str() +
-               ", and the arguments of a live model have no names; give a lambda that "
-               "calls it with that, and then the model",
+               ", and the arguments of a live model have no names; leave it out and give a lambda "
+               "over the tensors that calls the model with that value in its place, and then the "
+               "model",
            Exception::Reason::Option);
   if (function.method != "forward")
-    refuse(Code::AdapterLayer,
+    refuse(Code::OptionConflict,
            function.model + ": a live model has no method '" + function.method +
                "' that could be found by its name; give a lambda that calls it, and then "
                "the model",

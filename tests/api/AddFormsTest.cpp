@@ -106,6 +106,29 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   expectFirst("many", std::vector<at::Tensor>(18, x), x * 18);
 }
 
+/// Arguments that an app never changes.
+struct AttendingImpl : nn::Module {
+  AttendingImpl() { layer = register_module("layer", nn::Linear(4, 4)); }
+  at::Tensor forward(at::Tensor x, std::optional<at::Tensor> mask, double scale) {
+    at::Tensor scores = layer(x) * scale;
+    return mask ? scores + *mask : scores.relu();
+  }
+  nn::Linear layer{nullptr};
+};
+TORCH_MODULE(Attending);
+
+TEST_F(AddForms, ArgumentsThatAreTheSameInEveryCall) {
+  torch::NoGradGuard noGrad;
+  Attending model;
+  add(compiler, "plain", [&](at::Tensor a) { return model->forward(a, std::nullopt, 2.0); }, model,
+      {x});
+  add(compiler, "masked",
+      [&](at::Tensor a, at::Tensor mask) { return model->forward(a, mask, 0.5); }, model, {x, y});
+  expectFirst("plain", {x}, model->forward(x, std::nullopt, 2.0));
+  expectFirst("masked", {x, y}, model->forward(x, y, 0.5));
+  EXPECT_EQ(compiler.write(at("m.mlpackage")).functions[1].ownBytes, 0u) << "the weights are one";
+}
+
 struct Detections {
   at::Tensor boxes, scores;
 };
