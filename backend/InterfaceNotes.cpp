@@ -16,21 +16,39 @@ static constexpr llvm::StringLiteral kPrefix = "plait.interface.";
 
 bool isNotesKey(llvm::StringRef key) { return key.starts_with(kPrefix); }
 
+/// Whether the symbol is a part of the size.
+static bool mentions(const mil::Dim &dim, llvm::StringRef symbol) {
+  bool found = false;
+  dim.evaluate([&](llvm::StringRef name) {
+    found |= name == symbol;
+    return std::optional<int64_t>(1);
+  });
+  return found;
+}
+
+/// How a dimension is called by its place alone.
+static std::string nameByPlace(const mil::Value &input, size_t axis) {
+  return (input.name + "_" + llvm::Twine(axis)).str();
+}
+
 std::vector<std::string> sizeNames(const mil::Function &function, const mil::Value &input) {
   if (!input.type.isTensor())
     return {};
   std::vector<std::string> names;
   for (auto [axis, dim] : llvm::enumerate(input.type.shape())) {
     std::string &name = names.emplace_back();
-    if (!dim.isSymbol())
+    if (dim.isConst())
+      continue;
+    name = dim.str();
+    if (!dim.isSymbol()) // as it follows from others
       continue;
     unsigned count = 0;
     for (const auto &other : function.inputs())
       if (other->type.isTensor())
-        count += unsigned(llvm::count(other->type.shape(), dim));
-    if (count > 1 || dim.str() != (input.name + "_" + llvm::Twine(axis)).str())
-      name = dim.str();
-    if (!mil::isLegalName(name)) // of a size that nothing is known of
+        count += unsigned(llvm::count_if(
+            other->type.shape(), [&](const mil::Dim &size) { return mentions(size, name); }));
+    if ((count < 2 && name == nameByPlace(input, axis)) ||
+        !mil::isLegalName(name)) // of a size that nothing is known of
       name.clear();
   }
   if (llvm::all_of(names, [](const std::string &name) { return name.empty(); }))

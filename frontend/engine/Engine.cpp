@@ -2,6 +2,7 @@
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
 #include "frontend/lower/Refusals.h"
+#include "mil/InputSizes.h"
 #include "support/Failure.h"
 #include "support/TorchMessage.h"
 
@@ -41,9 +42,12 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
   cell->content = value;
   cell->dtype = dtype;
   cell->version = nextVersion_++;
-  for (auto [axis, d] : llvm::enumerate(value->type.shape()))
-    if (d.isSymbol())
-      symbolSources_[d.str()].push_back({value, int(axis), scopes_.back()});
+  bool isInput = !value->def() && value->block() == &function_.body();
+  for (auto [axis, d] : llvm::enumerate(value->type.shape())) {
+    auto form = d.isSymbol() || (isInput && !d.isConst()) ? mil::linearSize(d) : std::nullopt;
+    if (form)
+      symbolSources_[form->symbol].push_back({value, int(axis), scopes_.back()});
+  }
   return Val(makeObject(std::move(cell)));
 }
 

@@ -49,8 +49,7 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   return Error::success();
 }
 
-Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
-                               llvm::ArrayRef<std::string> symbols) {
+Expected<Val> Interface::input(size_t index, llvm::StringRef argument, const InputShape *given) {
   const InputSpec &spec = declared_.inputs[index];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
   DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
@@ -62,7 +61,7 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
   auto symbolAt = [&](size_t axis) {
     if (axis < spec.shape.size() && !spec.shape[axis].name.empty())
       return spec.shape[axis].name;
-    std::string own = axis < symbols.size() ? symbols[axis] : name + "_" + std::to_string(axis);
+    std::string own = name + "_" + std::to_string(axis);
     while (isNamed(own)) // a name of the user's is no other size
       own += "_";
     return own;
@@ -92,10 +91,11 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
                          "input '{0}': dimension {1} must be a positive size or a range low..high",
                          name, axis);
       flexible |= range.lower != range.upper;
-      shape.push_back(range.lower == range.upper
+      shape.push_back(given ? given->dims[axis]
+                      : range.lower == range.upper
                           ? Dim(range.lower)
                           : Dim::symbol(symbolAt(axis), range.lower, range.upper));
-      info.defaultShape.push_back(range.lower);
+      info.defaultShape.push_back(given ? given->defaults[axis] : range.lower);
     }
     if (!flexible)
       info.defaultShape.clear();

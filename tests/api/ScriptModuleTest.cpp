@@ -182,7 +182,7 @@ TEST_F(ScriptModule, ConstantsDefaultsAndNamedSizes) {
   Session common = Program(at("n.mlpackage")).session();
   EXPECT_TRUE(close(run(common, {{"x", x}, {"bias", x}}).at("y"), x * 3 + 1));
   EXPECT_THAT(message([&] { run(common, {{"x", x}, {"bias", at::ones({1, 1})}}); }),
-              HasSubstr("another input has n = 4"));
+              HasSubstr("input 'x' has n = 4"));
 
   options.input = {"x=[4]", "bias=[4]", "scale=none", "mask=none"};
   EXPECT_THAT(message([&] { add(named, "other", module, options); }),

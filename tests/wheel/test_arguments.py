@@ -76,5 +76,5 @@ def test_named_sizes():
     function = package.functions["main"]
     assert [value.shape for value in function.inputs] == [(1, plait.Range(1, 64, "n"))] * 2
     function(np.zeros((1, 5), int), np.ones((1, 5)))
-    with pytest.raises(plait.Error, match="another input has n = 5"):
+    with pytest.raises(plait.Error, match="input 'tokens' has n = 5"):
         function(np.zeros((1, 5), int), np.ones((1, 1)))

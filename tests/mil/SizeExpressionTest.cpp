@@ -1,11 +1,10 @@
 // Expressions of sizes, as PyTorch wrote them before and since 2.6.
-#include "frontend/archive/SizeExpression.h"
+#include "mil/SizeExpression.h"
 
 #include "gmock/gmock.h"
 
 using namespace plait;
-using namespace plait::exported;
-using mil::Dim;
+using namespace plait::mil;
 using testing::HasSubstr;
 
 namespace {
@@ -40,6 +39,33 @@ TEST(SizeExpression, Formulas) {
   EXPECT_EQ(read("s0**2"), read("s0 * s0"));
   EXPECT_EQ(read("(s0 + 1)//2"), "floordiv(n + 1, 2)");
   EXPECT_EQ(read("Mod(s0, 4)"), read("s0 % 4"));
+}
+
+TEST(SizeExpression, ReadsWhatDimPrints) {
+  auto symbol = [](llvm::StringRef name) { return std::optional(Dim::symbol(name, 1, 100)); };
+  Dim n = Dim::symbol("n", 1, 100), m = Dim::symbol("m", 1, 100);
+  for (const Dim &dim : {n, n * 2 + 1, n * m - n * 3 + 7, floordiv(n + m, 2) * 4, floormod(n, m),
+                         min(n * 2, m + 50), max(n, m) - 1, Dim(12)}) {
+    auto again = parseSize(dim.str(), symbol);
+    ASSERT_TRUE(bool(again)) << dim.str();
+    EXPECT_EQ(*again, dim);
+  }
+}
+
+TEST(SizeExpression, GrowNoFurther) {
+  // Powers of powers and long products become a size that nothing is known of.
+  std::string power = "s0", product = "s0";
+  for (int i = 0; i < 12; ++i)
+    power = "(" + power + " ** 8)";
+  EXPECT_THAT(read(power), testing::StartsWith("?"));
+  for (int i = 0; i < 1000; ++i)
+    product += "*s0";
+  EXPECT_THAT(read(product), testing::StartsWith("?"));
+  for (int i = 0; i < 4000; ++i)
+    product += " + s0";
+  EXPECT_THAT(read(product), HasSubstr("too many terms"));
+  EXPECT_LT(read(product).size(), 300u);
+  EXPECT_EQ(read("(0 - 9223372036854775807) * 2 + (s0 - s0)"), "-9223372036854775808");
 }
 
 TEST(SizeExpression, Refusals) {
