@@ -61,10 +61,11 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
          "out; say torch.real(x) where that is meant");
     return copy(real.tensor());
   }
-  if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) && !at::isComplexType(dtype)) {
+  if (at::isQIntType(from) || (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) &&
+                               !at::isComplexType(dtype))) {
     fail(makeError(Code::UnsupportedType,
-                   "a tensor is converted to {0}, which Core ML does not have",
-                   at::toString(dtype)));
+                   "a tensor of {0} is converted to {1}, and Core ML does not have both",
+                   at::toString(from), at::toString(dtype)));
     return Val();
   }
   at::Tensor known = readKnown(*tensor);

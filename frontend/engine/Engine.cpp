@@ -35,6 +35,12 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
                    "torch.complex(real, imag)"));
     return Val();
   }
+  if (at::isQIntType(dtype)) {
+    fail(makeError(Code::UnsupportedType,
+                   "a quantised tensor is made here of values that Core ML has no type for; call "
+                   "dequantize() before it"));
+    return Val();
+  }
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->shape.assign(value->type.shape().begin(), value->type.shape().end());
@@ -392,6 +398,9 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
             mayAlias((*results)[i], arguments[k]);
     return results;
   };
+  if (takesQuantized(schema, arguments) && !(row && row->family == llvm::StringRef("Quantized")))
+    if (auto handled = quantizedCall(schema, arguments, row))
+      return mayShare(std::move(handled));
   bool complex = takesComplex(schema, arguments);
   if (complex && row && !row->complexDecomposition.empty() &&
       !llvm::all_of(arguments, [&](const Val &val) { return isKnown(val); })) {

@@ -189,6 +189,11 @@ static void collect(Engine &engine, const Val &val, llvm::StringRef name,
     std::string base = name.empty() ? "output" : name.str();
     outputs.emplace_back(base + "_real", engine.part(tensor, 0));
     outputs.emplace_back(base + "_imag", engine.part(tensor, 1));
+  } else if (auto tensor = val.tensor(); tensor && tensor->isQuantized()) {
+    engine.fail(makeError(Code::UnsupportedType,
+                          "output '{0}' is a quantised tensor, which Core ML does not have; call "
+                          "dequantize() at the end of the model",
+                          name.empty() ? "output" : name));
   } else if (!val.isNone()) { // a model may return None among tensors
     outputs.emplace_back(name.str(), val);
   }
