@@ -1,6 +1,8 @@
 // Each is an operation or two.
 #include "adapters/BranchBuilder.h"
 
+#include "mil/InputSizes.h"
+#include "mil/Materialise.h"
 #include "mil/Reshape.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -232,64 +234,14 @@ Value *BranchBuilder::broadcast(Value *x, llvm::ArrayRef<Dim> shape) {
 
 // ---- Sizes -------------------------------------------------------------------------------------
 
-/// An input of the function that has a dimension of that name.
-static std::optional<std::pair<Value *, int64_t>> sourceOf(const mil::Function &function,
-                                                           llvm::StringRef symbol) {
-  for (const auto &input : function.inputs())
-    if (input->type.isTensor())
-      for (auto [axis, dim] : llvm::enumerate(input->type.shape()))
-        if (dim.isSymbol() && dim.str() == symbol)
-          return std::pair(input.get(), int64_t(axis));
-  return std::nullopt;
-}
-
-Value *BranchBuilder::materialise(const Dim &dim) {
-  if (dim.isConst())
-    return builder_.constant(TensorData::scalar(int32_t(dim.value())));
-  Value *sum = nullptr;
-  for (const Dim::Term &term : dim.terms()) {
-    Value *product = nullptr;
-    for (const Dim::Factor &factor : term.factors) {
-      Value *value = nullptr;
-      if (factor.kind == Dim::Factor::Symbol) {
-        auto source = sourceOf(builder_.function(), factor.name);
-        if (!source) {
-          fail(makeError(Code::NotKnown, "the size '{0}' is not known where an adapter needs it",
-                         factor.name));
-          return poison();
-        }
-        Value *shape = builder_.emit(OpKind::shape, {{mil::shape::x, source->first}});
-        value = builder_.emit(OpKind::gather, {{mil::gather::x, shape},
-                                               {mil::gather::indices, source->second},
-                                               {mil::gather::axis, 0}});
-      } else {
-        static constexpr OpKind kinds[] = {OpKind::floor_div, OpKind::floor_div, OpKind::mod,
-                                           OpKind::minimum, OpKind::maximum};
-        value = binary(kinds[factor.kind], materialise(factor.a), materialise(factor.b));
-      }
-      product = product ? mul(product, value) : value;
-    }
-    if (!product)
-      product = materialise(Dim(term.coefficient));
-    else if (term.coefficient != 1)
-      product = mul(product, materialise(Dim(term.coefficient)));
-    sum = sum ? add(sum, product) : product;
-  }
-  return sum;
-}
-
 Value *BranchBuilder::materialise(llvm::ArrayRef<Dim> shape) {
-  if (auto sizes = mil::constShape(shape))
-    return builder_.ints(*sizes);
-  llvm::SmallVector<Value *, 5> parts;
-  for (const Dim &dim : shape)
-    parts.push_back(
-        dim.isConst() ? builder_.ints({dim.value()})
-                      : builder_.emit(OpKind::expand_dims, {{mil::expand_dims::x, materialise(dim)},
-                                                            {mil::expand_dims::axes, {0}}}));
-  if (parts.size() == 1)
-    return parts[0];
-  return builder_.emit(OpKind::concat, {{mil::concat::values, parts}, {mil::concat::axis, 0}});
+  return mil::materialise(builder_, shape, [&](llvm::StringRef symbol) -> Value * {
+    if (auto source = mil::sourceOfSize(builder_.function(), symbol))
+      return mil::sizeFrom(builder_, *source);
+    fail(
+        makeError(Code::NotKnown, "the size '{0}' is not known where an adapter needs it", symbol));
+    return poison();
+  });
 }
 
 } // namespace plait::adapters

@@ -59,7 +59,6 @@ private:
   Value *binary(mil::OpKind kind, Value *x, Value *y);
   Value *product(Value *x, Value *y, bool transposed);
   Value *linearOp(Value *x, Value *weight);
-  Value *materialise(const Dim &dim);
   Value *materialise(llvm::ArrayRef<Dim> shape);
   Value *broadcast(Value *x, llvm::ArrayRef<Dim> shape);
 

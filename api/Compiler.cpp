@@ -10,6 +10,7 @@
 #include "passes/Pass.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 
 #include <cmath>
@@ -78,6 +79,7 @@ Added makeFunction(const std::string &name, const FunctionOptions &options, bool
   function.method = options.method;
   if (!options.adapter.empty())
     function.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter), option);
+  checkAdapterOptions(options);
   driver::setScale(function.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
   function.adapters.root = options.adapterRoot;
   function.adapters.allowUnmatched = options.allowUnmatched;
@@ -336,9 +338,17 @@ private:
 
 static passes::Precision precisionFor(const PackageOptions &options, const std::string &path,
                                       bool append) {
-  if (options.precision)
-    return *options.precision == Precision::fp16 ? passes::Precision::F16 : passes::Precision::F32;
-  return append ? valueOrRaise(driver::precisionOf(path)) : passes::Precision::F16;
+  if (!options.precision)
+    return append ? valueOrRaise(driver::precisionOf(path), FailureKind::File)
+                  : passes::Precision::F16;
+  switch (*options.precision) {
+  case Precision::fp16:
+    return passes::Precision::F16;
+  case Precision::fp32:
+    return passes::Precision::F32;
+  }
+  refuse(Code::OptionValue, "PackageOptions::precision is none of Precision's",
+         Exception::Reason::Option);
 }
 
 /// Weights in memory that were written to since they were added, or since they were asked for last.
@@ -364,6 +374,12 @@ static void warnOfChanges(const std::vector<Added> &added, driver::CompileObserv
 Report Compiler::Impl::write(const std::string &path, bool append,
                              const std::function<bool()> &stopped) {
   refuseWhileTracing();
+  if (writing.exchange(true))
+    refuse(Code::LibraryMisuse,
+           path + ": this Compiler is writing a package already; a callback, or another thread, "
+                  "takes a Compiler of its own",
+           Exception::Reason::Input);
+  auto done = llvm::make_scope_exit([this] { writing = false; });
   checkPackageName(path);
   driver::CompileOptions compile;
   compile.output = path;

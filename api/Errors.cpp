@@ -9,10 +9,41 @@ std::string_view version() { return PLAIT_VERSION; }
 
 Exception::~Exception() = default;
 
-static Exception::Reason reasonOf(FailureKind kind) {
+/// Where nobody has said of which kind an error is, its code says where the cause is looked for.
+static Exception::Reason reasonOf(Code code) {
+  switch (code) {
+  case Code::NoSuchFunction:
+  case Code::DefaultFunction:
+  case Code::SharedLess:
+  case Code::NameTaken:
+    return Exception::Reason::Option;
+  case Code::ArrayMismatch:
+    return Exception::Reason::Input;
+  default:
+    break;
+  }
+  switch (unsigned(code) / 100) {
+  case 1: // files, of adapters and of packages too
+  case 4:
+  case 5:
+    return Exception::Reason::File;
+  case 3:
+    return Exception::Reason::Unsupported;
+  case 2:
+  case 8:
+  case 9:
+    return Exception::Reason::Option;
+  case 11:
+    return Exception::Reason::Input;
+  default:
+    return Exception::Reason::Failed;
+  }
+}
+
+static Exception::Reason reasonOf(FailureKind kind, Code code) {
   switch (kind) {
   case FailureKind::Unknown:
-    return Exception::Reason::Failed;
+    return reasonOf(code);
   case FailureKind::Input:
     return Exception::Reason::Input;
   case FailureKind::Unsupported:
@@ -34,8 +65,8 @@ void raise(llvm::Error error, FailureKind kind) {
     problems.push_back({std::move(problem.function), std::move(problem.operation),
                         std::move(problem.module), std::move(problem.file), problem.line,
                         forPrograms(problem.message), name(problem.code)});
-  throw Exception(forPrograms(failure.message), reasonOf(failure.kind), std::move(problems),
-                  name(failure.code()));
+  throw Exception(forPrograms(failure.message), reasonOf(failure.kind, failure.code()),
+                  std::move(problems), name(failure.code()));
 }
 
 void refuse(Code code, const std::string &message, Exception::Reason reason) {

@@ -44,6 +44,17 @@ Array toArray(const mil::TensorData &tensor);
 mil::TensorData toTensorData(const std::string &what, const Array &array);
 
 /// What the user says of an adapter's scale; throws where both or no numbers are given.
+/// Throws where something is said of an adapter and there is none.
+template <typename Options> void checkAdapterOptions(const Options &options) {
+  const char *said = options.adapterRoot ? "adapterRoot"
+                     : options.loraAlpha ? "loraAlpha"
+                     : options.loraScale ? "loraScale"
+                                         : nullptr;
+  if (said && options.adapter.empty())
+    refuse(Code::OptionConflict,
+           std::string(said) + " says something of an adapter, and `adapter` names none",
+           Exception::Reason::Option);
+}
 std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
                                                std::optional<double> scale);
 
@@ -66,6 +77,7 @@ struct Compiler::Impl {
   std::function<void(const Progress &)> progress;
   std::function<void(Severity, std::string_view)> log;
   std::atomic<bool> cancelled = false;
+  std::atomic<bool> writing = false;
   /// The file that it opened last stays open until the next write().
   std::unique_ptr<frontend::FunctionChecker> checker;
 

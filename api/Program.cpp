@@ -24,6 +24,22 @@ ElementType elementType(std::string_view name) noexcept {
                                          : ElementType(found - std::begin(elementNames));
 }
 
+void detail::checkElements(std::string_view type, ElementType given, std::size_t size) {
+  auto dtype = mil::parseDType(type);
+  if (!dtype || mil::bitWidth(*dtype) < 8) // run() refuses a type that is none; others are packed
+    return;
+  // What no element type is, such as LibTorch's Half, is bits too.
+  bool isBits = given >= ElementType::uint8 && given != ElementType::boolean;
+  if (mil::bitWidth(*dtype) != size * 8 || !(given == v0::elementType(type) || isBits))
+    refuse(
+        Code::ArrayMismatch,
+        fmt::format("an array of {0} is made of values of {0} or of their bits ({1} bytes each), "
+                    "and these are {2} of {3} bytes",
+                    type, mil::bitWidth(*dtype) / 8,
+                    given == ElementType::other ? "something else" : name(given), size),
+        Exception::Reason::Input);
+}
+
 static ValueInfo describe(const mil::Value &value) {
   const mil::Type &type = value.type;
   ValueInfo result{value.name.str(), "", {}};

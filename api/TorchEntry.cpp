@@ -9,6 +9,8 @@
 #include "support/TorchMessage.h"
 
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
 
 #include <set>
 
@@ -33,6 +35,14 @@ public:
       add(parameter.name, parameter.value);
     for (const auto &buffer : module.named_buffers())
       add(buffer.name, buffer.value);
+  }
+  /// What a trace uses and no module registers: those tensors are in its graph.
+  void addConstants(const torch::jit::Graph &graph) {
+    for (const torch::jit::Node *node : graph.nodes())
+      if (node->kind() == c10::prim::Constant)
+        if (auto value = torch::jit::toIValue(node->output()); value && value->isTensor())
+          if (const at::Tensor &tensor = value->toTensor(); tensor.defined())
+            add(c10::str(tensor.sizes(), ", registered in no module"), tensor);
   }
   std::vector<std::string> changed() {
     std::vector<std::string> names;
@@ -67,8 +77,10 @@ private:
 };
 
 /// Adds the function, whose module is in place.
-static void addModule(Compiler::Impl &impl, Added added) {
+static void addModule(Compiler::Impl &impl, Added added, const torch::jit::Graph *trace = nullptr) {
   auto versions = std::make_shared<Versions>(*added.function.module);
+  if (trace)
+    versions->addConstants(*trace);
   added.changed = [versions] { return versions->changed(); };
   impl.add(std::move(added));
 }
@@ -118,14 +130,15 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
             "live one calls none; add the base as TorchScript, or trace the adapted model",
         Exception::Reason::Option);
   if (!function.constants.empty())
-    refuse(Code::AdapterLayer,
+    refuse(Code::OptionConflict,
            function.model + ": '" + function.constants.begin()->first + "' is declared " +
                function.constants.begin()->second.str() +
-               ", and the arguments of a live model have no names; give a lambda that "
-               "calls it with that, and then the model",
+               ", and the arguments of a live model have no names; leave it out and give a lambda "
+               "over the tensors that calls the model with that value in its place, and then the "
+               "model",
            Exception::Reason::Option);
   if (function.method != "forward")
-    refuse(Code::AdapterLayer,
+    refuse(Code::OptionConflict,
            function.model + ": a live model has no method '" + function.method +
                "' that could be found by its name; give a lambda that calls it, and then "
                "the model",
@@ -154,7 +167,10 @@ static void addTrace(Compiler &compiler, const std::string &name, frontend::Trac
   function.module = std::move(traced->module);
   // Behind what the declarations gave.
   std::move(traced->warnings.begin(), traced->warnings.end(), std::back_inserter(added.warnings));
-  guarded(function.model, [&] { addModule(impl, std::move(added)); });
+  guarded(function.model, [&] {
+    auto graph = function.module->get_method("forward").graph();
+    addModule(impl, std::move(added), graph.get());
+  });
 }
 
 void addTraced(Compiler &compiler, const std::string &name,

@@ -31,12 +31,13 @@ static runtime::VerifyOptions toOptions(const mil::Function &function,
     verify.ranges[name] = {range.low, range.high};
   }
   for (const auto &[name, pixels] : options.image)
-    verify.pixels[name] = valueOrRaise(driver::parsePixels(pixels));
+    verify.pixels[name] = valueOrRaise(driver::parsePixels(pixels), FailureKind::Option);
   for (const auto &[name, array] : options.input) {
-    const mil::Value *input = valueOrRaise(driver::findInput(function, name));
+    const mil::Value *input = valueOrRaise(driver::findInput(function, name), FailureKind::Input);
     std::string what = "input '" + name + "'";
     verify.inputs.push_back(
-        {name, valueOrRaise(driver::convertArray(toTensorData(what, array), *input, what))});
+        {name, valueOrRaise(driver::convertArray(toTensorData(what, array), *input, what),
+                            FailureKind::Input)});
   }
   return verify;
 }
@@ -50,15 +51,19 @@ Verification detail::verifyUnless(const Program &program, const std::string &nam
                                   const std::string &against, const VerifyOptions &options,
                                   const std::function<bool()> &stopped) {
   const Program::Impl &impl = program.impl();
-  const mil::Function &function = *valueOrRaise(driver::findFunction(
-      *impl.program, impl.path, name.empty() ? std::nullopt : std::optional<std::string>(name)));
+  const mil::Function &function = *valueOrRaise(
+      driver::findFunction(*impl.program, impl.path,
+                           name.empty() ? std::nullopt : std::optional<std::string>(name)),
+      FailureKind::Option);
   driver::FunctionOptions checked;
   checked.model = against;
   if (llvm::Error error = driver::checkModel(checked))
-    raise(std::move(error));
+    raise(std::move(error), FailureKind::File);
   driver::VerifyModel model{against, {{}, options.adapterRoot, options.allowUnmatched}, impl.path};
   if (!options.adapter.empty())
-    model.adapters.specs = valueOrRaise(driver::parseAdapters(options.adapter));
+    model.adapters.specs =
+        valueOrRaise(driver::parseAdapters(options.adapter), FailureKind::Option);
+  checkAdapterOptions(options);
   driver::setScale(model.adapters.specs, givenScale(options.loraAlpha, options.loraScale));
   std::exception_ptr thrown; // by the caller's own function
   model.proceed = [&] { return !thrown && !(stopped && stopped()); };

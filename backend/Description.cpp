@@ -80,9 +80,6 @@ constexpr std::pair<mil::PixelFormat, spec::ImageFeatureType::ColorSpace> kColor
     {mil::PixelFormat::BGR, spec::ImageFeatureType::BGR},
     {mil::PixelFormat::Gray16, spec::ImageFeatureType::GRAYSCALE_FLOAT16}};
 
-/// Axes of an image.
-constexpr unsigned kHeight = 2, kWidth = 3;
-
 /// The format, once the value can be such an image.
 Error encodeColors(const Value &value, mil::PixelFormat format, spec::ImageFeatureType &out) {
   if (!mil::isImageType(value.type, format))
@@ -408,83 +405,6 @@ template <typename Features>
 static const spec::FeatureDescription *findFeature(const Features &features, llvm::StringRef name) {
   auto it = llvm::find_if(features, [&](const auto &feature) { return feature.name() == name; });
   return it == features.end() ? nullptr : &*it;
-}
-
-/// The least and the largest of what `sizeOf` says of each entry.
-template <typename Entries, typename SizeOf>
-static std::pair<int64_t, int64_t> bounds(const Entries &entries, SizeOf sizeOf) {
-  std::pair<int64_t, int64_t> result(INT64_MAX, 1);
-  for (const auto &entry : entries) {
-    int64_t size = std::clamp<int64_t>(sizeOf(entry), 1, INT64_MAX);
-    result = {std::min(result.first, size), std::max(result.second, size)};
-  }
-  return result;
-}
-
-static std::pair<int64_t, int64_t> bounds(const spec::SizeRange &range) {
-  int64_t lower = int64_t(std::clamp<uint64_t>(range.lowerbound(), 1, INT64_MAX));
-  return {lower, range.upperbound() < 0 ? INT64_MAX : std::max(range.upperbound(), lower)};
-}
-
-/// What a feature says of one dimension that the program leaves open.
-static std::pair<int64_t, int64_t> boundsOf(const spec::FeatureType &type, unsigned axis,
-                                            unsigned rank) {
-  if (type.has_imagetype() && rank == 4 && (axis == kHeight || axis == kWidth)) {
-    const spec::ImageFeatureType &image = type.imagetype();
-    if (image.has_imagesizerange())
-      return bounds(axis == kHeight ? image.imagesizerange().heightrange()
-                                    : image.imagesizerange().widthrange());
-    if (image.enumeratedsizes().sizes_size() != 0)
-      return bounds(image.enumeratedsizes().sizes(), [&](const auto &size) {
-        return int64_t(axis == kHeight ? size.height() : size.width());
-      });
-  }
-  const spec::ArrayFeatureType &array = type.multiarraytype();
-  if (array.shaperange().sizeranges_size() == int(rank))
-    return bounds(array.shaperange().sizeranges(int(axis)));
-  if (array.enumeratedshapes().shapes_size() != 0)
-    return bounds(array.enumeratedshapes().shapes(), [&](const auto &shape) {
-      return axis < unsigned(shape.shape_size()) ? shape.shape(int(axis)) : 1;
-    });
-  return {1, INT64_MAX};
-}
-
-/// The name that the notes give to a dimension; "" where there is none, or it is that of another
-/// one with other bounds.
-static std::string sizeName(const spec::FunctionDescription &in, const InterfaceNotes &notes,
-                            llvm::StringRef input, unsigned axis,
-                            std::pair<int64_t, int64_t> bounds) {
-  auto own = notes.sizes.find(input);
-  if (own == notes.sizes.end() || axis >= own->second.size() ||
-      !mil::isLegalName(own->second[axis]))
-    return "";
-  for (const auto &[other, names] : notes.sizes)
-    for (auto [i, name] : llvm::enumerate(names)) {
-      const spec::FeatureDescription *feature = findFeature(in.input(), other);
-      if (name == own->second[axis] &&
-          (!feature || boundsOf(feature->type(), unsigned(i), unsigned(names.size())) != bounds))
-        return "";
-    }
-  return own->second[axis];
-}
-
-mil::Type refineInput(const spec::FunctionDescription &in, const InterfaceNotes &notes,
-                      llvm::StringRef name, Type type) {
-  if (!type.isTensor() || type.hasStaticShape())
-    return type;
-  static const spec::FeatureDescription nothing;
-  const spec::FeatureDescription *feature = findFeature(in.input(), name);
-  mil::Shape shape(type.shape());
-  for (unsigned i = 0; i < shape.size(); ++i) {
-    if (shape[i].isConst())
-      continue;
-    auto bounds = boundsOf((feature ? *feature : nothing).type(), i, shape.size());
-    std::string symbol = sizeName(in, notes, name, i, bounds);
-    if (symbol.empty())
-      symbol = (name + "_" + llvm::Twine(i)).str();
-    shape[i] = Dim::symbol(symbol, bounds.first, bounds.second);
-  }
-  return Type::tensor(type.dtype(), shape);
 }
 
 namespace {

@@ -16,6 +16,9 @@ namespace plait {
 
 namespace spec = CoreML::Specification;
 
+/// Axes of an image, [1, channels, height, width].
+inline constexpr unsigned kHeight = 2, kWidth = 3;
+
 /// Whether the program is written in the plain form: no default function, one function `main`.
 bool isPlain(const mil::Program &program);
 
@@ -31,10 +34,16 @@ void decodeDescription(const spec::ModelDescription &in, mil::Program &out);
 /// The interfaces by function, in the order of the description; `main` for the plain form.
 std::vector<spec::FunctionDescription> describedFunctions(const spec::ModelDescription &in);
 
-/// The type of the input `name`, its dynamic dimensions made symbols with the bounds that the
-/// description states; `type` where it states nothing. A symbol is called as `notes` say, where all
-/// inputs that have it state the same bounds, else `name_0` (for the first dimension).
-mil::Type refineInput(const spec::FunctionDescription &in, const InterfaceNotes &notes,
+/// Sizes by the name of an input and the number of a dimension.
+using SizesByInput = std::map<std::pair<std::string, size_t>, mil::Dim>;
+
+/// What `notes` say of sizes, where all inputs that have the same symbols state bounds that agree.
+SizesByInput notedSizes(const spec::FunctionDescription &in, const InterfaceNotes &notes);
+
+/// The type of the input `name`, its dynamic dimensions given the noted sizes, or made symbols
+/// `name_0` (for the first dimension) with the bounds that the description states; `type` where it
+/// states nothing.
+mil::Type refineInput(const spec::FunctionDescription &in, const SizesByInput &sizes,
                       llvm::StringRef name, mil::Type type);
 
 /// Fails if the description and the function have different inputs, outputs or states, or differ in

@@ -1,11 +1,11 @@
 // Summaries of packages.
 #include "backend/Inspect.h"
 
-#include "backend/InterfaceNotes.h"
 #include "backend/PackageReader.h"
 #include "backend/WeightFile.h"
 #include "mil/ConstantArguments.h"
 #include "mil/DefaultValues.h"
+#include "mil/SizeNames.h"
 
 #include "llvm/ADT/DenseMap.h"
 
@@ -81,7 +81,8 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
       const mil::InputInfo &info = source->infoOfInput(i);
       (input->type.isState() ? function.states : function.inputs)
           .push_back({input->name.str(), input->type, info.image, info.description,
-                      sizeNames(*source, *input), mil::defaultValueOf(*source, input->name)});
+                      mil::sizeNames(*source, *input), mil::defaultValueOf(*source, input->name),
+                      info.enumeratedShapes, info.defaultShape});
     }
     function.constants = mil::constantArgumentsOf(*source);
     for (auto [i, output] : llvm::enumerate(source->outputs())) {
@@ -156,6 +157,14 @@ static json::Array toJson(llvm::ArrayRef<PackageSummary::Feature> features) {
       object["sizes"] = json::Array(feature.sizes);
     if (feature.defaultValue)
       object["default_value"] = *feature.defaultValue;
+    if (!feature.defaultShape.empty())
+      object["default_shape"] = json::Array(feature.defaultShape);
+    if (!feature.shapes.empty()) {
+      json::Array shapes;
+      for (const auto &shape : feature.shapes)
+        shapes.push_back(json::Array(shape));
+      object["shapes"] = std::move(shapes);
+    }
     result.push_back(std::move(object));
   }
   return result;

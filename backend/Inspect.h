@@ -18,6 +18,10 @@ struct PackageSummary {
     /// Names of dimensions that inputs have in common, "" of others; empty where there are none.
     std::vector<std::string> sizes = {};
     std::optional<double> defaultValue = {};
+    /// Of an input with dynamic dimensions: the shapes that it may have, where they are listed, and
+    /// the one that it has without a request; empty where nothing is known.
+    std::vector<llvm::SmallVector<int64_t, 5>> shapes = {};
+    llvm::SmallVector<int64_t, 5> defaultShape = {};
   };
   /// A constant that lies in a weight file.
   struct Weight {

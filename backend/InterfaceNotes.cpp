@@ -3,6 +3,7 @@
 
 #include "Model.pb.h"
 #include "mil/ConstantArguments.h"
+#include "mil/SizeNames.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/JSON.h"
@@ -16,32 +17,10 @@ static constexpr llvm::StringLiteral kPrefix = "plait.interface.";
 
 bool isNotesKey(llvm::StringRef key) { return key.starts_with(kPrefix); }
 
-std::vector<std::string> sizeNames(const mil::Function &function, const mil::Value &input) {
-  if (!input.type.isTensor())
-    return {};
-  std::vector<std::string> names;
-  for (auto [axis, dim] : llvm::enumerate(input.type.shape())) {
-    std::string &name = names.emplace_back();
-    if (!dim.isSymbol())
-      continue;
-    unsigned count = 0;
-    for (const auto &other : function.inputs())
-      if (other->type.isTensor())
-        count += unsigned(llvm::count(other->type.shape(), dim));
-    if (count > 1 || dim.str() != (input.name + "_" + llvm::Twine(axis)).str())
-      name = dim.str();
-    if (!mil::isLegalName(name)) // of a size that nothing is known of
-      name.clear();
-  }
-  if (llvm::all_of(names, [](const std::string &name) { return name.empty(); }))
-    names.clear();
-  return names;
-}
-
 void encodeNotes(const mil::Function &function, CoreML::Specification::Metadata &out) {
   json::Object sizes, constants, notes;
   for (const auto &input : function.inputs())
-    if (auto names = sizeNames(function, *input); !names.empty())
+    if (auto names = mil::sizeNames(function, *input); !names.empty())
       sizes[input->name.str()] = json::Array(names);
   for (const auto &[name, value] : mil::constantArgumentsOf(function))
     constants[name] = value;

@@ -2,10 +2,11 @@
 // in the package's user-defined metadata, a text for each function that has any:
 //
 //   plait.interface.main =
-//   {"constants":{"scale":"2.0"},"sizes":{"mask":["","n"],"tokens":["","n"]}}
+//   {"constants":{"scale":"2.0"},"sizes":{"mask":["","2*n + 1"],"tokens":["","n"]}}
 //
-// sizes:     the name of each dimension of an input, "" where it has none. Dimensions of one name
-//            are one size: the program's symbols.
+// sizes:     the name of each dimension of an input, or how it follows from others
+//            (mil/SizeExpression.h), "" where it has neither. Dimensions of one name are one size:
+//            the program's symbols (mil/SizeNames.h).
 // constants: arguments of the model that are no inputs (mil/ConstantArguments.h).
 //
 // Private to the backend.
@@ -25,10 +26,6 @@ struct InterfaceNotes {
   std::map<std::string, std::vector<std::string>, std::less<>> sizes;
   std::map<std::string, std::string> constants;
 };
-
-/// Names of the input's dimensions, "" where nothing but the input itself has that size; empty
-/// where no dimension has a name.
-std::vector<std::string> sizeNames(const mil::Function &function, const mil::Value &input);
 
 /// Into the metadata, where there is anything.
 void encodeNotes(const mil::Function &function, CoreML::Specification::Metadata &out);

@@ -13,6 +13,7 @@
 #include "mil/MappedStorage.h"
 #include "support/DidYouMean.h"
 #include "support/DiscardedFile.h"
+#include "support/Failure.h"
 #include "support/Folders.h"
 #include "support/NewFile.h"
 
@@ -354,10 +355,11 @@ Error addFunctions(const mil::Program &program, StringRef folder, const EditOpti
   for (const auto &function : program.functions()) {
     for (const auto &described : package->description.functions())
       if (described.name() == function->name)
-        return makeError(Code::NameTaken,
-                         "'{0}': there is a function '{1}' already; give the new one another name, "
-                         "or take that one out: plait remove {0} {1}",
-                         folder, function->name);
+        return makeFailure(
+            FailureKind::Option, Code::NameTaken,
+            fmt::format("'{0}': there is a function '{1}' already; give the new one another name, "
+                        "or take that one out: plait remove {0} {1}",
+                        folder, function->name));
     if (Error error = encodeFunctionDescription(*function, *package->description.add_functions()))
       return error;
     spec::Metadata metadata = package->description.metadata();

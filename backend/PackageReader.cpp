@@ -50,8 +50,9 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &model, Weig
         llvm::find_if(described, [&, &name = name](const auto &d) { return d.name() == name; });
     const spec::FunctionDescription &description = it == described.end() ? nothing : *it;
     InterfaceNotes notes = decodeNotes(model.metadata(), name);
+    SizesByInput sizes = notedSizes(description, notes);
     Error error = decodeFunction(message, function, files, [&](StringRef input, mil::Type type) {
-      return refineInput(description, notes, input, std::move(type));
+      return refineInput(description, sizes, input, std::move(type));
     });
     if (!error)
       error = checkInterface(description, function);

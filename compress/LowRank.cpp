@@ -51,11 +51,12 @@ public:
       : residual_(residual), factors_(std::move(factors)), threads_(threadsOf(threads)) {}
 
   /// E D x.
-  Expected<Thin> times(const Thin &x) const;
+  Expected<Thin> times(const Thin &x) const { return product(x, /*isTransposed=*/false); }
   /// (E D)' y.
-  Expected<Thin> timesTransposed(const Thin &y) const;
+  Expected<Thin> timesTransposed(const Thin &y) const { return product(y, /*isTransposed=*/true); }
 
 private:
+  Expected<Thin> product(const Thin &given, bool isTransposed) const;
   void read(size_t row, size_t begin, size_t end, std::vector<float> &out) const {
     out.resize(end - begin);
     residual_.read(row, begin, end, out.data());
@@ -68,49 +69,30 @@ private:
   unsigned threads_;
 };
 
-Expected<Thin> RangeFinder::times(const Thin &x) const {
-  Thin y(residual_.rows(), x.width);
+Expected<Thin> RangeFinder::product(const Thin &given, bool isTransposed) const {
+  Thin made(isTransposed ? residual_.columns() : residual_.rows(), given.width);
+  size_t step = isTransposed ? kColumns : kRows;
   std::vector<std::vector<float>> buffers(threads_);
-  Error error = parallelFor(
-      threads_, (y.count + kRows - 1) / kRows, [&](unsigned worker, size_t item) -> Error {
-        std::vector<float> &line = buffers[worker];
-        for (size_t r = item * kRows; r < std::min(y.count, (item + 1) * kRows); ++r) {
-          read(r, 0, x.count, line);
-          float *to = y.row(r);
-          for (size_t c = 0; c < x.count; ++c) {
-            const float *from = x.row(c);
-            for (size_t k = 0; k < x.width; ++k)
-              to[k] += line[c] * from[k];
-          }
-        }
-        return Error::success();
-      });
-  if (error)
+  auto multiply = [&](unsigned worker, size_t item) -> Error {
+    // Some columns of all rows, or some rows of all columns.
+    size_t begin = item * step, end = std::min(made.count, begin + step);
+    size_t firstRow = isTransposed ? 0 : begin, lastRow = isTransposed ? given.count : end;
+    size_t first = isTransposed ? begin : 0, last = isTransposed ? end : given.count;
+    std::vector<float> &line = buffers[worker];
+    for (size_t r = firstRow; r < lastRow; ++r) {
+      read(r, first, last, line);
+      for (size_t c = first; c < last; ++c) {
+        float *to = made.row(isTransposed ? c : r);
+        const float *from = given.row(isTransposed ? r : c);
+        for (size_t k = 0; k < made.width; ++k)
+          to[k] += line[c - first] * from[k];
+      }
+    }
+    return Error::success();
+  };
+  if (Error error = parallelFor(threads_, (made.count + step - 1) / step, multiply))
     return error;
-  return y;
-}
-
-Expected<Thin> RangeFinder::timesTransposed(const Thin &y) const {
-  Thin x(residual_.columns(), y.width);
-  std::vector<std::vector<float>> buffers(threads_);
-  Error error = parallelFor(
-      threads_, (x.count + kColumns - 1) / kColumns, [&](unsigned worker, size_t item) -> Error {
-        std::vector<float> &line = buffers[worker];
-        size_t begin = item * kColumns, end = std::min(x.count, begin + kColumns);
-        for (size_t r = 0; r < y.count; ++r) {
-          read(r, begin, end, line);
-          const float *from = y.row(r);
-          for (size_t c = begin; c < end; ++c) {
-            float *to = x.row(c);
-            for (size_t k = 0; k < y.width; ++k)
-              to[k] += line[c - begin] * from[k];
-          }
-        }
-        return Error::success();
-      });
-  if (error)
-    return error;
-  return x;
+  return made;
 }
 
 /// Columns of length one, each orthogonal to those before it; zeros where nothing is left of one.

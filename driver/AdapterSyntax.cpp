@@ -7,6 +7,20 @@ namespace plait::driver {
 
 using llvm::StringRef;
 
+const Option adapterRootOption{"adapter-root", "PATH",
+                               "the module of the base that was adapted, where the adapter "
+                               "fits several",
+                               0, Scope::Function};
+const Option allowUnmatchedOption{"allow-unmatched", nullptr,
+                                  "go on without the tensors of an adapter that belong to no "
+                                  "module of the base",
+                                  0, Scope::Function};
+const Option loraAlphaOption{
+    "lora-alpha", "ALPHA", "the alpha of an adapter whose files do not say it", 0, Scope::Function};
+const Option loraScaleOption{"lora-scale", "SCALE",
+                             "the scale (alpha / rank) of an adapter whose files do not say it", 0,
+                             Scope::Function};
+
 /// The position of the colon before a weight that ends at '+' or at the end; npos where there is
 /// none.
 static size_t findWeight(StringRef text, double &weight, size_t &end) {
@@ -64,6 +78,30 @@ Error addScale(const Option &option, bool isAlpha, StringRef text,
                       spelling(option));
   scale = *given;
   return Error::success();
+}
+
+Expected<bool> AdapterChoices::take(const Arguments::Item &item) {
+  if (item.option == &adapterRootOption) {
+    if (root)
+      return usageError(Code::OptionConflict, "--adapter-root is given twice");
+    root = item.value;
+  } else if (item.option == &allowUnmatchedOption) {
+    allowUnmatched = true;
+  } else if (item.option == &loraAlphaOption || item.option == &loraScaleOption) {
+    if (Error error = addScale(*item.option, item.option == &loraAlphaOption, item.value, scale))
+      return error;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void AdapterChoices::inherit(const AdapterChoices &from) {
+  if (!root)
+    root = from.root;
+  allowUnmatched |= from.allowUnmatched;
+  if (!scale)
+    scale = from.scale;
 }
 
 void setScale(std::vector<adapters::AdapterSpec> &adapters,

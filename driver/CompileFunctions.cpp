@@ -80,19 +80,6 @@ constexpr Option loraOption{"lora", "keep|fold|inputs",
                             "it, or merged into it; or, of an --adapter, their matrices as inputs "
                             "of the function, which `plait adapter pack` makes arrays for",
                             0, Scope::Function};
-constexpr Option adapterRootOption{"adapter-root", "PATH",
-                                   "the module of the base that was adapted, where the adapter "
-                                   "fits several",
-                                   0, Scope::Function};
-constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr,
-                                      "go on without the tensors of an adapter that belong to no "
-                                      "module of the base",
-                                      0, Scope::Function};
-constexpr Option loraAlphaOption{
-    "lora-alpha", "ALPHA", "the alpha of an adapter whose files do not say it", 0, Scope::Function};
-constexpr Option loraScaleOption{"lora-scale", "SCALE",
-                                 "the scale (alpha / rank) of an adapter whose files do not say it",
-                                 0, Scope::Function};
 constexpr const Option *ownOptions[] = {
     &inputOption,       &outputOption,         &describeOption,  &classesOption,
     &classOutputOption, &statesOption,         &stateInitOption, &loraOption,
@@ -108,9 +95,7 @@ struct Declarations {
   std::optional<frontend::StatesRequest> states;
   std::optional<bool> stateInputs;
   std::optional<mil::LoraMode> lora;
-  std::optional<std::string> adapterRoot;
-  bool allowUnmatched = false;
-  std::optional<adapters::GivenScale> scale;
+  AdapterChoices adapter;
 
   /// `notes` takes what is read as something else.
   Error add(const Arguments::Item &item, std::vector<Warning> &notes) {
@@ -151,14 +136,8 @@ struct Declarations {
         return usageError(Code::OptionValue, "--state-init {0}: the choices are zeros, input",
                           item.value);
       stateInputs = item.value == "input";
-    } else if (item.option == &adapterRootOption) {
-      if (adapterRoot)
-        return usageError(Code::OptionConflict, "--adapter-root is given twice");
-      adapterRoot = item.value;
-    } else if (item.option == &allowUnmatchedOption) {
-      allowUnmatched = true;
-    } else if (item.option == &loraScaleOption || item.option == &loraAlphaOption) {
-      return addScale(*item.option, item.option == &loraAlphaOption, item.value, scale);
+    } else if (auto taken = adapter.take(item); !taken || *taken) {
+      return taken.takeError();
     } else {
       if (lora)
         return usageError(Code::OptionConflict, "--lora is given twice");
@@ -221,15 +200,16 @@ Expected<FunctionOptions> startFunction(const Arguments::Item &item, const Base 
 /// Gives a function what is said of it: in the first place of its own, then of its base, then of
 /// all.
 Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> said) {
+  AdapterChoices adapter;
   for (const Declarations *from : said) {
     inheritDeclarations(function, from->arguments);
     if (function.outputs.empty())
       function.outputs = from->outputs;
-    if (!function.adapters.root)
-      function.adapters.root = from->adapterRoot;
     function.descriptions.insert(from->descriptions.begin(), from->descriptions.end());
-    function.adapters.allowUnmatched |= from->allowUnmatched;
+    adapter.inherit(from->adapter);
   }
+  function.adapters.root = adapter.root;
+  function.adapters.allowUnmatched = adapter.allowUnmatched;
   if (Error error = resolveSizes(function.inputs))
     return usageError(std::move(error), "--input");
   auto first = [&](auto Declarations::*member) {
@@ -238,11 +218,11 @@ Error declare(FunctionOptions &function, llvm::ArrayRef<const Declarations *> sa
         return from->*member;
     return said.back()->*member;
   };
-  if (said.size() > 1 && said.front()->scale && function.adapters.specs.empty())
+  if (const auto &own = said.front()->adapter.scale;
+      said.size() > 1 && own && function.adapters.specs.empty())
     return usageError(Code::OptionConflict, "{0} is for an --adapter, and function '{1}' is none",
-                      spelling(said.front()->scale->isAlpha ? loraAlphaOption : loraScaleOption),
-                      function.name);
-  setScale(function.adapters.specs, first(&Declarations::scale));
+                      spelling(own->isAlpha ? loraAlphaOption : loraScaleOption), function.name);
+  setScale(function.adapters.specs, adapter.scale);
   for (const Declarations *from : said)
     if (from->classes && !function.classes) {
       function.classes = from->classes;

@@ -23,6 +23,14 @@ static std::optional<frontend::Constant> constantIn(StringRef text) {
   return isShape ? std::nullopt : constant;
 }
 
+/// An argument that would be an input and the same in every call.
+static Error bothSaid(StringRef text, StringRef name) {
+  return makeError(Code::NameTaken,
+                   "input '{0}': '{1}' is declared as an input and as what it is in every call; it "
+                   "can be one of them",
+                   text, name);
+}
+
 Error addDeclaration(frontend::ModelFunction &function, StringRef text, const InputSyntax &syntax) {
   auto [name, value] = text.split('=');
   name = name.trim();
@@ -31,6 +39,8 @@ Error addDeclaration(frontend::ModelFunction &function, StringRef text, const In
       return makeError(Code::IllegalName,
                        "input '{0}': '{1}' cannot be the name of an argument: {2}", text, name,
                        mil::whyIllegal(name));
+    if (llvm::any_of(function.inputs, [&](const InputSpec &input) { return input.name == name; }))
+      return bothSaid(text, name);
     if (!function.constants.emplace(name, std::move(*constant)).second)
       return makeError(Code::NameTaken, "input '{0}': '{1}' is said twice", text, name);
     return Error::success();
@@ -38,6 +48,8 @@ Error addDeclaration(frontend::ModelFunction &function, StringRef text, const In
   auto input = parseInput(text, syntax);
   if (!input)
     return input.takeError();
+  if (function.constants.count(input->name))
+    return bothSaid(text, input->name);
   function.inputs.push_back(std::move(*input));
   return Error::success();
 }

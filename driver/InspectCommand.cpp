@@ -31,6 +31,17 @@ constexpr Option costOption{
 constexpr const Option *options[] = {&jsonOption, &milOption, &costOption};
 constexpr Section sections[] = {{"Options", options}};
 
+/// ", one of [1, 64], [1, 128]"
+std::string listed(llvm::ArrayRef<llvm::SmallVector<int64_t, 5>> shapes) {
+  constexpr size_t most = 8;
+  std::string text;
+  for (const auto &shape : shapes.take_front(most))
+    text += fmt::format("{0}[{1}]", text.empty() ? ", one of " : ", ", fmt::join(shape, ", "));
+  if (shapes.size() > most)
+    text += fmt::format(" and {0} more", shapes.size() - most);
+  return text;
+}
+
 void printFunction(const PackageSummary &summary, const PackageSummary::Function &function,
                    uint64_t own, StringRef path, const AdapterMap &adapters,
                    llvm::raw_ostream &out) {
@@ -41,9 +52,9 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   auto features = [&](StringRef kind, const std::vector<PackageSummary::Feature> &list) {
     for (const PackageSummary::Feature &feature : list)
       out << fmt::format(
-          "  {0:<12}{1}: {2}{3}{4}{5}{6}\n", kind, feature.name,
+          "  {0:<12}{1}: {2}{3}{4}{5}{6}{7}\n", kind, feature.name,
           feature.image ? mil::name(*feature.image).str() + " image, " : "",
-          describe(feature.type, feature.sizes),
+          describe(feature.type, feature.sizes), listed(feature.shapes),
           feature.defaultValue ? fmt::format(", {} by default", *feature.defaultValue) : "",
           feature.description.empty() ? "" : "; ", llvm::json::fixUTF8(feature.description));
   };
@@ -290,6 +301,7 @@ Error printMil(StringRef path, llvm::raw_ostream &out) {
     return package.takeError();
   mil::PrintOptions print;
   print.digests = false;
+  print.symbols = true;
   print.locations = true;
   print.blob = [&](const mil::TensorData &tensor) {
     mil::BlobLocation location;

@@ -109,8 +109,10 @@ void listRules(const Arguments &arguments) {
       continue;
     if (!arguments.has(jsonOption))
       llvm::outs() << fmt::format("{0:<24}{1:<10}{2}\n{3:>34}{4}\n", rule.id,
-                                  mil::name(rule.severity), rule.text, "", rule.source);
+                                  mil::name(rule.severity), withCode(mil::codeOf(rule), rule.text),
+                                  "", rule.source);
     entries.push_back(llvm::json::Object{{"rule", rule.id},
+                                         {"code", plait::name(mil::codeOf(rule))},
                                          {"severity", mil::name(rule.severity)},
                                          {"text", rule.text},
                                          {"source", rule.source}});

@@ -31,6 +31,17 @@ Expected<mil::Function *> findFunction(const mil::Program &program, llvm::String
                    llvm::join(known, ", "));
 }
 
+const Option computeOption{"compute", "fp32|native",
+                           "how operations on fp16 compute: in fp32 with a rounded result "
+                           "(fp32), or in fp16 throughout"};
+
+Expected<runtime::Compute> computeOf(const Arguments &arguments) {
+  auto native = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  if (!native)
+    return native.takeError();
+  return *native ? runtime::Compute::Native : runtime::Compute::Float32;
+}
+
 Expected<const mil::Value *> findInput(const mil::Function &function, llvm::StringRef name) {
   llvm::SmallVector<llvm::StringRef, 8> known;
   for (const auto &input : function.inputs()) {
@@ -77,8 +88,9 @@ Expected<mil::TensorData> convertArray(mil::TensorData array, const mil::Value &
     return array.cast(to);
   if (!mil::isInteger(from) || !mil::isInteger(to))
     return makeError(Code::ArrayMismatch,
-                     "{0}: input '{1}' is {2} and the array {3}; convert it with numpy's astype",
-                     file, input.name, name(to), name(from));
+                     "{0}: input '{1}' is {2} and the array {3}; give one of {4}", file, input.name,
+                     name(to), name(from),
+                     mil::isFloat(to) ? "floating-point numbers, or of bool" : "integers");
   auto values = array.intValues();
   if (!values)
     return values.takeError();

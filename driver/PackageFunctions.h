@@ -12,6 +12,10 @@ namespace plait::driver {
 Expected<mil::Function *> findFunction(const mil::Program &program, llvm::StringRef package,
                                        const std::optional<std::string> &name);
 
+/// How operations on fp16 compute, of the commands that run functions.
+extern const Option computeOption;
+Expected<runtime::Compute> computeOf(const Arguments &arguments);
+
 /// The input of that name; an error names those there are. States take no arrays.
 Expected<const mil::Value *> findInput(const mil::Function &function, llvm::StringRef name);
 /// The array as the input's element type, where both are floating-point or both integers that fit;

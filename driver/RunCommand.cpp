@@ -38,15 +38,15 @@ constexpr Option stepsOption{"steps", "FOLDER|PLAN.json|N",
                              "each input, a plan (see below), or N calls on the arrays of --input; "
                              "repeatable. Call N writes to the folder N of the output folder",
                              0, Scope::Many};
-constexpr Option computeOption{"compute", "fp32|native",
-                               "how operations on fp16 compute: in fp32 with a rounded result "
-                               "(fp32), or in fp16 throughout"};
 constexpr Option traceOption{"trace", "VALUE|all",
                              "also writes VALUE.npy for a value inside the function, or for every "
                              "one; repeatable",
                              0, Scope::Many};
 constexpr Option statesOption{"states", nullptr,
                               "also writes STATE.npy for every state, as it is after the call"};
+constexpr Option seedOption{"seed", "S",
+                            "what random operations draw follows from it; without it they draw "
+                            "other numbers in every run"};
 constexpr Option timeOption{"time", nullptr, "says how long loading and each call took"};
 constexpr Option profileOption{"profile", nullptr,
                                "says for each kind of operation how often it ran and how long"};
@@ -54,8 +54,8 @@ constexpr Option profileOption{"profile", nullptr,
 constexpr const Option *inputOptions[] = {&functionOption, &inputOption, &resizeOption,
                                           &stepsOption};
 constexpr const Option *outputOptions[] = {&outputDirOption, &traceOption, &statesOption};
-constexpr const Option *runningOptions[] = {&computeOption, &timeOption, &profileOption,
-                                            &jsonOption};
+constexpr const Option *runningOptions[] = {&computeOption, &seedOption, &timeOption,
+                                            &profileOption, &jsonOption};
 constexpr Section sections[] = {
     {"What to run", inputOptions}, {"What to write", outputOptions}, {"How", runningOptions}};
 
@@ -194,12 +194,18 @@ Expected<int> run(const Arguments &arguments) {
   auto folder = arguments.required(outputDirOption);
   if (!folder)
     return folder.takeError();
-  auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  auto compute = computeOf(arguments);
   if (!compute)
     return compute.takeError();
   runtime::RunOptions runOptions;
-  runOptions.compute = *compute ? runtime::Compute::Native : runtime::Compute::Float32;
+  runOptions.compute = *compute;
   runOptions.profile = arguments.has(profileOption);
+  if (arguments.has(seedOption)) {
+    auto seed = arguments.number(seedOption, 0, UINT32_MAX);
+    if (!seed)
+      return seed.takeError();
+    runOptions.seed = *seed;
+  }
   for (const std::string &name : arguments.values(traceOption))
     if (name == "all")
       runOptions.traceAll = true;

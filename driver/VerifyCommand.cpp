@@ -30,11 +30,6 @@ constexpr Option againstOption{"against", "MODEL.pt",
 constexpr Option adapterOption{"adapter", "DIR[:WEIGHT][+DIR:WEIGHT ...]",
                                "the adapter that was applied to it, or several blended", 0,
                                Scope::Function};
-constexpr Option adapterRootOption{"adapter-root", "PATH", "as compile's", 0, Scope::Function};
-constexpr Option allowUnmatchedOption{"allow-unmatched", nullptr, "as compile's", 0,
-                                      Scope::Function};
-constexpr Option loraAlphaOption{"lora-alpha", "ALPHA", "as compile's", 0, Scope::Function};
-constexpr Option loraScaleOption{"lora-scale", "SCALE", "as compile's", 0, Scope::Function};
 constexpr Option inputOption{"input", "NAME=FILE.npy",
                              "an input's array in place of random numbers", 0, Scope::Function};
 constexpr Option inputsOption{"inputs", "FOLDER",
@@ -51,9 +46,6 @@ constexpr Option imageOption{"image", "NAME='scale=S bias=B'",
                              "what was said of an image's pixels to compile: the function is given "
                              "random pixels, the model pixel * scale + bias",
                              0, Scope::Function};
-constexpr Option computeOption{"compute", "fp32|native",
-                               "how operations on fp16 compute: in fp32 with a rounded result "
-                               "(fp32), or in fp16 throughout"};
 constexpr Option absoluteOption{"atol", "A", "the absolute tolerance (see below)"};
 constexpr Option relativeOption{"rtol", "R", "the relative tolerance (see below)"};
 constexpr Option seedOption{"seed", "S", "of the random inputs (0)"};
@@ -84,9 +76,8 @@ constexpr Section sections[] = {
 /// One function to verify.
 struct Target {
   std::optional<std::string> function;
-  std::optional<std::string> against, adapter, adapterRoot;
-  bool allowUnmatched = false;
-  std::optional<adapters::GivenScale> scale;
+  std::optional<std::string> against, adapter;
+  AdapterChoices how; ///< the adapter is applied
   std::vector<std::string> inputs, ranges;
   std::optional<std::string> sets; ///< a folder
   std::map<std::string, mil::PixelArithmetic> pixels;
@@ -107,14 +98,8 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
       if (target.adapter)
         return usageError(Code::OptionConflict, "--adapter is given twice for one function");
       target.adapter = item.value;
-    } else if (item.option == &adapterRootOption) {
-      target.adapterRoot = item.value;
-    } else if (item.option == &allowUnmatchedOption) {
-      target.allowUnmatched = true;
-    } else if (item.option == &loraAlphaOption || item.option == &loraScaleOption) {
-      if (Error error =
-              addScale(*item.option, item.option == &loraAlphaOption, item.value, target.scale))
-        return error;
+    } else if (auto taken = target.how.take(item); !taken) {
+      return taken.takeError();
     } else if (item.option == &inputOption) {
       target.inputs.push_back(item.value);
     } else if (item.option == &inputsOption) {
@@ -144,13 +129,9 @@ Expected<std::vector<Target>> targets(const Arguments &arguments) {
                         target.function ? " for function '" + *target.function + "'" : "");
     if (!target.adapter)
       target.adapter = common.adapter;
-    if (!target.adapterRoot)
-      target.adapterRoot = common.adapterRoot;
+    target.how.inherit(common.how);
     if (!target.sets)
       target.sets = common.sets;
-    target.allowUnmatched |= common.allowUnmatched;
-    if (!target.scale)
-      target.scale = common.scale;
     target.inputs.insert(target.inputs.begin(), common.inputs.begin(), common.inputs.end());
     target.ranges.insert(target.ranges.begin(), common.ranges.begin(), common.ranges.end());
     target.pixels.insert(common.pixels.begin(), common.pixels.end());
@@ -173,7 +154,7 @@ Error addRange(runtime::VerifyOptions &options, StringRef given) {
 
 /// The adapters that the target names.
 Expected<VerifyModel> modelOf(const Target &target, const std::string &package) {
-  VerifyModel model{*target.against, {{}, target.adapterRoot, target.allowUnmatched}, package};
+  VerifyModel model{*target.against, {{}, target.how.root, target.how.allowUnmatched}, package};
   model.warn = printWarning;
   if (!target.adapter)
     return model;
@@ -181,7 +162,7 @@ Expected<VerifyModel> modelOf(const Target &target, const std::string &package) 
   if (!adapters)
     return usageError(adapters.takeError(), "--adapter " + *target.adapter);
   model.adapters.specs = std::move(*adapters);
-  setScale(model.adapters.specs, target.scale);
+  setScale(model.adapters.specs, target.how.scale);
   return model;
 }
 
@@ -219,10 +200,10 @@ Expected<int> run(const Arguments &arguments) {
     return usageError(Code::OptionValue, "--steps is at least 1");
   options.steps = unsigned(*steps);
   options.bisect = arguments.has(bisectOption);
-  auto compute = arguments.choice(computeOption, {"fp32", "native"}, 0);
+  auto compute = computeOf(arguments);
   if (!compute)
     return compute.takeError();
-  options.compute = *compute ? runtime::Compute::Native : runtime::Compute::Float32;
+  options.compute = *compute;
   if (*absolute >= 0)
     options.absolute = *absolute;
   if (*relative >= 0)

@@ -26,11 +26,20 @@ int64_t saturatingProduct(int64_t a, int64_t b) {
   return llvm::MulOverflow(a, b, r) ? ((a < 0) != (b < 0) ? INT64_MIN : INT64_MAX) : r;
 }
 
-int64_t floorDivide(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
+int64_t floorDivide(int64_t a, int64_t b) {
+  if (b == -1)
+    return a == INT64_MIN ? INT64_MAX : -a;
+  return a / b - ((a % b != 0) && ((a < 0) != (b < 0)));
+}
+/// Of floorDivide: it has the sign of b.
+int64_t remainder(int64_t a, int64_t b) {
+  int64_t rest = b == -1 ? 0 : a % b;
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
 
 /// Expressions past these sizes become unknown: sizes derived from each other many times over
 /// would otherwise grow without end.
-constexpr size_t kMaxTerms = 48, kMaxAtomText = 400;
+constexpr size_t kMaxTerms = 48, kMaxFactors = 32, kMaxAtomText = 400;
 
 /// Saturating arithmetic on bounds, where INT64_MIN and INT64_MAX mean "not known".
 bool unbounded(int64_t x) { return x == INT64_MIN || x == INT64_MAX; }
@@ -128,6 +137,8 @@ Dim operator*(const Dim &a, const Dim &b) {
   Dim::Expr e;
   for (const auto &[p, x] : Dim::toExpr(a).terms)
     for (const auto &[q, y] : Dim::toExpr(b).terms) {
+      if (p.size() + q.size() > kMaxFactors)
+        return Dim::unknown();
       Product product = p;
       product.insert(product.end(), q.begin(), q.end());
       std::sort(product.begin(), product.end(),
@@ -194,7 +205,7 @@ Dim floordiv(const Dim &a, const Dim &b) {
         std::set_difference(product.begin(), product.end(), divisor.begin(), divisor.end(),
                             std::back_inserter(rest), byText);
         exact &= rest.size() + divisor.size() == product.size();
-        quotient.terms[rest] += x;
+        quotient.terms[rest] = saturatingSum(quotient.terms[rest], x);
       }
       if (exact)
         return floordiv(Dim::fromExpr(std::move(quotient)), coefficient);
@@ -210,9 +221,9 @@ Dim floordiv(const Dim &a, const Dim &b) {
   for (const auto &[product, x] : Dim::toExpr(a).terms) {
     if (product.empty()) {
       outside.terms[product] = floorDivide(x, d);
-      inside.terms[product] = x - floorDivide(x, d) * d;
-    } else if (x % d == 0) {
-      outside.terms[product] = x / d;
+      inside.terms[product] = remainder(x, d);
+    } else if (remainder(x, d) == 0) {
+      outside.terms[product] = floorDivide(x, d);
     } else {
       inside.terms[product] = x;
     }
@@ -226,14 +237,14 @@ Dim floordiv(const Dim &a, const Dim &b) {
 
 Dim ceildiv(const Dim &a, const Dim &b) {
   if (b.isConst() && b.value() < 0)
-    return ceildiv(Dim(0) - a, -b.value());
+    return ceildiv(Dim(0) - a, Dim(0) - b);
   return floordiv(a + b - 1, b);
 }
 
 Dim floormod(const Dim &a, const Dim &b) {
   Dim quotient = floordiv(a, b);
   if (a.isConst() && b.isConst())
-    return a.value() - quotient.value() * b.value();
+    return remainder(a.value(), b.value());
   if (Dim rest = a - quotient * b; rest.isConst())
     return rest;
   if (!b.isConst())
@@ -241,7 +252,7 @@ Dim floormod(const Dim &a, const Dim &b) {
   // Multiples of b drop out: mod(2*s + 3, 2) = 1.
   Dim::Expr e;
   for (const auto &[product, x] : Dim::toExpr(a).terms)
-    e.terms[product] = x - floorDivide(x, b.value()) * b.value();
+    e.terms[product] = remainder(x, b.value());
   return Dim::atom(Mod, Dim::fromExpr(std::move(e)), b);
 }
 
@@ -337,15 +348,15 @@ Dim::evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> valueO
         if (!a || !b || (*b == 0 && (atom->kind == FloorDiv || atom->kind == Mod)))
           return std::nullopt;
         value = atom->kind == FloorDiv ? floorDivide(*a, *b)
-                : atom->kind == Mod    ? *a - floorDivide(*a, *b) * *b
+                : atom->kind == Mod    ? remainder(*a, *b)
                 : atom->kind == Min    ? std::min(*a, *b)
                                        : std::max(*a, *b);
       }
       if (!value)
         return std::nullopt;
-      term *= *value;
+      term = saturatingProduct(term, *value);
     }
-    sum += term;
+    sum = saturatingSum(sum, term);
   }
   return sum;
 }

@@ -5,6 +5,7 @@
 #include "mil/FlexibleShapes.h"
 #include "mil/Infer.h"
 #include "mil/LiteralParser.h"
+#include "mil/SizeNames.h"
 
 namespace plait::mil {
 
@@ -299,6 +300,12 @@ bool Parser::parseFunction() {
   llvm::erase_if(function_->attributes, [&](const auto &attribute) {
     return attribute.first == flexibleShapesAttribute &&
            applyFlexibleShapes(*function_, attribute.second);
+  });
+  llvm::erase_if(function_->attributes, [&](const auto &attribute) {
+    if (attribute.first != sizeNamesAttribute)
+      return false;
+    applySizeNames(*function_, attribute.second);
+    return true;
   });
   if (!parseBody(function_->body(), 0))
     return false;

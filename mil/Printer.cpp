@@ -3,6 +3,7 @@
 
 #include "mil/Evaluator.h"
 #include "mil/FlexibleShapes.h"
+#include "mil/SizeNames.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringExtras.h"
@@ -438,6 +439,9 @@ void Printer::function(const Function &function) {
   Attributes stated = function.attributes;
   if (auto shapes = flexibleShapes(function))
     stated.emplace_back(flexibleShapesAttribute.str(), std::move(*shapes));
+  if (!options_.symbols)
+    if (auto names = sizeNames(function))
+      stated.emplace_back(sizeNamesAttribute.str(), std::move(*names));
   if (!stated.empty()) {
     os_ << " [";
     attributes(stated);

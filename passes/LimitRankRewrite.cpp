@@ -1,6 +1,7 @@
 // Coarser shapes, views of tensors under them, and transposes of many axes in steps.
 #include "passes/LimitRank.h"
 
+#include "mil/InputSizes.h"
 #include "mil/Materialise.h"
 #include "mil/Reshape.h"
 
@@ -65,13 +66,8 @@ std::optional<int64_t> RankRewrite::axis(unsigned param, unsigned rank) const {
 }
 
 Value *RankRewrite::symbolValue(llvm::StringRef name) {
-  for (const auto &input : op.function()->inputs()) {
-    if (!input->type.isTensor())
-      continue;
-    for (auto [axis, dim] : llvm::enumerate(input->type.shape()))
-      if (dim.isSymbol() && dim.str() == name)
-        return sizeOfAxis(builder, input.get(), axis);
-  }
+  if (auto source = sourceOfSize(*op.function(), name))
+    return sizeFrom(builder, *source);
   return builder.poison();
 }
 

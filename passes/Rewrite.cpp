@@ -18,12 +18,17 @@ WalkScope::WalkScope(const std::function<bool()> &proceed)
     : outer_(std::exchange(mayWalk, proceed ? &proceed : nullptr)) {}
 WalkScope::~WalkScope() { mayWalk = outer_; }
 
+void mayGoOn() {
+  if (mayWalk && !(*mayWalk)())
+    throw WalkEnded();
+}
+
 void walk(Program &program, llvm::function_ref<void(Op &)> callback) {
   unsigned seen = 0;
   for (const auto &function : program.functions())
     mil::walk(function->body(), [&](Op &op) {
-      if (++seen % kAskedEvery == 0 && mayWalk && !(*mayWalk)())
-        throw WalkEnded();
+      if (++seen % kAskedEvery == 0)
+        mayGoOn();
       callback(op);
     });
 }

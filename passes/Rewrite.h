@@ -15,6 +15,9 @@ void walk(mil::Program &program, llvm::function_ref<void(mil::Op &)> callback);
 /// well-formed, but a pass may have done half of its work.
 struct WalkEnded {};
 
+/// Throws WalkEnded where a WalkScope says no; for work between two operations that takes long.
+void mayGoOn();
+
 /// While it lives, walk() asks `proceed` on this thread now and then. Null: it does not.
 class WalkScope {
 public:

@@ -5,11 +5,28 @@
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/xxhash.h"
+
+#include <cstring>
 
 namespace plait::passes {
 
 using namespace mil;
+
+/// Piece by piece, so that it can be ended.
+static bool equalBytes(llvm::ArrayRef<uint8_t> a, llvm::ArrayRef<uint8_t> b) {
+  constexpr size_t piece = 16 << 20;
+  if (a.size() != b.size())
+    return false;
+  for (size_t begin = 0; begin < a.size(); begin += piece) {
+    mayGoOn();
+    size_t size = std::min(piece, a.size() - begin);
+    if (std::memcmp(a.data() + begin, b.data() + begin, size) != 0)
+      return false;
+  }
+  return true;
+}
 
 uint64_t ContentKeys::operator()(const Attr &attr) {
   if (const TensorData *tensor = attr.tensor())
@@ -36,6 +53,34 @@ static const TensorData *roundedToHalf(const TensorData &tensor) {
   return wide.dtype() == DType::F32 ? &wide : nullptr;
 }
 
+/// Of some bytes all over; of all where they are few.
+static uint64_t lookAt(llvm::ArrayRef<uint8_t> bytes) {
+  constexpr size_t runs = 32, length = 64;
+  if (bytes.size() <= runs * length)
+    return llvm::xxh3_64bits(bytes);
+  uint8_t seen[runs * length];
+  for (size_t run = 0; run < runs; ++run) {
+    size_t begin = (bytes.size() - length) / (runs - 1) * run;
+    std::memcpy(seen + run * length, bytes.data() + begin, length);
+  }
+  return llvm::hash_combine(bytes.size(), llvm::xxh3_64bits(llvm::ArrayRef(seen)));
+}
+
+uint64_t ContentKeys::keyOf(const Storage &storage) {
+  if (storage.crc)
+    return llvm::hash_combine(*storage.crc, storage.bytes.size());
+  uint64_t look = lookAt(storage.bytes);
+  auto &alike = alike_[look];
+  auto found = llvm::find_if(alike, [&](const Storage *other) {
+    return storage.knownEqual(*other, 0, storage.bytes.size()) ||
+           equalBytes(storage.bytes, other->bytes);
+  });
+  size_t index = size_t(found - alike.begin());
+  if (found == alike.end())
+    alike.push_back(&storage);
+  return llvm::hash_combine(look, index);
+}
+
 uint64_t ContentKeys::operator()(const TensorData &tensor) {
   if (precision_ == Precision::F16)
     if (const TensorData *wide = roundedToHalf(tensor))
@@ -50,11 +95,10 @@ uint64_t ContentKeys::operator()(const TensorData &tensor) {
                          llvm::hash_combine_range(node.perm.begin(), node.perm.end()),
                          llvm::bit_cast<uint64_t>(node.factor), unsigned(node.op), node.index);
   if (const Storage *storage = node.storage.get()) {
-    uint64_t &bytes = storages_[storage];
-    if (!bytes)
-      bytes = storage->crc ? llvm::hash_combine(*storage->crc, storage->bytes.size())
-                           : llvm::hash_combine(llvm::xxh3_64bits(storage->bytes));
-    hash = llvm::hash_combine(hash, bytes, node.byteOffset);
+    auto known = storages_.find(storage);
+    if (known == storages_.end())
+      known = storages_.try_emplace(storage, keyOf(*storage)).first;
+    hash = llvm::hash_combine(hash, known->second, node.byteOffset);
   }
   for (const TensorData &input : node.inputs)
     hash = llvm::hash_combine(hash, (*this)(input));

@@ -1,13 +1,16 @@
-// Which weights more than one function uses, decided without reading mapped files: by the CRC that
-// an archive states for each record, or by a hash of the bytes if it states none.
+// Which weights more than one function uses, decided without reading those that are alone: by the
+// CRC that an archive states for each record, or, if it states none, by a look at some places and,
+// where two look alike, by comparing them.
 //
-// A wrong answer costs size or speed and never a wrong result: two weights of one hash might be
+// A wrong answer costs size or speed and never a wrong result: two weights of one CRC might be
 // taken for shared, but the writer compares the bytes themselves.
 #pragma once
 
 #include "passes/Pass.h"
 
 #include "llvm/ADT/DenseMap.h"
+
+#include <map>
 
 namespace plait::passes {
 
@@ -21,10 +24,14 @@ public:
   uint64_t operator()(const mil::Attr &attr);
 
 private:
+  uint64_t keyOf(const mil::Storage &storage);
+
   Precision precision_;
   /// The tensor is kept beside its key, so that no other one can come to lie at its address.
   llvm::DenseMap<const mil::TensorData::Node *, std::pair<mil::TensorData, uint64_t>> nodes_;
   llvm::DenseMap<const mil::Storage *, uint64_t> storages_;
+  /// Storages without a CRC that look alike and differ, by what they look like.
+  std::map<uint64_t, llvm::SmallVector<const mil::Storage *, 1>> alike_;
 };
 
 /// The uses of every tensor constant of a program, by content. A snapshot: made anew after a

@@ -25,6 +25,9 @@
 //                                 the writer finds values beyond fp16, all is compiled once more
 //                                 with Options::readsWeights
 //
+// A weight of integers becomes one of integers with an fp16 scale, where fp16 has the scale with
+// all of its digits.
+//
 // What fp16 would turn into other numbers, such as positions and angles, stays in fp32
 // (ExactNumbers.h), and what is asked for (Options::keepFloat32). Operations that only move numbers
 // are on the side where fewest casts are (HalfBorders.h).
@@ -157,8 +160,9 @@ private:
       for (const Operand &operand : op.operands(param)) {
         if (!isFloat32(operand.get()))
           continue;
-        // What is decompressed to fp32 cannot be cast and stay a constant.
-        if (isCompileTime(operand.get()) && !constTensor(operand.get()))
+        // What is decompressed to fp32 cannot be cast and stay a constant; its scale can.
+        if (isCompileTime(operand.get()) && !constTensor(operand.get()) &&
+            !hasHalfScale(operand.get()))
           return {};
         found.wide.push_back(&op.operands()[&operand - op.operands().data()]);
         found.params.push_back(param);
@@ -167,10 +171,51 @@ private:
     return found;
   }
 
+  /// Whether the operand is integers with a scale, and half precision has every number of that with
+  /// all of its digits.
+  bool hasHalfScale(const Value *value) {
+    namespace shift = constexpr_blockwise_shift_scale;
+    const Op *op = definedBy(value, OpKind::constexpr_blockwise_shift_scale);
+    const TensorData *scale = op ? constTensor((*op)[shift::scale]) : nullptr;
+    const Value *offset = op ? (*op)[shift::offset] : nullptr;
+    if (!scale || (offset && isFloat(offset->type.dtype()) && !constTensor(offset)))
+      return false;
+    auto [known, fresh] = halfScales_.try_emplace(value, false);
+    if (fresh) {
+      auto numbers = scale->floatValues(context_.evaluator);
+      if (!numbers)
+        return llvm::consumeError(numbers.takeError()), false;
+      known->second = llvm::all_of(*numbers, isNormalInHalf);
+    }
+    return known->second;
+  }
+
+  static bool isNormalInHalf(double number) {
+    return number == 0 || (std::fabs(number) >= 0x1p-14 && std::fabs(number) <= 65504);
+  }
+
+  /// A constant scale of quantize or dequantize that half precision would change, or that makes
+  /// numbers beyond it.
+  static bool needsWideScale(const Op &op) {
+    bool rounds = op.is(OpKind::quantize);
+    if (!rounds && !op.is(OpKind::dequantize))
+      return false;
+    const TensorData *scale =
+        constTensor(op[rounds ? unsigned(quantize::scale) : unsigned(dequantize::scale)]);
+    if (!scale)
+      return true;
+    auto numbers = scale->floatValues();
+    if (!numbers)
+      return llvm::consumeError(numbers.takeError()), true;
+    return !llvm::all_of(*numbers, [](double number) {
+      return isNormalInHalf(number * 255) && isNormalInHalf(number);
+    });
+  }
+
   bool mayBeHalf(Op &op) {
     // Which class was drawn is a number of the operand's type.
     if (op.info().half != HalfPolicy::Cast || op.is(OpKind::random_categorical) ||
-        isPixelArithmetic(op))
+        isPixelArithmetic(op) || needsWideScale(op))
       return false;
     Operands operands = operandsOf(op);
     if (operands.wide.empty())
@@ -310,6 +355,20 @@ private:
     Value *&known = halves_[value];
     if (known)
       return known;
+    if (isCompileTime(value)) {
+      namespace shift = constexpr_blockwise_shift_scale;
+      auto narrowed = [&](Value *part) {
+        return part && isFloat32(part)
+                   ? builder.constant(constTensor(part)->cast(DType::F16), part->name)
+                   : part;
+      };
+      constants_.insert(def);
+      return known = builder.emit(def->kind(),
+                                  {{shift::data, (*def)[shift::data]},
+                                   {shift::scale, narrowed((*def)[shift::scale])},
+                                   {shift::offset, narrowed((*def)[shift::offset])}},
+                                  name);
+    }
     Value *source = value;
     if (Op *inner = definedBy(value, OpKind::cast)) {
       DType dtype = (*inner)[cast::x]->type.dtype();
@@ -366,6 +425,7 @@ private:
   PassContext &context_;
   llvm::DenseMap<Value *, Value *> halves_; ///< the fp16 form of a value that is no constant
   llvm::DenseMap<RoleKey, Value *> constantHalves_;
+  llvm::DenseMap<const Value *, bool> halfScales_; ///< whether they keep their digits
   llvm::DenseMap<RoleKey, std::optional<HalfConstant>> narrowed_;
   llvm::DenseSet<const Op *> exact_; ///< kept in fp32
   llvm::DenseMap<const Value *, std::optional<double>> largestBeyond_;

@@ -2,6 +2,7 @@
 #include "runtime/Interpreter.h"
 
 #include "mil/DefaultValues.h"
+#include "mil/InputSizes.h"
 #include "runtime/RuntimeEvaluator.h"
 #include "runtime/WeightPages.h"
 #include "support/TorchMessage.h"
@@ -135,7 +136,7 @@ void Interpreter::release(const Op &op) {
 }
 
 Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
-                             const at::Tensor &tensor, std::map<std::string, int64_t> &symbols) {
+                             const at::Tensor &tensor) {
   const Type &type = input.type;
   if (tensor.scalar_type() != heldType(type.dtype()) &&
       tensor.scalar_type() != heldType(type.dtype(), options_.compute))
@@ -153,16 +154,11 @@ Error Interpreter::bindInput(const Value &input, const mil::InputInfo *info,
   if (info && !info->enumeratedShapes.empty() && !llvm::is_contained(info->enumeratedShapes, given))
     return wrongShape(": it is none of the enumerated shapes");
   for (auto [size, dim] : llvm::zip(given, type.shape())) {
-    if (dim.isSymbol()) {
-      auto [it, fresh] = symbols.try_emplace(dim.str(), size);
-      if (it->second != size)
-        return wrongShape(fmt::format(": another input has {0} = {1}", dim.str(), it->second));
-      if (size < dim.lower() || size > dim.upper())
-        return wrongShape(
-            fmt::format(": {0} is allowed from {1} to {2}", size, dim.lower(), dim.upper()));
-    } else if (dim.isConst() && dim.value() != size) {
+    if (dim.isConst() && dim.value() != size)
       return wrongShape("");
-    }
+    if (size < dim.lower() || size > dim.upper())
+      return wrongShape(
+          fmt::format(": {0} is allowed from {1} to {2}", size, dim.lower(), dim.upper()));
   }
   at::Tensor held = tensor.to(heldType(type.dtype(), options_.compute));
   if (options_.disturb)
@@ -183,7 +179,7 @@ static at::Tensor filled(const mil::Value &input, const mil::InputInfo *info, do
 
 Error Interpreter::start(const Inputs &inputs) {
   values_.clear();
-  std::map<std::string, int64_t> symbols;
+  std::map<const Value *, llvm::SmallVector<int64_t, 5>> shapes;
   size_t used = 0;
   for (auto [index, input] : llvm::enumerate(function_.inputs())) {
     if (input->type.isState()) {
@@ -206,8 +202,9 @@ Error Interpreter::start(const Inputs &inputs) {
                        input->type.str());
     used += it != inputs.end();
     at::Tensor tensor = it != inputs.end() ? it->second : filled(*input, info, *defaultValue);
-    if (Error error = bindInput(*input, info, tensor, symbols))
+    if (Error error = bindInput(*input, info, tensor))
       return error;
+    shapes[input.get()].assign(tensor.sizes().begin(), tensor.sizes().end());
   }
   if (used != inputs.size())
     for (const auto &[name, tensor] : inputs)
@@ -216,6 +213,8 @@ Error Interpreter::start(const Inputs &inputs) {
           }))
         return makeError(Code::ArrayMismatch, "function '{0}' has no input '{1}'", function_.name,
                          name);
+  if (Error error = mil::checkInputSizes(function_, shapes))
+    return error;
   position_ = function_.body().begin();
   end_ = function_.body().end();
   return Error::success();

@@ -69,8 +69,7 @@ private:
 
   void findLastUses(const mil::Block &block);
   void findReusedWeights();
-  Error bindInput(const mil::Value &input, const mil::InputInfo *info, const at::Tensor &tensor,
-                  std::map<std::string, int64_t> &symbols);
+  Error bindInput(const mil::Value &input, const mil::InputInfo *info, const at::Tensor &tensor);
   Expected<Data> runOp(const mil::Op &op);
   Expected<Data> runBlock(const mil::Block &block, llvm::ArrayRef<Datum> args);
   Expected<Data> runCond(const mil::Op &op);

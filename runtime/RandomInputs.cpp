@@ -1,6 +1,8 @@
 // Drawing inputs, and following integers to the indices they become.
 #include "runtime/RandomInputs.h"
 
+#include "mil/InputSizes.h"
+
 #include "llvm/ADT/DenseSet.h"
 #include <cmath>
 
@@ -164,23 +166,21 @@ bool standsForBool(const Value &input) {
   return input.hasUses();
 }
 
-/// The default shape, or the smallest one that the type allows; draws after the first take others:
-/// the next enumerated one, or sizes a little above the lower bounds, equal where the ranges are.
-static llvm::SmallVector<int64_t, 5> shapeOf(const mil::Function &function, unsigned index,
-                                             unsigned draw) {
-  if (index < function.inputInfo.size()) {
-    const mil::InputInfo &info = function.inputInfo[index];
+/// Default shapes, or the smallest ones that the types allow; draws after the first take others:
+/// the next enumerated one, or sizes a little above the lower bounds, equal where the ranges are,
+/// and as they follow from others.
+static std::vector<llvm::SmallVector<int64_t, 5>> shapesOf(const mil::Function &function,
+                                                           unsigned draw) {
+  auto shapes = mil::inputShapes(function, [&](int64_t lower, int64_t upper) {
+    return std::min<int64_t>(upper, lower + draw * 5 % 17);
+  });
+  for (auto [shape, info] : llvm::zip(shapes, function.inputInfo)) {
     if (!info.defaultShape.empty() && draw == 0)
-      return info.defaultShape;
-    if (!info.enumeratedShapes.empty())
-      return info.enumeratedShapes[draw % info.enumeratedShapes.size()];
+      shape = info.defaultShape;
+    else if (!info.enumeratedShapes.empty())
+      shape = info.enumeratedShapes[draw % info.enumeratedShapes.size()];
   }
-  llvm::SmallVector<int64_t, 5> shape;
-  for (const mil::Dim &dim : function.inputs()[index]->type.shape()) {
-    int64_t lower = std::max<int64_t>(1, dim.lower());
-    shape.push_back(dim.isConst() ? dim.value() : std::min(dim.upper(), lower + draw * 5 % 17));
-  }
-  return shape;
+  return shapes;
 }
 
 Distribution distributionOf(unsigned draw, double scale) {
@@ -223,12 +223,13 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
       return makeError(Code::OptionValue, "the range of input '{0}' is empty", entry.first());
   }
   Generator generator(seed);
+  auto shapes = shapesOf(function, draw);
   std::vector<NamedTensor> inputs;
   for (auto [index, input] : llvm::enumerate(function.inputs())) {
     if (input->type.isState())
       continue;
     DType dtype = input->type.dtype();
-    llvm::SmallVector<int64_t, 5> shape = shapeOf(function, unsigned(index), draw);
+    const llvm::SmallVector<int64_t, 5> &shape = shapes[index];
     std::optional<Range> range = indexBounds(*input);
     if (auto image = function.infoOfInput(index).image; image && *image != mil::PixelFormat::Gray16)
       range = Range{0, 255};

@@ -148,7 +148,7 @@ private:
       const c10::IValue &value = object->getSlot(slot);
       if (value.isObject()) {
         visit(value.toObject(), below);
-      } else if (!type->is_parameter(slot)) {
+      } else if (!type->is_module() || !type->is_parameter(slot)) {
         Kept kept{object, slot, below, value, {}};
         for (const at::Tensor &tensor : tensorsOf(value))
           kept.contents.push_back(tensor.clone());

@@ -2,6 +2,8 @@
 #include "runtime/Runner.h"
 
 #include "runtime/Interpreter.h"
+#include "support/DidYouMean.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/StringSet.h"
 
@@ -77,19 +79,22 @@ Expected<Runner> Runner::create(const mil::Function &function, RunOptions option
   inner.givesBack = true;
   if (options.traceAll || !options.trace.empty()) {
     llvm::StringSet<> wanted, known;
+    std::vector<llvm::StringRef> names;
     for (const std::string &name : options.trace)
       wanted.insert(name);
     mil::walk(const_cast<mil::Block &>(function.body()), [&](mil::Op &op) {
       for (const auto &result : op.results())
-        known.insert(result->name);
+        if (known.insert(result->name).second)
+          names.push_back(result->name);
     });
     std::string unknown;
     for (const std::string &name : options.trace)
       if (!known.contains(name))
-        unknown += (unknown.empty() ? "'" : ", '") + name + "'";
+        unknown += (unknown.empty() ? "'" : ", '") + name + "'" + didYouMean(name, names);
     if (!unknown.empty())
-      return makeError(Code::NoSuchFunction, "function '{0}' computes no value named {1}",
-                       function.name, unknown);
+      return makeFailure(
+          FailureKind::Option, Code::NoSuchFunction,
+          fmt::format("function '{0}' computes no value named {1}", function.name, unknown));
     inner.observer = [impl = impl.get(), wanted, all = options.traceAll](const mil::Value &value,
                                                                          const Datum &datum) {
       if (datum.tensor.defined() && (all || wanted.contains(value.name)))

@@ -3,13 +3,16 @@
     core_ml_check.py --plait PLAIT --report REPORT.json PKG.mlpackage ...     on a Mac
     core_ml_check.py --plait PLAIT --plan PKG.mlpackage ...                   anywhere: what would be called, with which inputs
 
-A function is called twice on the same state with seeded inputs, at the smallest of its shapes. An output is right where it is as near
+A function is called twice on the same state with seeded inputs, at its default shapes. An output is right where it is as near
 as `plait verify` allows an output in fp16 to be: no error above 1e-3 + 1e-2 * (its largest absolute value), and NaN or infinite where the
-interpreter's is. scripts/check_on_mac makes the packages of the examples and calls this.
+interpreter's is. So are the pixels of an image and the probabilities of classes; a label is right where its probability is as near to the
+largest. Core ML runs in a process of its own, for each function and unit: what ends that process is an error of one row.
+scripts/check_on_mac makes the packages of the examples and calls this.
 """
 
 import argparse
 import json
+import multiprocessing
 import pathlib
 import platform
 import subprocess
@@ -21,9 +24,9 @@ import numpy as np
 
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 CALLS = 2
+SECONDS = 900  # for loading a function, or one call
 # As JSON has the types, and as Core ML takes them.
-DTYPES = {"fp16": np.float16, "fp32": np.float32, "int32": np.int32, "bool": np.int32}
-COLOURS = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
+DTYPES = {"fp16": np.float16, "fp32": np.float32, "int32": np.int32, "int8": np.int8, "bool": np.int32}
 
 
 def plait(command, *arguments):
@@ -43,9 +46,9 @@ def random_inputs(function):
     generator = np.random.default_rng(0)
     arrays = {}
     for feature in function["inputs"]:
-        shape = smallest(feature["shape"])
+        shape = feature.get("default_shape") or smallest(feature["shape"])
         if "image" in feature:
-            arrays[feature["name"]] = generator.integers(0, 256, shape).astype(np.uint8)
+            arrays[feature["name"]] = generator.integers(0, 256, shape).astype(np.float16 if feature["image"] == "gray16" else np.uint8)
         elif feature["dtype"] in ("fp16", "fp32"):
             arrays[feature["name"]] = generator.standard_normal(shape).astype(DTYPES[feature["dtype"]])
         else:
@@ -53,16 +56,29 @@ def random_inputs(function):
     return arrays
 
 
+def pixels(image):
+    """[1, channels, height, width] of one of Pillow's."""
+    array = np.asarray(image)
+    return array[None, None] if array.ndim == 2 else array[..., :3].transpose(2, 0, 1)[None]
+
+
 def reference(command, package, function, inputs):
-    """[{name: array}] of each call, by plait's interpreter; outputs that are no arrays are left out."""
+    """[{name: array, label or {label: probability}}] of each call, by plait's interpreter."""
+    from PIL import Image
+
+    def read(file):
+        if file["kind"] == "classes":
+            return file["content"]
+        return pixels(Image.open(file["file"])) if file["kind"] == "image" else np.load(file["file"])
+
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         given = []
-        for name, array in inputs.items():
-            np.save(folder / f"{name}.npy", array)
-            given += ["--input", f"{name}={folder}/{name}.npy"]
-        plait(command, "run", package, "--function", function, *given, "--steps", CALLS, "--output-dir", folder / "out")
-        return [{file.stem: np.load(file) for file in sorted((folder / "out" / str(call)).glob("*.npy"))} for call in range(1, CALLS + 1)]
+        for number, (name, array) in enumerate(inputs.items()):
+            np.save(folder / f"{number}.npy", array)
+            given += ["--input", f"{name}={folder}/{number}.npy"]
+        said = json.loads(plait(command, "run", package, "--function", function, *given, "--steps", CALLS, "--output-dir", folder / "out", "--json"))
+        return [{file["name"]: read(file) for file in call["files"]} for call in said["calls"]]
 
 
 class CoreML:
@@ -79,18 +95,79 @@ class CoreML:
         self.images = {feature["name"]: feature["image"] for feature in function["inputs"] if "image" in feature}
 
     def predict(self, inputs):
-        from PIL import Image
+        given = {name: image_of(array, self.images[name]) if name in self.images else array for name, array in inputs.items()}
+        outputs = self.model.predict(given, state=self.state) if self.state else self.model.predict(given)
+        return {name: comparable(value) for name, value in outputs.items()}
 
-        given = {}
-        for name, array in inputs.items():
-            if name in self.images:
-                pixels = array[0].transpose(1, 2, 0) if array.shape[1] == 3 else array[0, 0]
-                if self.images[name] == "bgr":
-                    pixels = pixels[:, :, ::-1]
-                given[name] = Image.fromarray(np.ascontiguousarray(pixels), COLOURS[self.images[name]])
-            else:
-                given[name] = array
-        return self.model.predict(given, state=self.state) if self.state else self.model.predict(given)
+
+def image_of(array, colours):
+    """What coremltools takes for an image input: RGB, whatever the order in the program, L, or F of gray16."""
+    from PIL import Image
+
+    if colours == "gray16":
+        return Image.fromarray(array[0, 0].astype(np.float32))
+    if colours == "gray":
+        return Image.fromarray(array[0, 0])
+    return Image.fromarray(np.ascontiguousarray(array[0].transpose(1, 2, 0)[:, :, ::-1 if colours == "bgr" else 1]))
+
+
+def comparable(value):
+    """What coremltools gives for an output as reference() has it."""
+    if isinstance(value, dict):
+        return {str(label): float(probability) for label, probability in value.items()}
+    if isinstance(value, (str, int)):
+        return str(value)
+    return pixels(value) if hasattr(value, "getbands") else np.asarray(value)
+
+
+def serve(pipe, model, arguments):
+    """The other side of Separate."""
+    try:
+        loaded = model(*arguments)
+        pipe.send((loaded.load_seconds, None))
+        while True:
+            pipe.send((loaded.predict(pipe.recv()), None))
+    except EOFError:  # nobody asks any more
+        pass
+    except Exception as error:  # whatever Core ML raises is what the report is for
+        pipe.send((None, f"{type(error).__name__}: {error}"))
+
+
+class Problem(Exception):
+    """What came of it in the other process."""
+
+
+class Separate:
+    """A function in a process of its own. Core ML is known to end processes, and to take forever."""
+
+    def __init__(self, *arguments, model=CoreML, seconds=SECONDS):
+        context = multiprocessing.get_context("spawn")
+        self.seconds, (self.pipe, theirs) = seconds, context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, model, arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.load_seconds = self.answer()
+
+    def answer(self):
+        try:
+            if not self.pipe.poll(self.seconds):
+                self.close()
+                raise Problem(f"no answer in {self.seconds} seconds")
+            value, error = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            raise Problem(f"Core ML ended its process with status {self.process.exitcode}") from None
+        if error:
+            raise Problem(error)
+        return value
+
+    def predict(self, inputs):
+        self.pipe.send(inputs)
+        return self.answer()
+
+    def close(self):
+        self.process.kill()
+        self.process.join()
 
 
 def compare(actual, expected):
@@ -107,16 +184,32 @@ def compare(actual, expected):
             "non_finite": int((~same).sum()), "snr": 10 * float(np.log10(signal / noise)) if noise and signal else None}
 
 
+def compare_output(name, given, expected):
+    """One output of a call beside the others: arrays and images, probabilities, or a label."""
+    actual, wanted = given[name], expected[name]
+    if isinstance(wanted, dict):
+        if not isinstance(actual, dict) or actual.keys() != wanted.keys():
+            return {"right": False, "error": "the labels are others"}
+        return compare([actual[label] for label in wanted], list(wanted.values()))
+    if isinstance(wanted, str):
+        chances = next((one for one in expected.values() if isinstance(one, dict) and wanted in one), {wanted: 1.0})
+        nearly = chances.get(actual, -np.inf) >= chances[wanted] - (1e-3 + 1e-2 * abs(chances[wanted]))
+        return {"right": actual == wanted or bool(nearly), "label": actual, "expected": wanted}
+    return compare(actual, wanted)
+
+
 def check_function(command, package, function, is_plain, load, units=UNITS):
-    inputs = random_inputs(function)
-    result = {"function": function["name"], "inputs": {name: [str(array.dtype), *array.shape] for name, array in inputs.items()}, "units": {}}
+    result = {"function": function["name"], "units": {}}
     try:
+        inputs = random_inputs(function)
+        result["inputs"] = {name: [str(array.dtype), *array.shape] for name, array in inputs.items()}
         expected = reference(command, package, function["name"], inputs)
-    except (RuntimeError, OSError, ValueError) as error:
-        result["error"] = str(error)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        result["error"] = f"{type(error).__name__}: {error}"
         return result
     for unit in units:
-        row = result["units"][unit] = {"right": False}
+        row, model = {"right": False}, None
+        result["units"][unit] = row
         try:
             model = load(package, function, unit, is_plain)
             row["load_seconds"] = round(model.load_seconds, 3)
@@ -125,14 +218,17 @@ def check_function(command, package, function, is_plain, load, units=UNITS):
                 began = time.perf_counter()
                 given = model.predict(inputs)
                 row["calls"].append({"seconds": round(time.perf_counter() - began, 4),
-                                     "outputs": {name: compare(given[name], array) for name, array in outputs.items() if name in given}})
+                                     "outputs": {name: compare_output(name, given, outputs) for name in outputs if name in given}})
                 missing = sorted(outputs.keys() - given.keys())
                 if missing:
                     row["calls"][-1]["missing"] = missing
             row["right"] = all(call["outputs"] and "missing" not in call and all(output["right"] for output in call["outputs"].values())
                                for call in row["calls"])
-        except Exception as error:  # whatever Core ML raises is what the report is for
-            row["error"] = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            row["error"] = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+        finally:
+            if model:
+                model.close()
     return result
 
 
@@ -160,8 +256,9 @@ def machine(command):
             "plait": plait(command, "version").strip()}
 
 
-def check(command, packages, load, say=print):
-    report = {"version": 1, "machine": machine(command), "packages": []}
+def check(command, packages, load, say=print, keep=lambda report: None):
+    """The report; `keep` is given it after each package, so that what was found survives whatever ends this process."""
+    report = {"version": 1, "machine": machine(command), "packages": [], "right": False}
     for package in packages:
         say(str(package))
         entry = {"package": pathlib.Path(package).name, "functions": []}
@@ -176,6 +273,7 @@ def check(command, packages, load, say=print):
         for function in summary["functions"]:
             entry["functions"].append(check_function(command, package, function, is_plain, load))
             say(line(entry["functions"][-1]))
+            keep(report)
     report["right"] = bool(report["packages"]) and all(
         "error" not in entry and all("error" not in result and all(row["right"] for row in result["units"].values())
                                      for result in entry["functions"]) for entry in report["packages"])
@@ -197,8 +295,12 @@ def main():
         return 0
     if platform.system() != "Darwin":
         sys.exit("error: Core ML is on macOS only; --plan says what would be checked")
-    report = check(arguments.plait, arguments.packages, CoreML)
-    pathlib.Path(arguments.report).write_text(json.dumps(report, indent=2) + "\n")
+
+    def keep(report):
+        pathlib.Path(arguments.report).write_text(json.dumps(report, indent=2) + "\n")
+
+    report = check(arguments.plait, arguments.packages, Separate, keep=keep)
+    keep(report)
     print(f"\n{'everything is right' if report['right'] else 'not everything is right'}; the report is {arguments.report}")
     return 0 if report["right"] else 1
 

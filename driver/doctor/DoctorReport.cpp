@@ -48,7 +48,8 @@ std::string escaped(StringRef text, bool property) {
 void printRule(const mil::Rule &rule, llvm::raw_ostream &out) {
   static constexpr Tone tones[] = {Tone::Bad, Tone::Doubtful, Tone::Mild};
   printToned(out, tones[rule.severity], name(rule.severity));
-  out.indent(unsigned(10 - name(rule.severity).size())) << rule.id << ": " << rule.text << '\n';
+  out.indent(unsigned(10 - name(rule.severity).size()))
+      << withCode(mil::codeOf(rule), fmt::format("{0}: {1}", rule.id, rule.text)) << '\n';
 }
 
 void printWayOut(const mil::Rule &rule, StringRef indent, llvm::raw_ostream &out) {
@@ -90,6 +91,7 @@ json::Object toJson(const Diagnosis &diagnosis) {
   for (const Finding &finding : diagnosis.findings) {
     const mil::Rule &rule = *finding.rule;
     json::Object entry{{"rule", rule.id},
+                       {"code", plait::name(mil::codeOf(rule))},
                        {"severity", name(rule.severity)},
                        {"message", clean(finding.what)},
                        {"text", rule.text},
@@ -127,7 +129,7 @@ void printAnnotations(const Diagnosis &diagnosis, llvm::raw_ostream &out) {
     out << "::" << levels[rule.severity] << " file=" << escaped(line ? file : diagnosis.path, true);
     if (line)
       out << ",line=" << line;
-    out << ",title=" << escaped(rule.id, true) << "::";
+    out << ",title=" << escaped(withCode(mil::codeOf(rule), rule.id), true) << "::";
     std::string where = finding.where();
     out << escaped(where + (where.empty() ? "" : ": ") + finding.what + "; way out: " + rule.remedy,
                    false)
@@ -147,6 +149,7 @@ json::Object toJson(llvm::ArrayRef<mil::Rule> rules) {
   json::Array entries;
   for (const mil::Rule &rule : rules)
     entries.push_back(json::Object{{"rule", rule.id},
+                                   {"code", plait::name(mil::codeOf(rule))},
                                    {"severity", name(rule.severity)},
                                    {"compile", rule.level == mil::Rule::Profile},
                                    {"found", found[rule.found]},

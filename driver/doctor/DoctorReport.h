@@ -15,9 +15,9 @@ namespace plait::driver {
 void printDiagnosis(const Diagnosis &diagnosis, size_t places, llvm::raw_ostream &out);
 
 /// What `plait doctor --json` adds to the head: {"package", "form", "functions", "operations",
-///  "refused", "risky", "elsewhere", "findings": [{"rule", "severity", "function", "operation",
-///  "type", "module", "source", "message", "text", "remedy", "fixable", "sources": [address, ...]},
-///  ...]}; what is not known is left out.
+///  "refused", "risky", "elsewhere", "findings": [{"rule", "code", "severity", "function",
+///  "operation", "type", "module", "source", "message", "text", "remedy", "fixable",
+///  "sources": [address, ...]}, ...]}; what is not known is left out.
 llvm::json::Object toJson(const Diagnosis &diagnosis);
 
 /// One workflow command a finding: `::error file=…,line=…,title=…::…`.

@@ -131,7 +131,7 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   if (options.append) {
     auto opset = packageOpset(options.output);
     if (!opset)
-      return opset.takeError();
+      return classify(opset.takeError(), FailureKind::File);
     before = *opset;
     target = std::max(*opset, mil::kDefaultOpset);
   }
@@ -278,14 +278,16 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   std::vector<std::string> names;
   for (const auto &function : program.functions())
     names.push_back(function->name);
-  auto accept = [&](const WriteReport &written) {
+  std::unique_ptr<mil::Program> whole; // that of a package that is written anew
+  auto accept = [&](const WriteReport &written) -> Error {
     if (Error error = checkRange(written)) {
       beyondHalf = true;
       return error;
     }
     if (Error error = mil::RecordChecksum::checkAll(checksums, options.threads))
       return error;
-    warnOfWeights(written, observer);
+    if (Error error = warnOfWeights(whole ? *whole : program, written, &evaluator, observer))
+      return error;
     observer.finishing();
     if (!observer.proceed(1))
       return cancelled(options.output);
@@ -298,7 +300,6 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
                     [&](const Warning &warning) { observer.warning(warning); });
   WriteReport written;
   std::optional<FolderLock> lock; // from reading until writing
-  std::unique_ptr<mil::Program> whole;
   if (before && *before < target) {
     auto taken = FolderLock::take(options.output);
     if (!taken)

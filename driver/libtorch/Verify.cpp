@@ -3,6 +3,7 @@
 
 #include "adapters/Pack.h"
 #include "driver/AdapterMap.h"
+#include "driver/Compiler.h"
 #include "driver/libtorch/AdaptedFunctions.h"
 #include "driver/libtorch/ExportedReference.h"
 #include "frontend/Frontend.h"
@@ -142,6 +143,8 @@ static Error giveAdapter(const mil::Function &function, const VerifyModel &model
 static Expected<runtime::VerifyReport> verifyToTheEnd(const mil::Function &function,
                                                       const VerifyModel &model,
                                                       runtime::VerifyOptions options) {
+  if (Error error = checkModel({{function.name, model.against}}))
+    return error;
   if (Error error = giveAdapter(function, model, options))
     return error;
   if (Error error = checkRecords(splitModelPath(model.against).file))

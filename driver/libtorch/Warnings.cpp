@@ -6,6 +6,7 @@
 #include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -104,31 +105,59 @@ static bool isMask(const mil::Op &constant) {
   return true;
 }
 
-void warnOfWeights(const WriteReport &written, CompileObserver &observer) {
+static void warnOfWeight(const mil::Function &function, const mil::Op &weight,
+                         const mil::Saturation &found, CompileObserver &observer) {
+  const mil::TensorData &tensor = *weight.val().tensor();
+  std::vector<std::string> parameters = parametersOf(tensor);
+  // What the compiler made of other things may be as it is on purpose.
+  if (!parameters.empty() && (found.nan || (found.infinite && !isMask(weight))))
+    observer.warning(
+        {Code::NotFinite,
+         fmt::format("function {0}: weight '{1}' ({2}): of {3} values {4} are NaN and {5} "
+                     "infinite, as they are in the model; results will not be finite either",
+                     function.name, weight.result()->name, llvm::join(parameters, ", "),
+                     tensor.numElements(), found.nan, found.infinite)});
+  if (!parameters.empty() && found.vanished && found.zeros == uint64_t(tensor.numElements()))
+    observer.warning(
+        {Code::LostInHalf,
+         fmt::format("function {0}: weight '{1}' ({2}): all {3} values are 0 in fp16, the largest "
+                     "is {4:.2g}; --precision fp32 keeps them",
+                     function.name, weight.result()->name, llvm::join(parameters, ", "),
+                     tensor.numElements(), found.largestVanished)});
+}
+
+Error warnOfWeights(const mil::Program &program, const WriteReport &written,
+                    mil::Evaluator *evaluator, CompileObserver &observer) {
   llvm::DenseSet<uint32_t> said;
+  llvm::DenseSet<const mil::Op *> inFile;
   for (const WriteReport::Weight &weight : written.weights) {
     const WeightLayout::Blob &blob = written.layout.blobs[weight.blob];
-    const mil::Saturation &found = blob.saturation;
-    bool vanished = found.vanished && found.zeros == uint64_t(blob.numElements());
-    if (!(found.nan || found.infinite || vanished) || !said.insert(weight.blob).second)
-      continue;
-    std::vector<std::string> parameters = parametersOf(*weight.op->val().tensor());
-    std::string which = fmt::format(
-        "function {0}: weight '{1}'{2}", weight.function->name, weight.op->result()->name,
-        parameters.empty() ? "" : " (" + llvm::join(parameters, ", ") + ")");
-    // What the compiler made of other things may be as it is on purpose.
-    if (!parameters.empty() && (found.nan || (found.infinite && !isMask(*weight.op))))
-      observer.warning(
-          {Code::NotFinite,
-           fmt::format("{0}: of {1} values {2} are NaN and {3} infinite, as they are in "
-                       "the model; results will not be finite either",
-                       which, blob.numElements(), found.nan, found.infinite)});
-    if (vanished && !parameters.empty())
-      observer.warning({Code::LostInHalf,
-                        fmt::format("{0}: all {1} values are 0 in fp16, the largest is {2:.2g}; "
-                                    "--precision fp32 keeps them",
-                                    which, blob.numElements(), found.largestVanished)});
+    inFile.insert(weight.op);
+    if (blob.saturation && said.insert(weight.blob).second)
+      warnOfWeight(*weight.function, *weight.op, blob.saturation, observer);
   }
+  // Those of a few elements are in the program itself.
+  Error failed = Error::success();
+  for (const auto &function : program.functions())
+    mil::walk(function->body(), [&](mil::Op &op) {
+      if (failed || !op.is(mil::OpKind::const_) || inFile.contains(&op))
+        return;
+      const mil::TensorData *tensor = op.val().tensor();
+      if (!tensor || !mil::isFloat(tensor->dtype()) || parametersOf(*tensor).empty())
+        return;
+      auto values = tensor->floatValues(evaluator);
+      if (!values) {
+        failed = values.takeError();
+        return;
+      }
+      mil::Saturation found;
+      for (double value : *values) {
+        found.nan += std::isnan(value);
+        found.infinite += std::isinf(value);
+      }
+      warnOfWeight(*function, op, found, observer);
+    });
+  return failed;
 }
 
 } // namespace plait::driver

@@ -15,7 +15,9 @@ void warnOfConstantResults(const mil::Function &function, CompileObserver &obser
 void warnOfFrozenStates(const mil::Program &program, const CompileOptions &options,
                         CompileObserver &observer);
 
-/// Weights that are no finite numbers: one warning a blob, for the first constant that it holds.
-void warnOfWeights(const WriteReport &written, CompileObserver &observer);
+/// Weights that are no finite numbers: one warning a blob, for the first constant that it holds,
+/// and one for each constant of `program`, which was written, that is too small for a blob.
+Error warnOfWeights(const mil::Program &program, const WriteReport &written,
+                    mil::Evaluator *evaluator, CompileObserver &observer);
 
 } // namespace plait::driver

@@ -243,11 +243,12 @@ static std::string viewProblem(const ExportedTensor &tensor) {
     if (size < 0 || stride < 0)
       return "a size or stride of it is negative";
     empty |= size == 0;
-    elements = elements ? llvm::checkedMul(*elements, size) : std::nullopt;
+    // LibTorch computes strides of what is empty too.
+    elements = elements ? llvm::checkedMul(*elements, std::max<int64_t>(size, 1)) : std::nullopt;
     auto step = size > 0 ? llvm::checkedMul(size - 1, stride) : 0;
     last = last && step ? llvm::checkedAdd(*last, *step) : std::nullopt;
   }
-  if (!empty && (!elements || !last || tensor.offset < 0))
+  if (!elements || (!empty && (!last || tensor.offset < 0)))
     return "its size is no number of 64 bits";
   if (empty)
     return "";

@@ -27,7 +27,7 @@ namespace plait::exported {
 
 struct Graph;
 
-/// A number, or an expression over symbols (SizeExpression.h).
+/// A number, or an expression over symbols (mil/SizeExpression.h).
 struct Size {
   std::optional<int64_t> number;
   std::string expression;

@@ -60,9 +60,8 @@ def upsample_bicubic2d_aa_vec(self, x: Tensor, output_size: Optional[List[int]],
     return self.upsample_bicubic2d_aa(x, sizes, align_corners, scale_factors[0], scale_factors[1])
 
 
-# A coordinate of [-1, 1] as a position among n elements, brought into range as `padding` says: 0 zeros, 1 border, 2 reflection.
-def grid_position(self, x: Tensor, n: int, padding: int, align: bool) -> Tensor:
-    position = (x + 1) * ((n - 1) / 2.0) if align else ((x + 1) * float(n) - 1) / 2
+# A position among n elements, brought into range as `padding` says: 0 zeros, 1 border, 2 reflection.
+def padded_position(self, position: Tensor, n: int, padding: int, align: bool) -> Tensor:
     if padding == 2:
         low = 0.0 if align else -0.5
         span = float(n - 1) if align else float(n)
@@ -73,6 +72,15 @@ def grid_position(self, x: Tensor, n: int, padding: int, align: bool) -> Tensor:
     if padding != 0:
         position = position.clamp(0.0, float(n - 1))
     return position
+
+
+# A coordinate of [-1, 1] as a position among n elements.
+def plain_position(self, x: Tensor, n: int, align: bool) -> Tensor:
+    return (x + 1) * ((n - 1) / 2.0) if align else ((x + 1) * float(n) - 1) / 2
+
+
+def grid_position(self, x: Tensor, n: int, padding: int, align: bool) -> Tensor:
+    return self.padded_position(self.plain_position(x, n, align), n, padding, align)
 
 
 # The values at whole positions, zeros outside: [batch, channels, points].
@@ -107,6 +115,39 @@ def grid_sampler_3d(self, x: Tensor, grid: Tensor, interpolation_mode: int, padd
             rows.append(near + (far - near) * r)
         planes.append(rows[0] + (rows[1] - rows[0]) * q)
     return (planes[0] + (planes[1] - planes[0]) * p).reshape(shape)
+
+
+# What a position that is t behind the second of four elements takes of each, by the cubic whose slope parameter is -0.75.
+def cubic_shares(self, t: Tensor) -> List[Tensor]:
+    shares: List[Tensor] = []
+    for x in [t + 1, t, 1 - t, 2 - t]:
+        near = (1.25 * x - 2.25) * x * x + 1
+        far = ((-0.75 * x + 3.75) * x - 6) * x + 3
+        shares.append(near if 0 < len(shares) and len(shares) < 3 else far)
+    return shares
+
+
+# aten::_grid_sampler_2d_cpu_fallback
+def grid_sampler_2d(self, x: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
+    if interpolation_mode != 2:
+        return torch.grid_sampler(x, grid, interpolation_mode, padding_mode, align_corners)
+    height, width = x.size(2), x.size(3)
+    points = grid.flatten(1, 2)
+    at_k, at_j = self.plain_position(points.select(-1, 0), width, align_corners), self.plain_position(points.select(-1, 1), height, align_corners)
+    first_k, first_j = torch.floor(at_k), torch.floor(at_j)
+    shares_k, shares_j = self.cubic_shares((at_k - first_k).unsqueeze(1)), self.cubic_shares((at_j - first_j).unsqueeze(1))
+    image, plane = x.unsqueeze(2), torch.zeros_like(at_k)
+    columns: List[Tensor] = []
+    for b in range(4):
+        columns.append(self.padded_position(first_k + (b - 1), width, padding_mode, align_corners))
+    result = torch.zeros([1])
+    for a in range(4):
+        row = self.padded_position(first_j + (a - 1), height, padding_mode, align_corners)
+        along = torch.zeros([1])
+        for b in range(4):
+            along = along + self.grid_values(image, plane, row, columns[b]) * shares_k[b]
+        result = result + along * shares_j[a]
+    return result.reshape([x.size(0), x.size(1), grid.size(1), grid.size(2)])
 
 
 # aten::max_unpool3d

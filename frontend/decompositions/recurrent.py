@@ -51,8 +51,6 @@ def packed_lstm(self, x: Tensor, mask: Tensor, batch_sizes: Tensor, hx: List[Ten
     beyond = torch.logical_not(mask).to(x.dtype).unsqueeze(2)
     directions = 2 if bidirectional else 1
     each = len(params) // (num_layers * directions)
-    if each != (4 if has_biases else 2):
-        raise AssertionError("an LSTM with a projection on packed sequences; write the projection as a layer of its own")
     hidden: List[Tensor] = []
     cells: List[Tensor] = []
     for layer in range(num_layers):
@@ -60,13 +58,13 @@ def packed_lstm(self, x: Tensor, mask: Tensor, batch_sizes: Tensor, hx: List[Ten
         for direction in range(directions):
             place = layer * directions + direction
             weights = params[place * each:(place + 1) * each]
-            size = weights[1].size(1)
-            h = hx[0].narrow(0, place, 1).reshape([1, batch, size])
+            size = weights[0].size(0) // 4
+            h = hx[0].narrow(0, place, 1).reshape([1, batch, -1])
             c = hx[1].narrow(0, place, 1).reshape([1, batch, size])
             gates = torch.cat([torch.full([size, 1], -100.0), torch.full([size, 1], 100.0), torch.zeros([2 * size, 1])], 0)
             weights[0] = torch.cat([weights[0], gates], 1)
-            sequence = self.backwards(x, lengths) if direction == 1 else x
-            output, last, cell = torch.lstm(torch.cat([sequence, beyond], 2), [h, c], weights, has_biases, 1, 0.0, False, False, False)
+            sequence = torch.cat([self.backwards(x, lengths) if direction == 1 else x, beyond], 2)
+            output, last, cell = torch.lstm(sequence, [h, c], weights, has_biases, 1, 0.0, False, False, False)
             hidden.append(self.at_end(output, lengths))
             cells.append(cell.squeeze(0))
             outputs.append(self.backwards(output, lengths) if direction == 1 else output)

@@ -17,23 +17,41 @@ def map_of_regions(self, x: Tensor, rois: Tensor) -> Tensor:
     return torch.index_select(x, 0, rois.select(1, 0).to(4))
 
 
-# What each bin takes of each position along an axis of `size`, [regions, bins, size]: the mean of `samples` positions in it. One that is
-# outside by more than a whole position takes nothing, one by less the border.
+# What each position of `at`, [regions, bins, samples], takes of each along an axis of `size`. One that is outside by more than a whole
+# position takes nothing, one by less the border.
+def shares(self, at: Tensor, size: int) -> Tensor:
+    inside = torch.logical_and(at >= -1.0, at <= size)
+    near = at.clamp(0.0, size - 1.0).unsqueeze(-1) - torch.arange(size)
+    return torch.where(inside.unsqueeze(-1), torch.relu(1.0 - torch.abs(near)), 0.0)
+
+
+# What each bin takes of each position along an axis of `size`, [regions, bins, size]: the mean of `samples` positions in it.
 def sampled(self, begin: Tensor, length: Tensor, bins: int, samples: int, size: int) -> Tensor:
+    if samples <= 0:
+        return self.sampled_by_length(begin, length, bins, size)
     within = (torch.arange(samples) + 0.5) / samples
     steps = (torch.arange(bins).unsqueeze(1) + within).unsqueeze(0)
     at = begin.reshape([-1, 1, 1]) + steps * (length / bins).reshape([-1, 1, 1])
-    inside = torch.logical_and(at >= -1.0, at <= size)
-    near = at.clamp(0.0, size - 1.0).unsqueeze(-1) - torch.arange(size)
-    return torch.where(inside.unsqueeze(-1), torch.relu(1.0 - torch.abs(near)), 0.0).mean(2)
+    return self.shares(at, size).mean(2)
+
+
+# The same with as many samples as a bin is long, rounded up. Only those count that are not outside: they are less than a position apart,
+# by ever less the more there are, so that no bin has more than size + 4 of them; it begins with the first.
+def sampled_by_length(self, begin: Tensor, length: Tensor, bins: int, size: int) -> Tensor:
+    step = (length / bins).reshape([-1, 1, 1])
+    samples = torch.ceil(step)
+    apart = step / torch.clamp_min(samples, 1.0)
+    start = begin.reshape([-1, 1, 1]) + torch.arange(bins).reshape([1, -1, 1]) * step
+    first = torch.clamp_min(torch.floor((-1.0 - start) / torch.where(samples > 0, apart, 1.0) - 0.5), 0.0)
+    number = first + torch.arange(size + 5).reshape([1, 1, -1])
+    at = start + (number + 0.5) * apart
+    taken = torch.where((number < samples).unsqueeze(-1), self.shares(at, size), 0.0)
+    return taken.sum(2) / torch.clamp_min(samples, 1.0)
 
 
 # torchvision::roi_align
 def roi_align(self, x: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, sampling_ratio: int,
               aligned: bool) -> Tensor:
-    if sampling_ratio <= 0:
-        raise AssertionError("as many samples as each region is large, which is known at run time alone; give a sampling_ratio of 1 or "
-                             "more, as torchvision's detectors do")
     corners = rois.narrow(1, 1, 4) * spatial_scale
     if aligned:
         corners = corners - 0.5
@@ -66,9 +84,6 @@ def position_sensitive(self, x: Tensor, rois: Tensor, rows: Tensor, columns: Ten
 # torchvision::ps_roi_align
 def ps_roi_align(self, x: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                  sampling_ratio: int) -> Tuple[Tensor, Tensor]:
-    if sampling_ratio <= 0:
-        raise AssertionError("as many samples as each region is large, which is known at run time alone; give a sampling_ratio of 1 or "
-                             "more")
     corners = rois.narrow(1, 1, 4) * spatial_scale - 0.5
     left, top = corners.select(1, 0), corners.select(1, 1)
     rows = self.sampled(top, corners.select(1, 3) - top, pooled_height, sampling_ratio, x.size(2))
@@ -96,6 +111,43 @@ def averaged(self, begin: Tensor, end: Tensor, bins: int, size: int) -> Tensor:
     at = torch.arange(size)
     inside = torch.logical_and(at >= low, at < high)
     return torch.where(inside, 1.0 / torch.clamp_min(high - low, 1.0), 0.0)
+
+
+# Which positions along an axis of `size` each bin has, [regions, bins, size].
+def covered(self, begin: Tensor, end: Tensor, bins: int, size: int) -> Tensor:
+    low, high = self.edges_of_bins(begin, torch.clamp_min(end - begin + 1.0, 1.0), bins, size)
+    at = torch.arange(size)
+    return torch.logical_and(at >= low, at < high)
+
+
+# torchvision::roi_pool
+# The largest element of each bin, by rows and then by columns; and where in the map it is first, -1 of bins that have none.
+def roi_pool(self, x: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int) -> Tuple[Tensor, Tensor]:
+    corners = self.rounded(rois.narrow(1, 1, 4) * spatial_scale)
+    rows = self.covered(corners.select(1, 1), corners.select(1, 3), pooled_height, x.size(2))
+    columns = self.covered(corners.select(1, 0), corners.select(1, 2), pooled_width, x.size(3))
+    map = self.map_of_regions(x, rois)
+    of_rows: List[Tensor] = []
+    for i in range(pooled_height):
+        inside = rows.select(1, i).reshape([-1, 1, x.size(2), 1])
+        of_rows.append(torch.where(inside, map, float("-inf")).amax([2]))
+    tall = torch.stack(of_rows, 2)
+    of_bins: List[Tensor] = []
+    for j in range(pooled_width):
+        inside = columns.select(1, j).reshape([-1, 1, 1, x.size(3)])
+        of_bins.append(torch.where(inside, tall, float("-inf")).amax([3]))
+    most = torch.stack(of_bins, 3)
+    none = x.size(2) * x.size(3)
+    number = torch.arange(none).reshape([x.size(2), x.size(3)])
+    places: List[Tensor] = []
+    for i in range(pooled_height):
+        for j in range(pooled_width):
+            inside = torch.logical_and(rows.select(1, i).unsqueeze(2), columns.select(1, j).unsqueeze(1)).unsqueeze(1)
+            first = torch.logical_and(inside, map == most.select(2, i).select(2, j).unsqueeze(2).unsqueeze(3))
+            places.append(torch.where(first, number, none).amin([2, 3]))
+    place = torch.stack(places, 2).reshape([-1, x.size(1), pooled_height, pooled_width])
+    filled = torch.logical_and(rows.any(2).unsqueeze(2), columns.any(2).unsqueeze(1)).unsqueeze(1)
+    return torch.where(filled, most, 0.0), torch.where(filled, place, -1).to(3)
 
 
 # torchvision::ps_roi_pool

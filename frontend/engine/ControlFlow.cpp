@@ -351,7 +351,9 @@ private:
       auto x = a_->slots().find(key), y = b_->slots().find(key);
       auto value = merge(x == a_->slots().end() ? before : x->second,
                          y == b_->slots().end() ? before : y->second);
-      effects.push_back([this, key = key, value] { engine_.slots_[key] = value(); });
+      // As a write of the region around, if there is one.
+      effects.push_back(
+          [this, key = key, value] { engine_.writeSlot(*key.first, key.second, value()); });
     }
     return effects;
   }

@@ -2,6 +2,7 @@
 // sizes as values.
 #include "frontend/engine/Engine.h"
 
+#include "mil/InputSizes.h"
 #include "mil/Materialise.h"
 #include "mil/Reshape.h"
 
@@ -61,10 +62,11 @@ Val Engine::castTensor(const Val::TensorPtr &tensor, at::ScalarType dtype) {
          "out; say torch.real(x) where that is meant");
     return copy(real.tensor());
   }
-  if (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) && !at::isComplexType(dtype)) {
+  if (at::isQIntType(from) || (!at::isFloatingType(dtype) && !at::isIntegralType(dtype, true) &&
+                               !at::isComplexType(dtype))) {
     fail(makeError(Code::UnsupportedType,
-                   "a tensor is converted to {0}, which Core ML does not have",
-                   at::toString(dtype)));
+                   "a tensor of {0} is converted to {1}, and Core ML does not have both",
+                   at::toString(from), at::toString(dtype)));
     return Val();
   }
   at::Tensor known = readKnown(*tensor);
@@ -124,9 +126,23 @@ mil::Value *Engine::broadcastTo(mil::Value *x, llvm::ArrayRef<Dim> shape) {
 }
 
 mil::Value *Engine::symbolValue(llvm::StringRef name) {
-  for (const SymbolSource &source : symbolSources_[name.str()])
-    if (llvm::is_contained(scopes_, source.scope))
-      return source.axis < 0 ? source.value : mil::sizeOfAxis(builder_, source.value, source.axis);
+  // An input's size that the symbol follows from (2*n + 1) serves where nothing has it alone.
+  std::optional<mil::SizeSource> derived;
+  for (const SymbolSource &source : symbolSources_[name.str()]) {
+    if (!llvm::is_contained(scopes_, source.scope))
+      continue;
+    if (source.axis < 0)
+      return source.value;
+    auto form = source.value->def()
+                    ? std::nullopt
+                    : mil::linearSize(source.value->type.shape()[size_t(source.axis)]);
+    if (!form || form->isBare())
+      return mil::sizeOfAxis(builder_, source.value, source.axis);
+    if (!derived)
+      derived = mil::SizeSource{source.value, unsigned(source.axis), std::move(*form)};
+  }
+  if (derived)
+    return mil::sizeFrom(builder_, *derived);
   builder_.fail(makeError(Code::NotKnown, "the size '{0}' is not known where it is needed", name));
   return builder_.poison();
 }

@@ -11,4 +11,7 @@ namespace plait::frontend {
 Val runDecomposition(Engine &engine, llvm::StringRef function, const std::string &name,
                      std::vector<Val> arguments);
 
+/// The same on LibTorch's values: what LibTorch itself computes.
+c10::IValue computeDecomposition(llvm::StringRef function, std::vector<c10::IValue> arguments);
+
 } // namespace plait::frontend

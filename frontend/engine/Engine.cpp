@@ -2,6 +2,7 @@
 #include "frontend/engine/Engine.h"
 #include "frontend/engine/Table.h"
 #include "frontend/lower/Refusals.h"
+#include "mil/InputSizes.h"
 #include "support/Failure.h"
 #include "support/TorchMessage.h"
 
@@ -35,15 +36,24 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
                    "torch.complex(real, imag)"));
     return Val();
   }
+  if (at::isQIntType(dtype)) {
+    fail(makeError(Code::UnsupportedType,
+                   "a quantised tensor is made here of values that Core ML has no type for; call "
+                   "dequantize() before it"));
+    return Val();
+  }
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->shape.assign(value->type.shape().begin(), value->type.shape().end());
   cell->content = value;
   cell->dtype = dtype;
   cell->version = nextVersion_++;
-  for (auto [axis, d] : llvm::enumerate(value->type.shape()))
-    if (d.isSymbol())
-      symbolSources_[d.str()].push_back({value, int(axis), scopes_.back()});
+  bool isInput = !value->def() && value->block() == &function_.body();
+  for (auto [axis, d] : llvm::enumerate(value->type.shape())) {
+    auto form = d.isSymbol() || (isInput && !d.isConst()) ? mil::linearSize(d) : std::nullopt;
+    if (form)
+      symbolSources_[form->symbol].push_back({value, int(axis), scopes_.back()});
+  }
   return Val(makeObject(std::move(cell)));
 }
 
@@ -392,6 +402,9 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
             mayAlias((*results)[i], arguments[k]);
     return results;
   };
+  if (takesQuantized(schema, arguments) && !(row && row->family == llvm::StringRef("Quantized")))
+    if (auto handled = quantizedCall(schema, arguments, row))
+      return mayShare(std::move(handled));
   bool complex = takesComplex(schema, arguments);
   if (complex && row && !row->complexDecomposition.empty() &&
       !llvm::all_of(arguments, [&](const Val &val) { return isKnown(val); })) {

@@ -7,6 +7,7 @@
 //   Table.cpp        how each operator is lowered
 //   Known.cpp        known values: running operations on LibTorch, constants for MIL
 //   Complex.cpp      complex tensors as two real ones
+//   Quantized.cpp    quantised tensors as the numbers that they stand for
 //   Selections.cpp   what a mask selects, whose size the data decides
 //   Views.cpp        reading and writing through views
 //   ViewSteps.cpp    making views: reshape, permute, slice, select, split
@@ -55,6 +56,16 @@ struct EngineOptions {
   /// Which of the model's tensors are kept from call to call, and which others were written to;
   /// outlives the engine. Null: a write to a tensor of the model is a problem.
   StatePlan *states = nullptr;
+};
+
+/// What an integer weight stands for: scale * (integer - zero point), by blocks.
+struct AffineWeight {
+  at::Tensor integers = {}; ///< int8 or uint8, which may be of 4 bits
+  at::Tensor scales = {};   ///< one for each block, in their order
+  at::Tensor zeros = {};    ///< the same, integers or floats; undefined where they are 0
+  /// How many blocks there are along each axis.
+  llvm::SmallVector<int64_t, 5> blocks = {};
+  bool isHalfByte = false; ///< the integers are of 4 bits
 };
 
 /// A branch of an `if` or the body of a loop; the walk makes it.
@@ -184,6 +195,25 @@ public:
   /// A tensor, or a number as a 0-d tensor.
   Val asTensor(const Val &val);
 
+  // Quantised tensors (Quantized.cpp).
+  /// A quantised tensor of these numbers, which are multiples of the scale already.
+  Val makeQuantized(mil::Value *numbers, Steps steps, at::ScalarType dtype);
+  /// Rounds to the nearest number that the type holds: quantize_per_tensor.
+  Val quantize(const Val &numbers, Steps steps, at::ScalarType dtype);
+  /// The numbers that a quantised tensor stands for; any other tensor as it is. Those of a weight
+  /// are a constant that keeps its integers and is decompressed where it is used.
+  Val dequantize(const Val &val);
+  /// Of a tensor that is quantised as a whole; any other one is refused.
+  static Steps stepsOf(const Val &val);
+  /// A quantised weight that LibTorch has packed away, by the path that it would have.
+  Val fromPacked(const at::Tensor &weight, llvm::StringRef name);
+  /// int8 or uint8, as a value of that type of MIL, which nothing but numbersOf() takes.
+  mil::Value *integersOf(mil::Value *numbers, Steps steps, mil::DType type);
+  mil::Value *numbersOf(mil::Value *integers, Steps steps);
+  /// The numbers of an integer weight: a constant that is decompressed where it is used.
+  mil::Value *compressedConstant(const AffineWeight &weight, const mil::Origin &origin,
+                                 llvm::StringRef hint);
+
   /// The elements of `source` where a mask over its first axes is true (Selections.cpp).
   Val makeSelection(const Val &source, const Val &mask);
 
@@ -299,6 +329,13 @@ private:
   Results callSideBySide(const c10::FunctionSchema &schema, Arguments arguments);
   /// An operation on selections, by the row's rule.
   Results selectedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
+
+  // Quantized.cpp
+  static bool isQuantized(const Val &val);
+  static bool takesQuantized(const c10::FunctionSchema &schema, Arguments arguments);
+  void writeQuantized(TensorObj &target, const Val &value);
+  /// An operation on quantised tensors that is not one of those for them.
+  Handled quantizedCall(const c10::FunctionSchema &schema, Arguments arguments, const Row *row);
 
   // Mutation.cpp
   /// The functional form of an operator that writes: the overload with the same arguments, without

@@ -3,6 +3,7 @@
 
 #include "mil/ConstantArguments.h"
 #include "mil/DefaultValues.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -49,8 +50,7 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   return Error::success();
 }
 
-Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
-                               llvm::ArrayRef<std::string> symbols) {
+Expected<Val> Interface::input(size_t index, llvm::StringRef argument, const InputShape *given) {
   const InputSpec &spec = declared_.inputs[index];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
   DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
@@ -62,7 +62,7 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
   auto symbolAt = [&](size_t axis) {
     if (axis < spec.shape.size() && !spec.shape[axis].name.empty())
       return spec.shape[axis].name;
-    std::string own = axis < symbols.size() ? symbols[axis] : name + "_" + std::to_string(axis);
+    std::string own = name + "_" + std::to_string(axis);
     while (isNamed(own)) // a name of the user's is no other size
       own += "_";
     return own;
@@ -92,10 +92,11 @@ Expected<Val> Interface::input(size_t index, llvm::StringRef argument,
                          "input '{0}': dimension {1} must be a positive size or a range low..high",
                          name, axis);
       flexible |= range.lower != range.upper;
-      shape.push_back(range.lower == range.upper
+      shape.push_back(given ? given->dims[axis]
+                      : range.lower == range.upper
                           ? Dim(range.lower)
                           : Dim::symbol(symbolAt(axis), range.lower, range.upper));
-      info.defaultShape.push_back(range.lower);
+      info.defaultShape.push_back(given ? given->defaults[axis] : range.lower);
     }
     if (!flexible)
       info.defaultShape.clear();
@@ -189,6 +190,11 @@ static void collect(Engine &engine, const Val &val, llvm::StringRef name,
     std::string base = name.empty() ? "output" : name.str();
     outputs.emplace_back(base + "_real", engine.part(tensor, 0));
     outputs.emplace_back(base + "_imag", engine.part(tensor, 1));
+  } else if (auto tensor = val.tensor(); tensor && tensor->isQuantized()) {
+    engine.fail(makeError(Code::UnsupportedType,
+                          "output '{0}' is a quantised tensor, which Core ML does not have; call "
+                          "dequantize() at the end of the model",
+                          name.empty() ? "output" : name));
   } else if (!val.isNone()) { // a model may return None among tensors
     outputs.emplace_back(name.str(), val);
   }
@@ -294,16 +300,18 @@ Error Interface::classify(const ClassLabels &classes, llvm::SmallVectorImpl<mil:
            mil::numElements(*shape) == int64_t(classes.count());
   };
   std::string known;
+  std::vector<llvm::StringRef> names;
   llvm::SmallVector<size_t, 2> candidates;
   for (auto [i, value] : llvm::enumerate(values)) {
+    names.push_back(value->name);
     known += (i ? ", " : "") + value->name + " " + mil::str(value->type.shape());
     if (classes.scores.empty() ? fits(value) : value->name == classes.scores)
       candidates.push_back(i);
   }
   if (candidates.empty() && !classes.scores.empty())
     return makeError(Code::ClassMismatch,
-                     "there is no output '{0}' that the classes could be of; there are {1}",
-                     classes.scores, known);
+                     "there is no output '{0}'{1} that the classes could be of; there are {2}",
+                     classes.scores, didYouMean(classes.scores, names), known);
   if (candidates.empty())
     return makeError(Code::ClassMismatch,
                      "there are {0} classes, and no floating-point output of that many elements: "
@@ -360,8 +368,8 @@ Error Interface::describe() {
     auto it = texts.find(name);
     if (it == texts.end())
       return makeError(Code::OutputMismatch,
-                       "there is no input, output or state '{0}' to be described; there are {1}",
-                       name, llvm::join(known, ", "));
+                       "there is no input, output or state '{0}' to be described{1}; there are {2}",
+                       name, didYouMean(name, known), llvm::join(known, ", "));
     *it->second = text;
   }
   return Error::success();

@@ -8,6 +8,12 @@
 
 namespace plait::frontend {
 
+/// The shape of an input where the program says what its sizes have in common with others.
+struct InputShape {
+  mil::Shape dims;
+  llvm::SmallVector<int64_t, 5> defaults; ///< sizes that the input has where none are asked for
+};
+
 class Interface {
 public:
   /// `floatType` is that of floating-point inputs and outputs for which none is declared.
@@ -17,10 +23,9 @@ public:
   /// Names of the interface are kept for it, whatever the operations in between are called.
   /// `taken` are those of states.
   Error checkNames(llvm::ArrayRef<std::string> taken = {});
-  /// A declared input as a tensor. If no name is declared, it has the argument's. `symbols` are the
-  /// names of its ranged sizes by axis, for sizes that several inputs have in common.
-  Expected<Val> input(size_t index, llvm::StringRef argument,
-                      llvm::ArrayRef<std::string> symbols = {});
+  /// A declared input as a tensor. If no name is declared, it has the argument's. `shape` may be
+  /// null; it agrees with what is declared, and does not count where that is enumerated shapes.
+  Expected<Val> input(size_t index, llvm::StringRef argument, const InputShape *shape = nullptr);
   /// The only element of a declared input as a run-time number of the type (int, float or bool).
   Expected<Val> number(size_t index, llvm::StringRef argument, c10::TypeKind kind);
   /// What the model's other arguments are in every call, beside those that are declared so: the

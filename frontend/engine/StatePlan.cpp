@@ -1,6 +1,8 @@
 // Choosing states, and saying why not.
 #include "frontend/engine/StatePlan.h"
 
+#include "support/DidYouMean.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -90,11 +92,12 @@ Error StatePlan::begin() {
         }
     }
     if (!tensor.defined()) {
+      std::string near = didYouMean(path, known);
       bool many = known.size() > 12;
       known.resize(std::min<size_t>(known.size(), 12));
       return makeError(
-          Code::NoSuchState, "--states {0}: the model has no tensor of that name; it has {1}{2}",
-          spec.attribute, known.empty() ? "none" : llvm::join(known, ", "), many ? " …" : "");
+          Code::NoSuchState, "--states {0}: the model has no tensor of that name{1}; it has {2}{3}",
+          spec.attribute, near, known.empty() ? "none" : llvm::join(known, ", "), many ? " …" : "");
     }
     if (find(tensor))
       return makeError(Code::NoSuchState,

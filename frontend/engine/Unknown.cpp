@@ -41,8 +41,10 @@ Val Engine::unknownTensor(llvm::ArrayRef<Dim> shape, at::ScalarType dtype, bool 
   }
   mil::Value *value = unknownValue(
       mil::Type::tensor(milTypeOf(dtype), mil::Shape(shape.begin(), shape.end())), isGuess);
-  if (at::isQIntType(dtype))
+  if (at::isQIntType(dtype)) {
     opaque_.insert(value);
+    return makeQuantized(value, {1, 0}, dtype);
+  }
   return makeTensor(value, dtype);
 }
 

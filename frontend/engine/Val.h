@@ -4,7 +4,8 @@
 //   number         an int, float or bool that is only known at run time: a rank-0 MIL value
 //   symbolic int   a mil::Dim
 //   tensor         a view onto a Cell, which holds a known tensor, a symbolic integer, a MIL
-//                  value or, for a complex tensor, two real tensors
+//                  value (of a quantised tensor the numbers that its integers stand for) or, for a
+//                  complex tensor, two real tensors
 //   list, tuple, dictionary   of these; lists and dictionaries are shared, mutable objects
 //   object         a module, or an instance of another class of TorchScript's
 //   poison         the result of a node that could not be lowered; it causes no further problems
@@ -66,6 +67,15 @@ struct Selection {
   std::shared_ptr<TensorObj> source, mask;
 };
 
+/// What the integers of a quantised tensor stand for: scale * (integer - zero point).
+struct Steps {
+  double scale;
+  int64_t zeroPoint;
+  bool operator==(const Steps &other) const {
+    return scale == other.scale && zeroPoint == other.zeroPoint;
+  }
+};
+
 /// How LibTorch computes a tensor that is lowered although it is known: one computed from a large
 /// weight, or an identity matrix of many rows. Used only for operators without a lowering.
 class DeferredResult;
@@ -77,6 +87,9 @@ struct Cell {
   std::variant<Known, Dim, mil::Value *, ComplexParts, Selection> content;
   Shape shape;
   at::ScalarType dtype;
+  /// Of a quantised tensor that is not known while compiling; its content is multiples of the
+  /// scale.
+  std::optional<Steps> steps;
   uint64_t version = 0; ///< counts writes
   uint64_t serial = 0;  ///< order of creation among all cells and containers
   std::string
@@ -108,6 +121,7 @@ struct TensorObj {
 
   at::ScalarType dtype() const { return cell->dtype; }
   bool isComplex() const { return at::isComplexType(cell->dtype); }
+  bool isQuantized() const { return at::isQIntType(cell->dtype); }
 };
 
 /// Whether a shape has no elements, whatever its sizes at run time.

@@ -382,6 +382,8 @@ void Engine::write(TensorObj &target, const Val &value) {
                    "write"));
     return;
   }
+  if (isQuantized(value) || target.isQuantized())
+    return writeQuantized(target, value);
   // Known into known, at a known place: LibTorch does it on a copy of its own.
   auto known = toKnown(value);
   if (auto *content = std::get_if<Cell::Known>(&cell.content); content && known) {

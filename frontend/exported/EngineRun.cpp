@@ -95,9 +95,12 @@ void EngineRun::unsupported(const std::string &name) {
 
 Values EngineRun::operation(const Node &node, const torch::jit::Operator &op, Values arguments) {
   Values results = engine_.lower(*site_, op.schema(), std::move(arguments));
+  // Of what nothing reads (the inverse of unique where it is not asked for) the archive may say
+  // anything.
   if (results.size() == node.outputs.size() && isDescribed(node))
-    for (auto [output, result] : llvm::zip(node.outputs, results))
-      result = checked(output, std::move(result));
+    for (auto [i, output, result] : llvm::enumerate(node.outputs, results))
+      if (i >= 64 || (site_->used >> i & 1))
+        result = checked(output, std::move(result));
   return results;
 }
 

@@ -1,7 +1,6 @@
 // Inputs, parameters and buffers as the program takes them, its results as outputs.
 #include "frontend/exported/ExportedFunction.h"
 
-#include "frontend/archive/SizeExpression.h"
 #include "frontend/exported/ExportedInterface.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -39,34 +38,11 @@ Expected<Val> ExportedFunction::bindTensor(const exported::InputSpec &spec, bool
 
 Expected<Val> ExportedFunction::userInput(const exported::Argument &argument) {
   const std::string &name = argument.text;
-  const InputSpec &declared = declared_.inputs[next_];
   if (argument.member != "as_tensor")
     return interface_.number(next_, name, numberType(argument)->kind());
   const TensorMeta &meta = model_.program().graph.tensors.find(name)->second;
   auto type = exportedScalarType(meta.dtype);
-  // Sizes that are one symbol are one size: the inputs have it in common.
-  std::vector<std::string> symbols;
-  bool isRanged = declared.enumerated.empty();
-  for (auto [axis, size] : llvm::enumerate(meta.sizes)) {
-    std::string symbol = size.number ? "" : exported::symbolName(size.expression);
-    std::string own = axis < declared.shape.size() && !declared.shape[axis].name.empty()
-                          ? declared.shape[axis].name
-                          : declared.name + "_" + std::to_string(axis);
-    if (symbol.empty() || !isRanged || axis >= declared.shape.size()) {
-      symbols.push_back(own);
-      continue;
-    }
-    auto [known, isNew] =
-        symbols_.try_emplace(symbol, Symbol{own, declared.name, declared.shape[axis]});
-    const InputSpec::Range &first = known->second.range, &range = declared.shape[axis];
-    if (!isNew && (first.lower != range.lower || first.upper != range.upper))
-      return makeError(Code::InputShape,
-                       "inputs '{0}' and '{1}' have one size in common (dimension {2} of the "
-                       "second); declare the same range for both",
-                       known->second.input, declared.name, axis);
-    symbols.push_back(known->second.name);
-  }
-  auto value = interface_.input(next_, name, symbols);
+  auto value = interface_.input(next_, name, &shapes_[next_]);
   if (!value)
     return value;
   auto tensor = value->tensor();
@@ -99,6 +75,13 @@ Expected<std::vector<Val>> ExportedFunction::bindInputs() {
       addNames(input.value, addNames);
   for (const Argument &output : program.graph.outputs)
     addNames(output, addNames);
+
+  auto inputs = programInputs(program);
+  auto shapes = inputs ? declaredShapes(*inputs, declared_.inputs)
+                       : Expected<std::vector<InputShape>>(inputs.takeError());
+  if (!shapes)
+    return shapes.takeError();
+  shapes_ = std::move(*shapes);
 
   std::vector<Val> values;
   for (auto [spec, input] : llvm::zip(program.inputs, program.graph.inputs)) {

@@ -5,8 +5,7 @@
 #include "frontend/engine/Interface.h"
 #include "frontend/exported/EngineRun.h"
 #include "frontend/exported/ExportedModel.h"
-
-#include <map>
+#include "frontend/exported/InputSizes.h"
 
 namespace plait::frontend {
 
@@ -29,13 +28,7 @@ private:
   /// The program's results; what it says of buffers is assigned to them.
   Expected<Val> takeOutputs(std::vector<Val> values);
 
-  /// A size that inputs have in common.
-  struct Symbol {
-    std::string name, input;
-    InputSpec::Range range;
-  };
-
-  std::map<std::string, Symbol> symbols_; ///< by the program's name
+  std::vector<InputShape> shapes_; ///< of the declared inputs
   Engine engine_;
   Interface interface_;
   const ModelFunction &declared_;

@@ -1,8 +1,9 @@
 // From the signature of an exported program to the interface.
 #include "frontend/exported/ExportedInterface.h"
 
-#include "frontend/archive/SizeExpression.h"
+#include "frontend/exported/InputSizes.h"
 #include "frontend/exported/SchemaTypes.h"
+#include "mil/SizeExpression.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -16,13 +17,6 @@ using SpecKind = exported::InputSpec::Kind;
 
 namespace {
 
-/// A user input: a tensor, or a number that varies.
-struct UserInput {
-  std::string name;
-  const TensorMeta *meta; ///< null of a number
-  const Argument *argument;
-};
-
 /// What a size may be, by the program's ranges.
 struct SizeRange {
   int64_t lower;
@@ -31,57 +25,16 @@ struct SizeRange {
 
 } // namespace
 
-static Expected<std::vector<UserInput>> userInputs(const Program &program) {
-  std::vector<UserInput> inputs;
-  for (auto [spec, input] : llvm::zip(program.inputs, program.graph.inputs)) {
-    if (spec.kind != SpecKind::User)
-      continue;
-    if (input.kind == Argument::Kind::CustomObject)
-      return makeError(Code::UnsupportedType,
-                       "the model takes an object of the class '{0}', which cannot be an input of "
-                       "a Core ML function; export it without",
-                       input.text);
-    if (input.kind != Argument::Kind::Name)
-      continue; // a number, text or None that the program was made for
-    if (input.member != "as_tensor") {
-      inputs.push_back({input.text, nullptr, &input});
-      continue;
-    }
-    auto meta = program.graph.tensors.find(input.text);
-    if (meta == program.graph.tensors.end())
-      return makeError(Code::ArchiveDamaged,
-                       "the archive does not describe its input '{0}'; save it again", input.text);
-    inputs.push_back({input.text, &meta->second, &input});
-  }
-  return inputs;
-}
-
-static Expected<SizeRange> sizeRangeOf(const Program &program, const exported::Size &size) {
-  if (size.number)
-    return SizeRange{*size.number, *size.number};
-  auto dim = exported::parseSize(size.expression, [&](llvm::StringRef name) -> std::optional<Dim> {
-    auto range = program.ranges.find(name.str());
-    if (range == program.ranges.end())
-      return Dim::symbol(name, 1);
-    return Dim::symbol(name, std::max<int64_t>(range->second.lower.value_or(1), 1),
-                       range->second.upper.value_or(INT64_MAX));
-  });
-  if (!dim)
-    return dim.takeError();
-  std::optional<int64_t> upper;
-  if (dim->upper() != INT64_MAX)
-    upper = dim->upper();
-  return SizeRange{std::max<int64_t>(dim->lower(), 1), upper};
-}
-
-static Expected<std::vector<SizeRange>> sizeRangesOf(const Program &program,
-                                                     const UserInput &input) {
+static Expected<std::vector<SizeRange>> sizeRangesOf(const SymbolRanges &symbols,
+                                                     const ProgramInput &input) {
   std::vector<SizeRange> ranges;
   for (const exported::Size &size : input.meta->sizes) {
-    auto range = sizeRangeOf(program, size);
-    if (!range)
-      return addContext(range.takeError(), "input '" + input.name + "'");
-    ranges.push_back(*range);
+    auto dim = sizeOf(size, symbols);
+    if (!dim)
+      return addContext(dim.takeError(), "input '" + input.name + "'");
+    int64_t upper = dim->upper();
+    ranges.push_back({dim->isConst() ? dim->value() : std::max<int64_t>(dim->lower(), 1),
+                      upper == INT64_MAX ? std::nullopt : std::optional(upper)});
   }
   return ranges;
 }
@@ -118,7 +71,7 @@ static std::optional<mil::DType> typeOf(const c10::TypePtr &number) {
   return number->kind() == c10::TypeKind::FloatType ? std::nullopt : std::optional(mil::DType::I32);
 }
 
-static Expected<InputSpec> describeInput(const Program &program, const UserInput &input) {
+static Expected<InputSpec> describeInput(const SymbolRanges &symbols, const ProgramInput &input) {
   InputSpec spec;
   spec.name = mil::legalName(input.name);
   if (!input.meta) {
@@ -135,7 +88,7 @@ static Expected<InputSpec> describeInput(const Program &program, const UserInput
   spec.dtype = typeOf(*type);
   if (input.meta->sizes.empty()) // Core ML has no inputs without dimensions
     spec.shape.push_back({1, 1});
-  auto ranges = sizeRangesOf(program, input);
+  auto ranges = sizeRangesOf(symbols, input);
   if (!ranges)
     return ranges.takeError();
   for (const SizeRange &range : *ranges) {
@@ -150,7 +103,7 @@ static Expected<InputSpec> describeInput(const Program &program, const UserInput
 }
 
 /// The declared type is that of the program's tensor, or can become it.
-static Error checkType(const UserInput &input, InputSpec &spec) {
+static Error checkType(const ProgramInput &input, InputSpec &spec) {
   auto type = input.meta ? exportedScalarType(input.meta->dtype) : std::nullopt;
   auto wanted =
       input.meta ? (type ? typeOf(*type) : std::nullopt) : typeOf(numberType(*input.argument));
@@ -170,7 +123,7 @@ static Error checkType(const UserInput &input, InputSpec &spec) {
 }
 
 /// An error where what is declared is not among what the program was exported for.
-static Error checkDeclared(const Program &program, const UserInput &input, InputSpec &spec) {
+static Error checkDeclared(const Program &program, const ProgramInput &input, InputSpec &spec) {
   if (Error error = checkType(input, spec))
     return error;
   auto isOne = [](const InputSpec::Range &range) { return range.lower == 1 && range.upper == 1; };
@@ -181,7 +134,7 @@ static Error checkDeclared(const Program &program, const UserInput &input, Input
                      spec.dtype ? mil::name(*spec.dtype) : "fp32");
   if (!input.meta || (input.meta->sizes.empty() && isOneNumber))
     return Error::success();
-  auto ranges = sizeRangesOf(program, input);
+  auto ranges = sizeRangesOf(program.ranges, input);
   if (!ranges)
     return ranges.takeError();
   auto contradicts = [&](llvm::ArrayRef<InputSpec::Range> shape) -> Error {
@@ -267,20 +220,23 @@ static Error checkConstants(const Program &program,
 
 /// Sizes that are one symbol of the program are called by the name that the user gave to one of
 /// them.
-static void spreadNames(llvm::ArrayRef<UserInput> inputs, std::vector<InputSpec> &specs) {
+static void spreadNames(llvm::ArrayRef<ProgramInput> inputs, std::vector<InputSpec> &specs) {
   std::map<std::string, std::string> names;
   auto each = [&](auto &&visit) {
     for (auto [input, spec] : llvm::zip(inputs, specs))
-      for (size_t i = 0; input.meta && i < input.meta->sizes.size() && i < spec.shape.size(); ++i)
-        if (!input.meta->sizes[i].number)
-          visit(input.meta->sizes[i].expression, spec.shape[i]);
+      for (size_t i = 0; input.meta && i < input.meta->sizes.size() && i < spec.shape.size(); ++i) {
+        const exported::Size &size = input.meta->sizes[i];
+        std::string symbol = size.number ? "" : mil::symbolName(size.expression);
+        if (!symbol.empty())
+          visit(symbol, spec.shape[i]);
+      }
   };
-  each([&](const std::string &size, InputSpec::Range &range) {
+  each([&](const std::string &symbol, InputSpec::Range &range) {
     if (!range.name.empty())
-      names.try_emplace(size, range.name);
+      names.try_emplace(symbol, range.name);
   });
-  each([&](const std::string &size, InputSpec::Range &range) {
-    if (auto it = names.find(size); it != names.end())
+  each([&](const std::string &symbol, InputSpec::Range &range) {
+    if (auto it = names.find(symbol); it != names.end())
       range.name = it->second;
   });
 }
@@ -293,19 +249,19 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
                      "the archive holds one program and no method '{0}'; export a module whose "
                      "forward is what is to be compiled",
                      declared.method);
-  auto inputs = userInputs(program);
+  auto inputs = programInputs(program);
   if (!inputs)
     return inputs.takeError();
   if (Error error = checkConstants(program, declared.constants))
     return error;
   std::vector<std::string> names;
-  for (const UserInput &input : *inputs)
+  for (const ProgramInput &input : *inputs)
     names.push_back(input.name);
   // What is called as an input is that one, the others come in order.
   std::vector<const InputSpec *> given(inputs->size());
   std::vector<const InputSpec *> inOrder;
   for (const InputSpec &spec : declared.inputs) {
-    auto named = llvm::find_if(*inputs, [&](const UserInput &input) {
+    auto named = llvm::find_if(*inputs, [&](const ProgramInput &input) {
       return !spec.name.empty() && mil::legalName(input.name) == spec.name;
     });
     if (named != inputs->end()) {
@@ -321,11 +277,14 @@ Expected<ModelFunction> completedInterface(const ExportedModel &model,
   if (next != inOrder.end())
     return makeError(Code::InputCount, "{0} inputs are declared, but the model takes {1}: {2}",
                      declared.inputs.size(), inputs->size(), llvm::join(names, ", "));
+  auto ranges = narrowedRanges(program, *inputs, given);
+  if (!ranges)
+    return ranges.takeError();
   ModelFunction completed = declared;
   completed.inputs.clear();
   for (auto [input, spec] : llvm::zip(*inputs, given)) {
     if (!spec) {
-      auto described = describeInput(program, input);
+      auto described = describeInput(*ranges, input);
       if (!described)
         return described.takeError();
       completed.inputs.push_back(std::move(*described));

@@ -481,9 +481,10 @@ private:
         inputs.push_back(one("aten::select", "int", {sequence, integer(0), index}));
       return runGraph(body, joined(std::move(inputs), constants));
     };
-    constexpr int64_t mostUnrolled = 20000; // operations
     auto count = knownInteger(length);
-    if (count && *count * int64_t(operationsOf(body) + 1) <= mostUnrolled && *count > 0) {
+    int64_t operations = int64_t(operationsOf(body)) + 1;
+    if (count && *count > 0 && *count <= unrollable_ / operations) {
+      llvm::SaveAndRestore inside(unrollable_, unrollable_ / *count);
       std::vector<Values> columns(gathered);
       for (int64_t i = 0; i < *count; ++i) {
         Values results = turn(integer(i), carried);
@@ -537,6 +538,8 @@ private:
   }
 
   Frame *frame_ = nullptr;
+  /// Operations that one scan here may become; within one that is unrolled fewer.
+  int64_t unrollable_ = 20000;
 };
 
 } // namespace plait::frontend

@@ -1,6 +1,7 @@
 // Names of operators and functions.
 #include "frontend/exported/Targets.h"
 
+#include "frontend/script/libtorch/QuantizedOperators.h"
 #include "frontend/script/libtorch/VisionOperators.h"
 
 #include "llvm/ADT/StringMap.h"
@@ -23,6 +24,8 @@ Operator operatorOfTarget(StringRef target) {
   auto [name, overload] = rest.split('.');
   if (space == "torchvision")
     declareVisionOperators();
+  if (isOfQuantizedOperators(space))
+    declareQuantizedOperators();
   return operatorNamed((space + "::" + name).str(), overload == "default" ? "" : overload);
 }
 

@@ -11,7 +11,8 @@ using JitModule = torch::jit::Module;
 
 static JitModule mirror(const torch::nn::Module *module,
                         const std::shared_ptr<torch::jit::CompilationUnit> &unit,
-                        std::map<const torch::nn::Module *, JitModule> &done) {
+                        std::map<const torch::nn::Module *, JitModule> &done,
+                        llvm::function_ref<void()> each) {
   if (auto it = done.find(module); it != done.end())
     return it->second;
   JitModule result(c10::QualifiedName("__torch__.live.Module"), unit, /*shouldMangle=*/true);
@@ -24,14 +25,16 @@ static JitModule mirror(const torch::nn::Module *module,
   for (const auto &buffer : module->named_buffers(/*recurse=*/false))
     if (buffer.value().defined())
       result.register_buffer(buffer.key(), buffer.value());
-  for (const auto &child : module->named_children())
-    result.register_module(child.key(), mirror(child.value().get(), unit, done));
+  for (const auto &child : module->named_children()) {
+    each();
+    result.register_module(child.key(), mirror(child.value().get(), unit, done, each));
+  }
   return result;
 }
 
-JitModule mirror(const torch::nn::Module *module) {
+JitModule mirror(const torch::nn::Module *module, llvm::function_ref<void()> each) {
   std::map<const torch::nn::Module *, JitModule> done;
-  return mirror(module, std::make_shared<torch::jit::CompilationUnit>(), done);
+  return mirror(module, std::make_shared<torch::jit::CompilationUnit>(), done, each);
 }
 
 } // namespace plait::frontend

@@ -35,7 +35,11 @@ static Expected<InputSpec> completed(size_t index, const InputSpec &declared,
   std::string which = declared.name.empty() ? "example input " + std::to_string(index)
                                             : "the example of input '" + declared.name + "'";
   if (!example.defined())
-    return makeError(Code::ExampleMismatch, "{0} is undefined; it has to be a tensor", which);
+    return makeError(
+        Code::ExampleMismatch,
+        "{0} is undefined; it has to be a tensor. Where the model is to be called with None "
+        "there, leave it out and give a lambda that does",
+        which);
   auto refuse = [&](const std::string &why) {
     return makeError(Code::ExampleMismatch, "{0}, of shape {1}, {2}", which,
                      shapeText(example.sizes()), why);

@@ -81,19 +81,24 @@ private:
           Code::LibTorchMissing,
           "this plait was built without LibTorch's tracer (PLAIT_LIBTORCH_INTERNALS=OFF); script "
           "the model, or save it as TorchScript and add the file");
+    askAgain();
+    OperationStop stop(ProceedScope::mayProceed);
+    std::optional<Expected<Trace>> recording;
+    if (stop.guard([&] { recording.emplace(record(*internals, inputs)); }))
+      return std::move(*recording);
+    if (recording)
+      llvm::consumeError(recording->takeError());
+    throw Cancelled();
+  }
+
+  static void askAgain() {
     if (!ProceedScope::mayProceed())
       throw Cancelled();
-    OperationStop stop(ProceedScope::mayProceed);
-    auto recording = record(*internals, inputs);
-    if (!stop.stopped())
-      return recording;
-    llvm::consumeError(recording.takeError());
-    throw Cancelled();
   }
 
   Expected<Trace> record(const libtorch::Internals &internals,
                          const std::vector<at::Tensor> &inputs) {
-    Trace result{mirror(request_.module), {}, {}};
+    Trace result{mirror(request_.module, askAgain), {}, {}};
     thrown_ = nullptr;
     auto call = [&](const std::vector<at::Tensor> &arguments) -> c10::IValue {
       Results results;
@@ -226,6 +231,19 @@ private:
   std::exception_ptr thrown_;
 };
 
+/// LibTorch takes a null pointer for a submodule, and walks into it.
+Error checkChildren(const torch::nn::Module &module, const std::string &path) {
+  for (const auto &child : module.named_children()) {
+    std::string name = path.empty() ? child.key() : path + "." + child.key();
+    if (!child.value())
+      return makeError(Code::LibraryMisuse,
+                       "the submodule '{0}' is null; register a module there, or none", name);
+    if (Error error = checkChildren(*child.value(), name))
+      return error;
+  }
+  return Error::success();
+}
+
 /// What is on the meta device has sizes and no values.
 Error checkTensors(const torch::nn::Module *module) {
   if (!module)
@@ -251,6 +269,9 @@ Expected<TracedModel> trace(const TraceRequest &request) {
     return makeError(Code::LibraryMisuse,
                      "a forward() that is being traced adds a model itself; add it before or "
                      "after, outside of forward()");
+  if (request.module)
+    if (Error error = checkChildren(*request.module, ""))
+      return error;
   try {
     at::NoGradGuard noGrad;
     auto use = ModuleUse::take(request.module);

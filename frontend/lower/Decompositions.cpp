@@ -30,7 +30,7 @@ static std::vector<DecompositionText> parse(const DecompositionFile &file) {
       auto *names = rest.consume_front("complex ")    ? &next.complex
                     : rest.consume_front("selected ") ? &next.selected
                                                       : &next.operators;
-      if (rest.starts_with("aten::") || rest.starts_with("torchvision::"))
+      if (rest.split(' ').first.contains("::"))
         for (llvm::StringRef name : llvm::split(rest, ' '))
           names->push_back(name.str());
     } else if (!line.empty() && line[0] != ' ' && line[0] != ')') {

@@ -1,6 +1,6 @@
 // The functions of decompositions/*.py, which are part of the program as text. A file is functions
-// in TorchScript's language, each under a comment that names its operators (aten:: or
-// torchvision::):
+// in TorchScript's language, each under a comment that names its operators, which need not be
+// ATen's:
 //
 //     # aten::logaddexp2
 //     # What it computes, and from where the formula is.

@@ -36,10 +36,12 @@
   F(Padding)                                                                                       \
   F(Patches)                                                                                       \
   F(Pooling)                                                                                       \
+  F(Quantized)                                                                                     \
   F(Recurrent)                                                                                     \
   F(Reduction)                                                                                     \
   F(Resizing)                                                                                      \
-  F(Scattering)
+  F(Scattering)                                                                                    \
+  F(StoredIntegers)
 
 namespace plait::frontend {
 #define F(NAME) void register##NAME(Table &table);

@@ -80,11 +80,11 @@ void registerProperties(Table &table) {
   table.addValues({"aten::element_size"}, ofTensor<elementSize>);
   table.addValues({"aten::is_floating_point"}, ofTensor<isFloatingPoint>);
   table.addValues({"aten::is_complex"}, ofTensor<isComplex>);
-  table.addValues({"prim::is_cuda", "prim::is_quantized", "prim::is_sparse", "prim::is_sparse_csr",
-                   "prim::is_mkldnn", "prim::is_mps", "prim::is_vulkan", "prim::is_meta",
-                   "prim::is_xpu", "prim::is_nested", "prim::is_ipu", "prim::is_xla",
-                   "prim::is_ort", "prim::is_maia", "prim::requires_grad", "aten::is_conj",
-                   "aten::is_neg", "aten::is_inference"},
+  table.addValues({"prim::is_cuda", "prim::is_sparse", "prim::is_sparse_csr", "prim::is_mkldnn",
+                   "prim::is_mps", "prim::is_vulkan", "prim::is_meta", "prim::is_xpu",
+                   "prim::is_nested", "prim::is_ipu", "prim::is_xla", "prim::is_ort",
+                   "prim::is_maia", "prim::requires_grad", "aten::is_conj", "aten::is_neg",
+                   "aten::is_inference"},
                   ofTensor<never>);
   table.addValues({"aten::is_leaf"}, ofTensor<isLeaf>);
 }

@@ -17,9 +17,10 @@ using namespace mil;
 namespace {
 enum class Recurrence { Lstm, Gru, Tanh, Relu };
 
-/// The weights of one layer in one direction; biases are undefined without.
+/// The weights of one layer in one direction; biases and the projection of the hidden state are
+/// undefined without.
 struct Weights {
-  at::Tensor ih, hh, biasIh, biasHh;
+  at::Tensor ih, hh, biasIh, biasHh, hr;
 };
 
 at::Tensor reorder(const at::Tensor &rows, Recurrence kind) {
@@ -67,6 +68,53 @@ Layer lstmLayer(const Expr &x, const Expr &h, const Expr &cell, llvm::ArrayRef<W
   if (!op)
     return {x, h, cell};
   return {Expr(c, op->result(0)), Expr(c, op->result(1)), Expr(c, op->result(2))};
+}
+
+/// The same with a projection of the hidden state, which MIL's lstm has not: it computes the state
+/// before the projection, with W_hh W_hr as the weight of that. The given state comes projected;
+/// where it is not zero, it is a further input of a direction's first step, with the weight W_hh.
+///
+/// `h` are the directions' states, none where they are zero.
+Layer projectedLayer(const Expr &x, llvm::ArrayRef<Expr> h, const Expr &cell,
+                     llvm::ArrayRef<Weights> w) {
+  Call &c = x.call();
+  std::vector<Weights> folded(w.begin(), w.end());
+  llvm::SmallVector<Value *, 3> inputs{x};
+  int64_t directions = int64_t(w.size()), hidden = w[0].hr.size(1);
+  for (Weights &own : folded)
+    own.hh = at::matmul(own.hh.to(at::kDouble), own.hr.to(at::kDouble));
+  Dim steps = x.shape()[0], batch = x.shape()[1];
+  for (auto [d, state] : llvm::enumerate(h)) {
+    Expr time = expandDims(iota(c, steps), {1, 2});
+    Expr isFirst = equal(time, sizeOf(c, d == 0 ? Dim(0) : steps - 1));
+    inputs.push_back(select(isFirst, expandDims(state, {0}), 0.0));
+    for (auto [k, own] : llvm::enumerate(folded))
+      own.ih = at::cat({own.ih, k == d ? w[d].hh : at::zeros_like(w[d].hh)}, 1);
+  }
+  Expr zero(c, c.full({batch, Dim(hidden * directions)}, cell.dtype(), 0));
+  Layer layer = lstmLayer(inputs.size() == 1 ? x : concat(c, inputs, 2), zero, cell, folded);
+  if (!layer.output.valid())
+    return layer;
+  auto projected = [&](const Expr &all) {
+    llvm::SmallVector<Value *, 2> parts;
+    for (int64_t d = 0; d < directions; ++d)
+      parts.push_back(linearLayer(slice(all, all.rank() - 1, Dim(d) * hidden, Dim(d + 1) * hidden),
+                                  c.engine().constant(w[size_t(d)].hr.to(at::kFloat).contiguous()),
+                                  nullptr));
+    return parts.size() == 1 ? Expr(c, parts[0]) : concat(c, parts, all.rank() - 1);
+  };
+  return {projected(layer.output), projected(layer.h), layer.cell};
+}
+
+/// Whether a state is zero, as layers that are given none have it.
+bool isZero(Call &c, const Val &state) {
+  auto object = state.tensor();
+  if (!object)
+    return false;
+  if (at::Tensor known = c.engine().compute(*object); known.defined())
+    return !known.any().item<bool>();
+  const Op *op = c.engine().read(*object)->def();
+  return op && op->is(OpKind::fill) && constFloat((*op)[fill::value]) == 0.0;
 }
 
 Layer simpleLayer(const Expr &x, const Expr &h, const Weights &w, Recurrence kind) {
@@ -125,22 +173,25 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
                     "dropout between layers in training mode; call model.eval() before tracing");
   auto list = c.val("params").list();
   unsigned directions = both ? 2 : 1, each = biases ? 4 : 2;
-  if (!list || list->values.size() < size_t(layers) * directions * each)
-    return c.refuse(Code::OperandMismatch, "{0} layers need {1} weights", layers,
-                    layers * directions * each);
-  if (list->values.size() > size_t(layers) * directions * each)
-    return c.refuse(Code::UnsupportedForm,
-                    "a projection of the hidden state (proj_size) has no counterpart in Core ML");
+  size_t count = size_t(layers) * directions;
+  bool projected = Kind == Recurrence::Lstm && list && list->values.size() == count * (each + 1);
+  if (!list || (list->values.size() != count * each && !projected))
+    return c.refuse(Code::OperandMismatch, "{0} layers need {1} weights", layers, count * each);
+  each += projected;
   std::vector<Weights> weights;
   for (int64_t i = 0; i < layers * directions; ++i) {
-    at::Tensor w[4];
+    at::Tensor w[5];
     for (unsigned k = 0; k < each; ++k) {
       auto object = list->values[i * each + k].tensor();
       w[k] = object ? c.engine().compute(*object) : at::Tensor();
       if (!w[k].defined())
         return c.refuse(Code::NotKnown, "the weights must be constants");
     }
-    weights.push_back({w[0], w[1], w[2], w[3]});
+    if (projected)
+      weights.push_back(
+          {w[0], w[1], biases ? w[2] : at::Tensor(), biases ? w[3] : at::Tensor(), w[each - 1]});
+    else
+      weights.push_back({w[0], w[1], w[2], w[3], {}});
   }
 
   Expr x(c, input);
@@ -152,6 +203,7 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
   llvm::SmallVector<Expr, 2> initial;
   for (const Tensor &state : states)
     initial.push_back(batched ? Expr(c, state) : expandDims(Expr(c, state), {1}));
+  bool startsAtZero = projected && isZero(c, c.val("hx").list()->values[0]);
   llvm::SmallVector<Value *, 8> lastH, lastC; // [batch, hidden] each
   for (int64_t layer = 0; layer < layers; ++layer) {
     auto own = llvm::ArrayRef<Weights>(weights).slice(layer * directions, directions);
@@ -160,17 +212,20 @@ template <Recurrence Kind> void lowerRecurrent(Call &c) {
       auto state = [&](const Expr &all) {
         return both ? concat(c, {row(all, first), row(all, first + 1)}, 1) : row(all, first);
       };
-      Layer result = lstmLayer(x, state(initial[0]), state(initial[1]), own);
+      llvm::SmallVector<Expr, 2> given;
+      for (unsigned d = 0; d < directions && !startsAtZero; ++d)
+        given.push_back(row(initial[0], first + d));
+      Layer result = projected ? projectedLayer(x, given, state(initial[1]), own)
+                               : lstmLayer(x, state(initial[0]), state(initial[1]), own);
       x = result.output;
       if (!x.valid())
         return;
       for (unsigned d = 0; d < directions; ++d) {
-        int64_t hidden = own[0].hh.size(1);
-        auto half = [&](const Expr &e) {
-          return slice(e, 1, Dim(d) * hidden, Dim(d + 1) * hidden);
+        auto half = [&](const Expr &e, int64_t size) {
+          return slice(e, 1, Dim(d) * size, Dim(d + 1) * size);
         };
-        lastH.push_back(half(result.h));
-        lastC.push_back(half(result.cell));
+        lastH.push_back(half(result.h, own[0].hh.size(1)));
+        lastC.push_back(half(result.cell, own[0].hh.size(0) / 4));
       }
     } else {
       llvm::SmallVector<Value *, 2> outputs;

@@ -15,7 +15,11 @@ constexpr const char *kFactors =
     "cholesky of small matrices are supported";
 constexpr const char *kSparse = "Core ML has no sparse tensors; call to_dense() before the model";
 constexpr const char *kQuantised =
-    "Core ML has no quantised tensors of PyTorch's kind; compile the model before quantisation";
+    "its form of quantisation is none that plait lowers; compile the model before quantisation and "
+    "compress the package";
+constexpr const char *kDynamic =
+    "its kernels round the result by the steps of the input, each processor in its own way; "
+    "leave convolutions out of quantize_dynamic and compress the package";
 constexpr const char *kNested =
     "Core ML has no nested tensors; pad the sequences to one length and give their lengths";
 constexpr const char *kSize =
@@ -91,19 +95,22 @@ constexpr Refused kRefused[] = {
     {"aten::*qparams*", kQuantised},
     {"aten::q_*", kQuantised},
     {"aten::qscheme", kQuantised},
-    {"aten::int_repr", kQuantised},
     {"aten::*_affine*", kQuantised},
     {"aten::fbgemm_*", kQuantised},
     {"aten::_wrapped_*", kQuantised},
     {"aten::_dyn_quant_*", kQuantised},
     {"aten::*_int4pack*", kQuantised},
-    {"aten::*_int8pack*", kQuantised},
     {"aten::_saturate_weight_to_fp16", kQuantised},
     {"aten::_mixed_dtypes_linear", kQuantised},
     {"aten::_int_mm", kQuantised},
     {"aten::_scaled_mm*", kQuantised},
     {"aten::_scaled_grouped_mm*", kQuantised},
     {"aten::_fused_moving_avg*", kQuantised},
+    {"quantized::conv1d_dynamic", kDynamic},
+    {"quantized::conv2d_dynamic", kDynamic},
+    {"quantized::conv3d_dynamic", kDynamic},
+    {"quantized::conv_transpose*", kDynamic},
+    {"quantized::*", kQuantised},
     {"aten::_nested*", kNested},
     {"aten::*nested*", kNested},
     {"aten::*jagged*", kNested},

@@ -11,6 +11,7 @@
 
 #include "llvm/ADT/Sequence.h"
 #include <ATen/Functions.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <algorithm>
 #include <cmath>
 
@@ -332,12 +333,17 @@ void lowerGridSampler(Call &c) {
   bool align = c.boolean("align_corners");
   if (c.failed())
     return;
-  if (x.rank() != 4)
-    return c.refuse(Code::OperandMismatch,
-                    "input of rank {0}; Core ML samples images of rank 4 only", x.rank());
-  if (interpolation > 1)
-    return c.refuse(Code::UnsupportedForm,
-                    "bicubic sampling has no counterpart in Core ML; bilinear and nearest have");
+  if (x.rank() != 4 || interpolation > 1) { // MIL's operation has images of rank 4 and two modes
+    const char *other =
+        x.rank() == 4 ? "aten::_grid_sampler_2d_cpu_fallback" : "aten::grid_sampler_3d";
+    std::vector<Val> arguments;
+    for (const char *name :
+         {"input", "grid", "interpolation_mode", "padding_mode", "align_corners"})
+      arguments.push_back(c.val(name));
+    auto results = c.engine().call(
+        c10::Dispatcher::singleton().findSchemaOrThrow(other, "").schema(), std::move(arguments));
+    return c.result(results && results->size() == 1 ? results->front() : Val());
+  }
   // Reflection is about the centres of the border pixels when corners are aligned, else about
   // edges.
   llvm::StringRef mode = padding == 0   ? "constant"
@@ -362,16 +368,20 @@ void lowerAffineGrid(Call &c) {
   bool align = c.boolean("align_corners");
   if (c.failed())
     return;
-  if (size.size() != 4)
-    return c.refuse(Code::UnsupportedForm, "only grids over images are supported");
-  int64_t height = size[2], width = size[3];
-  at::Tensor identity = at::eye(2, 3, at::kFloat).unsqueeze(0);
-  at::Tensor grid = at::affine_grid_generator(identity, {1, 1, height, width}, align);
-  at::Tensor base =
-      at::cat({grid.reshape({1, height * width, 2}), at::ones({1, height * width, 1})}, 2)
-          .contiguous();
+  if (size.size() != 4 && size.size() != 5)
+    return c.refuse(Code::UnsupportedForm,
+                    "a size of {0} numbers; grids are over images or volumes", size.size());
+  std::vector<int64_t> one{1, 1};
+  one.insert(one.end(), size.begin() + 2, size.end());
+  int64_t axes = int64_t(size.size()) - 2;
+  at::Tensor identity = at::eye(axes, axes + 1, at::kFloat).unsqueeze(0);
+  at::Tensor grid = at::affine_grid_generator(identity, one, align).reshape({1, -1, axes});
+  at::Tensor base = at::cat({grid, at::ones({1, grid.size(1), 1})}, 2).contiguous();
   Expr points = matmul(Expr(c, c.engine().constant(base)), Expr(c, theta), false, true);
-  c.result(c.reshape(points, {theta.size(0), height, width, 2}), theta.dtype);
+  Shape shape{theta.size(0)};
+  shape.append(size.begin() + 2, size.end());
+  shape.push_back(axes);
+  c.result(c.reshape(points, shape), theta.dtype);
 }
 } // namespace
 

@@ -70,4 +70,11 @@ Val runDecomposition(Engine &engine, llvm::StringRef function, const std::string
   return GraphWalk(engine, std::move(options)).run(library.self(), method, std::move(arguments));
 }
 
+c10::IValue computeDecomposition(llvm::StringRef function, std::vector<c10::IValue> arguments) {
+  Library &library = Library::get();
+  torch::jit::Function &method = library.find(function);
+  arguments.insert(arguments.begin(), library.self());
+  return method(std::move(arguments));
+}
+
 } // namespace plait::frontend

@@ -34,11 +34,12 @@ enum class Target { ios16, ios17, ios18, ios26 };
 
 /// One function of the package.
 struct FunctionOptions {
-  /// The tensor arguments in order, as --input has them: "x=fp16[1, 6000]",
-  /// "tokens=int32[1, 1..128]", "x={[1,3,224,224],[1,3,512,512]}", "photo=image[rgb, 1, 3, 224,
-  /// 224] scale=1/255". A name may be left out ("[1, 6000]"); "int64" is int32, since Core ML has
-  /// no other integers there. Where examples are given, "x" and "x=int32" take the example's shape,
-  /// and the whole list may be left out.
+  /// The arguments in order, as --input has them: "x=fp16[1, 6000]", "tokens=int32[1, 1..128]",
+  /// "x={[1,3,224,224],[1,3,512,512]}", "photo=image[rgb, 1, 3, 224, 224] scale=1/255". A name may
+  /// be left out ("[1, 6000]"); "int64" is int32, since Core ML has no other integers there. Where
+  /// examples are given, "x" and "x=int32" take the example's shape, and the whole list may be left
+  /// out. "scale=2.0" and "mask=none" are what an argument of a file or a TorchScript module is in
+  /// every call; a live module has no names of arguments (<plait/torch.h> says what to do).
   std::vector<std::string> input = {};
   /// Names of the results in order, as --output has them: "y", "y=fp32", "mask=image[gray]";
   /// missing ones get names of their own.
@@ -184,8 +185,8 @@ public:
   /// step: the lowering of an operation, a pass, a tile of weights; of plait::add(), which runs a
   /// live model several times, one operation of it. What is waited for: that operation (LibTorch's
   /// kernels cannot be interrupted, so it takes as long as the slowest one of forward() on the
-  /// largest declared size), what forward() does between operations, and a file that is being
-  /// flushed.
+  /// largest declared size), what forward() does between operations, what LibTorch does to a
+  /// trace that is complete, and a file that is being flushed.
   void cancel() noexcept;
 
   /// Called by write() and addTo(), never twice at once, but from threads of their own too; for the

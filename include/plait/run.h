@@ -79,6 +79,8 @@ template <typename T> constexpr ElementType elementTypeOf() {
     return ElementType::other;
 }
 
+/// Throws where elements of `type` are not made of values of `given`, which take `size` bytes each.
+PLAIT_API void checkElements(std::string_view type, ElementType given, std::size_t size);
 [[noreturn]] PLAIT_API void refuseValues(std::string_view array, std::string_view wanted);
 [[noreturn]] PLAIT_API void refuseSize(std::string_view array, std::size_t bytes);
 
@@ -121,9 +123,11 @@ struct Array {
                   "an array holds float, double, bool or an integer type");
     return of(detail::elementTypeOf<T>(), std::move(shape), values);
   }
-  /// `T` has the size of an element of `type`: std::uint16_t for the bits of fp16.
+  /// `T` is what `type` says, or an unsigned integer of its size: std::uint16_t for the bits of
+  /// fp16. Throws where it is neither.
   template <typename T>
   static Array of(std::string type, std::vector<std::int64_t> shape, const std::vector<T> &values) {
+    detail::checkElements(type, detail::elementTypeOf<T>(), sizeof(T));
     Array array{std::move(type), std::move(shape),
                 std::vector<std::byte>(values.size() * sizeof(T))};
     if constexpr (std::is_same_v<T, bool>) // std::vector<bool> has no elements in memory

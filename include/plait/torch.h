@@ -11,6 +11,14 @@
 // generators, examples. Models are exported as in evaluation mode, so that a live module is in
 // evaluation mode while add() runs: another thread must not train it meanwhile.
 //
+// Arguments of a live model have no names, so that those which are no inputs are said in C++ and
+// not by FunctionOptions::input, which refuses "scale=2.0" and "mask=none" there. A lambda calls
+// the model with the same values every time; the parameters stay the model's:
+//
+//     plait::add(compiler, "masked", [&](at::Tensor x) { return net->forward(x, std::nullopt, 2.0);
+//     },
+//                net, {torch::rand({1, 64})});
+//
 // Random numbers: the program draws the same ones as without the export. Where a model draws some
 // in evaluation mode, what another thread draws in the microseconds of that operation comes from
 // another stream: LibTorch has one default generator a device for all threads.

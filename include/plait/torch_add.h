@@ -148,8 +148,21 @@ template <typename F, std::size_t... I> constexpr bool takesExactly(std::index_s
 template <typename F, std::size_t... N> constexpr bool takesAny(std::index_sequence<N...>) {
   return (takesExactly<F>(std::make_index_sequence<N + 1>()) || ...);
 }
-template <typename F>
-inline constexpr bool takesVector = std::is_invocable_v<F &, const std::vector<at::Tensor> &>;
+/// Whether a call has a type of its own for its first argument, as `[](auto x) { … }` has: then it
+/// is one over tensors, and asking whether it takes a vector would be an error inside of it.
+template <typename F> constexpr bool isTemplate() {
+  if constexpr (requires { F::isTemplate; })
+    return F::isTemplate;
+  else
+    return requires { &F::template operator()<at::Tensor>; };
+}
+template <typename F> constexpr bool takesAVector() {
+  if constexpr (isTemplate<F>())
+    return false;
+  else
+    return std::is_invocable_v<F &, const std::vector<at::Tensor> &>;
+}
+template <typename F> inline constexpr bool takesVector = takesAVector<F>();
 template <typename F> constexpr bool takesMany() {
   if constexpr (tensorsOf<F>() > mostTensors)
     return takesExactly<F>(std::make_index_sequence<tensorsOf<F>()>());
@@ -255,6 +268,7 @@ template <typename M> auto &moduleOf(M &model, const std::string &function) {
 
 /// forward() as a function object.
 template <typename M> struct Forward {
+  static constexpr bool isTemplate = requires { &M::template forward<at::Tensor>; };
   M &module;
   template <typename... T>
     requires requires(M &m, const T &...tensors) { m.forward(tensors...); }

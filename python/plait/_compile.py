@@ -244,7 +244,7 @@ class _Job:
     def add_all(self, models: typing.Any, adapters: typing.Any, base: typing.Any, base_function: str | None) -> None:
         named = dict(models) if isinstance(models, Mapping) else {}
         alone = None if isinstance(models, Mapping) else models
-        if models is None and base is None and not adapters:
+        if (models is None or isinstance(models, Mapping) and not models) and base is None and not adapters:
             raise Error("there is nothing to compile: give a model, or models by the names of their functions", code="P0903")
         if _peft.is_peft_model(adapters):
             adapters = {name: (adapters, name) for name in _peft.adapters_of(adapters)}

@@ -48,6 +48,8 @@ def shape_text(shape: Shape) -> str:
     """``[1, 3, 64..512]``"""
     if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(_is_dimension(d) for d in shape):
         raise Error(f"a shape is a sequence of sizes, plait.Range and names of sizes, and this is {shape!r}", code="P0201")
+    if any(isinstance(dimension, int) and dimension < 0 for dimension in shape):
+        raise Error(f"{tuple(shape)} is no shape: sizes are not negative; a size that is open is plait.Range(1, 512)", code="P0201")
     return "[" + ", ".join(str(dimension) for dimension in shape) + "]"
 
 
@@ -155,6 +157,9 @@ def _dtype_of(array: typing.Any) -> str | None:
     name = str(array.dtype).removeprefix("torch.")
     if name.startswith(("float", "bfloat")):
         return None
+    if name.startswith("complex"):
+        raise Error(f"an input is an array of {name}, and Core ML has no complex numbers; give real and imaginary parts as two inputs, and "
+                    "put them together in forward(): torch.complex(real, imaginary)", code="P0201")
     return "bool" if name == "bool" else "int32"
 
 
@@ -270,11 +275,16 @@ def _declare_each(inputs: typing.Any) -> list[Declared]:
         return []
     if isinstance(inputs, Mapping):
         return [declare(str(name), value) for name, value in inputs.items()]
-    if isinstance(inputs, (str, Tensor, Image)) or is_array(inputs):
+    if isinstance(inputs, (str, Tensor, Image)) or is_array(inputs) or _is_bare_shape(inputs):
         return [declare(None, inputs)]
     if isinstance(inputs, Sequence):
         return [declare(None, value) for value in inputs]
     raise Error(f"inputs are a list or a dictionary, and this is {type(inputs).__name__}", code="P0201")
+
+
+def _is_bare_shape(inputs: typing.Any) -> bool:
+    """Whether it is the shape of one input, and no list of inputs: numbers in a list would be constants of no argument."""
+    return isinstance(inputs, Sequence) and any(isinstance(one, (int, Range)) for one in inputs) and all(map(_is_dimension, inputs))
 
 
 def output_texts(outputs: typing.Any) -> list[str]:

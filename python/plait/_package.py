@@ -333,6 +333,7 @@ def _model_file(against: typing.Any, function: Function) -> Iterator[tuple[str, 
             raise Error(f"a function is held against a file, a ScriptModule, an ExportedProgram or an nn.Module, and this is {type(against).__name__}", code="P0902")
         file = folder / "model.pt"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            for category in (DeprecationWarning, FutureWarning):  # of torch.jit; the second from torch 2.15 on
+                warnings.simplefilter("ignore", category)
             torch.jit.save(script, str(file))
         yield str(file), folder

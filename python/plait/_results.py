@@ -33,9 +33,11 @@ class Value:
     default_value: float | None = None
 
     def __str__(self) -> str:
-        sizes = ", ".join(str(size) for size in self.shape)
+        def bracketed(shape: Iterable[Dimension]) -> str:
+            return "[" + ", ".join(str(size) for size in shape) + "]"
+        sizes = "{" + ", ".join(map(bracketed, self.shapes)) + "}" if self.shapes else bracketed(self.shape)
         default = "" if self.default_value is None else f", {self.default_value:g} by default"
-        return f"{self.name}: {self.image + ' image, ' if self.image else ''}{self.dtype}[{sizes}]{default}"
+        return f"{self.name}: {self.image + ' image, ' if self.image else ''}{self.dtype}{sizes}{default}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,11 @@ import inspect
 import threading
 import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from plait import _forward, _reads
 from plait._errors import Error, Message
 from plait._inputs import Declared, Image, Range, Tensor
 
@@ -75,6 +76,8 @@ def _made_up(sizes: Sequence[int], spec: Tensor | Image, generator: torch.Genera
 def _example(declared: Declared, number: int, generator: torch.Generator, floats: torch.dtype) -> torch.Tensor:
     if declared.example is not None:
         example = torch.as_tensor(declared.example)
+        if example.dtype == torch.float64 and not isinstance(declared.example, torch.Tensor):
+            example = example.to(floats)  # NumPy's usual type
     elif declared.spec is not None:
         example = _made_up(declared.spec.shapes[0] if declared.spec.shapes else [_usual(size) for size in declared.spec.shape],
                            declared.spec, generator)
@@ -117,6 +120,7 @@ def _resized(example: torch.Tensor, sizes: Sequence[int] | None) -> torch.Tensor
 
 
 def _flat(value: typing.Any) -> list[torch.Tensor]:
+    value = _forward.tidy(value)
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, dict):
@@ -140,66 +144,61 @@ def _differs(one: typing.Any, other: typing.Any) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def _with_constants(module: torch.nn.Module, constants: dict[str, typing.Any], name: str) -> Iterator[None]:
-    """forward() without the arguments that are constants, which it is given in every call."""
-    if not constants:
-        yield
-        return
-    forward = module.forward
-    own = "forward" in module.__dict__
-    signature = inspect.signature(forward)
-    for argument in constants:
-        if argument not in signature.parameters:
-            raise Error(f"function '{name}': forward() has no argument '{argument}'; it takes {', '.join(signature.parameters)}", code="P0202")
-    rest = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in constants])
-
-    def fixed(*arguments: typing.Any, **named: typing.Any) -> typing.Any:
-        given = rest.bind(*arguments, **named)
-        return forward(**given.arguments, **constants)
-    fixed.__signature__ = rest  # type: ignore[attr-defined]
-    module.__dict__["forward"] = fixed
-    try:
-        yield
-    finally:
-        if own:
-            module.__dict__["forward"] = forward
-        else:
-            del module.__dict__["forward"]
-
-
-def _arrange(module: torch.nn.Module, declared: list[Declared]) -> tuple[list[Declared], bool]:
+def _arrange(module: torch.nn.Module, declared: list[Declared], function: str) -> tuple[list[Declared], bool]:
     """The inputs in the order of forward()'s arguments, and whether they are given by name."""
     names = [d.name for d in declared]
     try:
         arguments = list(inspect.signature(module.forward).parameters)
     except (TypeError, ValueError):
         return declared, False
+    stranger = next((name for name in names if name not in arguments), None)
+    for place, name in enumerate(names):
+        if stranger and None not in names and name in arguments and arguments.index(name) != place:
+            raise Error(f"function '{function}': input '{name}' is called like forward()'s argument, and stands in another's place, since '{stranger}' is none; "
+                        f"it takes {', '.join(arguments)}: give all inputs its arguments' names, or all in their order", code="P0202")
     if not all(name in arguments for name in names):
         return declared, False
     ordered = sorted(declared, key=lambda d: arguments.index(d.name or ""))
     return ordered, [d.name for d in ordered] != arguments[:len(ordered)]
 
 
-def _cache_hint(module: torch.nn.Module) -> str:
-    """A model of transformers gives its cache too, which is an object of its own."""
-    cached = getattr(getattr(module, "config", None), "use_cache", False)
-    return " (model.config.use_cache = False leaves the cache out)" if cached is True else ""
+def _traced(module: torch.nn.Module, given: Callable[[], dict[str, typing.Any]], caught: list[warnings.WarningMessage], name: str) -> typing.Any:
+    """By the arguments that ``given`` makes anew; results that a trace cannot give are made such in a second attempt."""
+    def attempt() -> typing.Any:
+        return torch.jit.trace(module, check_trace=False, strict=False, **given())
+    try:
+        return attempt()
+    except RuntimeError as error:
+        text = str(error)
+        if "requires grad as a constant" in text:
+            raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it", code="P1101") from error
+        if "dynamo-optimized" in text:
+            raise Error(f"function '{name}': its forward() calls a function that torch.compile made, which cannot be traced; call the one that "
+                        "was written, or make the model without torch.compile", code="P1101") from error
+        if not any(part in text for part in ("Tracer cannot infer type", "output of the traced function", "Only tensors")):
+            raise
+    caught.clear()
+    with _forward.with_tidy_results(module, name):
+        return attempt()
 
 
 def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple[typing.Any, list[Declared], list[Message]]:
     """The traced module, its inputs in the order of the trace and the constants behind them, and warnings."""
+    module = _forward.uncompiled(module)
     if not declared:
         raise Error(f"function '{name}' is traced, and that takes its inputs: inputs=[torch.rand(...), ...]", code="P1104")
     if any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()]):
         raise Error(f"function '{name}': the model is on the device meta, where tensors have no contents; load its weights first", code="P1105")
+    lazy = [path for path, tensor in [*module.named_parameters(), *module.named_buffers()] if torch.nn.parameter.is_lazy(tensor)]
+    if lazy:
+        raise Error(f"function '{name}': the model has parameters that get their shapes when it first runs ({lazy[0]}); run it once before", code="P1105")
     fixed = [d for d in declared if d.constant is not None]
     declared = [d for d in declared if d.constant is None]
     if not declared:
         raise Error(f"function '{name}': all arguments are constants; a function of Core ML takes at least one tensor", code="P0202")
     constants = {d.name or "": d.constant.value for d in fixed if d.constant is not None}
-    with undisturbed(module), _with_constants(module, constants, name):
-        declared, by_name = _arrange(module, declared)
+    with undisturbed(module), _forward.without_compilation(module), _forward.with_constants(module, constants, name):
+        declared, by_name = _arrange(module, declared, name)
         generator = torch.Generator().manual_seed(0)
         devices = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
         device = devices.pop() if len(devices) == 1 else torch.device("cpu")
@@ -215,25 +214,19 @@ def trace(module: torch.nn.Module, declared: list[Declared], name: str) -> tuple
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            try:
-                traced = torch.jit.trace(module, check_trace=False, strict=False, **given([e.clone() for e in examples]))
-            except RuntimeError as error:
-                text = str(error)
-                if "requires grad as a constant" in text:
-                    raise Error(f"function '{name}': it uses a parameter that is registered in no module; register it", code="P1101") from error
-                if "Tracer cannot infer type" in text or "output of the traced function" in text or "Only tensors" in text:
-                    raise Error(f"function '{name}': what its forward() gives cannot be traced; give tensors, or tuples, lists or "
-                                f"dictionaries of them{_cache_hint(module)}: {text.splitlines()[0][:200]}", code="P1101") from error
-                raise
-        found = []
+            with _reads.of_sizes_allowed():
+                traced = _traced(module, lambda: given([e.clone() for e in examples]), caught, name)
+        found, others = [], set()
         for warning in caught:
-            if not issubclass(warning.category, torch.jit.TracerWarning):
-                if not (issubclass(warning.category, DeprecationWarning) and "torch.jit" in str(warning.message)):
-                    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-            else:
-                text = " ".join(str(warning.message).split())
+            text = " ".join(str(warning.message).split())
+            if issubclass(warning.category, torch.jit.TracerWarning):
                 found.append(Message(f"{name}: {text.removesuffix(' We cannot record the data flow of Python values.')} "
                                      f"({warning.filename}:{warning.lineno})", "P1102"))
+            elif not (issubclass(warning.category, (DeprecationWarning, FutureWarning)) and "torch.jit" in text):
+                said = (text, warning.category, warning.filename, warning.lineno)
+                if said not in others:
+                    others.add(said)
+                    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         for sizes in _other_sizes(declared):
             tensors = [_resized(example.cpu(), shape).to(device) for example, shape in zip(examples, sizes)]
             shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)

@@ -51,6 +51,13 @@ struct PairImpl : nn::Module {
 };
 TORCH_MODULE(Pair);
 
+struct Summing : nn::Module {
+  template <typename... T> at::Tensor forward(T... all) { return (all + ...); }
+};
+struct Stacking : nn::Module {
+  at::Tensor forward(at::TensorList all) { return at::stack(all).sum(0); }
+};
+
 TEST_F(AddForms, ModelsInEveryHold) {
   torch::NoGradGuard noGrad;
   nn::Linear holder(4, 3);
@@ -80,6 +87,9 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   add(compiler, "one", [](at::Tensor a) { return a * 2; }, {x});
   add(compiler, "two", [](const at::Tensor &a, const at::Tensor &b) { return a * b; }, {x, y});
   add(compiler, "generic", [](auto... all) { return (all + ...); }, {x, y, x});
+  add(compiler, "of_one", [](auto x) { return x * 2; }, {x});
+  add(compiler, "by_reference", [](const auto &x) { return x.relu(); }, {x});
+  add(compiler, "with_default", [](auto x, double scale = 3) { return x * scale; }, {x});
   add(compiler, "vector", [](const std::vector<at::Tensor> &all) { return all[0] - all[1]; },
       {x, y});
   add(compiler, "several", [](at::TensorList all) { return at::stack(all).sum(0); }, {x, y});
@@ -93,6 +103,15 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
     return a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r;
   };
   add(compiler, "many", many, std::vector<at::Tensor>(18, x));
+  // As many as there are examples, or none of them.
+  EXPECT_THAT(message([&] {
+                add(
+                    compiler, "seventeen", [](auto... all) { return (all + ...); },
+                    std::vector<at::Tensor>(17, x));
+              }),
+              HasSubstr("does not take 17 tensors"));
+  add(compiler, "template", Summing(), {x, y});
+  add(compiler, "of_list", Stacking(), {x, y});
   // With the model that holds the parameters, in any form.
   auto head = [&](at::Tensor a) { return layer(a).softmax(-1); };
   add(compiler, "head", head, layer, {x});
@@ -103,7 +122,34 @@ TEST_F(AddForms, FunctionsOfAnyNumberOfTensors) {
   expectFirst("head", {x}, head(x));
   expectFirst("generic", {x, y, x}, x + y + x);
   expectFirst("several", {x, y}, x + y);
+  expectFirst("of_one", {x}, x * 2);
+  expectFirst("with_default", {x}, x * 3);
+  expectFirst("template", {x, y}, x + y);
+  expectFirst("of_list", {x, y}, x + y);
   expectFirst("many", std::vector<at::Tensor>(18, x), x * 18);
+}
+
+/// Arguments that an app never changes.
+struct AttendingImpl : nn::Module {
+  AttendingImpl() { layer = register_module("layer", nn::Linear(4, 4)); }
+  at::Tensor forward(at::Tensor x, std::optional<at::Tensor> mask, double scale) {
+    at::Tensor scores = layer(x) * scale;
+    return mask ? scores + *mask : scores.relu();
+  }
+  nn::Linear layer{nullptr};
+};
+TORCH_MODULE(Attending);
+
+TEST_F(AddForms, ArgumentsThatAreTheSameInEveryCall) {
+  torch::NoGradGuard noGrad;
+  Attending model;
+  add(compiler, "plain", [&](at::Tensor a) { return model->forward(a, std::nullopt, 2.0); }, model,
+      {x});
+  add(compiler, "masked",
+      [&](at::Tensor a, at::Tensor mask) { return model->forward(a, mask, 0.5); }, model, {x, y});
+  expectFirst("plain", {x}, model->forward(x, std::nullopt, 2.0));
+  expectFirst("masked", {x, y}, model->forward(x, y, 0.5));
+  EXPECT_EQ(compiler.write(at("m.mlpackage")).functions[1].ownBytes, 0u) << "the weights are one";
 }
 
 struct Detections {

@@ -2,6 +2,11 @@
 #include "ApiTestUtils.h"
 
 #include <torch/csrc/jit/api/module.h>
+#include <torch/nn/modules.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
 
 namespace plait::test {
 
@@ -56,6 +61,35 @@ TEST_F(Cancelling, TracingEndsBetweenTwoOperations) {
   EXPECT_TRUE(at::equal(x * 2, at::full({2, 4}, 2)));
   add(compiler, "f", [](at::Tensor x) { return x * 2; }, {x});
   compiler.write(at("m.mlpackage"));
+}
+
+TEST_F(Cancelling, TracingEndsWhereverItIs) {
+  // From another thread: also before LibTorch's first operation, and behind the last one.
+  torch::nn::Sequential model;
+  for (int i = 0; i < 300; ++i)
+    model->push_back(torch::nn::ReLU());
+  auto began = std::chrono::steady_clock::now();
+  auto sinceThen = [&] { return std::chrono::steady_clock::now() - began; };
+  add(compiler, "whole", model, {x});
+  auto whole = sinceThen();
+  constexpr int moments = 40;
+  for (int moment = 0; moment < moments; ++moment) {
+    std::atomic<bool> adding = false;
+    Compiler one;
+    std::thread other([&] {
+      while (!adding)
+        std::this_thread::yield();
+      std::this_thread::sleep_for(whole * moment / moments);
+      one.cancel();
+    });
+    try {
+      adding = true;
+      add(one, "f", model, {x});
+    } catch (const Exception &error) {
+      EXPECT_EQ(error.reason(), Reason::Cancelled) << error.what();
+    }
+    other.join();
+  }
 }
 
 TEST_F(Cancelling, VerificationTellsHowFarItIs) {

@@ -68,6 +68,58 @@ TEST_F(Misuse, ThereIsNoModel) {
       HasSubstr("function 'f'"));
 }
 
+TEST_F(Misuse, ASubmoduleIsNull) {
+  struct OuterImpl : nn::Module {
+    OuterImpl() {
+      inner = register_module("inner", nn::Sequential(nn::Linear(4, 4)));
+      inner->register_module("gone", std::shared_ptr<nn::LinearImpl>());
+    }
+    at::Tensor forward(at::Tensor x) { return x; }
+    nn::Sequential inner{nullptr};
+  };
+  EXPECT_THAT(refusal([&] { add(compiler, "f", std::make_shared<OuterImpl>(), {x}); }),
+              Pair(Reason::Input, HasSubstr("the submodule 'inner.gone' is null")));
+}
+
+TEST_F(Misuse, ACallbackThatWritesWithTheSameCompiler) {
+  add(compiler, "f", nn::Linear(4, 3), {x});
+  compiler.onProgress([&](const Progress &) { compiler.write(at("other.mlpackage")); });
+  EXPECT_THAT(refusal([&] { compiler.write(at("m.mlpackage")); }),
+              Pair(Reason::Input, HasSubstr("other.mlpackage: this Compiler is writing")));
+  EXPECT_EQ(entries(), 0u);
+  compiler.onProgress(nullptr);
+  compiler.write(at("m.mlpackage"));
+}
+
+TEST_F(Misuse, PackagesAndOptionsThatCannotBe) {
+  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+  auto file = [](const char *text) { return Pair(Reason::File, HasSubstr(text)); };
+  nn::Linear model(4, 3);
+  EXPECT_THAT(refusal([&] { add(compiler, "f", model, {x}, {.loraAlpha = 2.0}); }),
+              option("loraAlpha says something of an adapter"));
+  EXPECT_THAT(refusal([&] { add(compiler, "f", model, {x}, {.adapterRoot = ""}); }),
+              option("adapterRoot says something of an adapter"));
+  add(compiler, "f", model, {x});
+  EXPECT_THAT(refusal([&] { compiler.addTo(at("none.mlpackage")); }), file("no such package"));
+  compiler.write(at("m.mlpackage"));
+  EXPECT_THAT(refusal([&] { compiler.addTo(at("m.mlpackage")); }),
+              option("there is a function 'f' already"));
+  EXPECT_THAT(refusal([&] { merge(at("n.mlpackage"), {{at("none.mlpackage")}}); }),
+              file("no such package"));
+  EXPECT_THAT(refusal([&] { merge(at("n.mlpackage"), {{at("m.mlpackage"), "g"}}); }),
+              option("there is no function 'g'"));
+  EXPECT_THAT(refusal([&] { remove(at("m.mlpackage"), {"g"}); }),
+              option("there is no function 'g'"));
+  EXPECT_THAT(refusal([&] { packAdapter(at("none"), at("m.mlpackage")); }).first, Reason::File);
+  Program program(at("m.mlpackage"));
+  EXPECT_THAT(refusal([&] { program.session("f", {.trace = {"nothing"}}); }),
+              option("computes no value named 'nothing'"));
+  EXPECT_THAT(refusal([&] { verify(program, "g", at("x.pt")); }).first, Reason::Option);
+  EXPECT_THAT(refusal([&] { verify(program, "f", at("x.pt")); }).first, Reason::File);
+  compiler.options().precision = Precision(7);
+  EXPECT_THAT(refusal([&] { compiler.write(at("m.mlpackage")); }), option("none of Precision's"));
+}
+
 /// Module::to(at::kMeta) is refused by LibTorch itself.
 struct OnMetaImpl : nn::Module {
   OnMetaImpl() { weight = register_parameter("weight", at::empty({3, 4}, at::kMeta)); }

@@ -134,7 +134,8 @@ TEST_F(PackageOnDisk, ConvertsAndChecksInputs) {
   };
   EXPECT_THAT(run("x", Array::of("int64", {1}, std::vector<int64_t>{int64_t(1) << 40})),
               HasSubstr("does not fit"));
-  EXPECT_THAT(run("x", floats({1})), HasSubstr("is int32 and the array fp32"));
+  EXPECT_THAT(run("x", floats({1})),
+              HasSubstr("is int32 and the array fp32; give one of integers"));
   EXPECT_THAT(run("z", floats({1})), HasSubstr("has no input 'z'"));
   EXPECT_THAT(run("x", {"int32", {2}, {}}), HasSubstr("takes 8 bytes, and there are 0"));
   EXPECT_THAT(run("x", {"number", {}, {}}), HasSubstr("no element type 'number'"));
@@ -187,6 +188,16 @@ TEST(Arrays, SayWhatTheyHold) {
   EXPECT_THAT(refused([&] { whole.values<float>(); }),
               HasSubstr("the array holds int32, and values of fp32 are asked for"));
   EXPECT_THAT(refused([&] { half.values<int32_t>(); }), HasSubstr("fp16"));
+  EXPECT_THAT(
+      refused([] { Array::of("fp16", {2}, std::vector<float>{1, 2}); }),
+      HasSubstr("an array of fp16 is made of values of fp16 or of their bits (2 bytes each), "
+                "and these are fp32 of 4 bytes"));
+  EXPECT_THAT(refused([] { Array::of("fp32", {2}, std::vector<double>{1}); }), HasSubstr("fp64"));
+  EXPECT_THAT(refused([] { Array::of("fp32", {2}, std::vector<int32_t>{1, 2}); }),
+              HasSubstr("int32"));
+  EXPECT_THAT(refused([] { Array::of("int32", {1}, std::vector<float>{1}); }), HasSubstr("fp32"));
+  EXPECT_EQ(Array::of("fp32", {1}, std::vector<uint32_t>{0x40400000}).values<float>()[0], 3);
+  EXPECT_TRUE(Array::of("bool", {1}, std::vector<uint8_t>{1}).values<bool>()[0]);
   EXPECT_THAT(refused([&] { half.values<bool>(); }), HasSubstr("fp16"));
   EXPECT_THAT(refused([&] { whole.values<uint64_t>(); }), HasSubstr("int32"));
   EXPECT_THAT(refused([&] { Array{"fp32", {1}, std::vector<std::byte>(3)}.values<float>(); }),

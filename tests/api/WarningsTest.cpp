@@ -2,6 +2,7 @@
 // weights that change under the export. And ending one.
 #include "ApiTestUtils.h"
 
+#include <torch/csrc/jit/api/module.h>
 #include <torch/nn/modules.h>
 
 #include <chrono>
@@ -81,6 +82,23 @@ TEST_F(Warnings, WeightsThatAreNoNumbers) {
   }
 }
 
+TEST_F(Warnings, WeightsOfAFewElementsThatAreNoNumbers) {
+  nn::Linear layer(4, 4);
+  torch::jit::Module script("Scaled");
+  script.register_parameter("scale", at::tensor({1.f, NAN, 2.f, NAN}), /*is_buffer=*/false);
+  script.define("def forward(self, x):\n    return x * self.scale\n");
+  torch::NoGradGuard noGrad;
+  layer->bias[2] = INFINITY;
+  compiler = inFp32();
+  add(compiler, "live", layer, {x});
+  add(compiler, "script", script, {x});
+  EXPECT_THAT(written(),
+              ElementsAre(AllOf(HasSubstr("function live: weight '"), HasSubstr("(bias)"),
+                                HasSubstr("of 4 values 0 are NaN and 1 infinite")),
+                          AllOf(HasSubstr("function script: weight '"), HasSubstr("(scale)"),
+                                HasSubstr("of 4 values 2 are NaN and 0 infinite"))));
+}
+
 TEST_F(Warnings, MasksMayBeInfinite) {
   struct MaskedImpl : nn::Module {
     MaskedImpl() { mask = register_buffer("mask", at::full({16, 16}, -INFINITY).triu(1)); }
@@ -108,6 +126,13 @@ TEST_F(Warnings, WeightsThatWereWrittenTo) {
   Report report = compiler.write(at("m.mlpackage"));
   EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("weight 'bias'")));
   EXPECT_THAT(report.warningCodes, ElementsAre("P1106"));
+  // What no module has.
+  at::Tensor scale = at::ones({4});
+  compiler.removeFunction("f");
+  add(compiler, "f", [&](at::Tensor x) { return layer(x) * scale; }, layer, {x});
+  EXPECT_THAT(written(), ElementsAre());
+  scale.add_(1);
+  EXPECT_THAT(written(), ElementsAre(HasSubstr("weight '[4], registered in no module' was")));
   compiler.onProgress([&](const Progress &progress) {
     if (progress.what.starts_with("writing") && progress.done < 0.5)
       train();

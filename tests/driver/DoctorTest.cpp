@@ -454,7 +454,7 @@ TEST_F(DoctorCommand, SaysWhatWhereAndTheWayOut) {
   EXPECT_EQ(result.status, 0) << result.err; // risky
   for (const char *text :
        {"1 function, 2 operations: 0 refused, 1 risky, 0 elsewhere",
-        "risky     pow-of-two: the base of pow is not the constant 2",
+        "risky     pow-of-two: the base of pow is not the constant 2 [P0602]\n",
         "  main: operation 'y' (pow) at head at net.py:12 in forward: y = 2 ** x: 2 to the power "
         "of",
         "way out: use exp2, or exp of the exponent times ln 2 (--fix does, up to rounding)",
@@ -492,6 +492,7 @@ TEST_F(DoctorCommand, Json) {
   EXPECT_EQ(root.getInteger("risky"), 1);
   const llvm::json::Object &finding = *(*root.getArray("findings"))[0].getAsObject();
   EXPECT_EQ(finding.getString("rule"), llvm::StringRef("pow-of-two"));
+  EXPECT_EQ(finding.getString("code"), llvm::StringRef("P0602"));
   EXPECT_EQ(finding.getString("module"), llvm::StringRef("head"));
   EXPECT_EQ(finding.getString("file"), llvm::StringRef("net.py"));
   EXPECT_EQ(finding.getInteger("line"), 12);
@@ -502,12 +503,12 @@ TEST_F(DoctorCommand, Json) {
 }
 
 TEST_F(DoctorCommand, Annotations) {
-  EXPECT_THAT(
-      plaitCommand({"doctor", placed(), "--format", "github"}).out,
-      testing::StartsWith("::warning file=net.py,line=12,title=pow-of-two::main: operation"));
+  EXPECT_THAT(plaitCommand({"doctor", placed(), "--format", "github"}).out,
+              testing::StartsWith(
+                  "::warning file=net.py,line=12,title=pow-of-two [P0602]::main: operation"));
   std::string package = good("a, b");
   EXPECT_THAT(plaitCommand({"doctor", package, "--format", "github"}).out,
-              HasSubstr("/a%2C b.mlpackage,title=engine-precision::a: operation"));
+              HasSubstr("/a%2C b.mlpackage,title=engine-precision [P0602]::a: operation"));
 }
 
 TEST_F(DoctorCommand, FixesInPlace) {

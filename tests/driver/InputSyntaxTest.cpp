@@ -143,6 +143,16 @@ TEST(InputDeclarations, Constants) {
   EXPECT_THAT(declared({"n=99999999999999999999"}), HasSubstr("is wanted at"));
 }
 
+TEST(InputDeclarations, AnInputIsNoConstant) {
+  for (auto [first, second] : {std::pair("x=[2]", "x=none"), std::pair("x=2.0", "x=fp32[2]")}) {
+    frontend::ModelFunction function;
+    EXPECT_EQ(llvm::toString(addDeclaration(function, first)), "");
+    EXPECT_THAT(llvm::toString(addDeclaration(function, second)),
+                HasSubstr("'x' is declared as an input and as what it is in every call"));
+    EXPECT_EQ(llvm::toString(addDeclaration(function, "y=1")), "");
+  }
+}
+
 TEST(InputDeclarations, NamedSizes) {
   EXPECT_EQ(declared({"mask=[1, n]", "x=int32[1, n:1..512]"}),
             "mask=[1, n:1..512]; x=int32[1, n:1..512]; ");

@@ -3,7 +3,7 @@
 #include "tests/fuzz/TempFolder.h"
 
 #include "frontend/archive/ExportArchive.h"
-#include "frontend/archive/SizeExpression.h"
+#include "mil/SizeExpression.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -16,14 +16,14 @@ static std::optional<mil::Dim> anySymbol(llvm::StringRef name) {
 }
 
 static void checkSize(llvm::StringRef text) {
-  auto size = exported::parseSize(text, anySymbol);
+  auto size = mil::parseSize(text, anySymbol);
   if (!size) {
     require(!llvm::toString(size.takeError()).empty(), "a refusal says nothing");
     return;
   }
   require(size->lower() <= size->upper(), "a size has no value");
   // What is printed reads as the same.
-  auto again = exported::parseSize(size->str(), anySymbol);
+  auto again = mil::parseSize(size->str(), anySymbol);
   if (again)
     require(*again == *size, "a size does not read as it is printed");
   else

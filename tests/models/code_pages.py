@@ -14,14 +14,16 @@ import torch
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "docs" / "codes"
 PAGES = {path.stem: path.read_text() for path in sorted(FOLDER.glob("P*.md"))}
-# What takes a second thread, C++, or a fault of plait's.
-WITHOUT_EXAMPLE = {"P0909", "P1106", "P9901", "P9902"}
 
 
 def blocks(page):
     """(language, text) of the fenced blocks of the example."""
     example = page.split("\n## Example\n")[1].split("\n## The way out\n")[0]
     return re.findall(r"^```(\w+)\n(.*?)^```$", example, re.DOTALL | re.MULTILINE)
+
+
+# Compiled and run by tests/api/CodePagesTest.cpp.
+OF_CPP = {code for code, page in PAGES.items() if any(language == "cpp" for language, _ in blocks(page))}
 
 
 def prepare(folder, plait):

@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import yaml
@@ -35,6 +38,7 @@ def test_workflows_are_workflows():
     for path in [*ROOT.glob(".github/workflows/*.yml"), ROOT / "examples" / "ci" / "workflow.yml"]:
         workflow = yaml.safe_load(path.read_text())
         assert "NOT RUN YET" in path.read_text()
+        assert workflow["defaults"]["run"]["shell"] == "bash"  # sh in containers, which has no `source`
         for job in workflow["jobs"].values():
             for step in job["steps"]:
                 assert ("run" in step) != ("uses" in step), step
@@ -85,6 +89,9 @@ class Stand:
     def predict(self, inputs):
         return {name: array + self.error for name, array in next(self.outputs).items()}
 
+    def close(self):
+        pass
+
 
 def test_core_ml_is_held_against_the_interpreter(folder):
     tool = module(ROOT / "scripts" / "core_ml_check.py")
@@ -113,6 +120,71 @@ def test_core_ml_is_held_against_the_interpreter(folder):
     assert "CPU_ONLY ok, CPU_AND_GPU WRONG" in said[1] and "CPU_AND_NE WRONG (RuntimeError: it does not load)" in said[1]
     good = tool.check(PLAIT, [folder / "p.mlpackage"], lambda p, f, u, i: Stand(tool, p, f, 0), said.append)
     assert good["right"] and json.dumps(good)
+
+
+class Photo(torch.nn.Module):
+    def forward(self, photo, depth):
+        return photo * 0.5, photo.mean([2, 3]).softmax(1), depth * 2
+
+
+def test_images_and_labels(tmp_path):
+    """What Core ML takes and gives for them is Pillow's, strings and dictionaries."""
+    tool = module(ROOT / "scripts" / "core_ml_check.py")
+    torch.jit.trace(Photo(), (torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8))).save(str(tmp_path / "m.pt"))
+    (tmp_path / "labels.txt").write_text("7\n8\n9\n")
+    succeed("compile", "-o", "p.mlpackage", "--input", "photo=image{[bgr, 1, 3, 16, 16], [bgr, 1, 3, 8, 32]} scale=1/255",
+            "--input", "depth=image[gray16, 1, 1, 8, 8]", "--output", "darker=image[bgr]", "--output", "scores", "--output", "deep", "--classes",
+            "kind=labels.txt", "--class-output", "scores", "m.pt", cwd=tmp_path)
+    function, = json.loads(succeed("inspect", tmp_path / "p.mlpackage", "--json").stdout)["functions"]
+    inputs = tool.random_inputs(function)
+    assert inputs["photo"].shape == (1, 3, 16, 16)
+    expected = tool.reference(PLAIT, tmp_path / "p.mlpackage", "main", inputs)[0]
+    assert expected["darker"].shape == (1, 3, 16, 16) and expected["kind"] in expected["kind_probs"] and len(expected["kind_probs"]) == 3
+    photo, depth = (tool.image_of(inputs[name], colours) for name, colours in (("photo", "bgr"), ("depth", "gray16")))
+    assert (photo.mode, depth.mode) == ("RGB", "F") and (tool.pixels(photo)[:, ::-1] == inputs["photo"]).all()
+
+    given = {"darker": PIL.Image.fromarray(expected["darker"][0].transpose(1, 2, 0)), "deep": expected["deep"], "kind": int(expected["kind"]),
+             "kind_probs": {int(label): chance for label, chance in expected["kind_probs"].items()}}
+    given = {name: tool.comparable(value) for name, value in given.items()}
+    assert all(tool.compare_output(name, given, expected)["right"] for name in expected)
+    least = min(expected["kind_probs"], key=expected["kind_probs"].get)
+    assert tool.compare_output("kind", {"kind": "8"}, {"kind": "7", "chances": {"7": 0.400, "8": 0.397}})["right"]
+    assert not tool.compare_output("kind", {"kind": "8"}, {"kind": "7", "chances": {"7": 0.400, "8": 0.390}})["right"]
+    for wrong in ({"darker": given["darker"] + 3}, {"kind_probs": {label: chance + 0.02 for label, chance in given["kind_probs"].items()}},
+                  {"kind_probs": {least: 1.0}}):
+        assert not tool.compare_output(*wrong, given | wrong, expected)["right"]
+
+
+class Fragile:
+    """Plays Core ML in a process of its own: it adds one, fails where it is told to, and ends its process."""
+    load_seconds = 1.5
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def predict(self, inputs):
+        if "end" in inputs:
+            os.abort()
+        if "wait" in inputs:
+            time.sleep(60)
+        return {name: array + 1 for name, array in inputs.items()}
+
+
+def test_core_ml_may_end_its_process(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import core_ml_check as tool  # by name, as the other process imports it
+    model = tool.Separate("p", "main", model=Fragile)
+    assert model.load_seconds == 1.5 and model.predict({"x": np.zeros(2)})["x"].tolist() == [1, 1]
+    with pytest.raises(tool.Problem, match="^TypeError: "):
+        model.predict({"x": None})
+    model = tool.Separate(model=Fragile)
+    with pytest.raises(tool.Problem, match="Core ML ended its process with status -6"):
+        model.predict({"end": 1})
+    model = tool.Separate(model=Fragile, seconds=20)
+    model.seconds = 0.2
+    with pytest.raises(tool.Problem, match="no answer in 0.2 seconds"):
+        model.predict({"wait": 1})
+    assert not model.process.is_alive()
 
 
 def test_what_is_compared():

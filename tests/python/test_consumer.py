@@ -205,13 +205,22 @@ def test_torch_h_brings_tensors_alone(prefix, tmp_path):
         assert header not in headers, header
 
 
-def test_without_libtorch_on_the_path_cmake_says_what_to_do(prefix, tmp_path):
-    (tmp_path / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(p LANGUAGES C CXX)\n"
-                                             "find_package(plait 0.1 REQUIRED COMPONENTS shared)\n")
-    result = subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}"],
+def refusal_of_cmake(prefix, folder, components):
+    (folder / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(p LANGUAGES CXX)\n"
+                                           f"find_package(plait 0.1 REQUIRED COMPONENTS {components})\n")
+    result = subprocess.run(["cmake", "-S", folder, "-B", folder / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}"],
                             capture_output=True, text=True)
-    text = " ".join(result.stderr.split())
     assert result.returncode
+    return result, " ".join(result.stderr.split())
+
+
+def test_a_component_that_is_none_is_named(prefix, tmp_path):
+    _, text = refusal_of_cmake(prefix, tmp_path, "shared headers")
+    assert "plait has no component 'headers'. There are static and shared" in text
+
+
+def test_without_libtorch_on_the_path_cmake_says_what_to_do(prefix, tmp_path):
+    result, text = refusal_of_cmake(prefix, tmp_path, "shared")
     assert "LibTorch is not found" in text and "the folder of an unpacked libtorch archive, or what python -c" in text, result.stderr
     assert "utils.cmake_prefix_path)' prints" in text, result.stderr
 

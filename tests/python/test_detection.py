@@ -49,8 +49,10 @@ def between(image, y, x, border):
 
 
 def samples(image, top, left, bin_height, bin_width, ratio):
-    return sum(between(image, top + (i + 0.5) * bin_height / ratio, left + (j + 0.5) * bin_width / ratio, True)
-               for i in range(ratio) for j in range(ratio)) / ratio ** 2
+    """Without a ratio, as many as the bin is long."""
+    rows, columns = (ratio if ratio > 0 else max(math.ceil(size), 0) for size in (bin_height, bin_width))
+    return sum(between(image, top + (i + 0.5) * bin_height / rows, left + (j + 0.5) * bin_width / columns, True)
+               for i in range(rows) for j in range(columns)) / max(rows * columns, 1)
 
 
 def regions(rois, channels, height, width, bin_of):
@@ -81,6 +83,24 @@ def ps_roi_align(x, rois, scale, height, width, ratio):
         h, w = (bottom - top) / height, (right - left) / width
         return samples(x[image, (c * height + i) * width + j], top + i * h, left + j * w, h, w, ratio)
     return regions(rois, x.shape[1] // (height * width), height, width, bin_of), mapping(x, rois, height, width)
+
+
+def roi_pool(x, rois, scale, height, width):
+    places = torch.full((len(rois), x.shape[1], height, width), -1, dtype=torch.int32)
+
+    def bin_of(image, roi, c, i, j):
+        left, top, right, bottom = [int(math.copysign(math.floor(abs(side * scale) + 0.5), side)) for side in roi]
+        h, w = max(bottom - top + 1, 1) / height, max(right - left + 1, 1) / width
+        rows = [min(max(edge + top, 0), x.shape[2]) for edge in (math.floor(i * h), math.ceil((i + 1) * h))]
+        columns = [min(max(edge + left, 0), x.shape[3]) for edge in (math.floor(j * w), math.ceil((j + 1) * w))]
+        part = x[image, c, rows[0]:rows[1], columns[0]:columns[1]]
+        if not part.numel():
+            return 0.0
+        n, = [n for n, other in enumerate(rois.tolist()) if other[1:] == roi and int(other[0]) == image]
+        row, column = divmod(int(part.argmax()), part.shape[1])
+        places[n, c, i, j] = (row + rows[0]) * x.shape[3] + column + columns[0]
+        return float(part.max())
+    return regions(rois, x.shape[1], height, width, bin_of), places
 
 
 def ps_roi_pool(x, rois, scale, height, width):
@@ -115,7 +135,7 @@ def library():
     declared = torch.library.Library("torchvision", "FRAGMENT")
     for schema in SCHEMAS.splitlines():
         declared.define(schema)
-    for kernel in (nms, roi_align, ps_roi_align, ps_roi_pool, deform_conv2d):
+    for kernel in (nms, roi_align, roi_pool, ps_roi_align, ps_roi_pool, deform_conv2d):
         declared.impl(kernel.__name__, kernel, "CPU")
     declared.impl("roi_align", lambda x, rois, scale, height, width, ratio, aligned: x.new_empty(len(rois), x.shape[1], height, width), "Meta")
     return declared
@@ -179,7 +199,31 @@ class Regions(nn.Module):
         aligned = torch.ops.torchvision.roi_align(x, rois, 0.25, 3, 2, 2, self.aligned)
         sensitive, channels = torch.ops.torchvision.ps_roi_align(x, rois, 0.25, 3, 2, 2)
         pooled, channels = torch.ops.torchvision.ps_roi_pool(x, rois, 0.25, 3, 2)
-        return aligned, sensitive, pooled, channels
+        most, places = torch.ops.torchvision.roi_pool(x, rois, 0.25, 3, 2)
+        return aligned, sensitive, pooled, channels, most, places
+
+
+class Adaptive(nn.Module):
+    """As many samples as each bin is long."""
+
+    def __init__(self, aligned: bool):
+        super().__init__()
+        self.aligned = aligned
+
+    def forward(self, x, rois):
+        aligned = torch.ops.torchvision.roi_align(x, rois, 0.25, 3, 2, -1, self.aligned)
+        return aligned, torch.ops.torchvision.ps_roi_align(x, rois, 0.25, 3, 2, 0)[0]
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_adaptive_regions(tmp_path, aligned):
+    """Smaller than a position, turned around, over the borders, and many times larger than the map."""
+    torch.manual_seed(1)
+    special = torch.tensor([[0, 8, 8, 9, 9.0], [0, 20, 20, 12, 12], [0, -300, -500, 400, 700], [0, 90, 90, 130, 140]])
+    inputs = torch.randn(1, 12, 9, 11), torch.cat([rois(4), special])
+    package = check_script(tmp_path, Adaptive(aligned), [inputs], ["x=[1, 12, 9, 11]", "rois=[8, 5]"])
+    np.save(tmp_path / "rois.npy", inputs[1].numpy())
+    succeed("verify", package, "--against", tmp_path / "model.pt", "--input", f"rois={tmp_path / 'rois.npy'}")
 
 
 @pytest.mark.parametrize("aligned", [False, True])
@@ -225,15 +269,10 @@ def test_archives(tmp_path):
 
 
 def test_refusals(tmp_path):
-    class Adaptive(nn.Module):
+    class Undivided(nn.Module):
         def forward(self, x, rois):
-            return torch.ops.torchvision.roi_align(x, rois, 1.0, 2, 2, -1, False)
+            return torch.ops.torchvision.ps_roi_pool(x, rois, 1.0, 2, 2)[0]
 
-    class Most(nn.Module):
-        def forward(self, x, rois):
-            return torch.ops.torchvision.roi_pool(x, rois, 1.0, 2, 2)[0]
-
-    for module, message in ((Adaptive(), "give a sampling_ratio of 1 or more"), (Most(), "torchvision::roi_pool")):
-        torch.jit.script(module).save(str(tmp_path / "model.pt"))
-        result = plait("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[1, 3, 8, 8]", "--input", "rois=[4, 5]", tmp_path / "model.pt")
-        assert result.returncode == 1 and message in result.stderr, result.stderr
+    torch.jit.script(Undivided()).save(str(tmp_path / "model.pt"))
+    result = plait("compile", "-o", tmp_path / "p.mlpackage", "--input", "x=[1, 3, 8, 8]", "--input", "rois=[4, 5]", tmp_path / "model.pt")
+    assert result.returncode == 1 and "a number of channels that the bins do not divide" in result.stderr, result.stderr

@@ -21,7 +21,7 @@ def prepared(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("code", sorted(set(code_pages.PAGES) - code_pages.WITHOUT_EXAMPLE - OF_THE_WHEEL))
+@pytest.mark.parametrize("code", sorted(set(code_pages.PAGES) - code_pages.OF_CPP - OF_THE_WHEEL))
 def test_example(code, prepared, tmp_path):
     code_pages.copy(prepared, tmp_path)
     said = code_pages.run(code_pages.PAGES[code], tmp_path, PLAIT)
@@ -37,7 +37,14 @@ def test_form_of_page(code):
     page = code_pages.PAGES[code]
     assert page.startswith(f"# {code}: ")
     assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["Example", "The way out"]
-    assert bool([one for one in code_pages.blocks(page) if one[0] in ("sh", "python")]) == (code not in code_pages.WITHOUT_EXAMPLE)
+    languages = {language for language, _ in code_pages.blocks(page)}
+    assert languages and languages <= {"sh", "python"} or languages == {"cpp"}
+
+
+def test_examples_in_cpp_are_run():
+    run = re.findall(r'^TEST_F\(CodePages, (P\d+)\) {\n.*\n#include "(P\d+)\.inc"\n.*\n  EXPECT_THAT\(codes, ElementsAre\("(P\d+)"\)\);$',
+                     (ROOT / "tests" / "api" / "CodePagesTest.cpp").read_text(), re.MULTILINE)
+    assert {code for codes in run for code in codes} == code_pages.OF_CPP and len(run) == len(code_pages.OF_CPP)
 
 
 def sources():

@@ -115,6 +115,24 @@ def test_warnings_are_problems_too(folder, tmp_path):
     assert any(problem["severity"] == "warning" and "int64" in problem["message"] for problem in said["problems"])
 
 
+def test_inspect_of_every_kind_of_input(folder, tmp_path):
+    class Many(torch.nn.Module):
+        def forward(self, x, mask, bias, scale: float):
+            return x * mask * scale + bias
+
+    torch.jit.script(Many()).save(str(tmp_path / "m.pt"))
+    declared = ["x=[1, n:1..8]", "mask=[1, n]", "bias=[1] default=0", "scale=2.0"]
+    succeed("compile", "-o", tmp_path / "p.mlpackage", *[part for text in declared for part in ("--input", text)], tmp_path / "m.pt")
+    function, = ask("inspect", tmp_path / "p.mlpackage")["functions"]
+    assert function["constants"] == {"scale": "2.0"}
+    assert function["inputs"][0] == {"name": "x", "dtype": "fp16", "shape": [1, "1..8"], "default_shape": [1, 1], "sizes": ["", "n"]}
+    assert function["inputs"][2]["default_value"] == 0
+    succeed("compile", "-o", tmp_path / "q.mlpackage", "--input", "x={[1, 64], [3, 64]}", folder / "net.pt")
+    function, = ask("inspect", tmp_path / "q.mlpackage")["functions"]
+    assert function["inputs"] == [{"name": "x", "dtype": "fp16", "shape": ["1..3", 64], "default_shape": [1, 64], "shapes": [[1, 64], [3, 64]]}]
+    assert "x: tensor<fp16, [1..3, 64]>, one of [1, 64], [3, 64]\n" in succeed("inspect", tmp_path / "q.mlpackage").stdout
+
+
 def test_add_merge_and_remove(folder, tmp_path):
     package = tmp_path / "p.mlpackage"
     succeed("merge", "-o", package, f"{folder}/p.mlpackage:a")

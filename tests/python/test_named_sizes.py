@@ -60,11 +60,34 @@ def test_one_symbol(model, tmp_path):
 
     succeed("run", package, *arrays(tmp_path / "same", 7, 7), "--output-dir", tmp_path / "out")
     refused = plait("run", package, *arrays(tmp_path / "other", 7, 6), "--output-dir", tmp_path / "out")
-    assert refused.returncode == 1 and "input 'mask' has shape [1, 6]" in refused.stderr and "another input has n = 7" in refused.stderr
+    assert refused.returncode == 1 and "input 'mask' has shape [1, 6]" in refused.stderr and "input 'tokens' has n = 7" in refused.stderr
 
     # Core ML is told of both ranges; the names are in the metadata.
     assert load_spec(package).description.metadata.userDefined["plait.interface.main"] == \
         '{"sizes":{"mask":["","n"],"tokens":["","n"]}}'
+
+
+def test_the_text_has_the_name(model, tmp_path):
+    """By name where people read it; in Core ML's form, which has no names, as an attribute."""
+    package, text = tmp_path / "p.mlpackage", tmp_path / "p.mil"
+    succeed("compile", "-o", package, *given(*SIZES), model)
+    shown = succeed("inspect", package, "--mil").stdout
+    assert "tensor<int32, [1, n]> tokens, tensor<fp16, [1, n]> mask" in shown and "tensor<fp16, [1, n, 8]>" in shown and "[1, ?]" not in shown
+    succeed("opt", package, "-o", text)
+    assert "tensor<int32, [1, ?]> tokens, tensor<fp16, [1, ?]> mask" in text.read_text()
+    assert 'PlaitSizeNames = dict<string, tensor<string, [?]>>({{"tokens", ["", "n"]}, {"mask", ["", "n"]}})' in text.read_text()
+    again = tmp_path / "again.mlpackage"
+    succeed("opt", text, "-o", again)
+    assert succeed("inspect", again, "--mil").stdout == shown and inputs_of(again)["mask"]["sizes"] == ["", "n"]
+    # Names that do not fit are as if there were none; bounds that differ cannot be one size.
+    for wrong in ('["n"]', '["", "tensor"]', '["n", ""]'):
+        (tmp_path / "wrong.mil").write_text(text.read_text().replace('{"mask", ["", "n"]}', f'{{"mask", {wrong}}}'))
+        assert "PlaitSizeNames" not in succeed("opt", tmp_path / "wrong.mil").stdout
+        assert "mask_1" in succeed("opt", tmp_path / "wrong.mil").stdout
+    apart = text.read_text().replace('{"mask", [[1, 1], [1, 64]]}', '{"mask", [[1, 1], [1, 32]]}')
+    assert apart != text.read_text()
+    (tmp_path / "apart.mil").write_text(apart)
+    assert "tokens_1" in succeed("opt", tmp_path / "apart.mil").stdout
 
 
 def test_of_several_functions(model, tmp_path):
@@ -98,7 +121,7 @@ def test_archive(tmp_path):
     succeed("compile", "-o", package, tmp_path / "m.pt2")
     assert inputs_of(package)["tokens"]["sizes"] == inputs_of(package)["mask"]["sizes"] == ["", "tokens_1"]
     refused = plait("run", package, *arrays(tmp_path / "other", 7, 6), "--output-dir", tmp_path / "out")
-    assert refused.returncode == 1 and "another input has tokens_1 = 7" in refused.stderr
+    assert refused.returncode == 1 and "input 'tokens' has tokens_1 = 7" in refused.stderr
     succeed("compile", "-o", package, *given("tokens=int32[1, n:2..8]", "mask=[1, n]"), tmp_path / "m.pt2")
     assert inputs_of(package)["mask"]["sizes"] == ["", "n"] and inputs_of(package)["mask"]["shape"] == [1, "2..8"]
 

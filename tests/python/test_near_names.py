@@ -20,6 +20,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("near")
     torch.jit.trace(Two(), (torch.rand(2, 4), torch.rand(2, 3))).save(str(path / "model.pt"))
     (path / "chat").mkdir()
+    (path / "labels.txt").write_text("a\nb\n")
     for name in ("adapter_1", "adapter_2"):
         succeed("compile", "-o", path / f"{name}.mlpackage", "--function", f"{name}=model.pt", *INTERFACE, cwd=path)
     succeed("merge", "-o", "p.mlpackage", "adapter_1.mlpackage", "adapter_2.mlpackage", cwd=path)
@@ -42,6 +43,12 @@ INTERFACE = ["--input", "image=[2, 4]", "--input", "scale=[2, 3]", "--output", "
     (["remove", "p.mlpackage", "adapter_1", "--default", "adapter2"], "holds adapter_2 (did you mean 'adapter_2'?)"),
     (["run", "p.mlpackage", "--function", "adapter_3", "--output-dir", "out"], "no function 'adapter_3' (did you mean 'adapter_1'?)"),
     (["run", "p.mlpackage", "--input", "imgae=image.npy", "--output-dir", "out"], "no input 'imgae' (did you mean 'image'?)"),
+    (["run", "p.mlpackage", "--input", "image=image.npy", "--trace", "scroes", "--output-dir", "out"], "named 'scroes' (did you mean 'scores'?)"),
+    (["verify", "p.mlpackage", "--against", "modle.pt"], "modle.pt: no such file (did you mean 'model.pt'?)"),
+    (["compile", "-o", "q.mlpackage", *INTERFACE, "--describe", "scroes=one", "model.pt"], "'scroes' to be described (did you mean 'scores'?)"),
+    (["compile", "-o", "q.mlpackage", *INTERFACE, "--classes", "labels.txt", "--class-output", "maen", "model.pt"],
+     "no output 'maen' (did you mean 'mean'?)"),
+    (["compile", "-o", "q.mlpackage", *INTERFACE, "--states", "fc.wieght=fp16", "model.pt"], "no tensor of that name (did you mean 'fc.weight'?)"),
 ])
 def test_the_nearest_is_said(folder, arguments, message):
     result = plait(*arguments, cwd=folder)

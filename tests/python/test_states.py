@@ -182,7 +182,7 @@ def test_none_forgets(tmp_path):
     (["--states", "k=fp16[1..2]"], "one fixed shape"),
     (["--states", "k=fp16[1]", "--states", "k=input"], "'k' is named twice"),
     (["--state-init", "ones"], "the choices are zeros, input"),
-    (["--states", "counter=fp16[1]"], "the model has no tensor of that name; it has count"),
+    (["--states", "counter=fp16[1]"], "the model has no tensor of that name (did you mean 'count'?); it has count"),
     (["--states", "count=fp16[2]"], "in the model it is [1]"),
 ])
 def test_options_refused(tmp_path, options, message):

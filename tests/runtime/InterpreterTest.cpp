@@ -192,7 +192,7 @@ TEST(Interpreter, InputsAreChecked) {
   EXPECT_EQ(run(runner, {two, ok}), (Numbers{2, 3, 4, 5}));
   EXPECT_THAT(failure(runner, {two}), HasSubstr("input 'y' of type"));
   EXPECT_THAT(failure(runner, {two, ok, floats("z", {1}, {1})}), HasSubstr("no input 'z'"));
-  EXPECT_THAT(failure(runner, {two, three}), HasSubstr("another input has s = 2"));
+  EXPECT_THAT(failure(runner, {two, three}), HasSubstr("input 'x' has s = 2"));
   EXPECT_THAT(failure(runner, {two, wholes("y", {2, 2}, {1, 1, 1, 1})}),
               HasSubstr("input 'y' is tensor<int32"));
   EXPECT_THAT(failure(runner, {floats("x", {1, 2}, {1, 2}), floats("y", {1, 2}, {1, 2})}),

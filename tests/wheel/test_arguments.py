@@ -56,10 +56,27 @@ def test_constants_of_a_script():
     ({"scale": 2.0}, "all arguments are constants"),
     ({"x": (1, 8), "scale": plait.Constant({})}, "a constant is None, a bool, a number"),
     ({"x": (1, "n"), "scale": 2.0}, "nothing says what the size 'n' may be"),
+    ({"scale": (1,), "y": (1, 8)}, "input 'scale' is called like forward\\(\\)'s argument, .* since 'y' is none; it takes x, scale"),
+    ({"x": torch.zeros(1, 8, dtype=torch.complex64), "scale": 2.0}, "Core ML has no complex numbers"),
+    ({"x": (-1, 8), "scale": 2.0}, "sizes are not negative; a size that is open is plait.Range"),
 ])
 def test_refused(inputs, message):
     with pytest.raises(plait.Error, match=message):
         plait.compile(Options(), inputs=inputs)
+
+
+def test_arguments_that_have_to_be_named():
+    class Named(torch.nn.Module):
+        def forward(self, x, *, scale):
+            return x * scale
+    given = {"x": np.random.rand(2, 4), "scale": np.full(4, 2.0)}  # float64, as NumPy makes it
+    function = plait.compile(Named(), inputs=given, outputs=["y"], precision="fp32").default
+    np.testing.assert_allclose(function(**given)["y"], given["x"] * 2, rtol=1e-5)
+
+
+def test_there_is_nothing_to_compile():
+    with pytest.raises(plait.Error, match="there is nothing to compile"):
+        plait.compile({}, inputs=[(1, 8)])
 
 
 class Masked(torch.nn.Module):
@@ -76,5 +93,5 @@ def test_named_sizes():
     function = package.functions["main"]
     assert [value.shape for value in function.inputs] == [(1, plait.Range(1, 64, "n"))] * 2
     function(np.zeros((1, 5), int), np.ones((1, 5)))
-    with pytest.raises(plait.Error, match="another input has n = 5"):
+    with pytest.raises(plait.Error, match="input 'tokens' has n = 5"):
         function(np.zeros((1, 5), int), np.ones((1, 1)))

@@ -113,7 +113,22 @@ def test_types_of_the_interface_are_coremltools_defaults(half):
     old = ct.convert(traced(), inputs=inputs(), outputs=[ct.TensorType(name="y")], compute_precision=precision)
     assert str(new._function.inputs[0]) == f"x: {'fp16' if half else 'fp32'}[1, 4]"
     assert str(old._function.inputs[0]) == "x: fp32[1, 4]" and old._function.outputs[0].dtype == "fp32"
+    unnamed = ct.convert(traced(), inputs=inputs(), compute_precision=precision)._function.outputs
+    assert [one.dtype for one in unnamed] == ["fp32"] and len(unnamed) == 1
     assert old.get_spec().specificationVersion == 7 and new.get_spec().specificationVersion == 9
+
+
+def test_texts_of_inputs_and_outputs_are_by_name(tmp_path):
+    model = ct.convert(traced(), inputs=inputs(), outputs=[ct.TensorType(name="y")])
+    model.input_description["x"] = "what it takes"
+    assert dict(model.input_description) == {"x": "what it takes"} and list(model.output_description) == ["y"] and "x" in model.input_description
+    with pytest.raises(KeyError, match="no input 'z'; there are x"):
+        model.input_description["z"] = "nothing"
+    model.save(tmp_path / "m.mlpackage")
+    assert repr(ct.models.MLModel(tmp_path / "m.mlpackage").input_description) == "{'x': 'what it takes'}"
+    assert ct.models.utils.load_spec is ct.utils.load_spec
+    with pytest.raises(plait.Error, match="mil_program"):
+        ct.models.MLModel(tmp_path / "m.mlpackage", mil_program=object())
 
 
 PEER = """

@@ -3,6 +3,7 @@
 #include "frontend/script/libtorch/TorchArchive.h"
 #include "frontend/archive/PickleCheck.h"
 #include "frontend/script/libtorch/Internals.h"
+#include "frontend/script/libtorch/QuantizedOperators.h"
 #include "frontend/script/libtorch/VisionOperators.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -80,16 +81,21 @@ void checkPickles(const MappedFile &file, const ArchiveLayout &layout) {
 
 } // namespace
 
-/// What `load` gives, with torchvision's operators declared where it asks for them.
-template <typename Load> static auto withVision(Load load) {
-  try {
-    return load();
-  } catch (const std::exception &error) {
-    if (!frontend::lacksVisionOperator(error.what()))
-      throw;
+/// What `load` gives, with the operators of other libraries declared where it asks for them.
+template <typename Load> static auto withOperators(Load load) {
+  for (bool last : {false, false, true}) {
+    try {
+      return load();
+    } catch (const std::exception &error) {
+      if (!last && frontend::lacksVisionOperator(error.what()))
+        frontend::declareVisionOperators();
+      else if (!last && frontend::isOfQuantizedOperators(error.what()))
+        frontend::declareQuantizedOperators();
+      else
+        throw;
+    }
   }
-  frontend::declareVisionOperators();
-  return load();
+  llvm_unreachable("the last attempt gives a model or an exception");
 }
 
 class TorchArchiveLoader {
@@ -110,13 +116,13 @@ public:
       if (layout->legacy || !internals) {
         if (!layout->legacy)
           checkPickles(**file, *layout);
-        result.module = withVision([&] { return torch::jit::load(path.str(), at::kCPU); });
+        result.module = withOperators([&] { return torch::jit::load(path.str(), at::kCPU); });
         return result;
       }
       result.mapping = std::move(*file);
       result.layout = std::make_shared<const ArchiveLayout>(std::move(*layout));
       result.module =
-          withVision([&] { return internals->loadModule(result.mapping, result.layout); });
+          withOperators([&] { return internals->loadModule(result.mapping, result.layout); });
       return result;
     } catch (const std::runtime_error &error) { // of plait's own readers
       return makeError(Code::ArchiveDamaged, "LibTorch cannot load it: {0}", explain(error));

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing
 
+from plait._build import VERSION as __version__
 from plait.coremltools import models, utils
 from plait.coremltools._convert import convert
 from plait.coremltools._refused import refuse_name
@@ -21,7 +22,7 @@ from plait.coremltools._types import (ClassifierConfig, ComputeUnit, EnumeratedS
                                       TensorType, colorlayout, precision, target)
 
 __all__ = ["ClassifierConfig", "ComputeUnit", "EnumeratedShapes", "ImageType", "RangeDim", "Shape", "StateType", "TensorType",
-           "colorlayout", "convert", "models", "precision", "target", "utils"]
+           "__version__", "colorlayout", "convert", "models", "precision", "target", "utils"]
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import typing
+import warnings
 from collections.abc import Sequence
 
 import plait
@@ -76,7 +77,14 @@ def convert(
         options["states"] = [state._said() for state in states]
     if outputs:
         options["outputs"] = [_output(one, number, otherwise) for number, one in enumerate(outputs)]
-    package = plait.compile(model, inputs=said or None, output=package_dir, precision="fp16" if half else "fp32", target=where.value, **options)
+    options |= {"inputs": said or None, "precision": "fp16" if half else "fp32", "target": where.value}
+    if otherwise and not outputs and classifier_config is None:
+        # What the outputs are called, and how many they are, is known of a package alone.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", plait.PlaitWarning)
+            found = plait.compile(model, **options).default.outputs
+        options["outputs"] = [f"{value.name}={otherwise}" if value.dtype == "fp16" else value.name for value in found]
+    package = plait.compile(model, output=package_dir, **options)
     return MLModel(package, function_name="main")
 
 

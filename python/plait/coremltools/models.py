@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import pathlib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 import plait
 from plait._errors import Error
 from plait._function import Function, State
+from plait.coremltools import utils
 from plait.coremltools._refused import refuse, refuse_name
 from plait.coremltools._types import ComputeUnit
 
-__all__ = ["MLModel", "MLState"]
+__all__ = ["MLModel", "MLState", "utils"]
 
 
 class MLState:
@@ -43,11 +44,13 @@ class MLModel:
     package or no such function.
     """
 
-    def __init__(self, model: typing.Any, is_temp_package: bool = False, mlmodel_only: bool = False,
-                 compute_units: ComputeUnit = ComputeUnit.ALL, weights_dir: str | None = None, skip_model_load: bool = False,
-                 function_name: str | None = None, optimization_hints: typing.Any = None) -> None:
+    def __init__(self, model: typing.Any, is_temp_package: bool = False, mil_program: typing.Any = None, skip_model_load: bool = False,
+                 compute_units: ComputeUnit = ComputeUnit.ALL, weights_dir: str | None = None, function_name: str | None = None,
+                 optimization_hints: typing.Any = None) -> None:
         if weights_dir is not None:
             refuse("weights_dir", "save the package, and open it by its path")
+        if mil_program is not None:
+            refuse("mil_program", "the path of an .mlpackage is enough")
         if isinstance(model, plait.Package):
             self._package = model
         elif isinstance(model, (str, os.PathLike)):
@@ -178,27 +181,39 @@ class MLModel:
         return f"MLModel({self._function!r})"
 
 
-class _Descriptions:
+class _Descriptions(MutableMapping[str, str]):
     """What is said of inputs or outputs, by name."""
 
     def __init__(self, model: MLModel, kind: str) -> None:
         self._model, self._kind = model, kind
 
+    def _features(self, spec: typing.Any) -> dict[str, typing.Any]:
+        functions = [one for one in spec.description.functions if one.name == self._model._function.name]
+        return {feature.name: feature for one in (functions or [spec.description]) for feature in getattr(one, self._kind)}
+
     def _feature(self, spec: typing.Any, name: str) -> typing.Any:
-        description = spec.description
-        for function in [description, *description.functions]:
-            if function is not description and function.name != self._model._function.name:
-                continue
-            for feature in getattr(function, self._kind):
-                if feature.name == name:
-                    return feature
-        raise KeyError(f"there is no {self._kind} '{name}'")
+        found = self._features(spec)
+        if name not in found:
+            raise KeyError(f"there is no {self._kind} '{name}'; there are {', '.join(found)}")
+        return found[name]
 
     def __getitem__(self, name: str) -> str:
         return str(self._feature(self._model.get_spec(), name).shortDescription)
 
     def __setitem__(self, name: str, text: str) -> None:
         self._feature(self._model._edited(), name).shortDescription = text
+
+    def __delitem__(self, name: str) -> None:
+        self[name] = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features(self._model.get_spec()))
+
+    def __len__(self) -> int:
+        return len(self._features(self._model.get_spec()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def _to_image(pixels: typing.Any, layout: str) -> typing.Any:

@@ -389,6 +389,27 @@ TEST(States, Loops) {
   }
 }
 
+TEST(States, AssignmentsInNestedControlFlow) {
+  auto check = [](const std::string &body) {
+    SCOPED_TRACE(body);
+    std::vector<Inputs> steps;
+    for (int64_t turns : {2, 0, 3, 1})
+      for (float sign : {1.f, -1.f})
+        steps.push_back({floats({sign, 2, 3}), ints({turns})});
+    checkSteps({{"k", zeros({3})}, {"v", zeros({3})}},
+               "def forward(self, x, p):\n" + body + "  return self.k + self.v, self.k * 2\n",
+               steps);
+  };
+  const std::string choice = "if bool(x[0] > 0):\n", turns = "for i in range(int(p[0])):\n",
+                    assign = "self.k = x - self.k\n", other = "self.v = self.k + self.v + 1\n";
+  check("  " + turns + "    " + choice + "      " + assign + "    else:\n      " + other);
+  check("  " + choice + "    if bool(p[0] > 1):\n      " + assign + "    " + other);
+  check("  " + choice + "    " + turns + "      " + assign + "  else:\n    " + other);
+  check("  " + turns + "    for j in range(int(p[0])):\n      " + assign + "    " + other);
+  check("  " + turns + "    " + choice + "      if bool(p[0] > 2):\n        " + assign +
+        "      else:\n        t = self.k\n        self.k = self.v\n        self.v = t\n");
+}
+
 // ---- What is no state --------------------------------------------------------------------------
 
 TEST(States, WritesAreRefusedWithTheOptionsThatAcceptThem) {

@@ -115,6 +115,7 @@ TEST(Special, FunctionsOfOneNumber) {
         "special_scaled_modified_bessel_k1", "special_entr", "special_spherical_bessel_j0", "angle",
         "isreal", "frexp"})
     check(fmt::format("torch.{0}(x)", name), {x}, {.rtol = 2e-4, .atol = 3e-5});
+  check("torch.special_entr(x)", {floats({-1, 0, 0.25, 1, 3})});
   check("torch.lgamma(x), torch.digamma(x)", {ints({1, 2, 7})});
   checkAll({"torch.erfinv(x * 2 - 1)", "torch.special_ndtri(x)"},
            {floats({0, 1e-6, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.99, 1})}, {.rtol = 1e-3});
@@ -175,6 +176,17 @@ TEST(Layers, Resampling) {
               fmt::format("torch.grid_sampler_3d(x, y, 0, {0}, False)", padding),
               fmt::format("torch.grid_sampler_3d(x, y, 1, {0}, False)", padding)},
              {randn({2, 3, 4, 5, 6}), randn({2, 2, 3, 2, 3})}, {.atol = 1e-4});
+  for (const char *padding : {"0", "1", "2"})
+    checkAll({fmt::format("torch.grid_sampler(x, y, 2, {0}, True)", padding),
+              fmt::format("torch.grid_sampler_2d(x, y, 2, {0}, False)", padding),
+              fmt::format("torch._grid_sampler_2d_cpu_fallback(x, y, 2, {0}, False)", padding),
+              fmt::format("torch._grid_sampler_2d_cpu_fallback(x, y, 0, {0}, False)", padding)},
+             {randn({2, 3, 5, 6}), randn({2, 3, 4, 2})}, {.atol = 1e-4});
+  check("torch.grid_sampler(x, y, 0, 1, False)", {randn({2, 3, 4, 5, 6}), randn({2, 2, 3, 2, 3})},
+        {.atol = 1e-4});
+  checkAll({"torch.affine_grid_generator(x, [2, 3, 4, 5, 6], False)",
+            "torch.affine_grid_generator(x, [2, 3, 1, 5, 2], True)"},
+           {randn({2, 3, 4})});
   check("torch.max_unpool3d(x, y, [4, 4, 4], [2, 2, 2], [0, 0, 0])",
         {randn({1, 2, 2, 2, 2}), at::arange(16).reshape({1, 2, 2, 2, 2}) * 4 % 64});
 }

@@ -295,6 +295,42 @@ TEST(Recurrent, LayersAndDirections) {
         }
 }
 
+TEST(Recurrent, Projections) {
+  for (int layers : {1, 2})
+    for (int directions : {1, 2})
+      for (bool biases : {true, false}) {
+        // 4 inputs, 5 in a cell, of which 3 are given on.
+        std::string params;
+        for (int i = 0; i < layers * directions; ++i) {
+          int in = i < directions ? 4 : 3 * directions;
+          params += (i ? ", " : "") + weight(20, in, i) + ", " + weight(20, 3, i + 5);
+          if (biases)
+            params += ", " + weight(20, 0, i + 9) + ", " + weight(20, 0, i + 2);
+          params += ", " + weight(3, 5, i + 3);
+        }
+        std::string rest = std::string("[") + params + "], " + (biases ? "True" : "False") + ", " +
+                           std::to_string(layers) + ", 0.0, False, " +
+                           (directions == 2 ? "True" : "False");
+        int states = layers * directions;
+        std::vector<at::Tensor> inputs = {randn({6, 2, 4}), randn({states, 2, 3}),
+                                          randn({states, 2, 5})};
+        check("torch.lstm(x, [y, z], " + rest + ", False)", inputs);
+        std::string count = std::to_string(states);
+        check("torch.lstm(x, [torch.zeros(" + count + ", x.size(0), 3), torch.zeros(" + count +
+                  ", x.size(0), 5)], " + rest + ", True)",
+              {randn({2, 6, 4})});
+      }
+  std::string one = "[" + weight(20, 4, 0) + ", " + weight(20, 3, 5) + ", " + weight(3, 5, 3) + "]";
+  std::string zeros = "[torch.zeros(1, x.size(1), 3), torch.zeros(1, x.size(1), 5)]";
+  checkDynamic("torch.lstm(x, " + zeros + ", " + one + ", False, 1, 0.0, False, False, False)",
+               {randn({6, 2, 4})}, {0, 1});
+  // A layer that is given no states is one operation and the projection.
+  EXPECT_THAT(
+      operations("torch.lstm(x, " + zeros + ", " + one + ", False, 1, 0.0, False, False, False)[0]",
+                 {randn({6, 2, 4})}),
+      testing::Not(testing::AnyOf(testing::Contains("select"), testing::Contains("concat"))));
+}
+
 TEST(Recurrent, Cells) {
   struct Kind {
     const char *name;

@@ -3,9 +3,10 @@
 //
 //     check("torch.softmax(x, -1)", {randn({2, 3, 4})});
 //
-// Source that begins with "def forward(self" is taken as it is. Results may be tensors, or tuples
-// and lists of them; shapes and element types must agree too. A run of all tests fails where a
-// registered lowering was reached by none of them.
+// Source that begins with "def forward(self" is taken as it is. ops.NAMESPACE.NAME is an operator
+// of another namespace than aten. Results may be tensors, or tuples and lists of them; shapes and
+// element types must agree too. A run of all tests fails where a registered lowering was reached by
+// none of them.
 #pragma once
 
 #include <ATen/Functions.h>

@@ -4,6 +4,7 @@
 #include "frontend/engine/Table.h"
 #include "frontend/lower/Decompositions.h"
 #include "frontend/script/GraphWalk.h"
+#include "frontend/script/libtorch/QuantizedOperators.h"
 #include "frontend/script/libtorch/VisionOperators.h"
 #include "runtime/Interpreter.h"
 
@@ -13,6 +14,8 @@
 #include <gmock/gmock.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include <map>
@@ -23,6 +26,23 @@ namespace plait::frontend {
 namespace {
 using mil::DType;
 
+/// Operators outside of aten: ops.quantized.linear(…).
+struct Namespaces : torch::jit::SugaredValue {
+  std::string kind() const override { return "ops"; }
+  std::shared_ptr<SugaredValue> attr(const torch::jit::SourceRange &, torch::jit::GraphFunction &,
+                                     const std::string &name) override {
+    return std::make_shared<torch::jit::BuiltinModule>(name);
+  }
+};
+struct Resolver : torch::jit::NativeResolver {
+  std::shared_ptr<torch::jit::SugaredValue>
+  resolveValue(const std::string &name, torch::jit::GraphFunction &function,
+               const torch::jit::SourceRange &place) override {
+    return name == "ops" ? std::make_shared<Namespaces>()
+                         : NativeResolver::resolveValue(name, function, place);
+  }
+};
+
 torch::jit::Module compile(const std::string &source, size_t inputs) {
   torch::jit::Module module("Case");
   std::string text = source;
@@ -32,7 +52,7 @@ torch::jit::Module compile(const std::string &source, size_t inputs) {
       text += std::string(", ") + "xyzwuv"[i];
     text += "):\n  return " + source + "\n";
   }
-  module.define(text + "\n");
+  module.define(text + "\n", std::make_shared<Resolver>());
   module.eval();
   return module;
 }
@@ -382,6 +402,7 @@ TEST(LowerCheck, SaysWhatFails) {
 
 TEST(LowerCheck, EveryLoweringNamesAnOperator) {
   declareVisionOperators();
+  declareQuantizedOperators();
   for (const std::string &name : Table::get().names()) {
     auto [base, overload] = llvm::StringRef(name).split('.');
     bool found = name == "prim::is_ort"; // of LibTorch 2.4; newer ones call it is_maia

@@ -68,6 +68,16 @@ TEST(Selections, PackedSequences) {
           inputs);
   };
   run("lstm", 4, "[h, h * 0.5]");
+  // 4 inputs, 5 in a cell, of which 3 are given on.
+  check("def forward(self, x: Tensor, n: Tensor, h: Tensor, c: Tensor):\n"
+        "  w = torch.sin(torch.arange(80).reshape(20, 4) * 1.0)\n"
+        "  u = torch.cos(torch.arange(60).reshape(20, 3) * 1.0)\n"
+        "  v = torch.cos(torch.arange(15).reshape(3, 5) * 0.7)\n"
+        "  data, sizes = torch._pack_padded_sequence(x, n, False)\n"
+        "  r = torch.lstm(data, sizes, [h, c], [w, u, v, w * 0.5, u * 0.5, v], False, 1, 0.0, "
+        "False, True)\n"
+        "  return torch._pad_packed_sequence(r[0], sizes, False, 0.5, 5), r[1:]",
+        {randn({5, 3, 4}), ints({5, 3, 2}), randn({2, 3, 3}), randn({2, 3, 5})});
   run("gru", 3, "h");
   run("rnn_tanh", 1, "h");
   run("rnn_relu", 1, "h");

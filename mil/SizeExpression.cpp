@@ -1,13 +1,13 @@
 // Recursive descent, of bounded depth.
-#include "frontend/archive/SizeExpression.h"
+#include "mil/SizeExpression.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
-namespace plait::exported {
+namespace plait::mil {
 namespace {
 
 using llvm::StringRef;
-using mil::Dim;
 
 class SizeParser {
 public:
@@ -19,8 +19,8 @@ public:
     if (value && !peek().empty())
       fail("something follows");
     if (!value || !problem_.empty())
-      return makeError(Code::ArchiveDamaged, "the size '{0}' cannot be read: {1}", text_,
-                       problem_.empty() ? "it is malformed" : problem_);
+      return makeError(Code::ArchiveDamaged, "the size '{0}' cannot be read: {1}",
+                       text_.take_front(200), problem_.empty() ? "it is malformed" : problem_);
     return *value;
   }
 
@@ -41,9 +41,14 @@ private:
     peek();
     return rest_.consume_front(token);
   }
+  static bool isPartOfName(char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; }
+  /// "s77"; a number is none, as it is printed like one.
+  static bool isName(StringRef text) {
+    return !text.empty() && !llvm::isDigit(text.front()) && llvm::all_of(text, isPartOfName);
+  }
+
   StringRef word() {
-    StringRef found =
-        peek().take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; });
+    StringRef found = peek().take_while(isPartOfName);
     rest_ = rest_.drop_front(found.size());
     return found;
   }
@@ -92,6 +97,8 @@ private:
   Value atom(unsigned depth) {
     if (depth > 64)
       return fail("it is nested too deeply");
+    if (++atoms_ > 4096)
+      return fail("it has too many terms");
     if (take("(")) {
       Value value = sum(depth + 1);
       return value && take(")") ? value : fail("a parenthesis is missing");
@@ -135,11 +142,9 @@ private:
       if (!argument)
         return std::nullopt;
       arguments.push_back(*argument);
-      if (arguments.size() > 1000)
-        return fail("it has too many terms");
     }
     if (name == "Symbol")
-      return symbol(quoted);
+      return isName(quoted) ? symbol(quoted) : fail("'" + quoted + "' is no name of a symbol");
     return apply(name, arguments);
   }
 
@@ -156,18 +161,18 @@ private:
       return fold([](const Dim &a, const Dim &b) { return a + b; });
     if (name == "Mul")
       return fold([](const Dim &a, const Dim &b) { return a * b; });
-    if (name == "Max")
+    if (name == "Max" || name == "max")
       return fold([](const Dim &a, const Dim &b) { return max(a, b); });
-    if (name == "Min")
+    if (name == "Min" || name == "min")
       return fold([](const Dim &a, const Dim &b) { return min(a, b); });
     size_t count = arguments.size();
     if ((name == "Integer" || name == "Identity") && count == 1)
       return arguments[0];
-    if ((name == "FloorDiv" || name == "CleanDiv") && count == 2)
+    if ((name == "FloorDiv" || name == "CleanDiv" || name == "floordiv") && count == 2)
       return divide(arguments[0], arguments[1]);
     if (name == "CeilDiv" && count == 2 && arguments[1].lower() > 0)
       return ceildiv(arguments[0], arguments[1]);
-    if ((name == "Mod" || name == "PythonMod") && count == 2)
+    if ((name == "Mod" || name == "PythonMod" || name == "mod") && count == 2)
       return modulo(arguments[0], arguments[1]);
     if (name == "ModularIndexing" && count == 3)
       return modulo(divide(arguments[0], arguments[1]), arguments[2]);
@@ -202,6 +207,7 @@ private:
   StringRef text_, rest_;
   SymbolOf symbolOf_;
   std::string problem_;
+  unsigned atoms_ = 0;
 };
 
 } // namespace
@@ -226,4 +232,4 @@ std::string symbolName(StringRef text) {
   return symbols == 1 && value->isSymbol() ? name : "";
 }
 
-} // namespace plait::exported
+} // namespace plait::mil

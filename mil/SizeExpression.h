@@ -1,5 +1,5 @@
-// Sizes as torch.export writes them: expressions of SymPy over symbols. Since PyTorch 2.6 as calls,
-// before as formulas; one grammar reads both.
+// Sizes as text. torch.export writes expressions of SymPy over symbols: since PyTorch 2.6 as calls,
+// before as formulas; packages have what Dim::str() prints. One grammar reads all.
 //
 //   Add(Mul(Integer(2), Symbol('s77', positive=True, integer=True)), Integer(1))
 //   2*s77 + 1
@@ -16,15 +16,14 @@
 
 #include "llvm/ADT/STLFunctionalExtras.h"
 
-namespace plait::exported {
+namespace plait::mil {
 
 /// The expression over Dims that symbols stand for; an error where it is malformed, has a symbol
 /// that `symbolOf` does not know, or is nothing that a Dim can be (a fraction, a condition).
-Expected<mil::Dim>
-parseSize(llvm::StringRef text,
-          llvm::function_ref<std::optional<mil::Dim>(llvm::StringRef name)> symbolOf);
+Expected<Dim> parseSize(llvm::StringRef text,
+                        llvm::function_ref<std::optional<Dim>(llvm::StringRef name)> symbolOf);
 
 /// The name of the symbol, where the expression is one and nothing else; "" where it is not.
 std::string symbolName(llvm::StringRef text);
 
-} // namespace plait::exported
+} // namespace plait::mil
