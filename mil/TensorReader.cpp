@@ -6,6 +6,7 @@
 #include "mil/TensorData.h"
 
 #include "mil/ComputedReader.h"
+#include "mil/NonFinite.h"
 #include "mil/OpInfo.h"
 #include "mil/SaturatedRead.h"
 #include "support/Half.h"
@@ -572,39 +573,6 @@ static TensorData widened(const TensorData &tensor) {
   default:
     return tensor.cast(DType::F32);
   }
-}
-
-/// Counts what is no finite number among `count` elements whose bits `Bits` holds, and says whether
-/// there is anything but zeros. The first loop is for all but a few tiles.
-template <typename Bits, Bits infinity>
-static bool countNonFinite(const uint8_t *bytes, int64_t count, Saturation &saturation) {
-  constexpr Bits magnitude = Bits(~Bits(0)) >> 1;
-  int64_t found = 0;
-  Bits any = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    Bits bits = load<Bits>(bytes, i);
-    found += (bits & infinity) == infinity;
-    any |= bits;
-  }
-  if (!found)
-    return any & magnitude;
-  for (int64_t i = 0; i < count; ++i) {
-    Bits bits = load<Bits>(bytes, i) & magnitude;
-    saturation.infinite += bits == infinity;
-    saturation.nan += bits > infinity;
-  }
-  return true;
-}
-
-static bool countNonFinite(DType dtype, const uint8_t *bytes, int64_t count,
-                           Saturation &saturation) {
-  if (dtype == DType::F16)
-    return countNonFinite<uint16_t, 0x7C00>(bytes, count, saturation);
-  if (dtype == DType::BF16)
-    return countNonFinite<uint16_t, 0x7F80>(bytes, count, saturation);
-  if (dtype == DType::F32)
-    return countNonFinite<uint32_t, 0x7F800000>(bytes, count, saturation);
-  return true;
 }
 
 void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,

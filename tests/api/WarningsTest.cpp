@@ -50,9 +50,9 @@ TEST_F(Warnings, WeightsThatAreZeroInHalf) {
     if (precision == Precision::fp32)
       EXPECT_THAT(warnings, testing::IsEmpty());
     else
-      EXPECT_THAT(warnings, ElementsAre(AllOf(HasSubstr("function tiny: weight '"),
-                                              HasSubstr("(weight)"),
-                                              HasSubstr("all 4096 values are 0 in fp16"))));
+      EXPECT_THAT(warnings,
+                  ElementsAre(AllOf(HasSubstr("function tiny: weight '"), HasSubstr("(weight)"),
+                                    HasSubstr("all 4096 values are 0 in fp16"))));
   }
 }
 
