@@ -43,7 +43,6 @@ Array toArray(const mil::TensorData &tensor);
 /// `what` is what messages call it: "input 'x'".
 mil::TensorData toTensorData(const std::string &what, const Array &array);
 
-/// What the user says of an adapter's scale; throws where both or no numbers are given.
 /// Throws where something is said of an adapter and there is none.
 template <typename Options> void checkAdapterOptions(const Options &options) {
   const char *said = options.adapterRoot ? "adapterRoot"
@@ -55,6 +54,7 @@ template <typename Options> void checkAdapterOptions(const Options &options) {
            std::string(said) + " says something of an adapter, and `adapter` names none",
            Exception::Reason::Option);
 }
+/// What the user says of an adapter's scale; throws where both or no numbers are given.
 std::optional<adapters::GivenScale> givenScale(std::optional<double> alpha,
                                                std::optional<double> scale);
 

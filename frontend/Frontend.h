@@ -31,7 +31,7 @@ struct InputSpec {
   /// One dimension: fixed (lower = upper) or a range.
   struct Range {
     int64_t lower, upper;
-    /// Of a size that inputs have in common: dimensions of one name are equal (NamedSizes.h).
+    /// Of a size that inputs have in common: dimensions of one name are equal (mil/SizeNames.h).
     std::string name = {};
     bool operator==(const Range &) const = default;
   };

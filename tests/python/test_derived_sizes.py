@@ -53,6 +53,20 @@ def test_relation(archive, tmp_path):
     assert "input 'y' has shape [12, 4] where the function takes [2*x_0 + 1, 4]: input 'x' has x_0 = 5, so that 2*x_0 + 1 is 11" in refused.stderr
 
 
+def test_the_text_has_the_relation(archive, tmp_path):
+    package, text, again = tmp_path / "p.mlpackage", tmp_path / "p.mil", tmp_path / "again.mlpackage"
+    succeed("compile", "-q", "-o", package, "--precision", "fp32", archive)
+    succeed("opt", package, "-o", text)
+    assert 'PlaitSizeNames = dict<string, tensor<string, [?]>>({{"x", ["x_0", ""]}, {"y", ["2*x_0 + 1", ""]}})' in text.read_text()
+    succeed("opt", text, "-o", again)
+    assert inputs_of(again)["y"]["sizes"] == ["2*x_0 + 1", ""]
+    assert succeed("inspect", again, "--mil").stdout == succeed("inspect", package, "--mil").stdout
+    assert "so that 2*x_0 + 1 is 11" in run(tmp_path / "in", again, x=(5, 4), y=(12, 4)).stderr
+    # What follows from a size that no input is has no meaning.
+    text.write_text(text.read_text().replace('"2*x_0 + 1"', '"2*z + 1"'))
+    assert "2*z" not in succeed("opt", text).stdout
+
+
 def test_declared(archive, tmp_path):
     """One declaration narrows what follows; two that disagree are refused; names are the user's."""
     package = tmp_path / "p.mlpackage"
