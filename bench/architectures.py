@@ -3,7 +3,7 @@
     architectures.py [--families transformers,timm ...] [--names NAME,NAME] [--seconds 120] [--no-peer] [--results FILE] [--markdown FILE]
 
 Each is built small with random weights (architecture_models.py), traced, compiled in fp16 by `plait compile`, and held against its model by `plait verify`;
-coremltools converts the same trace in fp16 for iOS 18. Operations are counted without constants, times are of one run and of one thread: plait's is that
+coremltools converts the same trace in fp16 for iOS 18. Operations are counted without constants, times are CPU seconds of one run: plait's are those
 of the whole command, coremltools' of the call alone. Every architecture has a process and --seconds of its own for each of the three.
 
 Results are appended to the file, a line of JSON each, and what stands there is not run again; --markdown writes the table of docs/architectures.md from it.
@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 
 import architecture_models
@@ -31,10 +30,14 @@ import measure
 COUNTED_OUT = {"const"}
 
 
-def timed(call):
-    start = time.perf_counter()
+def timed(call, who):
+    """The call's result, and its seconds of CPU in this process or in the children it waits for."""
+    def seconds():
+        usage = resource.getrusage(who)
+        return usage.ru_utime + usage.ru_stime
+    start = seconds()
     result = call()
-    return result, time.perf_counter() - start
+    return result, seconds() - start
 
 
 def last_line(text):
@@ -48,7 +51,7 @@ def plait_on(model, declared, folder, seconds):
     package = folder / "p.mlpackage"
     command = [measure.PLAIT, "compile", "-o", package, *declared, model]
     try:
-        done, took = timed(lambda: subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False))
+        done, took = timed(lambda: subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False), resource.RUSAGE_CHILDREN)
         if done.returncode:
             return {"refused": last_line(done.stderr.replace(str(folder), "")), "seconds": took}
         report = json.loads(subprocess.run([measure.PLAIT, "inspect", package, "--json"], check=True, capture_output=True).stdout)
@@ -70,7 +73,7 @@ def peer_on(module, inputs):
 
     types = [ct.TensorType(name=name, shape=tensor.shape, dtype=np.float16 if tensor.is_floating_point() else np.int32) for name, tensor in inputs.items()]
     model, took = timed(lambda: ct.convert(module, inputs=types, minimum_deployment_target=ct.target.iOS18, compute_precision=ct.precision.FLOAT16,
-                                           skip_model_load=True))
+                                           skip_model_load=True), resource.RUSAGE_SELF)
 
     def count(block):
         return sum((op.type not in COUNTED_OUT) + sum(map(count, op.blocks)) for op in block.operations)
@@ -173,7 +176,7 @@ def markdown(rows):
     mean = lambda values: math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
     lines = ["# Architectures", "",
              "`bench/architectures.py` builds architectures of public libraries small and with random weights, traces them, compiles them in fp16, and holds each",
-             "package against its model with `plait verify`. coremltools converts the same traces. This page is made by it; times are of one run on two loaded cores.", "",
+             "package against its model with `plait verify`. coremltools converts the same traces. This page is made by it; times are CPU seconds of one run, plait's of the whole command and coremltools' of its call.", "",
              f"{len(rows)} architectures: {len(right)} are right by plait, {sum('operations' in row.get('peer', {}) for row in rows)} are converted by coremltools. "
              f"Where both have a program, plait's has {mean(ratios):.2f} times the operations of coremltools' (geometric mean; more in {sum(ratio > 1 for ratio in ratios)} of {len(ratios)}), and is made "
              f"in {1 / mean(speeds):.3f} of the time.", ""]

@@ -32,7 +32,8 @@ static Error bothSaid(StringRef text, StringRef name) {
 }
 
 Error addDeclaration(frontend::ModelFunction &function, StringRef text, const InputSyntax &syntax) {
-  auto [name, value] = text.split('=');
+  StringRef name, value; // not a structured binding: Clang 14 lets no lambda capture one
+  std::tie(name, value) = text.split('=');
   name = name.trim();
   if (auto constant = constantIn(value)) {
     if (!mil::isLegalName(name))

@@ -198,7 +198,7 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
       }
     } else if (v != 0 && std::abs(v) <= kSmallest / 2 && mayNotVanish) {
       v = std::copysign(kSmallest, v);
-      if (same && !isGuard(op, param))
+      if (same && (!isGuard(op, param) || feedsLog(op)))
         result.vanished = was;
     }
     differs |= v != was && !std::isnan(was);
@@ -208,6 +208,11 @@ HalfConstant halfConstant(const Op &op, unsigned param, const TensorData &tensor
                                .withOrigin(originOf(tensor))
                          : floats(DType::F16, tensor.shape(), values, originOf(tensor));
   return result;
+}
+
+bool feedsLog(const Op &op) {
+  return op.results().size() == 1 &&
+         llvm::any_of(op.result()->users(), [](Op *user) { return user->is(OpKind::log); });
 }
 
 bool mayBeLargeAfter(const Op &op) {

@@ -38,6 +38,10 @@ struct HalfConstant {
 HalfConstant halfConstant(const mil::Op &op, unsigned param, const mil::TensorData &tensor,
                           ConstantRole role);
 
+/// A logarithm is taken of its result: that of 1e-10 is far from that of the smallest number of
+/// fp16.
+bool feedsLog(const mil::Op &op);
+
 /// Results may be as large as operands: an operation that hands them on or computes with them, and
 /// does not bring them back into a small interval.
 bool mayBeLargeAfter(const mil::Op &op);

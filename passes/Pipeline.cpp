@@ -132,7 +132,8 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   // Patterns of many operations first, before their pieces are taken into neighbours.
   runner.run(fuseActivation);
   runner.run(fuseLayerNorm);
-  runner.run(fuseRmsNorm);    // what fuse-layer-norm leaves: no mean is taken off
+  runner.run(fuseRmsNorm); // what fuse-layer-norm leaves: no mean is taken off
+  runner.run(fuseHypot);
   runner.run(fuseReductions); // what neither of them takes
 
   runner.run(fuseAttention); // before its transposes become flags and its scale an operand's

@@ -19,7 +19,8 @@
 //                                 (HalfConstants.cpp)
 //   a value that would become 0   becomes the smallest that does not, in constants of fewer than
 //                                 400 elements: an epsilon must not vanish; with a warning where
-//                                 it is added, and in fp32 where it is a factor
+//                                 it is added, and in fp32 where it is a factor or a logarithm is
+//                                 taken of what it bounds
 //   whole numbers beyond 2048     are rounded, with a warning
 //   a large mapped weight         is not read, unless it is added to what a softmax takes. Where
 //                                 the writer finds values beyond fp16, all is compiled once more
@@ -263,7 +264,10 @@ private:
       stays |= large && !isLayer(op);
       if (constTensor(value)) {
         const HalfConstant &constant = narrow(*operand, param);
-        if (constant.vanished && (op.is(OpKind::mul) || op.is(OpKind::real_div))) {
+        bool logged = constant.vanished && feedsLog(op);
+        if (logged) // so that the logarithm takes it in fp32
+          large_.insert(op.result());
+        if (logged || (constant.vanished && (op.is(OpKind::mul) || op.is(OpKind::real_div)))) {
           context_.warning(Code::LostInHalf,
                            "function {0}: constant '{1}'{2} holds {3:.2g}, which fp16 has not: "
                            "{4}{5} is computed in fp32",

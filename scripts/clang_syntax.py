@@ -5,8 +5,10 @@
 
 It takes the units of the release build (build/release/compile_commands.json), which must be configured:
 
-    units without LibTorch   clang++-14 with libc++ 14, of sources and tests; clang++-19, of sources
+    units without LibTorch   clang++-14 with libc++ 14; clang++-19, of sources
     units with LibTorch      clang++-19 with libstdc++, as LibTorch's wheel is built
+
+A source that clang++-19 compiled for the sanitizer build (build/asan), with the same warnings, is not read by it again.
 
 Ninja runs the checks (build/clang), so that a second run looks only at what changed. A compiler that is not installed is said
 to be missing and left out. On a Mac the build itself is Clang's with libc++.
@@ -49,15 +51,32 @@ def units():
     return [(file, *found[file]) for file in sorted(found)]
 
 
+def compiled_already():
+    """The sources, below the build's folder or the project's, that the new Clang compiled in the sanitizer build."""
+    build = ROOT / "build" / "asan"
+    commands = build / "compile_commands.json"
+    found = set()
+    for entry in json.loads(commands.read_text()) if commands.exists() else []:
+        compiled_by_new = any(word.endswith(NEW) for word in shlex.split(entry["command"])[:2])
+        if compiled_by_new and pathlib.Path(entry["output"]).exists():
+            found.add(place(pathlib.Path(entry["file"]), build))
+    return found
+
+
+def place(unit, build):
+    return unit.relative_to(build) if unit.is_relative_to(build) else unit.relative_to(ROOT)
+
+
 def checks():
     """(compiler, options, file, folder, whether it has LibTorch)"""
+    release, already = ROOT / "build" / "release", compiled_already()
     for file, folder, options in units():
         with_torch = any("torch/include" in option for option in options)
         if with_torch:
             yield NEW, options, file, folder, True
             continue
         yield OLD, ["-stdlib=libc++", *options], file, folder, False
-        if "tests" not in file.relative_to(ROOT).parts:
+        if "tests" not in file.relative_to(ROOT).parts and place(file, release) not in already:
             yield NEW, options, file, folder, False
 
 
