@@ -434,11 +434,11 @@ private:
     if (!isSet(value))
       return Error::success();
     config_.layers.emplace();
-    if (auto one = value->getAsInteger())
+    if (auto one = jsonInteger(*value))
       config_.layers->push_back(*one);
     else if (const json::Array *array = value->getAsArray())
       for (const json::Value &element : *array) {
-        auto layer = element.getAsInteger();
+        auto layer = jsonInteger(element);
         if (!layer)
           return makeError(Code::AdapterConfig,
                            "'layers_to_transform' holds something other than integers");
@@ -485,7 +485,7 @@ private:
     auto read = [&](const json::Value &list, StringRef name) -> Error {
       const json::Array *array = list.getAsArray();
       for (const json::Value &element : array ? *array : json::Array()) {
-        auto token = element.getAsInteger();
+        auto token = jsonInteger(element);
         if (!token)
           return makeError(Code::AdapterConfig,
                            "'trainable_token_indices' holds something other than integers");

@@ -52,7 +52,7 @@ static Expected<llvm::SmallVector<int64_t, 4>> integers(const json::Object &obje
     return makeError(Code::ArchiveDamaged, "tensor '{0}' has no list '{1}'", tensor, member);
   llvm::SmallVector<int64_t, 4> values;
   for (const json::Value &element : *array) {
-    auto value = element.getAsInteger();
+    auto value = jsonInteger(element);
     if (!value)
       return makeError(Code::ArchiveDamaged,
                        "tensor '{0}': '{1}' holds something other than integers of 64 bits", tensor,

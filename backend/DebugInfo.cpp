@@ -73,11 +73,12 @@ Expected<json::Object> readFile(StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
-  auto parsed = json::parse((*buffer)->getBuffer());
+  auto parsed = parseJson((*buffer)->getBuffer());
   if (!parsed)
     return damaged(llvm::toString(parsed.takeError()));
   json::Object *file = parsed->getAsObject();
-  if (!file || file->getInteger("version") != 1)
+  const json::Value *version = file ? file->get("version") : nullptr;
+  if (!version || jsonInteger(*version) != 1)
     return damaged("its version is not 1");
   json::Object *functions = file->getObject("functions");
   if (!functions)

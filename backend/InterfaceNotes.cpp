@@ -4,6 +4,7 @@
 #include "Model.pb.h"
 #include "mil/ConstantArguments.h"
 #include "mil/SizeNames.h"
+#include "support/Json.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/JSON.h"
@@ -40,7 +41,7 @@ InterfaceNotes decodeNotes(const CoreML::Specification::Metadata &in, llvm::Stri
   auto it = in.userdefined().find((kPrefix + function).str());
   if (it == in.userdefined().end())
     return notes;
-  auto parsed = json::parse(it->second);
+  auto parsed = parseJson(it->second);
   if (!parsed) {
     llvm::consumeError(parsed.takeError());
     return notes;

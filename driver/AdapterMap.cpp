@@ -74,7 +74,7 @@ static Expected<adapters::AdapterInput> readInput(const json::Value &value) {
       name->str(), key->str(), object->getString("kind").value_or("").str(), {}};
   int64_t elements = 1;
   for (const json::Value &size : *shape) {
-    auto number = size.getAsInteger();
+    auto number = jsonInteger(size);
     if (!number || *number < 1 || *number > (int64_t(1) << 40) / elements)
       return makeError(Code::SideFile, "the shape of '{0}' holds something other than sizes",
                        *name);

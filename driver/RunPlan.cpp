@@ -3,6 +3,7 @@
 
 #include "driver/PackageFunctions.h"
 #include "support/DidYouMean.h"
+#include "support/Json.h"
 
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
@@ -48,7 +49,7 @@ static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
     return error;
   RunStep step;
   if (const json::Value *repeat = object->get("repeat")) {
-    auto number = repeat->getAsInteger();
+    auto number = jsonInteger(*repeat);
     if (!number || *number < 1 || *number > 1000000)
       return makeError(Code::PlanOfSteps, "{0}: repeat is a number from 1 to 1000000", where);
     step.repeat = uint64_t(*number);
@@ -78,7 +79,7 @@ static Expected<std::vector<RunStep>> readPlan(StringRef file) {
   auto buffer = llvm::MemoryBuffer::getFile(file);
   if (!buffer)
     return makeError(Code::FileUnreadable, "{0}: {1}", file, buffer.getError().message());
-  auto document = json::parse((*buffer)->getBuffer());
+  auto document = parseJson((*buffer)->getBuffer());
   if (!document)
     return addContext(document.takeError(), file);
   const json::Object *top = document->getAsObject();

@@ -16,7 +16,8 @@
 //   %v = square(x = %y)
 //   %p = add(x = %u, y = %v)
 //
-// The square overflows and vanishes where the sum of squares does. A length that something else uses stays.
+// The square overflows and vanishes where the sum of squares does. A length that something else
+// uses stays.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -58,10 +59,11 @@ bool isLength(Value *value, Captures &c) {
   auto leg = [](Slot slot) { return unary(OpKind::abs, plait::passes::value(slot)); };
   auto longLeg = plait::passes::value(LongLeg);
   auto ratio = plait::passes::value(Ratio);
-  auto root = unary(OpKind::sqrt,
-                    commutative(OpKind::add,
-                                either(unary(OpKind::square, ratio), binary(OpKind::mul, ratio, ratio)),
-                                splat(1)));
+  auto root =
+      unary(OpKind::sqrt,
+            commutative(OpKind::add,
+                        either(unary(OpKind::square, ratio), binary(OpKind::mul, ratio, ratio)),
+                        splat(1)));
   if (!match(value, commutative(OpKind::mul, longLeg, root), c) ||
       !match(c[LongLeg], commutative(OpKind::maximum, leg(X), leg(Y)), c))
     return false;

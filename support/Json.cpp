@@ -76,6 +76,15 @@ Expected<json::Value> parseJson(llvm::StringRef text) {
   return value;
 }
 
+std::optional<int64_t> jsonInteger(const json::Value &value) {
+  std::optional<double> number = value.getAsNumber();
+  if (!number || *number != 0x1p63)
+    return value.getAsInteger();
+  // Written without a fraction, it may be one of those that a double rounds to 2^63.
+  std::optional<uint64_t> whole = value.getAsUINT64();
+  return whole && *whole <= uint64_t(INT64_MAX) ? std::optional(int64_t(*whole)) : std::nullopt;
+}
+
 std::string jsonText(const json::Value &value, unsigned indent) {
   std::string text;
   llvm::raw_string_ostream out(text);

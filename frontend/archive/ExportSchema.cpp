@@ -94,7 +94,7 @@ private:
     return found ? *found : none;
   }
   int64_t integer(const json::Value *value, const llvm::Twine &what) {
-    auto found = value ? value->getAsInteger() : std::nullopt;
+    auto found = value ? jsonInteger(*value) : std::nullopt;
     if (!found)
       fail(what + " is no integer");
     return found.value_or(0);
