@@ -23,7 +23,11 @@ float halfUnit(float value) {
 
 namespace {
 
-/// A little more than half a unit: a merge may add in another order before it is rounded.
+/// Half a unit, and what a merge that adds in another order is off before it is rounded. A norm of
+/// variance 1 that was folded multiplies by 0.999995: it takes some elements of a weight further
+/// than that.
+constexpr float kTightSlack = 1.01f;
+/// The same of a weight whose few elements tell no factor.
 constexpr float kSlack = 1.2f;
 /// Fewer elements may be near those of some weight by chance, and so may a few of a larger one.
 constexpr int64_t kFewest = 4, kFewestOfPart = 16;
@@ -131,24 +135,26 @@ public:
     if (wanted.dim() == 0)
       wanted = wanted.reshape({1});
     std::optional<UnroundedWeight> found;
-    auto attempt = [&](const at::Tensor &known, const mil::TensorData &source, bool withFactors) {
+    enum class Way { Tight, Factors, Loose };
+    auto attempt = [&](const at::Tensor &known, const mil::TensorData &source, Way way) {
       if (found || known.sizes() != wanted.sizes())
         return;
-      if (!withFactors && mayBeRounded(wanted, known)) {
-        if (isRounded(wanted, known))
+      if (way != Way::Factors) {
+        if (!mayBeRounded(wanted, known))
+          return;
+        if (isRounded(wanted, known, way == Way::Tight ? kTightSlack : kSlack))
           found = {known.reshape(constant.sizes()), {}, 0, source};
         releasePages(source);
-      }
-      if (!withFactors)
         return;
+      }
       if (at::Tensor factors = factorsOf(wanted, known); factors.defined())
         found = {known.reshape(constant.sizes()), std::move(factors),
                  0x1p-11 / std::sqrt(double(wanted.numel()) / double(wanted.size(0))), source};
       releasePages(source); // the first row of a transposed one lies in all of them
     };
-    for (bool factors : {false, true})
+    for (Way way : {Way::Tight, Way::Factors, Way::Loose})
       forEachView(wanted, [&](const at::Tensor &known, const mil::TensorData &source) {
-        attempt(known, source, factors);
+        attempt(known, source, way);
       });
     return found;
   }

@@ -98,6 +98,24 @@ TEST(KnownWeights, AreFoundInEveryForm) {
   EXPECT_FALSE(find(weight.narrow(0, 0, 8)).known.defined());
 }
 
+TEST(KnownWeights, AFactorNearOneIsAFactor) {
+  // What a norm of variance 1 multiplies by.
+  at::Tensor weight = randomWeight(64, 256), folded = weight / std::sqrt(1 + 1e-5f);
+  Layer layer(folded);
+  auto found =
+      llvm::cantFail(unroundedWeights(*layer.function, {toTensorData(weight, DType::F32)}));
+  const UnroundedWeight &unrounded = found[layer.constant];
+  ASSERT_TRUE(unrounded.factors.defined());
+  EXPECT_LT(((unrounded.factors * unrounded.known - folded) / folded).abs().max().item<double>(),
+            4 * unrounded.rowError);
+  // In another order of adding it is the same weight.
+  Layer merged(weight * (1 + 1e-6f));
+  auto same =
+      llvm::cantFail(unroundedWeights(*merged.function, {toTensorData(weight, DType::F32)}));
+  ASSERT_TRUE(same[merged.constant].known.defined());
+  EXPECT_FALSE(same[merged.constant].factors.defined());
+}
+
 TEST(Noise, IsThatOfRounding) {
   at::Tensor weight = randomWeight(64, 256);
   Layer layer(weight);

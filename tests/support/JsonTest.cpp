@@ -1,4 +1,5 @@
-// JSON of files that nobody vouches for: nesting, members of one name, and what is an integer of 64 bits.
+// JSON of files that nobody vouches for: nesting, members of one name, and what is an integer of 64
+// bits.
 #include "support/Json.h"
 #include <gtest/gtest.h>
 
@@ -24,7 +25,8 @@ TEST(Json, IntegersAreThoseOf64Bits) {
 }
 
 TEST(Json, WhatHasNoIntegerIsNone) {
-  for (llvm::StringRef text : {"9223372036854775808", "9.223372036854775808e18", "1e30", "-1e30", "0.5", "\"3\"", "null"})
+  for (llvm::StringRef text :
+       {"9223372036854775808", "9.223372036854775808e18", "1e30", "-1e30", "0.5", "\"3\"", "null"})
     EXPECT_EQ(integerIn(text), std::nullopt) << text.str();
 }
 
