@@ -184,6 +184,26 @@ def sized(model, sizes):
     raise error or NotImplementedError("it gives no floating-point tensor")
 
 
+def let_norms_see(model, tensors):
+    """Gives batch norms the means and variances of random inputs: with those of a fresh model, deep networks vanish or overflow."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
+    if not norms or not all(tensor.is_floating_point() for tensor in tensors):
+        return
+    before = [(norm.momentum, norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        model(*(torch.randn(4 * tensor.shape[0], *tensor.shape[1:]) if tensor.dim() > 1 else tensor for tensor in tensors))
+    except Exception:  # a model that takes one batch alone, or a norm of one value
+        for norm, (_, mean, variance) in zip(norms, before, strict=True):
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+    for norm, (momentum, _, _) in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
 class Positional(nn.Module):
     def __init__(self, model):
         super().__init__()

@@ -115,6 +115,7 @@ def one(build, options, results):
                 for parameter in model.parameters(): # routers of experts begin as zeros, and all experts would be alike
                     if parameter.dim() > 1 and not parameter.any():
                         parameter.normal_(0, 0.02)
+                architecture_models.let_norms_see(model, tensors)
                 model(*tensors)
                 return model, tensors, torch.jit.trace(model, tuple(tensors), check_trace=False, strict=False)
             model, tensors, module = within(options.seconds, trace)

@@ -367,6 +367,8 @@ Expr adaptiveAverage(const Expr &x, int64_t axis, int64_t size, int64_t outputs)
     for (int64_t k = begin; k < begin + taps.count; ++k)
       taps.positions.push_back(k < end ? k : size);
   }
+  if (taps.count == 1) // more outputs than elements
+    return gather(x, Expr(c, c.builder().ints(taps.positions)), axis);
   if (llvm::all_of(counts, [&](float n) { return n == float(taps.count); }))
     return readTaps(x, axis, taps, [](const Expr &read, int64_t at) {
       return reduce(OpKind::reduce_mean, read, at, false);
@@ -428,6 +430,13 @@ template <unsigned Spatial, bool Average> void lowerAdaptivePool(Call &c) {
   } else {
     if (!whole.empty())
       y = reduce(Average ? OpKind::reduce_mean : OpKind::reduce_max, y, whole, true);
+    if (!y.valid())
+      return;
+    Shape repeated(y.shape()); // where one element is all that there is to pool
+    for (unsigned i = 0; i < Spatial; ++i)
+      if (repeated[i + 2] == Dim(1))
+        repeated[i + 2] = outputs[i];
+    y = Expr(c, c.broadcastTo(y, repeated));
     for (unsigned i = 0; i < Spatial; ++i) {
       int64_t size = y.valid() ? y.shape()[i + 2].value() : 1;
       if (outputs[i] != 1 && size != outputs[i])

@@ -70,15 +70,28 @@ TEST(ImageSchemas, Pooling) {
 }
 
 TEST(ImageSchemas, AdaptivePooling) {
-  checkAll({"torch.adaptive_avg_pool2d(x, 1)", "torch.adaptive_avg_pool2d(x, [3, 4])",
-            "torch.adaptive_avg_pool2d(x, [4, 5])", "torch.adaptive_avg_pool2d(x, [9, 8])",
-            "torch.adaptive_avg_pool2d(x[0], [3, 2])", "torch.adaptive_avg_pool2d(x, [12, 3])",
-            "torch.adaptive_max_pool2d(x, [1, 1])[0]", "torch.adaptive_max_pool2d(x, [4, 5])[0]",
-            "torch.adaptive_avg_pool1d(y, 1)", "torch.adaptive_avg_pool1d(y, 5)",
-            "torch.adaptive_avg_pool1d(y, 4)", "torch.adaptive_max_pool1d(y, 5)[0]",
-            "torch.adaptive_avg_pool3d(z, 1)", "torch.adaptive_avg_pool3d(z, [3, 4, 2])",
-            "torch.adaptive_avg_pool3d(z, [4, 3, 3])", "torch.adaptive_max_pool3d(z, [2, 2, 2])[0]",
-            "torch.adaptive_max_pool3d(z, [4, 3, 3])[0]", "torch._adaptive_avg_pool2d(x, [3, 4])"},
+  checkAll({"torch.adaptive_avg_pool2d(x, 1)",
+            "torch.adaptive_avg_pool2d(x, [3, 4])",
+            "torch.adaptive_avg_pool2d(x, [4, 5])",
+            "torch.adaptive_avg_pool2d(x, [9, 8])",
+            "torch.adaptive_avg_pool2d(x[:, :, :1, :1], [6, 5])",
+            "torch.adaptive_avg_pool2d(x[:, :, :2, :1], [4, 3])",
+            "torch.adaptive_max_pool2d(x[:, :, :1, :2], [3, 6])[0]",
+            "torch.adaptive_avg_pool2d(x[:, :, :2, :2], [7, 1])",
+            "torch.adaptive_avg_pool2d(x[0], [3, 2])",
+            "torch.adaptive_avg_pool2d(x, [12, 3])",
+            "torch.adaptive_max_pool2d(x, [1, 1])[0]",
+            "torch.adaptive_max_pool2d(x, [4, 5])[0]",
+            "torch.adaptive_avg_pool1d(y, 1)",
+            "torch.adaptive_avg_pool1d(y, 5)",
+            "torch.adaptive_avg_pool1d(y, 4)",
+            "torch.adaptive_max_pool1d(y, 5)[0]",
+            "torch.adaptive_avg_pool3d(z, 1)",
+            "torch.adaptive_avg_pool3d(z, [3, 4, 2])",
+            "torch.adaptive_avg_pool3d(z, [4, 3, 3])",
+            "torch.adaptive_max_pool3d(z, [2, 2, 2])[0]",
+            "torch.adaptive_max_pool3d(z, [4, 3, 3])[0]",
+            "torch._adaptive_avg_pool2d(x, [3, 4])"},
            {randn({2, 3, 9, 8}), randn({2, 3, 12}), randn({1, 2, 6, 8, 4})});
 }
 
