@@ -209,7 +209,8 @@ Expected<std::string> FunctionEncoder::encode() {
   out += body;
   for (const auto &[name, value] : function.attributes) {
     // A package's description and metadata say these.
-    if (name == mil::defaultValuesAttribute || name == mil::constantArgumentsAttribute)
+    if (name == mil::defaultValuesAttribute || name == mil::constantArgumentsAttribute ||
+        name == mil::handedInputsAttribute)
       continue;
     wire::Value encoded;
     if (Error error = encodeImmediate(value, evaluator, encoded))

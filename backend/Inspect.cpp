@@ -85,6 +85,7 @@ Expected<PackageSummary> inspectPackage(llvm::StringRef path, bool nearSharing) 
                       info.enumeratedShapes, info.defaultShape});
     }
     function.constants = mil::constantArgumentsOf(*source);
+    function.handedOn = mil::handedInputsOf(*source);
     for (auto [i, output] : llvm::enumerate(source->outputs())) {
       const mil::OutputInfo &info = source->infoOfOutput(i);
       function.outputs.push_back({output->name.str(), output->type, info.image, info.description});
@@ -205,6 +206,12 @@ json::Value toJson(const PackageSummary &summary) {
       for (const auto &[name, value] : function.constants)
         constants[text(name)] = text(value);
       object["constants"] = std::move(constants);
+    }
+    if (!function.handedOn.empty()) {
+      json::Object handedOn;
+      for (const auto &[input, output] : function.handedOn)
+        handedOn[text(input)] = text(output);
+      object["handed_on"] = std::move(handedOn);
     }
     functions.push_back(std::move(object));
   }

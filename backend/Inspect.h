@@ -34,6 +34,8 @@ struct PackageSummary {
     std::vector<Feature> inputs, states, outputs;
     /// Arguments of the model that are no inputs, and what they are.
     std::map<std::string, std::string> constants;
+    /// Inputs that the app hands on from call to call, and the outputs that they come from.
+    std::map<std::string, std::string> handedOn;
     std::map<std::string, unsigned>
         operations;              ///< how many of each, nested blocks included, without `const`
     std::vector<Weight> weights; ///< in program order

@@ -19,16 +19,20 @@ static constexpr llvm::StringLiteral kPrefix = "plait.interface.";
 bool isNotesKey(llvm::StringRef key) { return key.starts_with(kPrefix); }
 
 void encodeNotes(const mil::Function &function, CoreML::Specification::Metadata &out) {
-  json::Object sizes, constants, notes;
+  json::Object sizes, constants, handedOn, notes;
   for (const auto &input : function.inputs())
     if (auto names = mil::sizeNames(function, *input); !names.empty())
       sizes[input->name.str()] = json::Array(names);
   for (const auto &[name, value] : mil::constantArgumentsOf(function))
     constants[name] = value;
+  for (const auto &[input, output] : mil::handedInputsOf(function))
+    handedOn[input] = output;
   if (!sizes.empty())
     notes["sizes"] = std::move(sizes);
   if (!constants.empty())
     notes["constants"] = std::move(constants);
+  if (!handedOn.empty())
+    notes["handed_on"] = std::move(handedOn);
   if (notes.empty())
     return;
   std::string text;
@@ -53,10 +57,14 @@ InterfaceNotes decodeNotes(const CoreML::Specification::Metadata &in, llvm::Stri
         for (const json::Value &name : *list)
           notes.sizes[llvm::StringRef(input).str()].push_back(
               name.getAsString().value_or("").str());
-  if (const json::Object *constants = object ? object->getObject("constants") : nullptr)
-    for (const auto &[name, value] : *constants)
-      if (auto text = value.getAsString())
-        notes.constants[llvm::StringRef(name).str()] = text->str();
+  auto takeTexts = [&](llvm::StringRef key, std::map<std::string, std::string> &texts) {
+    if (const json::Object *entries = object ? object->getObject(key) : nullptr)
+      for (const auto &[name, value] : *entries)
+        if (auto text = value.getAsString())
+          texts[llvm::StringRef(name).str()] = text->str();
+  };
+  takeTexts("constants", notes.constants);
+  takeTexts("handed_on", notes.handedOn);
   return notes;
 }
 

@@ -8,6 +8,8 @@
 //            (mil/SizeExpression.h), "" where it has neither. Dimensions of one name are one size:
 //            the program's symbols (mil/SizeNames.h).
 // constants: arguments of the model that are no inputs (mil/ConstantArguments.h).
+// handed_on: inputs that the app hands on from call to call, and the outputs that they come from
+//            (the same).
 //
 // Private to the backend.
 #pragma once
@@ -24,7 +26,7 @@ namespace plait {
 
 struct InterfaceNotes {
   std::map<std::string, std::vector<std::string>, std::less<>> sizes;
-  std::map<std::string, std::string> constants;
+  std::map<std::string, std::string> constants, handedOn;
 };
 
 /// Into the metadata, where there is anything.

@@ -60,6 +60,7 @@ Error readFunctions(ModelParts &parts, const spec::ModelDescription &model, Weig
       return addContext(std::move(error), "function '" + name + "'");
     decodeFeatures(description, function);
     mil::setConstantArguments(function, notes.constants);
+    mil::setHandedInputs(function, notes.handedOn);
   }
   return Error::success();
 }

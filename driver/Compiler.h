@@ -113,6 +113,8 @@ struct CompileReport {
     uint64_t ownBytes = 0;             ///< of weights that no other function uses
     uint64_t sharedBytes = 0;          ///< of weights that another function uses too
     std::vector<std::string> states{}; ///< "k_cache [1, 8, 512, 64]"
+    /// Inputs that the app hands on from call to call, and the outputs that they come from.
+    std::map<std::string, std::string> handedOn{};
   };
   std::vector<Function> functions;
   std::optional<PrecisionReport> precision{};

@@ -62,6 +62,9 @@ void printFunction(const PackageSummary &summary, const PackageSummary::Function
   for (const auto &[name, value] : function.constants)
     out << fmt::format("  {0:<12}{1}: {2} in every call\n", "constant", llvm::json::fixUTF8(name),
                        llvm::json::fixUTF8(value));
+  for (const auto &[input, output] : function.handedOn)
+    out << fmt::format("  {0:<12}{1}: {2} of the call before\n", "handed on",
+                       llvm::json::fixUTF8(input), llvm::json::fixUTF8(output));
   if (auto it = adapters.functions.find(function.name); it != adapters.functions.end())
     out << fmt::format("  {0:<12}{1} of the inputs: {2}\n", "adapter", it->second.size(),
                        llvm::sys::path::filename(adapterMapPath(path)));

@@ -83,6 +83,10 @@ void printReport(const CompileOptions &options, const CompileReport &report, dou
   for (const auto &function : report.functions)
     if (!function.states.empty())
       out << "  states of " << function.name << ": " << llvm::join(function.states, ", ") << '\n';
+  for (const auto &function : report.functions)
+    for (const auto &[input, output] : function.handedOn)
+      out << "  the app hands on to " << function.name << ": " << output << " as the next " << input
+          << '\n';
   if (!options.append && report.functions.size() > 1 && report.weightFileBytes)
     out << fmt::format("  weights: {0} bytes; each function alone would make it {1}\n",
                        grouped(report.weightFileBytes), grouped(referenced));
@@ -142,6 +146,12 @@ void addTo(json::Object &reply, llvm::StringRef output, bool dryRun, double seco
                         {"shared_weight_bytes", function.sharedBytes}};
     if (!function.states.empty())
       object["states"] = jsonStrings(function.states);
+    if (!function.handedOn.empty()) {
+      json::Object handed;
+      for (const auto &[input, output] : function.handedOn)
+        handed[json::fixUTF8(input)] = jsonString(output);
+      object["handed_on"] = std::move(handed);
+    }
     functions.push_back(std::move(object));
   }
   reply["output"] = jsonString(output);

@@ -3,6 +3,7 @@
 
 #include "backend/Manifest.h"
 #include "driver/Diagnostics.h"
+#include "mil/ConstantArguments.h"
 
 #include "llvm/ADT/DenseSet.h"
 
@@ -45,6 +46,7 @@ CompileReport summarise(const mil::Program &program, const WriteReport &written)
     for (const auto &input : function->inputs())
       if (input->type.isState())
         entry.states.push_back(input->name.str() + " " + mil::str(input->type.shape()));
+    entry.handedOn = mil::handedInputsOf(*function);
     mil::walk(function->body(),
               [&](mil::Op &op) { entry.operations += !op.is(mil::OpKind::const_); });
   }

@@ -147,6 +147,9 @@ void printVerified(const Verified &verified, unsigned steps, llvm::raw_ostream &
     printOutput(output, report, steps, out);
   for (const std::string &state : report.uncompared)
     out << "  state " << state << ": the model has no tensor of that name; not compared\n";
+  if (!report.forgotten.empty())
+    out << "  each call began with what the model's file holds of "
+        << llvm::join(report.forgotten, ", ") << ": no state of the function (--states)\n";
   if (!report.random.empty())
     out << "  it draws random numbers: " << llvm::join(report.random, ", ") << '\n';
   for (const std::string &line : verified.bisection)
@@ -167,6 +170,7 @@ json::Object toJson(const Verified &verified) {
                                                  {"relative", report.tolerance.relative}}},
                       {"outputs", std::move(outputs)},
                       {"uncompared", jsonStrings(report.uncompared)},
+                      {"forgotten", jsonStrings(report.forgotten)},
                       {"random", jsonStrings(report.random)}};
   if (!verified.adapter.empty())
     object["adapter"] = jsonString(verified.adapter);

@@ -13,6 +13,7 @@
 #include "frontend/script/ScriptModules.h"
 #include "frontend/script/libtorch/ScriptSources.h"
 #include "frontend/script/libtorch/TorchArchive.h"
+#include "mil/ConstantArguments.h"
 #include "mil/MappedStorage.h"
 #include "support/Failure.h"
 #include "support/TorchMessage.h"
@@ -277,6 +278,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
         *readGiven = calls->read();
       else if (readGiven && borders)
         *readGiven = borders->read();
+      mil::setHandedInputs(*function, states.handedOn());
       return Error::success();
     }
     program.eraseFunction(function);

@@ -151,6 +151,7 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   // Each makes work for the others: a bias before a batch norm, a factor before a bias.
   runner.toFixedPoint({fuseConvBias, fuseLinear, foldBatchNorm});
   runner.run(fusePad);
+  runner.run(foldInputScale); // all padding is a convolution's own by now
   cleanUp(runner);
 
   // Still in fp32, so that to-half treats what they insert like everything else; after the merges,

@@ -8,6 +8,8 @@
 #include "runtime/WeightPages.h"
 #include "support/TorchMessage.h"
 
+#include "llvm/ADT/SmallPtrSet.h"
+
 namespace plait::runtime {
 
 using mil::DType;
@@ -109,29 +111,86 @@ public:
   };
 
   void restore() const {
-    at::NoGradGuard noGrad;
+    for (const Kept &kept : kept_)
+      restore(kept);
+  }
+
+  /// All but the tensors of these names and what shares memory with them; the paths of what was
+  /// another.
+  std::vector<std::string> restoreBut(llvm::ArrayRef<std::string> names) const {
+    llvm::SmallPtrSet<const void *, 8> memory; // of what stays as it is
     for (const Kept &kept : kept_) {
-      kept.object->setSlot(kept.slot, kept.value);
-      std::vector<at::Tensor> tensors = tensorsOf(kept.value);
-      for (auto [tensor, content] : llvm::zip(tensors, kept.contents))
-        tensor.copy_(content);
+      const c10::IValue &value = kept.object->getSlot(kept.slot);
+      for (const c10::IValue *one : {&value, &kept.value})
+        for (const auto &[path, tensor] : named(kept, *one))
+          if (llvm::is_contained(names, path) || llvm::is_contained(names, mil::legalName(path)))
+            memory.insert(tensor.storage().unsafeGetStorageImpl());
     }
+    auto stays = [&](const at::Tensor &tensor) {
+      return memory.contains(tensor.storage().unsafeGetStorageImpl());
+    };
+    std::vector<std::string> changed;
+    for (const Kept &kept : kept_) {
+      const c10::IValue &value = kept.object->getSlot(kept.slot);
+      if (isSame(value, kept))
+        continue;
+      if (llvm::none_of(tensorsOf(value), stays) && llvm::none_of(tensorsOf(kept.value), stays)) {
+        changed.push_back(kept.path);
+        restore(kept);
+        continue;
+      }
+      at::NoGradGuard noGrad; // of a list, the others
+      for (auto [one, content] : llvm::zip(named(kept, kept.value), kept.contents)) {
+        auto &[path, tensor] = one;
+        if (stays(tensor) || isSame(tensor, content))
+          continue;
+        changed.push_back(path);
+        tensor.copy_(content);
+      }
+    }
+    return changed;
   }
 
   /// What is there now.
   std::vector<std::pair<std::string, at::Tensor>> now() const {
     std::vector<std::pair<std::string, at::Tensor>> found;
-    for (const Kept &kept : kept_) {
-      const c10::IValue &value = kept.object->getSlot(kept.slot);
-      std::vector<at::Tensor> tensors = tensorsOf(value);
-      for (auto [i, tensor] : llvm::enumerate(tensors))
-        found.emplace_back(value.isTensor() ? kept.path : kept.path + "." + std::to_string(i),
-                           tensor);
-    }
+    for (const Kept &kept : kept_)
+      llvm::append_range(found, named(kept, kept.object->getSlot(kept.slot)));
     return found;
   }
 
 private:
+  static void restore(const Kept &kept) {
+    at::NoGradGuard noGrad;
+    kept.object->setSlot(kept.slot, kept.value);
+    std::vector<at::Tensor> tensors = tensorsOf(kept.value);
+    for (auto [tensor, content] : llvm::zip(tensors, kept.contents))
+      tensor.copy_(content);
+  }
+
+  /// Whether `value` is what was kept, by its contents.
+  static bool isSame(const c10::IValue &value, const Kept &kept) {
+    std::vector<at::Tensor> tensors = tensorsOf(value);
+    if (tensors.empty() && kept.contents.empty())
+      return !(value.isScalar() || value.isString()) || value == kept.value;
+    return tensors.size() == kept.contents.size() &&
+           llvm::all_of(llvm::zip(tensors, kept.contents),
+                        [](auto pair) { return isSame(std::get<0>(pair), std::get<1>(pair)); });
+  }
+  static bool isSame(const at::Tensor &one, const at::Tensor &other) {
+    return one.scalar_type() == other.scalar_type() && one.equal(other);
+  }
+
+  /// The tensors of a value in the place of the kept one, by their paths.
+  static std::vector<std::pair<std::string, at::Tensor>> named(const Kept &kept,
+                                                               const c10::IValue &value) {
+    std::vector<std::pair<std::string, at::Tensor>> found;
+    for (auto [i, tensor] : llvm::enumerate(tensorsOf(value)))
+      found.emplace_back(value.isTensor() ? kept.path : kept.path + "." + std::to_string(i),
+                         tensor);
+    return found;
+  }
+
   static std::vector<at::Tensor> tensorsOf(const c10::IValue &value) {
     if (value.isTensor())
       return value.toTensor().defined() ? std::vector{value.toTensor()} : std::vector<at::Tensor>();
@@ -176,14 +235,10 @@ public:
           if (bind_)
             if (Error error = bind_(arguments, inputs))
               return error;
-          NarrowArithmetic narrow;
           std::optional<WeightPages::Use> use;
           if (pages_)
             use.emplace(*pages_);
-          Error error = flatten(module_->forward(std::move(arguments)), flat);
-          if (narrow.narrowest() && narrowest_ != DType::BF16)
-            narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
-          if (error)
+          if (Error error = flatten(module_->forward(std::move(arguments)), flat))
             return error;
           return flat;
         });
@@ -193,6 +248,9 @@ public:
   }
   void reset() override { first_.restore(); }
   void undo() override { before_.restore(); }
+  std::vector<std::string> resetBut(llvm::ArrayRef<std::string> kept) override {
+    return first_.restoreBut(kept);
+  }
 
   Expected<std::optional<TensorData>> attribute(llvm::StringRef name) override {
     at::Tensor found;
@@ -214,18 +272,23 @@ public:
     return std::optional(std::move(copies[0]));
   }
 
-  std::optional<DType> narrowest() const override { return narrowest_; }
-
 private:
   std::shared_ptr<torch::jit::Module> module_;
   std::string path_;
   ArgumentBinder bind_;
   std::shared_ptr<WeightPages> pages_;
   Attributes first_, before_;
-  std::optional<DType> narrowest_;
 };
 
 } // namespace
+
+Expected<std::vector<TensorData>> Reference::operator()(llvm::ArrayRef<NamedTensor> inputs) const {
+  NarrowArithmetic narrow;
+  auto results = impl_->call(inputs);
+  if (narrow.narrowest() && impl_->narrowest_ != DType::BF16)
+    impl_->narrowest_ = *narrow.narrowest() == at::kHalf ? DType::F16 : DType::BF16;
+  return results;
+}
 
 std::shared_ptr<WeightPages> weightPagesOf(const torch::jit::Module &module) {
   return WeightPages::of(module);

@@ -26,25 +26,33 @@ public:
     virtual void reset() = 0;
     virtual void undo() = 0;
     virtual Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) = 0;
-    virtual std::optional<mil::DType> narrowest() const { return std::nullopt; }
+    /// A model that keeps nothing has nothing to forget.
+    virtual std::vector<std::string> resetBut(llvm::ArrayRef<std::string>) { return {}; }
+
+  private:
+    friend class Reference;
+    std::optional<mil::DType> narrowest_;
   };
   explicit Reference(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
   /// Outputs in order for inputs in order.
-  Expected<std::vector<mil::TensorData>> operator()(llvm::ArrayRef<NamedTensor> inputs) const {
-    return impl_->call(inputs);
-  }
+  Expected<std::vector<mil::TensorData>> operator()(llvm::ArrayRef<NamedTensor> inputs) const;
   /// Its tensors hold what the file has.
   void reset() const { impl_->reset(); }
   /// They hold what they held before the last call.
   void undo() const { impl_->undo(); }
+  /// All but those of these names, and what shares memory with them, hold what the file has. Gives
+  /// the paths of those that held something else.
+  std::vector<std::string> resetBut(llvm::ArrayRef<std::string> kept) const {
+    return impl_->resetBut(kept);
+  }
   /// The tensor of the model that a state or input of this name stands for, as it is now: that of
   /// this path, or the one whose path makes this name; nullopt where there is none.
   Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) const {
     return impl_->attribute(name);
   }
   /// F16 or BF16 where calls so far computed in it, whatever they gave: the model rounds by itself.
-  std::optional<mil::DType> narrowest() const { return impl_->narrowest(); }
+  std::optional<mil::DType> narrowest() const { return impl_->narrowest_; }
 
 private:
   std::shared_ptr<Impl> impl_;

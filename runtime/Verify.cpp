@@ -176,6 +176,8 @@ public:
 
 private:
   Error step(unsigned draw, unsigned number);
+  /// Of the model, what the function does not keep.
+  void forgetOthers();
   /// The arrays of a call: drawn, given, or handed on from the call before.
   Expected<std::vector<NamedTensor>> inputsOf(unsigned draw, unsigned step);
   /// Those that the model takes: without the function's own, and images as it takes them.
@@ -302,15 +304,18 @@ Error Verification::draw(unsigned number) {
   if (runner_)
     runner_->resetStates();
   handedOn_.clear();
+  // What the model holds at first may be wider than the input, as an adapter's weights are.
+  llvm::StringSet<> rounded = options_.ownInputs;
   for (Handed &handed : handed_) {
     handedOn_[handed.input] = handed.output;
+    rounded.insert(handed.input);
     auto value = reference_.attribute(handed.input);
     if (!value)
       return value.takeError();
     handed.next = std::move(**value);
   }
   if (noise_)
-    noise_->begin((options_.seed * 10000 + number) * 100, handedOn_, options_.ownInputs);
+    noise_->begin((options_.seed * 10000 + number) * 100, handedOn_, std::move(rounded));
   for (unsigned i = 0; i < options_.steps; ++i)
     if (Error error = step(number, i))
       return options_.steps > 1 ? addContext(std::move(error), "step " + std::to_string(i + 1))
@@ -455,7 +460,18 @@ Error Verification::compareDistributions(llvm::ArrayRef<NamedTensor> inputs,
   return Error::success();
 }
 
+void Verification::forgetOthers() {
+  std::vector<std::string> kept = states_;
+  for (const Handed &handed : handed_)
+    kept.push_back(handed.input);
+  for (std::string &path : reference_.resetBut(kept))
+    if (!llvm::is_contained(report_.forgotten, path))
+      report_.forgotten.push_back(std::move(path));
+}
+
 Error Verification::step(unsigned draw, unsigned number) {
+  if (number > 0)
+    forgetOthers();
   auto inputs = inputsOf(draw, number);
   if (!inputs)
     return inputs.takeError();

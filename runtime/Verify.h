@@ -93,6 +93,9 @@ struct VerifyReport {
   std::vector<OutputReport> outputs; ///< states behind them
   /// States that the model has no tensor for.
   std::vector<std::string> uncompared;
+  /// Of several steps: tensors that the model writes to and the function does not keep
+  /// (`--states none`). The model too began each call with what its file holds.
+  std::vector<std::string> forgotten;
   /// Of the first draw that failed.
   std::optional<BisectReport> bisect;
   /// The operations of the function that draw random numbers.
@@ -104,6 +107,8 @@ struct VerifyReport {
 /// are compared by their distribution, and refused where that cannot be: a tolerance, several
 /// steps, states or sizes that depend on them. An input that the app hands on
 /// (`--states NAME=input`) starts with what the model's tensor holds, and then takes what came out.
+/// What the function does not keep, it has as the model's file holds it in every call: the model's
+/// tensor is put back before each.
 Expected<VerifyReport> verifyFunction(const mil::Function &function, const Reference &reference,
                                       const VerifyOptions &options);
 

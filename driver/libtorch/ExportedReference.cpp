@@ -25,6 +25,9 @@ public:
   }
   void reset() override { evaluation_->reset(); }
   void undo() override { evaluation_->undo(); }
+  std::vector<std::string> resetBut(llvm::ArrayRef<std::string> kept) override {
+    return evaluation_->resetBut(kept);
+  }
   Expected<std::optional<TensorData>> attribute(llvm::StringRef name) override {
     return evaluation_->attribute(name);
   }

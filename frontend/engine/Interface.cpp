@@ -50,10 +50,12 @@ Error Interface::checkNames(llvm::ArrayRef<std::string> taken) {
   return Error::success();
 }
 
-Expected<Val> Interface::input(size_t index, llvm::StringRef argument, const InputShape *given) {
+Expected<Val> Interface::input(size_t index, llvm::StringRef argument, const InputShape *given,
+                               std::optional<DType> undeclared) {
   const InputSpec &spec = declared_.inputs[index];
   std::string name = spec.name.empty() ? function_.uniqueName(argument).str() : spec.name;
-  DType dtype = spec.image ? mil::pixelType(*spec.image) : spec.dtype.value_or(floatType_);
+  DType dtype = spec.image ? mil::pixelType(*spec.image)
+                           : spec.dtype.value_or(undeclared.value_or(floatType_));
   auto isNamed = [&](llvm::StringRef symbol) {
     return llvm::any_of(declared_.inputs, [&](const InputSpec &input) {
       return llvm::any_of(input.shape, [&](const auto &range) { return range.name == symbol; });

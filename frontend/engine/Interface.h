@@ -25,7 +25,9 @@ public:
   Error checkNames(llvm::ArrayRef<std::string> taken = {});
   /// A declared input as a tensor. If no name is declared, it has the argument's. `shape` may be
   /// null; it agrees with what is declared, and does not count where that is enumerated shapes.
-  Expected<Val> input(size_t index, llvm::StringRef argument, const InputShape *shape = nullptr);
+  /// `dtype` is the type where none is declared.
+  Expected<Val> input(size_t index, llvm::StringRef argument, const InputShape *shape = nullptr,
+                      std::optional<mil::DType> dtype = std::nullopt);
   /// The only element of a declared input as a run-time number of the type (int, float or bool).
   Expected<Val> number(size_t index, llvm::StringRef argument, c10::TypeKind kind);
   /// What the model's other arguments are in every call, beside those that are declared so: the

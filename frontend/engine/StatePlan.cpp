@@ -33,6 +33,14 @@ const StatePlan::Kept *StatePlan::find(const at::Tensor &tensor) const {
   return nullptr;
 }
 
+std::map<std::string, std::string> StatePlan::handedOn() const {
+  std::map<std::string, std::string> outputs;
+  for (const Kept &kept : kept_)
+    if (kept.asInput)
+      outputs[kept.name] = kept.output();
+  return outputs;
+}
+
 static std::string shapeText(const at::Tensor &tensor) {
   if (tensor.dim() == 0)
     return "[1]";

@@ -23,6 +23,8 @@ public:
     at::Tensor tensor;
     bool asInput = false;          ///< an input and an output of the function, not a state
     mil::Shape stateShape() const; ///< that of the tensor; of one without dimensions [1]
+    /// Of an input: the output that the app hands on.
+    std::string output() const { return name + "_out"; }
   };
 
   /// What the plan asks of the model. Paths are full ones.
@@ -42,6 +44,8 @@ public:
   Error begin();
 
   llvm::ArrayRef<Kept> kept() const { return kept_; }
+  /// Inputs that the app hands on, and the outputs that they come from.
+  std::map<std::string, std::string> handedOn() const;
   /// How a tensor of the model is kept; null if it is a constant.
   const Kept *find(const at::Tensor &tensor) const;
   mil::DType floatType() const { return floatType_; } ///< of inputs

@@ -17,15 +17,13 @@ namespace plait::frontend {
 using mil::DType;
 using mil::OpKind;
 
-static std::string outputName(const StatePlan::Kept &kept) { return kept.name + "_out"; }
-
 std::vector<std::string> Engine::stateNames() const {
   std::vector<std::string> names;
   if (options_.states)
     for (const StatePlan::Kept &kept : options_.states->kept()) {
       names.push_back(kept.name);
       if (kept.asInput)
-        names.push_back(outputName(kept));
+        names.push_back(kept.output());
     }
   return names;
 }
@@ -214,7 +212,7 @@ std::vector<std::pair<std::string, Val>> Engine::finishStates() {
     }
     Val cast = castTensor(tensor, state.initial->dtype);
     if (state.kept->asInput)
-      outputs.emplace_back(outputName(*state.kept), cast);
+      outputs.emplace_back(state.kept->output(), cast);
     else if (tensor->cell != state.cell || !tensor->view.empty())
       assigned.emplace_back(&state, read(*cast.tensor()));
   }

@@ -8,6 +8,7 @@
 #include "frontend/exported/ProgramRun.h"
 #include "support/TorchMessage.h"
 
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/ScopeExit.h"
 
@@ -301,6 +302,25 @@ public:
 
   void reset() override { restore(first_); }
   void undo() override { restore(before_); }
+
+  std::vector<std::string> resetBut(llvm::ArrayRef<std::string> kept) override {
+    at::NoGradGuard noGrad;
+    const auto &specs = model_->program().inputs;
+    llvm::DenseSet<const void *> memory; // of what stays as it is
+    for (auto [spec, tensor, content] : llvm::zip(specs, tensors_, first_))
+      if (content.defined() && (llvm::is_contained(kept, spec.target) ||
+                                llvm::is_contained(kept, mil::legalName(spec.target))))
+        memory.insert(tensor.storage().unsafeGetStorageImpl());
+    std::vector<std::string> changed;
+    for (auto [spec, tensor, content] : llvm::zip(specs, tensors_, first_)) {
+      if (!content.defined() || memory.contains(tensor.storage().unsafeGetStorageImpl()) ||
+          tensor.equal(content))
+        continue;
+      changed.push_back(spec.target);
+      tensor.copy_(content);
+    }
+    return changed;
+  }
 
   Expected<std::optional<TensorData>> attribute(StringRef name) override {
     std::optional<size_t> found;

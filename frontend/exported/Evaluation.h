@@ -34,6 +34,9 @@ public:
   virtual void reset() = 0;
   /// They hold what they held before the last call.
   virtual void undo() = 0;
+  /// All but those of these names, and what shares memory with them, hold what the file has. Gives
+  /// the paths of those that held something else.
+  virtual std::vector<std::string> resetBut(llvm::ArrayRef<std::string> kept) = 0;
   /// The buffer at this path, or whose path makes this name, as it is now.
   virtual Expected<std::optional<mil::TensorData>> attribute(llvm::StringRef name) = 0;
   /// The floating-point tensors of the model.

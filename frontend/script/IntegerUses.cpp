@@ -17,6 +17,7 @@ namespace {
 /// Operators that take integers as one of their arguments, by the schemas' names.
 struct IntegerArgument {
   const char *op, *argument;
+  bool orBool = false;
 };
 constexpr IntegerArgument kIntegers[] = {{"aten::embedding", "indices"},
                                          {"aten::embedding_bag", "indices"},
@@ -36,13 +37,13 @@ constexpr IntegerArgument kIntegers[] = {{"aten::embedding", "indices"},
                                          {"aten::scatter_add", "index"},
                                          {"aten::scatter_add_", "index"},
                                          {"aten::scatter_reduce", "index"},
-                                         {"aten::__and__", "self"},
-                                         {"aten::__or__", "self"},
-                                         {"aten::__xor__", "self"},
-                                         {"aten::bitwise_and", "self"},
-                                         {"aten::bitwise_or", "self"},
-                                         {"aten::bitwise_xor", "self"},
-                                         {"aten::bitwise_not", "self"},
+                                         {"aten::__and__", "self", true},
+                                         {"aten::__or__", "self", true},
+                                         {"aten::__xor__", "self", true},
+                                         {"aten::bitwise_and", "self", true},
+                                         {"aten::bitwise_or", "self", true},
+                                         {"aten::bitwise_xor", "self", true},
+                                         {"aten::bitwise_not", "self", true},
                                          {"aten::bitwise_left_shift", "self"},
                                          {"aten::bitwise_right_shift", "self"}};
 
@@ -54,19 +55,49 @@ constexpr const char *kViews[] = {
     "aten::narrow",     "aten::view_as", "aten::flip",      "aten::roll",      "aten::repeat",
     "aten::alias",      "aten::movedim"};
 
+/// What the node makes of an element of its operand, and whether it is that element. Null where it
+/// takes none out, or another one.
+const Value *elementOf(const Node &node, size_t offset, const ElementKey &element) {
+  if (offset != 0)
+    return nullptr;
+  auto constant = [&] {
+    return node.inputs().size() > 1 ? torch::jit::toIValue(node.input(1)) : std::nullopt;
+  };
+  llvm::StringRef kind = node.kind().toQualString();
+  if (kind == "prim::TupleUnpack" || kind == "prim::ListUnpack")
+    return element.place < node.outputs().size() ? node.output(element.place) : nullptr;
+  if (kind != "prim::TupleIndex" && kind != "aten::__getitem__")
+    return nullptr;
+  auto key = constant();
+  bool isIt = key && (key->isInt()      ? key->toInt() == int64_t(element.place)
+                      : key->isString() ? key->toStringRef() == element.key
+                                        : false);
+  return isIt ? node.output() : nullptr;
+}
+
 class Search {
 public:
-  std::string look(const Value &value) {
-    if (!seen_.insert(&value).second)
-      return "";
+  IntegerUse look(const Value &value, llvm::ArrayRef<ElementKey> path) {
+    if (path.empty())
+      return look(value);
     for (const torch::jit::Use &use : value.uses())
-      if (std::string found = look(*use.user, use.offset); !found.empty())
+      if (const Value *element = elementOf(*use.user, use.offset, path.front()))
+        if (IntegerUse found = look(*element, path.drop_front()))
+          return found;
+    return {};
+  }
+
+  IntegerUse look(const Value &value) {
+    if (!seen_.insert(&value).second)
+      return {};
+    for (const torch::jit::Use &use : value.uses())
+      if (IntegerUse found = look(*use.user, use.offset))
         return found;
-    return "";
+    return {};
   }
 
 private:
-  std::string look(const Node &node, size_t offset) {
+  IntegerUse look(const Node &node, size_t offset) {
     llvm::StringRef kind = node.kind().toQualString();
     switch (node.kind()) {
     case c10::prim::ListConstruct: // of indices
@@ -74,14 +105,15 @@ private:
         llvm::StringRef op = use.user->kind().toQualString();
         bool isIndex = op == "aten::index" || op == "aten::index_put" || op == "aten::index_put_";
         if (isIndex && use.offset == 1)
-          return op.str() + " as indices";
+          return {op.str() + " as indices", true};
       }
-      return "";
+      return {};
     case c10::prim::CallMethod:
+    case c10::prim::CallFunction:
       return lookInto(node, offset);
     case c10::prim::If:
     case c10::prim::Loop:
-      return "";
+      return {};
     case c10::prim::Return:
       return lookBehind(node, offset);
     default:
@@ -92,29 +124,36 @@ private:
         return look(*node.output());
     const c10::FunctionSchema *schema = node.maybeSchema();
     if (!schema || offset >= schema->arguments().size())
-      return "";
-    for (const auto &[op, argument] : kIntegers)
+      return {};
+    for (const auto &[op, argument, orBool] : kIntegers)
       if (kind == op && schema->arguments()[offset].name() == argument)
-        return kind.str() + " as " + argument;
-    return "";
+        return {kind.str() + " as " + argument, orBool};
+    return {};
   }
 
-  /// The argument of the method that is called.
-  std::string lookInto(const Node &node, size_t offset) {
-    auto type = node.input(0)->type()->cast<c10::ClassType>();
-    torch::jit::Function *method = type ? type->findMethod(node.s(c10::attr::name)) : nullptr;
-    if (!method || offset == 0)
-      return "";
-    auto inputs = torch::jit::toGraphFunction(*method).graph()->inputs();
-    return offset < inputs.size() ? look(*inputs[offset]) : "";
+  /// The argument of the method or function that is called.
+  IntegerUse lookInto(const Node &node, size_t offset) {
+    torch::jit::Function *called = nullptr;
+    if (node.kind() == c10::prim::CallFunction) {
+      if (auto type = node.input(0)->type()->cast<c10::FunctionType>())
+        called = type->function();
+    } else if (auto type = node.input(0)->type()->cast<c10::ClassType>()) {
+      called = type->findMethod(node.s(c10::attr::name));
+    }
+    auto *graph = called ? torch::jit::tryToGraphFunction(*called) : nullptr;
+    if (!graph || offset == 0)
+      return {};
+    auto inputs = graph->graph()->inputs();
+    size_t own = node.kind() == c10::prim::CallFunction ? offset - 1 : offset;
+    return own < inputs.size() ? look(*inputs[own]) : IntegerUse();
   }
 
   /// What a branch gives is the result of the `if`. What a method gives back is not followed.
-  std::string lookBehind(const Node &node, size_t offset) {
+  IntegerUse lookBehind(const Node &node, size_t offset) {
     const Node *around = node.owningBlock()->owningNode();
     return around && around->kind() == c10::prim::If && offset < around->outputs().size()
                ? look(*around->outputs()[offset])
-               : "";
+               : IntegerUse();
   }
 
   llvm::DenseSet<const Value *> seen_;
@@ -122,6 +161,10 @@ private:
 
 } // namespace
 
-std::string integerUse(const Value &value) { return Search().look(value); }
+IntegerUse integerUse(const Value &value) { return Search().look(value); }
+
+IntegerUse integerUse(const Value &value, llvm::ArrayRef<ElementKey> path) {
+  return Search().look(value, path);
+}
 
 } // namespace plait::frontend

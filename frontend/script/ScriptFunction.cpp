@@ -32,8 +32,16 @@ Expected<Val> ScriptFunction::make(const ArgumentPlan &plan) {
     values.push_back(std::move(*value));
   }
   switch (plan.kind) {
-  case Kind::Tensor:
-    return interface_.input(plan.inputs[0], plan.name);
+  case Kind::Tensor: {
+    const std::string &name = declared_.inputs[plan.inputs[0]].name;
+    if (!plan.integersFor.empty())
+      engine_.warn(Code::InputType,
+                   fmt::format("input '{0}' is {1}, since {2} takes it; --input '{0}={1}[…]' says "
+                               "so, and is silent",
+                               name.empty() ? plan.name : name, mil::name(*plan.integers),
+                               plan.integersFor));
+    return interface_.input(plan.inputs[0], plan.name, nullptr, plan.integers);
+  }
   case Kind::Complex: {
     auto real = interface_.input(plan.inputs[0], plan.name);
     if (!real)

@@ -70,7 +70,7 @@ public:
       if (!plan)
         return plan.takeError();
       if (*plan) {
-        if (Error error = checkTraced(i, **plan))
+        if (Error error = checkIntegers(i, **plan))
           return error;
         plans.push_back(std::move(**plan));
         continue;
@@ -323,8 +323,14 @@ private:
     StringRef rest = name;
     std::string prefix = (path + "_").str();
     rest.consume_front(prefix);
-    if (isTensor)
+    if (isTensor) {
+      // A key may be no legal name: "a b" is an input a_b.
+      for (const auto &text : texts_.keys())
+        if (!texts_.contains(rest) &&
+            (mil::legalName(text) == rest || mil::legalName(text) == name))
+          return text.str();
       return rest.str();
+    }
     StringRef key = rest.split('_').first;
     for (const auto &text : texts_.keys())
       if (text.size() > key.size() && (rest == text || rest.starts_with((text + "_").str())))
@@ -416,28 +422,51 @@ private:
     return "";
   }
 
-  /// A trace in memory knows what its tensors held. Only what is said of an input's type is held
-  /// against that: a counter may be traced with an integer and be given floats.
-  Error checkTraced(size_t argument, const ArgumentPlan &plan) const {
+  /// What the method does with the tensors of an argument, and what a trace in memory knows that
+  /// they held, says which of them are integers.
+  Error checkIntegers(size_t argument, ArgumentPlan &plan) const {
     auto inputs = torch::jit::toGraphFunction(function_).graph()->inputs();
-    if (!checksTypes_ || plan.kind != Kind::Tensor || argument + 1 >= inputs.size())
+    if (!checksTypes_ || argument + 1 >= inputs.size())
+      return Error::success();
+    std::vector<ElementKey> path;
+    return checkIntegers(*inputs[argument + 1], path, plan);
+  }
+
+  Error checkIntegers(const torch::jit::Value &argument, std::vector<ElementKey> &path,
+                      ArgumentPlan &plan) const {
+    for (auto [i, element] : llvm::enumerate(plan.elements)) {
+      path.push_back({i, plan.kind == Kind::Dict ? plan.keys[i].toStringRef() : ""});
+      if (Error error = checkIntegers(argument, path, element))
+        return error;
+      path.pop_back();
+    }
+    if (plan.kind != Kind::Tensor)
       return Error::success();
     const InputSpec &spec = declared_[plan.inputs[0]];
-    if (!spec.dtype || !mil::isFloat(*spec.dtype))
+    if (spec.image || (spec.dtype && !mil::isFloat(*spec.dtype)))
       return Error::success();
-    if (std::string use = integerUse(*inputs[argument + 1]); !use.empty())
+    std::optional<mil::DType> traced; // the type of a trace in memory
+    auto type = path.empty() ? argument.type()->cast<c10::TensorType>() : nullptr;
+    if (type && type->scalarType() && at::isIntegralType(*type->scalarType(), true))
+      traced = *type->scalarType() == at::kBool ? mil::DType::Bool : mil::DType::I32;
+    IntegerUse use = integerUse(argument, path);
+    if (!spec.dtype && traced) {
+      plan.integers = traced;
+    } else if (!spec.dtype && use && !use.orBool) {
+      plan.integers = mil::DType::I32;
+      plan.integersFor = use.what;
+    } else if (use) {
       return makeError(Code::InputType,
                        "{0} takes integers as '{1}', which {2} takes, and a floating-point input "
                        "is declared; say --input '{1}=int32[…]', or bool where it is a mask",
-                       method_, plan.name, use);
-    auto type = inputs[argument + 1]->type()->cast<c10::TensorType>();
-    if (!type || !type->scalarType() || !at::isIntegralType(*type->scalarType(), true))
-      return Error::success();
-    return makeError(Code::InputType,
-                     "{0} takes {1} as '{2}', and a floating-point input is declared; say --input "
-                     "'{2}={3}[…]'",
-                     method_, at::toString(*type->scalarType()), plan.name,
-                     *type->scalarType() == at::kBool ? "bool" : "int32");
+                       method_, plan.name, use.what);
+    } else if (traced) {
+      return makeError(Code::InputType,
+                       "{0} takes {1} as '{2}', and a floating-point input is declared; say "
+                       "--input '{2}={3}[…]'",
+                       method_, at::toString(*type->scalarType()), plan.name, mil::name(*traced));
+    }
+    return Error::success();
   }
 
   torch::jit::Function &function_;

@@ -30,6 +30,10 @@ struct ArgumentPlan {
   std::string name = {};
   c10::TypePtr type = {};                ///< that of the argument, without Optional
   llvm::SmallVector<size_t, 2> inputs{}; ///< indices of what is declared
+  /// Of an input that is declared without a type: the integers or bools that the method takes, and,
+  /// where that follows from what it does with them, what that is.
+  std::optional<mil::DType> integers = {};
+  std::string integersFor = {};
   c10::IValue known = {};
   /// What the user said of `known`: "2.0"; "" where it is the method's own default.
   std::string said = {};

@@ -97,13 +97,17 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class FunctionReport:
-    """A function that was written: its operations (of MIL, constants not counted), the bytes of its weights, its states."""
+    """A function that was written: its operations (of MIL, constants not counted), the bytes of its weights, its states.
+
+    handed_on: inputs that the app hands on from call to call, and the outputs that they come from.
+    """
 
     name: str
     operations: int
     own_bytes: int
     shared_bytes: int
     states: tuple[str, ...]
+    handed_on: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +223,8 @@ class Verification:
     """A function held against its model: ``plait verify``.
 
     passed: whether all outputs did. atol, rtol: the tolerance, or how far rounding may take an output. outputs: in the order
-    of the function, states last. uncompared: states that the model has no tensor for. random: operations that draw random
+    of the function, states last. uncompared: states that the model has no tensor for. forgotten: tensors that the model writes
+    to and the function does not keep; with several steps, each call of the model began with what its file holds. random: operations that draw random
     numbers, after a failure. bisection: where it was asked for, after a failure.
     """
 
@@ -229,6 +234,7 @@ class Verification:
     rtol: float
     outputs: tuple[OutputCheck, ...]
     uncompared: tuple[str, ...]
+    forgotten: tuple[str, ...]
     random: tuple[str, ...]
     bisection: Bisection | None
 
@@ -280,7 +286,7 @@ def messages_of(data: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
 
 def report_of(data: dict[str, typing.Any]) -> Report:
     """From the compiler's report."""
-    functions = tuple(FunctionReport(f["name"], f["operations"], f["own_bytes"], f["shared_bytes"], tuple(f["states"]))
+    functions = tuple(FunctionReport(f["name"], f["operations"], f["own_bytes"], f["shared_bytes"], tuple(f["states"]), dict(f["handed_on"]))
                       for f in data["functions"])
     return Report(functions, data["weight_file_bytes"], data["package_bytes"], messages_of(data["warnings"]), data["adapter_map"],
                   tuple(CompressedWeight(**weight) for weight in data["weights"]), dict(data["output_snr"]))
@@ -306,4 +312,4 @@ def verification_of(function: str, data: dict[str, typing.Any]) -> Verification:
                               _finding(found["non_finite"]), _finding(found["departure"]), found["traced"], found["untraced"],
                               tuple(found["text"]))
     return Verification(function, data["passed"], data["atol"], data["rtol"], outputs, tuple(data["uncompared"]),
-                        tuple(data["random"]), bisection)
+                        tuple(data["forgotten"]), tuple(data["random"]), bisection)

@@ -154,7 +154,7 @@ py::dict toDict(const driver::CompileReport &report, const std::vector<Warning> 
     functions.append(py::dict(
         py::arg("name") = function.name, py::arg("operations") = function.operations,
         py::arg("own_bytes") = function.ownBytes, py::arg("shared_bytes") = function.sharedBytes,
-        py::arg("states") = function.states));
+        py::arg("states") = function.states, py::arg("handed_on") = function.handedOn));
   py::list weights;
   if (report.compressed)
     for (const compress::WeightResult &weight : report.compressed->weights)

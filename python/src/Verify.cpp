@@ -136,7 +136,8 @@ py::dict verify(const OpenPackage &package, const std::string &name, const std::
     outputs.append(toDict(output));
   return py::dict(py::arg("passed") = report->passed, py::arg("atol") = report->tolerance.absolute,
                   py::arg("rtol") = report->tolerance.relative, py::arg("outputs") = outputs,
-                  py::arg("uncompared") = report->uncompared, py::arg("random") = report->random,
+                  py::arg("uncompared") = report->uncompared,
+                  py::arg("forgotten") = report->forgotten, py::arg("random") = report->random,
                   py::arg("bisect") = toDict(report->bisect),
                   py::arg("warnings") = toList(warnings));
 }

@@ -1,7 +1,7 @@
 """Arguments that are no inputs but the same in every call; default values; narrow integers; floats where a model takes integers."""
 
 import json
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -211,13 +211,43 @@ def nested(inner):
     return Outer()
 
 
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = Words()
+
+    def forward(self, batch: Dict[str, torch.Tensor], pair: Tuple[torch.Tensor, torch.Tensor]):
+        return self.words(batch["tokens"]) * pair[0] + self.words(pair[1])
+
+
+def test_integers_within_arguments(tmp_path):
+    """Of a scripted model, in dictionaries and tuples, through functions that are called."""
+    torch.jit.script(Nested().eval()).save(str(tmp_path / "m.pt"))
+    package = tmp_path / "p.mlpackage"
+    right = {"batch_tokens": "int32[1, 3]", "pair_0": "[1]", "pair_1": "int32[1, 3]"}
+    for wrong in ("batch_tokens", "pair_1"):
+        said = right | {wrong: "fp16[1, 3]"}
+        refused = plait("compile", "-o", package, *given(*(f"{n}={t}" for n, t in said.items())), tmp_path / "m.pt")
+        assert refused.returncode in (1, 2) and f"takes integers as '{wrong}', which aten::embedding as indices takes" in refused.stderr
+    result = succeed("compile", "-o", package, *given("batch_tokens=[1, 3]", "pair_0=[1]", "pair_1=[1, 3]"), tmp_path / "m.pt")
+    assert "input 'pair_1' is int32, since aten::embedding as indices takes it" in result.stderr
+    assert [inputs_of(package)[name]["dtype"] for name in right] == ["int32", "fp16", "int32"]
+    succeed("verify", package, "--against", tmp_path / "m.pt")
+
+
+class Bits(nn.Module):
+    def forward(self, a, b):
+        return (a & b).float()
+
+
 @pytest.mark.parametrize("model, example, name, use", [
     (Words(), (torch.zeros(1, 3, dtype=torch.long),), "tokens", "aten::embedding as indices"),
     (nested(Words()), (torch.zeros(1, 3, dtype=torch.long),), "tokens", "aten::embedding as indices"),
     (Picked(), (torch.rand(2, 5), torch.tensor([1, 2])), "at", "aten::index as indices"),
 ])
 def test_floats_for_integers(tmp_path, model, example, name, use):
-    """A file says nothing of the types of its arguments; what is done with them does. Nothing said is as it was."""
+    """A file says nothing of the types of its arguments; what is done with them does. Where nothing is said the input is of integers, or refused
+    where it may be of bools as well."""
     torch.jit.trace(model.eval(), example).save(str(tmp_path / "m.pt"))
     shapes = [str(list(e.shape)) for e in example]
 
@@ -228,3 +258,18 @@ def test_floats_for_integers(tmp_path, model, example, name, use):
     assert refused.returncode in (1, 2)
     assert f"which {use} takes, and a floating-point input is declared; say --input '" in refused.stderr, refused.stderr
     assert compile_with("int32").returncode == 0
+    inferred = compile_with("")
+    if use == "aten::index as indices":
+        assert inferred.returncode in (1, 2) and f"which {use} takes" in inferred.stderr and "or bool where it is a mask" in inferred.stderr
+    else:
+        assert inferred.returncode == 0 and f"input '{name}' is int32, since {use} takes it" in inferred.stderr, inferred.stderr
+        succeed("verify", tmp_path / "p.mlpackage", "--against", tmp_path / "m.pt")
+
+
+def test_bits_of_what_is_not_said(tmp_path):
+    torch.jit.trace(Bits(), (torch.ones(2, dtype=torch.long), torch.ones(2, dtype=torch.long))).save(str(tmp_path / "m.pt"))
+    refused = plait("compile", "-o", tmp_path / "p.mlpackage", *given("a=[2]", "b=[2]"), tmp_path / "m.pt")
+    assert refused.returncode in (1, 2) and "takes integers as 'a', which aten::__and__ as self takes" in refused.stderr
+    for kind in ("int32", "bool"):
+        succeed("compile", "-o", tmp_path / "p.mlpackage", *given(f"a={kind}[2]", f"b={kind}[2]"), tmp_path / "m.pt")
+        succeed("verify", tmp_path / "p.mlpackage", "--against", tmp_path / "m.pt")

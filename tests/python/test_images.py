@@ -137,6 +137,41 @@ def test_arithmetic_is_in_fp32_as_the_peers(tmp_path):
         assert result.returncode == 1 and "no pixel" in result.stderr
 
 
+class Patches(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_arithmetic_goes_into_a_convolution_that_does_not_pad(tmp_path, precision):
+    traced = save(tmp_path / "m.pt", Patches, torch.rand(1, 3, 8, 12))
+    package, declared = tmp_path / "p.mlpackage", f"photo=image[rgb, 1, 3, 8, 12] {PIXELS}"
+    succeed("compile", "-o", package, "--precision", precision, "--input", declared, "--output", "y=fp32", tmp_path / "m.pt")
+    kinds = operations(peer.check_package(package))
+    assert kinds[:2] == (["cast", "conv"] if precision == "fp16" else ["conv", "reduce_mean"]), kinds
+    assert "PASS" in succeed("verify", package, "--against", tmp_path / "m.pt", "--image", f"photo={PIXELS}", "--draws", "3").stdout
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 12), dtype=np.uint8)
+    np.save(tmp_path / "photo.npy", pixels)
+    succeed("run", package, "--input", f"photo={tmp_path}/photo.npy", "--output-dir", tmp_path / "out")
+    taken = torch.from_numpy(pixels.astype(np.float32)) * SCALE + torch.tensor(BIAS)[None, :, None, None]
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "y.npy"), traced(taken).detach().numpy(), atol=1e-3 if precision == "fp16" else 1e-5)
+
+
+def test_arithmetic_stays_where_a_weight_would_be_two(tmp_path):
+    save(tmp_path / "m.pt", Patches, torch.rand(1, 3, 8, 12))
+    package = tmp_path / "p.mlpackage"
+    functions = ["--function", f"one={tmp_path}/m.pt", "--input", f"x=image[rgb, 1, 3, 8, 12] {PIXELS}",
+                 "--function", f"two={tmp_path}/m.pt", "--input", "x=image[rgb, 1, 3, 8, 12]"]
+    succeed("compile", "-o", package, *functions)
+    one, two = json.loads(succeed("inspect", package, "--json").stdout)["functions"]
+    assert one["operations"].get("mul") == 1 and "mul" not in two["operations"]
+    assert one["own_weight_bytes"] == two["own_weight_bytes"] == 0
+
+
 def test_several_functions_and_a_recipe(tmp_path):
     save(tmp_path / "m.pt", Half, torch.rand(1, 3, 8, 8))
     (tmp_path / "recipe.yaml").write_text("""

@@ -164,6 +164,11 @@ def test_inputs_that_the_app_hands_on(tmp_path):
         assert [value["name"] for value in main["outputs"]] == ["output", "position_out", "scale_out"]
         out = succeed("verify", tmp_path / "p.mlpackage", "--against", model, "--steps", "4").stdout
         assert "ok    position_out" in out and "ok    scale_out" in out
+        said = "the app hands on to main: position_out as the next position"
+        again = succeed("compile", "-o", tmp_path / "p.mlpackage", *how, "--input", "x=[2, 32]", model).stdout
+        assert said in again and "scale_out as the next scale" in again, again
+        assert main["handed_on"] == {"position": "position_out", "scale": "scale_out"}
+        assert "handed on   position: position_out of the call before" in succeed("inspect", tmp_path / "p.mlpackage").stdout
 
 
 def test_none_forgets(tmp_path):
@@ -173,6 +178,59 @@ def test_none_forgets(tmp_path):
     succeed("run", tmp_path / "p.mlpackage", "--input", f"x={tmp_path}/x.npy", "--steps", "3", "--output-dir", tmp_path / "out")
     for step in "123":
         assert (np.load(tmp_path / "out" / step / "output.npy") == 1.5).all()
+
+
+class Two(nn.Module):
+    """A state, and a tensor that is to be forgotten; another name for a part of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(2, 32))
+        self.register_buffer("scratch", torch.zeros(2, 32))
+
+    def forward(self, x):
+        self.scratch.add_(1)
+        self.kept.add_(x * self.scratch)
+        return self.kept + self.scratch
+
+
+def exported(tmp_path, model, *example):
+    torch.export.save(torch.export.export(model.eval(), example), tmp_path / "model.pt2")
+    return tmp_path / "model.pt2"
+
+
+@pytest.mark.parametrize("form", ["pt", "pt2"])
+def test_what_is_forgotten_is_forgotten_by_the_model_that_verifies(tmp_path, form):
+    model = scripted(tmp_path, Two()) if form == "pt" else exported(tmp_path, Two(), torch.ones(2, 32))
+    package = tmp_path / "p.mlpackage"
+    for options, forgotten in ((["none"], ["kept", "scratch"]), (["auto", "scratch=none"], ["scratch"]), (["auto"], [])):
+        succeed("compile", "-o", package, *(part for one in options for part in ("--states", one)), "--input", "x=[2, 32]", model)
+        result = plait("verify", package, "--against", model, "--steps", "3", "--json")
+        function, = json.loads(result.stdout)["functions"]
+        assert result.returncode == 0 and sorted(function["forgotten"]) == forgotten, result.stdout
+    succeed("compile", "-o", package, "--states", "none", "--input", "x=[2, 32]", model)
+    said = succeed("verify", package, "--against", model, "--steps", "3").stdout
+    assert "each call began with what the model's file holds of" in said and "(--states)" in said
+
+
+class Narrow(nn.Module):
+    """Keeps bfloat16, which rounds by itself further than a state in fp16 does."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("k", torch.zeros(4, 32, dtype=torch.bfloat16))
+
+    def forward(self, x):
+        self.k.copy_(self.k * 0.9 + x.to(torch.bfloat16))
+        return self.k.float() * 2
+
+
+@pytest.mark.parametrize("form", ["pt", "pt2"])
+def test_a_bfloat16_buffer_is_compared_by_what_bfloat16_rounds(tmp_path, form):
+    model = scripted(tmp_path, Narrow()) if form == "pt" else exported(tmp_path, Narrow(), torch.ones(4, 32))
+    succeed("compile", "-o", tmp_path / "p.mlpackage", "--states", "auto", "--input", "x=[4, 32]", model)
+    out = succeed("verify", tmp_path / "p.mlpackage", "--against", model, "--steps", "3").stdout
+    assert "ok    state k" in out
 
 
 @pytest.mark.parametrize("options, message", [
