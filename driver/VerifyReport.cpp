@@ -47,7 +47,7 @@ void printRounding(const runtime::OutputReport &output, llvm::raw_ostream &out) 
     else
       out << " (it overflows)";
   }
-  out << "\n        --precision fp32 does not round\n";
+  out << "\n        --precision auto keeps in fp32 what must be, --precision fp32 everything\n";
 }
 
 void printDistribution(const runtime::DistributionReport &report, llvm::raw_ostream &out) {

@@ -10,12 +10,15 @@
 //
 // What a step follows (floor, a cast to integers, a comparison) is left as it is, for a step tells
 // a number from its neighbour: 49 / 49 is 1, and 49 * (1 / 49) a little less. A division by powers
-// of two is exact either way.
+// of two is exact either way, and what a layer computes with weights that are no whole numbers is
+// no exact number in the first place.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
+
+#include <cmath>
 
 namespace plait::passes {
 
@@ -75,6 +78,35 @@ bool isStepped(const Value *value) {
   return false;
 }
 
+/// The result of a layer whose weights are no whole numbers or simple fractions, which a model may
+/// count with: a sum that is rounded, and differs with the order in which a device takes it. The
+/// first weights tell.
+bool isRounded(const Value *value) {
+  const Op *op = value->def();
+  const Value *operand = !op                              ? nullptr
+                         : op->is(OpKind::conv)           ? (*op)[conv::weight]
+                         : op->is(OpKind::conv_transpose) ? (*op)[conv_transpose::weight]
+                         : op->is(OpKind::linear)         ? (*op)[linear::weight]
+                                                          : nullptr;
+  const TensorData *weight = operand ? constTensor(operand) : nullptr;
+  if (!weight || !isFloat(weight->dtype()))
+    return false;
+  auto reader = TensorReader::create(*weight, nullptr);
+  if (!reader) {
+    llvm::consumeError(reader.takeError());
+    return false;
+  }
+  int64_t count = std::min<int64_t>(weight->numElements(), 16);
+  std::vector<uint8_t> first(byteSize(weight->dtype(), count));
+  reader->read(0, count, first.data());
+  auto values = TensorData::fromBytes(weight->dtype(), {count}, std::move(first)).floatValues();
+  if (!values) {
+    llvm::consumeError(values.takeError());
+    return false;
+  }
+  return llvm::any_of(*values, [](double v) { return v * 256 != std::floor(v * 256); });
+}
+
 /// x / c as x * (1 / c), for a small c without zeros; null when it is not that.
 Value *asProduct(Op &op) {
   namespace d = real_div;
@@ -101,7 +133,7 @@ Value *asProduct(Op &op) {
     int exponent;
     return std::abs(std::frexp(v, &exponent)) == 0.5;
   };
-  if (!llvm::all_of(values, isPowerOfTwo) && isStepped(op.result()))
+  if (!llvm::all_of(values, isPowerOfTwo) && isStepped(op.result()) && !isRounded(op[d::x]))
     return nullptr;
   for (double &v : values)
     v = 1 / v;

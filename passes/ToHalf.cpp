@@ -31,11 +31,13 @@
 //
 // What fp16 would turn into other numbers, such as positions and angles, stays in fp32
 // (ExactNumbers.h), and what is asked for (Options::keepFloat32). Operations that only move numbers
-// are on the side where fewest casts are (HalfBorders.h).
+// are on the side where fewest casts are (HalfBorders.h). What is gathered from in fp16 then gets
+// indices of 16 bits (NarrowIndices.h), from ios17 on.
 #include "passes/ExactNumbers.h"
 #include "passes/HalfBorders.h"
 #include "passes/HalfConstants.h"
 #include "passes/Match.h"
+#include "passes/NarrowIndices.h"
 #include "passes/Rewrite.h"
 
 #include "mil/SaturatedRead.h"
@@ -445,8 +447,11 @@ bool toHalf(Program &program, PassContext &context) {
   bool changed = false;
   if (context.options.precision != Precision::F16)
     return changed;
-  for (const auto &function : program.functions())
+  for (const auto &function : program.functions()) {
     changed |= Halver(context).run(*function);
+    if (context.options.target >= Opset::iOS17)
+      changed |= narrowIndices(*function);
+  }
   return changed;
 }
 
