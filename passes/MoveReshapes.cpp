@@ -7,9 +7,9 @@
 //   %a = reshape(x = %x, shape = [1, 10, 32])                    after
 //   %c = linear(x = %a, weight, bias)
 //
-// A linear layer and what works element by element let a reshape pass that keeps the last axis. A
-// transpose lets axes of one element come and go: transpose(reshape(x)) is given them by its own
-// reshape, and does without a reshape that only inserts them.
+// A linear layer, a norm of the last axis and what works element by element let a reshape pass that
+// keeps that axis. A transpose lets axes of one element come and go: transpose(reshape(x)) is given
+// them by its own reshape, and does without a reshape that only inserts them.
 #include "mil/Computation.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -40,8 +40,20 @@ Value *reshaped(Builder &builder, Value *x, const Sizes &shape, llvm::StringRef 
                       {{reshape::x, x}, {reshape::shape, llvm::ArrayRef<int64_t>(shape)}}, name);
 }
 
+/// A norm of the last axis and of no other.
+bool isRowNorm(const Op &op) {
+  if (!op.is(OpKind::layer_norm))
+    return false;
+  auto axes = constInts(op[layer_norm::axes]);
+  size_t rank = op[layer_norm::x]->type.rank();
+  return axes && axes->size() == 1 && normalAxis(axes->front(), rank) == int64_t(rank) - 1;
+}
+
+/// Works on the last axis as a whole.
+bool keepsLastAxis(const Op &op) { return op.is(OpKind::linear) || isRowNorm(op); }
+
 /// Works on each row alone, or on each element, with nothing but its first operand of that shape.
-bool worksOnRows(const Op &op) { return op.is(OpKind::linear) || computes(op, Unary); }
+bool worksOnRows(const Op &op) { return keepsLastAxis(op) || computes(op, Unary); }
 
 /// reshape(linear(reshape(x))): the last reshape is done by the first.
 bool aboveRows(Op &op) {
@@ -52,7 +64,7 @@ bool aboveRows(Op &op) {
   while (Op *row = onlyFor(x->def())) {
     if (row->numResults() != 1 || !worksOnRows(*row) || !staticShape((*row)[0]))
       break;
-    keepsLast |= row->is(OpKind::linear);
+    keepsLast |= keepsLastAxis(*row);
     rows.push_back(row);
     x = (*row)[0];
   }
@@ -68,6 +80,11 @@ bool aboveRows(Op &op) {
       *source == shape ? (*first)[0] : reshaped(builder, (*first)[0], shape, first->name);
   rows.back()->set(0, moved);
   for (Op *row : llvm::reverse(rows)) {
+    if (row->is(OpKind::layer_norm)) {
+      Op *axes = (*row)[layer_norm::axes]->def();
+      row->set(layer_norm::axes, Builder::before(row).ints({-1})); // in any rank
+      eraseDead(axes);
+    }
     [[maybe_unused]] bool typed = retype(row);
     assert(typed && "rows of any shape are taken");
   }
