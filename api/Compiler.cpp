@@ -7,6 +7,8 @@
 #include "driver/InputDeclarations.h"
 #include "driver/Recipe.h"
 #include "driver/StateSyntax.h"
+#include "driver/libtorch/AdaptedFunctions.h"
+#include "frontend/Proceed.h"
 #include "passes/Pass.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -155,6 +157,24 @@ std::optional<double> checkedShare(std::optional<double> percent) {
   return percent;
 }
 
+llvm::Error Compiler::Impl::checkAgainstModel(const driver::FunctionOptions &declared) {
+  // What was cancelled before is the next write().
+  const bool before = cancelled;
+  frontend::ProceedScope ending([&] { return before || !cancelled; });
+  if (!checker)
+    checker = std::make_unique<frontend::FunctionChecker>();
+  if (llvm::Error error = checker->check(declared)) {
+    Failure failure = takeFailure(std::move(error));
+    if (failure.kind == FailureKind::Cancelled)
+      cancelled = false;
+    return makeFailure(std::move(failure));
+  }
+  if (declared.adapters.specs.empty())
+    return llvm::Error::success();
+  frontend::Models memory; // knows a module by its place, which another one may have later
+  return driver::checkAdapters(declared.module ? memory : checker->models(), declared);
+}
+
 void Compiler::Impl::add(Added function) {
   const driver::FunctionOptions &declared = function.function;
   if (llvm::Error error = driver::checkFunction(declared))
@@ -166,9 +186,7 @@ void Compiler::Impl::add(Added function) {
              Exception::Reason::Option);
   if (llvm::Error error = driver::checkModel(declared))
     raise(std::move(error));
-  if (!checker)
-    checker = std::make_unique<frontend::FunctionChecker>();
-  if (llvm::Error error = checker->check(declared))
+  if (llvm::Error error = checkAgainstModel(declared))
     raise(std::move(error));
   for (Warning &warning : function.warnings) {
     warning.text =

@@ -81,8 +81,10 @@ struct Compiler::Impl {
   /// The file that it opened last stays open until the next write().
   std::unique_ptr<frontend::FunctionChecker> checker;
 
-  /// Refuses what write() would refuse, as far as it can be known now, and says the warnings.
+  /// Refuses what write() would refuse of what is said of a function, and says the warnings.
   void add(Added function);
+  /// Names and shapes that are said, beside what the model has. cancel() ends it.
+  llvm::Error checkAgainstModel(const driver::FunctionOptions &declared);
   /// `stopped`, where it is one, ends it.
   Report write(const std::string &path, bool append, const std::function<bool()> &stopped);
 };

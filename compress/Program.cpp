@@ -4,6 +4,7 @@
 #include "compress/Choosing.h"
 #include "compress/Rewrite.h"
 #include "compress/Rules.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/STLExtras.h"
 
@@ -85,10 +86,14 @@ Error ProgramCompressor::checkRules(llvm::ArrayRef<bool> used) const {
       std::string some;
       for (const WeightResult &weight : llvm::ArrayRef(result_.weights).take_front(5))
         some += (some.empty() ? "" : ", ") + weight.name;
+      std::vector<llvm::StringRef> known;
+      for (const WeightResult &weight : result_.weights)
+        known.push_back(weight.name);
       return makeError(Code::NothingMatches,
-                       "--compress {0}={1}: no weight, module or kind of operation has that name; "
-                       "weights are {2}",
-                       rule.pattern, rule.scheme.str(), some.empty() ? "none" : some + ", ...");
+                       "--compress {0}={1}: no weight, module or kind of operation has that "
+                       "name{2}; weights are {3}",
+                       rule.pattern, rule.scheme.str(), didYouMean(rule.pattern, known),
+                       some.empty() ? "none" : some + ", ...");
     }
   return Error::success();
 }

@@ -2,6 +2,7 @@
 #include "driver/AdapterMap.h"
 
 #include "adapters/Pack.h"
+#include "driver/Unreadable.h"
 #include "frontend/archive/TensorFile.h"
 #include "support/Json.h"
 
@@ -87,7 +88,7 @@ static Expected<adapters::AdapterInput> readInput(const json::Value &value) {
 Expected<AdapterMap> readAdapterMap(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
+    return unreadable(path, buffer.getError());
   auto value = parseJson((*buffer)->getBuffer());
   if (!value)
     return addContext(value.takeError(), path);

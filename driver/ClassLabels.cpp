@@ -1,6 +1,8 @@
 // Reading labels; the form of a file is in the header.
 #include "driver/ClassLabels.h"
 
+#include "driver/Unreadable.h"
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/JSON.h"
@@ -45,7 +47,7 @@ static Expected<frontend::ClassLabels> parseLabels(StringRef text, StringRef pat
 Expected<frontend::ClassLabels> readClasses(StringRef path, StringRef label) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
+    return unreadable(path, buffer.getError());
   auto classes = parseLabels((*buffer)->getBuffer(), path);
   if (classes && !label.empty())
     classes->label = label.str();

@@ -1,6 +1,7 @@
 // plait explain: the page of a code, or the row of a rule and the page of its code.
 #include "driver/Commands.h"
 #include "driver/Explain.h"
+#include "driver/JsonOutput.h"
 
 #include "mil/Rule.h"
 #include "support/DidYouMean.h"
@@ -31,8 +32,17 @@ StringRef titleOf(const CodePage &page) {
 namespace {
 
 constexpr const char *usage[] = {"[CODE|RULE] ..."};
+constexpr const Option *options[] = {&jsonOption};
+constexpr Section sections[] = {{"Options", options}};
 
-void list() {
+void list(const Arguments &arguments) {
+  llvm::json::Array codes;
+  for (const CodePage *page = codePages; page->code; ++page)
+    codes.push_back(llvm::json::Object{{"code", page->code}, {"title", titleOf(*page)}});
+  if (arguments.has(jsonOption)) {
+    arguments.reply()["codes"] = std::move(codes);
+    return;
+  }
   for (const CodePage *page = codePages; page->code; ++page)
     llvm::outs() << fmt::format("{0}  {1}\n", page->code, titleOf(*page));
   llvm::outs()
@@ -46,6 +56,30 @@ void print(const mil::Rule &rule) {
   for (StringRef source : llvm::split(rule.source, ' '))
     llvm::outs() << "  " << source << '\n';
   llvm::outs() << '\n';
+}
+
+/// What a word stands for; the rule is null where it is a code.
+using Shown = std::pair<const mil::Rule *, const CodePage *>;
+
+void reply(llvm::ArrayRef<Shown> shown, const Arguments &arguments) {
+  llvm::json::Array pages;
+  for (auto [rule, page] : shown) {
+    llvm::json::Object entry{{"code", page->code},
+                             {"title", titleOf(*page)},
+                             {"text", StringRef(page->text).trim('\n')}};
+    if (rule) {
+      llvm::json::Array sources;
+      for (StringRef source : llvm::split(rule->source, ' '))
+        sources.push_back(source);
+      entry["rule"] = llvm::json::Object{{"rule", rule->id},
+                                         {"severity", mil::name(rule->severity)},
+                                         {"text", rule->text},
+                                         {"remedy", rule->remedy},
+                                         {"sources", std::move(sources)}};
+    }
+    pages.push_back(std::move(entry));
+  }
+  arguments.reply()["pages"] = std::move(pages);
 }
 
 Error unknown(StringRef word) {
@@ -63,9 +97,9 @@ Error unknown(StringRef word) {
 Expected<int> run(const Arguments &arguments) {
   std::vector<std::string> words = arguments.operands();
   if (words.empty())
-    list();
+    list(arguments);
   // Nothing is shown where one of them is a mistake.
-  std::vector<std::pair<const mil::Rule *, const CodePage *>> shown;
+  std::vector<Shown> shown;
   for (StringRef word : words) {
     word = word.trim("[]"); // as it stands in messages
     const mil::Rule *rule =
@@ -76,6 +110,11 @@ Expected<int> run(const Arguments &arguments) {
     if (!page)
       return unknown(word);
     shown.emplace_back(rule, page);
+  }
+  if (arguments.has(jsonOption)) {
+    if (!shown.empty())
+      reply(shown, arguments);
+    return 0;
   }
   for (auto [i, entry] : llvm::enumerate(shown)) {
     if (i)
@@ -93,7 +132,7 @@ const Command explainCommand = {
     "explain",
     "what the code of a message means, with an example and the way out",
     usage,
-    {},
+    sections,
     "Every error and warning ends its first line in a code, such as [P0301]. The pages are those "
     "of\n"
     "docs/codes. Without a code, all are listed. A rule is one of `plait doctor --list-rules`.\n",

@@ -1,6 +1,7 @@
 // Names of files decide what they are for.
 #include "driver/InputSets.h"
 
+#include "driver/Unreadable.h"
 #include "frontend/archive/ZipDirectory.h"
 #include "runtime/arrays/Npy.h"
 #include "support/Inflate.h"
@@ -27,7 +28,7 @@ Expected<std::vector<std::string>> entriesOf(StringRef folder) {
     if (!path::filename(it->path()).starts_with("."))
       entries.push_back(it->path());
   if (ec)
-    return makeError(Code::FileUnreadable, "{0}: {1}", folder, ec.message());
+    return unreadable(folder, ec);
   llvm::sort(entries);
   return entries;
 }

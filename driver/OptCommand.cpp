@@ -10,6 +10,7 @@
 #include "driver/LibTorch.h"
 #include "driver/PassHooks.h"
 #include "driver/Timing.h"
+#include "driver/Unreadable.h"
 #include "mil/Extract.h"
 #include "mil/Printer.h"
 #include "mil/Verifier.h"
@@ -61,7 +62,7 @@ Expected<std::unique_ptr<mil::Program>> readProgram(StringRef path) {
       return openPackage(path);
     auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
     if (!buffer)
-      return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
+      return unreadable(path, buffer.getError());
     return parseText((*buffer)->getBuffer(), path);
   }();
   if (!package)

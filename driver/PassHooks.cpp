@@ -6,6 +6,7 @@
 #include "mil/Printer.h"
 #include "mil/StandIn.h"
 #include "mil/Verifier.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -26,9 +27,14 @@ Expected<passes::PipelineHooks> passHooks(const Arguments &arguments,
   if (name.empty())
     return hooks;
   bool lowering = name == "lowering", all = name == "all";
-  if (!lowering && !all && !passes::findPass(name))
+  if (!lowering && !all && !passes::findPass(name)) {
+    llvm::SmallVector<llvm::StringRef, 64> known = {"lowering", "all"};
+    for (const passes::PassInfo &pass : passes::allPasses())
+      known.push_back(pass.name);
     return usageError(Code::NothingMatches,
-                      "--print-after {0}: no such pass; see: plait opt --list-passes", name);
+                      "--print-after {0}: no such pass{1}; see: plait opt --list-passes", name,
+                      didYouMean(name, known));
+  }
   if (lowering)
     hooks.before = [print](const mil::Program &program) {
       ProgressLine::Pause pause; // both may be on one terminal

@@ -11,6 +11,7 @@
 #include "driver/Sharing.h"
 #include "driver/StateSyntax.h"
 #include "driver/Target.h"
+#include "driver/Unreadable.h"
 #include "mil/OperationPattern.h"
 #include "support/DidYouMean.h"
 
@@ -576,7 +577,7 @@ Expected<CompileOptions> parseRecipe(StringRef text, StringRef path) {
 Expected<CompileOptions> readRecipe(StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
-    return makeError(Code::FileUnreadable, "{0}: {1}", path, buffer.getError().message());
+    return unreadable(path, buffer.getError());
   return parseRecipe((*buffer)->getBuffer(), path);
 }
 

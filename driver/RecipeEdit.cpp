@@ -1,6 +1,7 @@
 // Lines are left out and added: a recipe is a person's text, and keeps its comments.
 #include "driver/RecipeEdit.h"
 
+#include "driver/Unreadable.h"
 #include "support/NewFile.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -65,7 +66,7 @@ Error writeChoice(StringRef from, StringRef to, llvm::ArrayRef<std::string> kept
                   const PrecisionReport &choice) {
   auto recipe = llvm::MemoryBuffer::getFile(from);
   if (!recipe)
-    return makeError(Code::FileUnreadable, "{0}: {1}", from, recipe.getError().message());
+    return unreadable(from, recipe.getError());
   auto text = withChoice((*recipe)->getBuffer(), kept, choice);
   if (!text)
     return addContext(text.takeError(), from);

@@ -163,7 +163,8 @@ private:
     for (const frontend::InputSpec &input : function.inputs)
       arguments.push_back(inputText(input));
     for (const auto &[name, constant] : function.constants)
-      arguments.push_back(name + "=" + constant.str());
+      // Without the word a list of sizes is a shape.
+      arguments.push_back(name + (constant.isList ? "=list" : "=") + constant.str());
     list("inputs", arguments);
     list("outputs", function.outputs, outputText);
     mapping("describe", function.descriptions);

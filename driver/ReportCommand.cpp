@@ -1,6 +1,7 @@
 // plait report: a package as a page for the browser.
 #include "driver/Commands.h"
 #include "driver/JsonOutput.h"
+#include "driver/Unreadable.h"
 #include "driver/report/Report.h"
 
 #include "llvm/Support/MemoryBuffer.h"
@@ -28,7 +29,7 @@ Expected<int> run(const Arguments &arguments) {
   if (auto file = arguments.value(verificationOption)) {
     auto text = llvm::MemoryBuffer::getFile(*file, /*IsText=*/true);
     if (!text)
-      return makeError(Code::FileUnreadable, "{0}: {1}", *file, text.getError().message());
+      return unreadable(*file, text.getError());
     report.verification = (*text)->getBuffer().str();
   }
   if (Error error = writeReport(report))

@@ -2,6 +2,7 @@
 #include "driver/RunPlan.h"
 
 #include "driver/PackageFunctions.h"
+#include "driver/Unreadable.h"
 #include "support/DidYouMean.h"
 #include "support/Json.h"
 
@@ -78,7 +79,7 @@ static Expected<RunStep> parseStep(const json::Value &value, StringRef folder,
 static Expected<std::vector<RunStep>> readPlan(StringRef file) {
   auto buffer = llvm::MemoryBuffer::getFile(file);
   if (!buffer)
-    return makeError(Code::FileUnreadable, "{0}: {1}", file, buffer.getError().message());
+    return unreadable(file, buffer.getError());
   auto document = parseJson((*buffer)->getBuffer());
   if (!document)
     return addContext(document.takeError(), file);

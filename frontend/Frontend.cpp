@@ -232,7 +232,7 @@ Error Models::lower(mil::Program &program, const ModelFunction &declared,
   if (source->exported) {
     auto all = completedInterface(*source->exported, declared);
     if (!all)
-      return addContext(all.takeError(), declared.model);
+      return addContext(classify(all.takeError(), FailureKind::Option), declared.model);
     completed = std::move(*all);
   }
   StatePlan states(declared.states, options.floatType,

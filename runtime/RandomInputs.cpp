@@ -2,6 +2,7 @@
 #include "runtime/RandomInputs.h"
 
 #include "mil/InputSizes.h"
+#include "support/DidYouMean.h"
 
 #include "llvm/ADT/DenseSet.h"
 #include <cmath>
@@ -215,10 +216,14 @@ Expected<std::vector<NamedTensor>> randomInputs(const mil::Function &function, u
   for (const auto &entry : ranges) {
     auto input =
         llvm::find_if(function.inputs(), [&](const auto &i) { return i->name == entry.first(); });
-    if (input == function.inputs().end())
+    if (input == function.inputs().end()) {
+      llvm::SmallVector<llvm::StringRef, 8> known;
+      for (const auto &one : function.inputs())
+        known.push_back(one->name);
       return makeError(Code::OptionValue,
-                       "a range is given for '{0}', which is no input of function '{1}'",
-                       entry.first(), function.name);
+                       "a range is given for '{0}', which is no input of function '{1}'{2}",
+                       entry.first(), function.name, didYouMean(entry.first(), known));
+    }
     if (entry.second.low > entry.second.high)
       return makeError(Code::OptionValue, "the range of input '{0}' is empty", entry.first());
   }

@@ -27,8 +27,17 @@ Expected<NewFile> NewFile::create(llvm::StringRef target, FileSystem &files) {
     made.open = std::move(*file);
     return {};
   });
-  if (error)
-    return error;
+  if (error) {
+    // Of the folder, where that is why: nobody asked for the temporary file.
+    llvm::StringRef folder = llvm::sys::path::parent_path(target);
+    std::error_code why =
+        llvm::sys::fs::access(folder.empty() ? "." : folder, llvm::sys::fs::AccessMode::Write);
+    if (!why)
+      return error;
+    consumeError(std::move(error));
+    return makeError(Code::FileUnwritable, "cannot write '{0}': folder '{1}': {2}", target, folder,
+                     why.message());
+  }
   if (!temporary)
     return makeError(Code::FileUnwritable, "cannot write '{0}': {1}", target,
                      temporary.getError().message());

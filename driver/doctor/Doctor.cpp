@@ -5,6 +5,7 @@
 #include "backend/TextModel.h"
 #include "driver/doctor/PackageRules.h"
 #include "mil/Verifier.h"
+#include "support/DidYouMean.h"
 #include "support/Failure.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -70,7 +71,8 @@ Error refuseFolder(StringRef path) {
 
 Expected<Diagnosis::Form> formOf(StringRef path) {
   if (!fs::exists(path))
-    return makeError(Code::NoPackage, "'{0}': there is no such file or folder", path);
+    return makeError(Code::NoPackage, "'{0}': there is no such file or folder{1}", path,
+                     didYouMeanFile(path));
   if (!fs::is_directory(path)) {
     if (path.ends_with(".mil"))
       return Diagnosis::Text;

@@ -3,6 +3,7 @@
 
 #include "adapters/Apply.h"
 #include "adapters/MergedParameters.h"
+#include "frontend/FunctionChecker.h"
 #include "frontend/archive/TensorFile.h"
 #include "mil/Clone.h"
 
@@ -48,14 +49,6 @@ AdaptedFunctions::AdaptedFunctions(const CompileOptions &options, frontend::Mode
     : options_(options), models_(models) {}
 AdaptedFunctions::~AdaptedFunctions() = default;
 
-/// Whether two functions are the same but for their names and adapters.
-static bool haveSameBase(const FunctionOptions &a, const FunctionOptions &b) {
-  return a.model == b.model && a.module == b.module && a.method == b.method &&
-         a.states == b.states && a.inputs == b.inputs && a.outputs == b.outputs &&
-         a.constants == b.constants && a.isTracedWithConstants == b.isTracedWithConstants &&
-         a.classes == b.classes && a.descriptions == b.descriptions;
-}
-
 // ---- Plans -------------------------------------------------------------------------------------
 
 static Expected<AdapterPlan>
@@ -78,6 +71,21 @@ makePlan(std::map<std::string, std::shared_ptr<const AdapterFile>> &files,
   if (!plan)
     return addContext(plan.takeError(), options.specs[0].path);
   return plan;
+}
+
+Error checkAdapters(frontend::Models &models, const FunctionOptions &function) {
+  auto tree = models.describe(function);
+  if (!tree)
+    return tree.takeError();
+  std::map<std::string, std::shared_ptr<const AdapterFile>> files;
+  std::vector<Warning> warnings;
+  auto plan = makePlan(files, std::move(*tree), function.adapters, warnings);
+  if (!plan)
+    return plan.takeError();
+  return function.lora == LoraMode::Inputs
+             ? addContext(adapters::checkInputs(*plan, function.adapters.specs),
+                          function.adapters.specs[0].path)
+             : Error::success();
 }
 
 Expected<AdaptedFunctions::Planned *> AdaptedFunctions::plan(const FunctionOptions &function) {
@@ -115,14 +123,14 @@ static void unite(std::vector<mil::BorderedModule> &modules,
 
 Expected<AdaptedFunctions::Base *> AdaptedFunctions::baseOf(const FunctionOptions &function) {
   for (const auto &base : bases_)
-    if (haveSameBase(*base->of, function))
+    if (frontend::areAlike(*base->of, function))
       return base.get();
   auto base = std::make_unique<Base>();
   base->of = &function;
   base->lowering = loweringOptions(options_);
   // What any of them adapts is marked.
   for (const FunctionOptions &other : options_.functions)
-    if (!other.adapters.specs.empty() && haveSameBase(other, function)) {
+    if (!other.adapters.specs.empty() && frontend::areAlike(other, function)) {
       auto planned = plan(other);
       if (!planned)
         return planned.takeError();

@@ -40,6 +40,10 @@ private:
   std::vector<std::unique_ptr<Base>> bases_;
 };
 
+/// That the function's adapters can be read and belong to its model, by the names of their tensors;
+/// nothing is lowered.
+Error checkAdapters(frontend::Models &models, const FunctionOptions &function);
+
 /// The parameters of the model at `base` that adapters change, with adapters merged into them: with
 /// these it is what a function with adapters is to be compared with.
 Expected<std::vector<frontend::ParameterValue>>

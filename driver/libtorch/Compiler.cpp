@@ -209,9 +209,14 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     return error;
   if (Error error = (*precision)->checkPatterns())
     return error;
+  // Each of these looks at every operation.
+  if (!observer.proceed(kLoweringShare))
+    return cancelled(options.output);
   if (Error error = mil::verify(program))
     return addContext(std::move(error), "the compiled program is not well-formed, which is a "
                                         "mistake of plait; please report it");
+  if (!observer.proceed(kLoweringShare))
+    return cancelled(options.output);
   if (Error error = passes::checkOpset(program, target))
     return addContext(classify(std::move(error), FailureKind::Unsupported),
                       fmt::format("the model cannot be written for {0} ({1}); without --target, "
@@ -257,6 +262,8 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
       return addContext(std::move(error), "the compressed program is not well-formed, which is a "
                                           "mistake of plait; please report it");
   }
+  if (!observer.proceed(writingFrom))
+    return cancelled(options.output);
   if (Error error = checkDeviceRules(program, options.output, options.allow,
                                      [&](const Warning &warning) { observer.warning(warning); }))
     return classify(std::move(error), FailureKind::Unsupported);

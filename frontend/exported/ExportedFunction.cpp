@@ -2,6 +2,7 @@
 #include "frontend/exported/ExportedFunction.h"
 
 #include "frontend/exported/ExportedInterface.h"
+#include "support/Failure.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -91,7 +92,7 @@ Expected<std::vector<Val>> ExportedFunction::bindInputs() {
       if (input.kind == Argument::Kind::Name) {
         auto value = userInput(input);
         if (!value)
-          return value.takeError();
+          return classify(value.takeError(), FailureKind::Option);
         ++next_;
         values.push_back(std::move(*value));
       } else {
@@ -169,7 +170,7 @@ Expected<Val> ExportedFunction::takeOutputs(std::vector<Val> values) {
 
 Error ExportedFunction::run() {
   if (Error error = interface_.checkNames(engine_.stateNames()))
-    return error;
+    return classify(std::move(error), FailureKind::Option);
   interface_.noteConstants({});
   engine_.declareStates();
   auto inputs = bindInputs();
@@ -182,7 +183,7 @@ Error ExportedFunction::run() {
   auto kept = engine_.finishStates();
   if (Error error = engine_.takeError())
     return error;
-  return interface_.setOutputs(*result, {}, std::move(kept));
+  return classify(interface_.setOutputs(*result, {}, std::move(kept)), FailureKind::Option);
 }
 
 } // namespace plait::frontend

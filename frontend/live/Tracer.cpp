@@ -98,7 +98,9 @@ private:
 
   Expected<Trace> record(const libtorch::Internals &internals,
                          const std::vector<at::Tensor> &inputs) {
-    Trace result{mirror(request_.module, askAgain), {}, {}};
+    if (!mirror_)
+      mirror_ = mirror(request_.module, askAgain);
+    Trace result{*mirror_, {}, {}};
     thrown_ = nullptr;
     auto call = [&](const std::vector<at::Tensor> &arguments) -> c10::IValue {
       Results results;
@@ -121,7 +123,7 @@ private:
       return c10::ivalue::Tuple::create(
           std::vector<c10::IValue>(results.tensors.begin(), results.tensors.end()));
     };
-    libtorch::TraceCall traceCall{result.self, {}, {}, call};
+    libtorch::TraceCall traceCall{result.self, {}, {}, call, askAgain};
     for (auto [index, input] : llvm::enumerate(inputs)) {
       traceCall.inputs.push_back(input.detach().clone()); // the model may write to its arguments
       const std::string name =
@@ -133,6 +135,8 @@ private:
     try {
       result.recording = internals.trace(std::move(traceCall));
       return result;
+    } catch (const Cancelled &) {
+      throw;
     } catch (const c10::Error &error) {
       std::string message = torchMessage(error.what_without_backtrace());
       if (llvm::StringRef(message).contains("requires grad as a constant"))
@@ -228,6 +232,7 @@ private:
 
   const TraceRequest &request_;
   TraceActivity &activity_;
+  std::optional<torch::jit::Module> mirror_; ///< of all traces
   std::exception_ptr thrown_;
 };
 

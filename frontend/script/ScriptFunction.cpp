@@ -98,7 +98,7 @@ Error ScriptFunction::run(const torch::jit::Module &module) {
   for (const ArgumentPlan &plan : *plans) {
     auto val = make(plan);
     if (!val)
-      return val.takeError();
+      return classify(val.takeError(), FailureKind::Option);
     arguments.push_back(std::move(*val));
   }
   engine_.declareStates();

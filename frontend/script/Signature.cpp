@@ -180,7 +180,27 @@ private:
     return plan;
   }
 
+  /// '[-1, 4]' and '[none, 4]', by which other tools say an open size.
+  static bool looksOpen(const Constant &constant) {
+    bool open = false;
+    for (const Constant::Scalar &scalar : constant.values) {
+      auto *size = std::get_if<int64_t>(&scalar);
+      if (size ? *size < -1 : !std::holds_alternative<std::monostate>(scalar))
+        return false;
+      open |= !size || *size == -1;
+    }
+    return open && constant.isList;
+  }
+
   Result planConstant(const Constant &constant, const TypePtr &type, const std::string &path) {
+    auto optional = type->cast<c10::OptionalType>();
+    TypePtr inner = optional ? optional->getElementType() : type;
+    if (inner->kind() == TypeKind::TensorType && looksOpen(constant))
+      return makeError(Code::InputShape,
+                       "{0}'s argument '{1}' is a tensor, and {2} is no shape of one: an open size "
+                       "has bounds, --input '{1}=[1..64, 4]'; numbers that are the same in every "
+                       "call have a point, '{1}=[-1.0, 4.0]'",
+                       method_, path, constant.str());
     auto value = valueOf(constant, type);
     if (!value)
       return makeError(Code::InputType, "{0}'s argument '{1}' has type {2} and cannot be {3}{4}",

@@ -149,10 +149,14 @@ public:
   ~Compiler();
 
   /// Adds a function made of a TorchScript file or an archive of torch.export ("m.pt2", or
-  /// "m.pt2:NAME" of several models). The file is opened now, to see that it has the
-  /// method and that this takes the inputs, and again by write(); it stays as it is until that
-  /// returns. <plait/torch.h> has add() for modules in memory. Throws where the file cannot be
-  /// opened, an option cannot be, or the name is taken; the compiler is then as before.
+  /// "m.pt2:NAME" of several models). The file is opened and lowered now, to see that it has the
+  /// method, that this takes the inputs, and that the results, states, classes, texts and adapters
+  /// that the options speak of are there; write() does so again, and the file stays as it is until
+  /// that returns. <plait/torch.h> has add() for modules in memory. Throws where the file cannot be
+  /// opened, an option cannot be, or the name is taken; the compiler is then as before. What is
+  /// left to write() is the model itself: an operator that has no lowering, a tensor that it writes
+  /// to and `states` says nothing of; and of a model on another device the names of its results and
+  /// states.
   void addFile(const std::string &name, const std::string &path, FunctionOptions options = {});
   /// Takes a function out again. Throws where there is none of that name.
   void removeFunction(const std::string &name);
@@ -180,13 +184,14 @@ public:
   PackageOptions &options();
   const PackageOptions &options() const;
 
-  /// Ends a running write(), addTo() or plait::add(), or else the next write() or addTo(), with
-  /// Exception::Reason::Cancelled. Any thread, also from the callbacks. It takes effect within one
-  /// step: the lowering of an operation, a pass, a tile of weights; of plait::add(), which runs a
-  /// live model several times, one operation of it. What is waited for: that operation (LibTorch's
-  /// kernels cannot be interrupted, so it takes as long as the slowest one of forward() on the
-  /// largest declared size), what forward() does between operations, what LibTorch does to a
-  /// trace that is complete, and a file that is being flushed.
+  /// Ends a running write(), addTo(), addFile() or plait::add(), or else the next write() or
+  /// addTo(), with Exception::Reason::Cancelled. Any thread, also from the callbacks. It takes
+  /// effect within one step: the lowering of an operation, a pass, a tile of weights; of
+  /// plait::add(), which runs a live model several times, one operation of it. What is waited for:
+  /// that operation (LibTorch's kernels cannot be interrupted, so it takes as long as the slowest
+  /// one of forward() on the largest declared size), what forward() does between operations,
+  /// LibTorch's look at the complete trace of a model that writes in place, and a file that is
+  /// being flushed.
   void cancel() noexcept;
 
   /// Called by write() and addTo(), never twice at once, but from threads of their own too; for the

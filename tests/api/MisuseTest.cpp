@@ -315,6 +315,72 @@ TEST_F(Misuse, MethodsAndInputsThatCannotBe) {
               Pair(Reason::File, HasSubstr("noise.pt")));
 }
 
+TEST_F(Misuse, WhatTheModelDoesNotHave) {
+  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+  torch::jit::Module module("Keeps");
+  module.register_buffer("kept", at::zeros({2, 4}));
+  module.define(R"(
+    def forward(self, x):
+        self.kept.add_(x)
+        return self.kept * 2
+  )");
+  module.save(at("model.pt"));
+  std::ofstream(at("labels.txt")) << "cat\ndog\n";
+  nn::Linear live(4, 2);
+  auto withLive = [&](FunctionOptions options) {
+    return refusal([&] { add(compiler, "f", live, {x}, std::move(options)); });
+  };
+  auto with = [&](FunctionOptions options) {
+    options.input = {"x=[2, 4]"};
+    auto [reason, text] = refusal([&] { compiler.addFile("f", at("model.pt"), options); });
+    EXPECT_EQ(reason, Reason::Option) << text;
+    return refusal([&] { add(compiler, "f", module, options); });
+  };
+  auto texts = option("no input, output or state 'y' to be described");
+  EXPECT_THAT(withLive({.output = {"z"}, .describe = {{"y", "text"}}}), texts);
+  EXPECT_THAT(with({.output = {"z"}, .describe = {{"y", "text"}}, .states = {"auto"}}), texts);
+  EXPECT_THAT(withLive({.states = {"bais=input"}}), option("did you mean 'bias'"));
+  EXPECT_THAT(with({.states = {"kep=none"}}), option("did you mean 'kept'"));
+  EXPECT_THAT(with({.states = {"kept=fp16[4, 4]"}}), option("in the model it is [2, 4]"));
+  EXPECT_THAT(with({.output = {"y", "z"}, .states = {"auto"}}),
+              option("2 outputs are named, but forward returns 1"));
+  EXPECT_THAT(with({.output = {"kept"}, .states = {"auto"}}), option("are called 'kept'"));
+  EXPECT_THAT(with({.output = {"y=image[gray]"}, .states = {"none"}}), option("output 'y' is"));
+  auto classes = [&](const char *scores) {
+    return withLive({.output = {"y"}, .classes = at("labels.txt"), .classOutput = scores});
+  };
+  EXPECT_THAT(classes("p"), option("no output 'p'"));
+  EXPECT_THAT(classes("y"), option("there are 2 classes, but output 'y' is"));
+  for (const std::string &adapter : {at("none"), at("labels.txt")})
+    EXPECT_EQ(refusal([&] {
+                compiler.addFile("f", at("model.pt"),
+                                 {.input = {"x=[2, 4]"}, .states = {"auto"}, .adapter = adapter});
+              }).first,
+              Reason::File);
+  // What is there is taken, and written.
+  FunctionOptions right{.input = {"x=[2, 4]"},
+                        .output = {"y"},
+                        .describe = {{"x", "in"}, {"y", "out"}, {"kept", "sum"}},
+                        .states = {"kept=fp16[2, 4]"}};
+  compiler.addFile("file", at("model.pt"), right);
+  add(compiler, "memory", module, right);
+  add(compiler, "live", live, {x}, {.output = {"y"}, .describe = {{"y", "out"}}});
+  EXPECT_EQ(compiler.write(at("m.mlpackage")).functions.size(), 3u);
+}
+
+TEST_F(Misuse, WhatTheModelItselfLacksIsLeftToWrite) {
+  torch::jit::Module module("Keeps");
+  module.register_buffer("kept", at::zeros({2, 4}));
+  module.define(R"(
+    def forward(self, x):
+        self.kept.add_(x)
+        return self.kept * 2
+  )");
+  add(compiler, "f", module, {.input = {"x=[2, 4]"}});
+  EXPECT_THAT(refusal([&] { compiler.write(at("m.mlpackage")); }),
+              Pair(Reason::Unsupported, HasSubstr("the model writes to its own 'kept'")));
+}
+
 TEST_F(Misuse, ExamplesThatCannotBe) {
   nn::ReLU model;
   auto with = [&](at::Tensor example, std::vector<std::string> input = {}) {

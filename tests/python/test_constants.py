@@ -87,6 +87,8 @@ def test_recipe(tmp_path):
     ("negate=1", "argument 'negate' has type bool and cannot be 1"),
     ("sizes=2", "argument 'sizes' has type List[int] and cannot be 2"),
     ("pair=2.0", "argument 'pair' has type Tuple[Tensor, Optional[Tensor]] and cannot be 2.0; name its elements, 'pair_0'"),
+    ("shift=[-1, 4]", "[-1, 4] is no shape of one: an open size has bounds, --input 'shift=[1..64, 4]'"),
+    ("shift=[none, 4]", "[none, 4] is no shape of one"),
     ("other=2.0", "forward has no argument 'other' that could be 2.0"),
 ])
 def test_refused_constants(tmp_path, wrong, message):

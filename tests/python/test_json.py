@@ -69,7 +69,7 @@ def test_every_command_that_has_the_option_has_a_schema():
     commands = [line.split()[0] for line in succeed("help").stdout.splitlines() if line.startswith("  ") and not line[2:3].isdigit()]
     having = [name for name in commands if "--json" in succeed("help", name).stdout]
     assert sorted(having) == WITH_JSON
-    assert set(commands) - set(having) <= {"help", "completion", "explain"}
+    assert set(commands) - set(having) <= {"help", "completion"}
 
 
 @pytest.mark.parametrize("name", WITH_JSON)
@@ -229,6 +229,14 @@ def test_adapter_pack(tmp_path):
     assert ask("inspect", package)["functions"][0]["adapter_inputs"]
     said = ask("adapter", "pack", tmp_path / "chat", "--map", tmp_path / "p.adapter.json", "--output-dir", tmp_path / "arrays")
     assert all(np.load(entry["file"]).nbytes == entry["bytes"] for entry in said["arrays"])
+
+
+def test_explain():
+    codes = {entry["code"] for entry in ask("explain")["codes"]}
+    page, ranks = ask("explain", "P0301", "rank-limit")["pages"]
+    assert page["code"] == "P0301" and "## The way out" in page["text"] and "rule" not in page
+    assert ranks["rule"]["rule"] == "rank-limit" and ranks["rule"]["sources"] and {page["code"], ranks["code"]} <= codes
+    ask("explain", "P0001", status=2)
 
 
 def test_version():

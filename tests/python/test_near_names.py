@@ -49,6 +49,14 @@ INTERFACE = ["--input", "image=[2, 4]", "--input", "scale=[2, 3]", "--output", "
     (["compile", "-o", "q.mlpackage", *INTERFACE, "--classes", "labels.txt", "--class-output", "maen", "model.pt"],
      "no output 'maen' (did you mean 'mean'?)"),
     (["compile", "-o", "q.mlpackage", *INTERFACE, "--states", "fc.wieght=fp16", "model.pt"], "no tensor of that name (did you mean 'fc.weight'?)"),
+    (["verify", "p.mlpackage", "--against", "model.pt", "--range", "imgae=0..1"], "no input of function 'adapter_1' (did you mean 'image'?)"),
+    (["opt", "p.mlpackage", "--passes", "dcee"], "no pass 'dcee' (did you mean 'dce'?)"),
+    (["opt", "p.mlpackage", "--print-after", "csee"], "no such pass (did you mean 'cse'?)"),
+    (["opt", "q.mlpackage"], "(did you mean 'p.mlpackage'?)"),
+    (["doctor", "q.mlpackage"], "no such file or folder (did you mean 'p.mlpackage'?)"),
+    (["doctor", "p.mlpackage", "--ignore", "rank-limits"], "(did you mean 'rank-limit'?)"),
+    (["explain", "rank-limits"], "(did you mean 'rank-limit'?)"),
+    (["compile", "-o", "q.mlpackage", *INTERFACE, "--classes", "label.txt", "model.pt"], "(did you mean 'labels.txt'?)"),
 ])
 def test_the_nearest_is_said(folder, arguments, message):
     result = plait(*arguments, cwd=folder)

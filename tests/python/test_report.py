@@ -5,6 +5,7 @@ import hashlib
 import html.parser
 import json
 import re
+import time
 
 import pytest
 import torch
@@ -203,8 +204,10 @@ def test_a_large_page_draws_what_is_in_sight(browser, tmp_path, folder):
     path = tmp_path / "large.html"
     path.write_text(page[:begin] + json.dumps(data).replace("<", "\\u003c") + page[end:])
     browser.page.errors.clear()
+    begun = time.monotonic()
     browser.page.open(path)
     assert browser.page.evaluate("document.documentElement.dataset.ready") == "yes"
+    assert time.monotonic() - begun < 2
     for i, _ in enumerate(tabs(browser.page)):
         browser.page.evaluate(f"document.getElementById('tab-{i}').click()")
     # Few of the rows are in the page, however many there are.

@@ -113,6 +113,15 @@ def test_several_functions(folder, tmp_path, options, states):
           "--function", "a=models: new/a.pt", "--output", "first=fp16", "--function", "b=models: new/b.pt", "--states", "auto")
 
 
+def test_constants(folder, tmp_path):
+    class Scaled(torch.nn.Module):
+        def forward(self, x, weight, sizes: list[int], mode: str):
+            return (x * weight).reshape(sizes) if mode == "a" else x
+
+    torch.jit.script(Scaled()).save(str(folder / "scaled.pt"))
+    check(folder, tmp_path, "--input", "x=[2, 2]", "--input", "weight=list[1, 2]", "--input", "sizes=[4, -1]", "--input", 'mode="a"', "scaled.pt")
+
+
 @pytest.mark.parametrize("declared", [
     ["--input", "photo=image[rgb, 1, 3, 16, 16] scale=1/255 bias=[-0.485, -0.456, -0.406]"],
     ["--input", "photo=image{[bgr, 1, 3, 16, 16],[bgr, 1, 3, 32, 32]} scale=[1/3, 0.1, 0.001]"],

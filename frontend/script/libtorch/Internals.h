@@ -37,6 +37,8 @@ struct TraceCall {
   std::vector<at::Tensor> inputs; ///< of which those after it are
   std::vector<std::string> names; ///< theirs
   std::function<c10::IValue(const std::vector<at::Tensor> &)> call;
+  /// Called while nothing of the call runs, every few milliseconds; what it throws ends the trace.
+  std::function<void()> step = [] {};
 };
 
 /// A number that the call read out of a tensor which depends on its inputs: `item()`, a comparison

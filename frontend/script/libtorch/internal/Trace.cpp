@@ -1,9 +1,16 @@
-// torch::jit::tracer::trace, with a Module `self`, and an observer of what is read out of tensors.
+// A trace with a Module `self`, and an observer of what is read out of tensors.
+//
+// torch::jit::tracer::trace() does the same. It also makes methods of the calls of modules, of
+// which C++ has none, and on the way it analyses aliases, checks the graph and copies every
+// attribute: three quarters of the time that a model of thousands of layers takes, in which nothing
+// can end it.
 #include "frontend/script/libtorch/internal/Trace.h"
 
 #include <ATen/TracerMode.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/jit/frontend/tracer.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+#include <torch/csrc/jit/passes/normalize_ops.h>
 
 #include <algorithm>
 #include <set>
@@ -12,6 +19,7 @@ namespace plait::libtorch {
 
 using torch::jit::Node;
 using torch::jit::Value;
+using torch::jit::tracer::TracingState;
 
 namespace {
 
@@ -87,27 +95,74 @@ private:
       at::RecordFunctionCallback(observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
 };
 
+/// Operations of this thread are recorded while it lives.
+class TracingScope {
+public:
+  explicit TracingScope(std::shared_ptr<TracingState> state) {
+    torch::jit::tracer::setTracingState(std::move(state));
+  }
+  ~TracingScope() { torch::jit::tracer::abandon(); }
+};
+
+/// Makes the tensors of a module known as attributes; of a tied one the first counts.
+void declare(TracingState &state, Value *self, const torch::jit::Module &module,
+             const std::function<void()> &step) {
+  step();
+  for (const auto &attribute : module.named_attributes(/*recurse=*/false)) {
+    const c10::IValue &content = attribute.value;
+    if (content.isTensor() && !state.hasValue(content)) {
+      Value *value = state.graph->insertGetAttr(self, attribute.name);
+      value->setType(c10::TensorType::create(content.toTensor()));
+      state.setValue(content, value);
+    } else if (content.isModule()) {
+      declare(state, state.graph->insertGetAttr(self, attribute.name), content.toModule(), step);
+    }
+  }
+}
+
+/// Takes out what nobody uses. Operations that write in place need LibTorch to see which tensors
+/// share memory; a graph without them needs no such analysis, which is most of the work.
+void simplify(const std::shared_ptr<torch::jit::Graph> &graph, const std::function<void()> &step) {
+  torch::jit::EliminateDeadCode(graph->block());
+  step();
+  bool writes = false;
+  for (const Node *node : graph->nodes()) {
+    const c10::FunctionSchema *schema = node->maybeSchema();
+    writes |= schema && schema->is_mutable();
+  }
+  if (writes)
+    torch::jit::EliminateDeadCode(graph);
+  step();
+  torch::jit::NormalizeOps(graph);
+}
+
 } // namespace
 
 Recording recordTrace(TraceCall call) {
-  torch::jit::Stack stack(call.inputs.begin(), call.inputs.end());
-  auto run = [&](const torch::jit::Stack &arguments) {
-    std::vector<at::Tensor> tensors;
-    for (const c10::IValue &argument : arguments)
-      tensors.push_back(argument.toTensor());
-    torch::jit::Stack results{call.call(tensors)};
+  TORCH_CHECK(!torch::jit::tracer::isTracing(), "Tracing can't be nested");
+  auto state = std::make_shared<TracingState>();
+  state->strict = false;
+  Recording result;
+  result.graph = state->graph;
+  {
+    Observer observer(result.reads);
+    TracingScope recording(state);
+    Value *self = state->graph->addInput("self")->setType(call.self._ivalue()->type());
+    for (size_t i = 0; i < call.inputs.size(); ++i) {
+      Value *value = state->graph->addInput(call.names[i]);
+      value->setType(c10::TensorType::create(call.inputs[i]));
+      state->setValue(call.inputs[i], value);
+    }
+    declare(*state, self, call.self, call.step);
+    c10::IValue results = call.call(call.inputs);
     // An operator that fails while it is traced takes the recording with it.
     TORCH_CHECK(torch::jit::tracer::isTracing(),
                 "the model goes on after an error of LibTorch's, and nothing behind that is "
                 "recorded; ask before the call what would make it fail");
-    return results;
-  };
-  Recording result;
-  Observer observer(result.reads);
-  auto traced = torch::jit::tracer::trace(
-      std::move(stack), run, [](const at::Tensor &) { return std::string(); },
-      /*strict=*/false, /*force_outplace=*/false, &call.self, call.names);
-  result.graph = traced.first->graph;
+    state->graph->registerOutput(state->getOutput(results, 0));
+  }
+  call.step();
+  simplify(result.graph, call.step);
   return result;
 }
 
