@@ -184,6 +184,12 @@ def sized(model, sizes):
     raise error or NotImplementedError("it gives no floating-point tensor")
 
 
+def varied(count, *shape):
+    """Random inputs of different scales and offsets: averages over what is alike but for noise would hardly vary."""
+    each = (count, *(1 for _ in shape))
+    return torch.randn(count, *shape) * (0.5 + torch.rand(each)) + torch.randn(count, *shape[:1], *(1 for _ in shape[1:]))
+
+
 def let_norms_see(model, tensors):
     """Gives batch norms the means and variances of random inputs: with those of a fresh model, deep networks vanish or overflow."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
@@ -194,7 +200,8 @@ def let_norms_see(model, tensors):
         norm.train()
         norm.momentum = 1.0
     try:
-        model(*(torch.randn(4 * tensor.shape[0], *tensor.shape[1:]) if tensor.dim() > 1 else tensor for tensor in tensors))
+        batch = max(4, min(16, 2**18 // max(tensor[0, 0].numel() for tensor in tensors if tensor.dim() > 1)))  # few values would be a poor measure
+        model(*(varied(batch * tensor.shape[0], *tensor.shape[1:]) if tensor.dim() > 1 else tensor for tensor in tensors))
     except Exception:  # a model that takes one batch alone, or a norm of one value
         for norm, (_, mean, variance) in zip(norms, before, strict=True):
             norm.running_mean.copy_(mean)

@@ -128,6 +128,17 @@ def counts_of(self, place: Tensor, bins: int, weight: Optional[Tensor], dtype: i
     return (hits * weight.flatten().unsqueeze(1).to(dtype)).sum([0])
 
 
+# aten::bincount
+def bincount(self, x: Tensor, weights: Optional[Tensor], minlength: int) -> Tensor:
+    if x.size(0) == 0:
+        return torch.zeros([minlength], dtype=4)
+    bins = int(torch.clamp_min(x.max() + 1, minlength))
+    dtype = 4
+    if weights is not None:
+        dtype = weights.dtype if weights.is_floating_point() else 7
+    return self.counts_of(x, bins, weights, dtype)
+
+
 # The bin of each element among bins of one width from low to high; -1 outside.
 def bins_of(self, x: Tensor, bins: int, low: Tensor, high: Tensor) -> Tensor:
     # One value alone is in the middle of a range of width 1 above and below.

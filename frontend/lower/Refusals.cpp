@@ -115,7 +115,6 @@ constexpr Refused kRefused[] = {
     {"aten::*nested*", kNested},
     {"aten::*jagged*", kNested},
     {"aten::to_padded_tensor", kNested},
-    {"aten::bincount", kSize},
     {"aten::unique*", kSize},
     {"aten::_unique*", kSize},
     {"aten::nonzero*", kSize},

@@ -99,7 +99,9 @@ TEST(Selections, SideBySide) {
   checkAll({"x[x > 0]", "torch.nonzero(x)", "x[:, y > 0]", "x[:, y > 0, :1]", "x[x[:, :, 0] > 0]"},
            {randn({2, 3, 4}), floats({1, -1, 2})});
   checkAll({"torch._unique2(x)[0]", "torch._unique2(x, True, True, True)",
-            "torch.unique_consecutive(x, True, True)"},
+            "torch.unique_consecutive(x, True, True)", "torch.bincount(x)",
+            "torch.bincount(x, None, 9)", "torch.bincount(x, torch.abs(x * 0.5))",
+            "torch.bincount(x, x)", "torch.bincount(x, None, 2)[1:]"},
            {ints({1, 3, 3, 0, 1, 1})});
   // Written to, before and after it is laid out.
   check(forward("  s = x[x > 0]\n  s[0] = 7.0\n  return s, x"), {floats({1, -2, 3})});
