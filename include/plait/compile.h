@@ -189,9 +189,8 @@ public:
   /// effect within one step: the lowering of an operation, a pass, a tile of weights; of
   /// plait::add(), which runs a live model several times, one operation of it. What is waited for:
   /// that operation (LibTorch's kernels cannot be interrupted, so it takes as long as the slowest
-  /// one of forward() on the largest declared size), what forward() does between operations,
-  /// LibTorch's look at the complete trace of a model that writes in place, and a file that is
-  /// being flushed.
+  /// one of forward() on the largest declared size), what forward() does between operations, what
+  /// LibTorch does to a trace that is complete, and a file that is being flushed.
   void cancel() noexcept;
 
   /// Called by write() and addTo(), never twice at once, but from threads of their own too; for the

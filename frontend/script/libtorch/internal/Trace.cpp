@@ -2,7 +2,7 @@
 //
 // torch::jit::tracer::trace() does the same. It also makes methods of the calls of modules, of
 // which C++ has none, and on the way it analyses aliases, checks the graph and copies every
-// attribute: three quarters of the time that a model of thousands of layers takes, in which nothing
+// attribute: more than half of the time that a model of thousands of layers takes, in which nothing
 // can end it.
 #include "frontend/script/libtorch/internal/Trace.h"
 
