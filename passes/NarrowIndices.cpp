@@ -27,13 +27,6 @@ std::optional<unsigned> indicesOf(const Op &op) {
                                             : unsigned(gather_nd::indices);
 }
 
-template <typename T>
-TensorData narrowed(const TensorData &indices, DType dtype, llvm::ArrayRef<int64_t> values) {
-  std::vector<T> elements(values.begin(), values.end());
-  return TensorData::from<T>(dtype, indices.shape(), elements)
-      .withOrigin(originOf(indices).asComputed());
-}
-
 bool narrowConstant(Op &op, unsigned param) {
   const TensorData *indices = constTensor(op[param]);
   if (!indices || indices->dtype() != DType::I32 || indices->byteSize() > kSmallBytes)
@@ -41,14 +34,11 @@ bool narrowConstant(Op &op, unsigned param) {
   auto values = constInts(op[param]);
   if (!values || values->empty())
     return false;
-  auto [least, most] = std::minmax_element(values->begin(), values->end());
-  TensorData narrow;
-  if (*least >= 0 && *most <= UINT16_MAX)
-    narrow = narrowed<uint16_t>(*indices, DType::U16, *values);
-  else if (*least >= INT16_MIN && *most <= INT16_MAX)
-    narrow = narrowed<int16_t>(*indices, DType::I16, *values);
-  else
+  if (llvm::any_of(*values, [](int64_t index) { return index < 0 || index >= kSizeOfU16; }))
     return false;
+  std::vector<uint16_t> elements(values->begin(), values->end());
+  TensorData narrow = TensorData::from<uint16_t>(DType::U16, indices->shape(), elements)
+                          .withOrigin(originOf(*indices).asComputed());
   Value *wide = op[param];
   op.set(param, derivedConstant(&op, std::move(narrow), wide));
   eraseDead(wide->def());
