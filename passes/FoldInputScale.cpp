@@ -13,10 +13,12 @@
 //
 // In fp16 it is done where nothing is lost: the input holds pixels or fp16, and W s is not too
 // small. Below 2^-14 fp16 has fewer digits; in each output channel that must be less than what
-// rounding takes off the largest product.
+// rounding takes off the largest product. The
+// sum is of the products as fp16 rounds them.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 #include "passes/Sharing.h"
+#include "support/Half.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
@@ -142,8 +144,12 @@ static std::optional<std::vector<double>> newBias(const InputScale &c, const Pas
     for (int64_t in = 0; in < shape[1]; ++in) {
       size_t channel = channelOf(*c.layer, shape, out, in);
       for (size_t tap = 0; tap < taps; ++tap, ++next) {
-        largest = std::max(largest, std::abs(*next * c.scale[channel]));
-        sum += *next * c.shift[channel];
+        float scale = float(c.scale[channel]), product = float(*next) * scale;
+        largest = std::max(largest, std::abs(double(product)));
+        // As the weight is rounded, so that it is no matter where the shift lies beside the scale.
+        double factor =
+            half && scale != 0 ? double(halfToFloat(floatToHalf(product))) / scale : *next;
+        sum += factor * c.shift[channel];
       }
     }
     // Rounding takes up to 2^-25 off one of this size, and as much off all that are small.

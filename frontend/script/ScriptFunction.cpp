@@ -36,8 +36,8 @@ Expected<Val> ScriptFunction::make(const ArgumentPlan &plan) {
     const std::string &name = declared_.inputs[plan.inputs[0]].name;
     if (!plan.integersFor.empty())
       engine_.warn(Code::InputType,
-                   fmt::format("input '{0}' is {1}, since {2} takes it; --input '{0}={1}[…]' says "
-                               "so, and is silent",
+                   fmt::format("input '{0}' is {1}, since {2} takes it; say so: --input "
+                               "'{0}={1}[…]'",
                                name.empty() ? plan.name : name, mil::name(*plan.integers),
                                plan.integersFor));
     return interface_.input(plan.inputs[0], plan.name, nullptr, plan.integers);

@@ -477,9 +477,11 @@ private:
       plan.integersFor = use.what;
     } else if (use) {
       return makeError(Code::InputType,
-                       "{0} takes integers as '{1}', which {2} takes, and a floating-point input "
-                       "is declared; say --input '{1}=int32[…]', or bool where it is a mask",
-                       method_, plan.name, use.what);
+                       "{0} takes integers as '{1}', which {2} takes, and {3}; say --input "
+                       "'{1}=int32[…]', or bool where it is a mask",
+                       method_, plan.name, use.what,
+                       spec.dtype ? "a floating-point input is declared"
+                                  : "the input is declared without a type");
     } else if (traced) {
       return makeError(Code::InputType,
                        "{0} takes {1} as '{2}', and a floating-point input is declared; say "
