@@ -470,11 +470,12 @@ private:
     if (type && type->scalarType() && at::isIntegralType(*type->scalarType(), true))
       traced = *type->scalarType() == at::kBool ? mil::DType::Bool : mil::DType::I32;
     IntegerUse use = integerUse(argument, path);
-    if (!spec.dtype && traced) {
-      plan.integers = traced;
-    } else if (!spec.dtype && use && !use.orBool) {
-      plan.integers = mil::DType::I32;
-      plan.integersFor = use.what;
+    if (!spec.dtype && use && (traced || !use.orBool)) {
+      plan.integers = traced.value_or(mil::DType::I32);
+      if (!traced)
+        plan.integersFor = use.what;
+    } else if (!spec.dtype && !use) {
+      return Error::success(); // a counter may be traced with an integer and be given floats
     } else if (use) {
       return makeError(Code::InputType,
                        "{0} takes integers as '{1}', which {2} takes, and {3}; say --input "

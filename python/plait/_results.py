@@ -97,9 +97,10 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class FunctionReport:
-    """A function that was written: its operations (of MIL, constants not counted), the bytes of its weights, its states.
+    """A function that was written.
 
-    handed_on: inputs that the app hands on from call to call, and the outputs that they come from.
+    operations: of MIL, constants not counted. own_bytes, shared_bytes: of its weights, those that no other function uses and those that
+    others use too. states: their names. handed_on: inputs that the app hands on from call to call, and the outputs that they come from.
     """
 
     name: str
