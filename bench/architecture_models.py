@@ -158,10 +158,9 @@ def vision_family():
             continue
 
         def build(name=name):
-            options = {"weights": None, **({"weights_backbone": None} if "segmentation" in name or "deeplab" in name or "fcn" in name else {})}
             try:
-                model = torchvision.models.get_model(name, **options)
-            except (TypeError, ValueError):
+                model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+            except (TypeError, ValueError):  # it has no backbone of its own
                 model = torchvision.models.get_model(name, weights=None)
             sizes = ((1, 3, 64, 64), (1, 3, 128, 128), (1, 3, 224, 224), (1, 3, 299, 299), (1, 3, 8, 112, 112))
             return sized(model.eval(), sizes)
