@@ -246,24 +246,12 @@ bool round(Program &program, PassContext &context) {
   });
   if (candidates.empty())
     return false;
-  struct Group {
-    unsigned count = 0;
-    uint64_t change = 0;
-    bool alike = true;
-  };
-  Sharing sharing(program, context.options.precision);
-  llvm::DenseMap<uint64_t, Group> groups;
-  for (Candidate &c : candidates) {
-    c.weight = sharing.key(*constTensor((*c.producer)[producerWeight(*c.producer)]));
-    Group &group = groups[c.weight];
-    group.alike &= !group.count || group.change == c.change;
-    group.change = c.change;
-    ++group.count;
-  }
+  WeightChanges changes(program, context.options.precision);
+  for (Candidate &c : candidates)
+    c.weight = changes.add(*constTensor((*c.producer)[producerWeight(*c.producer)]), c.change);
   bool changed = false;
   for (Candidate &c : candidates) {
-    const Group &group = groups[c.weight];
-    if (context.options.share && (!group.alike || group.count < sharing.uses(c.weight)))
+    if (context.options.share && !changes.keepShared(c.weight))
       continue;
     apply(c, context);
     changed = true;

@@ -20,7 +20,6 @@
 #include "passes/Sharing.h"
 #include "support/Half.h"
 
-#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/xxhash.h"
 
@@ -204,25 +203,12 @@ bool foldInputScale(Program &program, PassContext &context) {
   });
   if (candidates.empty())
     return false;
-  struct Group {
-    unsigned count = 0;
-    uint64_t change = 0;
-    bool alike = true;
-  };
-  Sharing sharing(program, context.options.precision);
-  llvm::DenseMap<uint64_t, Group> groups;
-  for (InputScale &c : candidates) {
-    c.weight = sharing.key(*constTensor((*c.layer)[conv::weight]));
-    Group &group = groups[c.weight];
-    group.alike &= !group.count || group.change == c.change;
-    group.change = c.change;
-    ++group.count;
-  }
+  WeightChanges changes(program, context.options.precision);
+  for (InputScale &c : candidates)
+    c.weight = changes.add(*constTensor((*c.layer)[conv::weight]), c.change);
   bool changed = false;
   for (const InputScale &c : candidates) {
-    const Group &group = groups[c.weight];
-    if (context.options.share && c.scales() &&
-        (!group.alike || group.count < sharing.uses(c.weight)))
+    if (context.options.share && c.scales() && !changes.keepShared(c.weight))
       continue;
     auto bias = newBias(c, context);
     if (!bias)

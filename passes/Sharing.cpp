@@ -143,4 +143,18 @@ bool Sharing::isPrivate(const Value *constant) {
   return tensor->numElements() < kBlobElements ? constant->hasOneUse() : uses(key(*tensor)) <= 1;
 }
 
+uint64_t WeightChanges::add(const TensorData &weight, uint64_t hash) {
+  uint64_t key = sharing_.key(weight);
+  Group &group = groups_[key];
+  group.alike &= !group.count || group.hash == hash;
+  group.hash = hash;
+  ++group.count;
+  return key;
+}
+
+bool WeightChanges::keepShared(uint64_t key) const {
+  Group group = groups_.lookup(key);
+  return group.alike && group.count >= sharing_.uses(key);
+}
+
 } // namespace plait::passes

@@ -58,4 +58,25 @@ private:
   llvm::DenseMap<uint64_t, Uses> uses_;
 };
 
+/// Changes that a pass would make to weights. One that several operations or functions use is
+/// replaced only where all of them change it alike: it would not be shared any more.
+class WeightChanges {
+public:
+  WeightChanges(mil::Program &program, Precision precision) : sharing_(program, precision) {}
+
+  /// An operation would change `weight`; equal changes have one `hash`. Gives the weight's key.
+  uint64_t add(const mil::TensorData &weight, uint64_t hash);
+  /// Whether all uses of the weight of this key are changed, and alike.
+  bool keepShared(uint64_t key) const;
+
+private:
+  struct Group {
+    unsigned count = 0;
+    uint64_t hash = 0;
+    bool alike = true;
+  };
+  Sharing sharing_;
+  llvm::DenseMap<uint64_t, Group> groups_;
+};
+
 } // namespace plait::passes

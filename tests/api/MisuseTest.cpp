@@ -315,8 +315,8 @@ TEST_F(Misuse, MethodsAndInputsThatCannotBe) {
               Pair(Reason::File, HasSubstr("noise.pt")));
 }
 
-TEST_F(Misuse, WhatTheModelDoesNotHave) {
-  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+/// A model that adds what it is given to a buffer `kept`.
+static torch::jit::Module keepsSums() {
   torch::jit::Module module("Keeps");
   module.register_buffer("kept", at::zeros({2, 4}));
   module.define(R"(
@@ -324,6 +324,12 @@ TEST_F(Misuse, WhatTheModelDoesNotHave) {
         self.kept.add_(x)
         return self.kept * 2
   )");
+  return module;
+}
+
+TEST_F(Misuse, WhatTheModelDoesNotHave) {
+  auto option = [](const char *text) { return Pair(Reason::Option, HasSubstr(text)); };
+  torch::jit::Module module = keepsSums();
   module.save(at("model.pt"));
   std::ofstream(at("labels.txt")) << "cat\ndog\n";
   nn::Linear live(4, 2);
@@ -369,13 +375,7 @@ TEST_F(Misuse, WhatTheModelDoesNotHave) {
 }
 
 TEST_F(Misuse, WhatTheModelItselfLacksIsLeftToWrite) {
-  torch::jit::Module module("Keeps");
-  module.register_buffer("kept", at::zeros({2, 4}));
-  module.define(R"(
-    def forward(self, x):
-        self.kept.add_(x)
-        return self.kept * 2
-  )");
+  torch::jit::Module module = keepsSums();
   add(compiler, "f", module, {.input = {"x=[2, 4]"}});
   EXPECT_THAT(refusal([&] { compiler.write(at("m.mlpackage")); }),
               Pair(Reason::Unsupported, HasSubstr("the model writes to its own 'kept'")));
