@@ -136,6 +136,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
         origin = mil::Origin::parameter({attribute.str()});
       known = &cells.emplace_back(
           tensor, makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell);
+      // It was there before any region that reads it first, so what regions write is undone.
+      known->second->serial = 0;
     }
     return Val(makeObject(known->second));
   }
@@ -145,6 +147,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
       values.push_back(fromIValue(element, elementPath(attribute, i), fromWeight));
     Val list = makeList(value.toList().elementType(), std::move(values));
     list.list()->attribute = attribute.str();
+    if (fromWeight)
+      list.list()->serial = 0;
     return list;
   }
   if (value.isTuple()) {
@@ -157,6 +161,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     auto source = value.toGenericDict();
     Val dict = makeDict(source.keyType(), source.valueType(), {});
     dict.dict()->attribute = attribute.str();
+    if (fromWeight)
+      dict.dict()->serial = 0;
     for (const auto &entry : source)
       dict.dict()->entries.emplace_back(
           entry.key(),

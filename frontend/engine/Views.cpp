@@ -112,6 +112,10 @@ mil::Value *Engine::read(TensorObj &tensor) {
                             "imaginary part: torch.real(x), torch.imag(x)"));
     return builder_.poison();
   }
+  if (tensor.cell->isStale)
+    throw Refusal(Code::SharedMemory,
+                  "it reads a tensor that a loop may have written to as the module's attribute, "
+                  "which the loop also assigns; clone it before the loop");
   // The new content of a state is read from the state, so that it is not kept twice.
   if (tensor.cell->unstored && isOutermost())
     store(*tensor.cell);
@@ -372,6 +376,13 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
 void Engine::write(TensorObj &target, const Val &value) {
   if (isEmpty(target.shape)) // an empty view: nothing to write
     return;
+  uint64_t version = target.cell->version;
+  writeOne(target, value);
+  if (target.cell->version != version)
+    passOn(target.cell.get(), nullptr);
+}
+
+void Engine::writeOne(TensorObj &target, const Val &value) {
   Cell &cell = *target.cell;
   if (!mayWrite(target.cell))
     return;
