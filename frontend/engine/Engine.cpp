@@ -379,6 +379,13 @@ bool Engine::isLowered(const c10::FunctionSchema &schema) {
   return twin && Table::get().find(nameOf(*twin));
 }
 
+/// Whether results may be the arguments or views of them, although the schema has them as tensors
+/// of their own.
+static bool isViewUnsaid(llvm::StringRef name) {
+  return name.starts_with("aten::atleast_") || name.starts_with("aten::meshgrid") ||
+         name == "aten::broadcast_tensors";
+}
+
 Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> &arguments,
                              const Site *own) {
   // Arguments that an older graph does not have take the schema's defaults.
@@ -406,6 +413,10 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
         for (auto [k, arg] : llvm::enumerate(schema.arguments()))
           if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
             mayAlias((*results)[i], arguments[k]);
+    if (results && isViewUnsaid(name))
+      for (const Val &result : *results)
+        for (const Val &argument : arguments)
+          mayAlias(result, argument);
     return results;
   };
   if (takesQuantized(schema, arguments) && !(row && row->family == llvm::StringRef("Quantized")))

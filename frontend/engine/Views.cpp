@@ -355,6 +355,11 @@ void Engine::mayAlias(const Val &a, const Val &b) {
       mayAlias(element, b);
     return;
   }
+  if (auto list = b.list()) {
+    for (const Val &element : list->values)
+      mayAlias(a, element);
+    return;
+  }
   auto x = a.tensor(), y = b.tensor();
   if (!x || !y || x->cell == y->cell)
     return;
