@@ -7,15 +7,16 @@
 //                                               s = gamma / sqrt(variance + epsilon)
 //
 // The layer is conv, conv_transpose or linear with constant weights. What follows it is batch_norm,
-// or mul by a constant per channel; a number that multiplies a linear also behind reshapes and
-// transposes, such as the scale of queries. A weight that several operations or functions use is
+// or mul by a constant per channel. Such a factor is found behind reshapes, transposes and slices
+// of the layer's result too, where it multiplies some channels: the scale of queries, where
+// queries, keys and values are one layer. A weight that several operations or functions use is
 // replaced only if all of them change it alike. Otherwise the factor stays where it is: folding
 // would store the weight once for each of them.
 //
 // The arithmetic is that of torch.jit.freeze, single precision in the same order, so that a model
 // and its frozen copy get equal weights, which share their bytes.
+#include "passes/Channels.h"
 #include "passes/Match.h"
-#include "passes/Rewrite.h"
 #include "passes/Sharing.h"
 
 #include "llvm/ADT/DenseMap.h"
@@ -106,6 +107,49 @@ Op *movedLinear(Value *value) {
   return nullptr;
 }
 
+/// A factor below is no normal number in fp16: a weight that it multiplies loses its digits there.
+constexpr double kLeastFactor = 0x1p-14;
+
+/// The factor of each channel of the layer that `value` is made of, where `constant` multiplies it;
+/// 1 for channels that it does not hold. Nullopt where the factor is not one of channels.
+std::optional<std::vector<double>> factorsOf(const Channels &channels, const Value *value,
+                                             const Value *constant, const PassContext &context) {
+  auto shape = *staticShape(value);
+  const TensorData *tensor = constTensor(constant);
+  size_t rank = shape.size();
+  if (!tensor || tensor->rank() > rank)
+    return std::nullopt;
+  llvm::SmallVector<int64_t, 6> own(rank - tensor->rank(), 1);
+  own.append(tensor->shape().begin(), tensor->shape().end());
+  for (auto [size, stride] : llvm::zip(own, channels.strides))
+    if (size != 1 && stride == 0)
+      return std::nullopt;
+  auto values = smallFloats(constant, context);
+  bool isHalf = context.options.precision == Precision::F16;
+  if (!values || (isHalf && llvm::any_of(*values, [](double v) {
+                    return v != 0 && std::abs(v) < kLeastFactor;
+                  })))
+    return std::nullopt;
+  // The place in the constant of each element along the axes of channels, as listChannels() has
+  // them.
+  std::vector<size_t> places{0};
+  for (size_t axis = 0; axis < rank; ++axis) {
+    if (channels.strides[axis] == 0)
+      continue;
+    std::vector<size_t> longer;
+    for (size_t place : places)
+      for (int64_t i = 0; i < shape[axis]; ++i)
+        longer.push_back(own[axis] == 1 ? place : place * size_t(own[axis]) + size_t(i));
+    places = std::move(longer);
+  }
+  const Op &layer = *channels.layer;
+  unsigned axis = layer.is(OpKind::linear) ? layer.result()->type.rank() - 1 : 1;
+  std::vector<double> factors(size_t(layer.result()->type.shape()[axis].value()), 1);
+  for (auto [channel, place] : llvm::zip(listChannels(channels, shape), places))
+    factors[size_t(channel)] = (*values)[place];
+  return factors;
+}
+
 std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {
   namespace n = batch_norm;
   auto mean = smallFloats(op[n::mean], context), variance = smallFloats(op[n::variance], context);
@@ -150,8 +194,16 @@ std::optional<Candidate> candidate(Op &op, const PassContext &context) {
           break;
         }
       }
-      if (!producer)
-        continue;
+      if (!producer) {
+        auto channels = number ? ownChannels(op[side]) : std::nullopt;
+        auto factors =
+            channels ? factorsOf(*channels, op[side], op[1 - side], context) : std::nullopt;
+        if (!factors)
+          continue;
+        found.producer = channels->layer;
+        found.affine = Affine(*factors);
+        break;
+      }
       auto shape = op.result()->type.shape();
       unsigned axis = producer->is(OpKind::linear) ? shape.size() - 1 : 1;
       auto scale = alongAxis(op[1 - side], shape, axis, context);

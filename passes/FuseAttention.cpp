@@ -10,7 +10,9 @@
 //                                     value = %v, attn_mask = %mask)
 //
 // The scale may stand before the first product, or be a quotient; the mask may be missing. A scale
-// of its own has no place in the operation, so what has another stays. Nothing else may use what
+// of its own has no place in the operation. Where the queries are the result of a linear layer,
+// what another scale lacks multiplies them, and goes into the layer's weight (fold-batch-norm);
+// other attention of another scale stays. Nothing else may use what
 // is in between: attention whose weights are a result keeps them. From ios18 on, as the operation.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -46,6 +48,27 @@ Value *withoutScale(Value *value, double &scale) {
         return (*op)[side];
       }
   return value;
+}
+
+/// Whether queries can be multiplied by `factor` for nothing: fold-batch-norm takes a number that
+/// multiplies a linear layer, behind what moves its result and behind other numbers. A large factor
+/// might overflow in fp16.
+bool mayMultiply(Value *queries, double factor) {
+  constexpr double limit = 32;
+  if (!(factor > 1 / limit && factor < limit))
+    return false;
+  double ignored = 1;
+  while (Op *op = queries->hasOneUse() ? queries->def() : nullptr) {
+    if (op->is(OpKind::linear))
+      return constTensor((*op)[linear::weight]) != nullptr;
+    bool moves = op->is(OpKind::reshape) || op->is(OpKind::transpose) ||
+                 op->is(OpKind::expand_dims) || op->is(OpKind::squeeze);
+    Value *source = moves ? (*op)[0] : withoutScale(queries, ignored);
+    if (source == queries)
+      return false;
+    queries = source;
+  }
+  return false;
 }
 
 /// The operand that is added to scores of this type, and the scores.
@@ -123,17 +146,23 @@ bool fuse(Op &op) {
   auto queries = staticShape(q), keys = staticShape(k), values = staticShape(v);
   size_t rank = shape->size();
   if (!queries || !keys || !values || queries->size() != rank || keys->size() != rank ||
-      values->size() != rank || std::abs(scale * std::sqrt(double(queries->back())) - 1) > 1e-6)
+      values->size() != rank)
     return false;
   llvm::ArrayRef<int64_t> batch = llvm::ArrayRef(*queries).drop_back(2);
   if (batch.front() >= kBatch || llvm::ArrayRef(*keys).drop_back(2) != batch ||
       llvm::ArrayRef(*values).drop_back(2) != batch)
+    return false;
+  double factor = scale * std::sqrt(double(queries->back()));
+  bool isOwn = std::abs(factor - 1) <= 1e-6;
+  if (!isOwn && !mayMultiply(q, factor))
     return false;
   if (mask && !(mask = maskFor(mask, *shape, op)))
     return false;
   Value *key = keyOf(*product);
   if (!key)
     return false;
+  if (!isOwn)
+    q = Builder::before(&op).emit(OpKind::mul, {{mul::x, q}, {mul::y, factor}});
   Value *y = Builder::before(&op).emit(
       OpKind::scaled_dot_product_attention,
       {{a::query, q}, {a::key, key}, {a::value, v}, {a::attn_mask, mask}}, op.name);

@@ -8,7 +8,8 @@
 //
 // A slice of what dropped axes has a mask for these. A slice of a slice is one slice. Slices that
 // cut one tensor into pieces are one split. A split of which each piece loses its axis is a slice
-// for each piece. A slice of exactly one operand of a concat or a stack is that operand.
+// for each piece. Slices of an axis that a reshape makes, one part each, are a split of that axis
+// and the next one together. A slice of exactly one operand of a concat or a stack is that operand.
 //
 // coremltools writes the mask for every `select` of PyTorch. A comment in its tests says that the
 // first systems with ML programs ignored it, so it is written from ios18 on.
@@ -196,6 +197,65 @@ bool intoSplit(Op &op) {
   return true;
 }
 
+/// Slices that take one part each of an axis that a reshape makes, behind a transpose or not, as a
+/// split of what that axis and the next one are together: queries, keys and values of one layer,
+/// without an axis of their own.
+bool intoGroups(Op &op) {
+  Value *x = op[slice_by_index::x];
+  Op *swap = definedBy(x, OpKind::transpose);
+  Op *first = definedBy(swap ? (*swap)[transpose::x] : x, OpKind::reshape);
+  auto own = first ? sliceBounds(op) : std::nullopt;
+  auto axis = own ? onlySlicedAxis(*own, x) : std::nullopt;
+  auto shape = axis ? staticShape(first->result()) : std::nullopt;
+  auto perm = swap ? constInts((*swap)[transpose::perm]) : std::nullopt;
+  DType dtype = x->type.dtype();
+  if (!shape || (swap && !(perm && first->result()->hasOneUse())) ||
+      !(isFloat(dtype) || dtype == DType::I32 || dtype == DType::Bool))
+    return false;
+  auto before = [&](size_t i) { return perm ? normalAxis((*perm)[i], shape->size()) : int64_t(i); };
+  size_t from = size_t(before(*axis));
+  if (from + 1 == shape->size() || (*shape)[from] < 2 || (*shape)[from + 1] < 2)
+    return false;
+  llvm::SmallVector<Op *, 4> pieces(size_t((*shape)[from]), nullptr);
+  for (Op *user : x->users()) {
+    auto bounds = user->parent() == op.parent() ? sliceBounds(*user) : std::nullopt;
+    if (!bounds || onlySlicedAxis(*bounds, x) != axis || !(*bounds)[*axis].squeezed)
+      return false;
+    Op *&piece = pieces[size_t((*bounds)[*axis].begin)];
+    if (piece)
+      return false;
+    piece = user;
+  }
+  Op *earliest = llvm::is_contained(pieces, nullptr) ? nullptr : firstOf(pieces, op);
+  if (!earliest)
+    return false;
+  llvm::SmallVector<int64_t, 5> joined, order;
+  for (size_t i = 0; i < shape->size(); ++i) {
+    if (i != from)
+      joined.push_back(i == from + 1 ? (*shape)[from] * (*shape)[i] : (*shape)[i]);
+    if (size_t from_i = size_t(before(i)); from_i != from)
+      order.push_back(int64_t(from_i > from ? from_i - 1 : from_i));
+  }
+  Builder builder = Builder::before(earliest);
+  Value *source = builder.emit(
+      OpKind::reshape,
+      {{reshape::x, (*first)[reshape::x]}, Arg(reshape::shape, llvm::ArrayRef<int64_t>(joined))},
+      first->name);
+  if (!llvm::is_sorted(order))
+    source = builder.emit(
+        OpKind::transpose,
+        {{transpose::x, source}, Arg(transpose::perm, llvm::ArrayRef<int64_t>(order))}, swap->name);
+  llvm::SmallVector<int64_t, 4> sizes(pieces.size(), (*shape)[from + 1]);
+  Op *split = builder.create(
+      OpKind::split, {{split::x, source},
+                      Arg(split::split_sizes, llvm::ArrayRef<int64_t>(sizes)),
+                      {split::axis, int64_t(llvm::find(order, int64_t(from)) - order.begin())}});
+  assert(split && "a split of a known shape");
+  for (auto [i, piece] : llvm::enumerate(pieces))
+    replaceOp(piece, split->result(i));
+  return true;
+}
+
 /// Dropping the axis of a piece, where all pieces of the split lose theirs, as a slice.
 Value *sliceOfPiece(Op &op) {
   Op *split = definedBy(op[0], OpKind::split);
@@ -251,7 +311,7 @@ bool mergeSlices(Program &program, PassContext &context) {
       replaceOp(&op, better);
       changed = true;
     } else if (op.is(OpKind::slice_by_index)) {
-      changed |= intoSplit(op);
+      changed |= intoSplit(op) || intoGroups(op);
     }
   });
   return changed;

@@ -9,7 +9,17 @@
 //
 // A transpose moves down only if it meets another one, or if both operands of a binary operation
 // are transposed alike and one of them for it alone. So the number of transposes never rises.
-// Constants on the way are permuted in place. A transpose that meets no other and moves only axes
+// Constants on the way are permuted in place. Linear layers between a transpose that brings the
+// second axis to the end and one that brings it back are convolutions of size one, the form that
+// the Neural Engine prefers (Apple, "Deploying Transformers on the Apple Neural Engine"):
+//
+//   %a = transpose(x = %x, perm = [0, 2, 1])    before
+//   %b = linear(x = %a, weight = const W [out, in])
+//   %c = transpose(x = %b, perm = [0, 2, 1])
+//
+//   %c = conv(x = %x, weight = const W [out, in, 1])               after
+//
+// A transpose that meets no other and moves only axes
 // of one element is a reshape.
 #include "mil/Computation.h"
 #include "passes/Match.h"
@@ -109,6 +119,89 @@ bool joinUpwards(Op &op) {
   return true;
 }
 
+/// A linear layer of constants that keeps the rank.
+bool isLayer(const Op &op, size_t rank) {
+  return op.is(OpKind::linear) && op[linear::x]->type.rank() == rank &&
+         constTensor(op[linear::weight]) && (!op[linear::bias] || constTensor(op[linear::bias]));
+}
+
+/// A layer of which nothing but a transpose takes the result.
+bool isTransposedLayer(const Op *op) {
+  return op->is(OpKind::linear) && op->result()->hasOneUse() &&
+         op->result()->users()[0]->is(OpKind::transpose);
+}
+
+/// The layer as a convolution of size one, of an operand whose second axis is the layer's last.
+Value *convolution(Op &layer, Value *x) {
+  const TensorData &weight = *constTensor(layer[linear::weight]);
+  llvm::SmallVector<int64_t, 4> shape(weight.shape());
+  shape.resize(x->type.rank(), 1);
+  Value *kernel = derivedConstant(&layer, weight.reshape(shape), layer[linear::weight]);
+  return Builder::before(&layer).emit(
+      OpKind::conv, {{conv::x, x}, {conv::weight, kernel}, {conv::bias, layer[linear::bias]}},
+      layer.name);
+}
+
+/// Linear layers between a transpose that brings the second axis to the end and one that brings it
+/// back, with elementwise operations or without, as convolutions of size one. A constant at the
+/// beginning is transposed in place.
+bool asConvolutions(Op &op) {
+  auto outer = permOf(&op);
+  size_t rank = outer ? outer->size() : 0;
+  if (rank != 3 && rank != 4)
+    return false;
+  Perm inner; // the inverse
+  for (size_t i = 0; i < rank; ++i)
+    inner.push_back(i == 0 ? 0 : i + 1 == rank ? 1 : int64_t(i) + 1);
+  for (size_t i = 0; i < rank; ++i)
+    if ((*outer)[inner[i]] != int64_t(i))
+      return false;
+  llvm::SmallVector<std::pair<Op *, unsigned>, 4> chain; // from the one nearest to `op` upwards
+  bool hasLayer = false;
+  Value *source = op[transpose::x];
+  while (source->def() && !source->def()->is(OpKind::transpose) && !constTensor(source)) {
+    bool layer = isLayer(*source->def(), rank);
+    auto through = layer ? std::optional(0u) : passesThrough(source->def());
+    if (!through || !source->hasOneUse())
+      return false;
+    hasLayer |= layer;
+    chain.emplace_back(source->def(), *through);
+    source = (*source->def())[*through];
+  }
+  if (!hasLayer || !source->def())
+    return false;
+  Value *x = nullptr;
+  Op *above = source->def();
+  if (above->is(OpKind::transpose)) {
+    if (permOf(above) != inner)
+      return false;
+    x = (*above)[transpose::x];
+  } else {
+    if (!llvm::all_of(source->users(), isTransposedLayer))
+      return false; // it would be stored twice
+    x = derivedConstant(chain.back().first, constTensor(source)->permute(*outer), source);
+  }
+  for (auto [link, through] : llvm::reverse(chain)) {
+    Op *before = (*link)[through]->def();
+    if (isLayer(*link, rank)) {
+      x = convolution(*link, x);
+    } else {
+      if (computes(*link, Binary)) {
+        Value *constant = (*link)[1 - through];
+        link->set(1 - through,
+                  derivedConstant(link, untransposed(*constTensor(constant), inner), constant));
+      }
+      link->set(through, x);
+      [[maybe_unused]] bool typed = retype(link);
+      assert(typed && "an elementwise operation takes any shape");
+      x = link->result();
+      eraseDead(before);
+    }
+  }
+  replaceOp(&op, x);
+  return true;
+}
+
 /// op(transpose(x), transpose(y)) as transpose(op(x, y)).
 bool joinOperands(Op &op) {
   Op *x = definedBy(op[0], OpKind::transpose), *y = definedBy(op[1], OpKind::transpose);
@@ -156,7 +249,7 @@ bool mergeTransposes(Program &program, PassContext &) {
     if (op.numResults() != 1 || !op.result()->hasUses())
       return;
     if (op.is(OpKind::transpose))
-      changed |= joinUpwards(op);
+      changed |= joinUpwards(op) || asConvolutions(op);
     else if (computes(op, Binary))
       changed |= joinOperands(op);
   });

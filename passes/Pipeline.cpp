@@ -107,6 +107,7 @@ static void cleanUp(Runner &runner) {
       removeNoops,        //
       mergeCasts,         // before the others: a cast in a chain hides it
       mergeReshapes,      //
+      mergeReductions,    // after mergeReshapes, which brings axes that come and go together
       moveReshapes,       //
       mergeTransposes,    //
       mergeSlices,        // after mergeReshapes: an axis that a chain drops is the chain's

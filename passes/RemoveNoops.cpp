@@ -5,9 +5,13 @@
 //
 //   %x                                          after, for every use of %b
 //
+// What an elementwise operation takes repeated along axes of one element it takes as it is: it
+// broadcasts.
+//
 // An output cannot be an input, a constant or another output. So an operation between such a value
 // and an output stays. If it is a cast to the type that the value has, it becomes an identity: Core
 // ML's own converter never writes such a cast.
+#include "mil/Computation.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -52,6 +56,29 @@ bool takesAll(const Op &op) {
       return false;
   }
   return true;
+}
+
+/// Takes an operand as it is before it is repeated along axes of one element, where the other
+/// operand has the repeated sizes: the operation broadcasts.
+bool takesUnrepeated(Op &op) {
+  bool changed = false;
+  for (unsigned side : {0, 1}) {
+    Op *repeat = definedBy(op[side], OpKind::tile);
+    auto reps = repeat ? constInts((*repeat)[tile::reps]) : std::nullopt;
+    if (!reps || !(op[1 - side]->type == op.result()->type) ||
+        !(op[side]->type == op.result()->type))
+      continue;
+    Value *x = (*repeat)[tile::x];
+    bool broadcasts = llvm::all_of(llvm::zip(*reps, x->type.shape()), [](auto pair) {
+      return std::get<0>(pair) == 1 || std::get<1>(pair) == Dim(1);
+    });
+    if (!broadcasts)
+      continue;
+    op.set(side, x);
+    eraseDead(repeat);
+    changed = true;
+  }
+  return changed;
 }
 
 /// The operand that the operation returns unchanged, or null. Types are compared by the caller.
@@ -133,6 +160,8 @@ bool removeNoops(Program &program, PassContext &) {
   walk(program, [&](Op &op) {
     if (op.numResults() != 1)
       return;
+    if (computes(op, Binary))
+      changed |= takesUnrepeated(op);
     Value *same = returned(op);
     if (!same || !(same->type == op.result()->type))
       return;

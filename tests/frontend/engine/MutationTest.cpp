@@ -148,7 +148,7 @@ TEST(Mutation, ViewsThatNoSchemaSays) {
     EXPECT_THAT(refusal(forward("  y = x.clone()\n  z = " + std::string(view) +
                                 "\n  z.add_(1)\n  return y, z\n"),
                         {randn({3, 4})}),
-                HasSubstr("share memory"))
+                testing::HasSubstr("share memory"))
         << view;
 }
 
