@@ -248,17 +248,16 @@ private:
     }
     bool isOpen = tensor->cell->mayBeAliased;
     auto near = Engine::connected(tensor->cell.get(), region.links());
-    for (const Cell *cell : llvm::drop_begin(near))
-      if (!region.isLocal(*cell)) {
-        auto direct = llvm::find_if(region.links(), [&](const auto &link) {
-          return link.a->cell == tensor->cell && link.b->cell.get() == cell &&
-                 link.a->view.empty() && tensor->view.empty();
-        });
-        if (direct != region.links().end())
-          add(direct->b, direct->same);
-        else
-          isOpen = true;
-      }
+    for (const Cell *cell : llvm::drop_begin(near)) {
+      bool isDirect = false;
+      for (const auto &link : region.links())
+        if (link.a->cell == tensor->cell && link.b->cell.get() == cell && link.a->view.empty() &&
+            tensor->view.empty() && !region.isLocal(*cell)) {
+          add(link.b, link.same);
+          isDirect = true;
+        }
+      isOpen |= !isDirect && !region.isLocal(*cell);
+    }
     return isOpen;
   }
 

@@ -168,11 +168,16 @@ static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base
   std::unique_ptr<bool[]> mask(new bool[rank]);
   std::fill_n(mask.get(), rank, true);
   const Dim &size = base->type.shape()[step.dim];
+  // From the first element to the last; of none 0, and not 1 - step, which would count from the
+  // end.
+  Dim length = (count - 1) * step.step + 1;
+  if (step.step > 1 && count.lower() < 1)
+    length = max(length, Dim(0));
   mil::Value *end;
   if (step.dynamicStart) {
     mask[step.dim] = false;
     llvm::SmallVector<Dim, 5> lengths(rank, Dim(0));
-    lengths[step.dim] = (count - 1) * step.step + 1;
+    lengths[step.dim] = length;
     end = engine.builder().emit(OpKind::add,
                                 {{mil::add::x, begin}, {mil::add::y, engine.materialise(lengths)}});
   } else {
@@ -182,7 +187,7 @@ static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base
       if (!ends[i].isConst())
         ends[i] = 0; // masked
     if (!mask[step.dim])
-      ends[step.dim] = step.start + (count - 1) * step.step + 1;
+      ends[step.dim] = step.start + length;
     else if (size.isConst())
       ends[step.dim] = size;
     end = engine.materialise(ends);

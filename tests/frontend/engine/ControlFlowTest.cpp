@@ -91,6 +91,9 @@ TEST(If, ResultsThatMayBeOneTensor) {
   // One part of a tensor or another.
   checkBoth(forward("  y = x * 2\n  z = y[0]\n  if bool(x.sum() > 0):\n    z = y[1]\n"
                     "  z.add_(1)\n  y[1:] *= 2\n  return y, z\n"));
+  checkBoth(forward("  y = x[:, :3].clone()\n  z = y\n  if bool(x.sum() > 0):\n    pass\n  else:\n"
+                    "    if bool(x[0, 0] > -100):\n      z = z.t()\n  z[0] = 2.0\n"
+                    "  return y, z\n"));
   // Two ways from one to another: the order of writes would matter.
   EXPECT_THAT(refusal(forward("  a = x * 2\n  b = x * 3\n  z = a\n  if bool(x.sum() > 0):\n"
                               "    z = b\n  w = z\n  if bool(x[0, 0] > 0):\n    w = a\n"
