@@ -151,7 +151,7 @@ std::optional<Channels> ownChannels(Value *value) {
   if (!total || !value->hasOneUse())
     return std::nullopt;
   size_t axis = channels->layer->is(OpKind::linear) ? total->size() - 1 : 1;
-  llvm::BitVector mine(unsigned((*total)[axis]));
+  llvm::BitVector mine(static_cast<unsigned>((*total)[axis]));
   for (int64_t channel : listChannels(*channels, *shape))
     mine.set(unsigned(channel));
   for (Value *own = value; own->def() != channels->layer; own = (*own->def())[0])
