@@ -331,9 +331,9 @@ private:
     }
     for (const auto &[pair, made] : merged_)
       if (isSame(pair.first, p) && isSame(pair.second, q))
-        return [this, made] {
+        return [this, made, x, y] {
           auto tensor = made->tensor();
-          return tensor ? Val(engine_.makeObject(tensor->cell)) : Val();
+          return tensor ? withStrides(Val(engine_.makeObject(tensor->cell)), x, y) : Val();
         };
     auto made = std::make_shared<Val>();
     merged_.push_back({{p, q}, made});
@@ -342,8 +342,8 @@ private:
     at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other)) {
       Val copy = asLeftBy(a_, *p, [&] { return engine_.copy(p); });
-      return [copy, made, addLinks] {
-        *made = copy;
+      return [copy, made, addLinks, x, y] {
+        *made = withStrides(copy, x, y);
         addLinks(copy);
         return copy;
       };
@@ -351,11 +351,19 @@ private:
     auto index = addResult(readAfter(a_, *p), readAfter(b_, *q));
     if (!index)
       return [] { return Val(); };
-    return [this, index = *index, dtype = p->dtype(), made, addLinks] {
-      *made = engine_.makeTensor(op_->result(index), dtype);
+    return [this, index = *index, dtype = p->dtype(), made, addLinks, x, y] {
+      *made = withStrides(engine_.makeTensor(op_->result(index), dtype), x, y);
       addLinks(*made);
       return *made;
     };
+  }
+  /// The merged tensor with the strides that it has after either branch; if they differ, only
+  /// LibTorch knows whether a reshape would copy.
+  static Val withStrides(const Val &merged, const Val &x, const Val &y) {
+    if (auto tensor = merged.tensor())
+      tensor->strides =
+          x.tensor()->strides == y.tensor()->strides ? x.tensor()->strides : std::nullopt;
+    return merged;
   }
   /// Whether the two are one tensor in all that it holds.
   static bool isSame(const Val::TensorPtr &a, const Val::TensorPtr &b) {

@@ -94,6 +94,8 @@ private:
     /// Whether the tensor varies and shares its memory with another one in some turn. A variable of
     /// the loop has a value of its own, so writes to either tensor are refused.
     bool isAliased = false;
+    /// Whether it has the strides of `initial` in every turn.
+    bool keepsStrides = true;
   };
 
   /// The two parts of a complex tensor.
@@ -190,6 +192,8 @@ private:
         if (auto initial = slot.initial.tensor())
           initial->cell->mayBeAliased = true;
       }
+      if (auto made = tensor.tensor(); made && slot.initial.tensor())
+        made->strides = slot.keepsStrides ? slot.initial.tensor()->strides : std::nullopt;
       return tensor;
     }
     return Val(Val::Number{value, slot.kind});
@@ -413,6 +417,11 @@ private:
       if (slot.cell)
         continue;
       const Val &result = after[leaf++];
+      if (auto initial = slot.initial.tensor(); initial && result.tensor() && slot.keepsStrides)
+        if (initial->strides != result.tensor()->strides) {
+          slot.keepsStrides = false;
+          changed |= slot.varies;
+        }
       if (slot.varies) {
         mil::Type type = slot.type;
         if (result.tensor())

@@ -118,6 +118,22 @@ TEST(Loop, SizesOfBlocksThatAreGone) {
       testing::Not(testing::IsEmpty()));
 }
 
+/// Whether reshape copies depends on the strides, which differ after the branches or turns.
+TEST(ControlFlow, ReshapesOfUnknownStrides) {
+  const std::string square = "def forward(self, x):\n  y = x[:, :3].contiguous() * 2\n";
+  const std::string reshape = "  z = y.reshape(-1)\n", write = "  y.cumsum_(1)\n";
+  for (const std::string turned :
+       {"  if bool(x.sum() > 0):\n    y = y.t()\n",
+        "  for i in range(int(x.abs().sum())):\n    y = (y + x[0, 0]).t()\n"}) {
+    checkBoth(square + turned + reshape + "  return y, z\n");
+    EXPECT_THAT(refusal(square + turned + reshape + write + "  return y, z\n", {randn({3, 4})}),
+                testing::HasSubstr("share memory"))
+        << turned;
+  }
+  checkBoth(square + "  if bool(x.sum() > 0):\n    y = y + 1\n" + reshape + write +
+            "  return y, z\n");
+}
+
 TEST(Loop, VariablesThatMayBeAnotherTensor) {
   // It is x after no turns, and in the first.
   for (const char *body : {"    y = y * 2\n  y += 1\n", "    y.add_(1)\n    y = y * 2\n",
