@@ -239,6 +239,12 @@ mil::Value *Engine::applyStep(mil::Value *base, const ViewStep &step) {
       args.push_back(Arg(slice_by_index::x, base));
       picked = base->type.shape()[step.dim] == Dim(1) ? base
                                                       : builder_.emit(OpKind::slice_by_index, args);
+      // A place that follows from sizes may be the last one or not: it is one element anyway.
+      if (picked != base && !Builder::isPoison(picked)) {
+        Shape one(picked->type.shape().begin(), picked->type.shape().end());
+        one[size_t(step.dim)] = 1;
+        picked->type = picked->type.withShape(one);
+      }
     }
     result = builder_.emit(OpKind::squeeze,
                            {{mil::squeeze::x, picked}, {mil::squeeze::axes, {step.dim}}});

@@ -85,6 +85,16 @@ TEST(Ranges, Einsum) {
   checkRange("torch.einsum('ij,kj->ik', [x, y]).sum(0)");
 }
 
+/// The place may be beyond the end for some sizes of the range; it is one element nevertheless.
+TEST(Ranges, OneElementAtASize) {
+  for (int64_t n : {1, 3}) {
+    checkDynamic("y[:, x.size(0)] + 1", {randn({n, 4}), randn({3, 4})}, {0});
+    checkDynamic("def forward(self, x, y):\n  y = y.clone()\n  y[:, x.size(0)].fill_(1.5)\n"
+                 "  return y\n",
+                 {randn({n, 4}), randn({3, 4})}, {0});
+  }
+}
+
 TEST(Ranges, Writes) {
   checkRange("def forward(self, x, y):\n  z = y.clone()\n  z[:] = x\n  z[1:] += x[:1]\n  return "
              "z.sum(0)\n");
