@@ -7,11 +7,14 @@
 #include "compress/Pruning.h"
 #include "compress/Units.h"
 #include "compress/Vectors.h"
+#include "compress/Wide.h"
 #include "support/Parallel.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/bit.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace plait::compress {
@@ -37,6 +40,30 @@ namespace {
 constexpr int64_t kPiece = 1 << 16;
 /// Pieces between two writes.
 constexpr size_t kPiecesOfARound = 32;
+
+/// The largest magnitude as bits; kInfinity or more where a number is not finite.
+uint32_t largestOf(llvm::ArrayRef<float> values) {
+  return wide([&]() PLAIT_WIDE {
+    uint32_t found = 0;
+    for (float value : values)
+      found = std::max(found, llvm::bit_cast<uint32_t>(value) & 0x7FFFFFFF);
+    return found;
+  });
+}
+constexpr uint32_t kInfinity = 0x7F800000;
+
+/// The bytes of those numbers that stay.
+template <typename Number>
+void gather(llvm::ArrayRef<Number> numbers, llvm::ArrayRef<uint8_t> kept,
+            std::vector<uint8_t> &bytes) {
+  bytes.resize(numbers.size() * sizeof(Number));
+  uint8_t *end = bytes.data();
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    std::memcpy(end, &numbers[i], sizeof(Number));
+    end += kept[i] ? sizeof(Number) : 0;
+  }
+  bytes.resize(size_t(end - bytes.data()));
+}
 
 class WeightCompressor {
 public:
@@ -71,7 +98,7 @@ private:
 
   Error survey();
   Error pruneShare(double percent);
-  void pruneRuns(const Scheme::Prune &prune);
+  Error pruneRuns(const Scheme::Prune &prune);
   Error chooseForAll();
   Error cells();
   Error pruneOnly();
@@ -124,23 +151,16 @@ private:
 /// Numbers that are not finite, and the largest magnitude.
 Error WeightCompressor::survey() {
   unsigned threads = threadsOf(options_.threads);
-  std::vector<float> largest(threads);
-  std::vector<uint8_t> bad(threads);
-  Error error = pieces_.forEach(threads, kPiece,
-                                [&](unsigned worker, size_t, const Pieces::Buffer &piece) -> Error {
-                                  float most = largest[worker];
-                                  for (float value : piece.values) {
-                                    bad[worker] |= !std::isfinite(value);
-                                    most = std::max(most, std::fabs(value));
-                                  }
-                                  largest[worker] = most;
-                                  return Error::success();
-                                });
-  for (unsigned worker = 0; worker < threads; ++worker) {
-    finite_ &= !bad[worker];
-    largest_ = std::max(largest_, double(largest[worker]));
-  }
-  if (!pieces_.halves())
+  std::vector<uint32_t> largest(threads); ///< magnitudes, as bits
+  Error error = pieces_.forEach(
+      threads, kPiece, [&](unsigned worker, size_t, const Pieces::Buffer &piece) -> Error {
+        largest[worker] = std::max(largest[worker], largestOf(piece.values));
+        return Error::success();
+      });
+  uint32_t most = *llvm::max_element(largest);
+  finite_ = most < kInfinity;
+  largest_ = double(llvm::bit_cast<float>(most));
+  if (finite_ && !pieces_.halves())
     scale_ = Histogram::scaleFor(largest_);
   return error;
 }
@@ -150,6 +170,11 @@ Error WeightCompressor::pruneShare(double percent) {
   int64_t number = int64_t(percent / 100 * double(pieces_.count()));
   if (number == 0)
     return Error::success();
+  auto fill = [&](const Pieces::Buffer &piece, std::vector<uint32_t> &magnitudes) {
+    magnitudes.resize(piece.values.size());
+    for (size_t i = 0; i < magnitudes.size(); ++i)
+      magnitudes[i] = halves ? magnitudeOfHalf(piece.halves[i]) : magnitudeOf(piece.values[i]);
+  };
   unsigned threads = threadsOf(options_.threads);
   PruneLimit limit;
   std::optional<uint32_t> upper;
@@ -157,9 +182,7 @@ Error WeightCompressor::pruneShare(double percent) {
     std::vector<PruneCounter> counters(threads);
     std::vector<std::vector<uint32_t>> magnitudes(threads);
     auto count = [&](unsigned worker, size_t, const Pieces::Buffer &piece) -> Error {
-      magnitudes[worker].clear();
-      for (float value : piece.values)
-        magnitudes[worker].push_back(magnitudeOf(value, halves));
+      fill(piece, magnitudes[worker]);
       counters[worker].add(magnitudes[worker], upper);
       return Error::success();
     };
@@ -172,30 +195,36 @@ Error WeightCompressor::pruneShare(double percent) {
     upper = digit;
   }
   limit.equal = number;
-  keep_.assign(size_t(pieces_.count()), 1);
+  keep_.resize(size_t(pieces_.count()));
+  std::vector<uint32_t> magnitudes;
   // One after the other, for the first of those that equal the limit.
-  return pieces_.forEach(1, kPiece,
-                         [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
-                           uint8_t *keep = keep_.data() + piece * kPiece;
-                           for (float value : buffer.values) {
-                             uint32_t magnitude = magnitudeOf(value, halves);
-                             bool goes = magnitude < limit.magnitude ||
-                                         (magnitude == limit.magnitude && limit.equal-- > 0);
-                             *keep++ = !goes;
-                           }
-                           return Error::success();
-                         });
+  auto mark = [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
+    fill(buffer, magnitudes);
+    uint8_t *keep = keep_.data() + piece * kPiece;
+    for (size_t i = 0; i < magnitudes.size(); ++i)
+      keep[i] = magnitudes[i] >= limit.magnitude;
+    for (size_t i = 0; limit.equal > 0 && i < magnitudes.size(); ++i)
+      if (magnitudes[i] == limit.magnitude) {
+        keep[i] = 0;
+        --limit.equal;
+      }
+    return Error::success();
+  };
+  return pieces_.forEach(1, kPiece, mark);
 }
 
-void WeightCompressor::pruneRuns(const Scheme::Prune &prune) {
-  keep_.assign(size_t(pieces_.count()), 1);
-  Pieces::Buffer row;
-  for (int64_t r = 0; r < layout_.rows; ++r) {
-    pieces_.read(r * layout_.rowLength(), layout_.rowLength(), row);
-    for (int64_t i = 0; i < layout_.inner; ++i)
-      pruneRun(row.values.data() + i, layout_.inputs, layout_.inner, prune.zeros, prune.of,
-               keep_.data() + r * layout_.rowLength() + i);
-  }
+Error WeightCompressor::pruneRuns(const Scheme::Prune &prune) {
+  keep_.resize(size_t(pieces_.count()));
+  int64_t length = layout_.rowLength(), rows = std::max<int64_t>(1, kPiece / length);
+  auto look = [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
+    uint8_t *keep = keep_.data() + int64_t(piece) * rows * length;
+    for (size_t row = 0; row < buffer.values.size(); row += size_t(length))
+      for (int64_t i = 0; i < layout_.inner; ++i)
+        pruneRun(buffer.values.data() + row + i, layout_.inputs, layout_.inner, prune.zeros,
+                 prune.of, keep + row + i);
+    return Error::success();
+  };
+  return pieces_.forEach(options_.threads, rows * length, look);
 }
 
 /// A table or scale for the whole weight.
@@ -231,11 +260,13 @@ Error WeightCompressor::put(llvm::ArrayRef<uint8_t> codes, int64_t begin) {
     return data_->append(codes);
   if (Error error = mask_->append(kept))
     return error;
-  std::vector<uint8_t> ones;
-  for (auto [code, isKept] : llvm::zip(codes, kept))
-    if (isKept)
-      ones.push_back(code);
-  return data_->append(ones);
+  std::vector<uint8_t> ones(codes.size());
+  size_t end = 0;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    ones[end] = codes[i];
+    end += kept[i];
+  }
+  return data_->append(llvm::ArrayRef(ones).take_front(end));
 }
 
 llvm::ArrayRef<float> WeightCompressor::importance(int64_t begin, size_t size,
@@ -312,7 +343,7 @@ Error WeightCompressor::cells() {
         keep(begin, size_t(count)), importance(begin, size_t(count), worker.importance)};
     piece.errors.resize(residual_ ? size_t(count) : 0);
     all.stored = residual_ ? piece.errors.data() : nullptr;
-    piece.loss.finite = llvm::all_of(all.values, [](float v) { return std::isfinite(v); });
+    piece.loss.finite = largestOf(all.values) < kInfinity;
     if (!piece.loss.finite)
       return;
     Loss unused; // of integers that are chosen anew
@@ -393,18 +424,19 @@ Error WeightCompressor::pruneOnly() {
   if (!natural)
     return natural.takeError();
   Loss loss;
+  std::vector<float> stored;
+  std::vector<uint8_t> bytes;
   Error error = natural->forEach(
       1, kPiece, [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
         llvm::ArrayRef<uint8_t> kept = keep(int64_t(piece) * kPiece, buffer.values.size());
-        size_t width = natural->halves() ? 2 : 4;
-        auto *raw = natural->halves() ? reinterpret_cast<const uint8_t *>(buffer.halves.data())
-                                      : reinterpret_cast<const uint8_t *>(buffer.values.data());
-        std::vector<uint8_t> bytes;
-        for (size_t i = 0; i < kept.size(); ++i) {
-          loss.add(buffer.values[i], kept[i] ? buffer.values[i] : 0);
-          if (kept[i])
-            bytes.insert(bytes.end(), raw + i * width, raw + (i + 1) * width);
-        }
+        if (natural->halves())
+          gather(llvm::ArrayRef(buffer.halves), kept, bytes);
+        else
+          gather(llvm::ArrayRef(buffer.values), kept, bytes);
+        stored.resize(kept.size());
+        for (size_t i = 0; i < kept.size(); ++i)
+          stored[i] = kept[i] ? buffer.values[i] : 0;
+        loss.add(buffer.values, stored, {});
         if (Error error = mask_->append(kept))
           return error;
         return data_->append(bytes);
@@ -497,10 +529,9 @@ Expected<Outcome> WeightCompressor::run() {
       return error;
   if (!finite_)
     return skip(notFinite);
-  if (scheme().prune && scheme().prune->of)
-    pruneRuns(*scheme().prune);
-  else if (scheme().prune)
-    if (Error error = pruneShare(scheme().prune->percent))
+  if (scheme().prune)
+    if (Error error =
+            scheme().prune->of ? pruneRuns(*scheme().prune) : pruneShare(scheme().prune->percent))
       return error;
   if (scheme().prune && keep_.empty())
     return skip("pruning would make nothing zero");

@@ -1,32 +1,29 @@
 // The cheapest clustering for a price, the search for the price, and the splice.
 #include "compress/KMeans.h"
 
-#include "support/Half.h"
-
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/bit.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 namespace plait::compress {
 
 double roundedToHalf(double value) {
-  // From double by way of float it could be rounded twice: to the middle of two halves and from
-  // there. Rounding to odd in between keeps what lies beside the middle there.
-  float single = float(value);
-  if (double(single) != value && std::isfinite(single)) {
-    uint32_t bits;
-    static_assert(sizeof bits == sizeof single);
-    std::memcpy(&bits, &single, sizeof bits);
-    if (bits % 2 == 0) {
-      bool up = std::fabs(value) > std::fabs(double(single));
-      bits = up ? bits + 1 : bits - 1;
-      std::memcpy(&single, &bits, sizeof bits);
-    }
+  double magnitude = std::fabs(value);
+  if (magnitude < 0x1p-14) { // to multiples of 2^-24
+    constexpr double shift = 0x1.8p28;
+    return std::copysign(magnitude + shift - shift, value);
   }
-  return halfToFloat(floatToHalf(single));
+  if (!(magnitude < 65520)) // what is nearer to the next power of two than to 65504; and NaN
+    return magnitude >= 65520 ? std::copysign(std::numeric_limits<double>::infinity(), value)
+                              : value;
+  // 10 binary digits of 52 stay; a carry goes into the exponent.
+  constexpr unsigned dropped = 42;
+  auto bits = llvm::bit_cast<uint64_t>(value);
+  bits += (uint64_t(1) << (dropped - 1)) - 1 + (bits >> dropped & 1);
+  return llvm::bit_cast<double>(bits >> dropped << dropped);
 }
 
 namespace {

@@ -2,6 +2,8 @@
 #include "compress/Linear.h"
 
 #include "compress/KMeans.h"
+#include "compress/Wide.h"
+#include "support/Half.h"
 
 #include "llvm/ADT/STLExtras.h"
 
@@ -40,8 +42,14 @@ static inline int nearest(float value, int q, const LinearRange &range, const fl
 
 /// What each integer stands for.
 static void tabulate(const LinearRange &range, float scale, int zeroPoint, float *stored) {
-  for (int q = range.low; q <= range.high; ++q)
-    stored[q - range.low] = product(scale, q - zeroPoint, range.halves);
+  auto count = size_t(range.high - range.low + 1);
+  for (size_t i = 0; i < count; ++i)
+    stored[i] = scale * float(range.low - zeroPoint + int(i)); // exact, as in product()
+  if (!range.halves)
+    return;
+  std::array<uint16_t, 256> halves;
+  floatToHalf(stored, halves.data(), count);
+  halfToFloat(halves.data(), stored, count);
 }
 
 /// To half precision but for overflow and for which of two halves as near it is: written so that
@@ -90,15 +98,21 @@ static double errorOf(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weight
 
 double LinearFitter::quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                                 double scale, int zeroPoint) const {
-  return errorOf<false, float>(values, weights, float(scale), float(1 / scale),
-                               float(range_.low - zeroPoint), float(range_.high - zeroPoint));
+  auto step = float(scale), inverse = float(1 / scale);
+  auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
+  return wide([&]() PLAIT_WIDE {
+    return errorOf<false, float>(values, weights, step, inverse, low, high);
+  });
 }
 
 double LinearFitter::errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                              float scale, int zeroPoint) const {
   auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
-  return range_.halves ? errorOf<true, double>(values, weights, scale, 1 / scale, low, high)
-                       : errorOf<false, double>(values, weights, scale, 1 / scale, low, high);
+  float inverse = 1 / scale;
+  return wide([&]() PLAIT_WIDE {
+    return range_.halves ? errorOf<true, double>(values, weights, scale, inverse, low, high)
+                         : errorOf<false, double>(values, weights, scale, inverse, low, high);
+  });
 }
 
 void LinearFitter::consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
@@ -112,17 +126,40 @@ void LinearFitter::consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> 
     best = {candidate, zeroPoint, error};
 }
 
+/// Sums over the integers that a scale gives: of value * q and of q * q, by weight.
+static std::pair<double, double> momentsOf(llvm::ArrayRef<float> values,
+                                           llvm::ArrayRef<float> weights, float inverse, float low,
+                                           float high) {
+  constexpr size_t lanes = 8;
+  double products[lanes] = {}, squares[lanes] = {};
+  auto add = [&](size_t i, size_t lane) PLAIT_WIDE {
+    float scaled = values[i] * inverse;
+    scaled = scaled < low ? low : scaled;
+    scaled = scaled > high ? high : scaled;
+    double q = double(toInteger(scaled));
+    double weighted = weights.empty() ? q : q * double(weights[i]);
+    products[lane] += double(values[i]) * weighted;
+    squares[lane] += q * weighted;
+  };
+  size_t i = 0;
+  for (; i + lanes <= values.size(); i += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane)
+      add(i + lane, lane);
+  for (; i < values.size(); ++i)
+    add(i, 0);
+  for (size_t lane = 1; lane < lanes; ++lane) {
+    products[0] += products[lane];
+    squares[0] += squares[lane];
+  }
+  return {products[0], squares[0]};
+}
+
 double LinearFitter::leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                                   double scale, int zeroPoint) const {
-  double products = 0, squares = 0;
-  float inverse = float(1 / scale), low = float(range_.low - zeroPoint),
-        high = float(range_.high - zeroPoint);
-  for (size_t i = 0; i < values.size(); ++i) {
-    float q = toInteger(std::clamp(values[i] * inverse, low, high));
-    double weight = weights.empty() ? 1 : double(weights[i]);
-    products += weight * double(values[i]) * double(q);
-    squares += weight * double(q) * double(q);
-  }
+  auto inverse = float(1 / scale);
+  auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
+  auto [products, squares] =
+      wide([&]() PLAIT_WIDE { return momentsOf(values, weights, inverse, low, high); });
   return squares > 0 ? products / squares : scale;
 }
 
@@ -215,26 +252,60 @@ void LinearFitter::fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float
 }
 
 double LinearFitter::expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
-                                   double least, double most) {
-  beyond_.clear();
+                                   double least, double most) const {
+  // Of numbers that a scale clips by more than rounding would change them, for the scales of a
+  // grid: what their errors are made of. Each number is in the cell of the largest scale that does.
+  constexpr int cells = 48;
+  struct Clipped {
+    double weight = 0, ends = 0, products = 0, squares = 0;
+  };
+  std::array<Clipped, cells + 1> clipped;
+  double step = (most - least) / cells;
+  const double rounding = std::sqrt(1.0 / 12);
+  auto clip = [&](double value, double weight) {
+    double end = value < 0 ? -range_.low : range_.high, magnitude = std::fabs(value);
+    double at = magnitude / (end + rounding);
+    if (!(at > least) || !(step > 0))
+      return;
+    Clipped &cell = clipped[std::min(size_t(cells), size_t(std::ceil((at - least) / step)) - 1)];
+    cell.weight += weight;
+    cell.ends += weight * end * end;
+    cell.products += weight * end * magnitude;
+    cell.squares += weight * magnitude * magnitude;
+  };
   double within = 0;
   auto up = float(least * range_.high), down = float(least * range_.low);
-  for (size_t i = 0; i < values.size(); ++i) {
-    float value = values[i], weight = weights.empty() ? 1 : weights[i];
-    within += value != 0 ? double(weight) : 0;
-    if (value > up || value < down)
-      beyond_.push_back({value, weight});
+  constexpr size_t piece = 256;
+  for (size_t begin = 0; begin < values.size(); begin += piece) {
+    llvm::ArrayRef<float> part = values.slice(begin, std::min(piece, values.size() - begin));
+    auto [others, outside] = wide([&]() PLAIT_WIDE {
+      int counted = 0, far = 0;
+      for (float value : part) {
+        counted += value != 0;
+        far += (value > up) | (value < down);
+      }
+      return std::pair(counted, far);
+    });
+    within += weights.empty() ? others : 0;
+    for (size_t i = 0; !weights.empty() && i < part.size(); ++i)
+      within += part[i] != 0 ? double(weights[begin + i]) : 0;
+    for (size_t i = 0; outside > 0; ++i)
+      if (part[i] > up || part[i] < down) {
+        clip(double(part[i]), weights.empty() ? 1 : double(weights[begin + i]));
+        --outside;
+      }
   }
   double lowest = std::numeric_limits<double>::infinity(), at = most;
-  for (int i = 0; i <= 48; ++i) {
-    double scale = least + (most - least) / 48 * i, rounding = scale * scale / 12;
-    double error = within * rounding;
-    for (auto [value, weight] : beyond_) {
-      double end = scale * (value < 0 ? range_.low : range_.high), off = std::fabs(value - end);
-      if (std::fabs(double(value)) > std::fabs(end) && off * off > rounding)
-        error += double(weight) * (off * off - rounding);
-    }
-    if (error < lowest) {
+  Clipped sum;
+  for (int i = cells; i >= 0; --i) {
+    sum.weight += clipped[i].weight;
+    sum.ends += clipped[i].ends;
+    sum.products += clipped[i].products;
+    sum.squares += clipped[i].squares;
+    double scale = least + step * i;
+    double error = (within - sum.weight) * scale * scale / 12 + sum.squares -
+                   2 * scale * sum.products + scale * scale * sum.ends;
+    if (error <= lowest) {
       lowest = error;
       at = scale;
     }
@@ -336,7 +407,7 @@ void LinearFitter::fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<flo
 
 /// The least and the greatest of some numbers and zero.
 static std::pair<float, float> boundsOf(llvm::ArrayRef<float> values) {
-  constexpr size_t lanes = 8;
+  constexpr size_t lanes = 32; // more than compilers unroll before they look for vectors
   float low[lanes] = {}, high[lanes] = {};
   size_t i = 0;
   for (; i + lanes <= values.size(); i += lanes)
@@ -345,15 +416,20 @@ static std::pair<float, float> boundsOf(llvm::ArrayRef<float> values) {
       low[lane] = value < low[lane] ? value : low[lane];
       high[lane] = value > high[lane] ? value : high[lane];
     }
-  for (; i < values.size(); ++i) {
-    low[0] = std::min(low[0], values[i]);
-    high[0] = std::max(high[0], values[i]);
+  for (size_t lane = 0; i < values.size(); ++i, ++lane) {
+    low[lane] = std::min(low[lane], values[i]);
+    high[lane] = std::max(high[lane], values[i]);
   }
-  return {*std::min_element(low, low + lanes), *std::max_element(high, high + lanes)};
+  for (size_t half = lanes / 2; half > 0; half /= 2)
+    for (size_t lane = 0; lane < half; ++lane) {
+      low[lane] = std::min(low[lane], low[lane + half]);
+      high[lane] = std::max(high[lane], high[lane + half]);
+    }
+  return {low[0], high[0]};
 }
 
 LinearFit LinearFitter::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights) {
-  auto [lowest, highest] = boundsOf(values);
+  auto [lowest, highest] = wide([&]() PLAIT_WIDE { return boundsOf(values); });
   double low = double(lowest), high = double(highest);
   // With any scale zeros are stored as zeros; 1 is one that no half makes zero.
   LinearFit best{1, range_.hasZeroPoint ? std::clamp(0, range_.low, range_.high) : 0, 0};
@@ -385,8 +461,8 @@ void LinearFitter::fitScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> 
   double least = std::max(most - allowed / range_.high, most / 64);
   double changes = 0;
   if (double(values.size()) < 4 * kMostChanges)
-    for (float value : values)
-      changes += std::min(double(range_.high), std::fabs(double(value)) / least + 0.5);
+    for (size_t i = 0; i < values.size() && changes <= kMostChanges; ++i)
+      changes += std::min(double(range_.high), std::fabs(double(values[i])) / least + 0.5);
   else
     changes = 2 * kMostChanges;
   if (changes <= kMostChanges) {
@@ -409,37 +485,51 @@ std::pair<int8_t, float> LinearFitter::nearestTo(float value, const LinearFit &f
   return {int8_t(best), stored(best)};
 }
 
+/// The nearest integers before products are rounded, and how many of them might be others after it:
+/// `doubtful` is 1 for those.
+static size_t guess(llvm::ArrayRef<float> values, float inverse, int zeroPoint, float low,
+                    float high, float shift, float shiftOfOne, int8_t *out, uint8_t *doubtful) {
+  int doubts = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    float q = values[i] * inverse;
+    q = q < low ? low : q;
+    q = q > high ? high : q;
+    float integer = toInteger(q);
+    out[i] = int8_t(int(integer) + zeroPoint);
+    int doubt = std::fabs(q - integer) > 0.5F - shift - shiftOfOne * std::fabs(integer);
+    doubtful[i] = uint8_t(doubt);
+    doubts += doubt;
+  }
+  return size_t(doubts);
+}
+
 void LinearFitter::quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out,
                             float *stored) {
   constexpr size_t piece = 256;
-  float table[256], exact[piece];
-  int guesses[piece];
+  float table[256];
+  uint8_t doubtful[piece];
   tabulate(range_, fit.scale, fit.zeroPoint, table);
   float inverse = 1 / fit.scale;
   auto low = float(range_.low - fit.zeroPoint), high = float(range_.high - fit.zeroPoint);
-  // Rounding of products moves the middle between two of them by as many steps at most; where
-  // halves are subnormal, by any number.
-  float shift = !range_.halves         ? 0.001F
-                : fit.scale < 0x1p-14f ? 1.0F
-                                       : float(range_.high - range_.low) * 0x1p-11f + 0.001F;
-  float sure = 0.5F - shift;
+  // Rounding moves a product by 2^-11 of it at most, and the middle between two of them by as much;
+  // where halves are subnormal, by any number of steps.
+  float shiftOfOne = range_.halves ? 0x1p-11F : 0;
+  float shift = range_.halves && fit.scale < 0x1p-14f ? 1.0F : 0.001F + shiftOfOne;
   for (size_t begin = 0; begin < values.size(); begin += piece) {
-    size_t count = std::min(piece, values.size() - begin);
-    const float *in = values.data() + begin;
-    for (size_t i = 0; i < count; ++i) {
-      float q = in[i] * inverse;
-      q = q < low ? low : q;
-      q = q > high ? high : q;
-      exact[i] = q;
-      guesses[i] = int(toInteger(q));
-    }
-    for (size_t i = 0; i < count; ++i) {
-      int q = guesses[i] + fit.zeroPoint;
-      if (std::fabs(exact[i] - float(guesses[i])) > sure)
-        q = nearest(in[i], q, range_, table);
-      out[begin + i] = int8_t(q);
-      stored[begin + i] = table[q - range_.low];
-    }
+    llvm::ArrayRef<float> in = values.slice(begin, std::min(piece, values.size() - begin));
+    int8_t *to = out + begin;
+    size_t doubts = wide([&]() PLAIT_WIDE {
+      return guess(in, inverse, fit.zeroPoint, low, high, shift, shiftOfOne, to, doubtful);
+    });
+    bool isUnsigned = range_.low >= 0;
+    auto integerOf = [&](int8_t code) { return isUnsigned ? int(uint8_t(code)) : int(code); };
+    for (size_t i = 0; doubts > 0; ++i)
+      if (doubtful[i]) {
+        to[i] = int8_t(nearest(in[i], integerOf(to[i]), range_, table));
+        --doubts;
+      }
+    for (size_t i = 0; i < in.size(); ++i)
+      stored[begin + i] = table[integerOf(to[i]) - range_.low];
   }
 }
 

@@ -70,7 +70,7 @@ private:
                  double most, double symmetric, LinearFit &best);
   /// The best scale if what is not clipped is off by any part of a step alike.
   double expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
-                       double most);
+                       double most) const;
   void fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double low,
                     double high, LinearFit &best);
   double leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
@@ -80,7 +80,6 @@ private:
   LinearRange range_;
   std::vector<Change> changes_, sorted_;
   std::vector<uint32_t> starts_;
-  std::vector<std::pair<float, float>> beyond_; ///< what a scale may clip, with its weight
 };
 
 } // namespace plait::compress

@@ -1,20 +1,18 @@
 // Selecting by digits, and sorting within small groups.
 #include "compress/Pruning.h"
 
-#include "support/Half.h"
-
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/bit.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace plait::compress {
 
-uint32_t magnitudeOf(float value, bool half) {
-  return half ? uint32_t(floatToHalf(value) & 0x7FFF) << 16
-              : llvm::bit_cast<uint32_t>(value) & 0x7FFFFFFF;
-}
+uint32_t magnitudeOf(float value) { return llvm::bit_cast<uint32_t>(value) & 0x7FFFFFFF; }
+
+uint32_t magnitudeOfHalf(uint16_t half) { return uint32_t(half & 0x7FFF) << 16; }
 
 void PruneCounter::add(llvm::ArrayRef<uint32_t> magnitudes, std::optional<uint32_t> upper) {
   for (uint32_t magnitude : magnitudes)
@@ -36,20 +34,38 @@ uint32_t PruneCounter::digitOf(int64_t &number) const {
   return digit;
 }
 
+/// Marks the `gone` smallest of `size` numbers with 0.
+static void pruneGroup(const float *values, int64_t size, int64_t step, int64_t gone,
+                       uint8_t *keep) {
+  for (int64_t i = 0; i < size; ++i)
+    keep[i * step] = 1;
+  if (size <= 16) { // the smallest one that is left, and again
+    for (; gone > 0; --gone) {
+      int64_t at = 0;
+      float least = std::numeric_limits<float>::infinity();
+      for (int64_t i = 0; i < size; ++i) {
+        float magnitude = std::fabs(values[i * step]);
+        bool lower = keep[i * step] & (magnitude < least);
+        at = lower ? i : at;
+        least = lower ? magnitude : least;
+      }
+      keep[at * step] = 0;
+    }
+    return;
+  }
+  std::vector<std::pair<float, int64_t>> order;
+  for (int64_t i = 0; i < size; ++i)
+    order.push_back({std::fabs(values[i * step]), i});
+  std::nth_element(order.begin(), order.begin() + gone, order.end());
+  for (int64_t i = 0; i < gone; ++i)
+    keep[order[size_t(i)].second * step] = 0;
+}
+
 void pruneRun(const float *values, int64_t count, int64_t step, unsigned zeros, unsigned of,
               uint8_t *keep) {
-  llvm::SmallVector<int64_t, 16> order;
   for (int64_t begin = 0; begin < count; begin += of) {
     int64_t size = std::min<int64_t>(of, count - begin);
-    order.clear();
-    for (int64_t i = 0; i < size; ++i)
-      order.push_back(begin + i);
-    llvm::stable_sort(order, [&](int64_t a, int64_t b) {
-      return std::fabs(values[a * step]) < std::fabs(values[b * step]);
-    });
-    int64_t gone = int64_t(zeros) * size / of;
-    for (auto [place, i] : llvm::enumerate(order))
-      keep[i * step] = int64_t(place) >= gone;
+    pruneGroup(values + begin * step, size, step, int64_t(zeros) * size / of, keep + begin * step);
   }
 }
 

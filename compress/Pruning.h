@@ -10,9 +10,10 @@
 
 namespace plait::compress {
 
-/// The magnitude of a number as an integer that orders numbers alike: of a half, shifted up, or of
-/// an fp32.
-uint32_t magnitudeOf(float value, bool half);
+/// The magnitude of a number as an integer that orders numbers alike: of an fp32, or of a half,
+/// shifted up.
+uint32_t magnitudeOf(float value);
+uint32_t magnitudeOfHalf(uint16_t half);
 
 /// A share of all numbers of a weight: the largest magnitude that goes, and how many of exactly
 /// that magnitude go, the first ones.

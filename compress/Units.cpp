@@ -1,20 +1,17 @@
 // Palettes by histograms, integers by fits.
 #include "compress/Units.h"
 
+#include "compress/Wide.h"
+
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
 
 namespace plait::compress {
 
-void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
-               llvm::ArrayRef<float> importance) {
-  if (!importance.empty()) {
-    for (size_t i = 0; i < values.size(); ++i)
-      add(values[i], stored[i], importance[i]);
-    return;
-  }
-  constexpr size_t lanes = 8;
+/// Where all weigh 1.
+static Loss lossOf(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored) {
+  constexpr size_t lanes = 32; // more than compilers unroll before they look for vectors
   double powers[lanes] = {}, errors[lanes] = {}, most[lanes] = {};
   size_t i = 0;
   for (; i + lanes <= values.size(); i += lanes)
@@ -35,7 +32,17 @@ void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
   sum.heavyError = sum.error;
   for (; i < values.size(); ++i)
     sum.add(values[i], stored[i]);
-  add(sum);
+  return sum;
+}
+
+void Loss::add(llvm::ArrayRef<float> values, llvm::ArrayRef<float> stored,
+               llvm::ArrayRef<float> importance) {
+  if (!importance.empty()) {
+    for (size_t i = 0; i < values.size(); ++i)
+      add(values[i], stored[i], importance[i]);
+    return;
+  }
+  add(wide([&]() PLAIT_WIDE { return lossOf(values, stored); }));
 }
 
 void AllParameters::add(const CellParameters &cell) {

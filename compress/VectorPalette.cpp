@@ -3,6 +3,7 @@
 
 #include "compress/KMeans.h"
 #include "compress/Pieces.h"
+#include "compress/Wide.h"
 #include "support/Parallel.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <random>
 
 namespace plait::compress {
@@ -18,6 +20,9 @@ namespace {
 
 constexpr size_t kVectorsOfAPiece = 1 << 13;
 constexpr unsigned kSteps = 25, kSeeds = 2;
+constexpr unsigned kMostDimensions = 16;
+/// Starts are compared by what becomes of them on as many vectors.
+constexpr size_t kSample = 1 << 15;
 
 class Lloyd {
 public:
@@ -40,37 +45,13 @@ public:
 
   /// The nearest entry of each vector, and the sum of squared distances.
   Error assign(llvm::ArrayRef<float> entries) {
-    // By dimension, and in eights: distances to several entries at once.
-    constexpr unsigned lanes = 8;
-    unsigned padded = (count_ + lanes - 1) / lanes * lanes;
-    std::vector<float> turned(size_t(padded) * dimension_, 1e30f);
-    for (unsigned code = 0; code < count_; ++code)
-      for (unsigned d = 0; d < dimension_; ++d)
-        turned[d * padded + code] = entries[code * dimension_ + d];
     size_t pieces = (size_ + kVectorsOfAPiece - 1) / kVectorsOfAPiece;
     std::vector<double> errors(pieces);
     Error error = parallelFor(threads_, pieces, [&](unsigned, size_t piece) -> Error {
       size_t end = std::min(size_, (piece + 1) * kVectorsOfAPiece);
-      float distances[256];
-      for (size_t i = piece * kVectorsOfAPiece; i < end; ++i) {
-        std::fill_n(distances, padded, 0.f);
-        for (unsigned d = 0; d < dimension_; ++d) {
-          float value = vectors_[i * dimension_ + d];
-          const float *entry = turned.data() + d * padded;
-          for (unsigned code = 0; code < padded; ++code)
-            distances[code] += (value - entry[code]) * (value - entry[code]);
-        }
-        float lowest[lanes];
-        std::copy_n(distances, lanes, lowest);
-        for (unsigned code = lanes; code < padded; code += lanes)
-          for (unsigned lane = 0; lane < lanes; ++lane)
-            lowest[lane] =
-                distances[code + lane] < lowest[lane] ? distances[code + lane] : lowest[lane];
-        float least = *std::min_element(lowest, lowest + lanes);
-        codes_[i] = uint8_t(std::find(distances, distances + count_, least) - distances);
-        distances_[i] = least;
-        errors[piece] += double(least);
-      }
+      for (size_t begin = piece * kVectorsOfAPiece; begin < end; begin += kTogether)
+        errors[piece] += wide(
+            [&]() PLAIT_WIDE { return assign(entries, begin, std::min(kTogether, end - begin)); });
       return Error::success();
     });
     error_ = std::accumulate(errors.begin(), errors.end(), 0.0);
@@ -179,6 +160,37 @@ public:
   std::vector<uint8_t> &codes() { return codes_; }
 
 private:
+  static constexpr size_t kTogether = 64;
+
+  /// Of some vectors, at most kTogether; the first of entries that are as near.
+  double assign(llvm::ArrayRef<float> entries, size_t begin, size_t count) {
+    float turned[kMostDimensions][kTogether] = {}, least[kTogether], distances[kTogether];
+    int nearest[kTogether] = {};
+    for (size_t i = 0; i < count; ++i)
+      for (unsigned d = 0; d < dimension_; ++d)
+        turned[d][i] = vectors_[(begin + i) * dimension_ + d];
+    std::fill_n(least, kTogether, std::numeric_limits<float>::infinity());
+    for (unsigned code = 0; code < count_; ++code) {
+      const float *entry = entries.data() + size_t(code) * dimension_;
+      for (size_t i = 0; i < kTogether; ++i)
+        distances[i] = (turned[0][i] - entry[0]) * (turned[0][i] - entry[0]);
+      for (unsigned d = 1; d < dimension_; ++d)
+        for (size_t i = 0; i < kTogether; ++i)
+          distances[i] += (turned[d][i] - entry[d]) * (turned[d][i] - entry[d]);
+      for (size_t i = 0; i < kTogether; ++i) {
+        nearest[i] = distances[i] < least[i] ? int(code) : nearest[i];
+        least[i] = distances[i] < least[i] ? distances[i] : least[i];
+      }
+    }
+    double error = 0;
+    for (size_t i = 0; i < count; ++i) {
+      codes_[begin + i] = uint8_t(nearest[i]);
+      distances_[begin + i] = least[i];
+      error += double(least[i]);
+    }
+    return error;
+  }
+
   llvm::ArrayRef<float> vectors_;
   unsigned dimension_, count_;
   size_t size_;
@@ -190,26 +202,44 @@ private:
 
 } // namespace
 
-Expected<VectorPalette> vectorPalette(llvm::ArrayRef<float> vectors, unsigned dimension,
-                                      unsigned count, bool halves, unsigned threads) {
-  Lloyd lloyd(vectors, dimension, count, threads);
-  VectorPalette best;
+/// The entries that the best start leads to.
+static Expected<std::vector<float>> bestStart(Lloyd &lloyd) {
+  std::vector<float> best;
   double least = std::numeric_limits<double>::infinity();
   for (unsigned start = 0; start <= kSeeds; ++start) {
     std::vector<float> entries = start == 0 ? lloyd.quantiles() : lloyd.seeds(start);
     if (Error error = lloyd.improve(entries))
       return error;
-    if (halves)
-      for (float &entry : entries)
-        entry = float(roundedToHalf(entry));
-    if (Error error = lloyd.assign(entries))
-      return error;
     if (lloyd.error() < least) {
       least = lloyd.error();
-      best = {std::move(entries), lloyd.codes()};
+      best = std::move(entries);
     }
   }
   return best;
+}
+
+Expected<VectorPalette> vectorPalette(llvm::ArrayRef<float> vectors, unsigned dimension,
+                                      unsigned count, bool halves, unsigned threads) {
+  size_t size = vectors.size() / dimension;
+  std::vector<float> sample;
+  for (size_t i = 0; size > kSample && i < kSample; ++i)
+    llvm::append_range(sample, vectors.slice(size * i / kSample * dimension, dimension));
+  Lloyd all(vectors, dimension, count, threads);
+  std::optional<Lloyd> few;
+  if (!sample.empty())
+    few.emplace(sample, dimension, count, threads);
+  auto entries = bestStart(few ? *few : all);
+  if (!entries)
+    return entries.takeError();
+  if (few)
+    if (Error error = all.improve(*entries))
+      return error;
+  if (halves)
+    for (float &entry : *entries)
+      entry = float(roundedToHalf(entry));
+  if (Error error = all.assign(*entries))
+    return error;
+  return VectorPalette{std::move(*entries), all.codes()};
 }
 
 } // namespace plait::compress

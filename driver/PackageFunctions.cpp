@@ -147,8 +147,9 @@ static Expected<mil::TensorData> readPixels(const mil::Value &input, llvm::Strin
 }
 
 Expected<mil::TensorData> readArray(const mil::Value &input, llvm::StringRef file, bool resize) {
-  auto array =
-      runtime::isImageFile(file) ? readPixels(input, file, resize) : runtime::readNpy(file);
+  bool takesImage = input.block()->function()->infoOfInput(input.index()).image.has_value();
+  bool isImage = runtime::isImageFile(file) || (takesImage && !runtime::isNpyFile(file));
+  auto array = isImage ? readPixels(input, file, resize) : runtime::readNpy(file);
   if (!array)
     return array.takeError();
   return convertArray(std::move(*array), input, file);

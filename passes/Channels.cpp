@@ -155,7 +155,7 @@ std::optional<Channels> ownChannels(Value *value) {
   auto total = shape ? staticShape(channels->layer->result()) : std::nullopt;
   if (!total || !value->hasOneUse())
     return std::nullopt;
-  llvm::BitVector mine(unsigned((*total)[channelAxis(*channels->layer)]));
+  llvm::BitVector mine(static_cast<unsigned>((*total)[channelAxis(*channels->layer)]));
   for (int64_t channel : listChannels(*channels, *shape))
     mine.set(unsigned(channel));
   for (Value *own = value; own->def() != channels->layer; own = (*own->def())[0])

@@ -264,7 +264,12 @@ Value *sliceOfPiece(Op &op) {
   if (!axis)
     return nullptr;
   int64_t along = normalAxis(*axis, shape->size());
+  int64_t begin = 0; // of this piece
   for (const auto &piece : split->results()) {
+    const Dim &size = piece->type.shape()[along];
+    if (!size.isConst())
+      return nullptr;
+    begin += piece->index() < op[0]->index() ? size.value() : 0;
     if (!piece->hasUses())
       continue;
     Op *user = piece->hasOneUse() ? piece->users()[0] : nullptr;
@@ -275,7 +280,7 @@ Value *sliceOfPiece(Op &op) {
   SliceBounds bounds;
   for (int64_t size : *shape)
     bounds.push_back({0, size, 1, false});
-  bounds[along] = {int64_t(op[0]->index()), 1, 1, true};
+  bounds[along] = {begin, 1, 1, true};
   Builder builder = Builder::before(&op);
   return emitSlice(builder, (*split)[split::x], bounds, op.name);
 }

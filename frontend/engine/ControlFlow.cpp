@@ -25,8 +25,7 @@ public:
     std::unique_ptr<Region> regions[2];
     for (unsigned i = 0; i < 2; ++i) {
       auto region = std::make_unique<Region>(engine_, *op_->addBlock());
-      leaving_[i] = branches[i]->lower({});
-      for (const Val &output : leaving_[i])
+      for (const Val &output : branches[i]->lower({}))
         outputs[i].push_back(region->freeze(output));
       region->close();
       regions[i] = std::move(region);
@@ -57,7 +56,6 @@ public:
     Engine::Results results;
     for (const auto &value : merged)
       results.push_back(value());
-    noteAliases(results);
     return results;
   }
 
@@ -67,21 +65,6 @@ private:
     for (auto [p, q] : llvm::zip(x.shape(), y.shape()))
       shape.push_back(p == q ? p : Dim::unknown());
     return mil::Type::tensor(x.dtype(), shape);
-  }
-
-  /// Finds pairs of results that are one tensor after one branch and two after the other, and
-  /// results that are an outer tensor after one branch, also if that branch wrote to it.
-  void noteAliases(const Engine::Results &results) {
-    for (auto [after, region] : {std::pair(&leaving_[0], a_), {&leaving_[1], b_}}) {
-      llvm::DenseMap<const Cell *, size_t> seen;
-      for (auto [i, val] : llvm::enumerate(*after))
-        if (auto tensor = val.tensor()) {
-          if (auto [first, isNew] = seen.try_emplace(tensor->cell.get(), i); !isNew)
-            engine_.mayAlias(results[first->second], results[i]);
-          if (!region->isLocal(*tensor->cell))
-            engine_.mayAlias(results[i], val);
-        }
-    }
   }
 
   template <typename Fn> mil::Value *in(Region *region, Fn fn) {
@@ -235,9 +218,106 @@ private:
     };
   }
 
+  // ---- Tensors: what the result shares its memory with ----
+
+  /// An outer tensor that the result is after one branch or after both: always where `when` is
+  /// null there, else where that is true.
+  struct Shared {
+    Val::TensorPtr outer;
+    bool after[2];
+    mil::Value *when[2];
+  };
+  /// A result that is a tensor local to a branch after it, in whole or a view of it.
+  struct Leaving {
+    Val::TensorPtr tensor, result;
+  };
+
+  /// Adds the outer tensors that `tensor` shares its memory with after branch `i`. Returns whether
+  /// it may share that of others, which only the branch knows.
+  bool findShared(unsigned i, const Val::TensorPtr &tensor, std::vector<Shared> &shared) {
+    Region &region = i == 0 ? *a_ : *b_;
+    auto add = [&](const Val::TensorPtr &outer, mil::Value *when) {
+      Shared one{outer, {false, false}, {nullptr, nullptr}};
+      one.after[i] = true;
+      one.when[i] = when;
+      shared.push_back(one);
+    };
+    if (!region.isLocal(*tensor->cell)) {
+      add(tensor, nullptr);
+      return false;
+    }
+    bool isOpen = tensor->cell->mayBeAliased;
+    auto near = Engine::connected(tensor->cell.get(), region.links());
+    for (const Cell *cell : llvm::drop_begin(near)) {
+      bool isDirect = false;
+      for (const auto &link : region.links())
+        if (link.a->cell == tensor->cell && link.b->cell.get() == cell && link.a->view.empty() &&
+            tensor->view.empty() && !region.isLocal(*cell)) {
+          add(link.b, link.same);
+          isDirect = true;
+        }
+      isOpen |= !isDirect && !region.isLocal(*cell);
+    }
+    return isOpen;
+  }
+
+  /// The condition of a link, as a value after the `cond`.
+  std::function<mil::Value *()> conditionOf(const Shared &shared) {
+    mil::Value *predicate = (*op_)[mil::cond::pred];
+    if (shared.after[0] && !shared.when[0] && !shared.after[1])
+      return [predicate] { return predicate; };
+    if (shared.after[1] && !shared.when[1] && !shared.after[0])
+      return [this, predicate] { return negated(predicate); };
+    mil::Value *when[2];
+    for (unsigned i : {0u, 1u})
+      when[i] = shared.when[i] ? shared.when[i] : in(i == 0 ? a_ : b_, [&] {
+        return engine_.builder_.constant(mil::Attr::boolean(shared.after[i]));
+      });
+    auto index = addResult(when[0], when[1]);
+    return [this, index]() -> mil::Value * { return index ? op_->result(*index) : nullptr; };
+  }
+  mil::Value *negated(mil::Value *predicate) {
+    return engine_.builder_.emit(OpKind::logical_not, {{mil::logical_not::x, predicate}});
+  }
+
+  /// Links the result with all that it may share its memory with.
+  std::function<void(const Val &)> linksOf(const Val::TensorPtr &p, const Val::TensorPtr &q) {
+    std::vector<Shared> shared;
+    bool isOpen = findShared(0, p, shared);
+    isOpen |= findShared(1, q, shared);
+    std::vector<std::pair<Val::TensorPtr, std::function<mil::Value *()>>> links;
+    for (const Shared &one : shared)
+      links.emplace_back(one.outer, conditionOf(one));
+    mil::Value *predicate = (*op_)[mil::cond::pred];
+    return [this, p, q, isOpen, links, predicate](const Val &result) {
+      auto made = result.tensor();
+      if (!made)
+        return;
+      made->cell->mayBeAliased |= isOpen;
+      for (const auto &[outer, condition] : links)
+        if (mil::Value *same = condition())
+          engine_.link(made, outer, same);
+      for (unsigned i : {0u, 1u}) {
+        const Val::TensorPtr &tensor = i == 0 ? p : q;
+        Region &region = i == 0 ? *a_ : *b_;
+        if (!region.isLocal(*tensor->cell))
+          continue;
+        auto near = Engine::connected(tensor->cell.get(), region.links());
+        for (const Leaving &other : left_[i]) {
+          if (isSame(tensor, other.tensor))
+            engine_.link(made, other.result, i == 0 ? predicate : negated(predicate));
+          else if (llvm::is_contained(near, other.tensor->cell.get()))
+            engine_.mayAlias(Val(made), Val(other.result));
+        }
+        left_[i].push_back({tensor, made});
+      }
+    };
+  }
+
   std::function<Val()> mergeTensors(const Val &x, const Val &y) {
     auto p = x.tensor(), q = y.tensor();
-    if (p == q) // what its cell holds is merged with the effects
+    // What its cell holds is merged with the effects.
+    if (p == q || (p->cell == q->cell && p->view.empty() && q->view.empty()))
       return [x] { return x; };
     if (p->dtype() != q->dtype())
       return refuse(llvm::Twine("tensors of ") + at::toString(p->dtype()) + " and " +
@@ -249,22 +329,45 @@ private:
       auto imag = merge(engine_.part(p, 1), engine_.part(q, 1));
       return [this, real, imag] { return engine_.makeComplex(real(), imag()); };
     }
+    for (const auto &[pair, made] : merged_)
+      if (isSame(pair.first, p) && isSame(pair.second, q))
+        return [this, made, x, y] {
+          auto tensor = made->tensor();
+          return tensor ? withStrides(Val(engine_.makeObject(tensor->cell)), x, y) : Val();
+        };
+    auto made = std::make_shared<Val>();
+    merged_.push_back({{p, q}, made});
+    std::function<void(const Val &)> addLinks = linksOf(p, q);
     at::Tensor known = asLeftBy(a_, *p, [&] { return engine_.readKnown(*p); });
     at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
-    if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other))
-      return [x] { return x; };
+    if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other)) {
+      Val copy = asLeftBy(a_, *p, [&] { return engine_.copy(p); });
+      return [copy, made, addLinks, x, y] {
+        *made = withStrides(copy, x, y);
+        addLinks(copy);
+        return copy;
+      };
+    }
     auto index = addResult(readAfter(a_, *p), readAfter(b_, *q));
     if (!index)
       return [] { return Val(); };
-    return [this, index = *index, p, q] {
-      Val result = engine_.makeTensor(op_->result(index), p->dtype());
-      // The branches may have passed on an outer tensor: writing to the result would write to it.
-      if (!a_->isLocal(*p->cell))
-        engine_.mayAlias(result, Val(p));
-      if (!b_->isLocal(*q->cell))
-        engine_.mayAlias(result, Val(q));
-      return result;
+    return [this, index = *index, dtype = p->dtype(), made, addLinks, x, y] {
+      *made = withStrides(engine_.makeTensor(op_->result(index), dtype), x, y);
+      addLinks(*made);
+      return *made;
     };
+  }
+  /// The merged tensor with the strides that it has after either branch; if they differ, only
+  /// LibTorch knows whether a reshape would copy.
+  static Val withStrides(const Val &merged, const Val &x, const Val &y) {
+    if (auto tensor = merged.tensor())
+      tensor->strides =
+          x.tensor()->strides == y.tensor()->strides ? x.tensor()->strides : std::nullopt;
+    return merged;
+  }
+  /// Whether the two are one tensor in all that it holds.
+  static bool isSame(const Val::TensorPtr &a, const Val::TensorPtr &b) {
+    return a == b || (a->cell == b->cell && a->view.empty() && b->view.empty());
   }
 
   std::vector<std::function<Val()>> mergeLists(const std::vector<Val> &x,
@@ -352,8 +455,10 @@ private:
       auto value = merge(x == a_->slots().end() ? before : x->second,
                          y == b_->slots().end() ? before : y->second);
       // As a write of the region around, if there is one.
-      effects.push_back(
-          [this, key = key, value] { engine_.writeSlot(*key.first, key.second, value()); });
+      effects.push_back([this, key = key, value] {
+        engine_.writeSlot(*key.first, key.second, value());
+        engine_.detachState(key);
+      });
     }
     return effects;
   }
@@ -361,9 +466,11 @@ private:
   Engine &engine_;
   mil::Op *op_ = nullptr;
   Region *a_ = nullptr, *b_ = nullptr;
-  std::vector<Val> leaving_[2]; ///< the branches' outputs, taken before the roll-back
   llvm::SmallVector<mil::Value *, 4> aOutputs_, bOutputs_;
   unsigned results_ = 0;
+  /// What was merged, and into what; null tensors until the `cond` is complete.
+  std::vector<std::pair<std::pair<Val::TensorPtr, Val::TensorPtr>, std::shared_ptr<Val>>> merged_;
+  std::vector<Leaving> left_[2];
 };
 
 Engine::Results Engine::branch(const Val &condition, const Body &then, const Body &otherwise) {

@@ -136,6 +136,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
         origin = mil::Origin::parameter({attribute.str()});
       known = &cells.emplace_back(
           tensor, makeKnown({tensor, true, std::move(origin)}, attribute).tensor()->cell);
+      // It was there before any region that reads it first, so what regions write is undone.
+      known->second->serial = 0;
     }
     return Val(makeObject(known->second));
   }
@@ -145,6 +147,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
       values.push_back(fromIValue(element, elementPath(attribute, i), fromWeight));
     Val list = makeList(value.toList().elementType(), std::move(values));
     list.list()->attribute = attribute.str();
+    if (fromWeight)
+      list.list()->serial = 0;
     return list;
   }
   if (value.isTuple()) {
@@ -157,6 +161,8 @@ Val Engine::fromIValue(const c10::IValue &value, llvm::StringRef attribute, bool
     auto source = value.toGenericDict();
     Val dict = makeDict(source.keyType(), source.valueType(), {});
     dict.dict()->attribute = attribute.str();
+    if (fromWeight)
+      dict.dict()->serial = 0;
     for (const auto &entry : source)
       dict.dict()->entries.emplace_back(
           entry.key(),
@@ -373,6 +379,13 @@ bool Engine::isLowered(const c10::FunctionSchema &schema) {
   return twin && Table::get().find(nameOf(*twin));
 }
 
+/// Whether results may be the arguments or views of them, although the schema has them as tensors
+/// of their own.
+static bool isViewUnsaid(llvm::StringRef name) {
+  return name.starts_with("aten::atleast_") || name.starts_with("aten::meshgrid") ||
+         name == "aten::broadcast_tensors";
+}
+
 Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> &arguments,
                              const Site *own) {
   // Arguments that an older graph does not have take the schema's defaults.
@@ -400,6 +413,10 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
         for (auto [k, arg] : llvm::enumerate(schema.arguments()))
           if (arg.alias_info() && *arg.alias_info() == *ret.alias_info())
             mayAlias((*results)[i], arguments[k]);
+    if (results && isViewUnsaid(name))
+      for (const Val &result : *results)
+        for (const Val &argument : arguments)
+          mayAlias(result, argument);
     return results;
   };
   if (takesQuantized(schema, arguments) && !(row && row->family == llvm::StringRef("Quantized")))

@@ -16,6 +16,7 @@
 //   Dims.cpp         symbolic and run-time integers
 //   Convert.cpp      casts, reshapes and sizes as MIL values
 //   Journal.cpp      what a speculative region changed, to undo or to merge
+//   Links.cpp        tensors that are one at run time, or two
 //   ControlFlow.cpp  if
 //   Loop.cpp         loops
 //   Unknown.cpp      what stands for results that could not be lowered
@@ -304,6 +305,24 @@ private:
   void setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::content) content);
   Val::TensorPtr makeObject(std::shared_ptr<Cell> cell);
 
+  // Links.cpp
+  /// Two tensors of one shape that share their memory where `same` is true; neither is a view of
+  /// the other's cell. What is written to one is written to the other there.
+  struct Link {
+    Val::TensorPtr a, b;
+    mil::Value *same; ///< a bool
+    uint64_t scope;   ///< that of `same`; the link ends with it
+  };
+  /// Adds a link. Writes to all that may share memory are refused instead where the order of writes
+  /// would matter: where a way from one cell to the other exists already.
+  void link(const Val::TensorPtr &a, const Val::TensorPtr &b, mil::Value *same);
+  /// The cells that links connect with this one, itself first.
+  static llvm::SmallVector<const Cell *, 4> connected(const Cell *cell, llvm::ArrayRef<Link> links);
+  /// Writes the content of a cell that was written to into those that may share its memory, but for
+  /// `from`, where it comes from.
+  void passOn(const Cell *cell, const Cell *from);
+  void writeOne(TensorObj &target, const Val &value);
+
   // Complex.cpp
   ComplexParts partsOf(Cell &cell);
   /// A function of decompositions/ in the operation's place.
@@ -352,10 +371,14 @@ private:
     /// Whose content is stored: at first the model's tensor, later perhaps one that is assigned.
     std::shared_ptr<Cell> cell;
     std::shared_ptr<Cell> initial{};
+    bool isWritten = false; ///< the function writes to `initial` in place
     /// Attributes of the model that hold it at first.
     llvm::SmallVector<std::pair<c10::ivalue::Object *, size_t>, 1> places{};
   };
   KeptState *keptState(const at::Tensor &tensor);
+  /// The attribute was given another tensor by a branch: what the state's cell holds is no longer
+  /// stored, and finishStates() stores the attribute's tensor.
+  void detachState(const std::pair<c10::ivalue::Object *, size_t> &place);
   /// Whether the builder is in the function's own block. States are stored only there.
   bool isOutermost() const { return scopes_.size() == 1 && journals_.empty(); }
   bool mayWrite(const std::shared_ptr<Cell> &cell);
@@ -392,6 +415,7 @@ private:
   std::vector<Problem> problems_;
   std::vector<Warning> warnings_;
   std::vector<Journal *> journals_;
+  std::vector<Link> links_;
   std::vector<uint64_t> scopes_{0}; ///< open MIL blocks, by a number never used again
   uint64_t nextScope_ = 1, nextSerial_ = 1, nextVersion_ = 1;
   size_t unrolled_ = 0;

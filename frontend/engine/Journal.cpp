@@ -30,8 +30,12 @@ void Engine::touch(const Val::DictPtr &dict) {
 }
 
 void Engine::rollback(Journal &journal) {
-  for (auto &[cell, before] : journal.cells)
+  for (auto &[cell, before] : journal.cells) {
+    // What is known of its memory stays known.
+    before.mayBeAliased |= cell->mayBeAliased;
+    before.isStale |= cell->isStale;
     *cell = before;
+  }
   for (auto &[tensor, before] : journal.tensors)
     *tensor = before;
   for (auto &[list, before] : journal.lists)

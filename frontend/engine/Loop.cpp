@@ -94,6 +94,8 @@ private:
     /// Whether the tensor varies and shares its memory with another one in some turn. A variable of
     /// the loop has a value of its own, so writes to either tensor are refused.
     bool isAliased = false;
+    /// Whether it has the strides of `initial` in every turn.
+    bool keepsStrides = true;
   };
 
   /// The two parts of a complex tensor.
@@ -171,8 +173,14 @@ private:
   mil::Value *initialValue(Slot &slot) {
     if (slot.cell)
       return engine_.cellValue(*slot.cell);
-    if (slot.kind == c10::TypeKind::TensorType)
-      return engine_.read(*slot.initial.tensor());
+    if (slot.kind == c10::TypeKind::TensorType) {
+      TensorObj &tensor = *slot.initial.tensor();
+      // Before the loop nothing was written yet.
+      bool isStale = std::exchange(tensor.cell->isStale, false);
+      mil::Value *value = engine_.read(tensor);
+      tensor.cell->isStale = isStale;
+      return value;
+    }
     return engine_.scalar(slot.initial, slot.type.dtype());
   }
 
@@ -184,6 +192,8 @@ private:
         if (auto initial = slot.initial.tensor())
           initial->cell->mayBeAliased = true;
       }
+      if (auto made = tensor.tensor(); made && slot.initial.tensor())
+        made->strides = slot.keepsStrides ? slot.initial.tensor()->strides : std::nullopt;
       return tensor;
     }
     return Val(Val::Number{value, slot.kind});
@@ -228,6 +238,7 @@ private:
   bool lowerBody(mil::Block &block, bool final) {
     auto args = addArguments(block);
     own_.clear();
+    versions_.clear();
     size_t problems = engine_.problems_.size();
     Region region(engine_, block);
     std::vector<Val> leaves;
@@ -236,12 +247,16 @@ private:
       Val now = slot.initial;
       if (slot.varies) {
         mil::Value *arg = args[index++];
-        if (slot.cell)
+        if (slot.cell) {
           engine_.setContent(slot.cell, arg);
-        else
+          versions_[slot.cell.get()] = slot.cell->version;
+        } else {
           now = valueOf(slot, arg);
-        if (auto tensor = now.tensor(); tensor && !slot.cell)
+        }
+        if (auto tensor = now.tensor(); tensor && !slot.cell) {
           own_[tensor->cell.get()] = size_t(&slot - slots_.data());
+          versions_[tensor->cell.get()] = tensor->cell->version;
+        }
         if (slot.attribute)
           engine_.writeSlot(*slot.attribute->first, slot.attribute->second, now);
       }
@@ -273,6 +288,7 @@ private:
       } else {
         changed = promote(after);
         changed |= noteAliases(region, after);
+        changed |= noteStale();
       }
     } else {
       failed_ = true;
@@ -333,21 +349,63 @@ private:
         changed |= !one.isAliased;
         one.isAliased = true;
       };
-      const Cell *cell = tensor->cell.get();
-      auto [first, isNew] = seen.try_emplace(cell, i);
-      if (!isNew) {
-        share(slot);
-        share(slots_[first->second]);
+      for (const std::shared_ptr<Cell> &cell : cellsOf(tensor)) {
+        auto [first, isNew] = seen.try_emplace(cell.get(), i);
+        if (!isNew && first->second != i) {
+          share(slot);
+          share(slots_[first->second]);
+        }
+        if (auto own = own_.find(cell.get()); own != own_.end() && own->second != i) {
+          share(slot);
+          share(slots_[own->second]);
+          if (!slots_[own->second].varies)
+            cell->mayBeAliased = true;
+        } else if (own == own_.end() && !region.isLocal(*cell) && !isInitial(i, *cell)) {
+          share(slot);
+          cell->mayBeAliased = true;
+        }
       }
-      if (auto own = own_.find(cell); own != own_.end() && own->second != i) {
-        share(slot);
-        share(slots_[own->second]);
-        if (!slots_[own->second].varies)
-          tensor->cell->mayBeAliased = true;
-      } else if (own == own_.end() && !region.isLocal(*tensor->cell)) {
-        share(slot);
-        tensor->cell->mayBeAliased = true;
-      }
+    }
+    return changed;
+  }
+
+  /// Whether the cell is that of the variable itself, which in this run was not known to vary.
+  bool isInitial(size_t slot, const Cell &cell) const {
+    auto initial = slots_[slot].initial.tensor();
+    return initial && initial->cell.get() == &cell &&
+           llvm::none_of(own_, [&](const auto &own) { return own.second == slot; });
+  }
+
+  /// The cells that the tensor may have its memory in at the end of a turn.
+  std::vector<std::shared_ptr<Cell>> cellsOf(const Val::TensorPtr &tensor) {
+    std::vector<std::shared_ptr<Cell>> cells{tensor->cell};
+    auto near = Engine::connected(tensor->cell.get(), engine_.links_);
+    for (const Engine::Link &link : engine_.links_)
+      for (const auto &one : {link.a, link.b})
+        if (llvm::is_contained(near, one->cell.get()) && !llvm::is_contained(cells, one->cell))
+          cells.push_back(one->cell);
+    return cells;
+  }
+
+  /// An attribute that the loop assigns is a variable, which at first is the tensor of before, and
+  /// has a value of its own. If that is written to, the tensor of before is not to be read under
+  /// another name, in the loop or after it. Returns whether there are more such than before. If the
+  /// tensor of before is written to under another name, the loop is refused.
+  bool noteStale() {
+    auto isWritten = [&](const Cell &cell) {
+      auto version = versions_.find(&cell);
+      return version != versions_.end() && version->second != cell.version;
+    };
+    bool changed = false;
+    for (const auto &[cell, i] : own_) {
+      auto initial = slots_[i].initial.tensor();
+      if (!slots_[i].attribute || !slots_[i].varies || !initial)
+        continue;
+      if (isWritten(*initial->cell))
+        refuse("assigns an attribute, and writes to the tensor that it was under another name; "
+               "write to the attribute instead");
+      if (isWritten(*cell) && !initial->cell->isStale)
+        initial->cell->isStale = changed = true;
     }
     return changed;
   }
@@ -359,6 +417,11 @@ private:
       if (slot.cell)
         continue;
       const Val &result = after[leaf++];
+      if (auto initial = slot.initial.tensor(); initial && result.tensor() && slot.keepsStrides)
+        if (initial->strides != result.tensor()->strides) {
+          slot.keepsStrides = false;
+          changed |= slot.varies;
+        }
       if (slot.varies) {
         mil::Type type = slot.type;
         if (result.tensor())
@@ -487,6 +550,7 @@ private:
   size_t conditionSlot_;
   llvm::DenseMap<const Cell *, size_t>
       own_; ///< the variable that a cell belongs to in this run of the body
+  llvm::DenseMap<const Cell *, uint64_t> versions_; ///< at the beginning of the body
   mil::Op *op_ = nullptr;
   bool failed_ = false;
 };

@@ -34,6 +34,10 @@ public:
     for (auto &[key, before] : journal_.slots)
       slotsAfter_[key] = engine_.slots_[key];
     metadataChanged_ = !journal_.tensors.empty();
+    for (const Engine::Link &link : engine_.links_)
+      if (link.scope == scope_)
+        links_.push_back(link);
+    llvm::erase_if(engine_.links_, [&](const Engine::Link &link) { return link.scope == scope_; });
     engine_.rollback(journal_);
   }
 
@@ -55,17 +59,15 @@ public:
   const auto &lists() const { return listsAfter_; }
   const auto &dicts() const { return dictsAfter_; }
   const auto &slots() const { return slotsAfter_; }
+  /// Links made in the region, whose conditions are known only there.
+  llvm::ArrayRef<Engine::Link> links() const { return links_; }
 
-  /// The value in a form that closing the region does not change: tensors whose outer cell the
-  /// region wrote to are read now. To be called before close().
+  /// The value in a form that closing the region does not change, where readAfter() would not know
+  /// its content: a complex tensor is copied now. To be called before close().
   Val freeze(const Val &val) {
-    if (auto tensor = val.tensor()) {
-      if (std::holds_alternative<ComplexParts>(tensor->cell->content))
-        return engine_.copy(tensor);
-      bool written = llvm::any_of(journal_.cells,
-                                  [&](const auto &entry) { return entry.first == tensor->cell; });
-      return written ? engine_.copy(tensor) : val;
-    }
+    if (auto tensor = val.tensor())
+      return std::holds_alternative<ComplexParts>(tensor->cell->content) ? engine_.copy(tensor)
+                                                                         : val;
     if (auto tuple = val.tuple()) {
       std::vector<Val> values;
       for (const Val &value : tuple->values)
@@ -86,6 +88,7 @@ private:
   std::vector<std::pair<Val::ListPtr, std::vector<Val>>> listsAfter_;
   std::vector<std::pair<Val::DictPtr, std::vector<std::pair<c10::IValue, Val>>>> dictsAfter_;
   std::map<std::pair<c10::ivalue::Object *, size_t>, Val> slotsAfter_;
+  std::vector<Engine::Link> links_;
   bool metadataChanged_ = false;
 };
 

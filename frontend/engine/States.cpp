@@ -63,6 +63,8 @@ Engine::KeptState *Engine::keptState(const at::Tensor &tensor) {
 }
 
 bool Engine::mayWrite(const std::shared_ptr<Cell> &cell) {
+  for (KeptState &state : states_)
+    state.isWritten |= state.initial == cell;
   if (cell->attribute.empty())
     return true;
   if (at::isComplexType(cell->dtype) && options_.states && !options_.states->forgets()) {
@@ -173,11 +175,25 @@ void Engine::assignAttribute(c10::ivalue::Object &object, size_t index, const st
   cell.unstored = true;
 }
 
+void Engine::detachState(const std::pair<c10::ivalue::Object *, size_t> &place) {
+  for (KeptState &state : states_)
+    if (isOutermost() && state.places.size() == 1 && state.places[0] == place &&
+        state.cell->state) {
+      const Val *now = slot(*place.first, place.second);
+      auto tensor = now ? now->tensor() : nullptr;
+      if (!tensor || tensor->cell == state.cell)
+        continue;
+      state.cell->state = nullptr;
+      state.cell->unstored = false;
+    }
+}
+
 std::vector<std::pair<std::string, Val>> Engine::finishStates() {
   std::vector<std::pair<std::string, Val>> outputs;
   if (!problems_.empty()) // a tensor to be kept may be one that could not be made
     return outputs;
   std::vector<std::pair<KeptState *, mil::Value *>> assigned;
+  std::vector<std::pair<const KeptState *, const Cell *>> last;
   // All are read before any is stored, because one state may be assigned the content of another.
   for (KeptState &state : states_) {
     std::optional<Val> now;
@@ -203,6 +219,17 @@ std::vector<std::pair<std::string, Val>> Engine::finishStates() {
     if (!now)
       now = Val(makeObject(state.initial));
     auto tensor = now->tensor();
+    // In LibTorch two of one memory stay so in the next call.
+    auto near = connected(tensor->cell.get(), links_);
+    for (const auto &[other, cell] : last)
+      if (llvm::is_contained(near, cell) && (state.isWritten || other->isWritten)) {
+        fail(makeError(Code::StateImpossible,
+                       "'{0}' and '{1}' may be one tensor after a call, and the next one writes to "
+                       "it in place; each state has its own memory: assign a clone",
+                       other->kept->path, state.kept->path));
+        return {};
+      }
+    last.emplace_back(&state, tensor->cell.get());
     if (llvm::ArrayRef<Dim>(tensor->shape) != llvm::ArrayRef<Dim>(state.initial->shape)) {
       fail(makeError(Code::StateImpossible,
                      "'{0}' is assigned a tensor of shape {1} and begins with {2}; what is kept "

@@ -148,9 +148,13 @@ bool Engine::dependsOnGuess(const Dim &dim, llvm::DenseSet<mil::Value *> &seen) 
   bool depends = false;
   eachSymbol(dim, [&](llvm::StringRef name) {
     auto sources = symbolSources_.find(name);
-    // The symbol was made for the first value of that size.
-    depends = depends || (sources != symbolSources_.end() && !sources->second.empty() &&
-                          dependsOnGuess(sources->second.front().value, seen));
+    if (depends || sources == symbolSources_.end())
+      return;
+    // The symbol was made for the first value of that size. Values of closed blocks may be gone.
+    auto first = llvm::find_if(sources->second, [&](const SymbolSource &source) {
+      return llvm::is_contained(scopes_, source.scope);
+    });
+    depends = first != sources->second.end() && dependsOnGuess(first->value, seen);
   });
   return depends;
 }

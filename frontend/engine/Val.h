@@ -95,6 +95,7 @@ struct Cell {
   std::string
       attribute; ///< the module attribute it is, "" where none: writes would have to persist
   bool mayBeAliased = false; ///< some tensor may or may not share its memory: a write is refused
+  bool isStale = false;      ///< written under another name in a loop, perhaps: a read is refused
   /// The state that keeps the content from call to call, and whether that was written since it was
   /// read from there or stored there.
   mil::Value *state = nullptr;

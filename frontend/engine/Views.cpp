@@ -112,6 +112,10 @@ mil::Value *Engine::read(TensorObj &tensor) {
                             "imaginary part: torch.real(x), torch.imag(x)"));
     return builder_.poison();
   }
+  if (tensor.cell->isStale)
+    throw Refusal(Code::SharedMemory,
+                  "it reads a tensor that a loop may have written to as the module's attribute, "
+                  "which the loop also assigns; clone it before the loop");
   // The new content of a state is read from the state, so that it is not kept twice.
   if (tensor.cell->unstored && isOutermost())
     store(*tensor.cell);
@@ -164,11 +168,16 @@ static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base
   std::unique_ptr<bool[]> mask(new bool[rank]);
   std::fill_n(mask.get(), rank, true);
   const Dim &size = base->type.shape()[step.dim];
+  // From the first element to the last; of none 0, and not 1 - step, which would count from the
+  // end.
+  Dim length = (count - 1) * step.step + 1;
+  if (step.step > 1 && count.lower() < 1)
+    length = max(length, Dim(0));
   mil::Value *end;
   if (step.dynamicStart) {
     mask[step.dim] = false;
     llvm::SmallVector<Dim, 5> lengths(rank, Dim(0));
-    lengths[step.dim] = (count - 1) * step.step + 1;
+    lengths[step.dim] = length;
     end = engine.builder().emit(OpKind::add,
                                 {{mil::add::x, begin}, {mil::add::y, engine.materialise(lengths)}});
   } else {
@@ -178,7 +187,7 @@ static llvm::SmallVector<Arg, 6> sliceArguments(Engine &engine, mil::Value *base
       if (!ends[i].isConst())
         ends[i] = 0; // masked
     if (!mask[step.dim])
-      ends[step.dim] = step.start + (count - 1) * step.step + 1;
+      ends[step.dim] = step.start + length;
     else if (size.isConst())
       ends[step.dim] = size;
     end = engine.materialise(ends);
@@ -351,6 +360,11 @@ void Engine::mayAlias(const Val &a, const Val &b) {
       mayAlias(element, b);
     return;
   }
+  if (auto list = b.list()) {
+    for (const Val &element : list->values)
+      mayAlias(a, element);
+    return;
+  }
   auto x = a.tensor(), y = b.tensor();
   if (!x || !y || x->cell == y->cell)
     return;
@@ -372,6 +386,13 @@ void Engine::setContent(const std::shared_ptr<Cell> &cell, decltype(Cell::conten
 void Engine::write(TensorObj &target, const Val &value) {
   if (isEmpty(target.shape)) // an empty view: nothing to write
     return;
+  uint64_t version = target.cell->version;
+  writeOne(target, value);
+  if (target.cell->version != version)
+    passOn(target.cell.get(), nullptr);
+}
+
+void Engine::writeOne(TensorObj &target, const Val &value) {
   Cell &cell = *target.cell;
   if (!mayWrite(target.cell))
     return;

@@ -54,9 +54,14 @@ static Handled ravel(ViewCall &c) {
   return one(c.engine().reshapeTensor(c.self, {mil::numElements(c.self->shape)}, false));
 }
 
+/// The very object: what unsqueeze_() does to it is seen under both names.
+static Handled itself(ViewCall &c) { return one(Val(c.self)); }
+
 static Handled flatten(ViewCall &c) {
   const Shape &from = c.self->shape;
   int64_t start = c.axis("start_dim"), end = c.axis("end_dim");
+  if (start == end && c.rank > 0)
+    return itself(c);
   Shape shape(from.begin(), from.begin() + std::min(start, c.rank));
   Dim merged = 1;
   for (int64_t i = start; i <= end && i < c.rank; ++i)
@@ -322,9 +327,11 @@ void registerViews(Table &table) {
   table.addValues({"aten::ravel"}, ofTensor<ravel>);
   table.addValues({"aten::flatten.using_ints"}, ofTensor<flatten>);
   table.addValues({"aten::unflatten.int"}, ofTensor<unflatten>);
-  table.addValues({"aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh", "aten::_conj",
-                   "aten::conj", "aten::resolve_conj", "aten::resolve_neg", "aten::positive"},
+  table.addValues({"aten::detach", "aten::alias", "aten::lift_fresh", "aten::_conj"},
                   ofTensor<same>);
+  table.addValues(
+      {"aten::lift", "aten::conj", "aten::resolve_conj", "aten::resolve_neg", "aten::positive"},
+      ofTensor<itself>);
   table.addValues("aten::squeeze", {"", "dim", "dims"}, ofTensor<squeeze>);
   table.addValues({"aten::unsqueeze"}, ofTensor<unsqueeze>);
   table.addValues({"aten::expand", "aten::broadcast_to"}, ofTensor<expand>);

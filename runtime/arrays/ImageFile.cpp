@@ -230,7 +230,10 @@ Expected<TensorData> readImage(StringRef path, PixelFormat format) {
     return file.takeError();
   StringRef bytes = llvm::toStringRef((*file)->bytes());
   if (!isPng(bytes) && !isJpeg(bytes))
-    return makeError(Code::ArrayFile, "{0}: this is neither PNG nor JPEG", path);
+    return makeError(
+        Code::ArrayFile,
+        "{0}: this is neither PNG nor JPEG, nor a .npy file of the pixels; save it as one of these",
+        path);
   auto bitmap = isPng(bytes) ? decodePng(bytes) : decodeJpeg(bytes);
   if (!bitmap)
     return addContext(bitmap.takeError(), path);

@@ -171,6 +171,15 @@ Expected<TensorData> parseNpy(llvm::ArrayRef<uint8_t> bytes, std::shared_ptr<con
   return TensorData::view(std::move(storage), 0, known->second, header.shape, strides);
 }
 
+bool isNpyFile(llvm::StringRef path) {
+  auto file = MappedFile::open(path);
+  if (!file) {
+    llvm::consumeError(file.takeError());
+    return false;
+  }
+  return llvm::toStringRef((*file)->bytes()).starts_with(kMagic);
+}
+
 Expected<TensorData> readNpy(llvm::StringRef path) {
   auto file = MappedFile::open(path);
   if (!file)

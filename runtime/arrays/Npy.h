@@ -11,6 +11,9 @@
 
 namespace plait::runtime {
 
+/// Whether the file begins as a .npy file does.
+bool isNpyFile(llvm::StringRef path);
+
 /// Maps the file: the tensor reads it in place. Little-endian float16, float32, float64, bool and
 /// integers of 8 to 64 bits; anything else is refused by name.
 Expected<mil::TensorData> readNpy(llvm::StringRef path);

@@ -166,6 +166,8 @@ def along(s, name):
     other = s.like(name) or name
     index = s.tensor(lambda value: value.dtype == torch.int64 and value.dim() == 1)
     keep = choice(["", ", keepdim=True"])
+    # Of equal numbers topk may take any, so no two are equal along the dimension: the numbers are eighths.
+    distinct = f"({name}.float() + torch.cumsum(torch.ones_like({name}.float()), {dim}) * 0.015625)"
     forms = [
         lambda: f"{name}.{choice(['sum', 'mean', 'amax', 'amin'])}({dim}{keep})",
         lambda: f"{name}.max({dim}{keep})[{choice([0, 1])}]",
@@ -177,7 +179,7 @@ def along(s, name):
         lambda: f"torch.roll({name}, {choice([1, -1, 2])}, {dim})",
         lambda: f"{name}.argmax({dim})",
         lambda: f"torch.sort({name}, {dim})[{choice([0, 0, 1])}]",
-        lambda: f"torch.topk({name}, {choice([1, min(2, s.size(name, dim % rank))])}, {dim})[{choice([0, 1])}]",
+        lambda: f"torch.topk({distinct}, {choice([1, min(2, s.size(name, dim % rank))])}, {dim})[{choice([0, 1])}]",
         lambda: f"torch.matmul({name}, {choice([other, name])}.transpose(-1, -2))" if rank > 1 else None,
         lambda: f"F.pad({name}, [{choice([0, 1])}, {choice([1, 2])}])",
         lambda: f"torch.tril({name})" if rank > 1 else None,

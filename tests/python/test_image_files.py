@@ -149,8 +149,10 @@ def test_refusals(package, tmp_path):
     data[16:24] = struct.pack(">II", 1 << 20, 1 << 20)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     huge.write_bytes(data)
+    gif = tmp_path / "x.gif"
+    gif.write_bytes(b"GIF89a" + bytes(20))
     for function, file, complaint in [
-        ("rgb", clear, "transparent"), ("rgb", deep, "16 bits a channel"), ("rgb", cut, "no PNG that can be read"),
+        ("rgb", gif, "neither PNG nor JPEG"), ("array", gif, "no .npy file"), ("rgb", clear, "transparent"), ("rgb", deep, "16 bits a channel"), ("rgb", cut, "no PNG that can be read"),
         ("rgb", cmyk, "neither grey nor RGB"), ("rgb", short, "no JPEG that can be read"), ("rgb", text, "text.png"),
         ("rgb", huge, "PNG"), ("array", good, "input 'x' takes an array"), ("gray16", good, "give an array"),
         ("rgb", tmp_path / "none.png", "none.png"),

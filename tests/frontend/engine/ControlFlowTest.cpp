@@ -62,22 +62,76 @@ TEST(If, ResultsThatMayBeOneTensor) {
   std::string branches = "  t = x * 2\n  if bool(x.sum() > 0):\n    a = t\n    b = t\n"
                          "  else:\n    a = x + 1\n    b = x + 2\n";
   checkBoth(forward(branches + "  return a, b\n"));
-  EXPECT_THAT(refusal(forward(branches + "  a += 1\n  return a, b\n"), {randn({3, 4})}),
-              testing::HasSubstr("share memory"));
-  EXPECT_THAT(refusal(forward("  if bool(x.sum() > 0):\n    t = x * 2\n    a = t\n    b = t\n"
-                              "  else:\n    a = x + 1\n    b = x + 2\n  b += 1\n  return a, b\n"),
+  checkBoth(forward(branches + "  a += 1\n  return a, b\n"));
+  checkBoth(forward("  if bool(x.sum() > 0):\n    t = x * 2\n    a = t\n    b = t\n"
+                    "  else:\n    a = x + 1\n    b = x + 2\n  b += 1\n  return a, b\n"));
+  // One is a view of the other after one branch.
+  EXPECT_THAT(refusal(forward("  if bool(x.sum() > 0):\n    t = x * 2\n    a = t\n    b = t[1:]\n"
+                              "  else:\n    a = x + 1\n    b = x[1:] + 2\n  b += 1\n"
+                              "  return a, b\n"),
                       {randn({3, 4})}),
               testing::HasSubstr("share memory"));
   // An outer tensor that the branch wrote to.
   std::string written = "  t = x * 2\n  if bool(x.sum() > 0):\n    y = t.clone()\n"
                         "  else:\n    t[1:] = -1.0\n    y = t\n";
   checkBoth(forward(written + "  return t, y\n"));
-  EXPECT_THAT(refusal(forward(written + "  y += 1\n  return t, y\n"), {randn({3, 4})}),
+  checkBoth(forward(written + "  y += 1\n  return t, y\n"));
+  checkBoth(forward(written + "  t += 1\n  y *= 2\n  return t, y\n"));
+  // A view of one, of a part of another, and what becomes of both in a loop.
+  checkBoth(forward("  y = x * 2\n  z = y[1:3]\n  if bool(x.sum() > 0):\n    z = x[:2] + 3\n"
+                    "  for i in range(int(x.abs().sum())):\n    z[0] += x[1]\n    y.mul_(0.5)\n"
+                    "  return y, z\n"));
+  // One of three, decided twice; and the result of another `if`.
+  checkBoth(forward("  y = x * 2\n  z = y\n  if bool(x.sum() > 0):\n"
+                    "    if bool(x[0, 0] > 0):\n      z = y\n    else:\n      z = x + 1\n"
+                    "  else:\n    z = x + 3\n  z.add_(1)\n  return y, z\n"));
+  checkBoth(forward("  a = x * 2\n  b = x * 3\n  z = a\n  if bool(x.sum() > 0):\n    z = b\n"
+                    "  w = z\n  if bool(x[0, 0] > 0):\n    w = x + 1\n  w.add_(5)\n"
+                    "  return a, b, z, w\n"));
+  // One part of a tensor or another.
+  checkBoth(forward("  y = x * 2\n  z = y[0]\n  if bool(x.sum() > 0):\n    z = y[1]\n"
+                    "  z.add_(1)\n  y[1:] *= 2\n  return y, z\n"));
+  checkBoth(forward("  y = x[:, :3].clone()\n  z = y\n  if bool(x.sum() > 0):\n    pass\n  else:\n"
+                    "    if bool(x[0, 0] > -100):\n      z = z.t()\n  z[0] = 2.0\n"
+                    "  return y, z\n"));
+  // Two ways from one to another: the order of writes would matter.
+  EXPECT_THAT(refusal(forward("  a = x * 2\n  b = x * 3\n  z = a\n  if bool(x.sum() > 0):\n"
+                              "    z = b\n  w = z\n  if bool(x[0, 0] > 0):\n    w = a\n"
+                              "  w.add_(5)\n  return a, b, z, w\n"),
+                      {randn({3, 4})}),
               testing::HasSubstr("share memory"));
   EXPECT_THAT(refusal(forward("  l = [1, 2]\n  m = l\n  if bool(x.sum() > 0):\n    m = [3, 4]\n"
                               "  m.append(5)\n  return x * len(l)\n"),
                       {randn({3, 4})}),
               testing::HasSubstr("one of several"));
+}
+
+/// A size that was read in a block that is gone does not keep that block's values.
+TEST(Loop, SizesOfBlocksThatAreGone) {
+  EXPECT_THAT(
+      refusal(
+          "def forward(self, x, z):\n  t = z.min()\n  y = x\n  for i in range(min(int(t), 4)):\n"
+          "    for j in range(2):\n      x = torch.ones_like(z)\n  w = x\n  t = w[..., 0]\n"
+          "  if float(z.max()) > 1.5:\n    torch.add(y, y, alpha=2, out=w)\n"
+          "  else:\n    torch.add(y, y, alpha=2, out=w)\n  return t\n",
+          {randn({3}), randn({2})}),
+      testing::Not(testing::IsEmpty()));
+}
+
+/// Whether reshape copies depends on the strides, which differ after the branches or turns.
+TEST(ControlFlow, ReshapesOfUnknownStrides) {
+  const std::string square = "def forward(self, x):\n  y = x[:, :3].contiguous() * 2\n";
+  const std::string reshape = "  z = y.reshape(-1)\n", write = "  y.cumsum_(1)\n";
+  for (const std::string turned :
+       {"  if bool(x.sum() > 0):\n    y = y.t()\n",
+        "  for i in range(int(x.abs().sum())):\n    y = (y + x[0, 0]).t()\n"}) {
+    checkBoth(square + turned + reshape + "  return y, z\n");
+    EXPECT_THAT(refusal(square + turned + reshape + write + "  return y, z\n", {randn({3, 4})}),
+                testing::HasSubstr("share memory"))
+        << turned;
+  }
+  checkBoth(square + "  if bool(x.sum() > 0):\n    y = y + 1\n" + reshape + write +
+            "  return y, z\n");
 }
 
 TEST(Loop, VariablesThatMayBeAnotherTensor) {

@@ -133,8 +133,32 @@ TEST(Mutation, OutForms) {
 }
 
 TEST(Mutation, MetadataChangesTheObject) {
+  // Of one axis flatten() gives the very object, view() another one.
+  for (const char *other : {"x.flatten(1)", "x.conj()", "x.contiguous()", "x.view_as(x)"})
+    check(forward("  x = x.clone()\n  y = " + std::string(other) + "\n  x.unsqueeze_(0)\n" +
+                  "  return x, y\n"),
+          {randn({3, 4})});
   check(forward("  y = x.clone()\n  y.unsqueeze_(0)\n  y.transpose_(1, 2)\n  return y + 1\n"),
         {randn({3, 4})});
+}
+
+/// Every second or third element up to a place that is known at run time, and of none.
+TEST(Mutation, StepsToAPlaceOfRunTime) {
+  for (int64_t end : {0, 1, 2, 3, 4})
+    for (const char *part : {"[..., :i:2]", "[:, 1:i:3]", "[..., :i]", "[1:, i::2]"})
+      check("def forward(self, x, z):\n  i = int(z)\n  y = x.clone()\n  y" + std::string(part) +
+                " += 1.0\n  return y, (x" + part + " * 2).sum()\n",
+            {randn({3, 4}), at::scalar_tensor(end, at::kLong)});
+}
+
+/// What the schema calls a tensor of its own, and is the argument or a view of it.
+TEST(Mutation, ViewsThatNoSchemaSays) {
+  for (const char *view : {"torch.atleast_2d(y)", "torch.meshgrid([y[0], y[1]])[0]"})
+    EXPECT_THAT(refusal(forward("  y = x.clone()\n  z = " + std::string(view) +
+                                "\n  z.add_(1)\n  return y, z\n"),
+                        {randn({3, 4})}),
+                testing::HasSubstr("share memory"))
+        << view;
 }
 
 TEST(Mutation, ScatterForms) {

@@ -408,6 +408,59 @@ TEST(States, AssignmentsInNestedControlFlow) {
   check("  " + turns + "    for j in range(int(p[0])):\n      " + assign + "    " + other);
   check("  " + turns + "    " + choice + "      if bool(p[0] > 2):\n        " + assign +
         "      else:\n        t = self.k\n        self.k = self.v\n        self.v = t\n");
+  // What one branch replaced is written to.
+  const std::string write = "self.k[0] = self.k[0] + x[1]\n";
+  check("  " + choice + "    " + assign + "  " + write);
+  check("  " + choice + "    " + assign + "  " + turns + "    " + write);
+  check("  " + turns + "    " + choice + "      " + assign + "    else:\n      " + write);
+  check("  " + turns + "    " + write + "    " + choice + "      " + assign);
+  check("  y = self.k\n  " + choice + "    " + assign + "  " + write + "  self.v = y + self.v\n");
+  check("  " + choice + "    t = x * 2\n    self.k = t\n    self.v = t * 2\n  " + write);
+}
+
+/// LibTorch would write to both in the next call.
+TEST(States, TwoOfOneMemory) {
+  auto message = [](const std::string &body) {
+    torch::jit::Module module("Shared");
+    module.register_buffer("k", zeros({3}));
+    module.register_buffer("v", zeros({3}));
+    module.define("def forward(self, x):\n" + body + "  return self.k + self.v\n");
+    return Lowering(module, {floats({1, 2, 3})}, automatic()).error;
+  };
+  const std::string share = "  t = x * 2\n  self.k = t\n  self.v = t\n";
+  EXPECT_THAT(message("  self.k[0] = x[1]\n" + share), HasSubstr("each state has its own memory"));
+  EXPECT_THAT(message("  if bool(x[0] > 0):\n    t = x * 2\n    self.k = t\n    self.v = t\n"
+                      "  self.k[0] = x[1]\n"),
+              HasSubstr("each state has its own memory"));
+  EXPECT_THAT(message("  self.v.add_(x)\n  self.k = self.v\n"),
+              HasSubstr("each state has its own memory"));
+  EXPECT_EQ(message(share), ""); // nothing of an earlier call is written to
+}
+
+TEST(States, ReadUnderAnotherNameThanALoopAssigns) {
+  auto message = [](const std::string &body) {
+    torch::jit::Module module("Names");
+    module.register_buffer("k", zeros({3}));
+    module.define("def forward(self, x, p):\n  y = self.k\n  for i in range(int(p[0])):\n" + body +
+                  "  return self.k + y\n");
+    return Lowering(module, {floats({1, 2, 3}), ints({2})}, automatic()).error;
+  };
+  EXPECT_THAT(message("    self.k[0] = x[1]\n    if i > 0:\n      self.k = x * 2\n"),
+              HasSubstr("which the loop also assigns"));
+  EXPECT_THAT(message("    y[0] = x[1]\n    if i > 0:\n      self.k = x * 2\n"),
+              HasSubstr("under another name"));
+}
+
+/// What a region writes to an attribute that it reads first is undone with the region.
+TEST(Attributes, FirstReadInARegion) {
+  torch::jit::Module module("Region");
+  module.register_buffer("k", zeros({3}));
+  module.define(
+      "def forward(self, x, p):\n  for i in range(int(p[0])):\n    if bool(x.sum() > 0):\n"
+      "      self.k = x + self.k\n    else:\n      self.k[1] = x[0]\n"
+      "  return self.k * 2\n");
+  EXPECT_THAT(Lowering(module, {floats({1, 2, 3}), ints({2})}, {}).error,
+              HasSubstr("the model writes to its own 'k'"));
 }
 
 // ---- What is no state --------------------------------------------------------------------------
