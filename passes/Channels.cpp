@@ -92,22 +92,42 @@ bool moveOn(Channels &channels, const Op &op, unsigned index) {
 
 bool isCut(const Op &op) { return op.is(OpKind::slice_by_index) || op.is(OpKind::split); }
 
+/// The axis of a layer's result that its channels lie along.
+size_t channelAxis(const Op &layer) {
+  return layer.is(OpKind::linear) ? layer.result()->type.rank() - 1 : 1;
+}
+
 /// The channels that `value` holds, whoever else holds them.
 std::optional<Channels> channelsOf(Value *value) {
   Op *op = value->def();
   auto shape = staticShape(value);
   if (!op || !shape)
     return std::nullopt;
-  bool isLinear = op->is(OpKind::linear);
-  if (isLinear || op->is(OpKind::conv)) {
+  if (op->is(OpKind::linear) || op->is(OpKind::conv)) {
     Channels channels{op, 0, Strides(shape->size(), 0)};
-    channels.strides[isLinear ? shape->size() - 1 : 1] = 1;
+    channels.strides[channelAxis(*op)] = 1;
     return channels;
   }
   if (!isReshaping(*op) && !op->is(OpKind::transpose) && !isCut(*op))
     return std::nullopt;
   auto channels = channelsOf((*op)[0]);
   return channels && moveOn(*channels, *op, value->index()) ? channels : std::nullopt;
+}
+
+/// The channel of each element along the axes of channels, in order; `shape` is that of the value.
+llvm::SmallVector<int64_t, 0> listChannels(const Channels &channels,
+                                           llvm::ArrayRef<int64_t> shape) {
+  llvm::SmallVector<int64_t, 0> list{channels.first};
+  for (auto [size, stride] : llvm::zip(shape, channels.strides)) {
+    if (stride == 0)
+      continue;
+    llvm::SmallVector<int64_t, 0> longer;
+    for (int64_t channel : list)
+      for (int64_t i = 0; i < size; ++i)
+        longer.push_back(channel + i * stride);
+    list = std::move(longer);
+  }
+  return list;
 }
 
 /// Whether all that is made of `source`, but for `own`, holds other channels than `mine`.
@@ -129,35 +149,55 @@ bool othersDiffer(Value *source, const Value *own, const llvm::BitVector &mine) 
 
 } // namespace
 
-llvm::SmallVector<int64_t, 0> listChannels(const Channels &channels,
-                                           llvm::ArrayRef<int64_t> shape) {
-  llvm::SmallVector<int64_t, 0> list{channels.first};
-  for (auto [size, stride] : llvm::zip(shape, channels.strides)) {
-    if (stride == 0)
-      continue;
-    llvm::SmallVector<int64_t, 0> longer;
-    for (int64_t channel : list)
-      for (int64_t i = 0; i < size; ++i)
-        longer.push_back(channel + i * stride);
-    list = std::move(longer);
-  }
-  return list;
-}
-
 std::optional<Channels> ownChannels(Value *value) {
   auto channels = channelsOf(value);
   auto shape = channels ? staticShape(value) : std::nullopt;
   auto total = shape ? staticShape(channels->layer->result()) : std::nullopt;
   if (!total || !value->hasOneUse())
     return std::nullopt;
-  size_t axis = channels->layer->is(OpKind::linear) ? total->size() - 1 : 1;
-  llvm::BitVector mine(static_cast<unsigned>((*total)[axis]));
+  llvm::BitVector mine(static_cast<unsigned>((*total)[channelAxis(*channels->layer)]));
   for (int64_t channel : listChannels(*channels, *shape))
     mine.set(unsigned(channel));
   for (Value *own = value; own->def() != channels->layer; own = (*own->def())[0])
     if (!othersDiffer((*own->def())[0], own, mine))
       return std::nullopt;
   return channels;
+}
+
+std::optional<std::vector<double>> byChannel(const Channels &channels, const Value *value,
+                                             const Value *constant, double other,
+                                             const PassContext &context) {
+  auto shape = *staticShape(value);
+  const TensorData *tensor = constTensor(constant);
+  size_t rank = shape.size();
+  if (!tensor || tensor->rank() > rank)
+    return std::nullopt;
+  llvm::SmallVector<int64_t, 6> own(rank - tensor->rank(), 1);
+  own.append(tensor->shape().begin(), tensor->shape().end());
+  for (auto [size, stride] : llvm::zip(own, channels.strides))
+    if (size != 1 && stride == 0)
+      return std::nullopt;
+  auto values = smallFloats(constant, context);
+  if (!values)
+    return std::nullopt;
+  // The place in the constant of each element along the axes of channels, as listChannels() has
+  // them.
+  std::vector<size_t> places{0};
+  for (size_t axis = 0; axis < rank; ++axis) {
+    if (channels.strides[axis] == 0)
+      continue;
+    std::vector<size_t> longer;
+    for (size_t place : places)
+      for (int64_t i = 0; i < shape[axis]; ++i)
+        longer.push_back(own[axis] == 1 ? place : place * size_t(own[axis]) + size_t(i));
+    places = std::move(longer);
+  }
+  const Op &layer = *channels.layer;
+  std::vector<double> result(size_t(layer.result()->type.shape()[channelAxis(layer)].value()),
+                             other);
+  for (auto [channel, place] : llvm::zip(listChannels(channels, shape), places))
+    result[size_t(channel)] = (*values)[place];
+  return result;
 }
 
 } // namespace plait::passes

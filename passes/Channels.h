@@ -18,7 +18,11 @@ struct Channels {
 /// known.
 std::optional<Channels> ownChannels(mil::Value *value);
 
-/// The channel of each element along the axes of channels, in order; `shape` is that of the value.
-llvm::SmallVector<int64_t, 0> listChannels(const Channels &channels, llvm::ArrayRef<int64_t> shape);
+/// For each channel of the layer the element of `constant`, which broadcasts with `value`, that
+/// meets it, and `other` for channels that `value` does not hold. Nullopt where an element does not
+/// depend on the channel alone, or is not read.
+std::optional<std::vector<double>> byChannel(const Channels &channels, const mil::Value *value,
+                                             const mil::Value *constant, double other,
+                                             const PassContext &context);
 
 } // namespace plait::passes

@@ -110,44 +110,13 @@ Op *movedLinear(Value *value) {
 /// A factor below is no normal number in fp16: a weight that it multiplies loses its digits there.
 constexpr double kLeastFactor = 0x1p-14;
 
-/// The factor of each channel of the layer that `value` is made of, where `constant` multiplies it;
-/// 1 for channels that it does not hold. Nullopt where the factor is not one of channels.
+/// The factor of each channel of the layer that `value` is made of, where `constant` multiplies it.
 std::optional<std::vector<double>> factorsOf(const Channels &channels, const Value *value,
                                              const Value *constant, const PassContext &context) {
-  auto shape = *staticShape(value);
-  const TensorData *tensor = constTensor(constant);
-  size_t rank = shape.size();
-  if (!tensor || tensor->rank() > rank)
-    return std::nullopt;
-  llvm::SmallVector<int64_t, 6> own(rank - tensor->rank(), 1);
-  own.append(tensor->shape().begin(), tensor->shape().end());
-  for (auto [size, stride] : llvm::zip(own, channels.strides))
-    if (size != 1 && stride == 0)
-      return std::nullopt;
-  auto values = smallFloats(constant, context);
+  auto factors = byChannel(channels, value, constant, 1, context);
+  auto vanishes = [](double factor) { return factor != 0 && std::abs(factor) < kLeastFactor; };
   bool isHalf = context.options.precision == Precision::F16;
-  if (!values || (isHalf && llvm::any_of(*values, [](double v) {
-                    return v != 0 && std::abs(v) < kLeastFactor;
-                  })))
-    return std::nullopt;
-  // The place in the constant of each element along the axes of channels, as listChannels() has
-  // them.
-  std::vector<size_t> places{0};
-  for (size_t axis = 0; axis < rank; ++axis) {
-    if (channels.strides[axis] == 0)
-      continue;
-    std::vector<size_t> longer;
-    for (size_t place : places)
-      for (int64_t i = 0; i < shape[axis]; ++i)
-        longer.push_back(own[axis] == 1 ? place : place * size_t(own[axis]) + size_t(i));
-    places = std::move(longer);
-  }
-  const Op &layer = *channels.layer;
-  unsigned axis = layer.is(OpKind::linear) ? layer.result()->type.rank() - 1 : 1;
-  std::vector<double> factors(size_t(layer.result()->type.shape()[axis].value()), 1);
-  for (auto [channel, place] : llvm::zip(listChannels(channels, shape), places))
-    factors[size_t(channel)] = (*values)[place];
-  return factors;
+  return factors && isHalf && llvm::any_of(*factors, vanishes) ? std::nullopt : factors;
 }
 
 std::optional<Affine> batchNorm(const Op &op, const PassContext &context) {

@@ -6,11 +6,12 @@
 //   %b = linear(x = %x, weight = const W' [out, in], bias = const b)   after: W' is W through
 //                                                                      swapped strides
 //
-// With transpose_y the weight is taken as it is, also a compressed one. A constant that is used
-// untransposed elsewhere stays with its matmul: it would be stored twice. Integers stay with
-// matmul: Core ML refuses them in linear.
+// A vector that is added to some channels, behind reshapes, transposes, slices and splits, becomes
+// part of the bias. With transpose_y the weight is taken as it is, also a compressed one. A
+// constant that is used untransposed elsewhere stays with its matmul: it would be stored twice.
+// Integers stay with matmul: Core ML refuses them in linear.
+#include "passes/Channels.h"
 #include "passes/Match.h"
-#include "passes/Rewrite.h"
 
 namespace plait::passes {
 
@@ -73,13 +74,46 @@ static bool takeBias(Op &op, PassContext &context) {
   return false;
 }
 
+/// The same where the layer's result is moved or cut before the vector is added: the 1 of the
+/// scales that a layer computes for a norm, beside shifts.
+static bool takePartOfBias(Op &op, PassContext &context) {
+  for (unsigned side : {0, 1}) {
+    Value *value = op[side], *constant = op[1 - side];
+    if (!constTensor(constant) || !(value->type == op.result()->type) ||
+        !isFloat(value->type.dtype()) || (op.is(OpKind::sub) && side == 1))
+      continue;
+    auto channels = ownChannels(value);
+    if (!channels || !channels->layer->is(OpKind::linear) || channels->layer->result() == value)
+      continue;
+    Op &layer = *channels->layer;
+    auto terms = byChannel(*channels, value, constant, 0, context);
+    Value *old = layer[linear::bias];
+    auto bias = !old    ? std::optional(std::vector<double>(terms ? terms->size() : 0, 0))
+                : terms ? smallFloats(old, context)
+                        : std::nullopt;
+    if (!terms || !bias)
+      continue;
+    for (auto [element, term] : llvm::zip(*bias, *terms))
+      element += op.is(OpKind::sub) ? -term : term;
+    TensorData sum = floats(layer[linear::weight]->type.dtype(), {int64_t(bias->size())}, *bias,
+                            computedFrom({old, constant}));
+    layer.set(linear::bias, old ? derivedConstant(&layer, sum, old)
+                                : Builder::before(&layer).constant(sum, layer.name + "_bias"));
+    if (old)
+      eraseDead(old->def());
+    replaceOp(&op, value);
+    return true;
+  }
+  return false;
+}
+
 bool fuseLinear(Program &program, PassContext &context) {
   bool changed = false;
   walk(program, [&](Op &op) {
     if (op.is(OpKind::matmul))
       changed |= makeLinear(op);
     else if (op.is(OpKind::add) || op.is(OpKind::sub))
-      changed |= takeBias(op, context);
+      changed |= takeBias(op, context) || takePartOfBias(op, context);
   });
   return changed;
 }

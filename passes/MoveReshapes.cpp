@@ -9,7 +9,8 @@
 //
 // A linear layer, a norm of the last axis and what works element by element let a reshape pass that
 // keeps that axis. A transpose lets axes of one element come and go: transpose(reshape(x)) is given
-// them by its own reshape, and does without a reshape that only inserts them.
+// them by its own reshape, and does without a reshape that only inserts them. Axes of one element
+// that all pieces of a split are given are given before the split.
 #include "mil/Computation.h"
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
@@ -171,6 +172,50 @@ bool aroundTranspose(Op &op) {
   return true;
 }
 
+/// Reshapes that give all pieces of a split the same axes of one element, as one before the split.
+bool aboveSplit(Op &op) {
+  Op *split = definedBy(op[0], OpKind::split);
+  auto source = split ? staticShape((*split)[split::x]) : std::nullopt;
+  auto axis = source ? constInt((*split)[split::axis]) : std::nullopt;
+  auto places = axis ? onesAlone(*staticShape(op[0]), *staticShape(op.result())) : std::nullopt;
+  if (!places || places->size() > kRank ||
+      llvm::count_if(*places, [](int64_t place) { return place >= 0; }) != int64_t(source->size()))
+    return false;
+  auto withAxes = [&](llvm::ArrayRef<int64_t> shape) {
+    Sizes result;
+    for (int64_t place : *places)
+      result.push_back(place < 0 ? 1 : shape[size_t(place)]);
+    return result;
+  };
+  llvm::SmallVector<Op *, 6> users;
+  Sizes sizes;
+  int64_t along = normalAxis(*axis, source->size());
+  for (const auto &piece : split->results()) {
+    Sizes shape = *staticShape(piece.get());
+    sizes.push_back(shape[size_t(along)]);
+    if (!piece->hasUses())
+      continue;
+    Op *user = piece->hasOneUse() ? piece->users()[0] : nullptr;
+    if (!user || user->numResults() != 1 || user->parent() != op.parent() ||
+        !reshaping(user->result()) || *staticShape(user->result()) != withAxes(shape))
+      return false;
+    users.push_back(user);
+  }
+  if (users.size() < 2 || !firstOf(users, op))
+    return false;
+  Builder builder = Builder::before(split);
+  Value *x = reshaped(builder, (*split)[split::x], withAxes(*source), op.name);
+  Op *moved = builder.create(OpKind::split,
+                             {{split::x, x},
+                              Arg(split::split_sizes, llvm::ArrayRef<int64_t>(sizes)),
+                              {split::axis, int64_t(llvm::find(*places, along) - places->begin())}},
+                             split->name);
+  assert(moved && "the axes of pieces are those of the whole");
+  for (Op *user : users)
+    replaceOp(user, moved->result((*user)[0]->index()));
+  return true;
+}
+
 } // namespace
 
 bool moveReshapes(Program &program, PassContext &) {
@@ -179,7 +224,7 @@ bool moveReshapes(Program &program, PassContext &) {
     if (op.numResults() != 1 || !op.result()->hasUses() || op.operands().empty() ||
         !reshaping(op.result()))
       return;
-    changed |= aboveRows(op) || aroundTranspose(op);
+    changed |= aboveRows(op) || aroundTranspose(op) || aboveSplit(op);
   });
   return changed;
 }

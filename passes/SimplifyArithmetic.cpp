@@ -5,7 +5,8 @@
 //
 //   %b = mul(x = %x, y = 0.0625)                after
 //
-// Floats only. Two factors merge if one of them is a scalar, two terms if both are. The inner
+// Floats only. Two factors merge if one of them is a scalar, two terms if the sum is no larger than
+// one of them and neither has to be stored for something else. The inner
 // result must have no other use. pow(x, 0.5) becomes sqrt(x).
 //
 // What a step follows (floor, a cast to integers, a comparison) is left as it is, for a step tells
@@ -14,10 +15,12 @@
 // no exact number in the first place.
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
+#include "passes/Sharing.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
+#include <cfloat>
 #include <cmath>
 
 namespace plait::passes {
@@ -221,6 +224,101 @@ Value *simplified(Op &op, PassContext &context) {
   }
 }
 
+/// Two tensors that are added to one after the other.
+struct Terms {
+  Op *inner, *outer;
+  Value *x, *a, *b;
+  uint64_t keys[2];
+};
+
+std::optional<Terms> termsAt(Op &op) {
+  auto outer = op.is(OpKind::add) ? split(&op) : std::nullopt;
+  Op *innerOp = outer ? definedBy(outer->first, OpKind::add) : nullptr;
+  if (!innerOp || !outer->first->hasOneUse() || isStepped(op.result()))
+    return std::nullopt;
+  auto inner = split(innerOp);
+  if (!inner || !(inner->first->type == op.result()->type) ||
+      !(outer->first->type == op.result()->type))
+    return std::nullopt;
+  return Terms{innerOp, &op, inner->first, inner->second, outer->second, {0, 0}};
+}
+
+/// a + b, no larger than the larger one: computed where both are small, and of weights when the
+/// package is written. Null where it would be infinite, as that of two masks may be.
+std::optional<TensorData> sumOf(const Value *a, const Value *b, PassContext &context) {
+  const TensorData *large = constTensor(a), *small = constTensor(b);
+  if (large->numElements() < small->numElements())
+    std::swap(large, small);
+  size_t rank = large->rank();
+  if (small->rank() > rank || large->dtype() != small->dtype())
+    return std::nullopt;
+  llvm::SmallVector<int64_t, 6> shape(rank - small->rank(), 1);
+  shape.append(small->shape().begin(), small->shape().end());
+  for (auto [own, whole] : llvm::zip(shape, large->shape()))
+    if (own != 1 && own != whole)
+      return std::nullopt;
+  auto x = smallFloats(*large, context), y = smallFloats(*small, context);
+  if (!x || !y) {
+    if (!context.evaluator || computedFrom(a) == Origin() || computedFrom(b) == Origin())
+      return std::nullopt;
+    return TensorData::computed(OpKind::add, {{Attr(*large)}, {Attr(*small)}}, large->type());
+  }
+  const double most = large->dtype() == DType::F16 ? 65504.0 : double(FLT_MAX);
+  for (size_t i = 0; i < x->size(); ++i) {
+    size_t place = 0, stride = 1, rest = i;
+    for (size_t axis = rank; axis-- > 0;) {
+      size_t size = size_t(large->shape()[axis]), at = rest % size;
+      rest /= size;
+      if (shape[axis] != 1) {
+        place += at * stride;
+        stride *= size;
+      }
+    }
+    double term = (*y)[place];
+    if (std::isfinite((*x)[i]) && std::isfinite(term) && std::abs((*x)[i] + term) > most)
+      return std::nullopt;
+    (*x)[i] += term;
+  }
+  return floats(large->dtype(), large->shape(), *x, computedFrom({a, b}));
+}
+
+/// (x + a) + b as x + (a + b), both tensors of constants: embeddings of positions and of types, a
+/// bias of positions and a mask.
+bool mergeTensors(Program &program, PassContext &context) {
+  std::vector<Terms> found;
+  walk(program, [&](Op &op) {
+    if (op.numResults() == 1 && op.result()->hasUses())
+      if (auto terms = termsAt(op))
+        found.push_back(*terms);
+  });
+  if (found.empty())
+    return false;
+  WeightChanges changes(program, context.options.precision);
+  ContentKeys keys(context.options.precision);
+  for (Terms &terms : found) {
+    const TensorData *both[] = {constTensor(terms.a), constTensor(terms.b)};
+    for (unsigned i : {0, 1})
+      terms.keys[i] = changes.add(*both[i], keys(*both[1 - i]));
+  }
+  bool changed = false;
+  for (Terms &terms : found) {
+    // Another pair may have been in it.
+    auto now = termsAt(*terms.outer);
+    if (!now || now->inner != terms.inner || now->a != terms.a || now->b != terms.b ||
+        (context.options.share &&
+         !(changes.keepShared(terms.keys[0]) && changes.keepShared(terms.keys[1]))))
+      continue;
+    auto sum = sumOf(terms.a, terms.b, context);
+    if (!sum)
+      continue;
+    Builder builder = Builder::before(terms.outer);
+    Value *term = builder.constant(*sum, terms.outer->name + "_term");
+    replaceOp(terms.outer, builder.emit(OpKind::add, {{add::x, terms.x}, {add::y, term}}));
+    changed = true;
+  }
+  return changed;
+}
+
 } // namespace
 
 bool simplifyArithmetic(Program &program, PassContext &context) {
@@ -235,7 +333,7 @@ bool simplifyArithmetic(Program &program, PassContext &context) {
     replaceOp(&op, better);
     changed = true;
   });
-  return changed;
+  return mergeTensors(program, context) || changed;
 }
 
 } // namespace plait::passes
