@@ -70,6 +70,8 @@ void printOutput(const runtime::OutputReport &output, const runtime::VerifyRepor
     printRounding(output, out);
     return;
   }
+  if (output.roundedType)
+    out << output.roundedType->str() << ", a size that rounding decides about; without rounding ";
   out << describe(c);
   if (!report.calibrated)
     out << fmt::format("; {0:.1e} allowed", output.explained);
@@ -108,6 +110,8 @@ json::Object toJson(const runtime::OutputReport &output, const runtime::VerifyRe
                       {"worst_element", c.worst},
                       {"draw", output.draw},
                       {"step", output.step}};
+  if (output.roundedType)
+    object["rounded_type"] = jsonString(output.roundedType->str());
   if (!report.calibrated) {
     object["allowed"] = finite(output.explained);
   } else if (output.jumps) {

@@ -39,7 +39,9 @@ int64_t remainder(int64_t a, int64_t b) {
 
 /// Expressions past these sizes become unknown: sizes derived from each other many times over
 /// would otherwise grow without end.
-constexpr size_t kMaxTerms = 48, kMaxFactors = 32, kMaxAtomText = 400;
+constexpr size_t kMaxTerms = 256, kMaxFactors = 32, kMaxAtomText = 400;
+/// Products of this many terms by terms become unknown too.
+constexpr size_t kMaxProducts = 48 * 48;
 
 /// Saturating arithmetic on bounds, where INT64_MIN and INT64_MAX mean "not known".
 bool unbounded(int64_t x) { return x == INT64_MIN || x == INT64_MAX; }
@@ -134,9 +136,11 @@ Dim operator-(const Dim &a, const Dim &b) { return a + b * Dim(-1); }
 Dim operator*(const Dim &a, const Dim &b) {
   if (a.isConst() && b.isConst())
     return Dim(saturatingProduct(a.value_, b.value_));
-  Dim::Expr e;
-  for (const auto &[p, x] : Dim::toExpr(a).terms)
-    for (const auto &[q, y] : Dim::toExpr(b).terms) {
+  Dim::Expr e, left = Dim::toExpr(a), right = Dim::toExpr(b);
+  if (left.terms.size() * right.terms.size() > kMaxProducts)
+    return Dim::unknown();
+  for (const auto &[p, x] : left.terms)
+    for (const auto &[q, y] : right.terms) {
       if (p.size() + q.size() > kMaxFactors)
         return Dim::unknown();
       Product product = p;

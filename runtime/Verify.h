@@ -75,6 +75,9 @@ struct OutputReport {
   int64_t flipped = 0, unexplained = 0;
   /// What flips is decided by numbers that rounding moves so far, relative to the largest.
   double deciding = 0;
+  /// Set where rounding decides about its size: what the function gives as it computes. The numbers
+  /// are of the function without rounding, which gives the model's size.
+  std::optional<mil::Type> roundedType{};
   /// Of an output that depends on random numbers: how its draws are distributed beside the model's.
   /// The other numbers are of the function beside itself without rounding, with the same draws.
   std::optional<DistributionReport> distribution;

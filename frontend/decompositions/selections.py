@@ -206,6 +206,12 @@ def selected_norm(self, x: Tensor, mask: Tensor, p: number) -> Tensor:
     return torch.linalg_vector_norm(torch.where(self.over(x, mask), x, torch.zeros_like(x)), p)
 
 
+# selected aten::masked_scatter
+# By a mask that selects the rows of the source, each goes back to where it came from.
+def selected_masked_scatter(self, x: Tensor, where: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(where, source.to(x.dtype), x)
+
+
 # selected aten::index_put
 def selected_index_put(self, x: Tensor, indices: List[Optional[Tensor]], source: Tensor, mask: Tensor, accumulate: bool) -> Tensor:
     source = source.to(x.dtype)

@@ -60,10 +60,13 @@ public:
   }
 
 private:
-  static mil::Type join(const mil::Type &x, const mil::Type &y) {
+  mil::Type join(const mil::Type &x, const mil::Type &y) {
     mil::Shape shape;
     for (auto [p, q] : llvm::zip(x.shape(), y.shape()))
-      shape.push_back(p == q ? p : Dim::unknown());
+      shape.push_back(p == q
+                          ? p
+                          : engine_.newSymbol(std::max<int64_t>(std::min(p.lower(), q.lower()), 0),
+                                              std::max(p.upper(), q.upper())));
     return mil::Type::tensor(x.dtype(), shape);
   }
 

@@ -42,13 +42,19 @@ Val Engine::makeTensor(mil::Value *value, at::ScalarType dtype) {
                    "dequantize() before it"));
     return Val();
   }
+  // Its size can be asked for, where computing it anew from its parts would take many operations.
+  bool isInput = !value->def() && value->block() == &function_.body();
+  mil::Shape sizes(value->type.shape().begin(), value->type.shape().end());
+  for (Dim &size : sizes)
+    size = isInput ? size : named(size);
+  if (!(llvm::ArrayRef<Dim>(sizes) == value->type.shape()))
+    value->type = value->type.withShape(sizes);
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
   cell->shape.assign(value->type.shape().begin(), value->type.shape().end());
   cell->content = value;
   cell->dtype = dtype;
   cell->version = nextVersion_++;
-  bool isInput = !value->def() && value->block() == &function_.body();
   for (auto [axis, d] : llvm::enumerate(value->type.shape())) {
     auto form = d.isSymbol() || (isInput && !d.isConst()) ? mil::linearSize(d) : std::nullopt;
     if (form)
@@ -386,6 +392,22 @@ static bool isViewUnsaid(llvm::StringRef name) {
          name == "aten::broadcast_tensors";
 }
 
+/// Padding with a constant: what is longer than the operand was made for the result, and is
+/// row-major but for images and volumes, which keep their channels where they are.
+static bool isLaidOutAnew(const c10::FunctionSchema &schema, llvm::ArrayRef<Val> arguments,
+                          llvm::ArrayRef<Val> results) {
+  if (schema.name() != "aten::constant_pad_nd" && schema.name() != "aten::pad")
+    return false;
+  auto x = arguments[0].tensor(), y = results.size() == 1 ? results[0].tensor() : nullptr;
+  bool isConstant = schema.name() == "aten::constant_pad_nd" ||
+                    (arguments[2].known() && arguments[2].known()->isString() &&
+                     arguments[2].known()->toStringRef() == "constant");
+  return x && y && isConstant && x->shape.size() == y->shape.size() && x->shape.size() < 4 &&
+         llvm::any_of(
+             llvm::zip(x->shape, y->shape),
+             [](auto sizes) { return (std::get<1>(sizes) - std::get<0>(sizes)).lower() > 0; });
+}
+
 Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val> &arguments,
                              const Site *own) {
   // Arguments that an older graph does not have take the schema's defaults.
@@ -484,10 +506,11 @@ Engine::Handled Engine::call(const c10::FunctionSchema &schema, std::vector<Val>
   }
   keepDeferred(schema, arguments, *results);
   // How kernels lay out results of strided operands is theirs to know.
-  bool contiguous = llvm::all_of(arguments, [](const Val &argument) {
-    auto tensor = argument.tensor();
-    return !tensor || isContiguous(*tensor);
-  });
+  bool contiguous = isLaidOutAnew(schema, arguments, *results) ||
+                    llvm::all_of(arguments, [](const Val &argument) {
+                      auto tensor = argument.tensor();
+                      return !tensor || isContiguous(*tensor);
+                    });
   if (!contiguous)
     for (Val &result : *results)
       if (auto tensor = result.tensor(); tensor && tensor->shape.size() > 1)

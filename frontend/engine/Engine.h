@@ -341,6 +341,8 @@ private:
   std::optional<Selection> selectionOf(const Val &val);
   bool hasSelection(const Val &val);
   bool isSameMask(const Selection &a, const Selection &b);
+  /// Whether a mask is that of the selection, with an axis of 1 for each axis of a row.
+  bool selectsRows(const Val &mask, const Selection &selection);
   Val makeSelection(Selection selection, Dim count);
   /// The selected elements as a tensor of unknown size.
   mil::Value *sideBySide(const Selection &selection, const Dim &count);
@@ -428,6 +430,12 @@ private:
   };
   llvm::StringMap<std::vector<SymbolSource>> symbolSources_;
   mil::Value *symbolValue(llvm::StringRef name);
+  /// By text: sums of many terms that a symbol stands for.
+  std::map<std::string, Dim> namedSizes_;
+  /// A symbol for a size of many terms, one for equal ones; any other size as it is.
+  Dim named(const Dim &size);
+  /// A symbol that equals no other; who makes it says where it is computed from.
+  Dim newSymbol(int64_t lower, int64_t upper);
   /// A mask that selects: how many elements, and where they are once that is needed.
   struct Selected {
     mil::Value *mask;

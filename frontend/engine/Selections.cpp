@@ -40,6 +40,23 @@ static bool isSameValue(const mil::Value *a, const mil::Value *b, unsigned depth
   return true;
 }
 
+/// The same elements in row-major order: equal values, or reshaped ones.
+static bool isSameInOrder(const mil::Value *a, const mil::Value *b) {
+  using mil::OpKind;
+  auto original = [](const mil::Value *value) {
+    while (value->def() &&
+           (value->def()->is(OpKind::reshape) || value->def()->is(OpKind::squeeze) ||
+            value->def()->is(OpKind::expand_dims)))
+      value = (*value->def())[0];
+    return value;
+  };
+  a = original(a), b = original(b);
+  const mil::Op *p = a->def(), *q = b->def();
+  if (p && q && p->is(OpKind::logical_not) && q->is(OpKind::logical_not))
+    return isSameInOrder((*p)[0], (*q)[0]);
+  return isSameValue(a, b);
+}
+
 Val Engine::makeSelection(Selection selection, Dim count) {
   auto cell = std::make_shared<Cell>();
   cell->serial = nextSerial_++;
@@ -175,6 +192,17 @@ bool Engine::hasSelection(const Val &val) {
          });
 }
 
+bool Engine::selectsRows(const Val &mask, const Selection &selection) {
+  auto tensor = mask.tensor();
+  const Shape &rows = selection.mask->shape;
+  if (!tensor || tensor->dtype() != at::kBool || tensor->shape.size() < rows.size())
+    return false;
+  Shape shape(rows);
+  shape.resize(tensor->shape.size(), Dim(1));
+  return llvm::ArrayRef<Dim>(tensor->shape) == llvm::ArrayRef<Dim>(shape) &&
+         isSameInOrder(read(*tensor), read(*selection.mask));
+}
+
 bool Engine::isSameMask(const Selection &a, const Selection &b) {
   return a.mask == b.mask || isSameValue(read(*a.mask), read(*b.mask));
 }
@@ -224,6 +252,15 @@ Engine::Results Engine::selectedCall(const c10::FunctionSchema &schema, Argument
     if (auto indices = schema.name() == "aten::index_put" ? arguments[1].list() : nullptr) {
       auto mask = indices->values.size() == 1 ? indices->values[0].tensor() : nullptr;
       if (!mask || mask->dtype() != at::kBool || !isSameMask(*first, {first->source, mask.get()}))
+        return callSideBySide(schema, arguments);
+    }
+    // In x.masked_scatter(mask, s) likewise, where the mask is that of the rows.
+    if (schema.name() == "aten::masked_scatter") {
+      auto x = arguments[0].tensor();
+      const Shape &source = first->source->shape;
+      if (position != 2 || !x || !(llvm::ArrayRef<Dim>(x->shape) == llvm::ArrayRef<Dim>(source)) ||
+          arguments[1].tensor()->shape.size() != source.size() ||
+          !selectsRows(arguments[1], *first))
         return callSideBySide(schema, arguments);
     }
     std::vector<Val> taken;

@@ -113,6 +113,9 @@ struct TensorObj {
   /// LibTorch's strides in elements;
   /// nullopt if only LibTorch's kernels know them.
   std::optional<Shape> strides;
+  /// Of a view of row-major memory: where its first element stands there. nullopt where the memory
+  /// is laid out otherwise, or the place is not known.
+  std::optional<Dim> offset{};
   uint64_t serial = 0;
   // The MIL value of the last read. It is valid for this version of the cell, while the scope is
   // open in which it was made.

@@ -331,6 +331,13 @@ Val::TensorPtr Engine::view(const Val::TensorPtr &base, ViewStep step, std::opti
   object->view = base->view;
   object->shape = step.shape;
   object->strides = std::move(strides);
+  object->offset = base->offset;
+  if (base->view.empty())
+    object->offset = isContiguous(*base) ? std::optional(Dim(0)) : std::nullopt;
+  if (object->offset && (step.kind == ViewStep::Slice || step.kind == ViewStep::Select))
+    object->offset = base->strides && !step.dynamicStart
+                         ? std::optional(*object->offset + step.start * (*base->strides)[step.dim])
+                         : std::nullopt;
   object->view.push_back(std::move(step));
   // The value of the base is kept, so that the next read adds only this step. A state is read only
   // when it is needed.

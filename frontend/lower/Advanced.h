@@ -14,6 +14,9 @@ struct AdvancedIndex {
   /// Set instead of all the above: a single mask whose content is not known, and its first axis.
   Tensor mask;
   int64_t maskAxis = 0;
+  /// It has no positions: a known mask that selects nothing, or a tensor of no elements. All the
+  /// above says nothing then.
+  bool isEmpty = false;
 
   /// The permutation that brings the indexed axes to the front, in order.
   llvm::SmallVector<int64_t, 6> toFront(int64_t rank) const;

@@ -265,6 +265,41 @@ void lowerNormal(Call &c) {
     c.result(mean + deviation * normal(c, *shape, 0, 1), at::kFloat);
 }
 
+/// Numbers of Gumbel's distribution, -log(-log(1 - u)) of uniform u. They stay finite, and large
+/// ones differ from each other in half too, since small u do: log(1 - u) is a series there.
+Expr gumbel(Call &c, llvm::ArrayRef<Dim> shape) {
+  constexpr double least = 0x1p-24, longest = 17; // no fp32 draw but 0 is below, or waits longer
+  Expr u = maximum(uniform(c, shape, 0, 1), least);
+  Expr series = u * (u * (u * (1 / 3.0) + 0.5) + 1.0);
+  Expr waiting = select(less(u, 0x1p-5), series, -logarithm(1.0 - u));
+  return -logarithm(minimum(waiting, longest));
+}
+
+/// Classes drawn one after the other without those that were: the k largest of log(weight) plus
+/// Gumbel's numbers (Kool, van Hoof and Welling, "Stochastic Beams and Where to Find Them", 2019).
+void drawWithoutReplacement(Call &c, const Tensor &weights, int64_t samples) {
+  int64_t axis = weights.rank() - 1;
+  auto classes = weights.size(axis).tryValue();
+  if (classes && samples > *classes)
+    return c.refuse(Code::OperandMismatch,
+                    "{0} samples of {1} classes; without replacement there are not as many",
+                    samples, *classes);
+  constexpr double never = -0x1p15; // below all keys, in half too
+  Expr w(c, c.castTo(weights.value, DType::F32));
+  Expr keys = select(greater(w, 0.0), logarithm(w) + gumbel(c, weights.shape()), never);
+  if (!keys.valid())
+    return;
+  Op *op = c.create(OpKind::topk, {{topk::x, keys.value()},
+                                   {topk::k, samples},
+                                   {topk::axis, axis},
+                                   {topk::ascending, false},
+                                   {topk::sort, true},
+                                   {topk::return_indices, true},
+                                   {topk::output_indices_dtype, "int32"}});
+  if (op)
+    c.result(op->result(1), at::kLong);
+}
+
 void lowerMultinomial(Call &c) {
   Tensor weights = c.tensor("self");
   int64_t samples = c.integer("num_samples");
@@ -272,9 +307,7 @@ void lowerMultinomial(Call &c) {
   if (c.failed())
     return;
   if (!replacement && samples != 1)
-    return c.refuse(Code::UnsupportedForm,
-                    "Core ML draws with replacement only; pass replacement=True or draw one "
-                    "sample");
+    return drawWithoutReplacement(c, weights, samples);
   Expr total = reduce(OpKind::reduce_sum, Expr(c, weights), weights.rank() - 1, true);
   // The class is a number of the weights' type.
   Tensor drawn{c.emit(OpKind::random_categorical,

@@ -48,6 +48,7 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
       continue;
     }
     if (tensor.dtype != at::kBool && tensor.dtype != at::kByte) {
+      index.isEmpty |= isEmpty(tensor.shape());
       found.emplace_back(axis++, tensor);
       continue;
     }
@@ -70,14 +71,14 @@ std::optional<AdvancedIndex> advancedIndex(Call &c, llvm::ArrayRef<Dim> shape) {
       return std::nullopt;
     }
     for (const at::Tensor &positions : at::nonzero(known.to(at::kBool)).unbind(1)) {
-      if (positions.numel() == 0) {
-        c.refuse(Code::UnsupportedForm,
-                 "a mask that selects nothing gives an empty tensor, which Core ML has not");
-        return std::nullopt;
-      }
+      index.isEmpty |= positions.numel() == 0;
+      if (index.isEmpty)
+        break;
       found.emplace_back(axis++, Tensor{c.engine().constant(positions.contiguous()), at::kLong});
     }
   }
+  if (index.isEmpty)
+    return index;
   if (found.empty()) {
     c.refuse(Code::UnsupportedForm, "no index is given");
     return std::nullopt;
@@ -281,6 +282,9 @@ void lowerIndex(Call &c) {
   auto index = advancedIndex(c, x.shape());
   if (!index)
     return;
+  if (index->isEmpty)
+    return c.refuse(Code::UnsupportedForm,
+                    "an index of no positions gives an empty tensor, which Core ML has not");
   if (index->mask) {
     Engine &engine = c.engine();
     Val mask = engine.makeTensor(index->mask.value, at::kBool);

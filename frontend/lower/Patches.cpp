@@ -183,38 +183,76 @@ void lowerUnfold(Call &c) {
   c.result(castTo(llvm::is_sorted(perm) ? windows : Expr(c, c.permute(windows, perm)), x.milType()),
            x.dtype);
 }
+/// As many of the last axes as are neighbours in memory, where all positions are multiples of their
+/// number of elements.
+int64_t trailingBlock(llvm::ArrayRef<Dim> size, llvm::ArrayRef<Dim> stride, const Dim &offset,
+                      const Dim &total) {
+  int64_t block = 1;
+  for (size_t axis = size.size(); axis-- > 0;) {
+    if (!size[axis].isConst() || size[axis].value() < 1 || !(stride[axis] == Dim(block)))
+      break;
+    int64_t larger = block * size[axis].value();
+    auto isMultiple = [&](const Dim &n) { return floormod(n, larger) == Dim(0); };
+    if (!isMultiple(offset) || !isMultiple(total) ||
+        !llvm::all_of(stride.take_front(axis), isMultiple))
+      break;
+    block = larger;
+  }
+  return block;
+}
+
 /// Elements of the memory behind a tensor at positions given by strides, which may overlap. What
-/// the memory holds is known where the tensor is all of it, in row-major order.
+/// the memory holds is known where it is row-major; the tensor itself may be any view of it.
 void lowerAsStrided(Call &c) {
   Tensor x = c.tensor("self");
   Shape size = c.dims("size"), stride = c.dims("stride");
-  Dim offset = c.has("storage_offset") ? c.dim("storage_offset") : Dim(0);
   auto object = c.val("self").tensor();
   if (c.failed())
     return;
   if (size.size() != stride.size())
     return c.refuse(Code::UnsupportedForm, "{0} sizes and {1} strides", size.size(), stride.size());
-  if (!object || !isContiguous(*object) ||
-      !(numElements(object->shape) == numElements(object->cell->shape)))
+  std::optional<Dim> begin;
+  if (object)
+    begin = !object->view.empty()   ? object->offset
+            : isContiguous(*object) ? std::optional(Dim(0))
+                                    : std::nullopt;
+  if (!begin)
     return c.refuse(Code::SharedMemory,
-                    "the tensor is not all of its memory in row-major order; call "
+                    "the tensor is not a view of memory in row-major order; call "
                     "clone(memory_format=torch.contiguous_format) on it first");
-  if (at::Tensor known = c.engine().readKnown(*object);
+  Dim offset = c.has("storage_offset") ? c.dim("storage_offset") : *begin;
+  TensorObj memory;
+  memory.cell = object->cell;
+  memory.shape = object->cell->shape;
+  if (at::Tensor known = c.engine().readKnown(memory);
       known.defined() && !object->cell->attribute.empty() &&
       !(known.is_contiguous() && known.storage_offset() == 0))
     return c.refuse(Code::SharedMemory,
                     "the parameter is not stored in row-major order from the start of its memory; "
                     "call clone(memory_format=torch.contiguous_format) on it first");
-  Expr where = sizeOf(c, offset);
-  for (auto [i, n] : llvm::enumerate(size)) {
-    Shape along(size.size(), 1);
+  Value *all = object->view.empty() ? x.value : c.engine().read(memory);
+  if (c.failed() || Builder::isPoison(all))
+    return;
+  // Rows of neighbours are taken as wholes.
+  Dim total = numElements(memory.shape);
+  int64_t block = trailingBlock(size, stride, offset, total);
+  Shape outer(size);
+  for (int64_t left = block; left > 1; outer.pop_back())
+    left /= outer.back().value();
+  Expr where = sizeOf(c, floordiv(offset, block));
+  for (auto [i, n] : llvm::enumerate(outer)) {
+    Shape along(outer.size(), 1);
     along[i] = n;
-    where = where + Expr(c, c.reshape(iota(c, n), along)) * sizeOf(c, stride[i]);
+    where =
+        where + Expr(c, c.reshape(iota(c, n), along)) * sizeOf(c, floordiv(stride[i], Dim(block)));
   }
-  Expr flat(c, c.reshape(x.value, {numElements(x.shape())}));
+  Shape rows(1, floordiv(total, block));
+  if (block > 1)
+    rows.push_back(block);
+  Expr flat(c, c.reshape(all, rows));
   if (x.isBool())
     flat = castTo(flat, DType::I32);
-  Expr at(c, c.reshape(where, {numElements(size)}));
+  Expr at(c, c.reshape(where, {numElements(outer)}));
   c.result(c.reshape(castTo(gather(flat, at, 0), x.milType()), size), x.dtype);
 }
 /// A known tensor that was computed here may have other strides than LibTorch's would: only

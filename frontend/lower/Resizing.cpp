@@ -166,11 +166,11 @@ struct Sampling {
 };
 
 /// The coefficients of four rows around a place `t` behind the second.
-std::array<float, 4> cubicWeights(float t) {
+template <typename Number> std::array<Number, 4> cubicWeights(const Number &t) {
   constexpr float a = -0.75f;
-  auto inner = [&](float x) { return ((a + 2) * x - (a + 3)) * x * x + 1; };
-  auto outer = [&](float x) { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a; };
-  return {outer(t + 1), inner(t), inner(1 - t), outer(2 - t)};
+  auto inner = [&](const Number &x) { return (x * (a + 2) - (a + 3)) * x * x + 1; };
+  auto outer = [&](const Number &x) { return ((x * a - 5 * a) * x + 8 * a) * x - 4 * a; };
+  return {outer(t + 1), inner(t), inner(t * -1 + 1), outer(t * -1 + 2)};
 }
 
 Taps samplingTaps(int64_t in, int64_t out, const Sampling &sampling, bool cubic) {
@@ -248,6 +248,30 @@ Expr interpolateSymbolic(const Expr &x, int64_t axis, const Dim &in, const Dim &
   return blend(x, axis, low, high, weight);
 }
 
+/// Cubic interpolation of one axis from size `in` to size `out`, of which one is symbolic.
+Expr interpolateCubic(const Expr &x, int64_t axis, const Dim &in, const Dim &out,
+                      bool alignCorners) {
+  Call &c = x.call();
+  Expr position = iota(c, out), inSize = sizeOf(c, in), outSize = sizeOf(c, out);
+  // The source of each output is numerator / denominator, from -1/2 on.
+  Expr numerator = alignCorners ? position * (inSize - 1) : (position * 2 + 1) * inSize - outSize;
+  Expr denominator = alignCorners ? maximum(outSize - 1, 1) : outSize * 2;
+  Expr base = floorDivide(numerator, denominator);
+  Expr t = castTo(numerator - base * denominator, DType::F32) / castTo(denominator, DType::F32);
+  auto weights = cubicWeights(t);
+  Shape column(x.rank() - axis, Dim(1));
+  column[0] = out;
+  std::optional<Expr> sum;
+  for (auto [k, weight] : llvm::enumerate(weights)) {
+    if (!weight.valid())
+      return x;
+    Expr row = minimum(maximum(base + (double(k) - 1), 0), inSize - 1);
+    Expr part = gather(x, row, axis) * Expr(c, c.reshape(weight.value(), column));
+    sum = sum ? *sum + part : part;
+  }
+  return *sum;
+}
+
 /// MIL's bilinear operations over the last two axes, sizes `height` and `width`.
 Expr resizeBilinear(const Expr &x, int64_t height, int64_t width, bool alignCorners) {
   // Strict: a single output takes the first element, as PyTorch does.
@@ -322,8 +346,18 @@ void lowerBicubic(Call &c) {
   if (!t || c.failed())
     return;
   Expr x(c, t->x);
-  for (unsigned i = 0; i < 2; ++i)
-    x = interpolateAxis(x, *t, i, align, /*cubic=*/true);
+  for (unsigned i = 0; i < 2; ++i) {
+    const Dim &in = t->x.size(t->axis(i)), &out = t->sizes[i];
+    if (in.isConst() && out.isConst())
+      x = interpolateAxis(x, *t, i, align, /*cubic=*/true);
+    else if (t->scales[i] && !align && !t->factor(i))
+      return c.refuse(Code::UnsupportedForm,
+                      "a scale of {0:.2f} of dimension {1}, whose size is not known; give the size "
+                      "alone",
+                      *t->scales[i], t->axis(i));
+    else if (!(in == out))
+      x = interpolateCubic(x, t->axis(i), in, out, align);
+  }
   c.result(x, t->x.dtype);
 }
 

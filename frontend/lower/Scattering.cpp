@@ -215,6 +215,8 @@ void lowerIndexPut(Call &c) {
   auto index = advancedIndex(c, x.shape());
   if (!index)
     return;
+  if (index->isEmpty) // nothing is written
+    return c.result(x);
   if (index->mask)
     return putByMask(c, x, *index, values, accumulate);
   // Values broadcast to the shape that reading would give, then follow the indexed axes to the
@@ -252,6 +254,8 @@ void lowerMaskedScatter(Call &c) {
   if (!shape)
     return;
   Dim count = numElements(*shape), given = numElements(source.shape());
+  if (given == Dim(0)) // there is no true position either
+    return c.result(c.broadcastTo(x.value, *shape), x.dtype);
   Expr where(c, c.broadcastTo(c.castTo(mask.value, DType::Bool), *shape));
   Expr flags(c, c.castTo(c.reshape(where, {count}), DType::I32));
   Expr taken(c, c.emit(OpKind::cumsum, {{cumsum::x, flags.value()},
@@ -259,8 +263,13 @@ void lowerMaskedScatter(Call &c) {
                                         {cumsum::exclusive, true},
                                         {cumsum::reverse, false}}));
   // Behind the last true position the count goes past the source; what is read there is not used.
-  taken = minimum(taken, sizeOf(c, given - Dim(1)));
+  // A source that may be empty has one element more, since nothing can be read from none.
   Expr values = gatherable(Expr(c, c.reshape(source.value, {given})));
+  if (!values.valid())
+    return;
+  if (given.lower() < 1)
+    values = concat(c, {values.value(), c.full({1}, values.dtype(), 0)}, 0);
+  taken = minimum(taken, sizeOf(c, given.lower() < 1 ? given : given - Dim(1)));
   Expr picked(c, c.reshape(gather(values, taken, 0), *shape));
   c.result(select(where, castTo(picked, x.milType()), Expr(c, c.broadcastTo(x.value, *shape))),
            x.dtype);

@@ -100,7 +100,10 @@ static Handled withSizes(ViewCall &c) {
 static Handled unbind(ViewCall &c) {
   const Dim size = Sizes(c.self->shape)[c.axis("dim")];
   int64_t dim = c.axis("dim");
-  TORCH_CHECK(size.isConst(), "a dimension of run-time size cannot be unbound");
+  TORCH_CHECK(size.isConst(),
+              "a dimension whose size the data decides cannot be unbound: a trace keeps as many "
+              "elements as its example had; go through all that there may be, and mask those that "
+              "are not there");
   return one(c.engine().splitTensor(c.self, dim, Shape(size.value(), Dim(1)), /*unbind=*/true));
 }
 

@@ -4,6 +4,7 @@ The reference is written here, by the definitions of torchvision's documentation
 """
 
 import math
+import re
 
 import exported
 import numpy as np
@@ -188,6 +189,36 @@ class SuppressedByScore(nn.Module):
 def test_nms_of_a_selection(tmp_path):
     torch.manual_seed(0)
     check_script(tmp_path, SuppressedByScore(), [(boxes(20), torch.rand(20)) for _ in range(3)], ["x=[20, 4]", "scores=[20]"])
+
+
+class SuppressedByLevel(nn.Module):
+    """As detectors do: of each level what is good enough and at most five, all in one, nothing where there is none. The number of boxes has a bound."""
+
+    def forward(self, x, scores):
+        found, rated = [], []
+        for level in range(12):
+            good = scores[level] > 0.8
+            rates, boxes = scores[level][good], x[level][good]
+            count = torch.cat([torch.tensor([5]), torch._shape_as_tensor(rates)[0].unsqueeze(0)], 0).min()
+            rates, order = rates.topk(int(count.item()))
+            found.append(boxes[order])
+            rated.append(rates)
+        boxes, rates = torch.cat(found, 0), torch.cat(rated, 0)
+        if boxes.numel() == 0:
+            kept = torch.empty([0], dtype=torch.int64)
+        else:
+            kept = torch.ops.torchvision.nms(boxes + boxes.max() * 0.5, rates, 0.4)
+        kept = kept[:20]
+        return boxes[kept], rates[kept]
+
+
+def test_nms_of_levels(tmp_path):
+    torch.manual_seed(0)
+    x = torch.stack([boxes(20) for _ in range(12)])
+    package = check_script(tmp_path, SuppressedByLevel(), [(x, torch.rand(12, 20) ** power) for power in (1, 8, 0.1)] + [(x, torch.zeros(12, 20))],
+                           ["x=[12, 20, 4]", "scores=[12, 20]"])
+    limit = re.search(r"_max_boxes = const\(\).*val = int32\((\d+)\)", succeed("opt", package).stdout)
+    assert limit.group(1) == "60"
 
 
 class Regions(nn.Module):

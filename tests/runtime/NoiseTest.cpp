@@ -179,6 +179,34 @@ TEST(Verdict, ATieMayFall) {
   EXPECT_GT(report.unexplained, 0);
 }
 
+TEST(Verdict, RoundingMayDecideAboutASize) {
+  // Whole inputs and weights, and one of them that fp16 takes beyond the others' threshold.
+  at::Tensor weight = randomWeight(16, 24);
+  weight.zero_();
+  weight.select(1, 0).fill_(1.0f);
+  weight[9][0] = 1.0001f; // 1 in fp16
+  Layer layer(weight);
+  Value *ratio = layer.b.emit(
+      OpKind::real_div,
+      {{real_div::x, layer.product},
+       {real_div::y, layer.b.emit(OpKind::slice_by_index, {{slice_by_index::x, layer.product},
+                                                           {slice_by_index::begin, {0, 0}},
+                                                           {slice_by_index::end, {4, 1}}})}},
+      "ratio");
+  Value *over = layer.b.emit(OpKind::greater, {{greater::x, ratio}, {greater::y, 1.0}}, "over");
+  Value *found = layer.b.emit(OpKind::non_zero, {{non_zero::x, over}}, "found");
+  layer.function->body().setOutputs({found});
+  auto positions = [](at::Tensor y) { return (y / y.slice(1, 0, 1) > 1.0).nonzero(); };
+  OutputReport report = layer.verify(layer.model(weight, positions), {weight});
+  EXPECT_EQ(report.verdict, Verdict::Rounded);
+  ASSERT_TRUE(report.roundedType.has_value());
+  EXPECT_EQ(report.roundedType->shape()[0], Dim(0));
+  EXPECT_EQ(report.comparison.elements, 8);
+  auto others = [](at::Tensor y) { return (y / y.slice(1, 0, 1) > 1.0).nonzero() + 1; };
+  report = layer.verify(layer.model(weight, others), {weight});
+  EXPECT_EQ(report.verdict, Verdict::Wrong);
+}
+
 TEST(Verdict, RoundingThatGoesFarIsNamed) {
   at::Tensor weight = randomWeight(16, 24);
   Layer layer(weight);

@@ -55,6 +55,22 @@ TEST(Random, DrawsAreOfTheKindAsked) {
   EXPECT_TRUE(at::equal(numbers, numbers.round()));
 }
 
+TEST(Random, ClassesAreDrawnWithoutReplacement) {
+  // Which classes come first, second and third, as one number: all their orders' frequencies.
+  at::Tensor weights = floats({0.5, 0, 3, 1, 0.25}).expand({4096, 5});
+  sameDistribution("torch.multinomial(x, 3)", {weights});
+  sameDistribution("(torch.multinomial(x, 3) * torch.tensor([25, 5, 1])).sum(-1)", {weights});
+  sameDistribution("torch.multinomial(x, 2) == 2", {weights});
+  auto [drawn, theirs] = outputs("torch.multinomial(x, 4)", {weights});
+  EXPECT_FALSE((drawn == 1).any().item<bool>());
+  EXPECT_TRUE(
+      at::equal(std::get<0>(drawn.to(at::kLong).sort(-1)), ints({0, 2, 3, 4}).expand({4096, 4})));
+  // A class of no weight comes last, and all of them once.
+  std::tie(drawn, theirs) = outputs("torch.multinomial(x, 3)", {floats({0, 1e-30, 1e30})});
+  EXPECT_TRUE(at::equal(drawn.to(at::kLong), ints({2, 1, 0})));
+  EXPECT_THAT(refusal("torch.multinomial(x, 5)", {rand({4})}), testing::HasSubstr("4 classes"));
+}
+
 TEST(Random, TrainingIsRefused) {
   for (const char *name :
        {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}) {
@@ -67,7 +83,6 @@ TEST(Random, TrainingIsRefused) {
               testing::HasSubstr("model.eval()"));
   EXPECT_THAT(refusal("torch.rrelu(x, 0.1, 0.3, True)", {randn({2, 3})}),
               testing::HasSubstr("model.eval()"));
-  EXPECT_THAT(refusal("torch.multinomial(x, 2)", {rand({4})}), testing::HasSubstr("replacement"));
 }
 
 } // namespace plait::frontend

@@ -191,10 +191,27 @@ TEST(Indexing, Writing) {
   check("x.index_put([y], z)", {x, ints({1, -1}), randn({2, 5})});
   check("x.index_put([y], z, accumulate=True)", {x, ints({1, 1}), randn({2, 5})});
   check("x.index_put([y, z], w)", {x, ints({1, 2}), ints({0, 4}), randn({2})});
+  // Nothing is written, whatever the values' shape.
+  check("def forward(self, x, y):\n  z = x.clone()\n  none = torch.zeros([4], dtype=11)\n"
+        "  z[none] = y[0]\n  z[none] = y\n  z[:, torch.zeros([5], dtype=11)] = 1.0\n"
+        "  z[torch.zeros([4, 5], dtype=11)] = 2.0\n"
+        "  return z, z.index_put([torch.arange(0)], y, accumulate=True)\n",
+        {x, randn({1, 5})});
   check(
       "def forward(self, x, y):\n  z = x.clone()\n  z[:, y] = 1.0\n  z[y > 2] = 2.0\n  return z\n",
       {randn({4, 4}), ints({0, 1, 2, 3})});
   check("def forward(self, x):\n  z = x.clone()\n  z[z > 0] = 0.5\n  return z\n", {x});
+  // What a mask selected goes back by the same one. It may be nothing, and all of it.
+  for (double level : {-9.0, 0.0, 9.0})
+    check("def forward(self, x, y):\n  m = y > 0\n"
+          "  z = x.masked_scatter(m.unsqueeze(-1), torch.exp(x[m]))\n"
+          "  return z.masked_scatter(~m.unsqueeze(-1), z[~m] * 2 - 1), "
+          "x.masked_scatter(x > 0, x[x > 0].cumsum(0)), "
+          "x.masked_scatter(y.unsqueeze(-1) > 1, x[y > 0])\n",
+          {x, randn({4}) + level});
+  EXPECT_THAT(
+      operations("x.masked_scatter((y > 0).unsqueeze(-1), torch.exp(x[y > 0]))", {x, randn({4})}),
+      testing::Not(testing::Contains("non_zero")));
   check("x.slice_scatter(y, 1, 1, 3)", {x, randn({4, 2})});
   check("x.slice_scatter(y, 1, 0, 5, 2)", {x, randn({4, 3})});
   check("x.select_scatter(y, 0, -1)", {x, randn({5})});
@@ -273,6 +290,14 @@ TEST(Resizing, All) {
   check("torch.affine_grid_generator(x, [2, 3, 4, 5], False)", {randn({2, 2, 3})});
   checkDynamic("torch.upsample_nearest2d(x, None, [2.0, 2.0])", {x}, {2, 3});
   checkDynamic("torch.upsample_bilinear2d(x, None, False, [2.0, 2.0])", {x}, {2, 3});
+  for (const char *form : {"[7, 9], False", "[3, 2], True", "[1, 1], True", "[1, 13], False",
+                           "None, False, [2.0, 3.0]", "None, True, [2.0, 2.0]"})
+    checkDynamic("torch.upsample_bicubic2d(x, " + std::string(form) + ")", {x}, {2, 3});
+  check("torch.upsample_bicubic2d(x, [int(y[0].item()), int(y[1].item())], False)",
+        {x, ints({7, 3})});
+  EXPECT_THAT(
+      refusal("torch.upsample_bicubic2d(x, [9, 9], False, 1.7, 1.7)", {x}, {.dynamic = {2, 3}}),
+      testing::HasSubstr("give the size alone"));
 }
 
 TEST(Resizing, ToSizesOfTheInput) {
@@ -300,7 +325,20 @@ TEST(Patches, All) {
   check("x.as_strided([3, 2], [1, 4], 5), (x > 0).as_strided([4], [3])", {randn({3, 8})});
   checkDynamic("x.as_strided([x.size(0) - 1, 4], [x.stride(0), x.stride(1)], 2)", {randn({3, 6})},
                {0});
-  EXPECT_THAT(refusal("x.t().as_strided([2], [1])", {randn({3, 8})}),
+  // Views of row-major memory: from the view's first element, over all of the memory.
+  check("x.t().as_strided([2], [1]), x[1].as_strided([2, 3], [8, 2]), x[1].as_strided([4], [2], 3)",
+        {randn({3, 8})});
+  check("x[1:, ::2].as_strided([2, 5], [3, 2]), x[1:].t()[2].as_strided([3], [4])",
+        {randn({3, 8})});
+  check("x.view(6, 2, 4).transpose(0, 1).as_strided([2, 5, 2, 4], [4, 8, 8, 1])", {randn({6, 8})});
+  checkDynamic("x[1:].as_strided([x.size(0) - 2, 2, 6], [x.stride(0), 6, x.stride(1)])",
+               {randn({4, 6})}, {0});
+  // Padding lays its result out anew.
+  check("torch.constant_pad_nd(x.t(), [1, 1], -1.0).as_strided([3, 4], [2, 3])", {randn({3, 8})});
+  EXPECT_THAT(
+      refusal("torch.constant_pad_nd(x.t(), [0, -1]).as_strided([3, 4], [2, 3])", {randn({3, 8})}),
+      testing::HasSubstr("row-major"));
+  EXPECT_THAT(refusal("(x.t() + 1).as_strided([2], [1])", {randn({3, 8})}),
               testing::HasSubstr("row-major"));
   check("torch.col2im(x, [6, 7], [2, 3], 1, 1, 2)", {randn({2, 18, 16})});
   check("x.unfold(1, 3, 2)", {randn({2, 8, 3})});
