@@ -43,9 +43,9 @@ std::optional<Activation> activationOf(const Op &user, const Value *weight) {
   }
 }
 
-InputSums::InputSums(int64_t inputs, bool products)
-    : inputs_(inputs), squares_(size_t(inputs)), products_(products ? size_t(inputs * inputs) : 0) {
-}
+InputSums::InputSums(int64_t inputs, bool products, bool alsoPlain)
+    : inputs_(inputs), alsoPlain_(alsoPlain), squares_(size_t(inputs)),
+      products_(products && !alsoPlain ? size_t(inputs * inputs) : 0) {}
 
 Error InputSums::add(const TensorData &tensor, const Activation &activation, unsigned threads) {
   llvm::ArrayRef<int64_t> shape = tensor.shape();
@@ -103,8 +103,10 @@ std::vector<float> InputSums::importance() const {
   for (double square : squares_)
     sum += square;
   std::vector<float> importance;
-  for (double square : squares_)
-    importance.push_back(sum > 0 ? float(square * double(inputs_) / sum) : 1);
+  for (double square : squares_) {
+    double one = sum > 0 ? square * double(inputs_) / sum : 1;
+    importance.push_back(float(alsoPlain_ ? (one + 1) / 2 : one));
+  }
   return importance;
 }
 

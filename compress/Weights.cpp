@@ -101,6 +101,7 @@ Error calibrate(llvm::ArrayRef<Weight *> weights, const MeasuredOptions &options
     int64_t inputs = weight->tensor.shape()[*weight->axes->in];
     std::string key = fmt::format("{0}", inputs);
     std::vector<std::pair<const Function *, Activation>> own;
+    bool alsoPlain = false;
     for (const Op *constant : weight->constants)
       for (const Op *user : constant->result()->users())
         if (auto activation = activationOf(*user, constant->result())) {
@@ -108,12 +109,14 @@ Error calibrate(llvm::ArrayRef<Weight *> weights, const MeasuredOptions &options
           key +=
               fmt::format(" {0}:{1}:{2}:{3}:{4}", user->function()->name, activation->value->name,
                           activation->axis, activation->groups, int(activation->isMatrix));
+        } else {
+          alsoPlain = true;
         }
     if (own.empty())
       continue;
-    std::shared_ptr<InputSums> &sums = known[key];
+    std::shared_ptr<InputSums> &sums = known[key + (alsoPlain ? " plain" : "")];
     if (!sums) {
-      sums = std::make_shared<InputSums>(inputs, options.gptq);
+      sums = std::make_shared<InputSums>(inputs, options.gptq, alsoPlain);
       for (const auto &[function, activation] : own)
         uses[function][activation.value->name.str()].push_back({sums.get(), activation});
     }

@@ -58,6 +58,16 @@ TEST(InputSums, NothingSeenAndNothingFinite) {
   EXPECT_THAT(llvm::toString(sums.add(odd, {nullptr, 0}, 1)), HasSubstr("of 2 inputs"));
 }
 
+TEST(InputSums, OfWhatIsAlsoLookedUp) {
+  // An embedding that is also the head: half of what counts are the numbers themselves.
+  InputSums sums(2, true, true);
+  ASSERT_FALSE(
+      bool(sums.add(TensorData::from<float>(DType::F32, {2, 2}, {1, 2, 3, 0}), {nullptr, 1}, 1)));
+  EXPECT_THAT(sums.importance(), ElementsAre((1 + 2 * 10 / 14.0F) / 2, (1 + 2 * 4 / 14.0F) / 2));
+  EXPECT_TRUE(sums.products().empty());
+  EXPECT_EQ(sums.seen(), 2);
+}
+
 TEST(Guided, ErrorsOfLargeInputsAreSmaller) {
   TensorData weight = halves({32, 64}, 1);
   std::vector<float> scales(64, 0.1F);

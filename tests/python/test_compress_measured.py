@@ -128,6 +128,32 @@ def test_calibration(files, tmp_path):
     assert digest(tmp_path / "1.mlpackage") == digest(tmp_path / "3.mlpackage")
 
 
+class Tied(nn.Module):
+    """An embedding that is also the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.hidden, self.head = nn.Embedding(100, 64), nn.Linear(64, 64), nn.Linear(64, 100, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, ids):
+        return self.head(torch.relu(self.hidden(self.embed(ids))))
+
+
+def test_an_embedding_that_is_also_the_head(tmp_path):
+    """GPTQ is for sums alone: of numbers that are looked up it would make the errors larger."""
+    torch.manual_seed(0)
+    torch.jit.trace(Tied().eval(), torch.zeros(1, 12).int()).save(str(tmp_path / "tied.pt"))
+    (tmp_path / "inputs").mkdir()
+    np.savez(tmp_path / "inputs" / "0.npz", ids=np.arange(12, dtype=np.int32)[None])
+    def measured(*options):
+        return succeed("compile", "-o", tmp_path / "tied.mlpackage", "--input", "ids=int32[1, 12]", "--compress", "q4", "--inputs", tmp_path / "inputs",
+                       *options, tmp_path / "tied.pt").stdout
+    plain, rounded = measured(), measured("--calibrate", tmp_path / "inputs", "--gptq")
+    assert re.search(r"hidden\.weight .*GPTQ", rounded) and not re.search(r"embed\.weight .*GPTQ", rounded), rounded
+    assert snr_of_outputs(rounded)["main"] > snr_of_outputs(plain)["main"]
+
+
 @pytest.mark.parametrize("options, status, message", [
     (["--min-snr", "30", "--inputs", "inputs", "--compress", "q4"], 2, "is a scheme for every weight"),
     (["--min-snr", "30"], 2, "--min-snr needs inputs"),
