@@ -183,7 +183,7 @@ def markdown(rows):
              "`bench/architectures.py` builds architectures of public libraries small and with random weights, traces them, compiles them in fp16, and holds each",
              "package against its model with `plait verify`. coremltools converts the same traces (`refused`: an error, or no end within a minute). This page is made by it; times are CPU seconds of one run, plait's of the whole command and coremltools' of its call.",
              "Models that PyTorch does not trace with the inputs that the bench knows, or whose trace is right for its example alone, are left out. `rounded` says that fp16 is too narrow for",
-             "these weights, and `wrong` that the outputs differ by more than rounding explains. Detection models of torchvision give as many boxes as they find: numbers differ where rounding finds another one.", "",
+             "these weights, and `wrong` that the outputs differ by more than rounding explains. Detection models of torchvision give as many boxes as they find, with random weights perhaps none: numbers differ where rounding finds another one.", "",
              f"{len(rows)} architectures: {len(right)} are right by plait, {sum('operations' in row.get('peer', {}) for row in rows)} are converted by coremltools. "
              f"Where both have a program, plait's has {mean(ratios):.2f} times the operations of coremltools' (geometric mean; more in {sum(ratio > 1 for ratio in ratios)} of {len(ratios)}), and is made "
              f"in {1 / mean(speeds):.3f} of the time.", ""]
