@@ -177,6 +177,8 @@ void storeFloat(DType dtype, uint8_t *bytes, int64_t i, double value) {
 // -----------------------------------------------------------------------------------------
 
 void toFloats(DType dtype, const uint8_t *in, float *out, int64_t count) {
+  if (count == 0) // no memory to copy from
+    return;
   if (dtype == DType::F32)
     std::memcpy(out, in, count * sizeof(float));
   else if (dtype == DType::F16)
