@@ -320,8 +320,10 @@ private:
   std::function<Val()> mergeTensors(const Val &x, const Val &y) {
     auto p = x.tensor(), q = y.tensor();
     // What its cell holds is merged with the effects.
-    if (p == q || (p->cell == q->cell && p->view.empty() && q->view.empty()))
+    if (p == q)
       return [x] { return x; };
+    if (isSame(p, q))
+      return [this, x, y] { return merged(Val(engine_.makeObject(x.tensor()->cell)), x, y); };
     if (p->dtype() != q->dtype())
       return refuse(llvm::Twine("tensors of ") + at::toString(p->dtype()) + " and " +
                     at::toString(q->dtype()));
@@ -336,7 +338,7 @@ private:
       if (isSame(pair.first, p) && isSame(pair.second, q))
         return [this, made, x, y] {
           auto tensor = made->tensor();
-          return tensor ? withStrides(Val(engine_.makeObject(tensor->cell)), x, y) : Val();
+          return tensor ? merged(Val(engine_.makeObject(tensor->cell)), x, y) : Val();
         };
     auto made = std::make_shared<Val>();
     merged_.push_back({{p, q}, made});
@@ -345,8 +347,8 @@ private:
     at::Tensor other = asLeftBy(b_, *q, [&] { return engine_.readKnown(*q); });
     if (known.defined() && other.defined() && known.numel() <= 4096 && known.equal(other)) {
       Val copy = asLeftBy(a_, *p, [&] { return engine_.copy(p); });
-      return [copy, made, addLinks, x, y] {
-        *made = withStrides(copy, x, y);
+      return [this, copy, made, addLinks, x, y] {
+        *made = merged(copy, x, y);
         addLinks(copy);
         return copy;
       };
@@ -355,18 +357,27 @@ private:
     if (!index)
       return [] { return Val(); };
     return [this, index = *index, dtype = p->dtype(), made, addLinks, x, y] {
-      *made = withStrides(engine_.makeTensor(op_->result(index), dtype), x, y);
+      *made = merged(engine_.makeTensor(op_->result(index), dtype), x, y);
       addLinks(*made);
       return *made;
     };
   }
-  /// The merged tensor with the strides that it has after either branch; if they differ, only
-  /// LibTorch knows whether a reshape would copy.
-  static Val withStrides(const Val &merged, const Val &x, const Val &y) {
-    if (auto tensor = merged.tensor())
-      tensor->strides =
-          x.tensor()->strides == y.tensor()->strides ? x.tensor()->strides : std::nullopt;
-    return merged;
+  /// The result as an object: with the strides that it has after either branch; if they differ,
+  /// only LibTorch knows whether a reshape would copy. And it may be an outer object.
+  Val merged(const Val &result, const Val &x, const Val &y) {
+    auto made = result.tensor(), p = x.tensor(), q = y.tensor();
+    if (!made)
+      return result;
+    made->strides = p->strides == q->strides ? p->strides : std::nullopt;
+    if (!a_->isLocal(*p) || !b_->isLocal(*q))
+      made->mayBeAnother = p->mayBeAnother = q->mayBeAnother = true;
+    for (const auto &[other, one] : objects_)
+      if (other == p || other == q)
+        made->mayBeAnother = one->mayBeAnother = true;
+    made->mayBeAnother |= p->mayBeAnother || q->mayBeAnother;
+    objects_.push_back({p, made});
+    objects_.push_back({q, made});
+    return result;
   }
   /// Whether the two are one tensor in all that it holds.
   static bool isSame(const Val::TensorPtr &a, const Val::TensorPtr &b) {
@@ -474,6 +485,8 @@ private:
   /// What was merged, and into what; null tensors until the `cond` is complete.
   std::vector<std::pair<std::pair<Val::TensorPtr, Val::TensorPtr>, std::shared_ptr<Val>>> merged_;
   std::vector<Leaving> left_[2];
+  /// Objects of the branches, and the result that each became.
+  std::vector<std::pair<Val::TensorPtr, Val::TensorPtr>> objects_;
 };
 
 Engine::Results Engine::branch(const Val &condition, const Body &then, const Body &otherwise) {

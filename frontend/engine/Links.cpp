@@ -41,7 +41,9 @@ void Engine::link(const Val::TensorPtr &a, const Val::TensorPtr &b, mil::Value *
   bool isReached = llvm::is_contained(connected(a->cell.get(), links_), b->cell.get());
   if (isPlain(*a) && isPlain(*b) && (isDirect || !isReached) &&
       llvm::ArrayRef<Dim>(a->shape) == llvm::ArrayRef<Dim>(b->shape)) {
-    links_.push_back({a, b, same, scopes_.back()});
+    // As they are now: unsqueeze_() and the like may change the objects.
+    links_.push_back(
+        {std::make_shared<TensorObj>(*a), std::make_shared<TensorObj>(*b), same, scopes_.back()});
     return;
   }
   mayAlias(Val(a), Val(b));

@@ -188,9 +188,9 @@ private:
     if (slot.kind == c10::TypeKind::TensorType) {
       Val tensor = engine_.makeTensor(value, slot.dtype);
       if (auto made = slot.isAliased ? tensor.tensor() : nullptr) {
-        made->cell->mayBeAliased = true;
+        made->cell->mayBeAliased = made->mayBeAnother = true;
         if (auto initial = slot.initial.tensor())
-          initial->cell->mayBeAliased = true;
+          initial->cell->mayBeAliased = initial->mayBeAnother = true;
       }
       if (auto made = tensor.tensor(); made && slot.initial.tensor())
         made->strides = slot.keepsStrides ? slot.initial.tensor()->strides : std::nullopt;

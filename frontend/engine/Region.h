@@ -54,6 +54,7 @@ public:
 
   mil::Block &block() { return block_; }
   bool isLocal(const Cell &cell) const { return cell.serial >= journal_.start; }
+  bool isLocal(const TensorObj &tensor) const { return tensor.serial >= journal_.start; }
   bool changedMetadata() const { return metadataChanged_; }
   const auto &cells() const { return cellsAfter_; }
   const auto &lists() const { return listsAfter_; }

@@ -117,6 +117,9 @@ struct TensorObj {
   /// is laid out otherwise, or the place is not known.
   std::optional<Dim> offset{};
   uint64_t serial = 0;
+  /// It is another object's place after some branch or turn: what unsqueeze_() and the like do to
+  /// it, they would do to that one.
+  bool mayBeAnother = false;
   // The MIL value of the last read. It is valid for this version of the cell, while the scope is
   // open in which it was made.
   mil::Value *cached = nullptr;

@@ -23,10 +23,16 @@ static Handled viewInPlace(ViewCall &c) {
   if (!results)
     return none();
   if (auto changed = results->front().tensor()) {
+    if (c.self->mayBeAnother && changed->view.size() != c.self->view.size())
+      throw Refusal(Code::SharedMemory,
+                    "it changes the shape of a tensor that may or may not be another one; assign "
+                    "what the form without the underscore gives");
     c.engine().touch(c.self);
     uint64_t serial = c.self->serial;
+    bool mayBeAnother = c.self->mayBeAnother;
     *c.self = *changed;
     c.self->serial = serial;
+    c.self->mayBeAnother = mayBeAnother;
   }
   return one(c[0]);
 }

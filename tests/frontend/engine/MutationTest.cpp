@@ -161,6 +161,23 @@ TEST(Mutation, ViewsThatNoSchemaSays) {
         << view;
 }
 
+/// After a branch or a loop the object may be another one.
+TEST(Mutation, ShapesOfWhatMayBeAnotherObject) {
+  for (const char *body : {"  y = x.clone()\n  z = y\n  if bool(x.sum() > 0):\n    z = x + 1\n  y.",
+                           "  y = x.clone()\n  z = y\n  if bool(x.sum() > 0):\n    z = x + 1\n  z.",
+                           "  y = x.view_as(x)\n  z = x.view_as(x)\n  if bool(x.sum() > 0):\n"
+                           "    y = z\n  z.",
+                           "  y = x.clone()\n  z = y\n  for i in range(int(x.abs().sum())):\n"
+                           "    z = z * 0.5\n  z."})
+    EXPECT_THAT(
+        refusal(forward(std::string(body) + "unsqueeze_(0)\n  return y, z\n"), {randn({3, 4})}),
+        testing::HasSubstr("changes the shape"))
+        << body;
+  check(forward("  y = x * 2\n  if bool(x.sum() > 0):\n    y = x + 1\n  else:\n    y = x - 1\n"
+                "  y.unsqueeze_(0)\n  return y\n"),
+        {randn({3, 4})});
+}
+
 TEST(Mutation, ScatterForms) {
   check("torch.slice_scatter(x, y, 0, 1, 3, 1)", {randn({4, 3}), randn({2, 3})});
   check("torch.select_scatter(x, y, 1, 2)", {randn({4, 3}), randn({4})});
