@@ -63,6 +63,8 @@ if(PLAIT_WITH_TORCH)
   # In the sanitizer build what instantiates the headers of LibTorch takes half as long without optimising. LibTorch hides the type
   # information of classes that `vptr` asks for.
   target_compile_options(plait_torch INTERFACE "$<$<CONFIG:Debug>:-O0;-fno-sanitize=vptr>")
+  # LibTorch is built with NDEBUG; its classes have other members without (at::RecordFunction).
+  target_compile_definitions(plait_torch INTERFACE $<$<CONFIG:Debug>:NDEBUG>)
   file(WRITE ${PROJECT_BINARY_DIR}/TorchPch.cpp "// Compiled only for its precompiled header.\n")
   add_library(plait_torch_pch OBJECT ${PROJECT_BINARY_DIR}/TorchPch.cpp)
   target_link_libraries(plait_torch_pch PRIVATE plait_flags plait_torch)

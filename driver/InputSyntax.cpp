@@ -192,7 +192,8 @@ private:
     if (dtype == mil::DType::Bool && value != 0 && value != 1)
       return makeError(Code::InputShape, "input '{0}': the default value of a bool is 0 or 1",
                        text_);
-    if (mil::isInteger(dtype) && (!isWhole || (dtype == mil::DType::I8 && int8_t(value) != value)))
+    if (mil::isInteger(dtype) &&
+        (!isWhole || (dtype == mil::DType::I8 && (value < -128 || value > 127))))
       return makeError(Code::InputShape,
                        "input '{0}': {1} is no default value of {2}; a whole number that it holds, "
                        "up to 2^24, is wanted",

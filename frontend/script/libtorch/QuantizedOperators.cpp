@@ -86,8 +86,9 @@ void declareQuantizedOperators() {
         continue;
       // Declared as long as the process is there: models that were read refer to them.
       auto [space, schema] = text.split("::");
-      auto &library = *new torch::Library(torch::Library::FRAGMENT, space.str(), std::nullopt,
-                                          __FILE__, __LINE__);
+      static auto &libraries = *new std::vector<std::unique_ptr<torch::Library>>;
+      auto &library = *libraries.emplace_back(std::make_unique<torch::Library>(
+          torch::Library::FRAGMENT, space.str(), std::nullopt, __FILE__, __LINE__));
       library.def(schema.str().c_str());
       library.impl(
           schema.split('(').first.str().c_str(),

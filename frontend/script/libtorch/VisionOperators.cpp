@@ -242,8 +242,8 @@ void declareVisionOperators() {
     if (c10::Dispatcher::singleton().findSchema({"torchvision::nms", ""}))
       return;
     // Declared as long as the process is there: models that were read refer to them.
-    auto &library = *new torch::Library(torch::Library::FRAGMENT, "torchvision", std::nullopt,
-                                        __FILE__, __LINE__);
+    static auto &library = *new torch::Library(torch::Library::FRAGMENT, "torchvision",
+                                               std::nullopt, __FILE__, __LINE__);
     const char *pooled = "(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int "
                          "pooled_width) -> (Tensor, Tensor)";
     library.def("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor");

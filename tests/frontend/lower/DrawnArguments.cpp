@@ -49,7 +49,8 @@ at::Tensor Drawer::tensor(llvm::StringRef name) {
     for (int64_t &size : shape)
       if (draw(3) == 0)
         size = 1;
-  int64_t at = axis >= 0 && shape[axis] == base_[axis] ? axis : -1;
+  bool isThere = axis >= 0 && axis < int64_t(shape.size());
+  int64_t at = isThere && shape[axis] == base_[axis] ? axis : -1;
   if (draw(6) == 0 && !shape.empty()) {
     shape.erase(shape.begin());
     --at;
