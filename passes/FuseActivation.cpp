@@ -223,7 +223,8 @@ Value *fused(Op &op, Captures &c) {
 bool fuseActivation(Program &program, PassContext &) {
   bool changed = false;
   walk(program, [&](Op &op) {
-    if (op.numResults() != 1 || !op.result()->hasUses() || !isFloat(op.result()->type.dtype()))
+    if (op.numResults() != 1 || !op.result()->hasUses() || !op.result()->type.isTensor() ||
+        !isFloat(op.result()->type.dtype()))
       return;
     Captures c{};
     Value *activation = fused(op, c);

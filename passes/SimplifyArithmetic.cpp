@@ -327,7 +327,7 @@ bool simplifyArithmetic(Program &program, PassContext &context) {
     if (op.numResults() != 1 || !op.result()->hasUses())
       return;
     Value *better = simplified(op, context);
-    if (!better)
+    if (!better || !canReplace(op.result(), better))
       return;
     assert(better->type == op.result()->type);
     replaceOp(&op, better);
