@@ -313,7 +313,10 @@ bool mergeTensors(Program &program, PassContext &context) {
       continue;
     Builder builder = Builder::before(terms.outer);
     Value *term = builder.constant(*sum, terms.outer->name + "_term");
-    replaceOp(terms.outer, builder.emit(OpKind::add, {{add::x, terms.x}, {add::y, term}}));
+    Value *joined = builder.emit(OpKind::add, {{add::x, terms.x}, {add::y, term}});
+    if (!canReplace(terms.outer->result(), joined))
+      continue;
+    replaceOp(terms.outer, joined);
     changed = true;
   }
   return changed;
