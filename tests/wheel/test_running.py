@@ -19,6 +19,14 @@ def large(layers=3):
     return nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(layers)])
 
 
+@pytest.fixture(autouse=True)
+def sigint_is_taken():
+    """A job that a shell runs in the background, and what it starts, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_callback_hears_of_progress():
     heard = []
     plait.compile({"f": large()}, inputs=[torch.rand(1, 1024)], progress=lambda what, done: heard.append((what, done)))
