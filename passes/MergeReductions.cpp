@@ -20,23 +20,7 @@ namespace {
 
 using Sizes = llvm::SmallVector<int64_t, 6>;
 
-bool isReduction(const Op &op) {
-  switch (op.kind()) {
-  case OpKind::reduce_l1_norm:
-  case OpKind::reduce_l2_norm:
-  case OpKind::reduce_log_sum:
-  case OpKind::reduce_log_sum_exp:
-  case OpKind::reduce_max:
-  case OpKind::reduce_mean:
-  case OpKind::reduce_min:
-  case OpKind::reduce_prod:
-  case OpKind::reduce_sum:
-  case OpKind::reduce_sum_square:
-    return true;
-  default:
-    return false;
-  }
-}
+bool isReduction(const Op &op) { return op.info().infer == info(OpKind::reduce_mean).infer; }
 
 /// Reducing twice is reducing once over the axes of both.
 bool mayRepeat(OpKind kind) {

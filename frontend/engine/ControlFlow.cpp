@@ -223,12 +223,12 @@ private:
 
   // ---- Tensors: what the result shares its memory with ----
 
-  /// An outer tensor that the result is after one branch or after both: always where `when` is
-  /// null there, else where that is true.
+  /// An outer tensor that the result is after one branch: always where `when` is null, else where
+  /// that is true.
   struct Shared {
     Val::TensorPtr outer;
-    bool after[2];
-    mil::Value *when[2];
+    unsigned branch;
+    mil::Value *when;
   };
   /// A result that is a tensor local to a branch after it, in whole or a view of it.
   struct Leaving {
@@ -239,14 +239,8 @@ private:
   /// it may share that of others, which only the branch knows.
   bool findShared(unsigned i, const Val::TensorPtr &tensor, std::vector<Shared> &shared) {
     Region &region = i == 0 ? *a_ : *b_;
-    auto add = [&](const Val::TensorPtr &outer, mil::Value *when) {
-      Shared one{outer, {false, false}, {nullptr, nullptr}};
-      one.after[i] = true;
-      one.when[i] = when;
-      shared.push_back(one);
-    };
     if (!region.isLocal(*tensor->cell)) {
-      add(tensor, nullptr);
+      shared.push_back({tensor, i, nullptr});
       return false;
     }
     bool isOpen = tensor->cell->mayBeAliased;
@@ -256,7 +250,7 @@ private:
       for (const auto &link : region.links())
         if (link.a->cell == tensor->cell && link.b->cell.get() == cell && link.a->view.empty() &&
             tensor->view.empty() && !region.isLocal(*cell)) {
-          add(link.b, link.same);
+          shared.push_back({link.b, i, link.same});
           isDirect = true;
         }
       isOpen |= !isDirect && !region.isLocal(*cell);
@@ -267,20 +261,18 @@ private:
   /// The condition of a link, as a value after the `cond`.
   std::function<mil::Value *()> conditionOf(const Shared &shared) {
     mil::Value *predicate = (*op_)[mil::cond::pred];
-    if (shared.after[0] && !shared.when[0] && !shared.after[1])
-      return [predicate] { return predicate; };
-    if (shared.after[1] && !shared.when[1] && !shared.after[0])
-      return [this, predicate] { return negated(predicate); };
-    mil::Value *when[2];
-    for (unsigned i : {0u, 1u})
-      when[i] = shared.when[i] ? shared.when[i] : in(i == 0 ? a_ : b_, [&] {
-        return engine_.builder_.constant(mil::Attr::boolean(shared.after[i]));
-      });
-    auto index = addResult(when[0], when[1]);
+    if (!shared.when)
+      return [this, predicate, branch = shared.branch] { return inBranch(predicate, branch); };
+    mil::Value *never = in(shared.branch == 0 ? b_ : a_,
+                           [&] { return engine_.builder_.constant(mil::Attr::boolean(false)); });
+    auto index = shared.branch == 0 ? addResult(shared.when, never) : addResult(never, shared.when);
     return [this, index]() -> mil::Value * { return index ? op_->result(*index) : nullptr; };
   }
-  mil::Value *negated(mil::Value *predicate) {
-    return engine_.builder_.emit(OpKind::logical_not, {{mil::logical_not::x, predicate}});
+  /// Whether the branch was taken, as a value after the `cond`.
+  mil::Value *inBranch(mil::Value *predicate, unsigned branch) {
+    return branch == 0
+               ? predicate
+               : engine_.builder_.emit(OpKind::logical_not, {{mil::logical_not::x, predicate}});
   }
 
   /// Links the result with all that it may share its memory with.
@@ -308,7 +300,7 @@ private:
         auto near = Engine::connected(tensor->cell.get(), region.links());
         for (const Leaving &other : left_[i]) {
           if (isSame(tensor, other.tensor))
-            engine_.link(made, other.result, i == 0 ? predicate : negated(predicate));
+            engine_.link(made, other.result, inBranch(predicate, i));
           else if (llvm::is_contained(near, other.tensor->cell.get()))
             engine_.mayAlias(Val(made), Val(other.result));
         }
