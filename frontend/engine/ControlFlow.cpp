@@ -328,7 +328,7 @@ private:
     }
     for (const auto &[pair, made] : merged_)
       if (isSame(pair.first, p) && isSame(pair.second, q))
-        return [this, made, x, y] {
+        return [this, made = made, x, y] {
           auto tensor = made->tensor();
           return tensor ? merged(Val(engine_.makeObject(tensor->cell)), x, y) : Val();
         };
