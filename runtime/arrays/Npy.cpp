@@ -4,6 +4,7 @@
 #include "mil/MappedStorage.h"
 #include "support/NewFile.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Endian.h"
 
