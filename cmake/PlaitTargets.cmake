@@ -65,6 +65,12 @@ if(PLAIT_WITH_TORCH)
   target_compile_options(plait_torch INTERFACE "$<$<CONFIG:Debug>:-O0;-fno-sanitize=vptr>")
   # LibTorch is built with NDEBUG; its classes have other members without (at::RecordFunction).
   target_compile_definitions(plait_torch INTERFACE $<$<CONFIG:Debug>:NDEBUG>)
+  # Clang 18 began to put the constraints of template parameters into symbols. GCC, which makes LibTorch's Linux builds, leaves
+  # them out, so such a symbol is not found. Of what plait uses LibTorch 2.13 and later have none (the typed const_data_ptr).
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 18 AND NOT APPLE
+     AND LibTorch_VERSION VERSION_LESS 2.13)
+    target_compile_options(plait_torch INTERFACE -fclang-abi-compat=17)
+  endif()
   file(WRITE ${PROJECT_BINARY_DIR}/TorchPch.cpp "// Compiled only for its precompiled header.\n")
   add_library(plait_torch_pch OBJECT ${PROJECT_BINARY_DIR}/TorchPch.cpp)
   target_link_libraries(plait_torch_pch PRIVATE plait_flags plait_torch)

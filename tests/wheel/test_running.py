@@ -19,6 +19,17 @@ def large(layers=3):
     return nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(layers)])
 
 
+def ctrl_c(when):
+    """A callback that sends it to the calling thread, once: a second one could come when the test has ended."""
+    main, sent = threading.get_ident(), []
+
+    def callback(what, done):
+        if not sent and when(what, done):
+            sent.append(signal.pthread_kill(main, signal.SIGINT))
+            time.sleep(0.1)
+    return callback
+
+
 @pytest.fixture(autouse=True)
 def sigint_is_taken():
     """A job that a shell runs in the background, and what it starts, ignore Ctrl-C."""
@@ -51,12 +62,7 @@ def test_verifying_tells_how_far_it_is_and_is_ended():
     with pytest.raises(Enough):
         package.verify(model, progress=enough)
 
-    main = threading.get_ident()
-
-    def interrupt(what, done):
-        signal.pthread_kill(main, signal.SIGINT)
-        time.sleep(0.1)
-
+    interrupt = ctrl_c(lambda what, done: True)
     with pytest.raises(KeyboardInterrupt):
         package.verify(model, draws=50, progress=interrupt)
     assert package.verify(model).passed
@@ -83,12 +89,7 @@ def test_what_a_callback_raises_ends_it(tmp_path):
 
 
 def test_ctrl_c_cancels(tmp_path):
-    main = threading.get_ident()
-
-    def callback(what, done):
-        if "writing" in what and done < 1:
-            signal.pthread_kill(main, signal.SIGINT)
-            time.sleep(0.05)
+    callback = ctrl_c(lambda what, done: "writing" in what and done < 1)
     with pytest.raises(KeyboardInterrupt):
         plait.compile(large(6), inputs=[torch.rand(1, 1024)], progress=callback, output=tmp_path / "p.mlpackage")
     assert not list(tmp_path.iterdir())
