@@ -241,6 +241,7 @@ Compiler Compiler::fromRecipe(const std::string &path) {
   options.target = fromOpset(recipe.target);
   options.lora = fromMode(recipe.lora);
   options.share = recipe.share;
+  options.joinLinears = recipe.joinLinears;
   options.debugInfo = recipe.debugInfo;
   options.expectShared = recipe.expectShared;
   options.allow = recipe.allow;
@@ -413,6 +414,7 @@ Report Compiler::Impl::write(const std::string &path, bool append,
   compile.target = toOpset(options.target);
   compile.lora = toMode(options.lora);
   compile.share = options.share;
+  compile.joinLinears = options.joinLinears;
   compile.debugInfo = options.debugInfo;
   compile.expectShared = checkedShare(options.expectShared);
   compile.allow = options.allow;

@@ -37,6 +37,7 @@ llvm::StringRef fieldOf(llvm::StringRef option) {
       .Case("expect-shared", "PackageOptions::expectShared")
       .Case("function", "the function's name")
       .Case("input", "FunctionOptions::input")
+      .Case("join-linears", "PackageOptions::joinLinears")
       .Case("keep-fp32", "PackageOptions::keepFp32")
       .Case("lora", "FunctionOptions::lora")
       .Case("lora-alpha", "FunctionOptions::loraAlpha")

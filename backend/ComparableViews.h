@@ -15,6 +15,15 @@ comparableLeaves(mil::TensorData a, mil::TensorData b, bool &exact);
 llvm::ArrayRef<uint8_t> extent(const mil::TensorData &view);
 /// Whether somebody has compared the bytes of two views, `size` from `begin` of each, already.
 bool knownEqual(const mil::TensorData &a, const mil::TensorData &b, uint64_t begin, uint64_t size);
+/// What the row-major views behind elements [begin, begin + count) of two trees say of these, part
+/// by part where both are concatenations of the same sizes.
+enum class ViewProof : uint8_t {
+  None,  ///< they may be equal all the same: what differs may round to one number
+  Equal, ///< both were read
+  Known, ///< equal, and nothing was read
+};
+ViewProof compareViews(const mil::TensorData &a, const mil::TensorData &b, int64_t begin,
+                       int64_t count);
 /// Known to differ without reading either.
 bool differByChecksum(const mil::TensorData &a, const mil::TensorData &b);
 

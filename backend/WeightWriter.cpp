@@ -2,7 +2,9 @@
 #include "backend/WeightWriter.h"
 
 #include "backend/ComparableViews.h"
-#include "backend/RecordRange.h"
+#include "backend/RecordRanges.h"
+#include "backend/WeightSample.h"
+#include "mil/Concatenation.h"
 #include "support/Failure.h"
 #include "support/Parallel.h"
 
@@ -10,7 +12,6 @@
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/MathExtras.h"
-#include "llvm/Support/xxhash.h"
 #include <atomic>
 #include <cstring>
 #include <map>
@@ -68,32 +69,12 @@ int64_t tileElements(mil::DType dtype) {
 }
 
 /// Trees with a computed constant hold its whole result while they have a reader, so they get one
-/// late and one at a time.
+/// late and one at a time. A concatenation holds nothing but what its parts do.
 bool hasComputed(const TensorData &tensor) {
+  if (auto whole = mil::concatenationOf(tensor.node()))
+    return llvm::any_of(whole->parts, [](const TensorData *part) { return hasComputed(*part); });
   return tensor.kind() == TensorData::Kind::Computed ||
          llvm::any_of(tensor.node().inputs, hasComputed);
-}
-
-/// Hash of a few short runs spread over the tensor (all of a small one). Different hashes:
-/// different bytes.
-uint64_t sampleHash(const TensorReader &reader) {
-  constexpr int64_t runs = 5, length = 64;
-  const TensorData &tensor = reader.tensor();
-  int64_t elements = tensor.numElements();
-  std::vector<uint8_t> bytes;
-  auto add = [&](int64_t begin, int64_t count) {
-    size_t old = bytes.size();
-    bytes.resize(old + mil::byteSize(tensor.dtype(), count));
-    readElements(reader, begin, count, bytes.data() + old);
-  };
-  if (elements <= runs * length) {
-    add(0, elements);
-  } else {
-    for (int64_t run = 0; run < runs; ++run)
-      add(int64_t(llvm::alignDown(uint64_t((elements - length) / (runs - 1) * run), 8)), length);
-    reader.release(0, elements);
-  }
-  return llvm::xxh3_64bits(bytes);
 }
 
 class Writer {
@@ -243,7 +224,7 @@ Error Writer::collectGroups(std::vector<Group> &groups) {
   std::map<Key, llvm::SmallVector<uint32_t, 1>> groupsOf;
   auto keyOf = [&](const Source &source) {
     return Key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
-               sampleHash(*source.reader)};
+               weightSample(*source.reader)};
   };
   std::map<Key, uint32_t> lastWritten;
   for (auto [index, blob] : writtenBlobs) {
@@ -472,25 +453,20 @@ void Writer::compare(const Group &group, int64_t begin, int64_t count, const uin
     if (refuted[candidate])
       continue;
     const Source &other = sources[candidate];
-    RecordRange range(other.tensor, begin, count);
-    bool exact, equal = false;
-    if (auto leaves = comparableLeaves(primary.tensor, other.tensor, exact);
-        leaves && !leaves->first.contiguousBytes().empty()) {
-      mil::DType dtype = leaves->first.dtype();
-      uint64_t first = mil::byteSize(dtype, begin), size = mil::byteSize(dtype, count);
-      bool known = knownEqual(leaves->first, leaves->second, first, size);
-      equal = known || std::memcmp(leaves->first.contiguousBytes().data() + first,
-                                   leaves->second.contiguousBytes().data() + first, size) == 0;
-      if (equal)
-        range.seeEqual(crc);
-      if (known)
-        continue;
+    RecordRanges ranges(other.tensor, begin, count);
+    ViewProof proof = compareViews(primary.tensor, other.tensor, begin, count);
+    if (proof == ViewProof::Known) {
+      ranges.seeEqual(crc);
+      continue;
     }
-    if (!equal) {
+    bool equal = proof == ViewProof::Equal;
+    if (equal) {
+      ranges.seeEqual(crc);
+    } else {
       uint64_t size = mil::byteSize(other.tensor.dtype(), count);
       scratch.resize(std::max<size_t>(scratch.size(), size));
       readElements(*other.reader, begin, count, scratch.data());
-      range.see();
+      ranges.see();
       equal = std::memcmp(data, scratch.data(), size) == 0;
     }
     other.reader->release(begin, count);
@@ -527,7 +503,7 @@ Expected<std::vector<Group>> Writer::writeRound(llvm::ArrayRef<Group> groups) {
       }
       if (mil::Saturation saturation = readElements(reader, chunk.begin, count, out))
         note(group.blob, saturation);
-      auto crc = RecordRange(reader.tensor(), chunk.begin, count).see();
+      auto crc = RecordRanges(reader.tensor(), chunk.begin, count).see();
       compare(group, chunk.begin, count, out, crc, worker.scratch);
       reader.release(chunk.begin, count);
       out += mil::byteSize(blob.dtype, count);
@@ -617,7 +593,7 @@ Error Writer::writeDeferred(uint32_t index) {
   source.reader = std::move(*reader);
   // The result exists now, so it is compared with the file and not with other sources.
   Key key{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
-          sampleHash(*source.reader)};
+          weightSample(*source.reader)};
   llvm::SmallVector<uint32_t, 1> &alike = blobsOf[key];
   for (uint32_t blob : alike) {
     Expected<bool> equal = equalsBlob(*source.reader, blob);
@@ -647,7 +623,7 @@ Expected<WeightLayout> Writer::run() {
     for (const auto &[index, source] : llvm::enumerate(sources))
       if (source.reader && seen.insert(blobOfSource[index]).second)
         blobsOf[{source.scope, unsigned(source.tensor.dtype()), source.tensor.byteSize(),
-                 sampleHash(*source.reader)}]
+                 weightSample(*source.reader)}]
             .push_back(blobOfSource[index]);
     for (uint32_t index : deferred)
       if (Error error = writeDeferred(index))

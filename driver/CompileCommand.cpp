@@ -69,6 +69,10 @@ constexpr Option saveRecipeOption{
     "writes everything that was said as a recipe, which makes the same package; of --precision "
     "auto what it chose"};
 constexpr Option shareOption{"share", "on|off", "functions share equal weights (on)"};
+constexpr Option joinLinearsOption{
+    "join-linears", "on|off",
+    "linear layers of one input become one, such as queries, keys and values, where no function "
+    "loses a shared weight by it (on)"};
 constexpr Option debugInfoOption{"debug-info", "on|off",
                                  "the package tells where its operations come from in the model, "
                                  "in a file that Core ML does not read (off)"};
@@ -81,8 +85,8 @@ constexpr const Option *packageOptions[] = {&outOption,     &functionOption,    
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *generalOptions[] = {
     &precisionOption,   &keepOption,       &minSnrOption, &inputsOption, &inputScaleOption,
-    &writeRecipeOption, &saveRecipeOption, &targetOption, &shareOption,  &expectSharedOption,
-    &allowOption,       &debugInfoOption,  &threadsOption};
+    &writeRecipeOption, &saveRecipeOption, &targetOption, &shareOption,  &joinLinearsOption,
+    &expectSharedOption, &allowOption,       &debugInfoOption,  &threadsOption};
 constexpr const Option *compressionOptions[] = {&compressOption, &requireCoverageOption,
                                                 &sizeBudgetOption, &calibrateOption, &gptqOption};
 constexpr const Option *sayingOptions[] = {&dryRunOption, &jsonOption, &verboseOption,
@@ -109,8 +113,8 @@ constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapter
                                           &baseFunctionOption, &newDefaultOption};
 constexpr const Option *generalAddOptions[] = {
     &samePrecisionOption, &keepOption,      &minSnrOption,          &inputsOption,
-    &inputScaleOption,    &compressOption,  &requireCoverageOption, &expectSharedOption,
-    &allowOption,         &debugInfoOption, &threadsOption};
+    &inputScaleOption,    &compressOption,  &requireCoverageOption, &joinLinearsOption,
+    &expectSharedOption,    &allowOption,         &debugInfoOption, &threadsOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "
@@ -216,6 +220,10 @@ Error readGeneral(const Arguments &arguments, CompileOptions &options) {
   if (!debugInfo)
     return debugInfo.takeError();
   options.debugInfo = *debugInfo;
+  auto join = arguments.choice(joinLinearsOption, {"off", "on"}, options.joinLinears);
+  if (!join)
+    return join.takeError();
+  options.joinLinears = *join;
   options.dryRun = arguments.has(dryRunOption);
   for (const Option *one : {&writeRecipeOption, &saveRecipeOption})
     if (options.dryRun && arguments.has(*one))

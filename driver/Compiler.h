@@ -58,6 +58,8 @@ struct CompileOptions {
   std::optional<AutoPrecision> autoPrecision{};
   mil::LoraMode lora = mil::LoraMode::Keep;
   bool share = true;
+  /// Whether linear layers of one input become one where no sharing is lost.
+  bool joinLinears = true;
   /// Whether the package tells where its operations come from, in a file of its own
   /// (backend/DebugInfo.h).
   bool debugInfo = false;

@@ -106,6 +106,7 @@ private:
     word("target", mil::name(options.target));
     word("lora", mil::kLoraModes[unsigned(options.lora)]);
     word("share", options.share ? "on" : "off");
+    word("join_linears", options.joinLinears ? "on" : "off");
     word("debug_info", options.debugInfo ? "on" : "off");
     auto percentage = [](const std::optional<double> &percent) {
       return percent ? fmt::format("{0}%", *percent) : "";

@@ -7,11 +7,13 @@
 //   reduce_l2_norm([6000, 6000], axis 1) -> [6000]           read once, a tile at a time
 //   matmul([6000, 8], [8, 6000]) -> [6000, 6000]             a row takes one of x, all of y
 //   band_part([6000, 6000], 0, 0) -> [6000, 6000]            an identity, of a splat
+//   concat([6000, 8], [2000, 8]) -> [8000, 8]                each part where it lies
 //
 // Arithmetic is fp32 in a fixed order: products sum up in ascending order of the inner index.
 // Reductions sum up in fp64 in row-major order and are rounded once.
 #include "mil/ComputedReader.h"
 
+#include "mil/Concatenation.h"
 #include "mil/OpInfo.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -328,6 +330,29 @@ size_t readBand(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
   return overflowed;
 }
 
+// ---- Concatenations -----------------------------------------------------------------------------
+
+std::optional<TensorData> streamedConcat(const Node &node,
+                                         const std::vector<std::vector<Attr>> &operands) {
+  llvm::SmallVector<TensorData, 4> parts;
+  for (const Attr &value : operands[concat::values])
+    if (const TensorData *part = value.tensor())
+      parts.push_back(settled(*part));
+  auto whole = concatenationOf(node);
+  if (!whole || parts.size() != whole->parts.size())
+    return std::nullopt;
+  return Concatenation::make(parts, whole->axis);
+}
+
+size_t readConcat(const Node &node, int64_t begin, int64_t count, uint8_t *out) {
+  size_t overflowed = 0;
+  concatenationOf(node)->forEachRun(
+      node.shape, begin, count, [&](const TensorData &part, int64_t from, int64_t at, int64_t run) {
+        overflowed += readNode(part.node(), from, run, out + byteSize(node.dtype, at));
+      });
+  return overflowed;
+}
+
 // ---- Reductions ---------------------------------------------------------------------------------
 
 std::optional<TensorData> reduced(const Node &node,
@@ -425,6 +450,8 @@ std::optional<TensorData> streamed(const Node &node,
     return streamedLinear(operands);
   case OpKind::band_part:
     return streamedBand(operands);
+  case OpKind::concat:
+    return streamedConcat(node, operands);
   case OpKind::reduce_sum:
   case OpKind::reduce_mean:
   case OpKind::reduce_sum_square:
@@ -466,6 +493,12 @@ TensorData permuteStreamed(const TensorData &tensor, llvm::ArrayRef<int64_t> per
       return banded(permuteStreamed(*node.operands[band_part::x][0].tensor(), perm),
                     {band.upper, band.lower});
     }
+    if (auto whole = concatenationOf(node)) {
+      llvm::SmallVector<TensorData, 4> parts;
+      for (const TensorData *part : whole->parts)
+        parts.push_back(permuteStreamed(*part, perm));
+      return Concatenation::make(parts, llvm::find(perm, int64_t(whole->axis)) - perm.begin());
+    }
     std::vector<std::vector<Attr>> operands;
     for (const std::vector<Attr> &attrs : node.operands)
       operands.push_back({Attr(permuteStreamed(*attrs[0].tensor(), perm))});
@@ -504,6 +537,8 @@ size_t readComputed(const Node &node, int64_t begin, int64_t count, uint8_t *out
     return readMatmul(node, begin, count, out);
   case OpKind::band_part:
     return readBand(node, begin, count, out);
+  case OpKind::concat:
+    return readConcat(node, begin, count, out);
   default:
     return readElementwise(node, begin, count, out);
   }

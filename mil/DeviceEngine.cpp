@@ -140,7 +140,7 @@ void checkManyOutputs(Context &c, const Function &f) {
 // ---- not on the Neural Engine
 // --------------------------------------------------------------------
 
-constexpr int64_t kLargestDimension = 16384, kWidestKernel = 13, kLongestArg = 2048;
+constexpr int64_t kWidestKernel = 13, kLongestArg = 2048;
 
 /// What is computed on tensors there; shapes and indices are not.
 bool isComputedFloat(const Op &op, const Value &value) {
@@ -152,7 +152,7 @@ void checkEngineSize(Context &c, const Op &op) {
   for (const auto &result : op.results())
     if (isComputedFloat(op, *result))
       for (const Dim &dim : result->type.shape())
-        if (dim.isConst() && dim.value() > kLargestDimension)
+        if (dim.isConst() && dim.value() > kLargestEngineDimension)
           return c.broken(op, "'{0}' has a dimension of {1}", result->name, dim.value());
 }
 

@@ -4,6 +4,13 @@
 #include "mil/Infer.h"
 #include "mil/Verifier.h"
 
+namespace plait::mil {
+
+/// What a dimension of a tensor that the Neural Engine computes on has at most.
+inline constexpr int64_t kLargestEngineDimension = 16384;
+
+} // namespace plait::mil
+
 namespace plait::mil::device {
 
 /// Collects violations of the rule that is being checked.

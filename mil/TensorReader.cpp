@@ -6,6 +6,7 @@
 #include "mil/TensorData.h"
 
 #include "mil/ComputedReader.h"
+#include "mil/Concatenation.h"
 #include "mil/NonFinite.h"
 #include "mil/OpInfo.h"
 #include "mil/SaturatedRead.h"
@@ -573,8 +574,15 @@ static TensorData widened(const TensorData &tensor) {
   case Kind::LoraMerge:
     return widened(node.inputs[0]).loraMerge(node.inputs[1], node.inputs[2], node.factor);
   default:
-    return tensor.cast(DType::F32);
+    break;
   }
+  auto whole = concatenationOf(node);
+  if (!whole)
+    return tensor.cast(DType::F32);
+  llvm::SmallVector<TensorData, 4> parts;
+  for (const TensorData *part : whole->parts)
+    parts.push_back(widened(*part));
+  return Concatenation::make(parts, whole->axis);
 }
 
 void readSaturated(const TensorReader &reader, int64_t begin, int64_t count, uint8_t *out,
@@ -614,7 +622,12 @@ static void releaseNode(const TensorData &tensor, int64_t begin, int64_t count) 
   case Kind::LoraMerge:
     return releaseNode(node.inputs[0], begin, count);
   case Kind::Computed:
-    if (node.op != OpKind::matmul)
+    if (auto whole = concatenationOf(node))
+      whole->forEachRun(node.shape, begin, count,
+                        [&](const TensorData &part, int64_t from, int64_t, int64_t run) {
+                          releaseNode(part, from, run);
+                        });
+    else if (node.op != OpKind::matmul)
       for (const std::vector<Attr> &operand : node.operands)
         releaseNode(*operand[0].tensor(), begin, count);
     return;

@@ -25,6 +25,14 @@ struct Options {
   /// Weights of several functions are kept equal: no pass replaces one unless all its users change
   /// alike. Off: each function is optimised by itself.
   bool share = true;
+  /// Whether layers of one input become one (join-linears).
+  bool joinLinears = true;
+  /// Of a layer: a number for what becomes of its weight once all passes ran, such as the scheme
+  /// that compresses it. Only layers of one number are joined. Empty: the same for all.
+  std::function<uint64_t(const mil::Op &layer)> treatmentOf;
+  /// Whether the package that the functions are added to has what looks like this weight. Empty:
+  /// there is none.
+  std::function<bool(const mil::TensorData &weight)> isStored;
   /// With F16: operations that are computed in fp32 all the same; empty for none. Asked once of
   /// each operation that could be computed in fp16.
   std::function<bool(const mil::Op &)> keepFloat32;

@@ -168,6 +168,12 @@ Error runPipeline(mil::Program &program, PassContext &context, const PipelineHoo
   runner.run(toHalf);
   cleanUp(runner);
 
+  // Nothing changes weights any more, and what is kept in fp32 is told by the model's own modules.
+  runner.run(joinLinears);
+  cleanUp(runner);
+  runner.run(joinBranches); // of the pieces that the one before leaves
+  cleanUp(runner);
+
   // Last: cleanup would remove the identities that the interface needs.
   runner.run(legalizeInterface);
   runner.run(legalizeNames);

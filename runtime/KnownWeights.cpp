@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <numeric>
 
 namespace plait::runtime {
 
@@ -130,36 +131,78 @@ public:
     return Error::success();
   }
 
-  std::optional<UnroundedWeight> find(const at::Tensor &constant) const {
+  std::optional<UnroundedParts> find(const at::Tensor &constant) const {
+    if (auto whole = findWhole(constant))
+      return UnroundedParts{std::move(*whole)};
+    if (constant.dim() == 0 || constant.size(0) < 2 || constant.numel() < kFewestOfPart)
+      return std::nullopt;
+    UnroundedParts parts;
+    for (int64_t begin = 0, rows = constant.size(0); begin < rows;) {
+      auto part = firstPart(constant.narrow(0, begin, rows - begin));
+      if (!part)
+        return std::nullopt;
+      begin += part->known.size(0);
+      parts.push_back(std::move(*part));
+    }
+    return parts;
+  }
+
+private:
+  enum class Way { Tight, Factors, Loose };
+  static constexpr Way kWays[] = {Way::Tight, Way::Factors, Way::Loose};
+
+  /// `known`, of the shape of `wanted`, if that is it in the given way.
+  static std::optional<UnroundedWeight> attempt(const at::Tensor &wanted, const at::Tensor &known,
+                                                const mil::TensorData &source, Way way) {
+    std::optional<UnroundedWeight> found;
+    if (way != Way::Factors) {
+      if (!mayBeRounded(wanted, known))
+        return std::nullopt;
+      if (isRounded(wanted, known, way == Way::Tight ? kTightSlack : kSlack))
+        found = {known, {}, 0, source};
+    } else if (at::Tensor factors = factorsOf(wanted, known); factors.defined()) {
+      found = {known, std::move(factors),
+               0x1p-11 / std::sqrt(double(wanted.numel()) / double(wanted.size(0))), source};
+    }
+    releasePages(source); // the first row of a transposed one lies in all of them
+    return found;
+  }
+
+  /// The tensor that the first rows are, or those of them that are zeros.
+  std::optional<UnroundedWeight> firstPart(const at::Tensor &rows) const {
+    for (Way way : kWays)
+      for (auto same = bySize_.begin(), end = bySize_.upper_bound(rows.numel()); same != end; ++same)
+        for (const auto &[tensor, source] : same->second)
+          for (const at::Tensor &known : {tensor, tensor.dim() == 2 ? tensor.t() : at::Tensor()})
+            if (known.defined() && known.dim() == rows.dim() && known.numel() >= kFewest &&
+                known.sizes().slice(1) == rows.sizes().slice(1))
+              if (auto found = attempt(rows.narrow(0, 0, known.size(0)), known, source, way))
+                return found;
+    at::Tensor used = rows.flatten(1).ne(0).any(1);
+    if (rows.dim() == 1)
+      used = rows.ne(0);
+    int64_t zeros = used.any().item<bool>() ? used.to(at::kInt).argmax().item<int64_t>()
+                                            : rows.size(0);
+    if (zeros == 0)
+      return std::nullopt;
+    return UnroundedWeight{rows.narrow(0, 0, zeros), {}, 0, {}};
+  }
+
+  std::optional<UnroundedWeight> findWhole(const at::Tensor &constant) const {
     at::Tensor wanted = constant.squeeze();
     if (wanted.dim() == 0)
       wanted = wanted.reshape({1});
     std::optional<UnroundedWeight> found;
-    enum class Way { Tight, Factors, Loose };
-    auto attempt = [&](const at::Tensor &known, const mil::TensorData &source, Way way) {
-      if (found || known.sizes() != wanted.sizes())
-        return;
-      if (way != Way::Factors) {
-        if (!mayBeRounded(wanted, known))
-          return;
-        if (isRounded(wanted, known, way == Way::Tight ? kTightSlack : kSlack))
-          found = {known.reshape(constant.sizes()), {}, 0, source};
-        releasePages(source);
-        return;
-      }
-      if (at::Tensor factors = factorsOf(wanted, known); factors.defined())
-        found = {known.reshape(constant.sizes()), std::move(factors),
-                 0x1p-11 / std::sqrt(double(wanted.numel()) / double(wanted.size(0))), source};
-      releasePages(source); // the first row of a transposed one lies in all of them
-    };
-    for (Way way : {Way::Tight, Way::Factors, Way::Loose})
+    for (Way way : kWays)
       forEachView(wanted, [&](const at::Tensor &known, const mil::TensorData &source) {
-        attempt(known, source, way);
+        if (!found && known.sizes() == wanted.sizes())
+          found = attempt(wanted, known, source, way);
       });
+    if (found)
+      found->known = found->known.reshape(constant.sizes());
     return found;
   }
 
-private:
   /// Every known tensor of as many elements, in each order of its axes, and the parts of larger
   /// ones.
   template <typename Fn> void forEachView(const at::Tensor &wanted, Fn fn) const {
@@ -181,14 +224,17 @@ private:
       return;
     for (auto larger = bySize_.upper_bound(wanted.numel());
          larger != bySize_.end() && larger->first <= kMostParts * wanted.numel(); ++larger) {
-      if (larger->first % wanted.numel())
-        continue;
       for (const auto &[known, source] : larger->second)
         for (const at::Tensor &whole : {known, known.dim() == 2 ? known.t() : at::Tensor()})
           if (whole.defined() && whole.dim() == wanted.dim() &&
-              whole.sizes().slice(1) == wanted.sizes().slice(1))
-            for (int64_t begin = 0; begin < whole.size(0); begin += wanted.size(0))
+              whole.sizes().slice(1) == wanted.sizes().slice(1)) {
+            // Parts of one size, or of several: two thirds of queries, keys and values.
+            int64_t step = std::gcd(whole.size(0), wanted.size(0)), last = whole.size(0) - wanted.size(0);
+            if (whole.size(0) > kMostParts * step)
+              continue;
+            for (int64_t begin = 0; begin <= last; begin += step)
               fn(whole.narrow(0, begin, wanted.size(0)), source);
+          }
     }
   }
 

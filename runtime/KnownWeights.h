@@ -16,15 +16,18 @@ struct UnroundedWeight {
   /// rounded products alone; undefined where the weight is the model's as it is.
   at::Tensor factors;
   double rowError = 0;    ///< how far each of them may be off, relative to it
-  mil::TensorData source; ///< what `known` is of
+  mil::TensorData source; ///< what `known` is of; null of zeros that are no tensor of the model
 
   /// In fp32, with the factors times `moved` where that is defined.
   at::Tensor tensor(const at::Tensor &moved = {}) const;
 };
-using UnroundedWeights = llvm::DenseMap<const mil::Value *, UnroundedWeight>;
+/// One behind the other along the first axis; nearly all weights are one.
+using UnroundedParts = llvm::SmallVector<UnroundedWeight, 1>;
+using UnroundedWeights = llvm::DenseMap<const mil::Value *, UnroundedParts>;
 
 /// The fp16 constants of `function` that are a tensor of `known`, rounded: as it is, with axes
-/// exchanged, or a part of its first axis, and each row times a factor. None is further from its
+/// exchanged, or a part of its first axis, and each row times a factor; or several of these joined
+/// along the first axis, with rows of zeros where a layer had no bias. None is further from its
 /// constant than rounding takes it, so that a wrong weight stays wrong.
 Expected<UnroundedWeights> unroundedWeights(const mil::Function &function,
                                             llvm::ArrayRef<mil::TensorData> known);

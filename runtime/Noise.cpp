@@ -77,11 +77,30 @@ at::Tensor disturbedResult(const Value &value, const at::Tensor &tensor, uint64_
   return moved(tensor, seedOf(value.name.str(), seed), movedResult);
 }
 
+at::Tensor joined(const UnroundedParts &parts,
+                  llvm::function_ref<at::Tensor(const UnroundedWeight &)> tensorOf) {
+  if (parts.size() == 1)
+    return tensorOf(parts[0]);
+  std::vector<at::Tensor> tensors;
+  for (const UnroundedWeight &part : parts)
+    tensors.push_back(tensorOf(part));
+  return at::cat(tensors);
+}
+
+/// In fp32.
+at::Tensor asInModel(const UnroundedParts &parts) {
+  return joined(parts, [](const UnroundedWeight &part) { return part.tensor(); });
+}
+
 /// Rows times factors that are as far off as those that were found may be.
-at::Tensor disturbedRows(const UnroundedWeight &weight, uint64_t seed) {
-  return weight.tensor(moved(at::ones({weight.known.size(0), 1}), seed, [&](float one, float sign) {
-    return one + sign * 2 * float(weight.rowError);
-  }));
+at::Tensor disturbedParts(const UnroundedParts &parts, uint64_t seed) {
+  return joined(parts, [&](const UnroundedWeight &part) {
+    if (part.rowError == 0)
+      return part.tensor();
+    return part.tensor(moved(at::ones({part.known.size(0), 1}), seed, [&](float one, float sign) {
+      return one + sign * 2 * float(part.rowError);
+    }));
+  });
 }
 
 /// The outputs and then the states, in fp32 where the run does not round.
@@ -113,7 +132,7 @@ Interpreter::Options unroundedOptions(const UnroundedWeights &weights) {
   options.compute = Compute::Exact;
   options.constant = [&weights](const Value &value) -> Expected<std::optional<at::Tensor>> {
     auto it = weights.find(&value);
-    return it == weights.end() ? std::nullopt : std::optional(it->second.tensor());
+    return it == weights.end() ? std::nullopt : std::optional(asInModel(it->second));
   };
   return options;
 }
@@ -171,8 +190,7 @@ Expected<Noise::Run> Noise::makeDisturbed(uint64_t seed) const {
   options.compute = Compute::Exact;
   options.constant = [this, seed](const Value &value) -> Expected<std::optional<at::Tensor>> {
     if (auto it = weights_.find(&value); it != weights_.end())
-      return it->second.rowError > 0 ? disturbedRows(it->second, seedOf(value.name.str(), seed))
-                                     : it->second.tensor();
+      return disturbedParts(it->second, seedOf(value.name.str(), seed));
     if (value.type.dtype() != DType::F16)
       return std::nullopt;
     auto tensor = toTensor(*value.def()->val().tensor(), Compute::Float32, nullptr);
@@ -229,7 +247,9 @@ Error Noise::runStep(llvm::ArrayRef<Run *> runs, size_t step, Watch watch) const
     releasePages(*op);
     for (const mil::Operand &operand : op->operands())
       if (auto known = weights_.find(operand.get()); known != weights_.end())
-        releasePages(known->second.source);
+        for (const UnroundedWeight &part : known->second)
+          if (part.source)
+            releasePages(part.source);
     if (watch)
       if (Error error = watch(*op, results[0], results[1]))
         return error;

@@ -4,10 +4,12 @@
 #include "backend/Manifest.h"
 #include "backend/PackageEdit.h"
 #include "backend/PackageReader.h"
+#include "compress/Treatment.h"
 #include "driver/Compress.h"
 #include "driver/DeviceRules.h"
 #include "driver/Sharing.h"
 #include "driver/SideFile.h"
+#include "driver/StoredWeights.h"
 #include "driver/Target.h"
 #include "driver/WriteSteps.h"
 #include "driver/libtorch/AdaptedFunctions.h"
@@ -141,6 +143,12 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   context.options.precision = options.precision;
   context.options.lora = options.lora;
   context.options.share = options.share;
+  context.options.joinLinears = options.joinLinears;
+  StoredWeights held(options.output);
+  if (options.append)
+    context.options.isStored = [&](const mil::TensorData &weight) {
+      return held.holds(weight, &evaluator);
+    };
   context.options.readsWeights = readsWeights;
   context.options.target = target;
   context.warn = [&](const Warning &warning) { observer.warning(warning); };
@@ -193,6 +201,10 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
     checksums = models.checksums();
   }
 
+  // Compression looks at weights by themselves.
+  context.options.treatmentOf = [&](const mil::Op &layer) {
+    return compress::treatmentOf(layer, options.compress, stored);
+  };
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
   observer.phase("passes", "");

@@ -86,6 +86,9 @@ struct PackageOptions {
   Lora lora = Lora::keep;
   /// Whether functions share equal weights. A package that is added to is always shared with.
   bool share = true;
+  /// Whether linear layers of one input become one, such as queries, keys and values, where no
+  /// function loses a shared weight by it.
+  bool joinLinears = true;
   /// Whether the package tells where its operations come from, in a file that Core ML does not
   /// read.
   bool debugInfo = false;

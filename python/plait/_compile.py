@@ -44,6 +44,7 @@ def compile(
     precision: str = "fp16",
     target: str = "ios18",
     share: bool = True,
+    join_linears: bool = True,
     expect_shared: float | None = None,
     allow: Sequence[str] = (),
     compress: str | Sequence[str] = (),
@@ -95,9 +96,10 @@ def compile(
 
     default: the function that runs where none is named; the first otherwise. precision: "fp16", "fp32", or "auto", which looks for
     the least that has to be in fp32 for every output to reach min_snr, in dB. keep_fp32: operations that are computed in fp32 in a
-    package of fp16. target: "ios16" to "ios26". share: whether functions share weights. expect_shared: fail where a function shares less than this percentage of
-    its weights' bytes. allow: rules of Core ML that are a warning here. debug_info: whether the package tells where its
-    operations come from. threads: 0 is one a processor.
+    package of fp16. target: "ios16" to "ios26". share: whether functions share weights. join_linears: whether linear layers of
+    one input become one where no sharing is lost. expect_shared: fail where a function shares less than this percentage of its
+    weights' bytes. allow: rules of Core ML that are a warning here. debug_info: whether the package tells where its operations
+    come from. threads: 0 is one a processor.
 
     Of compression, as ``Package.compress`` has them: compress, require_coverage, size_budget, measure_on, calibrate, gptq; without
     precision="auto" min_snr too.
@@ -121,8 +123,8 @@ def compile(
     return Package._made(place, report, temporary)
 
 
-_PACKAGE_OPTIONS = {"default", "precision", "target", "lora", "share", "expect_shared", "allow", "debug_info", "threads", "compress", "require_coverage",
-                    "size_budget", "measure_on", "calibrate", "gptq", "keep_fp32", "min_snr", "author", "license",
+_PACKAGE_OPTIONS = {"default", "precision", "target", "lora", "share", "join_linears", "expect_shared", "allow", "debug_info", "threads",
+                    "compress", "require_coverage", "size_budget", "measure_on", "calibrate", "gptq", "keep_fp32", "min_snr", "author", "license",
                     "version_string", "description", "meta"}
 
 

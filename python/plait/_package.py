@@ -161,7 +161,8 @@ class Package:
             adapter_root: str | None = None, allow_unmatched: bool = False, lora_alpha: float | None = None,
             lora_scale: float | None = None, method: str = "forward", default: str | None = None, precision: str | None = None,
             expect_shared: float | None = None, allow: typing.Sequence[str] = (), compress: str | typing.Sequence[str] = (),
-            require_coverage: float | None = None, keep_fp32: str | typing.Sequence[str] = (), min_snr: float | None = None, debug_info: bool = False, threads: int = 0,
+            require_coverage: float | None = None, keep_fp32: str | typing.Sequence[str] = (), min_snr: float | None = None,
+            join_linears: bool = True, debug_info: bool = False, threads: int = 0,
             progress: bool | Callable[[str, float], object] | None = None) -> Report:
         """Compiles functions into the package, whose weights they share: ``plait add``.
 
@@ -172,7 +173,7 @@ class Package:
         from plait._compile import _Job
         options = {"default": default, "precision": precision, "lora": lora, "expect_shared": expect_shared, "allow": allow,
                    "compress": compress, "require_coverage": require_coverage, "keep_fp32": keep_fp32, "min_snr": min_snr,
-                   "debug_info": debug_info, "threads": threads}
+                   "join_linears": join_linears, "debug_info": debug_info, "threads": threads}
         common = Model(None, inputs, outputs, describe, classes, class_output, states, state_init, None, method)
         said = Adapter(None, adapter_root, allow_unmatched, lora_alpha, lora_scale)
         with _Job({name: value for name, value in options.items() if value is not None}, common, said) as job:

@@ -232,6 +232,7 @@ public:
     Options said(values);
     said.take("default", options_.defaultFunction);
     said.take("share", options_.share);
+    said.take("join_linears", options_.joinLinears);
     said.take("debug_info", options_.debugInfo);
     options_.expectShared = percentage(said, "expect_shared");
     said.take("allow", options_.allow);

@@ -1,7 +1,9 @@
 // Weight files: what is written can be read back and is shared exactly, and no damaged file does
 // harm.
 #include "backend/WeightWriter.h"
+#include "mil/Concatenation.h"
 #include "mil/OpInfo.h"
+#include "mil/RecordChecksum.h"
 #include "support/Half.h"
 #include "support/NewFile.h"
 #include "support/OutputFile.h"
@@ -244,10 +246,11 @@ TEST_F(WeightFileTest, NumbersBeyondHalfSaturateAndAreCounted) {
       {half.scale(2).cast(DType::F16)},
       {w.loraMerge(b, zero, 1).cast(DType::F16)},
       {w},
+      {Concatenation::make({w.cast(DType::F16)}, 0)},
   };
   for (unsigned threads : {1, 2}) {
     WeightLayout layout = llvm::cantFail(writeTo("w", requests, threads, /*evaluator=*/nullptr));
-    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 1, 0, 0, 2));
+    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 1, 0, 0, 2, 0));
     for (unsigned blob : {0, 1}) {
       EXPECT_EQ(layout.blobs[blob].saturation.count, 3u);
       EXPECT_EQ(layout.blobs[blob].saturation.largest, 1e6f);
@@ -412,6 +415,55 @@ TEST_F(WeightFileTest, ComputedConstantsAreEvaluatedOnceAndSharedWithEqualConten
   write({{computed(x)}, {computed(sum).cast(DType::F16)}}, 2, &adder);
   EXPECT_THAT(llvm::toString(writeTo("w", {{computed(x)}}, 2, nullptr).takeError()),
               HasSubstr("maximum"));
+}
+
+TEST_F(WeightFileTest, ConcatenationsAreReadWhereTheirPartsLie) {
+  constexpr int64_t rows = 700, columns = 1000; // several tiles, none of which ends with a part
+  std::vector<float> values = noise(3 * rows * columns, 3);
+  // The same content from two archives, the whole of it from a third.
+  std::vector<std::vector<std::pair<size_t, size_t>>> released(6);
+  std::vector<std::shared_ptr<RecordChecksum>> checksums;
+  auto partOf = [&](size_t number, bool likeness) {
+    std::vector<float> own(values.begin() + (number % 3) * rows * columns,
+                           values.begin() + (number % 3 + 1) * rows * columns);
+    auto storage = record(own);
+    storage->release = [&released, number](size_t offset, size_t size) {
+      released[number].emplace_back(offset, size);
+    };
+    storage->checksum =
+        std::make_shared<RecordChecksum>("part", storage->bytes, *storage->crc, nullptr);
+    storage->checksum->want();
+    checksums.push_back(storage->checksum);
+    if (likeness) {
+      storage->likeness = std::make_shared<Likeness>(number % 3);
+      std::const_pointer_cast<Likeness>(storage->likeness)->equal = storage->bytes.size();
+    }
+    return TensorData::view(storage, 0, DType::F32, {rows, columns});
+  };
+  for (bool known : {false, true}) {
+    for (auto &one : released)
+      one.clear();
+    auto wholeOf = [&](size_t first) {
+      return concatenated({partOf(first, known), partOf(first + 1, known), partOf(first + 2, known)})
+          .cast(DType::F16);
+    };
+    std::vector<WeightRequest> requests = {
+        {wholeOf(0)},
+        {wholeOf(3)},
+        {TensorData::view(record(values), 0, DType::F32, {3 * rows, columns}).cast(DType::F16)}};
+    WeightLayout layout = llvm::cantFail(writeTo("w", requests, 2, /*evaluator=*/nullptr));
+    EXPECT_THAT(layout.blobOf, ElementsAre(0, 0, 0));
+    size_t bytes = 0;
+    for (auto [offset, size] : released[1])
+      bytes += size;
+    EXPECT_GE(bytes, size_t(rows * columns * 4)) << "the pages of every part are given back";
+    EXPECT_LE(released[4].size(), known ? 1u : 100u) << "what is known to be equal is not read";
+    // What the writer saw is what the archives say.
+    EXPECT_FALSE(bool(RecordChecksum::checkAll(checksums, 1)));
+    checksums.clear();
+  }
+  write({{concatenated({partOf(0, false), partOf(2, false)}).cast(DType::F16)},
+         {concatenated({partOf(2, false), partOf(0, false)}).cast(DType::F16)}});
 }
 
 TEST_F(WeightFileTest, UnwritablePathIsAnError) {

@@ -39,6 +39,7 @@ precision: fp32
 target: ios26
 lora: fold
 share: off
+join_linears: off
 debug_info: on
 expect_shared: 80.5%
 compress: [q4, 'lm_head=int4[block 16]']
@@ -68,6 +69,7 @@ functions:
   EXPECT_EQ(options.target, mil::Opset::iOS26);
   EXPECT_EQ(options.lora, mil::LoraMode::Fold);
   EXPECT_FALSE(options.share);
+  EXPECT_FALSE(options.joinLinears);
   EXPECT_TRUE(options.debugInfo);
   EXPECT_EQ(options.expectShared, 80.5);
   ASSERT_EQ(options.compress.size(), 2u);
@@ -183,7 +185,7 @@ TEST(Recipe, ComplaintsHaveAPlace) {
             "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
             "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
             "precision, keep_fp32, min_snr, target, lora, base, "
-            "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, debug_info, "
+            "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, join_linears, debug_info, "
             "compress, require_coverage, size_budget, measure_on, calibrate, gptq, expect_shared, "
             "allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),

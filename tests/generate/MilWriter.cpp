@@ -339,6 +339,49 @@ MilWriter::Made MilWriter::lowRank() {
   return builder_->emit(OpKind::add, {{add::x, base}, {add::y, up}});
 }
 
+/// Layers of one input, their results in heads, and the same done to most of these.
+MilWriter::Made MilWriter::heads() {
+  Value *x = pickFloat(2);
+  auto rows = x ? staticShape(*x) : std::nullopt;
+  if (!rows || rows->size() > 3)
+    return nullptr;
+  exact_ = false;
+  int64_t in = rows->back(), width = int64_t(1 + below(2));
+  bool embeds = chance(50);
+  Value *factors = numbersValue({width}), *last = nullptr;
+  for (size_t i = 0, count = 2 + below(2); i < count && !Builder::isPoison(last); ++i) {
+    if (last)
+      keep(last, false);
+    int64_t heads = int64_t(1 + below(3));
+    Value *bias = chance(50) ? numbersValue({heads * width}) : nullptr;
+    last = builder_->emit(OpKind::linear, {{linear::x, x},
+                                           {linear::weight, numbersValue({heads * width, in})},
+                                           {linear::bias, bias}});
+    if (chance(10))
+      keep(last, false);
+    std::vector<int64_t> shape(rows->begin(), rows->end() - 1), order;
+    shape.insert(shape.end(), {heads, width});
+    if (chance(10))
+      shape.insert(shape.begin(), 1);
+    last = builder_->emit(OpKind::reshape,
+                          {{reshape::x, last}, {reshape::shape, ArrayRef<int64_t>(shape)}});
+    for (size_t axis = 0; axis < shape.size(); ++axis)
+      order.push_back(int64_t(axis));
+    std::swap(order[order.size() - 2], order[order.size() - 3]);
+    if (chance(10))
+      std::swap(order.back(), order[order.size() - 2]);
+    last = builder_->emit(OpKind::transpose,
+                          {{transpose::x, last}, {transpose::perm, ArrayRef<int64_t>(order)}});
+    if (!embeds || chance(20) || Builder::isPoison(last) ||
+        last->type.shape().back() != Dim(width))
+      continue;
+    Value *scaled = builder_->emit(OpKind::mul, {{mul::x, last}, {mul::y, factors}});
+    last = builder_->emit(OpKind::tanh, {{tanh::x, last}});
+    last = builder_->emit(OpKind::add, {{add::x, scaled}, {add::y, last}});
+  }
+  return last;
+}
+
 MilWriter::Made MilWriter::convolution() {
   Value *x = pickFloat(3);
   if (!x || x->type.rank() > 4 || !x->type.shape()[1].isConst())
@@ -472,7 +515,7 @@ Function *MilWriter::write(Program &program, unsigned count) {
       &MilWriter::order,       &MilWriter::reshaping,   &MilWriter::reshaping,
       &MilWriter::slicing,     &MilWriter::joining,     &MilWriter::casts,
       &MilWriter::reduction,   &MilWriter::product,     &MilWriter::layer,
-      &MilWriter::lowRank,     &MilWriter::convolution, &MilWriter::pieces,
+      &MilWriter::lowRank,     &MilWriter::heads,       &MilWriter::convolution, &MilWriter::pieces,
       &MilWriter::comparing,   &MilWriter::branch,      &MilWriter::again};
   for (unsigned i = 0; i < count * 2 && values_.size() < count; ++i) {
     exact_ = true;

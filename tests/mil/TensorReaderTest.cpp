@@ -1,5 +1,6 @@
 // Lazy constants read tile by tile: computed constants against plain loops over whole tensors, in
 // tiles of odd sizes, and never more memory than their small operands.
+#include "mil/Concatenation.h"
 #include "mil/Evaluator.h"
 #include "mil/IdentityMatrix.h"
 #include "mil/OpInfo.h"
@@ -346,6 +347,62 @@ TEST(TensorReaderTest, PermutationsThatStayAndValuesUsedTwice) {
     chain = computed(OpKind::add, {half, half}, {200, 160});
   }
   EXPECT_EQ(read(chain), expected);
+}
+
+TEST(TensorReaderTest, Concatenations) {
+  Matrix a = random({40, 30}, 1), b = random({30, 8}, 2), c = random({1, 30}, 3);
+  std::vector<float> expected = a.values;
+  for (int64_t i = 0; i < 8; ++i)
+    for (int64_t j = 0; j < 30; ++j)
+      expected.push_back(b.at(j, i));
+  expected.insert(expected.end(), c.values.begin(), c.values.end());
+  TensorData whole = concatenated({a.tensor(), b.tensor().permute({1, 0}), c.tensor()});
+  ASSERT_EQ(whole.shape(), llvm::ArrayRef<int64_t>({49, 30}));
+  expectSame(read(whole), expected);
+  std::vector<float> transposed;
+  for (int64_t j = 0; j < 30; ++j)
+    for (int64_t i = 0; i < 49; ++i)
+      transposed.push_back(expected[i * 30 + j]);
+  expectSame(read(whole.permute({1, 0})), transposed);
+  // Along a later axis, as models write it, of computed parts.
+  TensorData sum = computed(OpKind::add, {a.tensor(), c.tensor()}, {40, 30});
+  TensorData beside = TensorData::computed(
+      OpKind::concat, {{Attr(sum), Attr(a.tensor())}, {Attr::integer(-1)}, {Attr::boolean(false)}},
+      Type::tensor(DType::F32, llvm::ArrayRef<int64_t>{40, 60}));
+  std::vector<float> rows;
+  for (int64_t i = 0; i < 40; ++i) {
+    for (int64_t j = 0; j < 30; ++j)
+      rows.push_back(a.at(i, j) + c.values[j]);
+    for (int64_t j = 0; j < 30; ++j)
+      rows.push_back(a.at(i, j));
+  }
+  expectSame(read(beside), rows);
+}
+
+TEST(TensorReaderTest, ConcatenationsAreCanonical) {
+  TensorData a = random({40, 30}, 1).tensor(), b = random({20, 30}, 2).tensor();
+  // One cast of the whole.
+  TensorData halves = concatenated({a.cast(DType::F16), b.cast(DType::F16)});
+  EXPECT_TRUE(halves.sameTree(concatenated({a, b}).cast(DType::F16)));
+  // Neighbours in one parameter are one view; those of two parameters are told apart.
+  TensorData whole = a.withOrigin(Origin::parameter({"qkv.weight"}));
+  auto part = [&](int64_t begin, int64_t rows, Origin origin) {
+    return TensorData::view(whole.node().storage, uint64_t(begin) * 120, DType::F32, {rows, 30}, {},
+                            std::move(origin));
+  };
+  Origin own = whole.node().origin, other = Origin::parameter({"other.weight"});
+  EXPECT_TRUE(concatenated({part(0, 10, own), part(10, 20, own), part(30, 10, own)}).sameTree(whole));
+  TensorData apart = concatenated({part(0, 10, own), part(10, 30, other)});
+  EXPECT_EQ(apart.kind(), TensorData::Kind::Computed);
+  EXPECT_EQ(parametersOf(apart), (std::vector<std::string>{"qkv.weight", "other.weight"}));
+  EXPECT_EQ(concatenated({part(10, 10, own), part(0, 10, own)}).kind(), TensorData::Kind::Computed);
+  // Equal numbers are one.
+  TensorData zeros = concatenated(
+      {TensorData::splat(DType::F32, {100}, 0), TensorData::splat(DType::F32, {200}, 0)});
+  EXPECT_TRUE(zeros.sameTree(TensorData::splat(DType::F32, {300}, 0)));
+  EXPECT_FALSE(concatenated({TensorData::splat(DType::F32, {100}, 0),
+                             TensorData::splat(DType::F32, {100}, 1)})
+                   .sameTree(TensorData::splat(DType::F32, {200}, 0)));
 }
 
 /// What remains for an evaluator asks for one.

@@ -15,6 +15,7 @@ from command import digest, plait, succeed
 ANY = [  # of any package
     ["--precision", "fp32"],
     ["--keep-fp32", "linear, sigmoid"],
+    ["--join-linears", "off"],
     ["--debug-info", "on"],
     ["--threads", "2"],
     ["--author", "A: 'B' \"C\" # d", "--license", " MIT ", "--version-string", "1.20", "--description", "two\nlines", "--meta", "com.x: y=off",

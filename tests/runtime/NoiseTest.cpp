@@ -79,7 +79,7 @@ TEST(KnownWeights, AreFoundInEveryForm) {
     auto found =
         llvm::cantFail(unroundedWeights(*layer.function, {toTensorData(known, DType::F32)}));
     auto it = found.find(layer.constant);
-    return it == found.end() ? UnroundedWeight() : it->second;
+    return it == found.end() ? UnroundedWeight() : it->second.front();
   };
   EXPECT_TRUE(at::equal(find(weight).tensor(), weight));
   EXPECT_TRUE(at::equal(find(weight.t().contiguous()).tensor(), weight));
@@ -104,7 +104,7 @@ TEST(KnownWeights, AFactorNearOneIsAFactor) {
   Layer layer(folded);
   auto found =
       llvm::cantFail(unroundedWeights(*layer.function, {toTensorData(weight, DType::F32)}));
-  const UnroundedWeight &unrounded = found[layer.constant];
+  const UnroundedWeight &unrounded = found[layer.constant].front();
   ASSERT_TRUE(unrounded.factors.defined());
   EXPECT_LT(((unrounded.factors * unrounded.known - folded) / folded).abs().max().item<double>(),
             4 * unrounded.rowError);
@@ -112,8 +112,36 @@ TEST(KnownWeights, AFactorNearOneIsAFactor) {
   Layer merged(weight * (1 + 1e-6f));
   auto same =
       llvm::cantFail(unroundedWeights(*merged.function, {toTensorData(weight, DType::F32)}));
-  ASSERT_TRUE(same[merged.constant].known.defined());
-  EXPECT_FALSE(same[merged.constant].factors.defined());
+  ASSERT_TRUE(same[merged.constant].front().known.defined());
+  EXPECT_FALSE(same[merged.constant].front().factors.defined());
+}
+
+TEST(KnownWeights, AreFoundInParts) {
+  at::Tensor a = randomWeight(16, 24), b = at::randn({8, 24}), c = at::randn({24, 4});
+  auto partsOf = [](const at::Tensor &whole, llvm::ArrayRef<at::Tensor> model) {
+    std::vector<TensorData> known;
+    for (const at::Tensor &tensor : model)
+      known.push_back(toTensorData(tensor, DType::F32));
+    Layer layer(whole);
+    return llvm::cantFail(unroundedWeights(*layer.function, known))[layer.constant];
+  };
+  // One of them is transposed in the model.
+  at::Tensor whole = at::cat({b, a, c.t()});
+  UnroundedParts parts = partsOf(whole, {a, b, c});
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_TRUE(at::equal(at::cat({parts[0].tensor(), parts[1].tensor(), parts[2].tensor()}), whole));
+  // Two of three parts of one.
+  parts = partsOf(a, {at::cat({b, a})});
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_TRUE(at::equal(parts[0].tensor(), a));
+  // A layer without bias is given zeros.
+  whole = at::cat({b, at::zeros({3, 24}), a});
+  parts = partsOf(whole, {a, b});
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_FALSE(parts[1].source);
+  EXPECT_TRUE(at::equal(at::cat({parts[0].tensor(), parts[1].tensor(), parts[2].tensor()}), whole));
+  // What is no tensor of the model is none of its parts.
+  EXPECT_TRUE(partsOf(at::cat({b, a * 1.01 + 0.01}), {a, b}).empty());
 }
 
 TEST(Noise, IsThatOfRounding) {
