@@ -3,7 +3,7 @@
 //   part of a mask                -3e4: -65504 plus a score is -inf, and a row of these is NaN
 //                                 after softmax. -inf too, unless a maximum raises it first: then
 //                                 it is -65504, which a comparison tells from -3e4
-//   a bound that fp16 never meets 65504: minimum(x, 1e9), clip(x, -1e9, 0), x > FLT_MAX
+//   a bound that fp16 never meets 65504: minimum(x, 1e9), clip(x, -1e9, 0), x > 1e9, x < FLT_MAX
 //   1e38 or more where it is not  65504: it stands for infinity
 //   computed with
 //   anything else                 reported: the operation stays in fp32
@@ -103,6 +103,16 @@ bool isOrder(OpKind kind) {
   }
 }
 
+/// Only an infinity lies beyond the bound, and the largest number is not beyond itself: x > 1e9 is
+/// x > 65504. But x < 1e9 is true of 65504.
+bool findsInfinity(const Op &op, unsigned param, double bound) {
+  static_assert(unsigned(greater::y) == 1 && unsigned(less::y) == 1);
+  bool isSecond = param == 1;
+  if (op.is(OpKind::greater) || op.is(OpKind::less_equal))
+    return isSecond == (bound > 0);
+  return isSecond == (bound < 0);
+}
+
 /// Nothing in fp16 lies beyond the bound, so that it bounds nothing there.
 bool isIdleBound(const Op &op, unsigned param, double bound) {
   switch (op.kind()) {
@@ -114,7 +124,8 @@ bool isIdleBound(const Op &op, unsigned param, double bound) {
   case OpKind::minimum:
     return bound > 0;
   default:
-    return isOrder(op.kind()) && std::abs(bound) >= kLikeInfinity;
+    return isOrder(op.kind()) &&
+           (std::abs(bound) >= kLikeInfinity || findsInfinity(op, param, bound));
   }
 }
 

@@ -368,7 +368,7 @@ def pdist(self, x: Tensor, p: float) -> Tensor:
         raise AssertionError("the distances of " + str(n) + " rows, and 2 to 1024 are done; take torch.cdist")
     pairs = torch.triu_indices(n, n, 1)
     a, b = torch.index_select(x, 0, pairs.select(0, 0)), torch.index_select(x, 0, pairs.select(0, 1))
-    return torch.linalg_vector_norm(a - b, p, [1])
+    return torch.cdist(a.unsqueeze(1), b.unsqueeze(1), p).reshape([-1])
 
 
 # aten::_cdist_forward

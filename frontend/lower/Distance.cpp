@@ -1,8 +1,7 @@
 // Distances, similarities and losses: formulas over other operations.
 #include "frontend/lower/Contract.h"
 #include "frontend/lower/Families.h"
-
-#include <cmath>
+#include "frontend/lower/Norm.h"
 
 namespace plait::frontend {
 
@@ -41,18 +40,6 @@ void lowerCosineSimilarity(Call &c) {
   c.result(reduce(OpKind::reduce_sum, unit(in.x) * unit(in.y), axis, false), in.dtype);
 }
 
-Expr normOver(const Expr &x, double p, int64_t axis, bool keep) {
-  if (p == 2)
-    return reduce(OpKind::reduce_l2_norm, x, axis, keep);
-  if (p == 1)
-    return reduce(OpKind::reduce_l1_norm, x, axis, keep);
-  if (std::isinf(p))
-    return reduce(OpKind::reduce_max, absolute(x), axis, keep);
-  if (p == 0)
-    return reduce(OpKind::reduce_sum, castTo(notEqual(x, 0.0), DType::F32), axis, keep);
-  return power(reduce(OpKind::reduce_sum, power(absolute(x), p), axis, keep), 1 / p);
-}
-
 void lowerPairwiseDistance(Call &c) {
   Pair in(c, "x1", "x2");
   double p = c.number("p"), epsilon = c.number("eps");
@@ -60,11 +47,11 @@ void lowerPairwiseDistance(Call &c) {
   if (c.failed())
     return;
   // Integers are subtracted as such.
-  bool isFloat = at::isFloatingType(in.dtype);
+  at::ScalarType dtype =
+      at::isFloatingType(in.dtype) ? in.dtype : at::typeMetaToScalarType(at::get_default_dtype());
   Expr difference = castTo(in.x - in.y, DType::F32) + epsilon;
   if (difference.valid())
-    c.result(normOver(difference, p, difference.rank() - 1, keep),
-             isFloat ? in.dtype : at::typeMetaToScalarType(at::get_default_dtype()));
+    c.result(vectorNorm(difference, p, difference.rank() - 1, keep, dtype), dtype);
 }
 
 /// All distances between rows: differences of [.., P, 1, M] and [.., 1, R, M].
@@ -75,7 +62,8 @@ void lowerCdist(Call &c) {
     return;
   Expr difference = expandDims(in.x, {in.x.rank() - 1}) - expandDims(in.y, {in.y.rank() - 2});
   if (difference.valid())
-    c.result(normOver(difference, p, difference.rank() - 1, false), in.dtype);
+    c.result(vectorNorm(difference, p, difference.rank() - 1, false, in.dtype, LoneElement::Raised),
+             in.dtype);
 }
 
 /// Applies the `reduction` argument: 0 none, 1 mean, 2 sum.

@@ -1,4 +1,4 @@
-// Normalisations as functions of values, shared by the families.
+// Normalisations and norms as functions of values, shared by the families.
 #pragma once
 
 #include "frontend/lower/Expr.h"
@@ -13,5 +13,13 @@ struct Moments {
   Expr mean, variance;
 };
 Moments moments(const Expr &x, llvm::ArrayRef<int64_t> axes);
+
+/// What LibTorch gives for one element, |x|: as it is, or by way of its power, which may overflow.
+enum class LoneElement : uint8_t { AsItIs, Raised };
+
+/// The p-norm over axes, as LibTorch computes it in `dtype`: infinite or 0 where the power of an
+/// element is in that type, and right elsewhere, whatever the package's own type.
+Expr vectorNorm(const Expr &x, double p, llvm::ArrayRef<int64_t> axes, bool keep,
+                at::ScalarType dtype, LoneElement lone = LoneElement::AsItIs);
 
 } // namespace plait::frontend

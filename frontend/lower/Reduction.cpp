@@ -221,24 +221,6 @@ template <bool Root, bool WithMean> void lowerVariance(Call &c) {
     c.result(finish(m.mean), x.dtype);
 }
 
-/// The p-norm over axes.
-Expr vectorNorm(const Expr &x, double p, llvm::ArrayRef<int64_t> axes, bool keep) {
-  if (axes.empty())
-    return p == 0 ? castTo(notEqual(x, 0.0), DType::F32) : absolute(x);
-  if (p == 2)
-    return reduce(OpKind::reduce_l2_norm, x, axes, keep);
-  if (p == 1)
-    return reduce(OpKind::reduce_l1_norm, x, axes, keep);
-  if (p == 0)
-    return reduce(OpKind::reduce_sum, castTo(notEqual(x, 0.0), DType::F32), axes, keep);
-  // The power and its root would lose what they need not compute.
-  if (llvm::all_of(axes, [&](int64_t axis) { return x.shape()[axis] == Dim(1); }))
-    return keep ? absolute(x) : squeeze(absolute(x), axes);
-  if (std::isinf(p))
-    return reduce(p > 0 ? OpKind::reduce_max : OpKind::reduce_min, absolute(x), axes, keep);
-  return power(reduce(OpKind::reduce_sum, power(absolute(x), p), axes, keep), 1 / p);
-}
-
 /// norm, linalg_vector_norm, frobenius_norm: `name` is the argument that holds the order.
 void giveVectorNorm(Call &c, llvm::StringRef name) {
   Tensor x = c.tensor("self");
@@ -250,14 +232,7 @@ void giveVectorNorm(Call &c, llvm::StringRef name) {
   bool keep = keepsDims(c);
   if (c.failed())
     return;
-  // Double holds powers that fp32 does not: they are taken of parts of the largest value.
-  if (x.dtype == at::kDouble && !axes.empty() && std::isfinite(p) && p > 2) {
-    Expr e(c, x);
-    Expr largest = reduce(OpKind::reduce_max, absolute(e), axes, true);
-    Expr norm = vectorNorm(e / select(equal(largest, 0.0), 1.0, largest), p, axes, true) * largest;
-    return c.result(keep ? norm : squeeze(norm, axes), x.dtype);
-  }
-  c.result(vectorNorm(Expr(c, x), p, axes, keep), x.dtype);
+  c.result(vectorNorm(Expr(c, x), p, axes, keep, x.dtype), x.dtype);
 }
 void lowerNorm(Call &c) { giveVectorNorm(c, "p"); }
 void lowerVectorNorm(Call &c) { giveVectorNorm(c, "ord"); }
@@ -287,7 +262,7 @@ void lowerMatrixNorm(Call &c) {
       return c.refuse(Code::UnsupportedForm,
                       "the '{0}' norm needs singular values, which Core ML cannot compute",
                       c.string("ord"));
-    return c.result(vectorNorm(e, 2, axes, keep), x.dtype);
+    return c.result(vectorNorm(e, 2, axes, keep, x.dtype), x.dtype);
   }
   double p = c.number("ord");
   if (std::abs(p) == 2)

@@ -194,3 +194,22 @@ def test_steps_of_quotients(tmp_path):
     succeed("run", tmp_path / "p.mlpackage", "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path)
     for i, expected in enumerate(Steps()(x)):
         np.testing.assert_array_equal(np.load(tmp_path / f"y{i}.npy"), expected.numpy())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_norms_of_large_orders(tmp_path, precision):
+    """fp16 holds no 30th power of 1.5 or of 0.5; a norm of that order is as large as its elements. Beyond fp32, LibTorch's is infinite or 0."""
+
+    class Norms(nn.Module):
+        def forward(self, x):
+            return torch.linalg.vector_norm(x, 30, 1), torch.cdist(x, x.flip(0), 100.0), torch.norm(x, -30, 0), torch.renorm(x[:2], 30, 0, 2.0)
+
+    x = torch.tensor([[0.3, -0.1, 0.2], [8, -7.5, 3], [0.01, 0.001, 0], [40, 1, 2]])
+    torch.jit.trace(Norms(), x).save(str(tmp_path / "model.pt"))
+    outputs = [part for i in range(4) for part in ("--output", f"y{i}")]
+    result = succeed("compile", "-o", tmp_path / "p.mlpackage", "--precision", precision, "--input", "x=[4, 3]", *outputs, tmp_path / "model.pt")
+    assert "warning" not in result.stderr, result.stderr
+    np.save(tmp_path / "x.npy", x.numpy().astype(np.float16 if precision == "fp16" else np.float32))
+    succeed("run", tmp_path / "p.mlpackage", "--input", f"x={tmp_path}/x.npy", "--output-dir", tmp_path)
+    for i, expected in enumerate(Norms()(x)):
+        np.testing.assert_allclose(np.load(tmp_path / f"y{i}.npy"), expected.numpy(), rtol=1e-2 if precision == "fp16" else 1e-5)
