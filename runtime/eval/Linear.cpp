@@ -48,13 +48,65 @@ Results evalLinear(EvalContext &c) {
   return tiledLinear(x, weight, bias);
 }
 
+using Axes = std::vector<int64_t>;
+
+Axes joined(std::initializer_list<Axes> lists) {
+  Axes result;
+  for (const Axes &list : lists)
+    result.insert(result.end(), list.begin(), list.end());
+  return result;
+}
+
+/// The sizes of some axes.
+Axes sizesOf(const Axes &shape, const Axes &axes) {
+  Axes result;
+  for (int64_t axis : axes)
+    result.push_back(shape[axis]);
+  return result;
+}
+
+/// x * y as matrices over the last two axes, the others broadcast. LibTorch copies an operand as
+/// often as it is broadcast: the map of a thousand regions would take 36 GB. Here an axis that one
+/// operand alone has joins the rows or the columns of that operand's matrices.
+at::Tensor product(at::Tensor x, at::Tensor y) {
+  int64_t rank = std::max(x.dim(), y.dim());
+  if (rank < 3 || x.dim() < 2 || y.dim() < 2)
+    return at::matmul(x, y);
+  while (x.dim() < rank)
+    x = x.unsqueeze(0);
+  while (y.dim() < rank)
+    y = y.unsqueeze(0);
+  Axes shared, ofX, ofY, shape;
+  for (int64_t axis = 0; axis < rank - 2; ++axis) {
+    bool alike = x.size(axis) == y.size(axis), onlyX = y.size(axis) == 1;
+    (alike ? shared : onlyX ? ofX : ofY).push_back(axis);
+    shape.push_back(onlyX ? x.size(axis) : y.size(axis));
+  }
+  if (ofX.empty() && ofY.empty())
+    return at::matmul(x, y);
+  Axes rows = {rank - 2}, columns = {rank - 1};
+  shape.insert(shape.end(), {x.size(-2), y.size(-1)});
+  int64_t inner = x.size(-1), batches = c10::multiply_integers(sizesOf(shape, shared));
+  Axes allRows = joined({ofX, rows}), allColumns = joined({ofY, columns});
+  // The axes of the other operand have one element here, which reshape leaves out.
+  at::Tensor left = x.permute(joined({shared, ofY, allRows, columns}))
+                        .reshape({batches, c10::multiply_integers(sizesOf(shape, allRows)), inner});
+  at::Tensor right =
+      y.permute(joined({shared, ofX, rows, allColumns}))
+          .reshape({batches, inner, c10::multiply_integers(sizesOf(shape, allColumns))});
+  Axes order = joined({shared, allRows, allColumns}), back(rank);
+  for (int64_t i = 0; i < rank; ++i)
+    back[order[i]] = i;
+  return at::bmm(left, right).reshape(sizesOf(shape, order)).permute(back);
+}
+
 Results evalMatmul(EvalContext &c) {
   at::Tensor x = c.value(matmul::x), y = c.value(matmul::y).to(x.scalar_type());
   if (c.boolean(matmul::transpose_x))
     x = x.transpose(-1, -2);
   if (c.boolean(matmul::transpose_y))
     y = y.transpose(-1, -2);
-  return at::matmul(x, y);
+  return product(x, y);
 }
 
 Results evalEinsum(EvalContext &c) {
@@ -66,13 +118,13 @@ Results evalAttention(EvalContext &c) {
   namespace sdpa = scaled_dot_product_attention;
   at::Tensor query = c.value(sdpa::query), key = c.value(sdpa::key), value = c.value(sdpa::value);
   double scale = 1 / std::sqrt(double(query.size(-1)));
-  at::Tensor scores = at::matmul(query * scale, key.transpose(-1, -2));
+  at::Tensor scores = product(query * scale, key.transpose(-1, -2));
   if (c.has(sdpa::attn_mask)) {
     at::Tensor mask = c.value(sdpa::attn_mask);
     scores = mask.scalar_type() == at::kBool ? scores.masked_fill(at::logical_not(mask), -INFINITY)
                                              : scores + mask.to(scores.scalar_type());
   }
-  return at::matmul(at::softmax(scores, -1), value);
+  return product(at::softmax(scores, -1), value);
 }
 
 } // namespace

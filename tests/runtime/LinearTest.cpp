@@ -1,6 +1,9 @@
 // Linear algebra, convolutions, pools and norms against plain loops or other LibTorch kernels.
 #include "OpCheck.h"
 
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 namespace plait::runtime {
 
 using namespace mil;
@@ -39,6 +42,45 @@ TEST(Linear, MatmulTransposes) {
             expected);
   at::Tensor a = randint(-9, 9, {3, 4}), b = randint(-9, 9, {4, 2}, 1);
   check(OpKind::matmul, {{0, a}, {1, b}}, (a.unsqueeze(-1) * b).sum(1));
+}
+
+TEST(Linear, MatmulBroadcastsEitherOperand) {
+  auto shaped = [](int64_t a, int64_t b, int64_t c, int64_t rows, int64_t columns) {
+    return std::vector<int64_t>{a, b, c, rows, columns};
+  };
+  // Each axis is shared, of x, of y, or of neither.
+  for (auto [a, b] : {std::pair(shaped(2, 3, 1, 4, 5), shaped(2, 1, 6, 5, 7)),
+                      {shaped(1, 3, 2, 4, 5), shaped(6, 1, 1, 5, 7)},
+                      {shaped(3, 1, 1, 1, 5), shaped(1, 1, 2, 5, 1)},
+                      {shaped(3, 1, 0, 4, 5), shaped(1, 2, 1, 5, 7)},
+                      {shaped(1, 2, 1, 4, 0), shaped(3, 1, 1, 0, 7)}}) {
+    at::Tensor x = randn(a, 1), y = randn(b, 2);
+    check(OpKind::matmul, {{0, x}, {1, y}}, (x.unsqueeze(-1) * y.unsqueeze(-3)).sum(-2));
+  }
+  at::Tensor x = randint(-9, 9, {3, 1, 2, 4}), y = randint(-9, 9, {2, 4, 3}, 1);
+  check(OpKind::matmul, {{0, x}, {1, y}}, (x.unsqueeze(-1) * y.unsqueeze(-3)).sum(-2));
+}
+
+TEST(Linear, MatmulCopiesNoOperandForEachOfTheOther) {
+  /// The largest piece of memory that this thread is given.
+  struct Largest : c10::MemoryReportingInfoBase {
+    void reportMemoryUsage(void *, int64_t size, size_t, size_t, c10::Device) override {
+      bytes = std::max(bytes, size);
+    }
+    bool memoryProfilingEnabled() const override { return true; }
+    int64_t bytes = 0;
+  };
+  // What bins of 64 regions take of a map: the map is 128 KB, and 8 MB for each region its own.
+  at::Tensor rows = randn({64, 1, 2, 32}, 1), map = randn({1, 32, 32, 32}, 2);
+  at::Tensor result;
+  auto largest = std::make_shared<Largest>();
+  {
+    c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, largest);
+    result = runOp(OpKind::matmul, {{0, rows}, {1, map}}).at(0);
+  }
+  expectClose(result, at::matmul(rows, map), 1e-5, "broadcast matmul");
+  EXPECT_GE(largest->bytes, int64_t(result.nbytes()));
+  EXPECT_LE(largest->bytes, int64_t(2 * result.nbytes()));
 }
 
 TEST(Linear, Einsum) {
