@@ -47,7 +47,12 @@ void printRounding(const runtime::OutputReport &output, llvm::raw_ostream &out) 
     else
       out << " (it overflows)";
   }
-  out << "\n        --precision auto keeps in fp32 what must be, --precision fp32 everything\n";
+  if (output.passed() && output.steps) // another precision would round elsewhere, and as far
+    out << "\n        its own steps (quantize, round) take it "
+        << percent(output.steps->maxAbsolute / std::max(output.steps->peak, 1e-300))
+        << " away: rounding moves numbers to the next one\n";
+  else
+    out << "\n        --precision auto keeps in fp32 what must be, --precision fp32 everything\n";
 }
 
 void printDistribution(const runtime::DistributionReport &report, llvm::raw_ostream &out) {
@@ -120,6 +125,8 @@ json::Object toJson(const runtime::OutputReport &output, const runtime::VerifyRe
   } else {
     object["distance"] = finite(output.distance);
     object["explained"] = finite(output.explained);
+    if (output.steps)
+      object["steps"] = finite(output.steps->maxAbsolute);
   }
   if (output.distribution)
     object["distribution"] = json::Object{{"statistic", jsonString(output.distribution->statistic)},

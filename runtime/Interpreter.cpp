@@ -297,7 +297,10 @@ Expected<Datum> Interpreter::settle(const Value &result, Datum datum) const {
   const Type &type = result.type;
   if (!type.isTensor() || !datum.tensor.defined())
     return datum;
-  datum.tensor = datum.tensor.to(heldType(type.dtype(), options_.compute));
+  bool isBetweenSteps = options_.compute == Compute::Smooth && mil::bitWidth(type.dtype()) == 8 &&
+                        datum.tensor.is_floating_point();
+  if (!isBetweenSteps)
+    datum.tensor = datum.tensor.to(heldType(type.dtype(), options_.compute));
   bool fits = datum.tensor.dim() == int64_t(type.rank());
   for (size_t i = 0; fits && i < type.rank(); ++i)
     fits = !type.shape()[i].isConst() || type.shape()[i].value() == datum.tensor.size(int64_t(i));

@@ -147,6 +147,13 @@ bool computesInHalf(const mil::Function &function) {
   return found;
 }
 
+bool roundsToSteps(const mil::Function &function) {
+  bool found = false;
+  mil::walk(const_cast<mil::Block &>(function.body()),
+            [&](mil::Op &op) { found |= op.is(OpKind::quantize) || op.is(OpKind::round); });
+  return found;
+}
+
 Expected<std::unique_ptr<Noise>> Noise::create(const mil::Function &function, Compute compute,
                                                llvm::ArrayRef<mil::TensorData> known) {
   auto noise = std::unique_ptr<Noise>(new Noise(function));
@@ -331,10 +338,37 @@ Expected<std::vector<NamedResult>> Noise::draw(llvm::ArrayRef<NamedTensor> input
   return results;
 }
 
+Expected<Noise::Run> Noise::makeSmooth() const {
+  Interpreter::Options options = unroundedOptions(weights_);
+  options.compute = Compute::Smooth;
+  options.disturb = [this](const Value &value, const at::Tensor &tensor) {
+    return drawn(value, tensor);
+  };
+  auto interpreter = Interpreter::create(function_, std::move(options));
+  if (!interpreter)
+    return interpreter.takeError();
+  return Run{std::move(*interpreter), {}};
+}
+
+Expected<std::vector<NamedResult>> Noise::smooth() const {
+  auto run = makeSmooth();
+  if (!run)
+    return run.takeError();
+  if (Error error = watchAll(&*run, nullptr))
+    return error;
+  return std::move(run->results);
+}
+
 Error Noise::watch(Watch watch) {
-  if (!rounds_)
-    return Error::success();
-  Run *runs[] = {&computed_, &unrounded_};
+  return rounds_ ? watchAll({&computed_, &unrounded_}, watch) : Error::success();
+}
+
+Error Noise::watchSmooth(Watch watch) {
+  auto run = makeSmooth();
+  return run ? watchAll({&*run, &unrounded_}, watch) : run.takeError();
+}
+
+Error Noise::watchAll(llvm::ArrayRef<Run *> runs, Watch watch) const {
   for (Run *run : runs)
     run->interpreter->states.clear();
   for (size_t step = 0; step < steps_.size(); ++step)

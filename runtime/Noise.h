@@ -28,6 +28,8 @@ Interpreter::Options unroundedOptions(const UnroundedWeights &weights);
 
 /// Whether anything in it is fp16.
 bool computesInHalf(const mil::Function &function);
+/// Whether anything in it rounds to whole numbers of steps: quantize, round.
+bool roundsToSteps(const mil::Function &function);
 
 class Noise {
 public:
@@ -50,6 +52,9 @@ public:
   size_t disturbedRuns() const { return disturbed_.size(); }
   /// One more disturbed run of all steps so far, with other signs.
   Error disturbAgain();
+  /// What the last step gives without rounding where quantize and round leave numbers as they are,
+  /// too; an error where the function cannot do without (a number that is an index).
+  Expected<std::vector<NamedResult>> smooth() const;
   /// What the function as it computes gives with other random numbers, on states that are zero.
   Expected<std::vector<NamedResult>> draw(llvm::ArrayRef<NamedTensor> inputs) const;
 
@@ -57,6 +62,8 @@ public:
   /// last of them. Nothing is shown of a function that rounds nothing.
   using Watch = llvm::function_ref<Error(const mil::Op &, const Data &computed, const Data &exact)>;
   Error watch(Watch watch);
+  /// The same of the run of smooth() and of the one without rounding.
+  Error watchSmooth(Watch watch);
 
 private:
   /// One way of running, and what it gave last.
@@ -67,6 +74,8 @@ private:
   };
   Noise(const mil::Function &function) : function_(function) {}
 
+  Expected<Run> makeSmooth() const;
+  Error watchAll(llvm::ArrayRef<Run *> runs, Watch watch) const;
   /// Random numbers as the first run of a step drew them, so that all runs have the same.
   at::Tensor drawn(const mil::Value &value, const at::Tensor &tensor) const;
   Expected<Run> makeDisturbed(uint64_t seed) const;

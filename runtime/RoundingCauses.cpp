@@ -2,6 +2,8 @@
 // adds to it.
 #include "runtime/RoundingCauses.h"
 
+#include "runtime/Verdict.h"
+
 #include "llvm/ADT/DenseSet.h"
 #include <cmath>
 
@@ -109,10 +111,11 @@ std::vector<const Value *> decidingOf(const Value *output) {
   return deciding;
 }
 
-Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tolerance &limit,
-                         llvm::MutableArrayRef<OutputReport> reports) {
-  Errors errors;
-  auto watch = [&](const Op &op, const Data &computed, const Data &exact) -> Error {
+namespace {
+
+/// Compares every floating-point result of two runs.
+auto comparing(Errors &errors) {
+  return [&errors](const Op &op, const Data &computed, const Data &exact) -> Error {
     for (unsigned i = 0; i < exact.size(); ++i) {
       const at::Tensor &a = computed[i].tensor, &b = exact[i].tensor;
       const Value *result = op.result(i);
@@ -126,8 +129,22 @@ Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tole
     }
     return Error::success();
   };
-  if (Error error = noise.watch(watch))
+}
+
+} // namespace
+
+Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tolerance &limit,
+                         llvm::MutableArrayRef<OutputReport> reports) {
+  Errors errors, steps;
+  if (Error error = noise.watch(comparing(errors)))
     return error;
+  bool jumps =
+      llvm::any_of(reports, [](const OutputReport &one) { return one.jumps && isFar(one); });
+  if (jumps && roundsToSteps(function))
+    if (Error error = noise.watchSmooth(comparing(steps))) {
+      llvm::consumeError(std::move(error)); // the function cannot do without them
+      steps.clear();
+    }
   for (OutputReport &report : reports) {
     auto output = llvm::find_if(function.outputs(), [&](const mil::Operand &one) {
       return one->name == report.name && !report.isState;
@@ -150,7 +167,10 @@ Error findRoundingCauses(const mil::Function &function, Noise &noise, const Tole
         report.deciding = share;
         worst = deciding;
       }
-      if (!limit.accepts(error) && report.verdict == Verdict::Fine)
+      auto step = steps.find(deciding);
+      bool isNear = limit.accepts(error) ||
+                    (step != steps.end() && isWithinSteps(error, step->second, limit));
+      if (!isNear && report.verdict == Verdict::Fine)
         report.verdict = Verdict::Rounded;
     }
     if (worst && report.deciding > kFarByRounding)

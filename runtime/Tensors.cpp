@@ -13,7 +13,7 @@ at::ScalarType heldType(DType dtype, Compute compute) {
   case DType::Bool:
     return at::kBool;
   case DType::F16:
-    return compute == Compute::Exact ? at::kFloat : at::kHalf;
+    return compute == Compute::Exact || compute == Compute::Smooth ? at::kFloat : at::kHalf;
   case DType::BF16:
     return at::kBFloat16;
   case DType::F32:

@@ -19,6 +19,9 @@ constexpr size_t kMostDisturbed = 8;
 /// What is so many times too far after the second of them stays too far.
 constexpr double kHopeless = 10;
 
+/// Steps that take an output further than this part of it are what it computes.
+constexpr double kLargestSteps = 0.25;
+
 /// How far an output may be from a model that computes in half itself, and from one that computes
 /// in bfloat16, which has three bits fewer.
 constexpr Tolerance kHalfModel{1e-3, 1e-2}, kBFloatModel{1e-2, 3e-2};
@@ -27,6 +30,7 @@ constexpr Tolerance kHalfModel{1e-3, 1e-2}, kBFloatModel{1e-2, 3e-2};
 struct Runs {
   const TensorData *computed, *unrounded;
   std::vector<const TensorData *> disturbed;
+  const TensorData *smooth = nullptr; ///< where the function rounds to steps
 };
 
 struct Judgement {
@@ -37,6 +41,21 @@ struct Judgement {
 
 double share(double distance, double allowed) {
   return distance <= allowed ? 0 : distance / std::max(allowed, 1e-300);
+}
+
+/// How far its steps take an output, at most of the runs without rounding.
+Expected<Comparison> stepsOf(const Runs &runs) {
+  auto most = compare(*runs.unrounded, *runs.smooth);
+  if (!most)
+    return most;
+  for (const TensorData *disturbed : runs.disturbed) {
+    auto other = compare(*disturbed, *runs.smooth);
+    if (!other)
+      return other;
+    most->maxAbsolute = std::max(most->maxAbsolute, other->maxAbsolute);
+    most->rmsError = std::max(most->rmsError, other->rmsError);
+  }
+  return most;
 }
 
 Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &theirs,
@@ -91,6 +110,13 @@ Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &t
   // A function that rounds nothing has no limit but what its noise explains.
   bool rounds = rounding->maxAbsolute > 0 || rounding->nonFinite > 0;
   bool near = report.comparison.nonFinite == 0 && (!rounds || limit.accepts(report.comparison));
+  if (!near && runs.smooth) {
+    auto steps = stepsOf(runs);
+    if (!steps)
+      return steps.takeError();
+    near = isWithinSteps(report.comparison, *steps, limit);
+    report.steps = *steps;
+  }
   report.verdict = near ? Verdict::Fine : Verdict::Rounded;
   return Error::success();
 }
@@ -131,11 +157,10 @@ Error judgeNumbers(Judgement &judgement, const Runs &runs, const TensorData &the
   return Error::success();
 }
 
-Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const Noise &noise,
-                                           llvm::ArrayRef<TensorData> expected, Arrange arrange,
-                                           const Tolerance &limit, unsigned draw,
-                                           std::optional<mil::DType> inside,
-                                           const llvm::StringSet<> &random) {
+Expected<std::vector<Judgement>>
+judgeOnce(const mil::Function &function, const Noise &noise, llvm::ArrayRef<TensorData> expected,
+          Arrange arrange, const Tolerance &limit, unsigned draw, std::optional<mil::DType> inside,
+          const llvm::StringSet<> &random, llvm::ArrayRef<NamedResult> smooth) {
   std::vector<NamedResult> computed = arrange(noise.computed());
   std::vector<NamedResult> unrounded = arrange(noise.unrounded());
   std::vector<std::vector<NamedResult>> disturbed;
@@ -177,6 +202,8 @@ Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const 
     for (const std::vector<NamedResult> &run : disturbed)
       if (hasModelShape(run[i].value.tensor()))
         runs.disturbed.push_back(run[i].value.tensor());
+    if (!smooth.empty() && hasModelShape(smooth[i].value.tensor()))
+      runs.smooth = smooth[i].value.tensor();
     bool floats = mil::isFloat(theirs.dtype()) && mil::isFloat(tensor->dtype());
     if (Error error = floats ? judgeDistances(judgement, runs, theirs, limit, inside)
                              : judgeNumbers(judgement, runs, theirs))
@@ -190,6 +217,16 @@ Expected<std::vector<Judgement>> judgeOnce(const mil::Function &function, const 
 
 } // namespace
 
+bool isWithinSteps(const Comparison &error, const Comparison &steps, const Tolerance &limit) {
+  auto isWithin = [&](double distance, double size, double step) {
+    return distance <= limit.absolute + limit.relative * size + 2 * step;
+  };
+  return error.nonFinite == 0 && steps.nonFinite == 0 &&
+         steps.rmsError <= kLargestSteps * steps.rmsReference &&
+         isWithin(error.maxAbsolute, error.peak, steps.maxAbsolute) &&
+         isWithin(error.rmsError, error.rmsReference, steps.rmsError);
+}
+
 TensorData shapedAs(const TensorData &reference, const TensorData &actual) {
   bool scalar = reference.rank() == 0 && actual.rank() == 1 && actual.numElements() == 1;
   return scalar ? reference.reshape({1}) : reference;
@@ -200,8 +237,11 @@ Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &
                                           const Tolerance &limit, unsigned draw,
                                           std::optional<mil::DType> inside,
                                           const llvm::StringSet<> &random) {
+  std::vector<NamedResult> smooth;
+  bool mayBeSmooth = roundsToSteps(function);
   for (;;) {
-    auto judgements = judgeOnce(function, noise, expected, arrange, limit, draw, inside, random);
+    auto judgements =
+        judgeOnce(function, noise, expected, arrange, limit, draw, inside, random, smooth);
     if (!judgements)
       return judgements.takeError();
     size_t runs = noise.disturbedRuns();
@@ -213,6 +253,17 @@ Expected<std::vector<OutputReport>> judge(const mil::Function &function, Noise &
     if (again) {
       if (Error error = noise.disturbAgain())
         return error;
+      continue;
+    }
+    bool isFar = llvm::any_of(*judgements, [](const Judgement &one) {
+      return one.report.verdict == Verdict::Rounded && !one.report.jumps;
+    });
+    if (isFar && mayBeSmooth) {
+      mayBeSmooth = false;
+      if (auto results = noise.smooth())
+        smooth = arrange(std::move(*results));
+      else // its steps decide about a shape or an index: nothing is known of them
+        llvm::consumeError(results.takeError());
       continue;
     }
     std::vector<OutputReport> reports;

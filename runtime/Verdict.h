@@ -9,6 +9,12 @@ namespace plait::runtime {
 /// The model's scalar beside the [1] that an interface without rank 0 has for it.
 mil::TensorData shapedAs(const mil::TensorData &reference, const mil::TensorData &actual);
 
+/// Whether an error is within `limit` but for what the steps of quantize and round do, which take
+/// the same numbers as far as `steps` says: a run that rounds elsewhere lies on another side of
+/// what is without steps, and so up to twice as far away. Steps that change most of an output are
+/// no matter of rounding: they allow nothing.
+bool isWithinSteps(const Comparison &error, const Comparison &steps, const Tolerance &limit);
+
 /// Picks from outputs and states those that are compared, in the order of the model's tensors.
 using Arrange = llvm::function_ref<std::vector<NamedResult>(std::vector<NamedResult>)>;
 

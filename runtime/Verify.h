@@ -69,6 +69,9 @@ struct OutputReport {
   double distance = 0, explained = 0;
   /// Of the function as it computes with itself without rounding; nothing without noise runs.
   std::optional<Comparison> rounding;
+  /// Of an output that rounding takes further than any may be and that quantize or round lead to:
+  /// how far these alone take it, the function without rounding beside itself without their steps.
+  std::optional<Comparison> steps;
   /// Whole numbers and bools: how many elements rounding changes, and how many are not the model's
   /// and are changed by no rounding.
   bool jumps = false;

@@ -22,7 +22,6 @@ at::Tensor expOf(const at::Tensor &x) { return at::exp(x); }
 at::Tensor exp2Of(const at::Tensor &x) { return at::exp2(x); }
 at::Tensor floorOf(const at::Tensor &x) { return at::floor(x); }
 at::Tensor notOf(const at::Tensor &x) { return at::logical_not(x); }
-at::Tensor roundOf(const at::Tensor &x) { return at::round(x); } // half to even, as MIL
 at::Tensor signOf(const at::Tensor &x) { return at::sign(x); }
 at::Tensor sinOf(const at::Tensor &x) { return at::sin(x); }
 at::Tensor sinhOf(const at::Tensor &x) { return at::sinh(x); }
@@ -56,6 +55,12 @@ Results evalClip(EvalContext &c) {
 Results evalThreshold(EvalContext &c) {
   at::Tensor x = c.value(threshold::x);
   return at::maximum(x, c.value(threshold::alpha));
+}
+
+/// Half to even, as MIL.
+Results evalRound(EvalContext &c) {
+  at::Tensor x = c.value(mil::round::x);
+  return c.compute() == Compute::Smooth ? x : at::round(x);
 }
 
 /// Floats to integers round towards zero and saturate, NaN gives 0; integers to narrower ones wrap;
@@ -103,7 +108,7 @@ void registerElementwiseUnary(Registry &r) {
   r.add(OpKind::inverse, evalInverse);
   r.add(OpKind::log, evalLog);
   r.add(OpKind::logical_not, unary<notOf>);
-  r.add(OpKind::round, unary<roundOf>);
+  r.add(OpKind::round, evalRound);
   r.add(OpKind::rsqrt, evalRsqrt);
   r.add(OpKind::sign, unary<signOf>);
   r.add(OpKind::sin, unary<sinOf>);

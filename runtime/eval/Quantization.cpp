@@ -14,11 +14,13 @@ at::Tensor along(const at::Tensor &parameter, const at::Tensor &x, int64_t axis)
   return parameter.reshape(shape);
 }
 
-/// clamp(round(x / scale) + zero_point), ties to even.
+/// clamp(round(x / scale) + zero_point), ties to even; without steps the same but for rounding.
 Results evalQuantize(EvalContext &c) {
   at::Tensor x = c.value(quantize::input);
   int64_t axis = c.integer(quantize::axis, 0);
-  at::Tensor q = at::round(x / along(c.value(quantize::scale), x, axis));
+  at::Tensor q = x / along(c.value(quantize::scale), x, axis);
+  if (c.compute() != Compute::Smooth)
+    q = at::round(q);
   if (c.has(quantize::zero_point))
     q = q + along(c.raw(quantize::zero_point).to(x.scalar_type()), x, axis);
   bool isSigned = c.resultType().dtype() == DType::I8;

@@ -1,10 +1,14 @@
 """plait verify tells faults from rounding: planted in twenty architectures, every one that changes an output by more than half a
 per cent is caught, at both precisions, and no right function fails."""
 
+import copy
+
 import pytest
 import torch
 from command import plait, succeed
 from fault_models import ARCHITECTURES, FAULTS, build, faulty
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 
 def traced(model, inputs, path):
@@ -57,6 +61,43 @@ def test_faults_are_told_from_rounding(tmp_path, name, precision):
     assert len(verdicts) == len(changes) >= 4
     missed = {label: changes[label] for label, verdict in verdicts.items() if verdict != "FAIL" and changes[label] > 5e-3}
     assert not missed, f"{missed}\n{report.stdout}"
+
+
+def quantised(model, inputs):
+    """Weights and activations of eight bits, with scales from a few calls."""
+    generator = torch.Generator().manual_seed(3)
+    prepared = prepare_fx(copy.deepcopy(model), get_default_qconfig_mapping("x86"), tuple(inputs.values()))
+    with torch.no_grad():
+        for _ in range(8):
+            prepared(*(torch.randn(t.shape, generator=generator) for t in inputs.values()))
+    return convert_fx(prepared)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="PyTorch has no such kernels here")
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_faults_are_told_from_steps(tmp_path, name):
+    """Of quantised models numbers fall on the next step, which is no fault; what changes twice as much as quantising does, is."""
+    model, inputs = build(name)
+    right = traced(quantised(model, inputs), inputs, tmp_path / "right.pt")
+    bar, functions, changes = 2 * change(model, right, inputs), {"right": "right.pt"}, {}
+    for fault in FAULTS:
+        for part in (0.3, 0.8):
+            if (other := faulty(model, fault, part)) is not None:
+                label = f"{fault}_{int(part * 10)}"
+                changes[label] = change(right, traced(quantised(other, inputs), inputs, tmp_path / f"{label}.pt"), inputs)
+                functions[label] = f"{label}.pt"
+    arguments = [part for label, file in functions.items() for part in
+                 ("--function", f"{label}={file}", *(text for i in inputs.items() for text in ("--input", declared(*i))))]
+    for precision in ("fp16", "fp32"):
+        succeed("compile", "-o", f"{precision}.mlpackage", "--precision", precision, "--quiet", *arguments, cwd=tmp_path)
+        report = plait("verify", f"{precision}.mlpackage", *(part for label in functions for part in ("--function", label, "--against", "right.pt")),
+                       "--draws", "2", cwd=tmp_path)
+        verdicts = dict(reversed(line.split(" against ")[0].split("  ")) for line in report.stdout.splitlines() if " against " in line)
+        assert verdicts.pop("right") == "PASS", report.stdout
+        assert len(verdicts) == len(changes) and max(changes.values()) > bar
+        missed = {label: changes[label] for label, verdict in verdicts.items() if verdict != "FAIL" and changes[label] > bar}
+        assert not missed, f"{missed}\n{report.stdout}"
 
 
 def planted(model, other):

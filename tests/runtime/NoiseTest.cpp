@@ -253,4 +253,63 @@ TEST(Verdict, RoundingThatGoesFarIsNamed) {
   EXPECT_GT(report.causes[0].after, 10 * report.causes[0].before);
 }
 
+namespace {
+
+/// Rounded to multiples of `scale`, from -128 to 127.
+Value *quantised(Layer &layer, double scale) {
+  Value *integers = layer.b.emit(OpKind::quantize,
+                                 {{quantize::input, layer.product},
+                                  {quantize::scale, scale},
+                                  {quantize::output_dtype, "int8"}},
+                                 "integers");
+  return layer.b.emit(OpKind::dequantize,
+                      {{dequantize::input, integers}, {dequantize::scale, scale}}, "numbers");
+}
+
+at::Tensor rounded(const at::Tensor &y, double scale) {
+  return at::clamp(at::round(y / scale), -128, 127) * scale;
+}
+
+} // namespace
+
+TEST(Verdict, ANumberMayFallOnTheNextStep) {
+  // A step is a tenth of the output: far more than rounding may change, and what the model asks
+  // for.
+  at::Tensor weight = randomWeight(64, 256);
+  Layer layer(weight);
+  layer.function->body().setOutputs({quantised(layer, 4)});
+  OutputReport report =
+      layer.verify(layer.model(weight, [](at::Tensor y) { return rounded(y, 4); }), {weight});
+  EXPECT_EQ(report.verdict, Verdict::Fine);
+  EXPECT_EQ(report.comparison.maxAbsolute, 4);
+  ASSERT_TRUE(report.steps.has_value());
+  EXPECT_NEAR(report.steps->maxAbsolute, 2, 0.1);
+  // Other steps, numbers that all lie one further, and another weight are none of it.
+  auto other = [&](std::function<at::Tensor(at::Tensor)> then, const at::Tensor &known) {
+    return layer.verify(layer.model(known, std::move(then)), {weight}).verdict;
+  };
+  EXPECT_EQ(other([](at::Tensor y) { return rounded(y, 4.25); }, weight), Verdict::Wrong);
+  EXPECT_EQ(other([](at::Tensor y) { return rounded(y, 4) + 4; }, weight), Verdict::Wrong);
+  EXPECT_EQ(other([](at::Tensor y) { return rounded(y, 4); }, weight * 1.05), Verdict::Wrong);
+}
+
+TEST(Verdict, StepsExplainNoMoreThanTheyDo) {
+  // Steps far smaller than what half precision loses before them.
+  at::Tensor weight = randomWeight(64, 256);
+  Layer layer(weight);
+  Value *shifted =
+      layer.b.emit(OpKind::add, {{add::x, layer.product}, {add::y, 4000.0}}, "shifted");
+  layer.product = layer.b.emit(OpKind::sub, {{sub::x, shifted}, {sub::y, 4000.0}}, "back");
+  layer.function->body().setOutputs({quantised(layer, 0.5)});
+  OutputReport report =
+      layer.verify(layer.model(weight, [](at::Tensor y) { return rounded(y, 0.5); }), {weight});
+  EXPECT_EQ(report.verdict, Verdict::Rounded);
+  // And steps that are the output: the sign of nearly everything.
+  Layer coarse(weight);
+  coarse.function->body().setOutputs({quantised(coarse, 40)});
+  report =
+      coarse.verify(coarse.model(weight, [](at::Tensor y) { return rounded(y, 40); }), {weight});
+  EXPECT_EQ(report.verdict, Verdict::Rounded);
+}
+
 } // namespace plait::runtime
