@@ -60,7 +60,7 @@ void gather(llvm::ArrayRef<Number> numbers, llvm::ArrayRef<uint8_t> kept,
   uint8_t *end = bytes.data();
   for (size_t i = 0; i < numbers.size(); ++i) {
     std::memcpy(end, &numbers[i], sizeof(Number));
-    end += kept[i] ? sizeof(Number) : 0;
+    end += kept[i] * sizeof(Number); // no branch: which ones stay is unforeseeable
   }
   bytes.resize(size_t(end - bytes.data()));
 }
@@ -118,7 +118,7 @@ private:
   /// Integers of whole rows, one input after the other; `parameters` are those of the rows' cells.
   void roundRows(UnitWorker &worker, const UnitWorker::Numbers &numbers,
                  llvm::ArrayRef<CellParameters> parameters, std::vector<float> &scratch,
-                 uint8_t *codes, Loss &loss) const;
+                 uint8_t *codes) const;
   void note(const Loss &loss) {
     result_.power = loss.power;
     result_.error = loss.error;
@@ -172,8 +172,10 @@ Error WeightCompressor::pruneShare(double percent) {
     return Error::success();
   auto fill = [&](const Pieces::Buffer &piece, std::vector<uint32_t> &magnitudes) {
     magnitudes.resize(piece.values.size());
-    for (size_t i = 0; i < magnitudes.size(); ++i)
-      magnitudes[i] = halves ? magnitudeOfHalf(piece.halves[i]) : magnitudeOf(piece.values[i]);
+    if (halves)
+      llvm::transform(piece.halves, magnitudes.begin(), magnitudeOfHalf);
+    else
+      llvm::transform(piece.values, magnitudes.begin(), magnitudeOf);
   };
   unsigned threads = threadsOf(options_.threads);
   PruneLimit limit;
@@ -200,14 +202,7 @@ Error WeightCompressor::pruneShare(double percent) {
   // One after the other, for the first of those that equal the limit.
   auto mark = [&](unsigned, size_t piece, const Pieces::Buffer &buffer) -> Error {
     fill(buffer, magnitudes);
-    uint8_t *keep = keep_.data() + piece * kPiece;
-    for (size_t i = 0; i < magnitudes.size(); ++i)
-      keep[i] = magnitudes[i] >= limit.magnitude;
-    for (size_t i = 0; limit.equal > 0 && i < magnitudes.size(); ++i)
-      if (magnitudes[i] == limit.magnitude) {
-        keep[i] = 0;
-        --limit.equal;
-      }
+    limit.mark(magnitudes, keep_.data() + piece * kPiece);
     return Error::success();
   };
   return pieces_.forEach(1, kPiece, mark);
@@ -236,9 +231,9 @@ Error WeightCompressor::chooseForAll() {
   auto count = [&](unsigned worker, size_t piece, const Pieces::Buffer &buffer) -> Error {
     int64_t begin = int64_t(piece) * kPiece;
     size_t size = buffer.values.size();
-    workers[worker].count(
-        {buffer.values, buffer.halves, keep(begin, size), importance(begin, size, memory[worker])},
-        counted[worker]);
+    workers[worker].count({buffer.values, buffer.halves, keep(begin, size),
+                           importance(begin, size, memory[worker]), nullptr},
+                          counted[worker]);
     return Error::success();
   };
   if (Error error = pieces_.forEach(threads, kPiece, count))
@@ -284,9 +279,8 @@ llvm::ArrayRef<float> WeightCompressor::importance(int64_t begin, size_t size,
 
 void WeightCompressor::roundRows(UnitWorker &worker, const UnitWorker::Numbers &numbers,
                                  llvm::ArrayRef<CellParameters> parameters,
-                                 std::vector<float> &scratch, uint8_t *codes, Loss &loss) const {
+                                 std::vector<float> &scratch, uint8_t *codes) const {
   auto length = size_t(layout_.rowLength());
-  std::vector<float> stored(length);
   for (size_t row = 0; row * length < numbers.values.size(); ++row) {
     size_t begin = row * length;
     size_t first = row / size_t(cells_.rows) * size_t(layout_.inputs / cells_.inputs);
@@ -295,14 +289,11 @@ void WeightCompressor::roundRows(UnitWorker &worker, const UnitWorker::Numbers &
         [&](size_t input, float wanted) {
           const CellParameters &cell =
               isWhole() ? whole_ : parameters[first + input / size_t(cells_.inputs)];
-          std::tie(codes[begin + input], stored[input]) = worker.nearest(wanted, cell);
-          return stored[input];
+          float &stored = numbers.stored[begin + input];
+          std::tie(codes[begin + input], stored) = worker.nearest(wanted, cell);
+          return stored;
         },
         scratch);
-    for (size_t i = 0; i < length; ++i)
-      loss.add(numbers.values[begin + i], stored[i], numbers.importanceOf(begin + i));
-    if (numbers.stored)
-      llvm::copy(stored, numbers.stored + begin);
   }
 }
 
@@ -318,7 +309,7 @@ Error WeightCompressor::cells() {
   struct Worker {
     UnitWorker units;
     Pieces::Buffer buffer{};
-    std::vector<float> importance{}, scratch{};
+    std::vector<float> importance{}, scratch{}, stored{};
     std::vector<CellParameters> parameters{};
   };
   std::vector<Worker> workers(threads, Worker{{scheme(), pieces_.halves(), scale_}});
@@ -340,24 +331,24 @@ Error WeightCompressor::cells() {
     UnitWorker::Numbers all{
         worker.buffer.values,
         pieces_.halves() ? llvm::ArrayRef(worker.buffer.halves) : llvm::ArrayRef<uint16_t>(),
-        keep(begin, size_t(count)), importance(begin, size_t(count), worker.importance)};
-    piece.errors.resize(residual_ ? size_t(count) : 0);
-    all.stored = residual_ ? piece.errors.data() : nullptr;
+        keep(begin, size_t(count)), importance(begin, size_t(count), worker.importance), nullptr};
+    // What a correction needs stays until the others of the round are done, too.
+    std::vector<float> &stored = residual_ ? piece.errors : worker.stored;
+    stored.resize(size_t(count));
+    all.stored = stored.data();
     piece.loss.finite = largestOf(all.values) < kInfinity;
     if (!piece.loss.finite)
       return;
-    Loss unused; // of integers that are chosen anew
-    Loss &counted = gptq_ ? unused : piece.loss;
     int64_t step = isWhole() ? count : cell;
     for (int64_t at = 0; at < count && !(isWhole() && gptq_); at += step) {
       UnitWorker::Numbers numbers = all.slice(size_t(at), size_t(step));
       uint8_t *codes = piece.codes.data() + at;
       double price = price_;
       if (isWhole()) {
-        worker.units.apply(numbers, whole_, codes, counted);
+        worker.units.apply(numbers, whole_, codes);
         continue;
       }
-      CellParameters chosen = worker.units.choose(numbers, price, codes, counted);
+      CellParameters chosen = worker.units.choose(numbers, price, codes);
       piece.parameters.add(chosen);
       if (gptq_)
         worker.parameters.push_back(std::move(chosen));
@@ -365,8 +356,8 @@ Error WeightCompressor::cells() {
         price_ = price; // the first cell is alone: nobody else reads it
     }
     if (gptq_)
-      roundRows(worker.units, all, worker.parameters, worker.scratch, piece.codes.data(),
-                piece.loss);
+      roundRows(worker.units, all, worker.parameters, worker.scratch, piece.codes.data());
+    piece.loss.add(all.values, stored, all.importance);
     for (size_t i = 0; i < piece.errors.size(); ++i)
       piece.errors[i] = all.values[i] - piece.errors[i];
   };
@@ -434,8 +425,10 @@ Error WeightCompressor::pruneOnly() {
         else
           gather(llvm::ArrayRef(buffer.values), kept, bytes);
         stored.resize(kept.size());
-        for (size_t i = 0; i < kept.size(); ++i)
-          stored[i] = kept[i] ? buffer.values[i] : 0;
+        wide([&]() PLAIT_WIDE { // all are finite
+          for (size_t i = 0; i < kept.size(); ++i)
+            stored[i] = buffer.values[i] * float(kept[i]);
+        });
         loss.add(buffer.values, stored, {});
         if (Error error = mask_->append(kept))
           return error;

@@ -6,6 +6,7 @@
 #include "support/Half.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +16,9 @@
 namespace plait::compress {
 
 /// Blocks with more changes than this are searched on a grid.
-static constexpr double kMostChanges = 2048;
+static constexpr float kMostChanges = 256;
+/// Scales that are tried together.
+static constexpr size_t kLanes = 8;
 
 float LinearFitter::rounded(double value) const {
   return float(range_.halves ? roundedToHalf(value) : double(float(value)));
@@ -62,12 +65,12 @@ static inline float toHalf(float value) {
 }
 
 /// The sum of squared errors of rounding to multiples of `step`, from low to high; a cycle a number
-/// or two. In fp32 it is exact to eight digits.
-template <bool ToHalf, typename Sum>
+/// or two.
+template <bool ToHalf>
 static double errorOf(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, float step,
                       float inverse, float low, float high) {
   constexpr size_t lanes = 8, piece = 256;
-  Sum squares[piece];
+  double squares[piece];
   double error = 0;
   for (size_t begin = 0; begin < values.size(); begin += piece) {
     size_t count = std::min(piece, values.size() - begin);
@@ -77,32 +80,23 @@ static double errorOf(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weight
       q = q < low ? low : q;
       q = q > high ? high : q;
       float stored = toInteger(q) * step;
-      Sum off = in[i] - (ToHalf ? toHalf(stored) : stored);
+      double off = in[i] - (ToHalf ? toHalf(stored) : stored);
       squares[i] = off * off;
     }
     if (!weights.empty())
       for (size_t i = 0; i < count; ++i)
-        squares[i] *= weights[begin + i];
-    Sum sums[lanes] = {};
+        squares[i] *= double(weights[begin + i]);
+    double sums[lanes] = {};
     size_t i = 0;
     for (; i + lanes <= count; i += lanes)
       for (size_t lane = 0; lane < lanes; ++lane)
         sums[lane] += squares[i + lane];
     for (; i < count; ++i)
       sums[0] += squares[i];
-    for (Sum sum : sums)
-      error += double(sum);
+    for (double sum : sums)
+      error += sum;
   }
   return error;
-}
-
-double LinearFitter::quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
-                                double scale, int zeroPoint) const {
-  auto step = float(scale), inverse = float(1 / scale);
-  auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
-  return wide([&]() PLAIT_WIDE {
-    return errorOf<false, float>(values, weights, step, inverse, low, high);
-  });
 }
 
 double LinearFitter::errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
@@ -110,10 +104,79 @@ double LinearFitter::errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float>
   auto low = float(range_.low - zeroPoint), high = float(range_.high - zeroPoint);
   float inverse = 1 / scale;
   return wide([&]() PLAIT_WIDE {
-    return range_.halves ? errorOf<true, double>(values, weights, scale, inverse, low, high)
-                         : errorOf<false, double>(values, weights, scale, inverse, low, high);
+    return range_.halves ? errorOf<true>(values, weights, scale, inverse, low, high)
+                         : errorOf<false>(values, weights, scale, inverse, low, high);
   });
 }
+
+namespace {
+
+/// Scales and zero points that are tried together, and the error of each without the rounding of
+/// products. What compilers take vectors for is the next one, not the next number.
+class Trials {
+public:
+  explicit Trials(const LinearRange &range) : range_(range) {}
+
+  void add(double scale, int zeroPoint) {
+    assert(count_ < kMost && "as many as there is room for");
+    if (!(scale > 0) || zeroPoint < range_.low || zeroPoint > range_.high)
+      return;
+    scales_[count_] = float(scale);
+    inverses_[count_] = float(1 / scale);
+    lows_[count_] = float(range_.low - zeroPoint);
+    highs_[count_] = float(range_.high - zeroPoint);
+    zeroPoints_[count_++] = zeroPoint;
+  }
+  size_t count() const { return count_; }
+  double scale(size_t i) const { return double(scales_[i]); }
+  int zeroPoint(size_t i) const { return zeroPoints_[i]; }
+  double error(size_t i) const { return errors_[i]; }
+  /// The number of the best one, the first of those as good; there is one at least.
+  size_t best(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights) {
+    size_t room = llvm::alignTo(count_, kLanes);
+    for (size_t i = count_; i < room; ++i) {
+      scales_[i] = scales_[0];
+      inverses_[i] = inverses_[0];
+      lows_[i] = lows_[0];
+      highs_[i] = highs_[0];
+    }
+    std::fill_n(errors_, room, 0.0);
+    wide([&]() PLAIT_WIDE { errorsOfAll(values, weights, room); });
+    return size_t(std::min_element(errors_, errors_ + count_) - errors_);
+  }
+
+private:
+  static constexpr size_t kMost = 32, kPiece = 256;
+
+  PLAIT_WIDE void errorsOfAll(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+                              size_t room) {
+    room -= room % kLanes; // for compilers
+    for (size_t begin = 0; begin < values.size(); begin += kPiece) {
+      float sums[kMost] = {};
+      size_t end = std::min(values.size(), begin + kPiece);
+      for (size_t i = begin; i < end; ++i) {
+        float value = values[i], weight = weights.empty() ? 1 : weights[i];
+        for (size_t k = 0; k < room; ++k) {
+          float q = value * inverses_[k];
+          q = q < lows_[k] ? lows_[k] : q;
+          q = q > highs_[k] ? highs_[k] : q;
+          float off = value - toInteger(q) * scales_[k];
+          sums[k] += off * off * weight;
+        }
+      }
+      for (size_t k = 0; k < room; ++k)
+        errors_[k] += double(sums[k]);
+    }
+  }
+
+  const LinearRange range_;
+  size_t count_ = 0;
+  float scales_[kMost], inverses_[kMost], lows_[kMost], highs_[kMost];
+  int zeroPoints_[kMost];
+  double errors_[kMost];
+};
+
+} // namespace
 
 void LinearFitter::consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                             double scale, int zeroPoint, LinearFit &best) {
@@ -163,92 +226,104 @@ double LinearFitter::leastSquares(llvm::ArrayRef<float> values, llvm::ArrayRef<f
   return squares > 0 ? products / squares : scale;
 }
 
-/// By ascending inverse, equal ones by index: into as many buckets as there are, and then the few
-/// that are not in order.
-void LinearFitter::sortChanges(float least, float most) {
-  size_t count = changes_.size();
-  sorted_.resize(count);
-  starts_.assign(count + 1, 0);
-  float factor = most > least ? float(count) / (most - least) : 0;
-  auto bucket = [&](const Change &change) {
-    auto at = ptrdiff_t((change.inverse - least) * factor);
-    return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(count) - 1));
-  };
-  for (const Change &change : changes_)
-    ++starts_[bucket(change) + 1];
-  for (size_t i = 1; i < count; ++i)
-    starts_[i] += starts_[i - 1];
-  for (const Change &change : changes_)
-    sorted_[starts_[bucket(change)]++] = change;
-  auto before = [](const Change &a, const Change &b) {
-    return a.inverse != b.inverse ? a.inverse < b.inverse
-           : a.index != b.index   ? a.index < b.index
-                                  : a.step < b.step;
-  };
-  for (size_t i = 1; i < count; ++i) {
-    Change change = sorted_[i];
-    size_t at = i;
-    for (; at > 0 && before(change, sorted_[at - 1]); --at)
-      sorted_[at] = sorted_[at - 1];
-    sorted_[at] = change;
+/// What a number is at the largest of some scales, and how many other integers it becomes towards
+/// the smallest.
+static float countChanges(llvm::ArrayRef<float> values, float first, float last, float down,
+                          float up, float *limits, float *steps, float *counts, float *inverses) {
+  float sums[8] = {};
+  for (size_t i = 0; i < values.size(); ++i) {
+    // Just beyond the middle of two integers it is the larger one.
+    constexpr float beyond = 1 + 0x1p-21f;
+    float magnitude = std::fabs(values[i]), limit = values[i] < 0 ? down : up;
+    float from = toInteger(magnitude * first), to = toInteger(magnitude * last);
+    from = from > limit ? limit : from;
+    to = to > limit ? limit : to;
+    limits[i] = limit;
+    steps[i] = from + 0.5F;
+    counts[i] = to - from;
+    inverses[i] = magnitude > 0 ? beyond / magnitude : 0;
+  }
+  size_t i = 0;
+  for (; i + 8 <= values.size(); i += 8)
+    for (size_t lane = 0; lane < 8; ++lane)
+      sums[lane] += counts[i + lane];
+  for (; i < values.size(); ++i)
+    sums[0] += counts[i];
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// For each of some scales, by their inverses: sums over the numbers of value * q and of q * q, q
+/// the nearest integer. `count` is a multiple of kLanes.
+static void momentsOfAll(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+                         const float *limits, const float *inverses, size_t count, float *products,
+                         float *squares) {
+  count -= count % kLanes; // for compilers
+  for (size_t k = 0; k < count; ++k)
+    products[k] = squares[k] = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    float value = std::fabs(values[i]), limit = limits[i];
+    if (weights.empty()) {
+      for (size_t k = 0; k < count; ++k) {
+        float q = toInteger(value * inverses[k]);
+        q = q > limit ? limit : q;
+        products[k] += value * q;
+        squares[k] += q * q;
+      }
+      continue;
+    }
+    float weight = weights[i], heavy = value * weight;
+    for (size_t k = 0; k < count; ++k) {
+      float q = toInteger(value * inverses[k]);
+      q = q > limit ? limit : q;
+      products[k] += heavy * q;
+      squares[k] += weight * q * q;
+    }
   }
 }
 
-void LinearFitter::fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
+bool LinearFitter::fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                               double least, double most, LinearFit &best) {
-  changes_.clear();
-  double energy = 0, products = 0, squares = 0;
   auto first = float(1 / most), last = float(1 / least);
+  for (auto *each : {&limits_, &steps_, &counts_, &inverses_})
+    each->resize(values.size());
+  float changes = wide([&]() PLAIT_WIDE {
+    return countChanges(values, first, last, float(-range_.low), float(range_.high), limits_.data(),
+                        steps_.data(), counts_.data(), inverses_.data());
+  });
+  if (!(changes <= kMostChanges))
+    return false;
+  // The largest scale, and all at which an integer changes.
+  size_t room = size_t(changes) + 1 + 2 * kLanes;
+  for (auto *each : {&scales_, &products_, &squares_})
+    each->resize(std::max(each->size(), room));
+  scales_[0] = first;
+  size_t count = 1;
   for (size_t i = 0; i < values.size(); ++i) {
-    float magnitude = std::fabs(values[i]);
-    if (magnitude == 0)
-      continue;
-    double weight = weights.empty() ? 1 : double(weights[i]);
-    energy += weight * double(magnitude) * double(magnitude);
-    int limit = values[i] < 0 ? -range_.low : range_.high;
-    // What the number is at the largest scale, and each change from there.
-    int step = std::min(limit, int(magnitude * first + 0.5F));
-    products += weight * double(magnitude) * step;
-    squares += weight * step * step;
-    float inverse = 1 / magnitude;
-    for (++step; step <= limit; ++step) {
-      float at = (float(step) - 0.5F) * inverse;
-      if (at >= last)
-        break;
-      changes_.push_back({at, uint32_t(i), step});
-    }
+    float *to = scales_.data() + count;
+    auto number = size_t(counts_[i]);
+    size_t step = 0;
+    do { // most often once; what is too much is written over
+      for (size_t lane = 0; lane < kLanes; ++lane)
+        to[step + lane] = (steps_[i] + float(step + lane)) * inverses_[i];
+      step += kLanes;
+    } while (step < number);
+    count += number;
   }
-  sortChanges(first, last);
-  // The lowest points of a few parabolas, in order: those with the largest products^2 / squares.
-  struct Point {
-    double gain, scale;
-  };
-  std::array<Point, 3> lowest;
-  lowest.fill({0, 0});
-  for (const Change &change : sorted_) {
-    double weight = weights.empty() ? 1 : double(weights[change.index]);
-    products += weight * std::fabs(double(values[change.index]));
-    squares += weight * (2 * change.step - 1);
-    if (products * products <= lowest.back().gain * squares)
-      continue;
-    Point point{products * products / squares, products / squares};
-    for (Point &other : lowest)
-      if (point.gain > other.gain)
-        std::swap(point, other);
-  }
-  double found = best.error, at = 0;
-  for (const Point &point : lowest) {
-    if (!(energy - point.gain < found))
-      break;
-    float candidate = rounded(point.scale);
-    double error = candidate > 0 ? quickError(values, weights, candidate, 0) : found;
-    if (error < found) {
-      found = error;
-      at = candidate;
-    }
-  }
-  if (at > 0)
-    consider(values, weights, at, 0, best);
+  std::fill_n(scales_.begin() + count, kLanes, first);
+  wide([&]() PLAIT_WIDE {
+    momentsOfAll(values, weights, limits_.data(), scales_.data(), llvm::alignTo(count, kLanes),
+                 products_.data(), squares_.data());
+    for (size_t i = 0; i < count; ++i)
+      squares_[i] = squares_[i] > 0 ? products_[i] * products_[i] / squares_[i] : 0;
+  });
+  // The lowest point of a parabola is products / squares, where products^2 / squares is less of
+  // the error.
+  size_t lowest = 0;
+  for (size_t i = 1; i < count; ++i)
+    lowest = squares_[i] > squares_[lowest] ? i : lowest;
+  if (squares_[lowest] > 0)
+    consider(values, weights, squares_[lowest] / products_[lowest], 0, best);
+  return true;
 }
 
 double LinearFitter::expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
@@ -316,37 +391,29 @@ double LinearFitter::expectedScale(llvm::ArrayRef<float> values, llvm::ArrayRef<
 void LinearFitter::fitOnGrid(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
                              double least, double most, double symmetric, LinearFit &best) {
   constexpr int cells = 16;
-  double top = std::max(most, symmetric) * 1.05, step = (top - least) / cells, at = best.scale;
-  double lowest = quickError(values, weights, at, 0);
-  auto look = [&](double scale) {
-    if (!(scale > 0))
-      return;
-    double error = quickError(values, weights, scale, 0);
-    if (error < lowest) {
-      lowest = error;
-      at = scale;
-    }
-  };
+  double top = std::max(most, symmetric) * 1.05, step = (top - least) / cells;
+  Trials coarse(range_), fine(range_);
+  coarse.add(best.scale, 0);
+  coarse.add(most, 0);
   // With many integers the error of what is not clipped is that of rounding, and what a scale costs
   // can be told from what it clips; with few every cell is looked at.
-  int halvings = 4;
   if (range_.high > 16) {
-    look(most);
-    look(expectedScale(values, weights, least, most));
     step /= 8;
-    halvings = 2;
+    double expected = expectedScale(values, weights, least, most);
+    for (int i = -3; i <= 2; ++i)
+      coarse.add(expected + step * i / 2, 0);
   } else {
     for (int i = 0; i <= cells; ++i)
-      look(least + step * i);
+      coarse.add(least + step * i, 0);
   }
-  for (int halving = 0; halving < halvings; ++halving) {
-    step /= 2;
-    double middle = at;
-    look(middle - step);
-    look(middle + step);
-  }
-  look(leastSquares(values, weights, at, 0));
+  double middle = coarse.scale(coarse.best(values, weights));
+  step /= range_.high > 16 ? 8 : 4;
+  for (int i = -3; i <= 4; ++i)
+    fine.add(middle + step * i, 0);
+  double at = fine.scale(fine.best(values, weights));
   consider(values, weights, at, 0, best);
+  if (range_.high <= 16)
+    consider(values, weights, leastSquares(values, weights, at, 0), 0, best);
 }
 
 void LinearFitter::fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights,
@@ -357,75 +424,46 @@ void LinearFitter::fitZeroPoint(llvm::ArrayRef<float> values, llvm::ArrayRef<flo
   // Clipping hardly pays with 256 integers.
   const double finest[] = {1, 0.98, 0.96}, coarse[] = {1, 0.94, 0.88, 0.82, 0.76, 0.7};
   llvm::ArrayRef<double> ratios = steps > 15 ? llvm::ArrayRef(finest) : llvm::ArrayRef(coarse);
-  double lowest = std::numeric_limits<double>::infinity(), at = 0;
-  int zeroAt = 0;
-  auto look = [&](double scale, int zeroPoint) {
-    float stored = rounded(scale);
-    if (!(stored > 0) || zeroPoint < range_.low || zeroPoint > range_.high)
-      return;
-    double error = quickError(values, weights, stored, zeroPoint);
-    if (error < lowest) {
-      lowest = error;
-      at = stored;
-      zeroAt = zeroPoint;
+  Trials first(range_), second(range_);
+  for (size_t a = 0; a < ratios.size(); ++a)
+    for (size_t b = 0; b < ratios.size(); ++b) {
+      if (a > b + 1 || b > a + 1) // both ends nearly alike
+        continue;
+      double scale = (high * ratios[b] - low * ratios[a]) / steps;
+      if (a == 0 && b == 0) // what others take: a zero point for the scale that is stored
+        scale = rounded(scale);
+      if (!(scale > 0))
+        continue;
+      int zeroPoint = range_.low + std::min(steps, int(toInteger(float(-low * ratios[a] / scale))));
+      if (a == 0 && b == 0)
+        consider(values, weights, scale, zeroPoint, best);
+      first.add(scale, zeroPoint);
     }
-  };
-  auto lookAt = [&](size_t a, size_t b) {
-    double scale = (high * ratios[b] - low * ratios[a]) / steps;
-    float stored = rounded(scale);
-    if (!(stored > 0))
-      return;
-    int zeroPoint = std::clamp(int(std::nearbyint(range_.low - low * ratios[a] / stored)),
-                               range_.low, range_.high);
-    if (a == 0 && b == 0) // what others take
-      consider(values, weights, scale, zeroPoint, best);
-    look(scale, zeroPoint);
-  };
-  // Both ends alike, then one more or less than the other.
-  size_t alike = 0;
-  for (size_t i = 0; i < ratios.size(); ++i) {
-    double before = lowest;
-    lookAt(i, i);
-    if (lowest < before)
-      alike = i;
-  }
-  for (size_t i = 0; i < ratios.size(); ++i)
-    if (i != alike && i + 2 >= alike && i <= alike + 2) {
-      lookAt(i, alike);
-      lookAt(alike, i);
-    }
-  for (int i = 0; i < 3; ++i) {
-    double before = lowest;
-    for (int z : {zeroAt, zeroAt - 1, zeroAt + 1})
-      look(leastSquares(values, weights, at, z), z);
-    if (lowest == before)
-      break;
-  }
-  if (at > 0)
-    consider(values, weights, at, zeroAt, best);
+  if (first.count() == 0)
+    return;
+  size_t found = first.best(values, weights);
+  double step = first.scale(found) * (steps > 15 ? 0.004 : 0.015);
+  for (int zeroPoint : {0, -1, 1})
+    for (int i = -2; i <= 2; ++i)
+      second.add(first.scale(found) + step * i, first.zeroPoint(found) + zeroPoint);
+  found = second.best(values, weights);
+  double scale = second.scale(found);
+  int zeroPoint = second.zeroPoint(found);
+  consider(values, weights, scale, zeroPoint, best);
+  consider(values, weights, leastSquares(values, weights, scale, zeroPoint), zeroPoint, best);
 }
 
-/// The least and the greatest of some numbers and zero.
+/// The least and the greatest of some numbers and zero. As integers that order them alike, since
+/// compilers take vectors for those.
 static std::pair<float, float> boundsOf(llvm::ArrayRef<float> values) {
-  constexpr size_t lanes = 32; // more than compilers unroll before they look for vectors
-  float low[lanes] = {}, high[lanes] = {};
-  size_t i = 0;
-  for (; i + lanes <= values.size(); i += lanes)
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      float value = values[i + lane];
-      low[lane] = value < low[lane] ? value : low[lane];
-      high[lane] = value > high[lane] ? value : high[lane];
-    }
-  for (size_t lane = 0; i < values.size(); ++i, ++lane) {
-    low[lane] = std::min(low[lane], values[i]);
-    high[lane] = std::max(high[lane], values[i]);
+  int32_t low = 0, high = 0;
+  for (float value : values) {
+    auto bits = llvm::bit_cast<int32_t>(value);
+    int32_t key = bits < 0 ? bits ^ 0x7FFFFFFF : bits;
+    low = key < low ? key : low;
+    high = key > high ? key : high;
   }
-  for (size_t half = lanes / 2; half > 0; half /= 2)
-    for (size_t lane = 0; lane < half; ++lane) {
-      low[lane] = std::min(low[lane], low[lane + half]);
-      high[lane] = std::max(high[lane], high[lane + half]);
-    }
-  return {low[0], high[0]};
+  return {llvm::bit_cast<float>(low < 0 ? low ^ 0x7FFFFFFF : 0), llvm::bit_cast<float>(high)};
 }
 
 LinearFit LinearFitter::fit(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights) {
@@ -459,19 +497,11 @@ void LinearFitter::fitScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> 
   double allowed = lightest > 0 && std::isfinite(best.error) ? std::sqrt(best.error / lightest)
                                                              : most * range_.high;
   double least = std::max(most - allowed / range_.high, most / 64);
-  double changes = 0;
-  if (double(values.size()) < 4 * kMostChanges)
-    for (size_t i = 0; i < values.size() && changes <= kMostChanges; ++i)
-      changes += std::min(double(range_.high), std::fabs(double(values[i])) / least + 0.5);
-  else
-    changes = 2 * kMostChanges;
-  if (changes <= kMostChanges) {
-    consider(values, weights, most, 0, best);
-    // A scale beyond that may be the best one of very few numbers.
-    fitExactly(values, weights, least, most * (values.size() < 8 ? 1e3 : 1.5), best);
-  } else {
-    fitOnGrid(values, weights, least, most, symmetric, best);
-  }
+  // A scale beyond the one that clips nothing may be the best one of very few numbers.
+  if (double(values.size()) < 4 * kMostChanges &&
+      fitExactly(values, weights, least, most * (values.size() < 8 ? 1e3 : 1.5), best))
+    return;
+  fitOnGrid(values, weights, least, most, symmetric, best);
 }
 
 std::pair<int8_t, float> LinearFitter::nearestTo(float value, const LinearFit &fit) const {

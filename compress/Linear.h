@@ -46,22 +46,13 @@ public:
   void quantize(llvm::ArrayRef<float> values, const LinearFit &fit, int8_t *out, float *stored);
 
 private:
-  struct Change {
-    float inverse; ///< of the scale, at and beyond which the number has another integer
-    uint32_t index;
-    int32_t step; ///< the integer's magnitude from then on
-  };
-
-  /// The error without the rounding of products.
-  double quickError(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
-                    int zeroPoint) const;
-  /// The error with it, of the nearest integers before it.
+  /// The error with the rounding of products, of the nearest integers before it.
   double errorAt(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, float scale,
                  int zeroPoint) const;
   void consider(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double scale,
                 int zeroPoint, LinearFit &best);
-  void sortChanges(float least, float most);
-  void fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
+  /// False where there are too many changes.
+  bool fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double least,
                   double most, LinearFit &best);
   /// Without a zero point. `most` is the smallest scale that clips nothing.
   void fitScale(llvm::ArrayRef<float> values, llvm::ArrayRef<float> weights, double most,
@@ -78,8 +69,10 @@ private:
   float rounded(double value) const;
 
   LinearRange range_;
-  std::vector<Change> changes_, sorted_;
-  std::vector<uint32_t> starts_;
+  /// Of each number: its largest integer, the middle beyond the first one, how many follow, 1 /
+  /// |x|.
+  std::vector<float> limits_, steps_, counts_, inverses_;
+  std::vector<float> scales_, products_, squares_; ///< inverses of scales, and what they come to
 };
 
 } // namespace plait::compress

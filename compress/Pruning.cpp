@@ -1,8 +1,9 @@
 // Selecting by digits, and sorting within small groups.
 #include "compress/Pruning.h"
 
+#include "compress/Wide.h"
+
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/bit.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,16 +11,36 @@
 
 namespace plait::compress {
 
-uint32_t magnitudeOf(float value) { return llvm::bit_cast<uint32_t>(value) & 0x7FFFFFFF; }
-
-uint32_t magnitudeOfHalf(uint16_t half) { return uint32_t(half & 0x7FFF) << 16; }
-
 void PruneCounter::add(llvm::ArrayRef<uint32_t> magnitudes, std::optional<uint32_t> upper) {
-  for (uint32_t magnitude : magnitudes)
-    if (!upper)
+  if (!upper)
+    for (uint32_t magnitude : magnitudes)
       ++counts_[magnitude >> 16];
-    else if (magnitude >> 16 == *upper)
-      ++counts_[magnitude & 0xFFFF];
+  else
+    for (uint32_t magnitude : magnitudes)
+      if (magnitude >> 16 == *upper)
+        ++counts_[magnitude & 0xFFFF];
+}
+
+void PruneLimit::mark(llvm::ArrayRef<uint32_t> magnitudes, uint8_t *keep) {
+  constexpr size_t piece = 256;
+  for (size_t begin = 0; begin < magnitudes.size(); begin += piece) {
+    llvm::ArrayRef<uint32_t> part =
+        magnitudes.slice(begin, std::min(piece, magnitudes.size() - begin));
+    uint32_t same = wide([&]() PLAIT_WIDE {
+      uint32_t found = 0;
+      for (size_t i = 0; i < part.size(); ++i) {
+        keep[begin + i] = part[i] >= magnitude;
+        found += part[i] == magnitude;
+      }
+      return found;
+    });
+    for (size_t i = 0; same > 0 && equal > 0; ++i)
+      if (part[i] == magnitude) {
+        keep[begin + i] = 0;
+        --equal;
+        --same;
+      }
+  }
 }
 
 void PruneCounter::add(const PruneCounter &other) {

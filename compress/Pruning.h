@@ -4,6 +4,7 @@
 #include "compress/Scheme.h"
 
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/bit.h"
 
 #include <cstdint>
 #include <vector>
@@ -12,14 +13,17 @@ namespace plait::compress {
 
 /// The magnitude of a number as an integer that orders numbers alike: of an fp32, or of a half,
 /// shifted up.
-uint32_t magnitudeOf(float value);
-uint32_t magnitudeOfHalf(uint16_t half);
+inline uint32_t magnitudeOf(float value) { return llvm::bit_cast<uint32_t>(value) & 0x7FFFFFFF; }
+inline uint32_t magnitudeOfHalf(uint16_t half) { return uint32_t(half & 0x7FFF) << 16; }
 
 /// A share of all numbers of a weight: the largest magnitude that goes, and how many of exactly
 /// that magnitude go, the first ones.
 struct PruneLimit {
   uint32_t magnitude = 0;
   int64_t equal = 0;
+
+  /// Sets keep[i] to 0 or 1 for the next numbers, and takes those that go from `equal`.
+  void mark(llvm::ArrayRef<uint32_t> magnitudes, uint8_t *keep);
 };
 
 /// Finds the limit from two looks at all numbers: at the upper halves of their magnitudes, then at

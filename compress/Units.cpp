@@ -92,7 +92,7 @@ UnitWorker::UnitWorker(const Scheme &scheme, bool halves, double scale)
 
 UnitWorker::Numbers UnitWorker::Numbers::slice(size_t begin, size_t size) const {
   auto cut = [&](auto array) { return array.empty() ? array : array.slice(begin, size); };
-  return {cut(values), cut(halves), cut(keep), cut(importance), stored ? stored + begin : nullptr};
+  return {cut(values), cut(halves), cut(keep), cut(importance), stored + begin};
 }
 
 void UnitWorker::bins(const Numbers &numbers) {
@@ -173,14 +173,13 @@ CellParameters UnitWorker::choose(const Histogram &counted, double &price) {
   return parameters;
 }
 
-CellParameters UnitWorker::choose(const Numbers &numbers, double &price, uint8_t *codes,
-                                  Loss &loss) {
+CellParameters UnitWorker::choose(const Numbers &numbers, double &price, uint8_t *codes) {
   CellParameters parameters;
   if (scheme_.palette) {
     histogram_.clear();
     count(numbers, histogram_);
     parameters = choose(histogram_, price);
-    applyTable(numbers, parameters.table, codes, loss);
+    applyTable(numbers, parameters.table, codes);
     return parameters;
   }
   llvm::ArrayRef<float> values = numbers.values, importance = numbers.importance;
@@ -196,25 +195,22 @@ CellParameters UnitWorker::choose(const Numbers &numbers, double &price, uint8_t
     importance = importance.empty() ? importance : llvm::ArrayRef(keptImportance_);
   }
   parameters.fit = fitter_.fit(values, importance);
-  applyLinear(numbers, parameters.fit, codes, loss);
+  applyLinear(numbers, parameters.fit, codes);
   return parameters;
 }
 
-void UnitWorker::apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes,
-                       Loss &loss) {
+void UnitWorker::apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes) {
   if (!scheme_.palette)
-    return applyLinear(numbers, parameters.fit, codes, loss);
+    return applyLinear(numbers, parameters.fit, codes);
   histogram_.clear();
   count(numbers, histogram_);
-  applyTable(numbers, parameters.table, codes, loss);
+  applyTable(numbers, parameters.table, codes);
 }
 
 /// After count(): histogram_ has the numbers' bins.
-void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes,
-                            Loss &loss) {
+void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes) {
   histogram_.assign(table, scale_, codeOfBin_.data());
   bins(numbers);
-  stored_.resize(bins_.size());
   for (size_t i = 0; i < bins_.size(); ++i) {
     uint8_t code = codeOfBin_[bins_[i]];
     if (!halves_) { // the bin holds numbers on either side of a middle
@@ -227,28 +223,23 @@ void UnitWorker::applyTable(const Numbers &numbers, llvm::ArrayRef<float> table,
         --code;
     }
     codes[i] = code;
-    stored_[i] = table[code];
+    numbers.stored[i] = table[code];
   }
-  finish(numbers, codes, loss);
+  prune(numbers, codes);
 }
 
-void UnitWorker::applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes,
-                             Loss &loss) {
-  stored_.resize(numbers.values.size());
-  fitter_.quantize(numbers.values, fit, reinterpret_cast<int8_t *>(codes), stored_.data());
-  finish(numbers, codes, loss);
+void UnitWorker::applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes) {
+  fitter_.quantize(numbers.values, fit, reinterpret_cast<int8_t *>(codes), numbers.stored);
+  prune(numbers, codes);
 }
 
-/// Takes away what is pruned, and hands on what is stored.
-void UnitWorker::finish(const Numbers &numbers, uint8_t *codes, Loss &loss) {
+/// Takes away what is pruned.
+void UnitWorker::prune(const Numbers &numbers, uint8_t *codes) {
   for (size_t i = 0; i < numbers.keep.size(); ++i)
     if (!numbers.keep[i]) {
       codes[i] = 0;
-      stored_[i] = 0;
+      numbers.stored[i] = 0;
     }
-  loss.add(numbers.values, stored_, numbers.importance);
-  if (numbers.stored)
-    llvm::copy(stored_, numbers.stored);
 }
 
 std::pair<uint8_t, float> UnitWorker::nearest(float value, const CellParameters &parameters) {

@@ -69,17 +69,17 @@ public:
     llvm::ArrayRef<uint16_t> halves;
     llvm::ArrayRef<uint8_t> keep;
     llvm::ArrayRef<float> importance;
-    float *stored = nullptr; ///< takes what is stored of each, where it is not null
+    float *stored; ///< takes what is stored of each
 
     float importanceOf(size_t i) const { return importance.empty() ? 1 : importance[i]; }
     Numbers slice(size_t begin, size_t size) const;
   };
   /// Chooses the parameters for the numbers, and gives integers and what they stand for.
-  CellParameters choose(const Numbers &numbers, double &price, uint8_t *codes, Loss &loss);
+  CellParameters choose(const Numbers &numbers, double &price, uint8_t *codes);
   /// The same for all numbers that were counted.
   CellParameters choose(const Histogram &counted, double &price);
   /// Integers of some numbers by parameters that are chosen.
-  void apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes, Loss &loss);
+  void apply(const Numbers &numbers, const CellParameters &parameters, uint8_t *codes);
   void count(const Numbers &numbers, Histogram &to);
   /// The integer of a number by parameters that are chosen, and what it stands for.
   std::pair<uint8_t, float> nearest(float value, const CellParameters &parameters);
@@ -87,9 +87,9 @@ public:
 private:
   void bins(const Numbers &numbers);
   void quantizeTable(CellParameters &parameters);
-  void applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes, Loss &loss);
-  void applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes, Loss &loss);
-  void finish(const Numbers &numbers, uint8_t *codes, Loss &loss);
+  void applyTable(const Numbers &numbers, llvm::ArrayRef<float> table, uint8_t *codes);
+  void applyLinear(const Numbers &numbers, const LinearFit &fit, uint8_t *codes);
+  void prune(const Numbers &numbers, uint8_t *codes);
 
   const Scheme &scheme_;
   bool halves_;

@@ -11,7 +11,6 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <optional>
 #include <random>
 
 namespace plait::compress {
@@ -19,10 +18,13 @@ namespace plait::compress {
 namespace {
 
 constexpr size_t kVectorsOfAPiece = 1 << 13;
-constexpr unsigned kSteps = 25, kSeeds = 2;
+constexpr unsigned kSeeds = 2;
 constexpr unsigned kMostDimensions = 16;
-/// Starts are compared by what becomes of them on as many vectors.
-constexpr size_t kSample = 1 << 15;
+/// Starts are compared by what becomes of them on as many vectors in so many steps; the best one
+/// goes on with more vectors, and at last with all, where it is over when a step gains little.
+constexpr size_t kFew = 1 << 15, kMany = 1 << 17;
+constexpr unsigned kFirstSteps = 8, kSteps = 25;
+constexpr double kLittle = 1e-5, kLittleOfAll = 1e-3;
 
 class Lloyd {
 public:
@@ -30,12 +32,12 @@ public:
       : vectors_(vectors), dimension_(dimension), count_(count), size_(vectors.size() / dimension),
         threads_(threadsOf(threads)), codes_(size_), distances_(size_) {}
 
-  Error improve(std::vector<float> &entries) {
+  Error improve(std::vector<float> &entries, unsigned steps, double little) {
     double before = std::numeric_limits<double>::infinity();
-    for (unsigned step = 0; step < kSteps; ++step) {
+    for (unsigned step = 0; step < steps; ++step) {
       if (Error error = assign(entries))
         return error;
-      if (!(error_ < before * (1 - 1e-5)))
+      if (!(error_ < before * (1 - little)))
         break;
       before = error_;
       move(entries);
@@ -127,7 +129,7 @@ public:
     std::mt19937 random(seed);
     // Of one definition, unlike the distributions of the standard library.
     auto below = [&](double limit) { return double(random()) / 4294967296.0 * limit; };
-    size_t sample = std::min<size_t>(size_, 1 << 15);
+    size_t sample = std::min(size_, kFew);
     std::vector<size_t> chosen(sample);
     for (size_t i = 0; i < sample; ++i)
       chosen[i] = size_ * i / sample;
@@ -208,7 +210,7 @@ static Expected<std::vector<float>> bestStart(Lloyd &lloyd) {
   double least = std::numeric_limits<double>::infinity();
   for (unsigned start = 0; start <= kSeeds; ++start) {
     std::vector<float> entries = start == 0 ? lloyd.quantiles() : lloyd.seeds(start);
-    if (Error error = lloyd.improve(entries))
+    if (Error error = lloyd.improve(entries, kFirstSteps, kLittle))
       return error;
     if (lloyd.error() < least) {
       least = lloyd.error();
@@ -221,25 +223,33 @@ static Expected<std::vector<float>> bestStart(Lloyd &lloyd) {
 Expected<VectorPalette> vectorPalette(llvm::ArrayRef<float> vectors, unsigned dimension,
                                       unsigned count, bool halves, unsigned threads) {
   size_t size = vectors.size() / dimension;
-  std::vector<float> sample;
-  for (size_t i = 0; size > kSample && i < kSample; ++i)
-    llvm::append_range(sample, vectors.slice(size * i / kSample * dimension, dimension));
+  std::vector<float> entries;
+  for (size_t part : {kFew, kMany}) {
+    if (!entries.empty() && size <= part)
+      break;
+    std::vector<float> sample;
+    for (size_t i = 0; size > part && i < part; ++i)
+      llvm::append_range(sample, vectors.slice(size * i / part * dimension, dimension));
+    Lloyd some(sample.empty() ? vectors : llvm::ArrayRef(sample), dimension, count, threads);
+    if (entries.empty()) {
+      auto start = bestStart(some);
+      if (!start)
+        return start.takeError();
+      entries = std::move(*start);
+    }
+    if (Error error = some.improve(entries, kSteps, kLittle))
+      return error;
+  }
   Lloyd all(vectors, dimension, count, threads);
-  std::optional<Lloyd> few;
-  if (!sample.empty())
-    few.emplace(sample, dimension, count, threads);
-  auto entries = bestStart(few ? *few : all);
-  if (!entries)
-    return entries.takeError();
-  if (few)
-    if (Error error = all.improve(*entries))
+  if (size > kFew)
+    if (Error error = all.improve(entries, kSteps, kLittleOfAll))
       return error;
   if (halves)
-    for (float &entry : *entries)
+    for (float &entry : entries)
       entry = float(roundedToHalf(entry));
-  if (Error error = all.assign(*entries))
+  if (Error error = all.assign(entries))
     return error;
-  return VectorPalette{std::move(*entries), all.codes()};
+  return VectorPalette{std::move(entries), all.codes()};
 }
 
 } // namespace plait::compress

@@ -28,10 +28,12 @@ Expected<Outcome> compressVectors(const mil::TensorData &weight, const Layout &l
   if (!llvm::all_of(all.values, [](float value) { return std::isfinite(value); }))
     return Outcome{std::nullopt, "it holds numbers that are not finite"};
   std::vector<float> vectors(all.values.size());
-  for (int64_t row = 0; row < layout.rows; ++row)
+  for (int64_t row = 0; row < layout.rows; ++row) {
+    const float *from = all.values.data() + row * columns;
+    float *to = vectors.data() + row / length * columns * length + row % length;
     for (int64_t column = 0; column < columns; ++column)
-      vectors[size_t((row / length * columns + column) * length + row % length)] =
-          all.values[size_t(row * columns + column)];
+      to[column * length] = from[column];
+  }
   unsigned count = 1u << scheme.palette->bits;
   auto palette = vectorPalette(vectors, unsigned(length), count, pieces->halves(), options.threads);
   if (!palette)
@@ -42,10 +44,13 @@ Expected<Outcome> compressVectors(const mil::TensorData &weight, const Layout &l
   result.count = pieces->count();
   result.vectorAxis = int(layout.axes.out);
   Loss loss;
-  for (size_t i = 0; i < vectors.size(); ++i)
-    loss.add(
-        vectors[i],
-        palette->entries[palette->codes[i / size_t(length)] * size_t(length) + i % size_t(length)]);
+  std::vector<float> stored;
+  stored.reserve(vectors.size());
+  for (uint8_t code : palette->codes) {
+    const float *entry = palette->entries.data() + code * size_t(length);
+    stored.insert(stored.end(), entry, entry + length);
+  }
+  loss.add(vectors, stored, {});
   result.power = loss.power;
   result.error = loss.error;
   result.largestError = loss.largest;

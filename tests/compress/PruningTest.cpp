@@ -56,5 +56,10 @@ TEST(Pruning, TheLimitLeavesAsManyAsAsked) {
   int64_t number = 4;
   EXPECT_EQ(counter.digitOf(number) << 16, magnitudeOfHalf(0x3C00));
   EXPECT_EQ(number, 2); // of the three ones two go
+  std::vector<uint8_t> keep(magnitudes.size(), 7);
+  PruneLimit limit{magnitudeOfHalf(0x3C00), number};
+  limit.mark(magnitudes, keep.data());
+  EXPECT_EQ(keep, (std::vector<uint8_t>{0, 0, 0, 0, 1, 1}));
+  EXPECT_EQ(limit.equal, 0);
   EXPECT_LT(magnitudeOf(-1.5F), magnitudeOf(2.0F));
 }
