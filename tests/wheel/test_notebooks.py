@@ -18,11 +18,17 @@ def said(notebook):
     """The text of every output, without numbers behind a dot, which other processors round otherwise."""
     texts = []
     for cell in notebook.cells:
+        stream = None
         for output in cell.get("outputs", ()):
             assert output.output_type != "error", output
             text = output.get("text") or "".join(str(value) for kind, value in output.get("data", {}).items() if kind == "text/html")
             text = re.sub(r"\S*ipykernel_\d+/\d+", "CELL", text)
-            texts.append(re.sub(r"\d+\.\d+(e[-+]\d+)?|\d\.?\d*e[-+]?\d+", "N", text))
+            text = re.sub(r"\d+\.\d+(e[-+]\d+)?|\d\.?\d*e[-+]?\d+", "N", text)
+            if stream and stream == output.get("name"):
+                texts[-1] += text  # a slow machine sends what a cell prints in pieces
+            else:
+                texts.append(text)
+            stream = output.get("name")
     return texts
 
 
