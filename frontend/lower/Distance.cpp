@@ -50,8 +50,12 @@ void lowerPairwiseDistance(Call &c) {
   at::ScalarType dtype =
       at::isFloatingType(in.dtype) ? in.dtype : at::typeMetaToScalarType(at::get_default_dtype());
   Expr difference = castTo(in.x - in.y, DType::F32) + epsilon;
-  if (difference.valid())
-    c.result(vectorNorm(difference, p, difference.rank() - 1, keep, dtype), dtype);
+  if (!difference.valid())
+    return;
+  llvm::SmallVector<int64_t, 1> last; // none of numbers
+  if (difference.rank() > 0)
+    last.push_back(difference.rank() - 1);
+  c.result(vectorNorm(difference, p, last, keep, dtype), dtype);
 }
 
 /// All distances between rows: differences of [.., P, 1, M] and [.., 1, R, M].

@@ -51,9 +51,13 @@ TEST(Orders, OfDoublesHaveOtherLimits) {
 // One element is its own norm, whatever its power; torch.cdist raises it all the same.
 TEST(Orders, OfOneElement) {
   at::Tensor x = floats({20, -1e-3, 0, 1e9, inf, 2}).view({6, 1});
-  std::vector<std::string> sources = {norm(30, "1"), norm(-30, "1"), norm(30, "[1], True"),
+  std::vector<std::string> sources = {norm(30, "1"),
+                                      norm(-30, "1"),
+                                      norm(30, "[1], True"),
                                       "torch.dist(x[0], x[1], 30.0)",
-                                      "torch.pairwise_distance(x, x * 2, 30.0, 0.0)"};
+                                      "torch.pairwise_distance(x, x * 2, 30.0, 0.0)",
+                                      "torch.pairwise_distance(x[5, 0], x[1, 0], 30.0)",
+                                      "torch.pairwise_distance(x[0, 0], x[1, 0])"};
   checkAll(sources, {x});
   checkAll(sources, {x}, {.dynamic = {1}});
   checkAll(sources, {x}, {.dynamic = {0, 1}});
