@@ -5,8 +5,9 @@ example inputs. A library that is not installed has no architectures. What PyTor
 name is no row of the table.
 """
 
+import collections
 import inspect
-import itertools
+import re
 
 import torch
 from torch import nn
@@ -226,23 +227,24 @@ class Positional(nn.Module):
 
 
 def timm_family():
-    """The smallest-sounding model of each of timm's modules, and two more."""
+    """The smallest-sounding model of each of timm's families: names of a module that begin alike, but for a depth (resnet50d, resnet101)."""
     try:
         import timm
     except (ImportError, RuntimeError):
         return
-    words = ("atto", "nano", "pico", "femto", "micro", "tiny", "_xx", "_xs", "_t0", "mini", "small", "_s", "18", "26", "b0", "a0")
+    words = ("test", "atto", "nano", "pico", "femto", "micro", "tiny", "_xx", "_xs", "_t0", "mini", "small", "_s", "18", "26", "b0", "a0")
+    rank = lambda name: (min([i for i, word in enumerate(words) if word in name] or [99]), len(name), name)
     for module in timm.list_modules():
-        names = timm.list_models(module=module)
-        ranked = sorted(names, key=lambda name: (min([i for i, word in enumerate(words) if word in name] or [99]), len(name), name))
-        for name in itertools.islice(ranked, 3):
+        families = collections.defaultdict(list)
+        for name in timm.list_models(module=module):
+            families[re.sub(r"(?<=[a-z])\d\d+[a-z0-9]*$", "", name.split("_")[0])].append(name)
+        for names in families.values():
 
-            def build(name=name):
+            def build(name=min(names, key=rank)):
                 model = timm.create_model(name, pretrained=False).eval()
-                size = model.default_cfg.get("input_size", (3, 224, 224))
-                return sized(model, ((1, *size), (1, 3, 224, 224), (1, 3, 256, 256)))
+                return sized(model, ((1, 3, 96, 96), (1, *model.default_cfg.get("input_size", (3, 224, 224))), (1, 3, 224, 224), (1, 3, 256, 256)))
 
-            yield name, build
+            yield min(names, key=rank), build
 
 
 def diffusers_family():
