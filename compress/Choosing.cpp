@@ -25,6 +25,9 @@ constexpr unsigned kMostRounds = 10;
 constexpr double kCloseEnough = 0.85;
 /// Trials of changes of one weight, once schemes are chosen for a size.
 constexpr unsigned kMostChanges = 24;
+/// Of noises that are compared with inputs weighing errors: what is so much noisier than another
+/// one may be the better one without.
+constexpr double kNearlyAsGood = 1.3;
 /// What a blob takes: a record of 64 bytes, and bytes up to the next multiple of 64.
 uint64_t blobBytes(uint64_t bytes) { return 64 + (bytes + 63) / 64 * 64; }
 uint64_t blobBytes(const TensorData &tensor) { return tensor ? blobBytes(tensor.byteSize()) : 0; }
@@ -106,13 +109,19 @@ private:
     return options_.proceed(done) ? Error::success()
                                   : makeError(Code::Cancelled, "cancelled; nothing is written");
   }
-  Expected<GuidedOutcome> compress(size_t number, const Scheme &scheme) const {
-    return compressOne(*weights_[number], scheme, options_);
+  Expected<GuidedOutcome> compress(size_t number, const Scheme &scheme, bool guided = true) const {
+    return compressOne(*weights_[number], scheme, options_, guided);
   }
   /// All forms of a weight, the last one as it is, and what one of them does to the outputs.
   Error look(size_t number);
+  /// A form of each weight, and whether inputs weigh their errors: few of them may weigh what
+  /// others, or the same through the other layers, would not.
+  struct Mix {
+    std::vector<unsigned> forms;
+    bool guided = true;
+  };
   /// Compresses as chosen, and keeps what was compressed before.
-  Error take(llvm::ArrayRef<unsigned> forms);
+  Error take(const Mix &mix);
   /// The program with what was taken.
   Expected<std::unique_ptr<Copy>> changed() const;
   Expected<Noise> measured() const;
@@ -126,22 +135,27 @@ private:
   Expected<uint64_t> packageBytes() const;
   /// One rung of the ladder for all weights; for one that has not that rung one of as many bits.
   std::vector<unsigned> uniform(const Scheme &scheme) const;
-  /// All of these by ascending bytes, but those that are expected to be far noisier.
-  std::vector<std::vector<unsigned>> uniforms(double noise) const;
+  /// All of these by ascending bytes.
+  std::vector<std::vector<unsigned>> uniforms() const;
   /// Takes the forms, and says how noisy the worst output is; nullopt where they do not fit into
-  /// the budget.
-  Expected<std::optional<double>> attempt(llvm::ArrayRef<unsigned> forms);
+  /// the budget. The best ones so far are kept.
+  Expected<std::optional<double>> attempt(Mix mix);
+  /// As rules alone would take them, what is nearly as good as the best.
+  Error attemptUnguided(llvm::ArrayRef<std::pair<Mix, double>> measured);
+  bool isGuided() const {
+    return llvm::any_of(weights_, [](const Weight *weight) { return weight->inputs != nullptr; });
+  }
 
   const Program &program_;
   llvm::ArrayRef<const Weight *> weights_;
   const MeasuredOptions &options_;
   std::vector<Choice> chosen_;
-  std::vector<unsigned> forms_; ///< that chosen_ has
+  Mix taken_; ///< that chosen_ has
   std::vector<std::vector<Scheme>> ladders_;
   FormProblem problem_;
   Noise base_; ///< with these weights as they are
   /// Of withinBudget(): the best forms that were measured, and the noise of their worst output.
-  std::vector<unsigned> best_;
+  Mix best_;
   uint64_t room_ = 0; ///< for these weights
   double least_ = std::numeric_limits<double>::infinity();
 };
@@ -194,21 +208,22 @@ Error SchemeChooser::look(size_t number) {
   return Error::success();
 }
 
-Error SchemeChooser::take(llvm::ArrayRef<unsigned> forms) {
+Error SchemeChooser::take(const Mix &mix) {
+  bool isFirst = taken_.forms.empty() || taken_.guided != mix.guided;
   for (size_t i = 0; i < weights_.size(); ++i) {
-    bool asItIs = forms[i] == ladders_[i].size();
-    if (!forms_.empty() && forms_[i] == forms[i])
+    bool asItIs = mix.forms[i] == ladders_[i].size();
+    if (!isFirst && taken_.forms[i] == mix.forms[i])
       continue;
     if (asItIs) {
       chosen_[i].compressed.reset();
       continue;
     }
-    auto outcome = compress(i, ladders_[i][forms[i]]);
+    auto outcome = compress(i, ladders_[i][mix.forms[i]], mix.guided);
     if (!outcome)
       return outcome.takeError();
     chosen_[i] = std::move(*outcome);
   }
-  forms_ = forms.vec();
+  taken_ = mix;
   return Error::success();
 }
 
@@ -254,25 +269,21 @@ std::vector<unsigned> SchemeChooser::uniform(const Scheme &scheme) const {
   return forms;
 }
 
-std::vector<std::vector<unsigned>> SchemeChooser::uniforms(double noise) const {
-  constexpr double kFarNoisier = 4;
+std::vector<std::vector<unsigned>> SchemeChooser::uniforms() const {
   std::vector<std::vector<unsigned>> all;
   if (weights_.empty())
     return all;
-  for (const char *text : kLadder) {
-    auto forms = uniform(llvm::cantFail(parseScheme(text)));
-    if (*llvm::max_element(noiseOf(problem_, forms)) <= kFarNoisier * noise)
-      all.push_back(std::move(forms));
-  }
+  for (const char *text : kLadder)
+    all.push_back(uniform(llvm::cantFail(parseScheme(text))));
   llvm::stable_sort(all, [&](const auto &a, const auto &b) { return blobsOf(a) < blobsOf(b); });
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 
-Expected<std::optional<double>> SchemeChooser::attempt(llvm::ArrayRef<unsigned> forms) {
-  if (blobsOf(forms) > *options_.budget)
+Expected<std::optional<double>> SchemeChooser::attempt(Mix mix) {
+  if (blobsOf(mix.forms) > *options_.budget)
     return std::nullopt;
-  if (Error error = take(forms))
+  if (Error error = take(mix))
     return error;
   auto bytes = packageBytes();
   if (!bytes)
@@ -282,13 +293,29 @@ Expected<std::optional<double>> SchemeChooser::attempt(llvm::ArrayRef<unsigned> 
   auto noise = measured();
   if (!noise)
     return noise.takeError();
-  return *llvm::max_element(*noise);
+  double most = *llvm::max_element(*noise);
+  if (most < least_) {
+    least_ = most;
+    best_ = std::move(mix);
+  }
+  return most;
+}
+
+Error SchemeChooser::attemptUnguided(llvm::ArrayRef<std::pair<Mix, double>> measured) {
+  double near = kNearlyAsGood * least_;
+  if (!isGuided())
+    return Error::success();
+  for (const auto &[mix, noise] : measured)
+    if (noise <= near)
+      if (auto other = attempt({mix.forms, false}); !other)
+        return other.takeError();
+  return Error::success();
 }
 
 /// Changes of one weight to the next form, larger or smaller, where the others are chosen anew for
 /// what is left: those that are measured to be better stay.
 Error SchemeChooser::improve() {
-  std::set<std::vector<unsigned>> tried{best_};
+  std::set<std::vector<unsigned>> tried{best_.forms};
   unsigned trials = 0;
   for (bool better = true; better;) {
     better = false;
@@ -300,10 +327,11 @@ Error SchemeChooser::improve() {
         // The next form by bytes.
         std::optional<unsigned> next;
         for (unsigned form = 0; form < forms.size(); ++form) {
-          auto more = int64_t(forms[form].bytes) - int64_t(forms[best_[i]].bytes);
-          auto least = next ? int64_t(forms[*next].bytes) - int64_t(forms[best_[i]].bytes) : 0;
+          auto more = int64_t(forms[form].bytes) - int64_t(forms[best_.forms[i]].bytes);
+          auto least =
+              next ? int64_t(forms[*next].bytes) - int64_t(forms[best_.forms[i]].bytes) : 0;
           if (more * step > 0 && (!next || more * step < least * step) &&
-              (forms[form].error < forms[best_[i]].error) == (step > 0))
+              (forms[form].error < forms[best_.forms[i]].error) == (step > 0))
             next = form;
         }
         if (!next)
@@ -319,14 +347,10 @@ Error SchemeChooser::improve() {
         ++trials;
         if (Error error = proceed(0.8 + 0.2 * trials / kMostChanges))
           return error;
-        auto noise = attempt(*chosen);
-        if (!noise)
+        double before = least_;
+        if (auto noise = attempt({std::move(*chosen), best_.guided}); !noise)
           return noise.takeError();
-        if (*noise && **noise < least_) {
-          least_ = **noise;
-          best_ = std::move(*chosen);
-          better = true;
-        }
+        better |= least_ < before;
       }
   }
   return Error::success();
@@ -339,7 +363,7 @@ Error SchemeChooser::withinBudget() {
     smallest.push_back(unsigned(
         llvm::min_element(forms, [](const Form &a, const Form &b) { return a.bytes < b.bytes; }) -
         forms.begin()));
-  if (Error error = take(smallest))
+  if (Error error = take({smallest}))
     return error;
   auto least = packageBytes();
   if (!least)
@@ -355,37 +379,39 @@ Error SchemeChooser::withinBudget() {
   auto noisiest = measured();
   if (!noisiest)
     return noisiest.takeError();
-  best_ = smallest;
+  best_ = {smallest};
   least_ = *llvm::max_element(*noisiest);
+  std::vector<std::pair<Mix, double>> all{{best_, least_}};
   for (unsigned round = 0; round < 3; ++round) {
     auto chosen = leastNoise(problem_, room_);
-    if (!chosen || *chosen == best_)
+    if (!chosen || *chosen == best_.forms)
       break;
-    auto noise = attempt(*chosen);
+    auto noise = attempt({*chosen});
     if (!noise)
       return noise.takeError();
     auto bytes = packageBytes();
     if (!bytes)
       return bytes.takeError();
-    room_ = budget - std::min(budget, *bytes - blobsOf(forms_));
-    if (*noise && **noise < least_) {
-      best_ = *chosen;
-      least_ = **noise;
-    }
+    room_ = budget - std::min(budget, *bytes - blobsOf(taken_.forms));
+    if (*noise)
+      all.push_back({{*chosen}, **noise});
   }
-  for (const auto &forms : uniforms(least_)) {
-    if (forms == best_)
+  for (const auto &forms : uniforms()) {
+    if (forms == best_.forms)
       continue;
-    auto noise = attempt(forms);
+    auto noise = attempt({forms});
     if (!noise)
       return noise.takeError();
-    if (*noise && **noise < least_) {
-      least_ = **noise;
-      best_ = forms;
-    }
+    if (*noise)
+      all.push_back({{forms}, **noise});
   }
+  if (Error error = attemptUnguided(all))
+    return error;
   if (Error error = improve())
     return error;
+  if (isGuided())
+    if (auto other = attempt({best_.forms, !best_.guided}); !other)
+      return other.takeError();
   return take(best_);
 }
 
@@ -409,9 +435,9 @@ Error SchemeChooser::reachSnr() {
                        "--min-snr {0}: with no more than the rules compress, an output reaches "
                        "{1:.1f} dB",
                        *options_.minSnr, -10 * std::log10(noise));
-  std::vector<unsigned> asTheyAre, best;
+  Mix asTheyAre, best;
   for (const auto &ladder : ladders_)
-    asTheyAre.push_back(unsigned(ladder.size()));
+    asTheyAre.forms.push_back(unsigned(ladder.size()));
   // Of the noise that is allowed, the part for which the choice is made.
   double part = 1, passes = 0, fails = std::numeric_limits<double>::infinity();
   for (unsigned round = 0; round < kMostRounds; ++round) {
@@ -421,9 +447,9 @@ Error SchemeChooser::reachSnr() {
     for (double noise : base_)
       bars.push_back((bar - noise) * part);
     auto forms = fewestBytes(problem_, bars);
-    if (!forms || *forms == best)
+    if (!forms || *forms == best.forms)
       break;
-    if (Error error = take(*forms))
+    if (Error error = take({*forms}))
       return error;
     auto noise = measured();
     if (!noise)
@@ -433,7 +459,7 @@ Error SchemeChooser::reachSnr() {
       worst = std::max(worst, (now - before) / (bar - before));
     if (worst <= 1) {
       passes = part;
-      best = *forms;
+      best.forms = *forms;
     } else {
       fails = part;
     }
@@ -443,21 +469,31 @@ Error SchemeChooser::reachSnr() {
     if (part >= fails || part <= passes)
       part = passes > 0 ? std::sqrt(passes * fails) : fails / 4;
   }
-  if (best.empty())
+  if (best.forms.empty())
     best = asTheyAre;
   // One scheme for all, where that reaches it in fewer bytes.
-  for (const auto &forms : uniforms(bar)) {
-    if (blobsOf(forms) >= blobsOf(best))
+  constexpr double kFarNoisier = 4; // what is expected to be so is not tried
+  for (const auto &forms : uniforms()) {
+    if (blobsOf(forms) >= blobsOf(best.forms))
       break;
-    if (Error error = take(forms))
-      return error;
-    auto noise = measured();
-    if (!noise)
-      return noise.takeError();
-    if (*llvm::max_element(*noise) <= bar) {
-      best = forms;
-      break;
+    if (*llvm::max_element(noiseOf(problem_, forms)) > kFarNoisier * bar)
+      continue;
+    for (bool guided : {true, false}) {
+      if (!guided && !isGuided())
+        continue;
+      if (Error error = take({forms, guided}))
+        return error;
+      auto noise = measured();
+      if (!noise)
+        return noise.takeError();
+      double most = *llvm::max_element(*noise);
+      if (most <= bar)
+        best = {forms, guided};
+      if (most <= bar || most > kNearlyAsGood * bar)
+        break;
     }
+    if (best.forms == forms)
+      break;
   }
   return take(best);
 }

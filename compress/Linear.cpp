@@ -297,18 +297,24 @@ bool LinearFitter::fitExactly(llvm::ArrayRef<float> values, llvm::ArrayRef<float
   for (auto *each : {&scales_, &products_, &squares_})
     each->resize(std::max(each->size(), room));
   scales_[0] = first;
-  size_t count = 1;
-  for (size_t i = 0; i < values.size(); ++i) {
-    float *to = scales_.data() + count;
-    auto number = size_t(counts_[i]);
-    size_t step = 0;
-    do { // most often once; what is too much is written over
-      for (size_t lane = 0; lane < kLanes; ++lane)
-        to[step + lane] = (steps_[i] + float(step + lane)) * inverses_[i];
-      step += kLanes;
-    } while (step < number);
-    count += number;
-  }
+  size_t count = wide([&]() PLAIT_WIDE {
+    constexpr float offsets[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7};
+    float *to = scales_.data() + 1;
+    for (size_t i = 0; i < values.size(); ++i) {
+      float number = counts_[i], inverse = inverses_[i], step = steps_[i];
+      float *out = to;
+      for (float left = number;; left -= kLanes) { // most often once; the next one writes over
+        for (size_t lane = 0; lane < kLanes; ++lane)
+          out[lane] = (step + offsets[lane]) * inverse;
+        if (left <= kLanes)
+          break;
+        out += kLanes;
+        step += kLanes;
+      }
+      to += int(number);
+    }
+    return size_t(to - scales_.data());
+  });
   std::fill_n(scales_.begin() + count, kLanes, first);
   wide([&]() PLAIT_WIDE {
     momentsOfAll(values, weights, limits_.data(), scales_.data(), llvm::alignTo(count, kLanes),

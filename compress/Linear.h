@@ -2,12 +2,13 @@
 //
 //   stored = scale * (q - zeroPoint)        q an integer of 4 or 8 bits
 //
-// The error of a scale is a parabola as long as no q changes. For blocks the changes are sorted and
-// all parabolas looked at, so that no other scale is better, but for what the rounding of products
-// to half adds: up to a hundredth of the error of few numbers. Longer runs of numbers, whose error
-// is smooth, are searched on a grid that is refined where it is least; of 8 bits, near the scale
-// that is best if rounding is off by any part of a step alike. In both cases the scale that the
-// largest number asks for is among the candidates.
+// The error of a scale is a parabola as long as no q changes. For blocks every scale at which one
+// does is tried and the lowest point of its parabola taken, so that no other scale is better, but
+// for what the rounding of products to half adds: up to a hundredth of the error of few numbers.
+// Longer runs of numbers, whose error is smooth, are searched on a grid that is refined where it is
+// least; of 8 bits, near the scale that is best if rounding is off by any part of a step alike.
+// With zero points a few pairs of ends are tried, and scales and zero points around the best one.
+// In all cases what the largest number asks for is among the candidates.
 //
 // Without a zero point both ends of the integers are used: -8 to 7.
 #pragma once

@@ -139,12 +139,12 @@ Error calibrate(llvm::ArrayRef<Weight *> weights, const MeasuredOptions &options
 }
 
 Expected<GuidedOutcome> compressOne(const Weight &weight, const Scheme &scheme,
-                                    const MeasuredOptions &options) {
+                                    const MeasuredOptions &options, bool guided) {
   Scheme possible = scheme;
   if (!weight.ofLinear)
     possible.lowRank = 0;
   auto outcome = compressGuided(weight.tensor, weight.axes.value_or(Axes{0, 1}), possible, options,
-                                {weight.inputs.get(), options.gptq});
+                                {guided ? weight.inputs.get() : nullptr, options.gptq});
   if (!outcome)
     return addContext(outcome.takeError(), weight.name());
   if (outcome->compressed && possible.lowRank != scheme.lowRank) {

@@ -35,9 +35,9 @@ Expected<std::vector<Weight>> weightsOf(mil::Program &program, const ProgramOpti
 /// what they are multiplied with, summed over all their uses.
 Error calibrate(llvm::ArrayRef<Weight *> weights, const MeasuredOptions &options);
 
-/// One weight by one scheme.
+/// One weight by one scheme; `guided` by what it is multiplied with, where that is known.
 Expected<GuidedOutcome> compressOne(const Weight &weight, const Scheme &scheme,
-                                    const MeasuredOptions &options);
+                                    const MeasuredOptions &options, bool guided = true);
 
 /// Why the scheme is not for the weight; empty where it is.
 std::string refusal(const Weight &weight, const Scheme &scheme);
