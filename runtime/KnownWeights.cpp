@@ -178,9 +178,7 @@ private:
                 known.sizes().slice(1) == rows.sizes().slice(1))
               if (auto found = attempt(rows.narrow(0, 0, known.size(0)), known, source, way))
                 return found;
-    at::Tensor used = rows.flatten(1).ne(0).any(1);
-    if (rows.dim() == 1)
-      used = rows.ne(0);
+    at::Tensor used = rows.reshape({rows.size(0), -1}).ne(0).any(1);
     int64_t zeros = used.any().item<bool>() ? used.to(at::kInt).argmax().item<int64_t>()
                                             : rows.size(0);
     if (zeros == 0)
