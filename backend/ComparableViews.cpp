@@ -92,12 +92,12 @@ ViewProof compareViews(const TensorData &a, const TensorData &b, int64_t begin, 
     return ViewProof::None;
   ViewProof all = ViewProof::Known;
   const auto &parts = whole->first.parts, &others = whole->second.parts;
-  whole->first.forEachRun(
-      a.shape(), begin, count, [&](const TensorData &part, int64_t from, int64_t, int64_t run) {
-        size_t number = size_t(llvm::find(parts, &part) - parts.begin());
-        if (all != ViewProof::None)
-          all = std::min(all, compareViews(part, *others[number], from, run));
-      });
+  whole->first.forEachRun(a.shape(), begin, count,
+                          [&](const TensorData &part, int64_t from, int64_t, int64_t run) {
+                            size_t number = size_t(llvm::find(parts, &part) - parts.begin());
+                            if (all != ViewProof::None)
+                              all = std::min(all, compareViews(part, *others[number], from, run));
+                          });
   return all;
 }
 

@@ -84,9 +84,9 @@ constexpr Option quietOption{"quiet", nullptr, "no report and no progress", 'q'}
 constexpr const Option *packageOptions[] = {&outOption,     &functionOption,     &baseOption,
                                             &adapterOption, &baseFunctionOption, &defaultOption};
 constexpr const Option *generalOptions[] = {
-    &precisionOption,   &keepOption,       &minSnrOption, &inputsOption, &inputScaleOption,
-    &writeRecipeOption, &saveRecipeOption, &targetOption, &shareOption,  &joinLinearsOption,
-    &expectSharedOption, &allowOption,       &debugInfoOption,  &threadsOption};
+    &precisionOption,    &keepOption,       &minSnrOption,    &inputsOption, &inputScaleOption,
+    &writeRecipeOption,  &saveRecipeOption, &targetOption,    &shareOption,  &joinLinearsOption,
+    &expectSharedOption, &allowOption,      &debugInfoOption, &threadsOption};
 constexpr const Option *compressionOptions[] = {&compressOption, &requireCoverageOption,
                                                 &sizeBudgetOption, &calibrateOption, &gptqOption};
 constexpr const Option *sayingOptions[] = {&dryRunOption, &jsonOption, &verboseOption,
@@ -112,9 +112,9 @@ constexpr Option samePrecisionOption{"precision", "fp16|fp32|auto",
 constexpr const Option *addedOptions[] = {&functionOption, &baseOption, &adapterOption,
                                           &baseFunctionOption, &newDefaultOption};
 constexpr const Option *generalAddOptions[] = {
-    &samePrecisionOption, &keepOption,      &minSnrOption,          &inputsOption,
-    &inputScaleOption,    &compressOption,  &requireCoverageOption, &joinLinearsOption,
-    &expectSharedOption,    &allowOption,         &debugInfoOption, &threadsOption};
+    &samePrecisionOption, &keepOption,     &minSnrOption,          &inputsOption,
+    &inputScaleOption,    &compressOption, &requireCoverageOption, &joinLinearsOption,
+    &expectSharedOption,  &allowOption,    &debugInfoOption,       &threadsOption};
 const Section addSections[] = {
     {"What to add", addedOptions},
     {"Of a function (of the --function, --adapter, --base-function or named --base before; else of "

@@ -297,8 +297,7 @@ private:
          {"lora_alpha", [&](yaml::Node &n) { scale(n, /*isAlpha=*/true, commonScale); }},
          {"lora_scale", [&](yaml::Node &n) { scale(n, /*isAlpha=*/false, commonScale); }},
          {"share", [&](yaml::Node &n) { options_.share = flag(n, "share"); }},
-         {"join_linears",
-          [&](yaml::Node &n) { options_.joinLinears = flag(n, "join_linears"); }},
+         {"join_linears", [&](yaml::Node &n) { options_.joinLinears = flag(n, "join_linears"); }},
          {"debug_info", [&](yaml::Node &n) { options_.debugInfo = flag(n, "debug_info"); }},
          {"compress",
           [&](yaml::Node &n) {

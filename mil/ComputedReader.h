@@ -1,7 +1,7 @@
 // Computed constants that are read tile by tile, as every other lazy transform is: elementwise
-// arithmetic, products with a small factor, bands of diagonals, concatenations, and sums along axes,
-// which are streamed once. TensorReader.cpp hands them over. Only an Evaluator computes other operations, and
-// it computes them whole.
+// arithmetic, products with a small factor, bands of diagonals, concatenations, and sums along
+// axes, which are streamed once. TensorReader.cpp hands them over. Only an Evaluator computes other
+// operations, and it computes them whole.
 #pragma once
 
 #include "mil/Attr.h"

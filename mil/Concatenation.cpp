@@ -42,8 +42,7 @@ TensorData Concatenation::make(llvm::ArrayRef<TensorData> parts, size_t axis) {
     values.emplace_back(part);
   }
   return TensorData::computed(
-      OpKind::concat,
-      {std::move(values), {Attr::integer(int32_t(axis))}, {Attr::boolean(false)}},
+      OpKind::concat, {std::move(values), {Attr::integer(int32_t(axis))}, {Attr::boolean(false)}},
       Type::tensor(parts[0].dtype(), llvm::ArrayRef<int64_t>(shape)));
 }
 

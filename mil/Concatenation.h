@@ -16,10 +16,10 @@ struct Concatenation {
   /// Elements of the result that are the same part's and follow one another, in row-major order.
   /// `visit(part, from, at, count)`: elements [from, from + count) of the part are those of the
   /// result from `begin + at` on.
-  void forEachRun(llvm::ArrayRef<int64_t> shape, int64_t begin, int64_t count,
-                  llvm::function_ref<void(const TensorData &part, int64_t from, int64_t at,
-                                          int64_t count)>
-                      visit) const;
+  void forEachRun(
+      llvm::ArrayRef<int64_t> shape, int64_t begin, int64_t count,
+      llvm::function_ref<void(const TensorData &part, int64_t from, int64_t at, int64_t count)>
+          visit) const;
   /// The same of other parts, of the same sizes along the axis, along `axis`.
   static TensorData make(llvm::ArrayRef<TensorData> parts, size_t axis);
 };

@@ -137,8 +137,7 @@ void Branches::enter(Op &op, Lane &lane, llvm::ArrayRef<const Value *> inner) {
       auto known = lane.numbers.find(operand.get());
       bool isOwn = known != lane.numbers.end();
       key.push_back(isOwn);
-      key.push_back(isOwn ? known->second
-                          : reinterpret_cast<uintptr_t>(firstAlike(operand.get())));
+      key.push_back(isOwn ? known->second : reinterpret_cast<uintptr_t>(firstAlike(operand.get())));
     }
   }
   auto [number, isNew] = numbers_.try_emplace(key, next_);
@@ -178,7 +177,7 @@ void Branches::follow() {
 }
 
 llvm::SmallVector<const std::vector<uintptr_t> *, 8> Branches::common(size_t first,
-                                                                       size_t last) const {
+                                                                      size_t last) const {
   llvm::SmallVector<const std::vector<uintptr_t> *, 8> keys;
   const Lane &lane = lanes_[first];
   for (const auto &[key, op] : lane.operations) {
@@ -229,10 +228,9 @@ bool Branches::join(size_t first, size_t last, llvm::DenseSet<const Op *> &gone)
   }
   Builder builder = Builder::before(&split_);
   auto cut = [&](Value *x, llvm::ArrayRef<int64_t> into, llvm::StringRef name) {
-    return builder.create(OpKind::split, {{split::x, x},
-                                          Arg(split::split_sizes, into),
-                                          {split::axis, int64_t(axis_)}},
-                          name);
+    return builder.create(
+        OpKind::split,
+        {{split::x, x}, Arg(split::split_sizes, into), {split::axis, int64_t(axis_)}}, name);
   };
   std::map<unsigned, Value *> made;
   if (whole) {
@@ -250,8 +248,8 @@ bool Branches::join(size_t first, size_t last, llvm::DenseSet<const Op *> &gone)
   for (const auto *key : keys) {
     const Lane *lane = nullptr;
     for (size_t i = first; i < last; ++i)
-      if (!lane || places_.lookup(lanes_[i].operations.at(*key)) <
-                       places_.lookup(lane->operations.at(*key)))
+      if (!lane ||
+          places_.lookup(lanes_[i].operations.at(*key)) < places_.lookup(lane->operations.at(*key)))
         lane = &lanes_[i];
     Op &model = *lane->operations.at(*key);
     builder = Builder::before(&model);
@@ -316,9 +314,8 @@ bool joinBranches(Program &program, PassContext &) {
       return;
     int64_t axis = normalAxis(*shape, op[split::x]->type.rank());
     if (op[split::x]->type.shape()[axis].isConst() &&
-        llvm::all_of(op.results(), [&](const auto &part) {
-          return part->type.shape()[axis].isConst();
-        }))
+        llvm::all_of(op.results(),
+                     [&](const auto &part) { return part->type.shape()[axis].isConst(); }))
       splits.push_back(&op);
   });
   bool changed = false;

@@ -352,24 +352,26 @@ private:
   }
 
   bool sharesAll(const Group &group) {
-    return llvm::all_of(group,
-                        [&](const Member &m) { return isAlike(m.weightKey) && isAlike(m.biasKey); }) &&
+    return llvm::all_of(
+               group,
+               [&](const Member &m) { return isAlike(m.weightKey) && isAlike(m.biasKey); }) &&
            (llvm::none_of(group, [&](const Member &m) { return isStored(m); }) ||
             isStored_(joinedWeight(group)));
   }
 
   /// The parts of a group that might be joined, into `groups`.
   void takeApart(Group &group, std::vector<Group> &groups) {
-    using Uses = std::tuple<llvm::SmallVector<uint64_t, 2>, llvm::SmallVector<uint64_t, 2>, bool,
-                            bool, bool>;
+    using Uses =
+        std::tuple<llvm::SmallVector<uint64_t, 2>, llvm::SmallVector<uint64_t, 2>, bool, bool>;
     std::map<Uses, Group> parts;
-    auto groupsOf = [&](uint64_t key) {
-      return key ? tallies_[key].groups : llvm::SmallVector<uint64_t, 2>();
+    // A layer without bias is like one whose bias all have.
+    auto groupsOf = [&](uint64_t bias) {
+      return isAlike(bias) ? llvm::SmallVector<uint64_t, 2>() : tallies_[bias].groups;
     };
     size_t size = group.size();
     for (Member &member : group)
-      parts[{groupsOf(member.weightKey), groupsOf(member.biasKey), isAlike(member.weightKey),
-             isAlike(member.biasKey), isStored(member)}]
+      parts[{tallies_[member.weightKey].groups, groupsOf(member.biasKey), isAlike(member.weightKey),
+             isStored(member)}]
           .push_back(std::move(member));
     for (auto &[uses, part] : parts)
       if (part.size() < size && gainOf(part) > 0)
@@ -453,9 +455,10 @@ bool join(const Group &group) {
   for (size_t step = 1; step < model.size(); ++step)
     joined = emitStep(builder, group, step, model[step], joined);
   auto sizes = llvm::map_to_vector(group, [](const Member &m) { return m.path.back().size(); });
-  Op *split = builder.create(OpKind::split, {{split::x, joined},
-                                             Arg(split::split_sizes, llvm::ArrayRef<int64_t>(sizes)),
-                                             {split::axis, int64_t(model.back().axis)}});
+  Op *split =
+      builder.create(OpKind::split, {{split::x, joined},
+                                     Arg(split::split_sizes, llvm::ArrayRef<int64_t>(sizes)),
+                                     {split::axis, int64_t(model.back().axis)}});
   if (!split) {
     llvm::consumeError(builder.takeError());
     return false;

@@ -171,7 +171,8 @@ private:
   /// The tensor that the first rows are, or those of them that are zeros.
   std::optional<UnroundedWeight> firstPart(const at::Tensor &rows) const {
     for (Way way : kWays)
-      for (auto same = bySize_.begin(), end = bySize_.upper_bound(rows.numel()); same != end; ++same)
+      for (auto same = bySize_.begin(), end = bySize_.upper_bound(rows.numel()); same != end;
+           ++same)
         for (const auto &[tensor, source] : same->second)
           for (const at::Tensor &known : {tensor, tensor.dim() == 2 ? tensor.t() : at::Tensor()})
             if (known.defined() && known.dim() == rows.dim() && known.numel() >= kFewest &&
@@ -179,8 +180,8 @@ private:
               if (auto found = attempt(rows.narrow(0, 0, known.size(0)), known, source, way))
                 return found;
     at::Tensor used = rows.reshape({rows.size(0), -1}).ne(0).any(1);
-    int64_t zeros = used.any().item<bool>() ? used.to(at::kInt).argmax().item<int64_t>()
-                                            : rows.size(0);
+    int64_t zeros =
+        used.any().item<bool>() ? used.to(at::kInt).argmax().item<int64_t>() : rows.size(0);
     if (zeros == 0)
       return std::nullopt;
     return UnroundedWeight{rows.narrow(0, 0, zeros), {}, 0, {}};
@@ -227,7 +228,8 @@ private:
           if (whole.defined() && whole.dim() == wanted.dim() &&
               whole.sizes().slice(1) == wanted.sizes().slice(1)) {
             // Parts of one size, or of several: two thirds of queries, keys and values.
-            int64_t step = std::gcd(whole.size(0), wanted.size(0)), last = whole.size(0) - wanted.size(0);
+            int64_t step = std::gcd(whole.size(0), wanted.size(0)),
+                    last = whole.size(0) - wanted.size(0);
             if (whole.size(0) > kMostParts * step)
               continue;
             for (int64_t begin = 0; begin <= last; begin += step)

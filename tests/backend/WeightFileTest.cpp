@@ -444,7 +444,8 @@ TEST_F(WeightFileTest, ConcatenationsAreReadWhereTheirPartsLie) {
     for (auto &one : released)
       one.clear();
     auto wholeOf = [&](size_t first) {
-      return concatenated({partOf(first, known), partOf(first + 1, known), partOf(first + 2, known)})
+      return concatenated(
+                 {partOf(first, known), partOf(first + 1, known), partOf(first + 2, known)})
           .cast(DType::F16);
     };
     std::vector<WeightRequest> requests = {

@@ -181,13 +181,14 @@ TEST(Recipe, OneModel) {
 }
 
 TEST(Recipe, ComplaintsHaveAPlace) {
-  EXPECT_EQ(complaint("model: m.pt\nprecison: fp16\n"),
-            "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
-            "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
-            "precision, keep_fp32, min_snr, target, lora, base, "
-            "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, join_linears, debug_info, "
-            "compress, require_coverage, size_budget, measure_on, calibrate, gptq, expect_shared, "
-            "allow, threads, metadata");
+  EXPECT_EQ(
+      complaint("model: m.pt\nprecison: fp16\n"),
+      "r.yaml:2:1: unknown key 'precison' (did you mean 'precision'?); a recipe has output, "
+      "functions, model, inputs, outputs, describe, classes, states, state_init, default, "
+      "precision, keep_fp32, min_snr, target, lora, base, "
+      "adapter_root, allow_unmatched, lora_alpha, lora_scale, share, join_linears, debug_info, "
+      "compress, require_coverage, size_budget, measure_on, calibrate, gptq, expect_shared, "
+      "allow, threads, metadata");
   EXPECT_EQ(complaint("model: m.pt\nprecision: fp12\n"),
             "r.yaml:2:12: precision: 'fp12' is none of fp16, fp32, auto");
   EXPECT_EQ(complaint("model: m.pt\nmin_snr: 30\n"),

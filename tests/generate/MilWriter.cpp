@@ -372,8 +372,7 @@ MilWriter::Made MilWriter::heads() {
       std::swap(order.back(), order[order.size() - 2]);
     last = builder_->emit(OpKind::transpose,
                           {{transpose::x, last}, {transpose::perm, ArrayRef<int64_t>(order)}});
-    if (!embeds || chance(20) || Builder::isPoison(last) ||
-        last->type.shape().back() != Dim(width))
+    if (!embeds || chance(20) || Builder::isPoison(last) || last->type.shape().back() != Dim(width))
       continue;
     Value *scaled = builder_->emit(OpKind::mul, {{mul::x, last}, {mul::y, factors}});
     last = builder_->emit(OpKind::tanh, {{tanh::x, last}});
@@ -510,13 +509,12 @@ Function *MilWriter::write(Program &program, unsigned count) {
   }
   using Make = Made (MilWriter::*)();
   static constexpr Make makes[] = {
-      &MilWriter::elementwise, &MilWriter::elementwise, &MilWriter::binary,
-      &MilWriter::binary,      &MilWriter::binary,      &MilWriter::order,
-      &MilWriter::order,       &MilWriter::reshaping,   &MilWriter::reshaping,
-      &MilWriter::slicing,     &MilWriter::joining,     &MilWriter::casts,
-      &MilWriter::reduction,   &MilWriter::product,     &MilWriter::layer,
-      &MilWriter::lowRank,     &MilWriter::heads,       &MilWriter::convolution, &MilWriter::pieces,
-      &MilWriter::comparing,   &MilWriter::branch,      &MilWriter::again};
+      &MilWriter::elementwise, &MilWriter::elementwise, &MilWriter::binary,  &MilWriter::binary,
+      &MilWriter::binary,      &MilWriter::order,       &MilWriter::order,   &MilWriter::reshaping,
+      &MilWriter::reshaping,   &MilWriter::slicing,     &MilWriter::joining, &MilWriter::casts,
+      &MilWriter::reduction,   &MilWriter::product,     &MilWriter::layer,   &MilWriter::lowRank,
+      &MilWriter::heads,       &MilWriter::convolution, &MilWriter::pieces,  &MilWriter::comparing,
+      &MilWriter::branch,      &MilWriter::again};
   for (unsigned i = 0; i < count * 2 && values_.size() < count; ++i) {
     exact_ = true;
     Value *made = (this->*makes[below(std::size(makes))])();

@@ -2,8 +2,8 @@
 //
 // Operations are chosen so that passes find what they look for: chains of transposes, reshapes and
 // casts, constants beside factors, the pieces of gelu and layer_norm, batch norm behind a
-// convolution, low-rank branches beside a layer, layers of one input whose results become heads, the
-// same operation twice.
+// convolution, low-rank branches beside a layer, layers of one input whose results become heads,
+// the same operation twice.
 //
 // Inputs and constants are eighths. What is computed of them exactly is told from what is rounded:
 // only the former is compared, floored or ordered, since a pass may change the last bit.

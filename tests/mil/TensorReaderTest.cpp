@@ -391,7 +391,8 @@ TEST(TensorReaderTest, ConcatenationsAreCanonical) {
                             std::move(origin));
   };
   Origin own = whole.node().origin, other = Origin::parameter({"other.weight"});
-  EXPECT_TRUE(concatenated({part(0, 10, own), part(10, 20, own), part(30, 10, own)}).sameTree(whole));
+  EXPECT_TRUE(
+      concatenated({part(0, 10, own), part(10, 20, own), part(30, 10, own)}).sameTree(whole));
   TensorData apart = concatenated({part(0, 10, own), part(10, 30, other)});
   EXPECT_EQ(apart.kind(), TensorData::Kind::Computed);
   EXPECT_EQ(parametersOf(apart), (std::vector<std::string>{"qkv.weight", "other.weight"}));
