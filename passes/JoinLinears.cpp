@@ -400,6 +400,20 @@ std::string commonName(const Group &group, size_t step) {
   return common.str() + name(group[0].path[step].op->kind()).str();
 }
 
+/// Where the layers come from: the module that all of them are in, and the first one's line.
+Location commonPlace(const Group &group) {
+  const Location &first = group[0].layer().location;
+  llvm::StringRef common = first.module();
+  for (const Member &member : group) {
+    llvm::StringRef module = member.layer().location.module();
+    while (module != common && !module.starts_with((common + ".").str()) && !common.empty())
+      common = common.contains('.') ? common.rsplit('.').first : "";
+  }
+  return common == llvm::StringRef(first.module())
+             ? first
+             : Location(Name(common), Name(first.source()), first.op());
+}
+
 std::optional<TensorData> joinedBias(const Group &group) {
   llvm::SmallVector<TensorData, 3> parts;
   bool any = false;
@@ -442,6 +456,7 @@ Value *emitStep(Builder &builder, const Group &group, size_t step, const Step &m
 bool join(const Group &group) {
   Op &layer = group[0].layer();
   Builder builder = Builder::before(&layer);
+  builder.setLocation(commonPlace(group));
   std::string name = commonName(group, 0);
   Value *weight = builder.constant(joinedWeight(group), name + "_weight");
   auto bias = joinedBias(group);
