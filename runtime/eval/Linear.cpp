@@ -82,8 +82,6 @@ at::Tensor product(at::Tensor x, at::Tensor y) {
     (alike ? shared : onlyX ? ofX : ofY).push_back(axis);
     shape.push_back(onlyX ? x.size(axis) : y.size(axis));
   }
-  if (ofX.empty() && ofY.empty())
-    return at::matmul(x, y);
   Axes rows = {rank - 2}, columns = {rank - 1};
   shape.insert(shape.end(), {x.size(-2), y.size(-1)});
   int64_t inner = x.size(-1), batches = c10::multiply_integers(sizesOf(shape, shared));
@@ -97,7 +95,9 @@ at::Tensor product(at::Tensor x, at::Tensor y) {
   Axes order = joined({shared, allRows, allColumns}), back(rank);
   for (int64_t i = 0; i < rank; ++i)
     back[order[i]] = i;
-  return at::bmm(left, right).reshape(sizesOf(shape, order)).permute(back);
+  // A single product is computed as LibTorch does it, which rounds in its own way.
+  at::Tensor all = batches == 1 ? at::mm(left[0], right[0]) : at::bmm(left, right);
+  return all.reshape(sizesOf(shape, order)).permute(back);
 }
 
 Results evalMatmul(EvalContext &c) {
