@@ -1,4 +1,4 @@
-// scale-operands: makes products of matrices small before they are computed.
+// scale-operands: makes products small before they are computed.
 //
 //   %s = matmul(x = %q, y = %k)                  before: a score of 64 features of 40 is 102400
 //   %y = mul(x = %s, y = 0.125)
@@ -8,6 +8,14 @@
 //
 // The smaller operand is scaled. With fp16 alone: there the product may overflow where the scaled
 // one does not. A linear before the operand then takes the scale into its weight (fold-batch-norm).
+//
+//   %a = mul(x = %w, y = %h)                     before: the area of a box of 300 by 300 pixels
+//   %y = sqrt(x = %a)
+//
+//   %u = sqrt(x = abs(x = %w))                   after: a product is negative where one of its
+//   %s = mul(x = %h, y = sign(x = %w))           factors is
+//   %v = sqrt(x = %s)
+//   %y = mul(x = %u, y = %v)
 #include "passes/Match.h"
 #include "passes/Rewrite.h"
 
@@ -40,6 +48,28 @@ std::optional<double> shrinking(const Op &op, const Value *product) {
   return shrinks ? factor : std::nullopt;
 }
 
+/// The root of a product as the product of roots; false where that would not help: something else
+/// reads the product, or a factor is known or a sign.
+bool splitRoot(Op &root) {
+  Op *product = definedBy(root[sqrt::x], OpKind::mul);
+  if (!product || !product->result()->hasOneUse() || product->result()->type.dtype() != DType::F32)
+    return false;
+  Value *x = (*product)[mul::x], *y = (*product)[mul::y];
+  if (x == y || isCompileTime(x) || isCompileTime(y) || definedBy(x, OpKind::sign) ||
+      definedBy(y, OpKind::sign))
+    return false;
+  Builder builder = Builder::before(&root);
+  builder.setLocation(product->location);
+  Value *size = builder.emit(OpKind::abs, {{abs::x, x}});
+  Value *sign = builder.emit(OpKind::sign, {{sign::x, x}});
+  Value *rest = builder.emit(OpKind::mul, {{mul::x, y}, {mul::y, sign}});
+  Value *first = builder.emit(OpKind::sqrt, {{sqrt::x, size}});
+  Value *second = builder.emit(OpKind::sqrt, {{sqrt::x, rest}});
+  builder.setLocation(root.location);
+  replaceOp(&root, builder.emit(OpKind::mul, {{mul::x, first}, {mul::y, second}}));
+  return true;
+}
+
 } // namespace
 
 bool scaleOperands(Program &program, PassContext &context) {
@@ -47,6 +77,10 @@ bool scaleOperands(Program &program, PassContext &context) {
   if (context.options.precision != Precision::F16)
     return changed;
   walk(program, [&](Op &op) {
+    if (op.is(OpKind::sqrt)) {
+      changed |= splitRoot(op);
+      return;
+    }
     if (!op.is(OpKind::mul) && !op.is(OpKind::real_div))
       return;
     for (unsigned side : {0u, 1u}) {
