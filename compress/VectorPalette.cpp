@@ -24,7 +24,7 @@ constexpr unsigned kMostDimensions = 16;
 /// goes on with more vectors, and at last with all, where it is over when a step gains little.
 constexpr size_t kFew = 1 << 15, kMany = 1 << 17;
 constexpr unsigned kFirstSteps = 8, kSteps = 25;
-constexpr double kLittle = 1e-5, kLittleOfAll = 1e-3;
+constexpr double kLittle = 1e-5, kLittleOfAll = 1e-4;
 
 class Lloyd {
 public:
