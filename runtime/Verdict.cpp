@@ -43,21 +43,6 @@ double share(double distance, double allowed) {
   return distance <= allowed ? 0 : distance / std::max(allowed, 1e-300);
 }
 
-/// How far its steps take an output, at most of the runs without rounding.
-Expected<Comparison> stepsOf(const Runs &runs) {
-  auto most = compare(*runs.unrounded, *runs.smooth);
-  if (!most)
-    return most;
-  for (const TensorData *disturbed : runs.disturbed) {
-    auto other = compare(*disturbed, *runs.smooth);
-    if (!other)
-      return other;
-    most->maxAbsolute = std::max(most->maxAbsolute, other->maxAbsolute);
-    most->rmsError = std::max(most->rmsError, other->rmsError);
-  }
-  return most;
-}
-
 Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &theirs,
                      const Tolerance &limit, std::optional<mil::DType> inside) {
   auto rest = compare(*runs.unrounded, theirs);
@@ -111,7 +96,7 @@ Error judgeDistances(Judgement &judgement, const Runs &runs, const TensorData &t
   bool rounds = rounding->maxAbsolute > 0 || rounding->nonFinite > 0;
   bool near = report.comparison.nonFinite == 0 && (!rounds || limit.accepts(report.comparison));
   if (!near && runs.smooth) {
-    auto steps = stepsOf(runs);
+    auto steps = compare(*runs.unrounded, *runs.smooth); // nothing of rounding is in it
     if (!steps)
       return steps.takeError();
     near = isWithinSteps(report.comparison, *steps, limit);

@@ -266,6 +266,13 @@ Value *quantised(Layer &layer, double scale) {
                       {{dequantize::input, integers}, {dequantize::scale, scale}}, "numbers");
 }
 
+/// Moves the product by about 1: numbers near 4000 are 2 and 4 apart in fp16.
+void loseSmallParts(Layer &layer) {
+  Value *shifted =
+      layer.b.emit(OpKind::add, {{add::x, layer.product}, {add::y, 4000.0}}, "shifted");
+  layer.product = layer.b.emit(OpKind::sub, {{sub::x, shifted}, {sub::y, 4000.0}}, "back");
+}
+
 at::Tensor rounded(const at::Tensor &y, double scale) {
   return at::clamp(at::round(y / scale), -128, 127) * scale;
 }
@@ -297,15 +304,14 @@ TEST(Verdict, StepsExplainNoMoreThanTheyDo) {
   // Steps far smaller than what half precision loses before them.
   at::Tensor weight = randomWeight(64, 256);
   Layer layer(weight);
-  Value *shifted =
-      layer.b.emit(OpKind::add, {{add::x, layer.product}, {add::y, 4000.0}}, "shifted");
-  layer.product = layer.b.emit(OpKind::sub, {{sub::x, shifted}, {sub::y, 4000.0}}, "back");
+  loseSmallParts(layer);
   layer.function->body().setOutputs({quantised(layer, 0.5)});
   OutputReport report =
       layer.verify(layer.model(weight, [](at::Tensor y) { return rounded(y, 0.5); }), {weight});
   EXPECT_EQ(report.verdict, Verdict::Rounded);
   // And steps that are the output: the sign of nearly everything.
   Layer coarse(weight);
+  loseSmallParts(coarse);
   coarse.function->body().setOutputs({quantised(coarse, 40)});
   report =
       coarse.verify(coarse.model(weight, [](at::Tensor y) { return rounded(y, 40); }), {weight});
