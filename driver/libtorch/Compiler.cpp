@@ -202,9 +202,10 @@ static Expected<CompileReport> compileOnce(const CompileOptions &options, Compil
   }
 
   // Compression looks at weights by themselves.
-  context.options.treatmentOf = [&](const mil::Op &layer) {
-    return compress::treatmentOf(layer, options.compress, stored);
-  };
+  if (!options.compress.empty() || !stored.empty())
+    context.options.treatmentOf = [&](const mil::Op &layer) {
+      return compress::treatmentOf(layer, options.compress, stored);
+    };
   warnOfFrozenStates(program, options, observer);
   observer.progress("optimising");
   observer.phase("passes", "");

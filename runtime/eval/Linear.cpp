@@ -48,56 +48,18 @@ Results evalLinear(EvalContext &c) {
   return tiledLinear(x, weight, bias);
 }
 
-using Axes = std::vector<int64_t>;
-
-Axes joined(std::initializer_list<Axes> lists) {
-  Axes result;
-  for (const Axes &list : lists)
-    result.insert(result.end(), list.begin(), list.end());
-  return result;
-}
-
-/// The sizes of some axes.
-Axes sizesOf(const Axes &shape, const Axes &axes) {
-  Axes result;
-  for (int64_t axis : axes)
-    result.push_back(shape[axis]);
-  return result;
-}
-
-/// x * y as matrices over the last two axes, the others broadcast. LibTorch copies an operand as
-/// often as it is broadcast: the map of a thousand regions would take 36 GB. Here an axis that one
-/// operand alone has joins the rows or the columns of that operand's matrices.
-at::Tensor product(at::Tensor x, at::Tensor y) {
+/// x * y as matrices over the last two axes, the others broadcast. at::matmul copies an operand as
+/// often as it is broadcast: the map of a thousand regions would take 36 GB. at::einsum lets an
+/// axis that one operand alone has join the rows or the columns of that operand's matrices.
+at::Tensor product(const at::Tensor &x, const at::Tensor &y) {
   int64_t rank = std::max(x.dim(), y.dim());
-  if (rank < 3 || x.dim() < 2 || y.dim() < 2)
+  bool isRows = y.dim() < 3 && x.is_contiguous(); // at::matmul takes those of all matrices together
+  if (rank < 3 || x.dim() < 2 || y.dim() < 2 || isRows)
     return at::matmul(x, y);
-  while (x.dim() < rank)
-    x = x.unsqueeze(0);
-  while (y.dim() < rank)
-    y = y.unsqueeze(0);
-  Axes shared, ofX, ofY, shape;
-  for (int64_t axis = 0; axis < rank - 2; ++axis) {
-    bool alike = x.size(axis) == y.size(axis), onlyX = y.size(axis) == 1;
-    (alike ? shared : onlyX ? ofX : ofY).push_back(axis);
-    shape.push_back(onlyX ? x.size(axis) : y.size(axis));
-  }
-  Axes rows = {rank - 2}, columns = {rank - 1};
-  shape.insert(shape.end(), {x.size(-2), y.size(-1)});
-  int64_t inner = x.size(-1), batches = c10::multiply_integers(sizesOf(shape, shared));
-  Axes allRows = joined({ofX, rows}), allColumns = joined({ofY, columns});
-  // The axes of the other operand have one element here, which reshape leaves out.
-  at::Tensor left = x.permute(joined({shared, ofY, allRows, columns}))
-                        .reshape({batches, c10::multiply_integers(sizesOf(shape, allRows)), inner});
-  at::Tensor right =
-      y.permute(joined({shared, ofX, rows, allColumns}))
-          .reshape({batches, inner, c10::multiply_integers(sizesOf(shape, allColumns))});
-  Axes order = joined({shared, allRows, allColumns}), back(rank);
-  for (int64_t i = 0; i < rank; ++i)
-    back[order[i]] = i;
-  // A single product is computed as LibTorch does it, which rounds in its own way.
-  at::Tensor all = batches == 1 ? at::mm(left[0], right[0]) : at::bmm(left, right);
-  return all.reshape(sizesOf(shape, order)).permute(back);
+  std::string batch =
+      llvm::StringRef("abcdefghijklmnopqrstuvwxyz").take_front(size_t(rank - 2)).str();
+  auto own = [&](const at::Tensor &one) { return batch.substr(size_t(rank - one.dim())); };
+  return at::einsum(own(x) + "RN," + own(y) + "NC->" + batch + "RC", {x, y});
 }
 
 Results evalMatmul(EvalContext &c) {
